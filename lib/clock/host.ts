@@ -112,10 +112,10 @@ class HostWaker implements Waker {
     }
   }
 
-  /** The loop's clock counts whole ms from the start of the present one. */
+  /** The loop's clock counts whole ms from the start of the present one; so does a tick. */
   #delayMs(atMs: number): number {
     const phase = this.#clock._phase;
-    const delayMs = Math.ceil(atMs + phase) - Math.floor(this.#clock.now + phase);
+    const delayMs = Math.round(atMs + phase) - Math.floor(this.#clock.now + phase);
     return Math.min(Math.max(delayMs, 1), LONGEST_MS);
   }
 }
