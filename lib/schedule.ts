@@ -107,9 +107,9 @@ export function restartTimer<A>(kc: Kcont<A>): void {
   if (due > kc._due) kc._wq._dispatcher.wheel.setDue(kc, due);
 }
 
-/** The tick of a deadline from now, from the wheel's base. Never early: rounds up. */
+/** The tick of a deadline from now, from the wheel's base. */
 function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
-  const due = Math.ceil(kc._wq._dispatcher.ticks() + delayMs);
+  const due = kc._wq._dispatcher.dueIn(delayMs);
   const details = kc._details;
   return details === null ? due : coalesce(due, details.slackTicks);
 }
