@@ -16,10 +16,10 @@ const CORE: readonly (readonly string[])[] = [
   ['index'],
   ['kern'],
   ['kernel'],
-  ['scope'],
-  ['workqueue', 'kcont', 'dispatch'],
+  ['shutdown'],
+  ['workqueue', 'job', 'kcont', 'dispatch', 'scope'],
   ['runq', 'wheel', 'lock/'],
-  ['list', 'clock/', 'state', 'errors', 'cpu', 'details'],
+  ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
 ];
 /** The rooms that hang on the core, which knows none of them. */
 const HUNG: readonly string[] = ['fronts/', 'cpu/', 'durable/', 'observe/'];
