@@ -6,21 +6,27 @@
 // Both fail at exports that are undocumented, without a release tag, or forgotten. Needs dist/.
 
 import { mkdirSync, readFileSync } from 'node:fs';
+import { resolve } from 'node:path';
+import { pathToFileURL } from 'node:url';
 import { Extractor, ExtractorConfig, ExtractorLogLevel } from '@microsoft/api-extractor';
 
 const update = process.argv.includes('--update');
 const root = process.cwd();
 const base = ExtractorConfig.loadFile('api-extractor.json');
 const { name, exports } = JSON.parse(readFileSync('package.json', 'utf8'));
+const entries = Object.entries(exports).filter(([, target]) => target.types);
 
-/** Names that `.` exports: another entry may use them without exporting them again. */
-const rootNames = new Set();
+/** What some entry exports, which another may use, or link to, without exporting it again. */
+const exported = new Set();
+for (const [, target] of entries) {
+  const entry = await import(pathToFileURL(resolve(target.default)).href);
+  for (const symbol of Object.keys(entry)) exported.add(symbol);
+}
+
 let failed = false;
-
 mkdirSync('etc', { recursive: true });
 // `.` stands first in package.json.
-for (const [subpath, target] of Object.entries(exports)) {
-  if (!target.types) continue;
+for (const [subpath, target] of entries) {
   // `.` is kcont.api.md, `./timers/promises` is kcont-timers-promises.api.md
   const reportFileName = name + subpath.slice(1).replaceAll('/', '-');
   const config = ExtractorConfig.prepare({
@@ -36,9 +42,12 @@ for (const [subpath, target] of Object.entries(exports)) {
   const { succeeded } = Extractor.invoke(config, {
     localBuild: update,
     messageCallback(message) {
-      const [, symbol] = /^The symbol "(\w+)" needs to be exported/.exec(message.text) ?? [];
-      if (rootNames.has(symbol)) message.logLevel = ExtractorLogLevel.None;
-      if (message.messageId === 'console-compiler-version-notice') message.handled = true;
+      const [, symbol] =
+        /^The symbol "(\w+)" needs to be exported|does not have an export "(\w+)"$/
+          .exec(message.text)
+          ?.filter((group) => group !== undefined) ?? [];
+      const isPreamble = message.messageId === 'console-preamble';
+      if (exported.has(symbol) || isPreamble) message.logLevel = ExtractorLogLevel.None;
     },
   });
   failed ||= !succeeded;
@@ -46,11 +55,8 @@ for (const [subpath, target] of Object.entries(exports)) {
 
   if (subpath === '.') {
     const report = readFileSync(`temp/${reportFileName}.api.md`, 'utf8');
-    for (const [, symbol] of report.matchAll(
-      /^export .*?(?:class|const|enum|function|interface|type) (\w+)/gm,
-    )) {
-      rootNames.add(symbol);
-    }
+    const types = /^export (?:declare )?(?:abstract )?(?:class|interface|type) (\w+)/gm;
+    for (const [, symbol] of report.matchAll(types)) exported.add(symbol);
   }
 }
 if (failed && !update)

@@ -33,16 +33,16 @@ export function npm(args, cwd) {
  * project's folder. The folder is removed afterwards.
  *
  * @param {string[]} dependencies what else to install, as npm is told
- * @param {(folder: string) => void} use
+ * @param {(folder: string) => void | Promise<void>} use
  */
-export function withConsumer(dependencies, use) {
+export async function withConsumer(dependencies, use) {
   const folder = mkdtempSync(join(tmpdir(), `${pkg.name}-consumer-`));
   try {
     npm(['pack', '--silent', '--pack-destination', folder], '.');
     writeFileSync(join(folder, 'package.json'), '{ "name": "consumer", "private": true }\n');
     const tarball = `./${pkg.name}-${pkg.version}.tgz`;
     npm(['install', '--silent', '--no-save', '--prefer-offline', tarball, ...dependencies], folder);
-    use(folder);
+    await use(folder);
   } finally {
     rmSync(folder, { recursive: true, force: true });
   }

@@ -24,7 +24,7 @@ const load = `
   });
 `;
 
-withConsumer([], (folder) => {
+await withConsumer([], (folder) => {
   for (const [subpath, target] of Object.entries(pkg.exports)) {
     if (!target.default) continue;
     const id = pkg.name + subpath.slice(1);

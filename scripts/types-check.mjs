@@ -1,6 +1,6 @@
 // Compiles the consumers of spec/types against the packed package, with old and new TypeScript.
 
-import { spawnSync } from 'node:child_process';
+import { execFile } from 'node:child_process';
 import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { withConsumer } from './consumer.mjs';
@@ -11,37 +11,53 @@ const COMPILERS = ['5.4', '5.9', '7.0'];
 /**
  * `refused`: what compilers that cannot do this say, and which they are.
  *
- * @type {{ name: string, file: string, options: object, refused?: { by: string[], code: string } }[]}
+ * @type {{ name: string, files: string[], options: object, refused?: { by: string[], code: string } }[]}
  */
 const CONSUMERS = [
   {
     name: 'ES module',
-    file: 'esm.mts',
+    files: ['esm.mts', 'using.mts'],
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {
     name: 'ES module, without @types/node',
-    file: 'esm.mts',
+    files: ['esm.mts'],
     options: { types: [], lib: ['es2022', 'dom', 'esnext.disposable'] },
   },
   {
     name: 'ES module, for a bundler',
-    file: 'esm.mts',
+    files: ['esm.mts'],
     options: { module: 'esnext', moduleResolution: 'bundler' },
   },
   {
     name: 'CommonJS, require()',
-    file: 'cjs.cts',
+    files: ['cjs.cts'],
     options: {},
     refused: { by: ['5.4'], code: 'TS1479' },
   },
-  { name: 'CommonJS, import()', file: 'cjs-import.cts', options: {} },
+  { name: 'CommonJS, import()', files: ['cjs-import.cts'], options: {} },
 ];
 
+/**
+ * Compiles the project in a folder: whether it passed, and what the compiler said.
+ *
+ * @param {string} version
+ * @param {string} folder
+ * @returns {Promise<{ version: string, passed: boolean, said: string }>}
+ */
+function compile(version, folder) {
+  const tsc = join('node_modules', `typescript-${version}`, 'bin/tsc');
+  return new Promise((resolve) => {
+    execFile(process.execPath, [tsc, '--pretty', 'false'], { cwd: folder }, (error, stdout) => {
+      resolve({ version, passed: error === null, said: stdout });
+    });
+  });
+}
+
 const packages = COMPILERS.map((version) => `typescript-${version}@npm:typescript@~${version}.0`);
-withConsumer(['@types/node@20', ...packages], (folder) => {
+await withConsumer(['@types/node@20', ...packages], async (folder) => {
   cpSync('spec/types', folder, { recursive: true });
-  for (const { name, file, options, refused } of CONSUMERS) {
+  for (const { name, files, options, refused } of CONSUMERS) {
     const tsconfig = {
       compilerOptions: {
         module: 'nodenext',
@@ -52,21 +68,17 @@ withConsumer(['@types/node@20', ...packages], (folder) => {
         noEmit: true,
         ...options,
       },
-      files: [file],
+      files,
     };
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
-    for (const version of COMPILERS) {
-      const { status, stdout } = spawnSync(
-        process.execPath,
-        [join('node_modules', `typescript-${version}`, 'bin/tsc'), '--pretty', 'false'],
-        { cwd: folder, encoding: 'utf8' },
-      );
+    const results = await Promise.all(COMPILERS.map((version) => compile(version, folder)));
+    for (const { version, passed, said } of results) {
       const expected = refused?.by.includes(version) ? refused.code : undefined;
-      const ok = expected === undefined ? status === 0 : stdout.includes(`error ${expected}:`);
+      const ok = expected === undefined ? passed : said.includes(`error ${expected}:`);
       const note = expected === undefined ? '' : `, refused with ${expected} as known`;
       console.log(`${ok ? 'ok    ' : 'FAILED'} TypeScript ${version}: ${name}${note}`);
       if (ok) continue;
-      console.log(stdout);
+      console.log(said);
       process.exitCode = 1;
     }
   }
