@@ -21,11 +21,16 @@ describe('a continuation', () => {
     expect(t.touch()).to.equal(true);
     clock.tick(2 ** 40);
     expect(ran).to.deep.equal(['e@0', 'd@0', 'a@50', 't@160', 'b@5000', `c@${2 ** 40}`]);
-    const slow = new Kcont(wq.prilow, lock, async () => {
-      ran.push('in');
-      await Promise.resolve();
-      ran.push('out');
-    }, null);
+    const slow = new Kcont(
+      wq.prilow,
+      lock,
+      async () => {
+        ran.push('in');
+        await Promise.resolve();
+        ran.push('out');
+      },
+      null,
+    );
     ran.length = 0;
     slow.schedule();
     make('f', wq.prihigh, lock).schedule(1);
@@ -38,9 +43,22 @@ describe('a continuation', () => {
     const { wq } = new Kernel();
     const t0 = performance.now();
     const late: number[] = [];
-    await Promise.all([0, 1, 5, 20].map((ms) => new Promise<void>((resolve) => {
-      new Kcont(wq.prilow, null, () => { late.push(performance.now() - t0 - ms); resolve(); }, null).schedule(ms);
-    })));
+    await Promise.all(
+      [0, 1, 5, 20].map(
+        (ms) =>
+          new Promise<void>((resolve) => {
+            new Kcont(
+              wq.prilow,
+              null,
+              () => {
+                late.push(performance.now() - t0 - ms);
+                resolve();
+              },
+              null,
+            ).schedule(ms);
+          }),
+      ),
+    );
     expect(await wq.prilow.run(async () => 5)).to.equal(5);
   });
 });
