@@ -17,7 +17,8 @@ const CORE: readonly (readonly string[])[] = [
   ['kern'],
   ['kernel'],
   ['shutdown'],
-  ['workqueue', 'job', 'kcont', 'dispatch', 'scope'],
+  ['workqueue', 'job', 'kcont'],
+  ['dispatch', 'schedule', 'options', 'scope'],
   ['runq', 'wheel', 'lock/'],
   ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
 ];
