@@ -54,7 +54,7 @@ export class HostClock implements Clock {
    * Time goes on from where it was last read. Ticks begin where they begin for the host, or at the
    * whole milliseconds of a fake.
    */
-  #swap(performance: Performance): void {
+  #swap(performance: { now(): number }): void {
     this.#read = performance.now;
     const phase = performance.now === hostNow ? 0 : this._phase;
     this.#shiftMs = Math.ceil(this.#lastMs - performance.now() + phase) - phase;
