@@ -25,7 +25,11 @@ export type Affinity = 'strong' | 'weak' | 'none';
 
 type Carry = ReturnType<typeof AsyncLocalStorage.snapshot>;
 
-/** What few continuations have, so that all the others stay small. */
+/**
+ * What few continuations have, so that all the others stay small.
+ *
+ * @internal
+ */
 export class Details {
   name: string | undefined = undefined;
   scope: Scope | undefined = undefined;
@@ -51,6 +55,8 @@ export class Details {
 /**
  * The latest tick that is allowed for a timer with slack, rounded down to as many binary zeros as
  * keep it from being early: timers whose windows overlap meet at one tick.
+ *
+ * @internal
  */
 export function coalesce(due: number, slackTicks: number): number {
   const latest = due + slackTicks;

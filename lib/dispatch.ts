@@ -49,13 +49,21 @@ import {
 import { FAR, Wheel } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
-/** Handles errors of continuations. */
+/**
+ * Handles errors of continuations.
+ *
+ * @public
+ */
 export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
 /** Dispatches between two looks at the clock. */
 const CLOCK_EVERY = 16;
 
-/** An asynchronous run that has not settled. */
+/**
+ * An asynchronous run that has not settled.
+ *
+ * @internal
+ */
 export class Flight implements Entry {
   _next: Entry = this;
   _prev: Entry = this;
@@ -68,7 +76,11 @@ export class Flight implements Entry {
   }
 }
 
-/** Collects, orders and enters the continuations of one CPU. */
+/**
+ * Collects, orders and enters the continuations of one CPU.
+ *
+ * @internal
+ */
 export class Dispatcher implements Driven {
   readonly clock: Clock;
   readonly wheel: Wheel<Kcont<unknown>>;

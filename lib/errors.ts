@@ -48,7 +48,11 @@ export class KcontError extends Error {
   }
 }
 
-/** How a value reads in an error message. */
+/**
+ * How a value reads in an error message.
+ *
+ * @internal
+ */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
@@ -58,17 +62,29 @@ export function show(value: unknown): string {
   return String(value);
 }
 
-/** The error for an argument that is not what it has to be. */
+/**
+ * The error for an argument that is not what it has to be.
+ *
+ * @internal
+ */
 export function invalid(name: string, expected: string, got: unknown): KcontError {
   return new KcontError('EINVAL', `${name} must be ${expected}, got ${show(got)}`);
 }
 
-/** Checks that a value can be called. */
+/**
+ * Checks that a value can be called.
+ *
+ * @internal
+ */
 export function checkFunction(func: unknown, name: string = 'func'): void {
   if (typeof func !== 'function') throw invalid(name, 'a function', func);
 }
 
-/** The error for an asynchronous function on a FAST queue. */
+/**
+ * The error for an asynchronous function on a FAST queue.
+ *
+ * @internal
+ */
 export function asynchronous(name: string, wq: string): KcontError {
   return new KcontError(
     'ENOTSUP',
@@ -76,8 +92,26 @@ export function asynchronous(name: string, wq: string): KcontError {
   );
 }
 
-/** Numbers of NetBSD's errno.h, as the proposal's functions return them. */
+/**
+ * There is no such CPU for that queue. The number is that of NetBSD's errno.h, as is that of each.
+ *
+ * @public
+ */
 export const ENOENT = 2;
+
+/**
+ * It is committed to run, or a halt waits.
+ *
+ * @public
+ */
 export const EBUSY = 16;
+
+/**
+ * An argument is out of its range, or the continuation was destroyed.
+ *
+ * @public
+ */
 export const EINVAL = 22;
+
+/** @internal */
 export const ESHUTDOWN = 58;

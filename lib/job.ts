@@ -25,7 +25,11 @@ export interface RunOptions {
   context?: 'none' | 'create';
 }
 
-/** A function that runs once, and the promise of its result. */
+/**
+ * A function that runs once, and the promise of its result.
+ *
+ * @internal
+ */
 export class Job<T> {
   readonly #func: (signal: AbortSignal) => T | PromiseLike<T>;
   readonly #resolve: (value: T | PromiseLike<T>) => void;
@@ -121,7 +125,11 @@ function run<T>(job: Job<T>): void | Promise<void> {
   return job.enter();
 }
 
-/** Runs a function once at a workqueue's priority. */
+/**
+ * Runs a function once at a workqueue's priority.
+ *
+ * @internal
+ */
 export function runOnce<T>(
   wq: Workqueue,
   func: (signal: AbortSignal) => T | PromiseLike<T>,

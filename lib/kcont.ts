@@ -5,7 +5,6 @@ import { Dispatcher } from './dispatch.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
-import type { Waiter } from './lock/turnstile.ts';
 import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
 import { label, makeRunnable, refusal, restartTimer, startTimer, whyNot } from './schedule.ts';
 import {
@@ -21,7 +20,6 @@ import {
   WAITED,
   describeState,
 } from './state.ts';
-import type { Timer } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -70,7 +68,7 @@ export const DRAINING = 2;
  *
  * @public
  */
-export class Kcont<A> implements Timer, Waiter {
+export class Kcont<A> {
   /** @internal */
   _next: Entry = this;
   /** @internal */

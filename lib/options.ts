@@ -27,7 +27,11 @@ export interface KcontOptions {
 /** Longest slack, in ms. */
 const LONGEST_SLACK_MS = 2 ** 30;
 
-/** Checks options, before anything has changed. */
+/**
+ * Checks options, before anything has changed.
+ *
+ * @internal
+ */
 export function checkOptions(options: KcontOptions): KcontOptions {
   if (typeof options !== 'object' || options === null)
     throw invalid('options', 'an object', options);
@@ -49,7 +53,11 @@ export function checkOptions(options: KcontOptions): KcontOptions {
   return options;
 }
 
-/** The details that options ask for; null: none. */
+/**
+ * The details that options ask for; null: none.
+ *
+ * @internal
+ */
 export function detailsFor(options: KcontOptions): Details | null {
   const { name, affinity, slackMs, context, scope, signal } = options;
   if ((name ?? affinity ?? slackMs ?? context ?? scope ?? signal) === undefined) return null;

@@ -20,7 +20,15 @@ export const PRI_PRIMEDLOW = 111;
 /** Priority of `wq_prilow`. @public */
 export const PRI_PRILOW = 103;
 
-/** The lowest priority of a FAST queue. */
+/**
+ * The lowest priority of a FAST queue.
+ *
+ * @internal
+ */
 export const LOWEST_FAST = 192;
-/** Priorities are below this. */
+/**
+ * Priorities are below this.
+ *
+ * @internal
+ */
 export const PRIORITIES = 224;

@@ -99,7 +99,11 @@ readsAs(Scope, (scope) => {
   return `Scope { ${scope.size} continuations, ${scope.busy} busy }`;
 });
 
-/** Checks that a value is a scope that takes members. */
+/**
+ * Checks that a value is a scope that takes members.
+ *
+ * @internal
+ */
 export function checkScope(scope: unknown): asserts scope is Scope {
   if (!(scope instanceof Scope)) throw invalid('scope', 'a Scope', scope);
   scope._check();

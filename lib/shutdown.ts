@@ -42,7 +42,11 @@ export interface CloseReport {
   readonly unfinished: readonly Unfinished[];
 }
 
-/** Resolves when nothing is queued or running on any workqueue. */
+/**
+ * Resolves when nothing is queued or running on any workqueue.
+ *
+ * @internal
+ */
 export async function drained(queues: readonly Workqueue[]): Promise<void> {
   while (queues.some((queue) => queue._load > 0)) {
     await Promise.all(queues.map((queue) => queue.drain()));
@@ -52,7 +56,11 @@ export async function drained(queues: readonly Workqueue[]): Promise<void> {
 /** How long what was aborted may take to settle, in ms. */
 const ABORT_MS = 100;
 
-/** Closes a kernel. */
+/**
+ * Closes a kernel.
+ *
+ * @internal
+ */
 export async function close(
   dispatcher: Dispatcher,
   queues: readonly Workqueue[],

@@ -49,7 +49,11 @@ export interface WorkqueueStats {
   readonly failed: number;
 }
 
-/** What makes two requests the same. */
+/**
+ * What makes two requests the same.
+ *
+ * @internal
+ */
 export interface Criteria {
   readonly priority: number;
   readonly perCpu: boolean;
@@ -253,7 +257,11 @@ readsAs(Workqueue, (queue) => {
   return `Workqueue ${queue.name} { priority ${queue.priority}, ${queued} queued, ${running} running, ${entered} entered }`;
 });
 
-/** The workqueues of a kernel, by what they were asked for. */
+/**
+ * The workqueues of a kernel, by what they were asked for.
+ *
+ * @internal
+ */
 export class Registry {
   readonly #queues = new Set<Workqueue>();
 
@@ -290,7 +298,11 @@ export class Registry {
 /** Default patience, in ms. */
 const PATIENCE_MS = 100;
 
-/** Checks what a workqueue is asked for, and fills in the defaults. */
+/**
+ * Checks what a workqueue is asked for, and fills in the defaults.
+ *
+ * @internal
+ */
 export function criteriaFor(priority: number, options: WorkqueueOptions = {}): Criteria {
   if (!(Number.isInteger(priority) && priority >= 0 && priority < PRIORITIES)) {
     throw invalid('priority', 'an integer from 0 to 223', priority);

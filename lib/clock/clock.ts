@@ -27,7 +27,11 @@ export interface Clock {
   _raise(error: unknown): void;
 }
 
-/** What a clock wakes: the dispatcher of one CPU. */
+/**
+ * What a clock wakes: the dispatcher of one CPU.
+ *
+ * @internal
+ */
 export interface Driven {
   /** Called once per turn after a request, after the poll phase. */
   pass(): void;
@@ -41,7 +45,11 @@ export interface Driven {
   readonly runnable: boolean;
 }
 
-/** How a dispatcher asks its clock to wake it. */
+/**
+ * How a dispatcher asks its clock to wake it.
+ *
+ * @internal
+ */
 export interface Waker {
   /** Asks for a pass after the next poll phase. Asking twice is asking once. */
   request(): void;

@@ -230,7 +230,11 @@ class Awaiter implements Waiter {
   }
 }
 
-/** Checks that a value is a lock of ours, or null. */
+/**
+ * Checks that a value is a lock of ours, or null.
+ *
+ * @internal
+ */
 export function checkLock(lock: unknown): asserts lock is BaseLock | null {
   if (lock !== null && !(lock instanceof BaseLock)) {
     throw new KcontError(

@@ -1,0 +1,59 @@
+// Loads every entry point of the packed package from an empty project, by import() and by
+// require(), and looks through the files that were packed.
+
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { pkg, withConsumer } from './consumer.mjs';
+
+/** Run inside the consumer: prints the names that import() gives, having compared require()'s. */
+const load = `
+  const { createRequire } = require('node:module');
+  const assert = require('node:assert/strict');
+  const id = process.argv[1];
+  const required = require(id);
+  import(id).then((imported) => {
+    const names = Object.keys(imported);
+    assert.ok(names.length > 0, id + ' exports nothing');
+    assert.deepEqual(Object.keys(required).filter((name) => name !== '__esModule'), names);
+    for (const name of names) {
+      assert.equal(required[name], imported[name], id + ' is loaded twice: ' + name);
+      assert.notEqual(imported[name], undefined, name + ' is undefined');
+    }
+    console.log(id + ': ' + names.length + ' exports, the same by import and by require');
+  });
+`;
+
+await withConsumer([], (folder) => {
+  for (const [subpath, target] of Object.entries(pkg.exports)) {
+    if (!target.default) continue;
+    const id = pkg.name + subpath.slice(1);
+    execFileSync(process.execPath, ['--throw-deprecation', '-e', load, id], {
+      cwd: folder,
+      stdio: ['ignore', 'inherit', 'inherit'],
+    });
+  }
+
+  const home = join(folder, 'node_modules', pkg.name);
+  const files = readdirSync(home, { recursive: true, encoding: 'utf8' });
+  const problems = ['LICENSE', 'README.md', 'CHANGELOG.md']
+    .filter((name) => !files.includes(name))
+    .map((name) => `${name} is missing`);
+  for (const file of files) {
+    if (/\.(?:spec|test)\.|^(?:spec|examples|scripts|build)\b/.test(file)) {
+      problems.push(`${file} does not belong in the package`);
+    }
+    // A debugger and an editor's go-to-definition land in lib/, which is packed for them.
+    if (file.endsWith('.map')) {
+      const { sources } = JSON.parse(readFileSync(join(home, file), 'utf8'));
+      for (const source of sources) {
+        if (!existsSync(join(home, dirname(file), source))) {
+          problems.push(`${file} points to ${source}, which is not packed`);
+        }
+      }
+    }
+  }
+  for (const problem of problems) console.error(problem);
+  if (problems.length > 0) process.exitCode = 1;
+  else console.log(`${files.length} files packed, every source map leads to a packed source`);
+});

@@ -1,0 +1,222 @@
+// The house rules that a program can check: who imports whom, sizes, names, and that nothing in
+// the repository depends on the machine it was written on.
+
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { basename, dirname, join, posix } from 'node:path';
+import { expect } from 'chai';
+import { after, before, describe, it } from 'mocha';
+
+/**
+ * The rooms of the core, the highest first: a file imports files of its own line or of a line
+ * below it. A name that ends in `/` is a folder. `.oxlintrc.json` says the same to the linter.
+ */
+const CORE: readonly (readonly string[])[] = [
+  ['index'],
+  ['kern'],
+  ['kernel'],
+  ['shutdown'],
+  ['workqueue', 'job', 'kcont'],
+  ['dispatch', 'schedule', 'options', 'scope'],
+  ['runq', 'wheel', 'lock/'],
+  ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
+];
+/** The rooms that hang on the core, which knows none of them. */
+const HUNG: readonly string[] = ['fronts/', 'cpu/', 'durable/', 'observe/'];
+const MAX_LINES = 350;
+
+/** This file runs from spec/ and, compiled, from build/spec/. */
+const above = dirname(import.meta.dirname);
+const ROOT = basename(above) === 'build' ? dirname(above) : above;
+
+function read(path: string): string {
+  return readFileSync(join(ROOT, path), 'utf8');
+}
+
+/** Every file below a folder of the repository, but what git ignores. */
+function filesBelow(folder: string): string[] {
+  const ignored = new Set(['.git/', ...read('.gitignore').split('\n')]);
+  return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
+    const path = posix.join(folder, entry.name);
+    if (ignored.has(`${entry.name}/`) || entry.name === '.git') return [];
+    return entry.isDirectory() ? filesBelow(path) : [path];
+  });
+}
+
+/** The line of CORE that a path below lib/ stands in; -1 for a room that hangs on the core. */
+function lineOf(path: string): number {
+  const within = (room: string): boolean =>
+    room.endsWith('/') ? path.startsWith(room) : path === `${room}.ts`;
+  if (HUNG.some(within)) return -1;
+  const line = CORE.findIndex((rooms) => rooms.some(within));
+  if (line === -1) throw new Error(`lib/${path} stands in no room: give it one in house.spec.ts`);
+  return line;
+}
+
+/** Whether a file of lib may import another as a value; both paths are below lib/. */
+function mayImport(from: string, to: string): boolean {
+  const line = lineOf(from);
+  return line === -1 || (lineOf(to) !== -1 && lineOf(to) >= line);
+}
+
+/** The files of lib that a file of lib imports; erased imports (`import type`) aside, if so asked. */
+function importsOf(path: string, kind: 'values' | 'all'): string[] {
+  const statement =
+    /^(?:import|export)\s+(?<type>type\s+)?(?:[\w\s{},*]*?\s+from\s+)?'(?<to>\.[^']*)'|\bimport\('(?<lazy>\.[^']*)'\)/gm;
+  return [...read(`lib/${path}`).matchAll(statement)]
+    .filter(({ groups }) => kind === 'all' || groups?.['type'] === undefined)
+    .map(({ groups }) => posix.join(dirname(path), groups?.['to'] ?? groups?.['lazy'] ?? ''));
+}
+
+const lib = filesBelow('lib').map((path) => path.slice('lib/'.length));
+
+describe('lib', () => {
+  it('has a room for every file', () => {
+    expect(lib).to.include('index.ts');
+    for (const path of lib) lineOf(path);
+  });
+
+  it('imports downwards', () => {
+    const upward = lib.flatMap((from) =>
+      importsOf(from, 'values')
+        .filter((to) => !mayImport(from, to))
+        .map((to) => `${from} imports ${to}`),
+    );
+    expect(upward).to.deep.equal([]);
+  });
+
+  it('knows in its core no room that hangs on it, not even its types', () => {
+    const known = lib.flatMap((from) =>
+      importsOf(from, 'all').filter((to) => lineOf(from) !== -1 && lineOf(to) === -1),
+    );
+    expect(known).to.deep.equal([]);
+  });
+
+  it('imports files that exist, by their whole names', () => {
+    const missing = lib.flatMap((from) => importsOf(from, 'all').filter((to) => !lib.includes(to)));
+    expect(missing).to.deep.equal([]);
+  });
+
+  it(`keeps every file to ${MAX_LINES} lines`, () => {
+    const sizes = lib.map((path) => ({ path, lines: read(`lib/${path}`).split('\n').length - 1 }));
+    expect(sizes.filter(({ lines }) => lines > MAX_LINES)).to.deep.equal([]);
+  });
+
+  it('names its files for what is in them, in kebab-case', () => {
+    const bad = /(?:^|\/)(?:utils?|types|helpers|common|misc)\.|[^a-z0-9/.-]/;
+    expect(lib.filter((path) => bad.test(path))).to.deep.equal([]);
+  });
+});
+
+describe('the linter', () => {
+  /** One file per room. */
+  const rooms = [...CORE.flat(), ...HUNG].map((room) =>
+    room.endsWith('/') ? `${room}some.ts` : `${room}.ts`,
+  );
+  const pairs = rooms.flatMap((from) => rooms.map((to) => ({ from, to })));
+  let folder = '';
+  before(() => {
+    folder = mkdtempSync(join(tmpdir(), 'house-'));
+  });
+  after(() => {
+    rmSync(folder, { recursive: true });
+  });
+
+  /** What `.oxlintrc.json` finds against one group of rules in these files of lib: `path:line`. */
+  function lint(rules: RegExp, files: Record<string, readonly string[]>): string[] {
+    rmSync(join(folder, 'lib'), { recursive: true, force: true });
+    const config: object = JSON.parse(read('.oxlintrc.json'));
+    writeFileSync(join(folder, '.oxlintrc.json'), JSON.stringify({ ...config, options: {} }));
+    for (const [path, lines] of Object.entries(files)) {
+      mkdirSync(join(folder, 'lib', dirname(path)), { recursive: true });
+      writeFileSync(join(folder, 'lib', path), lines.join('\n'));
+    }
+    const oxlint = join(ROOT, 'node_modules/oxlint/bin/oxlint');
+    const { stdout } = spawnSync(process.execPath, [oxlint, '--format', 'json', 'lib'], {
+      cwd: folder,
+      encoding: 'utf8',
+      maxBuffer: 2 ** 26,
+    });
+    const { diagnostics } = JSON.parse(stdout) as {
+      diagnostics: { code: string; filename: string; labels: { span: { line: number } }[] }[];
+    };
+    return diagnostics
+      .filter(({ code }) => rules.test(code))
+      .map(({ filename, labels }) => `${posix.relative('lib', filename)}:${labels[0]?.span.line}`)
+      .toSorted();
+  }
+
+  /** Which imports it forbids, when every room imports every room: `from > to`. */
+  function forbidden(keyword: 'import' | 'import type'): string[] {
+    const lines = (from: string): string[] =>
+      rooms.map((to, index) => {
+        const path = posix.relative(dirname(from), to);
+        return `${keyword} { x as x${index} } from '${path.startsWith('.') ? path : `./${path}`}';`;
+      });
+    const files = Object.fromEntries(rooms.map((from) => [from, lines(from)]));
+    return lint(/no-restricted-imports/, files)
+      .map((found) => found.split(':'))
+      .map(([from, line]) => `${from} > ${rooms[Number(line) - 1]}`)
+      .toSorted();
+  }
+
+  it('forbids exactly the imports that point up', () => {
+    const upward = pairs.filter(({ from, to }) => !mayImport(from, to));
+    expect(upward).to.have.length.greaterThan(100);
+    expect(forbidden('import')).to.deep.equal(
+      upward.map(({ from, to }) => `${from} > ${to}`).toSorted(),
+    );
+  });
+
+  it('lets the import of a type point up, within the core', () => {
+    const hung = pairs.filter(({ from, to }) => lineOf(from) !== -1 && lineOf(to) === -1);
+    expect(forbidden('import type')).to.deep.equal(
+      hung.map(({ from, to }) => `${from} > ${to}`).toSorted(),
+    );
+  });
+
+  it("keeps the host's time and timers behind clock/host.ts", () => {
+    const lines = [
+      "import { setTimeout as later } from 'node:timers';",
+      "import { performance as clock } from 'node:perf_hooks';",
+      'export const a = [later, clock];',
+      'export const b = setTimeout;',
+      'export const c = globalThis.setImmediate;',
+      'export const d = Date.now();',
+      'export const e = performance.now();',
+      'export const f = process.hrtime.bigint();',
+    ];
+    const found = lint(/no-restricted/, { 'wheel.ts': lines, 'clock/host.ts': lines.slice(3) });
+    expect(found).to.deep.equal([1, 2, 4, 5, 6, 7, 8].map((line) => `wheel.ts:${line}`));
+  });
+});
+
+/** `path:line` of every line that matches. */
+function find(pattern: RegExp, among: readonly string[]): string[] {
+  return among.flatMap((path) =>
+    read(path)
+      .split('\n')
+      .flatMap((line, index) => (pattern.test(line) ? [`${path}:${index + 1}`] : [])),
+  );
+}
+
+// The brackets in these patterns keep this file from holding what they look for.
+describe('the repository', () => {
+  const files = filesBelow('.');
+
+  it('leaves nothing to be done later in its code', () => {
+    const code = files.filter((path) => /^(?:lib|spec|examples|bench|scripts)\//.test(path));
+    expect(find(/\b(?:[T]ODO|[F]IXME|[X]XX)\b/, code)).to.deep.equal([]);
+  });
+
+  it('names no folder outside itself and no path of a machine', () => {
+    const outside = /\.\.\/[s]hared\b|(?<![\w.~>*-])\/(?:[w]ork|[r]oot|[h]ome|[U]sers)\/\w/;
+    expect(find(outside, files)).to.deep.equal([]);
+  });
+
+  it('names no package registry', () => {
+    expect(find(/\/\/[\w.-]*(?:[r]egistry|[n]pmjs\.org)|_[a]uthToken/, files)).to.deep.equal([]);
+    expect(find(/"resolved":/, ['package-lock.json'])).to.deep.equal([]);
+  });
+});
