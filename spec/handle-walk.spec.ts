@@ -119,7 +119,7 @@ class Walk {
     await this.do(GIVE);
     for (let i = 0; i < 3; i++) {
       await this.do(SETTLE);
-      await this.do(tick(10));
+      await this.do(tick(2 ** 32));
     }
     await this.do(SETTLE);
     expect(this.#kc.busy).to.equal(false);

@@ -11,9 +11,9 @@ import type { Ground, Program } from './support/program.ts';
 
 /** Plays a program on both; says where they part, or null. */
 async function compare(program: Program): Promise<string | null> {
-  const model = new Player(program, (host, what) => new Model(host, what), null);
+  const model = new Player(program, (host, what) => new Model(host, what));
   await model.play();
-  const library = new Player(program, (host, what) => new Library(host, what), model.skipped);
+  const library = new Player(program, (host, what) => new Library(host, what));
   let fault = '';
   try {
     await library.play();

@@ -98,10 +98,6 @@ export class Library implements Machine {
     return lock === null ? null : (this.#lockIndex.get(lock) ?? -1);
   }
 
-  open(): boolean {
-    return false;
-  }
-
   act(action: Action): string {
     try {
       const answer = this.#act(action);

@@ -24,8 +24,9 @@ class Handle {
   /** Its place among the runnable ones. */
   tick = 0;
   sequence = 0;
-  /** Tried, and its lock was busy: it stands in the lock's queue since `arrival`. */
+  /** Tried, and its lock was busy: it stands in the lock's queue. */
   waiting = false;
+  /** When it was first tried in vain, for whatever reason; 0: not yet. */
   arrival = 0;
   /** Is the run in flight one that is over when the program says so? */
   open = false;
@@ -101,16 +102,6 @@ export class Model implements Machine {
 
   lockOf(h: number): number | null {
     return this.#handle(h).lock;
-  }
-
-  open(action: Action): boolean {
-    switch (action.do) {
-      case 'tryEnter':
-        // May a reader that does not wait pass a writer that does?
-        return facet(action.lock) === 'read' && this.#waiters(action.lock).some(isWriter);
-      default:
-        return false;
-    }
   }
 
   // Calls
@@ -232,6 +223,7 @@ export class Model implements Machine {
 
   #arm(handle: Handle, delayMs: number): void {
     handle.expired = false;
+    handle.arrival = 0;
     handle.lastDelayMs = delayMs;
     handle.sequence = ++this.#sequence;
     if (delayMs === 0) {
@@ -300,8 +292,8 @@ export class Model implements Machine {
     if (!this.#held(old)) return 'EPERM';
     handle.lock = lock;
     if (handle.waiting) {
-      // It moves over to the other queue.
-      handle.waiting = lock !== null && !this.#admits(handle, lock);
+      // It leaves the old lock's queue, and tries the new lock at the next dispatch, at its old place.
+      handle.waiting = false;
       this.#grant(old);
     }
     return LOCKS[old]?.name ?? '?';
@@ -369,20 +361,12 @@ export class Model implements Machine {
 
   /** Lets in the awaiting code whose turn it is. A continuation whose turn it is waits for dispatch. */
   #grant(lock: number): void {
-    let readersAhead = false;
     for (const waiter of this.#waiters(lock)) {
-      const reader = facet(waiter.lock) === 'read';
-      if (waiter.code === null) {
-        if (!reader) return;
-        readersAhead = true;
-        continue;
-      }
-      if (!this.#free(waiter.lock) || (!reader && readersAhead)) return;
-      this.#take(waiter.lock);
       const { code } = waiter;
+      if (code === null || !this.#free(waiter.lock)) return;
+      this.#take(waiter.lock);
       this.#codes = this.#codes.filter((one) => one !== code);
       this.#host.outcome(`enter ${code.id} granted`);
-      if (!reader) return;
     }
   }
 
@@ -422,11 +406,14 @@ export class Model implements Machine {
   }
 
   drain(): Promise<void> {
-    for (;;) {
-      const settling = this.#settling.shift();
-      if (settling === undefined) return Promise.resolve();
-      this.#settle(settling.handle, settling.ok ? null : 'rejected');
+    const settling = this.#settling.splice(0);
+    // The result of a one-shot goes through one promise more than a function's own.
+    for (const oneShots of [false, true]) {
+      for (const { handle, ok } of settling) {
+        if (handle.oneShot === oneShots) this.#settle(handle, ok ? null : 'rejected');
+      }
     }
+    return Promise.resolve();
   }
 
   #dispatchAndSettle(): void {
@@ -467,37 +454,46 @@ export class Model implements Machine {
   #enterNext(): boolean {
     const runnable = [...this.#handles, ...this.#oneShots].filter((handle) => handle.queued);
     for (const handle of runnable.toSorted(compareHandles)) {
-      if (handle.running) continue;
-      const queue = QUEUES[handle.q];
-      if (queue !== undefined && (this.#inFlight[handle.q] ?? 0) >= queue.maxActive) {
-        if (handle.waiting) {
-          handle.waiting = false;
-          if (handle.lock !== null) this.#grant(handle.lock);
-        }
-        continue;
+      if (this.#canEnter(handle)) {
+        this.#enter(handle);
+        return true;
       }
-      if (handle.lock !== null && !this.#admits(handle, handle.lock)) {
-        if (!handle.waiting) {
-          handle.waiting = true;
-          handle.arrival = ++this.#arrivals;
-        }
-        continue;
-      }
-      this.#enter(handle);
-      return true;
+      if (handle.arrival === 0) handle.arrival = ++this.#arrivals;
     }
     return false;
   }
 
+  #canEnter(handle: Handle): boolean {
+    if (handle.running) return false;
+    const { q, lock } = handle;
+    // Who stands in a lock's queue is not looked at again before it is his turn there.
+    if (handle.waiting && lock !== null && !this.#admits(handle, lock)) return false;
+    if ((this.#inFlight[q] ?? 0) >= (QUEUES[q]?.maxActive ?? Infinity)) {
+      // What may not run anyway holds up nobody at a lock.
+      if (handle.waiting) {
+        handle.waiting = false;
+        if (lock !== null) this.#grant(lock);
+      }
+      return false;
+    }
+    if (lock === null || this.#admits(handle, lock)) return true;
+    handle.waiting = true;
+    return false;
+  }
+
   #enter(handle: Handle): void {
+    const { id, oneShot, f, arg, lock } = handle;
     handle.queued = false;
     handle.waiting = false;
     handle.running = true;
     handle.acked = false;
     handle.expired = true;
-    if (handle.lock !== null) this.#take(handle.lock);
+    if (lock !== null) {
+      this.#take(lock);
+      // Readers behind a reader follow it.
+      this.#grant(lock);
+    }
     this.#inside = handle;
-    const { id, oneShot, f, arg, lock } = handle;
     const outcome = this.#host.entered(id, oneShot, f, arg, lock);
     this.#inside = null;
     switch (outcome) {
@@ -594,7 +590,7 @@ function priorityOf(handle: Handle): number {
 }
 
 function waiterOf(handle: Handle, lock: number): Waiter {
-  const arrival = handle.waiting ? handle.arrival : Infinity;
+  const arrival = handle.arrival === 0 ? Infinity : handle.arrival;
   return { lock, priority: priorityOf(handle), arrival, handle, code: null };
 }
 

@@ -69,10 +69,10 @@ export type Action =
   | { readonly do: 'settle'; readonly h: number; readonly ok: boolean }
   | { readonly do: 'settleRun'; readonly nth: number; readonly ok: boolean };
 
-export type Step =
-  | Action
-  | { readonly do: 'tick' | 'advance'; readonly ms: number }
-  | { readonly do: 'drain' };
+/** A step in which promises settle. */
+export type Pause = { readonly do: 'advance'; readonly ms: number } | { readonly do: 'drain' };
+
+export type Step = Action | { readonly do: 'tick'; readonly ms: number } | Pause;
 
 export interface FuncSpec {
   /** `sync` returns, `soon` returns a promise that has settled, `later` one which the program settles. */
@@ -111,8 +111,6 @@ export interface Host {
 /** The machine a program plays on: the model, or the library. */
 export interface Machine {
   now(): number;
-  /** Does the specification leave open what this action does now? Only the model knows. */
-  open(action: Action): boolean;
   /** Does an action and says what it returned. */
   act(action: Action): string;
   lockOf(h: number): number | null;
@@ -134,10 +132,6 @@ export class Player implements Host {
   readonly log: string[] = [];
   readonly #program: Program;
   readonly #machine: Machine;
-  /** Actions the specification leaves open, by their number in the play. */
-  readonly skipped: boolean[];
-  readonly #asks: boolean;
-  #count = 0;
   #runs = 0;
   /** Which queue the nth one-shot went to. */
   readonly #runQueues: number[] = [];
@@ -148,56 +142,49 @@ export class Player implements Host {
   /** What was reported about one settling: its order is nobody's business. */
   readonly #reports: string[] = [];
 
-  constructor(
-    program: Program,
-    machine: (host: Host, program: Program) => Machine,
-    skipped: boolean[] | null,
-  ) {
+  constructor(program: Program, machine: (host: Host, program: Program) => Machine) {
     this.#program = program;
     this.#entries = program.handles.map(() => 0);
-    this.#asks = skipped === null;
-    this.skipped = skipped ?? [];
     this.#machine = machine(this, program);
   }
 
   async play(): Promise<void> {
-    for (const step of this.#program.steps) await this.#step(step);
+    for (const step of this.#program.steps) {
+      // Nothing settles between two steps unless the program says so.
+      if (step.do === 'advance' || step.do === 'drain') await this.#pause(step);
+      else this.#step(step);
+    }
     // Let all happen that can happen.
     for (let round = 0; round < 3; round++) {
       for (let h = 0; h < this.#program.handles.length; h++) {
         this.#act({ do: 'settle', h, ok: true });
       }
       for (let nth = 0; nth < this.#runs; nth++) this.#act({ do: 'settleRun', nth, ok: true });
-      await this.#step({ do: 'drain' });
+      await this.#pause({ do: 'drain' });
       for (let lock = 0; lock < LOCKS.length; lock++) {
         if (LOCKS[lock]?.kind !== 'SpinLock') this.#act({ do: 'exit', lock });
       }
-      await this.#step({ do: 'advance', ms: round === 2 ? 2 ** 33 : 70 });
+      await this.#pause({ do: 'advance', ms: round === 2 ? 2 ** 33 : 70 });
     }
   }
 
-  async #step(step: Step): Promise<void> {
+  #step(step: Exclude<Step, Pause>): void {
+    if (step.do === 'tick') {
+      this.#note(describe(step));
+      this.#machine.tick(step.ms);
+    } else this.#act(step);
+    this.#note(`  ${this.#machine.look()}`);
+  }
+
+  async #pause(step: Pause): Promise<void> {
     const machine = this.#machine;
-    switch (step.do) {
-      case 'tick':
-        this.#note(`tick(${step.ms})`);
-        machine.tick(step.ms);
-        break;
-      case 'advance':
-        await machine.drain();
-        this.#flush();
-        this.#note(`advance(${step.ms})`);
-        await machine.advance(step.ms);
-        await machine.drain();
-        this.#flush();
-        break;
-      case 'drain':
-        this.#note('drain');
-        await machine.drain();
-        this.#flush();
-        break;
-      default:
-        this.#act(step);
+    await machine.drain();
+    this.#flush();
+    this.#note(describe(step));
+    if (step.do === 'advance') {
+      await machine.advance(step.ms);
+      await machine.drain();
+      this.#flush();
     }
     this.#note(`  ${machine.look()}`);
   }
@@ -205,9 +192,6 @@ export class Player implements Host {
   #act(step: Action): void {
     const action = this.#resolve(step);
     if (!this.#allowed(action)) return;
-    const number = this.#count++;
-    if (this.#asks) this.skipped[number] = this.#machine.open(action);
-    if (this.skipped[number] === true) return;
     if (action.do === 'run') {
       this.#runs++;
       this.#runQueues.push(action.q);
@@ -403,7 +387,7 @@ export const DELAYS: readonly number[] = [
 const STEPS_MS: readonly number[] = [0, 1, 1, 2, 3, 62, 63, 64, 65, 4032, 4096, 2 ** 18, 2 ** 30, 2 ** 31];
 
 /** Priorities of awaiting code. */
-const CODE: readonly number[] = [210, 120, 20];
+const CODE: readonly number[] = [210, 127, 120, 103, 20];
 
 /** Which part of the API a program may use. */
 export interface Ground {

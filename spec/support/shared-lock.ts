@@ -229,8 +229,8 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
           await settled();
           expect(lab.take()).to.deep.equal([]);
           leave(writer);
-          await settled();
           lab.clock.tick(0);
+          await settled();
           expect(lab.take().toSorted()).to.deep.equal(['code', 'reader']);
         });
       }
