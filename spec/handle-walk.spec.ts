@@ -3,7 +3,15 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
 import { bitsOf, soak } from './support/lab.ts';
-import { bits, clearsExpired, HAPPENS, isInvoking, isPending, isRunning, TABLE } from './support/table.ts';
+import {
+  bits,
+  clearsExpired,
+  HAPPENS,
+  isInvoking,
+  isPending,
+  isRunning,
+  TABLE,
+} from './support/table.ts';
 import type { Answer, Call, State } from './support/table.ts';
 
 type Event =
@@ -22,7 +30,11 @@ const SETTLE: Event = { kind: 'settle', ok: true, name: 'settle' };
 const REJECT: Event = { kind: 'settle', ok: false, name: 'reject' };
 const TAKE: Event = { kind: 'take', name: 'take the lock' };
 const GIVE: Event = { kind: 'give', name: 'give the lock' };
-const wrong = (delayMs: number): Event => ({ kind: 'wrong', delayMs, name: `schedule(${delayMs})` });
+const wrong = (delayMs: number): Event => ({
+  kind: 'wrong',
+  delayMs,
+  name: `schedule(${delayMs})`,
+});
 
 const failure = new Error('rejected on purpose');
 
@@ -220,7 +232,8 @@ class Walk {
     const want = bits(state, this.#expired);
     if (got !== want) expect(got, state).to.equal(want);
     if (kc.pending && kc.invoking) expect.fail('PENDING and INVOKING together');
-    if (kc.invoking !== isInvoking(state)) expect.fail('INVOKING at another time than the table says');
+    if (kc.invoking !== isInvoking(state))
+      expect.fail('INVOKING at another time than the table says');
     if (this.#entries !== this.#wantEntries) expect(this.#entries).to.equal(this.#wantEntries);
     if (this.#drains !== this.#wantDrains && !isRunning(state)) {
       expect(this.#drains, 'drained').to.equal(this.#wantDrains);

@@ -3,7 +3,12 @@ import { Mutex } from '../../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 /** Code that awaits the lock, and notes when it has it. */
-function wait(lab: Lab, lock: Mutex, name: string, options?: { priority?: number; signal?: AbortSignal }): void {
+function wait(
+  lab: Lab,
+  lock: Mutex,
+  name: string,
+  options?: { priority?: number; signal?: AbortSignal },
+): void {
   lock.enter(options).then(
     () => lab.ran.push(name),
     () => lab.ran.push(`${name} aborted`),
@@ -335,7 +340,13 @@ describe('Mutex', () => {
       lab.clock.tick(0);
       lock.exit();
       lab.clock.tick(0);
-      expect(lab.take()).to.deep.equal(['softserial', 'softbio', 'prihigh', 'primedhigh', 'prilow']);
+      expect(lab.take()).to.deep.equal([
+        'softserial',
+        'softbio',
+        'prihigh',
+        'primedhigh',
+        'prilow',
+      ]);
     });
   });
 

@@ -1,5 +1,14 @@
 // The library as a machine that random programs play on.
-import { Kcont, KcontError, Kernel, Mutex, RMLock, RWLock, SpinLock, VirtualClock } from '../../lib/index.ts';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  RMLock,
+  RWLock,
+  SpinLock,
+  VirtualClock,
+} from '../../lib/index.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
 import { deferred, settled } from './lab.ts';
 import type { Deferred } from './lab.ts';
@@ -71,7 +80,10 @@ export class Library implements Machine {
     });
   }
 
-  #perform(outcome: ReturnType<Host['entered']>, later: (run: Deferred<void>) => void): void | Promise<void> {
+  #perform(
+    outcome: ReturnType<Host['entered']>,
+    later: (run: Deferred<void>) => void,
+  ): void | Promise<void> {
     switch (outcome) {
       case 'return':
         return undefined;

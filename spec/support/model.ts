@@ -36,7 +36,14 @@ class Handle {
   drains = 0;
   aborted = false;
 
-  constructor(id: number, oneShot: boolean, q: number, lock: number | null, f: number, arg: number) {
+  constructor(
+    id: number,
+    oneShot: boolean,
+    q: number,
+    lock: number | null,
+    f: number,
+    arg: number,
+  ) {
     this.id = id;
     this.oneShot = oneShot;
     this.q = q;

@@ -384,7 +384,22 @@ export const DELAYS: readonly number[] = [
   2 ** 53 - 1,
 ];
 
-const STEPS_MS: readonly number[] = [0, 1, 1, 2, 3, 62, 63, 64, 65, 4032, 4096, 2 ** 18, 2 ** 30, 2 ** 31];
+const STEPS_MS: readonly number[] = [
+  0,
+  1,
+  1,
+  2,
+  3,
+  62,
+  63,
+  64,
+  65,
+  4032,
+  4096,
+  2 ** 18,
+  2 ** 30,
+  2 ** 31,
+];
 
 /** Priorities of awaiting code. */
 const CODE: readonly number[] = [210, 127, 120, 103, 20];
@@ -421,8 +436,9 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
 
   const act = <D extends Action>(arbitrary: fc.Arbitrary<D>): fc.Arbitrary<Action> =>
     arbitrary as unknown as fc.Arbitrary<Action>;
-  const simple = (...what: ('touch' | 'stop' | 'cancel' | 'ack' | 'destroy' | 'halt' | 'drainAsync')[]) =>
-    act(fc.record({ do: fc.constantFrom(...what), h }));
+  const simple = (
+    ...what: ('touch' | 'stop' | 'cancel' | 'ack' | 'destroy' | 'halt' | 'drainAsync')[]
+  ) => act(fc.record({ do: fc.constantFrom(...what), h }));
 
   const actions: { weight: number; arbitrary: fc.Arbitrary<Action> }[] = [
     { weight: 16, arbitrary: act(fc.record({ do: fc.constant('schedule' as const), h, ms })) },
@@ -445,7 +461,10 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     actions.push(
       { weight: 3, arbitrary: act(fc.record({ do: fc.constant('tryEnter' as const), lock })) },
       { weight: 6, arbitrary: act(fc.record({ do: fc.constant('exit' as const), lock })) },
-      { weight: 3, arbitrary: act(fc.record({ do: fc.constant('enter' as const), lock, priority })) },
+      {
+        weight: 3,
+        arbitrary: act(fc.record({ do: fc.constant('enter' as const), lock, priority })),
+      },
       { weight: 1, arbitrary: act(fc.record({ do: fc.constant('abortEnter' as const), nth })) },
     );
     if (ground.swaps) {

@@ -161,7 +161,12 @@ export function clearsExpired(call: Call, answer: Answer): boolean {
 
 const PENDING: ReadonlySet<State> = new Set(['PENDING', 'ACKED+PENDING']);
 const INVOKING: ReadonlySet<State> = new Set(['QUEUED', 'RUNNING', 'ACKED+QUEUED']);
-const IN_FLIGHT: ReadonlySet<State> = new Set(['RUNNING', 'ACKED', 'ACKED+PENDING', 'ACKED+QUEUED']);
+const IN_FLIGHT: ReadonlySet<State> = new Set([
+  'RUNNING',
+  'ACKED',
+  'ACKED+PENDING',
+  'ACKED+QUEUED',
+]);
 
 /** Is a timer running in this state? */
 export function isPending(state: State): boolean {
