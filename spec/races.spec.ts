@@ -657,15 +657,19 @@ describe('the race of', () => {
       const poor = new Kcont(low, null, () => served.resolve(), null);
       greedy.schedule(0);
       poor.schedule(0);
-      // A promise of I/O kind: it needs a turn of the loop, again and again.
+      // What needs a turn of the loop gets it, again and again.
       let turns = 0;
-      let done = false;
-      void served.promise.then(() => (done = true));
-      while (!done) {
-        await settled();
-        turns++;
-      }
+      const count = async (): Promise<void> => {
+        for (;;) {
+          await settled();
+          if (greedy.destroyed) return;
+          turns++;
+        }
+      };
+      const counted = count();
+      await served.promise;
       greedy.destroy();
+      await counted;
       expect(turns).to.be.greaterThan(1);
       expect(fed).to.be.greaterThan(1);
     });
