@@ -35,17 +35,7 @@ import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { Fifo, stamp, unlink, type Entry } from './list.ts';
 import { RunQueue, type Level } from './runq.ts';
-import {
-  EXPIRED,
-  HALTING,
-  INVOKING,
-  PENDING,
-  QUEUED,
-  RUNNING,
-  SCHEDULED,
-  UNREF,
-  WAITED,
-} from './state.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -350,7 +340,7 @@ export class Dispatcher implements Driven {
   #settle(kc: Kcont<unknown>): void {
     const state = kc._state;
     const again = (state & QUEUED) !== 0;
-    kc._state = state & ~(RUNNING | HALTING | (again ? 0 : INVOKING));
+    kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
     const wq = kc._wq;
     wq._unload();
     const lock = kc._lock;
