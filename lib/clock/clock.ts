@@ -1,0 +1,55 @@
+/**
+ * A source of monotonic time that also wakes a kernel.
+ *
+ * @remarks
+ * There are two: the clock of the host, which a kernel takes by default, and
+ * {@link VirtualClock} for tests. Other clocks are not supported.
+ *
+ * @public
+ */
+export interface Clock {
+  /** Milliseconds, monotonic, with fractions where the host has them. */
+  readonly now: number;
+  /**
+   * Makes the clock wake a dispatcher.
+   * @internal
+   */
+  _drive(driven: Driven): Waker;
+  /**
+   * Ticks begin at whole numbers of `now + phase`; 0 <= phase < 1.
+   * @internal
+   */
+  readonly _phase: number;
+  /**
+   * Raises an error that no handler took, as from a timer callback.
+   * @internal
+   */
+  _raise(error: unknown): void;
+}
+
+/** What a clock wakes: the dispatcher of one CPU. */
+export interface Driven {
+  /** Called once per turn after a request, after the poll phase. */
+  pass(): void;
+  /** Called when an armed timer fires, before the poll phase. */
+  timerFired(): void;
+  /** Virtual time: the next time in ms at which a timer is due; Infinity if none. */
+  nextDueMs(): number;
+  /** Virtual time: expires what is due at this instant, and dispatches until nothing can be entered. */
+  runNow(): void;
+  /** Virtual time: whether something has become runnable since. */
+  readonly runnable: boolean;
+}
+
+/** How a dispatcher asks its clock to wake it. */
+export interface Waker {
+  /** Asks for a pass after the next poll phase. Asking twice is asking once. */
+  request(): void;
+  /**
+   * Arms the one timer, in place of what was armed.
+   *
+   * @param atMs - time on the clock's axis; Infinity: never
+   * @param keepAlive - whether it keeps the process alive
+   */
+  arm(atMs: number, keepAlive: boolean): void;
+}

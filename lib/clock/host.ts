@@ -1,0 +1,138 @@
+/*
+ * The only door to the host's time, timers and immediates.
+ *
+ * The globals are looked up at every call, so that a kernel obeys fake timers. When they are
+ * swapped, time goes on from where it was last read, and what was asked of the old functions is
+ * asked again of the new ones.
+ *
+ *      turn of the loop:  timers -> poll (I/O) -> check -> ...
+ *                            |                      |
+ *                       timerFired()              pass()
+ *
+ * A pass runs as an immediate, in the check phase, so I/O that had arrived comes before it. Both
+ * callbacks are made in the context in which this module was loaded, that of no request: an
+ * immediate would otherwise carry the AsyncLocalStorage store of whoever asked for it.
+ */
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Clock, Driven, Waker } from './clock.ts';
+
+/** Runs a function in the context of no request. */
+const inNoContext: ReturnType<typeof AsyncLocalStorage.snapshot> = AsyncLocalStorage.snapshot();
+
+/** Taken at load: errors are raised also while fake timers stand in. */
+const { queueMicrotask } = globalThis;
+
+/** Longest delay of the host's timer; longer ones are armed again on the way. */
+const LONGEST_MS = 2 ** 31 - 1;
+
+/** The monotonic clock of the host. */
+export class HostClock implements Clock {
+  /** Aligns ticks with those of the event loop's own clock, so that its timers fire on them. */
+  readonly _phase: number;
+  #read: () => number = globalThis.performance.now;
+  #shiftMs = 0;
+  #lastMs = 0;
+
+  constructor() {
+    // In this order: a phase that errs is too large, and a tick then never begins after the loop's.
+    const { now } = this;
+    const loopMs = Number(process.hrtime.bigint()) / 1e6;
+    this._phase = (loopMs - now) % 1;
+  }
+
+  get now(): number {
+    const { performance } = globalThis;
+    if (performance.now !== this.#read) {
+      this.#read = performance.now;
+      this.#shiftMs = this.#lastMs - performance.now();
+    }
+    return (this.#lastMs = performance.now() + this.#shiftMs);
+  }
+
+  _drive(driven: Driven): Waker {
+    return new HostWaker(this, driven);
+  }
+
+  _raise(error: unknown): void {
+    queueMicrotask(() => {
+      throw error;
+    });
+  }
+}
+
+class HostWaker implements Waker {
+  readonly #clock: HostClock;
+  readonly #pass: () => void;
+  readonly #timerFired: () => void;
+  /** The function that was asked for a pass; undefined: none is asked for. */
+  #requested: typeof setImmediate | undefined = undefined;
+  #timer: NodeJS.Timeout | undefined = undefined;
+  #armedBy: typeof setTimeout | undefined = undefined;
+  #disarm: typeof clearTimeout | undefined = undefined;
+  #armedAtMs = Infinity;
+  #keepAlive = true;
+
+  constructor(clock: HostClock, driven: Driven) {
+    this.#clock = clock;
+    this.#pass = () => {
+      this.#requested = undefined;
+      driven.pass();
+    };
+    this.#timerFired = () => {
+      this.#timer = undefined;
+      this.#armedAtMs = Infinity;
+      driven.timerFired();
+    };
+  }
+
+  request(): void {
+    const { setImmediate } = globalThis;
+    if (this.#requested === setImmediate) return;
+    this.#requested = setImmediate;
+    inNoContext(setImmediate, this.#pass);
+  }
+
+  arm(atMs: number, keepAlive: boolean): void {
+    const { setTimeout } = globalThis;
+    if (atMs !== this.#armedAtMs || setTimeout !== this.#armedBy) {
+      if (this.#timer !== undefined) this.#disarm?.(this.#timer);
+      this.#timer = undefined;
+      this.#armedAtMs = atMs;
+      if (atMs === Infinity) return;
+      this.#armedBy = setTimeout;
+      this.#disarm = globalThis.clearTimeout;
+      this.#timer = inNoContext(setTimeout, this.#timerFired, this.#delayMs(atMs));
+      this.#keepAlive = true;
+    }
+    if (this.#timer !== undefined && keepAlive !== this.#keepAlive) {
+      this.#keepAlive = keepAlive;
+      if (keepAlive) this.#timer.ref();
+      else this.#timer.unref();
+    }
+  }
+
+  /** The loop's clock counts whole ms from the start of the present one. */
+  #delayMs(atMs: number): number {
+    const phase = this.#clock._phase;
+    const delayMs = Math.ceil(atMs + phase) - Math.floor(this.#clock.now + phase);
+    return Math.min(Math.max(delayMs, 1), LONGEST_MS);
+  }
+}
+
+/** The clock of the process-wide kernel, and of every kernel that is given none. */
+export const hostClock: HostClock = new HostClock();
+
+/** Resolves in a later turn of the real event loop, when all promises have settled. */
+export function nextTurn(): Promise<void> {
+  return new Promise((resolve) => {
+    inNoContext(realSetImmediate, resolve);
+  });
+}
+
+/** Calls a function in the check phase of this turn, or of the next from within one. */
+export function atEndOfTurn(callback: () => void): void {
+  inNoContext(realSetImmediate, callback);
+}
+
+const realSetImmediate = globalThis.setImmediate;

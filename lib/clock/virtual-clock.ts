@@ -1,0 +1,134 @@
+import { KcontError, invalid } from '../errors.ts';
+import type { Clock, Driven, Waker } from './clock.ts';
+import { nextTurn } from './host.ts';
+
+/** Nothing wakes a kernel whose time stands still. */
+const noWaker: Waker = { request: () => undefined, arm: () => undefined };
+
+/**
+ * A clock for tests, which moves only when told to.
+ *
+ * @remarks
+ * Nothing of a kernel on this clock runs but inside {@link VirtualClock.tick} or
+ * {@link VirtualClock.advance}. For each tick with something due, in order: what is due expires,
+ * then continuations are dispatched until none can be entered. The order depends on nothing but
+ * the calls made. Several kernels may share a clock; at each tick they run in the order in which
+ * they were made.
+ *
+ * @example
+ * ```ts
+ * const clock = new VirtualClock();
+ * const { wq } = new Kernel({ clock });
+ * const ran: number[] = [];
+ * new Kcont(wq.softclock, null, () => ran.push(clock.now), null).schedule(50);
+ * clock.tick(49); // ran: []
+ * clock.tick(1);  // ran: [50]
+ * ```
+ *
+ * @public
+ */
+export class VirtualClock implements Clock {
+  /** @internal */
+  readonly _phase = 0;
+  readonly #driven: Driven[] = [];
+  #nowMs = 0;
+  #running = false;
+  #advancing = 0;
+  readonly #raised: unknown[] = [];
+
+  /** Virtual milliseconds since the clock was made. */
+  get now(): number {
+    return this.#nowMs;
+  }
+
+  /**
+   * Moves time on, running all that becomes due.
+   *
+   * @param ms - how far, 0 and more; 0 runs what is runnable at this instant
+   * @throws KcontError EINVAL for a distance that is not finite or is negative; EDEADLK from
+   * within a continuation; and whatever a function threw that no `onError` took: time then stands
+   * at the tick of that function, and the next call goes on from there
+   */
+  tick(ms: number): void {
+    const end = this.#end(ms);
+    this.#run();
+    for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
+      this.#nowMs = Math.max(this.#nowMs, next);
+      this.#run();
+    }
+    this.#nowMs = end;
+  }
+
+  /**
+   * Moves time on as {@link VirtualClock.tick} does, and lets promises settle between the steps.
+   *
+   * @param ms - how far, 0 and more
+   * @returns a promise that is fulfilled when time has come there and nothing is left to enter; it
+   * is rejected as `tick` throws
+   */
+  async advance(ms: number): Promise<void> {
+    const end = this.#end(ms);
+    this.#advancing++;
+    try {
+      await this.#settle();
+      for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
+        this.#nowMs = Math.max(this.#nowMs, next);
+        await this.#settle();
+      }
+      this.#nowMs = Math.max(this.#nowMs, end);
+    } finally {
+      this.#advancing--;
+    }
+  }
+
+  /** @internal */
+  _drive(driven: Driven): Waker {
+    this.#driven.push(driven);
+    return noWaker;
+  }
+
+  /** @internal */
+  _raise(error: unknown): void {
+    if (this.#advancing > 0) this.#raised.push(error);
+    else
+      queueMicrotask(() => {
+        throw error;
+      });
+  }
+
+  #end(ms: number): number {
+    if (!(ms >= 0 && ms < Infinity)) throw invalid('ms', 'a finite number >= 0', ms);
+    if (this.#running) {
+      throw new KcontError('EDEADLK', 'virtual time cannot be moved from within a continuation');
+    }
+    return this.#nowMs + ms;
+  }
+
+  /** The next due time of all kernels. */
+  #nextDueMs(): number {
+    let next = Infinity;
+    for (const driven of this.#driven) next = Math.min(next, driven.nextDueMs());
+    return next;
+  }
+
+  /** Runs all kernels until nothing can be entered at this instant. */
+  #run(): void {
+    this.#running = true;
+    try {
+      do {
+        for (const driven of this.#driven) driven.runNow();
+      } while (this.#driven.some((driven) => driven.runnable));
+    } finally {
+      this.#running = false;
+    }
+  }
+
+  /** Runs and lets promises settle until neither brings anything new. */
+  async #settle(): Promise<void> {
+    do {
+      this.#run();
+      await nextTurn();
+      if (this.#raised.length > 0) throw this.#raised.shift();
+    } while (this.#driven.some((driven) => driven.runnable));
+  }
+}

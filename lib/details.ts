@@ -1,0 +1,60 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
+import type { Scope } from './scope.ts';
+
+/**
+ * Which AsyncLocalStorage stores a continuation's function sees.
+ *
+ * - `'none'`: those of no request, whoever scheduled it
+ * - `'create'`: those of the moment it was made, until it first settles or is stopped
+ * - `'schedule'`: those of the moment it was scheduled, until it settles or is stopped
+ *
+ * @public
+ */
+export type ContextPolicy = 'none' | 'create' | 'schedule';
+
+/**
+ * How much a continuation prefers a CPU.
+ *
+ * - `'strong'`: one CPU, always
+ * - `'weak'`: the one where it ran last, while that keeps up
+ * - `'none'`: any
+ *
+ * @public
+ */
+export type Affinity = 'strong' | 'weak' | 'none';
+
+type Carry = ReturnType<typeof AsyncLocalStorage.snapshot>;
+
+/** What few continuations have, so that all the others stay small. */
+export class Details {
+  name: string | undefined = undefined;
+  scope: Scope | undefined = undefined;
+  signal: AbortSignal | undefined = undefined;
+  onAbort: (() => void) | undefined = undefined;
+  policy: ContextPolicy = 'none';
+  affinity: Affinity = 'none';
+  /** Runs a function in the context it carries. */
+  carry: Carry | undefined = undefined;
+  slackTicks = 0;
+  /** The due tick and the delay where they are beyond a small integer. */
+  farTick = 0;
+  farDelayMs = 0;
+  /** Called, in order, when the run in flight has settled. */
+  settled: (() => void)[] = [];
+
+  /** The context of this moment is the one to run in. */
+  capture(): void {
+    this.carry = AsyncLocalStorage.snapshot();
+  }
+}
+
+/**
+ * The latest tick that is allowed for a timer with slack, rounded down to as many binary zeros as
+ * keep it from being early: timers whose windows overlap meet at one tick.
+ */
+export function coalesce(due: number, slackTicks: number): number {
+  const latest = due + slackTicks;
+  if (latest >= 2 ** 30) return due;
+  const differing = due ^ latest;
+  return differing === 0 ? due : latest & ~((1 << (31 - Math.clz32(differing))) - 1);
+}

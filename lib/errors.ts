@@ -1,0 +1,78 @@
+/**
+ * Stable codes of the errors that kcont throws and reports.
+ *
+ * - `EINVAL`: an argument out of its range, or a handle that was destroyed.
+ * - `EPERM`: a lock that had to be held is not.
+ * - `ENOENT`: a CPU was named for a queue that has no queue per CPU.
+ * - `EBUSY`: the continuation is INVOKING.
+ * - `EDEADLK`: the call would wait for itself.
+ * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
+ * - `ESHUTDOWN`: the kernel has been closed.
+ * - `ECPUDIED`: the CPU that ran the function is gone.
+ *
+ * @public
+ */
+export type KcontErrorCode =
+  | 'EBUSY'
+  | 'ENOENT'
+  | 'EINVAL'
+  | 'EDEADLK'
+  | 'EPERM'
+  | 'ENOTSUP'
+  | 'ECPUDIED'
+  | 'ESHUTDOWN';
+
+/**
+ * The one class of errors that kcont makes itself.
+ *
+ * @remarks
+ * Thrown at the wrong call, before anything changed; or handed to `onError` where there is no call
+ * to blame. Branch on {@link KcontError.code}, never on the message.
+ *
+ * @public
+ */
+export class KcontError extends Error {
+  /** What went wrong, stable between versions. */
+  readonly code: KcontErrorCode;
+
+  /**
+   * Makes an error.
+   *
+   * @param code - the stable code
+   * @param message - what was expected, then what came
+   */
+  constructor(code: KcontErrorCode, message: string) {
+    super(message);
+    this.name = 'KcontError';
+    this.code = code;
+  }
+}
+
+/** How a value reads in an error message. */
+export function show(value: unknown): string {
+  if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'object' && value !== null) {
+    return `an instance of ${(value.constructor as { name?: string } | undefined)?.name || 'Object'}`;
+  }
+  return String(value);
+}
+
+/** The error for an argument that is not what it has to be. */
+export function invalid(name: string, expected: string, got: unknown): KcontError {
+  return new KcontError('EINVAL', `${name} must be ${expected}, got ${show(got)}`);
+}
+
+/** The error for an asynchronous function on a FAST queue. */
+export function asynchronous(name: string, wq: string): KcontError {
+  return new KcontError(
+    'ENOTSUP',
+    `${name || 'a continuation'} on ${wq} returned a promise; soft queues take synchronous functions only`,
+  );
+}
+
+/** Numbers of NetBSD's errno.h, as the proposal's functions return them. */
+export const ENOENT = 2;
+export const EBUSY = 16;
+export const EINVAL = 22;
+export const ESHUTDOWN = 58;

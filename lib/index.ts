@@ -1,0 +1,42 @@
+/**
+ * Continuations for async TypeScript: timers, jobs that run soon, and workqueues behind one handle.
+ *
+ * @packageDocumentation
+ */
+
+export type { Clock } from './clock/clock.ts';
+export { VirtualClock } from './clock/virtual-clock.ts';
+export { Cpu } from './cpu.ts';
+export type { Affinity, ContextPolicy } from './details.ts';
+export type { OnError } from './dispatch.ts';
+export { KcontError, type KcontErrorCode } from './errors.ts';
+export type { RunOptions } from './job.ts';
+export { CANCELLED, DRAINING, Kcont, type KcontFunction, type KcontOptions } from './kcont.ts';
+export * as kern from './kern.ts';
+export {
+  Kernel,
+  curcpu,
+  kernel,
+  wq,
+  type KernelOptions,
+  type KernelReport,
+  type PredefinedWorkqueues,
+} from './kernel.ts';
+export { BaseLock, type EnterOptions, type Lock } from './lock/lock.ts';
+export { Mutex } from './lock/mutex.ts';
+export { RMLock } from './lock/rm-lock.ts';
+export { RWLock } from './lock/rw-lock.ts';
+export { SpinLock } from './lock/spin-lock.ts';
+export {
+  PRI_PRIHIGH,
+  PRI_PRILOW,
+  PRI_PRIMEDHIGH,
+  PRI_PRIMEDLOW,
+  PRI_SOFTBIO,
+  PRI_SOFTCLOCK,
+  PRI_SOFTNET,
+  PRI_SOFTSERIAL,
+} from './priorities.ts';
+export { Scope } from './scope.ts';
+export type { CloseReport, Unfinished } from './shutdown.ts';
+export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';

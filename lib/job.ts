@@ -1,0 +1,133 @@
+import type { Cpu } from './cpu.ts';
+import { asynchronous, invalid } from './errors.ts';
+import { Kcont, type KcontOptions } from './kcont.ts';
+import type { Lock } from './lock/lock.ts';
+import type { Workqueue } from './workqueue.ts';
+
+/**
+ * How a function is run once.
+ *
+ * @public
+ */
+export interface RunOptions {
+  /** Held while the function runs. Default null: none. */
+  lock?: Lock | null;
+  /** Runs no earlier than this, in ms. Default 0: soon. */
+  delayMs?: number;
+  /** Where to run, on a workqueue with a queue per CPU. */
+  cpu?: Cpu | null;
+  /** Aborted before the function was entered: it never is. Aborted later: the function's signal is. */
+  signal?: AbortSignal;
+  /** Shown in reports; by default the function's name. */
+  name?: string;
+  /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
+  context?: 'none' | 'create';
+}
+
+/** A function that runs once, and the promise of its result. */
+export class Job<T> {
+  readonly #func: (signal: AbortSignal) => T | PromiseLike<T>;
+  readonly #resolve: (value: T | PromiseLike<T>) => void;
+  readonly #reject: (reason: unknown) => void;
+  readonly #signal: AbortSignal | undefined;
+  readonly #kc: Kcont<Job<T>>;
+  #controller: AbortController | undefined = undefined;
+  #onAbort: (() => void) | undefined = undefined;
+
+  constructor(
+    wq: Workqueue,
+    func: (signal: AbortSignal) => T | PromiseLike<T>,
+    options: RunOptions,
+    resolve: (value: T | PromiseLike<T>) => void,
+    reject: (reason: unknown) => void,
+  ) {
+    if (typeof func !== 'function') throw invalid('func', 'a function', func);
+    const { lock = null, delayMs = 0, cpu = null, signal, name, context } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid('signal', 'an AbortSignal', signal);
+    }
+    this.#func = func;
+    this.#resolve = resolve;
+    this.#reject = reject;
+    this.#signal = signal;
+    const kcOptions: KcontOptions | undefined =
+      context === undefined && name === undefined && func.name === ''
+        ? undefined
+        : { name: name ?? func.name, context: context ?? 'none' };
+    this.#kc = new Kcont<Job<T>>(wq, lock, run, this, kcOptions);
+    try {
+      signal?.throwIfAborted();
+      this.#kc.schedule(delayMs, cpu);
+    } catch (error) {
+      this.#kc.destroy();
+      throw error;
+    }
+    if (signal === undefined) return;
+    this.#onAbort = () => this.abort(signal.reason);
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  /** Before the function is entered: it never is. Later: its signal is aborted. */
+  abort(reason: unknown): void {
+    if (this.#kc.running) this.#controller?.abort(reason);
+    else {
+      this.#finish();
+      this.#reject(reason);
+    }
+  }
+
+  enter(): void | Promise<void> {
+    this.#controller = new AbortController();
+    let result: T | PromiseLike<T>;
+    try {
+      result = this.#func(this.#controller.signal);
+    } catch (error) {
+      this.#finish();
+      this.#reject(error);
+      return undefined;
+    }
+    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+      this.#finish();
+      this.#resolve(result);
+      return undefined;
+    }
+    if (this.#kc.wq.fast) {
+      // What becomes of it is nobody's any more.
+      Promise.resolve(result).then(undefined, () => undefined);
+      this.#finish();
+      this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
+      return undefined;
+    }
+    return Promise.resolve(result).then(
+      (value) => {
+        this.#finish();
+        this.#resolve(value);
+      },
+      (error: unknown) => {
+        this.#finish();
+        this.#reject(error);
+      },
+    );
+  }
+
+  #finish(): void {
+    this.#kc.destroy();
+    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+  }
+}
+
+function run<T>(job: Job<T>): void | Promise<void> {
+  return job.enter();
+}
+
+/** Runs a function once at a workqueue's priority. */
+export function runOnce<T>(
+  wq: Workqueue,
+  func: (signal: AbortSignal) => T | PromiseLike<T>,
+  options: RunOptions = {},
+): Promise<T> {
+  return new Promise<T>((resolve, reject) => {
+    // The job reaches whoever needs it through its continuation.
+    void new Job(wq, func, options, resolve, reject);
+  });
+}

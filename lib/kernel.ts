@@ -1,0 +1,254 @@
+import type { Clock } from './clock/clock.ts';
+import { readsAs } from './inspect.ts';
+import { hostClock } from './clock/host.ts';
+import { Cpu } from './cpu.ts';
+import { Dispatcher, type OnError } from './dispatch.ts';
+import { invalid } from './errors.ts';
+import {
+  PRI_PRIHIGH,
+  PRI_PRILOW,
+  PRI_PRIMEDHIGH,
+  PRI_PRIMEDLOW,
+  PRI_SOFTBIO,
+  PRI_SOFTCLOCK,
+  PRI_SOFTNET,
+  PRI_SOFTSERIAL,
+} from './priorities.ts';
+import { close, drained, type CloseReport } from './shutdown.ts';
+import {
+  Registry,
+  Workqueue,
+  criteriaFor,
+  type WorkqueueOptions,
+  type WorkqueueStats,
+} from './workqueue.ts';
+
+/**
+ * How a kernel is made.
+ *
+ * @public
+ */
+export interface KernelOptions {
+  /** Its time: the host's, by default, or a {@link VirtualClock} in tests. */
+  clock?: Clock;
+  /** Takes the errors of functions whose workqueue does not; by default they are uncaught exceptions. */
+  onError?: OnError;
+  /** After how many ms a pass yields to I/O, more than 0. Default 2. */
+  budgetMs?: number;
+}
+
+/**
+ * The predefined workqueues, highest priority first.
+ *
+ * @remarks
+ * The four `soft…` ones take synchronous functions only; the others take asynchronous ones too.
+ *
+ * @public
+ */
+export interface PredefinedWorkqueues {
+  /** Priority 223, synchronous functions only. */
+  readonly softserial: Workqueue;
+  /** Priority 215, synchronous functions only: protocol work. */
+  readonly softnet: Workqueue;
+  /** Priority 207, synchronous functions only: completed I/O. */
+  readonly softbio: Workqueue;
+  /** Priority 199, synchronous functions only: timers. */
+  readonly softclock: Workqueue;
+  /** Priority 127. */
+  readonly prihigh: Workqueue;
+  /** Priority 119. */
+  readonly primedhigh: Workqueue;
+  /** Priority 111. */
+  readonly primedlow: Workqueue;
+  /** Priority 103: bulk work. */
+  readonly prilow: Workqueue;
+}
+
+/**
+ * What {@link Kernel.inspect} tells.
+ *
+ * @public
+ */
+export interface KernelReport {
+  /** Timers that run. */
+  readonly pending: number;
+  /** Runnable and not entered. */
+  readonly queued: number;
+  /** Entered and not settled. */
+  readonly running: number;
+  /** Whether it has been closed. */
+  readonly closed: boolean;
+  /** Each workqueue's figures, highest priority first. */
+  readonly workqueues: readonly WorkqueueStats[];
+}
+
+/** Default budget of a pass, in ms. */
+const BUDGET_MS = 2;
+/** Default grace of `close`, in ms. */
+const GRACE_MS = 5000;
+
+/**
+ * One clock, its CPUs and its workqueues.
+ *
+ * @remarks
+ * Most programs use the process-wide {@link kernel}. Make another one for tests, with a
+ * {@link VirtualClock}; kernels never meet.
+ *
+ * @public
+ */
+export class Kernel {
+  /** The predefined workqueues. */
+  readonly wq: PredefinedWorkqueues;
+  /** Its event loops; `cpus[0]` is the thread that made it. */
+  readonly cpus: readonly Cpu[];
+  readonly #dispatcher: Dispatcher;
+  readonly #registry = new Registry();
+  #closing: Promise<CloseReport> | undefined = undefined;
+
+  /**
+   * Makes a kernel.
+   *
+   * @param options - clock, error handler, budget
+   * @throws KcontError EINVAL for an option that is not what it has to be
+   */
+  constructor(options: KernelOptions = {}) {
+    const { clock = hostClock, onError, budgetMs = BUDGET_MS } = options;
+    if (typeof (clock as Clock | null)?._drive !== 'function') {
+      throw invalid('clock', 'a VirtualClock', clock);
+    }
+    if (onError !== undefined && typeof onError !== 'function') {
+      throw invalid('onError', 'a function', onError);
+    }
+    if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
+    this.#dispatcher = new Dispatcher(clock, budgetMs, onError);
+    this.cpus = [new Cpu(this, 0)];
+    const predefined = (name: string, priority: number): Workqueue =>
+      this.#registry.add(
+        new Workqueue(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
+      );
+    this.wq = {
+      softserial: predefined('softserial', PRI_SOFTSERIAL),
+      softnet: predefined('softnet', PRI_SOFTNET),
+      softbio: predefined('softbio', PRI_SOFTBIO),
+      softclock: predefined('softclock', PRI_SOFTCLOCK),
+      prihigh: predefined('prihigh', PRI_PRIHIGH),
+      primedhigh: predefined('primedhigh', PRI_PRIMEDHIGH),
+      primedlow: predefined('primedlow', PRI_PRIMEDLOW),
+      prilow: predefined('prilow', PRI_PRILOW),
+    };
+  }
+
+  /**
+   * The workqueue for these criteria: the same one whoever asks.
+   *
+   * @param priority - 0 … 223; from 192 on for synchronous functions only
+   * @param options - what else is asked for
+   * @returns a workqueue, to be given back by its `release`; each continuation made on it keeps it
+   * @throws KcontError EINVAL for criteria out of range
+   */
+  acquire(priority: number, options?: WorkqueueOptions): Workqueue {
+    const criteria = criteriaFor(priority, options);
+    const queue =
+      this.#registry.find(criteria) ??
+      this.#registry.add(new Workqueue(this, this.#dispatcher, this.#registry, criteria));
+    return queue._acquire();
+  }
+
+  /** Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. */
+  now(): number {
+    return this.#dispatcher.clock.now;
+  }
+
+  /**
+   * Waits until nothing is queued or running on any workqueue. PENDING timers do not count.
+   *
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason
+   */
+  async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
+    const { signal } = options;
+    signal?.throwIfAborted();
+    const done = drained([...this.#registry]);
+    if (signal === undefined) return done;
+    let giveUp: () => void = () => undefined;
+    const aborted = new Promise<never>((_, reject) => {
+      giveUp = () => reject(signal.reason as Error);
+    });
+    signal.addEventListener('abort', giveUp, { once: true });
+    try {
+      await Promise.race([done, aborted]);
+    } finally {
+      signal.removeEventListener('abort', giveUp);
+    }
+  }
+
+  /**
+   * Shuts down in order: refuses to schedule, stops the timers that are PENDING, finishes what is
+   * queued and running by priority; when the grace is over aborts the rest and reports it by name.
+   *
+   * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000
+   * @returns a promise of what did not finish; the same one for every call
+   */
+  close(options: { graceMs?: number } = {}): Promise<CloseReport> {
+    const { graceMs = GRACE_MS } = options;
+    if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
+      return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
+    }
+    return (this.#closing ??= close(
+      this.#dispatcher,
+      [...this.#registry],
+      this.wq.softclock,
+      graceMs,
+    ));
+  }
+
+  /** What it has to do, and has done. */
+  inspect(): KernelReport {
+    const workqueues = [...this.#registry]
+      .map((queue) => queue.stats())
+      .toSorted((a, b) => b.priority - a.priority);
+    let queued = 0;
+    let running = 0;
+    for (const stats of workqueues) {
+      queued += stats.queued;
+      running += stats.running;
+    }
+    return {
+      pending: this.#dispatcher.wheel.count,
+      queued,
+      running,
+      closed: this.#dispatcher.closed,
+      workqueues,
+    };
+  }
+}
+
+readsAs(Kernel, (kernel) => {
+  const { pending, queued, running, closed } = kernel.inspect();
+  return `Kernel { ${pending} pending, ${queued} queued, ${running} running${closed ? ', closed' : ''} }`;
+});
+
+/**
+ * The process-wide kernel, on the host's clock.
+ *
+ * @public
+ */
+export const kernel: Kernel = new Kernel();
+
+/**
+ * The workqueues of the process-wide kernel.
+ *
+ * @public
+ */
+export const wq: PredefinedWorkqueues = kernel.wq;
+
+/**
+ * The CPU this code runs on.
+ *
+ * @returns CPU 0 of the process-wide kernel
+ *
+ * @public
+ */
+export function curcpu(): Cpu {
+  return kernel.cpus[0] as Cpu;
+}

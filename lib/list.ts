@@ -1,0 +1,186 @@
+/*
+ * Intrusive circular lists, kept in the order of a sequence number.
+ *
+ *        +--------------------------------------------------+
+ *        v                                                  |
+ *      Fifo (head) <-> entry 3 <-> entry 7 <-> entry 9 <----+
+ *
+ * An entry is in one list at most and carries its links, so that adding and leaving cost a few
+ * stores and no allocation, and leaving needs no knowledge of the list. An entry in no list points
+ * to itself.
+ *
+ * Entries nearly always come in the order of their numbers. One that does not (a timer whose
+ * deadline was moved outward keeps its older number) is appended all the same and marks the list;
+ * the next one who takes from the list sorts it first: a merge sort in place, O(k log k) for k
+ * entries, no allocation. So adding is O(1) whatever the order of arrival.
+ *
+ * Sequence numbers come from one counter for the whole process, split into `_era` and `_seq` so
+ * that both stay small integers for ever (a double would be boxed: 16 bytes a handle).
+ */
+
+/** What a list links. */
+export interface Entry {
+  _next: Entry;
+  _prev: Entry;
+  _seq: number;
+  _era: number;
+}
+
+const ERA = 2 ** 30;
+const counter = { seq: 0, era: 0 };
+
+/** Gives an entry the next sequence number. */
+export function stamp(entry: Entry): void {
+  const seq = counter.seq + 1;
+  if (seq === ERA) {
+    counter.seq = 0;
+    counter.era++;
+  } else counter.seq = seq;
+  entry._seq = counter.seq;
+  entry._era = counter.era;
+}
+
+/** For specs: the counter goes to the last number of its era. */
+export function toEndOfEra(): void {
+  counter.seq = ERA - 2;
+}
+
+/** Whether `a` came after `b`. */
+export function after(a: Entry, b: Entry): boolean {
+  return a._era === b._era ? a._seq > b._seq : a._era > b._era;
+}
+
+/** Takes an entry out of whichever list it is in; harmless if it is in none. */
+export function unlink(entry: Entry): void {
+  const next = entry._next;
+  const prev = entry._prev;
+  prev._next = next;
+  next._prev = prev;
+  entry._next = entry;
+  entry._prev = entry;
+}
+
+/** A queue by sequence number. Itself the head of its ring. */
+export class Fifo<E extends Entry> implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  /** Before every entry's. */
+  _era = -1;
+  #unsorted = false;
+
+  get empty(): boolean {
+    return this._next === this;
+  }
+
+  /** The first entry; undefined on an empty list. */
+  get first(): E | undefined {
+    if (this.#unsorted) this.#sort();
+    return this._next === this ? undefined : (this._next as E);
+  }
+
+  /** Adds an entry that is in no list. */
+  append(entry: E): void {
+    const tail = this._prev;
+    if (after(tail, entry)) this.#unsorted = true;
+    entry._prev = tail;
+    entry._next = this;
+    tail._next = entry;
+    this._prev = entry;
+  }
+
+  /** Takes the first entry out. */
+  shift(): E | undefined {
+    const entry = this.first;
+    if (entry !== undefined) unlink(entry);
+    return entry;
+  }
+
+  /** Moves all entries of another list to the end of this one, which must be empty. */
+  takeAll(other: Fifo<E>): void {
+    if (other._next === other) return;
+    this._next = other._next;
+    this._prev = other._prev;
+    this._next._prev = this;
+    this._prev._next = this;
+    this.#unsorted = other.#unsorted;
+    other._next = other;
+    other._prev = other;
+    other.#unsorted = false;
+  }
+
+  /** The entries in the order of the ring. The one in hand may be taken out meanwhile. */
+  *[Symbol.iterator](): Generator<E, void, undefined> {
+    if (this.#unsorted) this.#sort();
+    for (let entry = this._next; entry !== this;) {
+      const next = entry._next;
+      yield entry as E;
+      entry = next;
+    }
+  }
+
+  /** Bottom-up: bin i holds a sorted run of 2^i entries, each run ending at the head. */
+  #sort(): void {
+    this.#unsorted = false;
+    let used = 0;
+    let entry = this._next;
+    while (entry !== this) {
+      const rest = entry._next;
+      let run = entry;
+      run._next = this;
+      let bin = 0;
+      for (; bin < used && bins[bin] !== undefined; bin++) {
+        run = merge(bins[bin] as Entry, run, this);
+        bins[bin] = undefined;
+      }
+      if (bin === used) used++;
+      bins[bin] = run;
+      entry = rest;
+    }
+    let sorted: Entry = this;
+    for (let bin = 0; bin < used; bin++) {
+      const run = bins[bin];
+      if (run !== undefined) sorted = merge(run, sorted, this);
+      bins[bin] = undefined;
+    }
+    this._next = sorted;
+    let prev: Entry = this;
+    for (let at = sorted; at !== this; at = at._next) {
+      at._prev = prev;
+      prev = at;
+    }
+    this._prev = prev;
+  }
+}
+
+/** 2^32 entries are more than a heap holds. */
+const bins: (Entry | undefined)[] = Array.from({ length: 32 }, () => undefined);
+
+/** Merges two sorted runs, the earlier one first among equals; both end at `end`. */
+function merge(earlier: Entry, later: Entry, end: Entry): Entry {
+  let a = earlier;
+  let b = later;
+  if (b === end) return a;
+  let first: Entry;
+  if (after(a, b)) {
+    first = b;
+    b = b._next;
+  } else {
+    first = a;
+    a = a._next;
+  }
+  let tail = first;
+  while (a !== end && b !== end) {
+    if (after(a, b)) {
+      tail._next = b;
+      tail = b;
+      b = b._next;
+    } else {
+      tail._next = a;
+      tail = a;
+      a = a._next;
+    }
+  }
+  tail._next = a === end ? b : a;
+  return first;
+}

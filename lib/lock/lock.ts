@@ -1,0 +1,241 @@
+import { KcontError, invalid, show } from '../errors.ts';
+import { stamp, type Entry } from '../list.ts';
+import { PRI_PRIHIGH, PRIORITIES } from '../priorities.ts';
+import { Turnstile, type Waiter } from './turnstile.ts';
+
+/**
+ * How to wait for a lock.
+ *
+ * @public
+ */
+export interface EnterOptions {
+  /** Aborted while waiting: leaves the queue at once and rejects with the signal's reason. */
+  signal?: AbortSignal;
+  /**
+   * The priority at which the caller waits: 0 … 223, by default that of `wq.prihigh`, 127.
+   * Continuations wait at the priority of their workqueue.
+   */
+  priority?: number;
+}
+
+/**
+ * What continuations and awaiting code exclude each other with.
+ *
+ * @remarks
+ * Continuations and code that awaits {@link Lock.enter} wait in one queue: the highest priority
+ * first, first come first served within it. Locks have no owner and are not recursive: entering one
+ * twice from the same function waits for ever.
+ *
+ * @public
+ */
+export interface Lock {
+  /** Whether somebody holds it. */
+  readonly held: boolean;
+  /**
+   * Takes the lock if it is free.
+   *
+   * @returns true: it is held now; false: somebody else holds it
+   */
+  tryEnter(): boolean;
+  /**
+   * Waits for the lock and takes it.
+   *
+   * @returns a promise, fulfilled when the lock is held; rejected with the signal's reason if
+   * that is aborted first, then the lock is not held
+   */
+  enter(options?: EnterOptions): Promise<void>;
+  /**
+   * Releases the lock, and wakes the next one who waits.
+   *
+   * @throws KcontError EPERM if it is not held
+   */
+  exit(): void;
+}
+
+const entered: Promise<void> = Promise.resolve();
+
+/**
+ * What all locks of kcont have in common.
+ *
+ * @remarks
+ * Made by the library alone: take {@link Mutex}, {@link SpinLock}, {@link RWLock} or {@link RMLock}.
+ *
+ * @public
+ */
+export abstract class BaseLock implements Lock {
+  /** Whether somebody holds it. */
+  abstract readonly held: boolean;
+
+  /**
+   * Whether it may be held for synchronous sections only.
+   * @internal
+   */
+  readonly _spin: boolean = false;
+
+  /** @internal */
+  abstract get _turnstile(): Turnstile | null;
+  /** @internal */
+  abstract set _turnstile(turnstile: Turnstile | null);
+  /**
+   * Whether it could be taken, as far as its present holders go.
+   * @internal
+   */
+  abstract get _open(): boolean;
+  /**
+   * Notes one more holder of an open lock.
+   * @internal
+   */
+  abstract _hold(): void;
+  /**
+   * Notes one holder less.
+   * @internal
+   */
+  abstract _drop(): void;
+
+  /**
+   * Gives the open lock to code that will exit it itself.
+   * @internal
+   */
+  _grant(): void {
+    this._hold();
+  }
+
+  /** Takes the lock if it is free: true. False: somebody else holds it. */
+  tryEnter(): boolean {
+    if (!this._open) return false;
+    this._grant();
+    return true;
+  }
+
+  /**
+   * Waits for the lock and takes it.
+   *
+   * @param options - a signal to give up, and the priority to wait at
+   * @returns fulfilled when the lock is held, rejected with the signal's reason when aborted, with
+   * KcontError EINVAL for a priority that is none
+   */
+  enter(options?: EnterOptions): Promise<void> {
+    const signal = options?.signal;
+    const priority = options?.priority ?? PRI_PRIHIGH;
+    if (!(Number.isInteger(priority) && priority >= 0 && priority < PRIORITIES)) {
+      return Promise.reject(invalid('priority', 'an integer from 0 to 223', priority));
+    }
+    // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
+    if (signal?.aborted === true) return Promise.reject(signal.reason);
+    const turnstile = this._turnstile;
+    if (this._open && (turnstile === null || !this._mustQueue(turnstile, priority))) {
+      this._grant();
+      return entered;
+    }
+    return new Promise((resolve, reject) => {
+      const awaiter = new Awaiter(this, priority, resolve);
+      this._wait(awaiter);
+      if (signal === undefined) return;
+      const giveUp = (): void => {
+        this._turnstile?.remove(awaiter);
+        reject(signal.reason as Error);
+        // A writer that gives up may have held up readers.
+        this._turnstile?.wake();
+      };
+      signal.addEventListener('abort', giveUp, { once: true });
+      awaiter.onGranted = () => signal.removeEventListener('abort', giveUp);
+    });
+  }
+
+  /**
+   * Releases the lock, and wakes the next one who waits.
+   *
+   * @throws KcontError EPERM if it is not held
+   */
+  exit(): void {
+    if (!this.held) throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
+    this._release();
+  }
+
+  /**
+   * Releases a lock that is held.
+   * @internal
+   */
+  _release(): void {
+    this._drop();
+    const turnstile = this._turnstile;
+    if (turnstile !== null) turnstile.wake();
+  }
+
+  /**
+   * Takes the lock for a continuation that is being dispatched.
+   * @internal
+   */
+  _takeFor(waiter: Waiter): boolean {
+    if (!this._open) return false;
+    this._hold();
+    const turnstile = this._turnstile;
+    if (turnstile !== null && turnstile.heir === waiter) turnstile.heir = null;
+    return true;
+  }
+
+  /**
+   * Queues up.
+   * @internal
+   */
+  _wait(waiter: Waiter): void {
+    (this._turnstile ??= new Turnstile()).add(waiter);
+  }
+
+  /**
+   * A continuation that was runnable, or waits, does not want the lock any more.
+   * @internal
+   */
+  _leave(waiter: Waiter): void {
+    const turnstile = this._turnstile;
+    if (turnstile === null) return;
+    turnstile.remove(waiter);
+    if (turnstile.heir === waiter) turnstile.heir = null;
+    turnstile.wake();
+  }
+
+  /**
+   * Whether a newcomer has to queue though the lock is open.
+   * @internal
+   */
+  _mustQueue(turnstile: Turnstile, priority: number): boolean {
+    return turnstile.goesBefore(priority);
+  }
+}
+
+/** Code that awaits a lock. */
+class Awaiter implements Waiter {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  _era = 0;
+  readonly _lock: BaseLock;
+  readonly _priority: number;
+  readonly _hasWaited = true;
+  onGranted: (() => void) | undefined = undefined;
+  readonly #resolve: () => void;
+
+  constructor(lock: BaseLock, priority: number, resolve: () => void) {
+    this._lock = lock;
+    this._priority = priority;
+    this.#resolve = resolve;
+    stamp(this);
+  }
+
+  _wake(): boolean {
+    this._lock._grant();
+    this.onGranted?.();
+    this.#resolve();
+    return true;
+  }
+}
+
+/** Checks that a value is a lock of ours, or null. */
+export function checkLock(lock: unknown): asserts lock is BaseLock | null {
+  if (lock !== null && !(lock instanceof BaseLock)) {
+    throw new KcontError(
+      'EINVAL',
+      `lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got ${show(lock)}`,
+    );
+  }
+}

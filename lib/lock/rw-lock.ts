@@ -1,0 +1,128 @@
+/*
+ * A lock with two sides. Many may hold the read side, or one the write side. Both sides queue at
+ * one turnstile, so that neither starves: a reader does not pass a writer who waits with the same
+ * priority or a higher one, and when a reader gets in, the readers behind it follow.
+ */
+
+import { BaseLock } from './lock.ts';
+import type { Turnstile, Waiter } from './turnstile.ts';
+
+/** What the two sides share. */
+class Sides {
+  readers = 0;
+  writing = false;
+  turnstile: Turnstile | null = null;
+}
+
+class ReadSide extends BaseLock {
+  readonly #sides: Sides;
+
+  constructor(sides: Sides) {
+    super();
+    this.#sides = sides;
+  }
+
+  override get held(): boolean {
+    return this.#sides.readers > 0;
+  }
+
+  override get _turnstile(): Turnstile | null {
+    return this.#sides.turnstile;
+  }
+
+  override set _turnstile(turnstile: Turnstile | null) {
+    this.#sides.turnstile = turnstile;
+  }
+
+  override get _open(): boolean {
+    return !this.#sides.writing;
+  }
+
+  override _hold(): void {
+    this.#sides.readers++;
+  }
+
+  override _drop(): void {
+    this.#sides.readers--;
+  }
+
+  override _takeFor(waiter: Waiter): boolean {
+    const { turnstile } = this.#sides;
+    if (turnstile === null) return super._takeFor(waiter);
+    if (turnstile.best?._lock !== this && turnstile.outranks(waiter)) return false;
+    const granted = super._takeFor(waiter);
+    if (granted) turnstile.wake();
+    return granted;
+  }
+
+  override _mustQueue(turnstile: Turnstile, priority: number): boolean {
+    const { best } = turnstile;
+    return (
+      super._mustQueue(turnstile, priority) || (best !== undefined && best._priority >= priority)
+    );
+  }
+}
+
+class WriteSide extends BaseLock {
+  readonly #sides: Sides;
+
+  constructor(sides: Sides) {
+    super();
+    this.#sides = sides;
+  }
+
+  override get held(): boolean {
+    return this.#sides.writing;
+  }
+
+  override get _turnstile(): Turnstile | null {
+    return this.#sides.turnstile;
+  }
+
+  override set _turnstile(turnstile: Turnstile | null) {
+    this.#sides.turnstile = turnstile;
+  }
+
+  override get _open(): boolean {
+    return !this.#sides.writing && this.#sides.readers === 0;
+  }
+
+  override _hold(): void {
+    this.#sides.writing = true;
+  }
+
+  override _drop(): void {
+    this.#sides.writing = false;
+  }
+}
+
+/**
+ * A lock with a side for many readers and a side for one writer.
+ *
+ * @remarks
+ * Each side is a {@link Lock} of its own, to be given to continuations or entered. Readers share;
+ * a writer excludes everybody. A reader does not pass a writer who waits with the same priority or
+ * a higher one.
+ *
+ * @example
+ * ```ts
+ * const routes = new RWLock();
+ * const reload = new Kcont(wq.primedlow, routes.write, loadRoutes, table);
+ * const lookup = new Kcont(wq.softnet, routes.read, forward, packet);
+ * ```
+ *
+ * @public
+ */
+export class RWLock {
+  /** The side that many may hold together. */
+  readonly read: BaseLock;
+  /** The side that excludes everybody else. */
+  readonly write: BaseLock;
+
+  /** Makes a lock that nobody holds. */
+  constructor() {
+    const sides = new Sides();
+    this.read = new ReadSide(sides);
+    this.write = new WriteSide(sides);
+  }
+}

@@ -1,0 +1,64 @@
+import { KcontError } from '../errors.ts';
+import { atEndOfTurn } from '../clock/host.ts';
+import { BaseLock } from './lock.ts';
+import type { Turnstile } from './turnstile.ts';
+
+/** Taken by plain code, and to be free again at the end of the turn. */
+const taken = new Set<SpinLock>();
+
+/**
+ * A lock for synchronous sections only.
+ *
+ * @remarks
+ * Takes part as a {@link Mutex} does, but must be released within the turn in which it was taken:
+ * one that is still held when the turn ends raises KcontError EPERM as an uncaught exception, once
+ * for each time it was taken. An asynchronous function that runs with it is reported to `onError`.
+ *
+ * @public
+ */
+export class SpinLock extends BaseLock {
+  #held = false;
+  /** @internal */
+  override readonly _spin = true;
+  /** @internal */
+  override _turnstile: Turnstile | null = null;
+
+  /** Whether somebody holds it. */
+  override get held(): boolean {
+    return this.#held;
+  }
+
+  /** @internal */
+  override get _open(): boolean {
+    return !this.#held;
+  }
+
+  /** @internal */
+  override _hold(): void {
+    this.#held = true;
+  }
+
+  /** @internal */
+  override _grant(): void {
+    this.#held = true;
+    if (taken.size === 0) atEndOfTurn(check);
+    taken.add(this);
+  }
+
+  /** @internal */
+  override _drop(): void {
+    this.#held = false;
+    taken.delete(this);
+  }
+}
+
+function check(): void {
+  const { size } = taken;
+  taken.clear();
+  if (size > 0) {
+    throw new KcontError(
+      'EPERM',
+      `${size} SpinLock${size === 1 ? ' was' : 's were'} held across a turn of the event loop; take a Mutex to hold a lock while waiting`,
+    );
+  }
+}

@@ -1,0 +1,26 @@
+/*
+ * Priorities: integers from 0 to 223, as in NetBSD's sys/param.h. From 192 on are those of soft
+ * interrupts. The eight predefined ones are eight apart, so that others fit in between.
+ */
+
+/** Priority of `wq_softserial`: the highest. @public */
+export const PRI_SOFTSERIAL = 223;
+/** Priority of `wq_softnet`. @public */
+export const PRI_SOFTNET = 215;
+/** Priority of `wq_softbio`. @public */
+export const PRI_SOFTBIO = 207;
+/** Priority of `wq_softclock`. @public */
+export const PRI_SOFTCLOCK = 199;
+/** Priority of `wq_prihigh`: the highest that may run asynchronous functions. @public */
+export const PRI_PRIHIGH = 127;
+/** Priority of `wq_primedhigh`. @public */
+export const PRI_PRIMEDHIGH = 119;
+/** Priority of `wq_primedlow`. @public */
+export const PRI_PRIMEDLOW = 111;
+/** Priority of `wq_prilow`. @public */
+export const PRI_PRILOW = 103;
+
+/** The lowest priority of a FAST queue. */
+export const LOWEST_FAST = 192;
+/** Priorities are below this. */
+export const PRIORITIES = 224;

@@ -1,0 +1,124 @@
+/*
+ * Ordered shutdown of a kernel.
+ *
+ *   refuse    no continuation can be scheduled any more
+ *   withdraw  timers that are PENDING are stopped: what is not due now has not begun
+ *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
+ *   abort     one-shot runs get their signal aborted; what is queued is stopped
+ *   report    by name, what did not finish
+ */
+
+import type { Dispatcher } from './dispatch.ts';
+import { KcontError } from './errors.ts';
+import { Job } from './job.ts';
+import { Kcont } from './kcont.ts';
+import { contended } from './lock/turnstile.ts';
+import { QUEUED } from './state.ts';
+import type { Workqueue } from './workqueue.ts';
+
+/**
+ * A continuation in a report.
+ *
+ * @public
+ */
+export interface Unfinished {
+  /** Its name. */
+  readonly name: string;
+  /** Its workqueue's name. */
+  readonly wq: string;
+  /** Whether its function was running, or was still to be entered. */
+  readonly state: 'running' | 'queued';
+}
+
+/**
+ * How a shutdown ended.
+ *
+ * @public
+ */
+export interface CloseReport {
+  /** Names of the continuations whose timers were stopped. */
+  readonly withdrawn: readonly string[];
+  /** What did not finish in time. Empty: all is well. */
+  readonly unfinished: readonly Unfinished[];
+}
+
+/** Resolves when nothing is queued or running on any workqueue. */
+export async function drained(queues: readonly Workqueue[]): Promise<void> {
+  while (queues.some((queue) => queue._load > 0)) {
+    await Promise.all(queues.map((queue) => queue.drain()));
+  }
+}
+
+/** How long what was aborted may take to settle, in ms. */
+const ABORT_MS = 100;
+
+/** Closes a kernel. */
+export async function close(
+  dispatcher: Dispatcher,
+  queues: readonly Workqueue[],
+  clockQueue: Workqueue,
+  graceMs: number,
+): Promise<CloseReport> {
+  const withdrawn = Array.from(dispatcher.wheel, (kc) => kc.name);
+  for (const kc of dispatcher.wheel) withdraw(kc);
+  using grace = new Alarm(clockQueue, graceMs);
+  using patience = new Alarm(clockQueue, graceMs + ABORT_MS);
+  dispatcher.closed = true;
+  await Promise.race([drained(queues), grace.rung]);
+
+  const unfinished: Unfinished[] = [];
+  for (const kc of queued(dispatcher, queues)) {
+    unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'queued' });
+    withdraw(kc);
+  }
+  for (const { kc } of dispatcher.flights) {
+    if (kc._arg instanceof Job) kc._arg.abort(closed());
+  }
+  await Promise.race([drained(queues), patience.rung]);
+  for (const { kc } of dispatcher.flights) {
+    unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'running' });
+  }
+  return { withdrawn, unfinished };
+}
+
+/** A promise that is fulfilled at a time of the kernel's clock. */
+class Alarm {
+  readonly rung: Promise<void>;
+  readonly #kc: Kcont<null>;
+
+  constructor(wq: Workqueue, delayMs: number) {
+    let ring: () => void = () => undefined;
+    this.rung = new Promise((resolve) => (ring = resolve));
+    this.#kc = new Kcont(wq, null, ring, null, { name: 'kernel.close' });
+    this.#kc.schedule(delayMs);
+  }
+
+  [Symbol.dispose](): void {
+    this.#kc.destroy();
+  }
+}
+
+/** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
+function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont<unknown>> {
+  const found = new Set<Kcont<unknown>>();
+  for (const level of new Set(queues.map((queue) => queue._level))) {
+    for (const kc of level) found.add(kc);
+  }
+  for (const queue of queues) for (const kc of queue._waiting) found.add(kc);
+  for (const turnstile of contended) {
+    for (const waiter of turnstile) {
+      if (waiter instanceof Kcont && waiter._wq._dispatcher === dispatcher) found.add(waiter);
+    }
+  }
+  for (const { kc } of dispatcher.flights) if ((kc._state & QUEUED) !== 0) found.add(kc);
+  return found;
+}
+
+function withdraw(kc: Kcont<unknown>): void {
+  kc.stop();
+  if (kc._arg instanceof Job) kc._arg.abort(closed());
+}
+
+function closed(): KcontError {
+  return new KcontError('ESHUTDOWN', 'the kernel is closed');
+}

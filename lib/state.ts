@@ -1,0 +1,53 @@
+/*
+ * The state of a continuation: bits of one small integer.
+ *
+ *                 schedule(n)             timer expires
+ *        +--------------------> PENDING ----------------+
+ *        |                                              v
+ *      IDLE --------------- schedule(0) -----------> QUEUED ----- dispatched ----> RUNNING
+ *        ^                                          INVOKING      lock granted     INVOKING
+ *        |                                                                            |
+ *        +--------------------------------- settle -----------------------------------+
+ *                                                                                     | ack()
+ *      A run that has acknowledged may be scheduled again while it goes on:           v
+ *      ACKED+PENDING and ACKED+QUEUED. What is queued then waits for the settle.    ACKED
+ *
+ * PENDING    its timer runs
+ * INVOKING   committed to run: from schedule(0) or expiry until ack() or settle
+ * EXPIRED    set at expiry, or at entry after a schedule with no delay; cleared by schedule and stop
+ * QUEUED     runnable and not entered: in a run queue, in the queue of its lock, or aside
+ * RUNNING    entered and not settled
+ *
+ * From these follow the facts the proposal keeps apart: `acked` is RUNNING without INVOKING or with
+ * QUEUED; "entered since the last schedule" is EXPIRED without QUEUED.
+ *
+ * Source: NetBSD kernel continuations proposal (2011); callout(9).
+ */
+
+export const PENDING = 1;
+export const EXPIRED = 2;
+export const INVOKING = 4;
+export const QUEUED = 8;
+export const RUNNING = 16;
+/** Destroyed: refuses everything, and reads as idle. */
+export const DEAD = 32;
+/** A halt waits for the run in flight: scheduling is refused. */
+export const HALTING = 64;
+/** Does not keep the process alive. */
+export const UNREF = 128;
+/** Has waited aside since it became runnable, and holds its place in the order. */
+export const WAITED = 256;
+
+/** Withdrawn by stop: all that a schedule has set. */
+export const SCHEDULED: number = PENDING | QUEUED;
+
+/** Bits that name no state of the table, for `inspect`. */
+export function describeState(state: number): string {
+  if ((state & DEAD) !== 0) return (state & RUNNING) !== 0 ? 'DESTROYED, running' : 'DESTROYED';
+  const words: string[] = [];
+  if ((state & PENDING) !== 0) words.push('PENDING');
+  if ((state & INVOKING) !== 0) words.push('INVOKING');
+  if ((state & EXPIRED) !== 0 && (state & QUEUED) === 0) words.push('EXPIRED');
+  if ((state & RUNNING) !== 0) words.push('running');
+  return words.length === 0 ? 'IDLE' : words.join('|');
+}
