@@ -14,21 +14,21 @@ export class History {
   settled = 0;
   /** Readings that could not be written. */
   lost = 0;
-  /** Set by the gateway: tells that there is something to write. */
-  wake: () => void = () => {};
+  /** Set by the gateway: tells that there is something to write, soon or now. */
+  wake: (now: boolean) => void = () => {};
 
-  readonly timingMs: number;
+  readonly batchMs: number;
   readonly #file: FileHandle;
   #lines: string[] = [];
   #waiters: Waiter[] = [];
 
-  private constructor(file: FileHandle, timingMs: number) {
+  private constructor(file: FileHandle, batchMs: number) {
     this.#file = file;
-    this.timingMs = timingMs;
+    this.batchMs = batchMs;
   }
 
-  static async open(path: string, timingMs: number): Promise<History> {
-    return new History(await open(path, 'a'), timingMs);
+  static async open(path: string, batchMs: number): Promise<History> {
+    return new History(await open(path, 'a'), batchMs);
   }
 
   /** Readings not yet taken up by a batch. */
@@ -39,7 +39,7 @@ export class History {
   add(id: string, seq: number, text: string): void {
     this.#lines.push(`${id} ${seq} ${text}\n`);
     this.accepted += 1;
-    this.wake();
+    this.wake(false);
   }
 
   /** Appends all that waits, as one write. Not to be called while it runs. */
@@ -63,6 +63,7 @@ export class History {
   flushed(): Promise<void> {
     const upTo = this.accepted;
     if (this.settled >= upTo) return Promise.resolve();
+    if (this.waiting > 0) this.wake(true);
     return new Promise((resolve) => this.#waiters.push({ upTo, resolve }));
   }
 

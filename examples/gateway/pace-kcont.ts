@@ -145,7 +145,7 @@ export class KcontRhythm implements Rhythm {
     return new KcontPace(session);
   }
 
-  historian(history: History): () => void {
+  historian(history: History): (now: boolean) => void {
     const write = (h: History, kc: Kcont<History>): Promise<void> => {
       // From here on a schedule() counts for the next batch. It is not entered before this one is
       // written: a continuation never overlaps itself.
@@ -153,8 +153,9 @@ export class KcontRhythm implements Rhythm {
       return h.writeBatch();
     };
     const writer = new Kcont(wq.prilow, null, write, history, { name: 'history' });
-    return () => {
-      if (!writer.pending && !writer.invoking) writer.schedule(history.timingMs);
+    return (now) => {
+      if (now) writer.schedule(0);
+      else if (!writer.pending && !writer.invoking) writer.schedule(history.batchMs);
     };
   }
 
@@ -165,7 +166,7 @@ export class KcontRhythm implements Rhythm {
   async close(graceMs: number): Promise<Leftovers> {
     const report = await kernel.close({ graceMs });
     return {
-      waiting: report.withdrawn.map((one) => one.name),
+      waiting: report.withdrawn,
       unfinished: report.unfinished.map((one) => `${one.name} (${one.state})`),
     };
   }

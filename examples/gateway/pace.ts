@@ -32,15 +32,15 @@ export interface Timing {
 
 /** For the demonstration: short, so that many deadlines pass in a few seconds. */
 export const DEMO_TIMING: Timing = {
-  handshakeMs: 800,
-  idleMs: 500,
-  heartbeatMs: 800,
-  pongMs: 400,
-  ackMs: 40,
+  handshakeMs: 1000,
+  idleMs: 800,
+  heartbeatMs: 1000,
+  pongMs: 600,
+  ackMs: 450,
   ackBatch: 16,
   resendMs: 100,
   sendLimit: 6,
-  closeMs: 1000,
+  closeMs: 2000,
   historyMs: 20,
 };
 
@@ -92,8 +92,8 @@ export interface Leftovers {
 export interface Rhythm {
   /** Keeps the time of one connection. */
   pace(session: Session): Pace;
-  /** Returns the function to call when the history has something to write. */
-  historian(history: History): () => void;
+  /** Returns the function to call when the history has something to write; `now`: at once. */
+  historian(history: History): (now: boolean) => void;
   /** Runs a function once, later, the way this rhythm runs things. */
   once(delayMs: number, func: () => void): void;
   /** Ends all; what is left over is a defect of the gateway. */

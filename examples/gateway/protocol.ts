@@ -2,7 +2,8 @@
  * The line protocol between a device and the gateway.
  *
  *   device                 gateway
- *   HELLO <id>         →                       must come first
+ *                      ←   READY               on connection
+ *   HELLO <id>         →                       must come first, and soon
  *                      ←   WELCOME <id>
  *   DATA <seq> <text>  →                       a reading, seq counts upward
  *                      ←   ACK <seq>           everything up to seq arrived; late on purpose

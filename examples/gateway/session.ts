@@ -64,6 +64,7 @@ export class Session {
       this.#state = 'closed';
       this.#pace.closed();
     });
+    this.#send('READY');
     this.#pace.connected();
   }
 

@@ -25,8 +25,7 @@ const SHARES: readonly (readonly [Character, number])[] = [
   ['healthy', 76],
 ];
 
-const PACKET_EVERY_MS = 150;
-const SLOW_PACKET_EVERY_MS = 200;
+const PACKET_EVERY_MS = 250;
 const DRIBBLE_MS = 40;
 const SLOW_ACK_MS = 180;
 const PINGS_EVERY = 4;
@@ -71,6 +70,8 @@ export class Device {
   packets = 0;
   readingsAcked = 0;
   commandCopies = 0;
+  /** What the gateway said when it ended the connection. */
+  reason = '';
 
   readonly #index: number;
   readonly #port: number;
@@ -118,6 +119,7 @@ export class Device {
     this.#lastAck = -1;
     this.#lastCommand = 0;
     this.#pingSentAt = 0;
+    this.reason = 'no word';
     // Half open: a half-dead device does not answer a hang-up either.
     const socket = connect({
       port: this.#port,
@@ -127,19 +129,19 @@ export class Device {
     });
     this.#socket = socket;
     socket.setEncoding('latin1');
-    socket.on('connect', () => this.#connected());
     socket.on('data', (piece: string) => this.#hear(piece));
     socket.on('end', () => this.#lost(socket));
     socket.on('error', () => this.#lost(socket));
     socket.on('close', () => this.#lost(socket));
   }
 
-  #connected(): void {
+  /** Only now the gateway has accepted; until then it knew nothing of the connection. */
+  #ready(): void {
     this.#state = 'up';
     const now = sharedNow();
     if (this.character === 'silent') this.diedAt = now;
     else this.#say(`HELLO device-${this.#index}\n`);
-    this.#nextAt = now + (this.#index * 7) % PACKET_EVERY_MS; // not all in step
+    this.#nextAt = now + ((this.#index * 7) % PACKET_EVERY_MS); // not all in step
     this.#watcher.opened(this);
   }
 
@@ -158,7 +160,9 @@ export class Device {
   }
 
   #mayStillSpeak(): boolean {
-    return this.#state === 'up' && !this.saidBye && (this.diedAt === 0 || this.character === 'mute');
+    return (
+      this.#state === 'up' && !this.saidBye && (this.diedAt === 0 || this.character === 'mute')
+    );
   }
 
   #speak(now: number): void {
@@ -166,7 +170,7 @@ export class Device {
       const rest = this.#unsent;
       this.#unsent = '';
       this.#say(rest);
-      this.#nextAt = now + SLOW_PACKET_EVERY_MS - DRIBBLE_MS;
+      this.#nextAt = now + PACKET_EVERY_MS;
       return;
     }
     this.#turn += 1;
@@ -209,7 +213,8 @@ export class Device {
     const space = line.indexOf(' ');
     const verb = space < 0 ? line : line.slice(0, space);
     const rest = space < 0 ? '' : line.slice(space + 1);
-    if (verb === 'PONG') this.#pong();
+    if (verb === 'READY') this.#ready();
+    else if (verb === 'PONG') this.#pong();
     else if (verb === 'PING') this.#answerPing(rest);
     else if (verb === 'ACK') this.#acknowledged(Number(rest));
     else if (verb === 'CMD') this.#obey(Number.parseInt(rest, 10));
@@ -242,6 +247,7 @@ export class Device {
   }
 
   #bye(reason: string): void {
+    this.reason = reason;
     if (reason === 'bye') this.byeAnswered = true;
     // The gateway closes, for all of us: that is nobody's death.
     if (reason === 'bye' || reason === 'shutdown') {

@@ -1,5 +1,10 @@
-/** More than this without a turn of the load's loop, and its devices were late themselves. */
-const TOO_LATE_MS = 150;
+/**
+ * More than this without a turn of the load's loop, and its devices were late themselves. A packet
+ * can be late by nearly twice as much unnoticed: once because its turn began late, once because the
+ * others came first. So a pause between two packets (290 ms at most) and twice this must be less
+ * than the gateway's idle timeout, and twice this less than its time for a PONG.
+ */
+const TOO_LATE_MS = 200;
 
 /** After that nobody can tell for so long whether a device that was cut off had been in time. */
 const DOUBT_MS = 1500;

@@ -9,7 +9,7 @@ import { sharedNow } from './shared-clock.ts';
 const TICK_MS = 10;
 const PROGRESS_MS = 200;
 /** How long the result waits for the last dead device to be found. */
-const PATIENCE_MS = 2500;
+const PATIENCE_MS = 5000;
 
 /** All devices, ticked in turn, and what became of them. */
 class Fleet implements Watcher {
@@ -20,6 +20,7 @@ class Fleet implements Watcher {
   readonly #lateness: Lateness;
   readonly #pings: number[] = [];
   #notYetOpen: number;
+  readonly #killedFor: Map<string, number> = new Map();
   #killed = 0;
   #notJudged = 0;
   #nextProgress = 0;
@@ -51,8 +52,12 @@ class Fleet implements Watcher {
 
   cutOff(device: Device): void {
     if (!this.#judging || device.diedAt > 0) return;
-    if (this.#lateness.inDoubt(sharedNow())) this.#notJudged += 1;
-    else this.#killed += 1;
+    if (this.#lateness.inDoubt(sharedNow())) {
+      this.#notJudged += 1;
+      return;
+    }
+    this.#killed += 1;
+    this.#killedFor.set(device.reason, (this.#killedFor.get(device.reason) ?? 0) + 1);
   }
 
   answered(sentAt: number, tookMs: number): void {
@@ -97,9 +102,12 @@ class Fleet implements Watcher {
     return {
       packets: this.#sum((device) => device.packets),
       killed: this.#killed,
+      killedFor: this.#killedFor,
       notJudged: this.#notJudged,
       deaths: this.#deaths(),
-      vanished: this.#sum((device) => Number(device.character === 'vanishing' && device.diedAt > 0)),
+      vanished: this.#sum((device) =>
+        Number(device.character === 'vanishing' && device.diedAt > 0),
+      ),
       byesSaid: this.#sum((device) => Number(device.saidBye)),
       byesAnswered: this.#sum((device) => Number(device.byeAnswered)),
       pings: Float64Array.from(this.#pings),

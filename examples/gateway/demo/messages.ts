@@ -5,14 +5,16 @@ import type { Timing } from '../pace.ts';
 /** The gateway's two ways to keep time. */
 export type Variant = 'kcont' | 'setTimeout';
 
-/** Where the server's loop is held up. */
-export type StallKind = 'check phase' | 'I/O callback' | 'timer';
+/** Where the server's loop is held up; the timer is a continuation if the gateway is kcont's. */
+export type StallKind = 'the check phase' | 'an I/O callback' | 'a timer';
 
 /** The loop was held up from one time to another. */
 export interface Stall {
   readonly kind: StallKind;
   readonly from: number;
   readonly to: number;
+  /** How much of a core the server got meanwhile, when it wanted all of it. */
+  readonly cpuShare: number;
 }
 
 /** From the demonstration to the server. */
@@ -75,6 +77,8 @@ export interface LoadResult {
   readonly packets: number;
   /** Live devices that the gateway cut off. */
   readonly killed: number;
+  /** The same, by the reason it gave. */
+  readonly killedFor: ReadonlyMap<string, number>;
   /** Devices cut off while the load itself was late, so that nobody can tell whether they lived. */
   readonly notJudged: number;
   readonly deaths: readonly Death[];

@@ -1,15 +1,15 @@
 import type { StallKind } from './messages.ts';
 
 /** Longer than the idle timeout: nothing that is believed before it has been read survives it. */
-export const STALL_MS = 600;
+export const STALL_MS = 900;
 
 /** From the beginning of one stall to the beginning of the next. */
-const STALL_EVERY_MS = 1150;
+const STALL_EVERY_MS = 1500;
 
 /** Forking, closing, counting: what a round takes besides its load. */
 const OVERHEAD_MS = 900;
 
-const KINDS: readonly StallKind[] = ['check phase', 'I/O callback', 'timer'];
+const KINDS: readonly StallKind[] = ['the check phase', 'an I/O callback', 'a timer'];
 
 /** One round: a gateway, a load, some stalls. The two rounds of a run have the same plan. */
 export interface Plan {
@@ -27,7 +27,7 @@ export function planFor(devices: number, seconds: number): Plan {
   const count = Math.max(1, Math.floor((forMs - firstMs) / STALL_EVERY_MS));
   const stalls = Array.from({ length: count }, (_, i) => ({
     atMs: firstMs + i * STALL_EVERY_MS,
-    kind: KINDS[i % KINDS.length] ?? 'timer',
+    kind: KINDS[i % KINDS.length] ?? 'a timer',
   }));
   return { devices, forMs, stalls };
 }

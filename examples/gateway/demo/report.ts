@@ -9,11 +9,16 @@ const LATE_MS = 500;
 /** After a stall the gateway works off what came in meanwhile. */
 const RECOVERY_MS = 100;
 
+/** With less than this share of a core the server is late, whatever it does. */
+const ENOUGH_CPU = 0.7;
+
 /** What the two rounds come to. */
 export interface Findings {
   readonly table: string;
   /** What kcont promises and did not keep, one sentence each. */
   readonly broken: readonly string[];
+  /** What it would have to keep on a machine that has time for it. */
+  readonly excused: readonly string[];
 }
 
 interface Figures {
@@ -58,6 +63,7 @@ export function findings(plan: Plan, kcont: RoundResult, timeout: RoundResult): 
   rule();
   row('PING round trip between stalls, p50 / p99', (_, f) => spread(f.calm));
   row('PING round trip with the stalls, p50 / p99', (_, f) => spread(f.all));
+  row('share of a core the server could get, at worst', (r) => `${whole(cpuShare(r) * 100)} %`);
   row('server CPU seconds, stalls not counted', (r) => r.closed.cpuSeconds.toFixed(2));
   row('server heap per connection', (r) => `${(r.heapEach / 1024).toFixed(1)} KiB`);
 
@@ -66,20 +72,21 @@ export function findings(plan: Plan, kcont: RoundResult, timeout: RoundResult): 
     `the server stalled for ${STALL_MS} ms ${plan.stalls.length} times\n(${kindsOf(kcont.stalls)})`;
   return {
     table: `${heading}\n\n${layOut(rows)}`,
-    broken: brokenPromises(kcont, figures[0] as Figures),
+    ...judge(kcont, figures[0] as Figures),
   };
 }
 
-function brokenPromises(round: RoundResult, figures: Figures): string[] {
+function judge(round: RoundResult, figures: Figures): Omit<Findings, 'table'> {
   const { load, closed } = round;
   const { waiting, unfinished, lost } = closed.report;
   const broken: string[] = [];
-  const expect = (kept: boolean, sentence: string): void => {
-    if (!kept) broken.push(sentence);
+  const tooLate: string[] = [];
+  const expect = (kept: boolean, sentence: string, list = broken): void => {
+    if (!kept) list.push(sentence);
   };
-  expect(load.killed === 0, `${load.killed} live connections were killed by mistake`);
+  const reasons = [...load.killedFor].map(([reason, times]) => `${reason} ${times}`).join(', ');
+  expect(load.killed === 0, `${load.killed} live connections were killed by mistake (${reasons})`);
   expect(figures.never === 0, `${figures.never} dead devices were never found`);
-  expect(figures.late === 0, `${figures.late} dead devices were found late`);
   expect(
     waiting.length + unfinished.length === 0,
     `left over after close: ${[...new Set([...waiting, ...unfinished])].join(', ')}`,
@@ -88,11 +95,12 @@ function brokenPromises(round: RoundResult, figures: Figures): string[] {
   expect(round.exitCode === 0, `the server ended with exit code ${round.exitCode}`);
   expect(lost === 0, `${lost} readings could not be written`);
   expect(figures.lostReadings === 0, `${figures.lostReadings} readings are missing in the file`);
-  expect(
-    load.byesAnswered === load.byesSaid,
-    `${load.byesSaid - load.byesAnswered} devices said BYE and got no answer`,
-  );
-  return broken;
+  // What comes too late on a machine without time says nothing about the gateway.
+  expect(figures.late === 0, `${figures.late} dead devices were found late`, tooLate);
+  const unanswered = load.byesSaid - load.byesAnswered;
+  expect(unanswered === 0, `${unanswered} devices said BYE and got no answer in time`, tooLate);
+  const starved = cpuShare(round) < ENOUGH_CPU;
+  return starved ? { broken, excused: tooLate } : { broken: [...broken, ...tooLate], excused: [] };
 }
 
 function figuresOf(round: RoundResult): Figures {
@@ -112,16 +120,11 @@ function figuresOf(round: RoundResult): Figures {
   return {
     late,
     never: never + round.ghosts,
-    left: report.waiting.length + report.unfinished.length + extraHostTimers(round),
+    left: report.waiting.length + report.unfinished.length + closed.hostTimers,
     lostReadings: Math.max(report.accepted, load.readingsAcked) - round.linesInFile,
     calm: calm.toSorted((a, b) => a - b),
     all: all.toSorted((a, b) => a - b),
   };
-}
-
-/** Of setTimeout's leftovers the host's timers are the only account; they are listed already. */
-function extraHostTimers(round: RoundResult): number {
-  return round.variant === 'kcont' ? round.closed.hostTimers : 0;
 }
 
 /** Time in which the server was awake is all that counts. */
@@ -129,6 +132,11 @@ function lateBy(death: Death, stalls: readonly Stall[]): number {
   if (death.foundAt === null) return 0;
   const tookMs = death.foundAt - death.at - stalledWithin(death.at, death.foundAt, stalls, 0);
   return tookMs - death.allowedMs;
+}
+
+/** How much of a core the server got when it wanted all of it, at worst. */
+function cpuShare(round: RoundResult): number {
+  return Math.min(...round.stalls.map((stall) => stall.cpuShare));
 }
 
 function stalledWithin(
@@ -164,7 +172,7 @@ function whole(value: number): string {
 function kindsOf(stalls: readonly Stall[]): string {
   const counts = new Map<string, number>();
   for (const { kind } of stalls) counts.set(kind, (counts.get(kind) ?? 0) + 1);
-  return [...counts].map(([kind, times]) => `${times} × in the ${kind}`).join(', ');
+  return [...counts].map(([kind, times]) => `${times} × in ${kind}`).join(', ');
 }
 
 function layOut(rows: readonly (readonly string[])[]): string {

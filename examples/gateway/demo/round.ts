@@ -2,7 +2,15 @@ import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { DEMO_TIMING } from '../pace.ts';
-import type { FromLoad, FromServer, LoadResult, Stall, ToLoad, ToServer, Variant } from './messages.ts';
+import type {
+  FromLoad,
+  FromServer,
+  LoadResult,
+  Stall,
+  ToLoad,
+  ToServer,
+  Variant,
+} from './messages.ts';
 import { Peer } from './peer.ts';
 import { STALL_MS } from './plan.ts';
 import type { Plan } from './plan.ts';
@@ -39,7 +47,7 @@ export async function runRound(
   const load = new Peer<ToLoad, FromLoad>('load', './load-process', import.meta.url);
   try {
     const { port } = await server.next('listening', START_MS);
-    const open = follow(load, variant, plan, progress);
+    const watch = follow(load, variant, plan, progress);
     const begunAt = performance.now();
     load.send({ type: 'go', port, devices: plan.devices, forMs: plan.forMs, timing: DEMO_TIMING });
     const ended = load.next('result', plan.forMs + ANSWER_MS);
@@ -56,9 +64,10 @@ export async function runRound(
       // oxlint-disable-next-line no-await-in-loop
       const { stall } = await ask(server, { type: 'stall', kind, ms: STALL_MS }, 'stalled');
       stalls.push(stall);
+      watch.stalls = stalls.length;
     }
     const { result } = await ended;
-    const ghosts = await countGhosts(server, open);
+    const ghosts = await countGhosts(server, watch);
 
     // With all the live devices still connected and talking.
     const closing = server.next('closed', ANSWER_MS);
@@ -85,37 +94,42 @@ function ask<T extends FromServer['type']>(
   return answered;
 }
 
-/** Shows how it goes; returns a function that tells how many devices are connected. */
+interface Watch {
+  /** How many devices are connected. */
+  open: number;
+  /** How many stalls are over. */
+  stalls: number;
+}
+
+/** Shows how it goes. */
 function follow(
   load: Peer<ToLoad, FromLoad>,
   variant: Variant,
   plan: Plan,
   progress: Progress,
-): () => number {
+): Watch {
   const begunAt = performance.now();
-  let open = 0;
+  const watch = { open: 0, stalls: 0 };
   load.on('progress', (now) => {
-    open = now.open;
+    watch.open = now.open;
     const seconds = ((performance.now() - begunAt) / 1000).toFixed(1);
     progress.show(
       `${variant.padEnd(10)} ${seconds.padStart(4)} of ${(plan.forMs / 1000).toFixed(1)} s` +
-        `   ${count(now.open, 6)} connected  ${count(now.packets, 8)} packets` +
-        `   dead found ${now.found} of ${now.dead}   live killed ${count(now.killed)}`,
+        `  ${count(now.open, 5)} connected  ${count(now.packets, 7)} packets` +
+        `  stalls ${watch.stalls} of ${plan.stalls.length}` +
+        `  dead found ${now.found} of ${now.dead}  live killed ${count(now.killed)}`,
     );
   });
-  return () => open;
+  return watch;
 }
 
 /** Connections come and go all the time, so a difference counts only if it stays. */
-async function countGhosts(
-  server: Peer<ToServer, FromServer>,
-  open: () => number,
-): Promise<number> {
+async function countGhosts(server: Peer<ToServer, FromServer>, watch: Watch): Promise<number> {
   let ghosts = 0;
-  for (let i = 0; i < 15; i++) {
+  for (let i = 0; i < 30; i++) {
     // oxlint-disable-next-line no-await-in-loop
     const { sessions } = await ask(server, { type: 'count' }, 'counted');
-    ghosts = Math.max(0, sessions - open());
+    ghosts = Math.max(0, sessions - watch.open);
     if (ghosts === 0) break;
     // oxlint-disable-next-line no-await-in-loop
     await sleep(200);

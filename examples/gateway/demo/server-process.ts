@@ -1,4 +1,5 @@
 /* The gateway under test, in a process of its own: CPU and heap are its own, and so is its loop. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Gateway } from '../gateway.ts';
 import { KcontRhythm } from '../pace-kcont.ts';
 import { TimeoutRhythm } from '../pace-timeout.ts';
@@ -32,6 +33,7 @@ async function answer(message: ToServer): Promise<void> {
 async function close(): Promise<void> {
   const report = await gateway.close();
   const { user, system } = process.cpuUsage(cpuBefore);
+  await nextTurn(); // whoever cleared the last timer may do so in the check phase
   const hostTimers = process
     .getActiveResourcesInfo()
     .filter((kind) => kind === 'Timeout' || kind === 'Immediate').length;

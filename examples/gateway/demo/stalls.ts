@@ -16,8 +16,8 @@ export class Stalls {
   stall(kind: StallKind, ms: number): Promise<Stall> {
     return new Promise((resolve) => {
       const burn = (): void => resolve({ kind, ...this.#burn(ms) });
-      if (kind === 'check phase') setImmediate(burn);
-      else if (kind === 'timer') this.#gateway.rhythm.once(1, burn);
+      if (kind === 'the check phase') setImmediate(burn);
+      else if (kind === 'a timer') this.#gateway.rhythm.once(1, burn);
       else this.#inNextData(burn);
     });
   }
@@ -35,13 +35,13 @@ export class Stalls {
     if (open.length === 0) burn(); // called for a message of another process: I/O as well
   }
 
-  #burn(ms: number): { from: number; to: number } {
+  #burn(ms: number): { from: number; to: number; cpuShare: number } {
     const cpu = process.cpuUsage();
     const from = sharedNow();
     while (sharedNow() - from < ms);
     const to = sharedNow();
     const { user, system } = process.cpuUsage(cpu);
     this.burntUs += user + system;
-    return { from, to };
+    return { from, to, cpuShare: (user + system) / 1e3 / (to - from) };
   }
 }
