@@ -40,7 +40,7 @@ export const DEMO_TIMING: Timing = {
   ackBatch: 16,
   resendMs: 100,
   sendLimit: 6,
-  closeMs: 2000,
+  closeMs: 1200,
   historyMs: 20,
 };
 

@@ -25,6 +25,7 @@ export async function runDemo(wanted: number, seconds: number): Promise<number> 
     process.exit(130); // the other processes notice, and end too
   };
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
+  process.stdout.once('error', interrupted); // nobody reads on, as in npm start | head
   try {
     const kcont = await runRound('kcont', plan, folder, progress);
     const timeout = await runRound('setTimeout', plan, folder, progress);

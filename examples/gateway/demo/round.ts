@@ -67,6 +67,7 @@ export async function runRound(
       watch.stalls = stalls.length;
     }
     const { result } = await ended;
+    watch.over = true;
     const ghosts = await countGhosts(server, watch);
 
     // With all the live devices still connected and talking.
@@ -99,6 +100,8 @@ interface Watch {
   open: number;
   /** How many stalls are over. */
   stalls: number;
+  /** The load's time is over: what follows is for nobody to watch. */
+  over: boolean;
 }
 
 /** Shows how it goes. */
@@ -109,9 +112,10 @@ function follow(
   progress: Progress,
 ): Watch {
   const begunAt = performance.now();
-  const watch = { open: 0, stalls: 0 };
+  const watch = { open: 0, stalls: 0, over: false };
   load.on('progress', (now) => {
     watch.open = now.open;
+    if (watch.over) return;
     const seconds = ((performance.now() - begunAt) / 1000).toFixed(1);
     progress.show(
       `${variant.padEnd(10)} ${seconds.padStart(4)} of ${(plan.forMs / 1000).toFixed(1)} s` +
