@@ -103,9 +103,15 @@ export class Dispatcher implements Driven {
     this.#waker = clock._drive(this);
   }
 
-  /** Now, in ticks from the wheel's base, with a fraction. */
+  /** The tick at which a delay from now is over, from the wheel's base. Never early: rounds up. */
+  dueIn(delayMs: number): number {
+    const { clock } = this;
+    return Math.ceil(clock.now + (clock._phase - this.wheel.base + delayMs));
+  }
+
+  /** The present tick, from the wheel's base. */
   ticks(): number {
-    return this.clock.now + this.clock._phase - this.wheel.base;
+    return this.#tick() - this.wheel.base;
   }
 
   /**
@@ -115,7 +121,7 @@ export class Dispatcher implements Driven {
   jobTick(): number {
     if (this.#jobTickRead && this.wheel.count === 0) return this.#jobTick;
     this.#jobTickRead = true;
-    return (this.#jobTick = Math.floor(this.ticks()) & (FAR >> 1));
+    return (this.#jobTick = this.ticks() & (FAR >> 1));
   }
 
   /** One more continuation is scheduled. */
@@ -221,7 +227,7 @@ export class Dispatcher implements Driven {
   #isStarved(level: Level<Kcont<unknown>>): boolean {
     const head = level.first;
     if (head === undefined) return false;
-    const waited = ((Math.floor(this.ticks()) - head._due) << 2) >> 2;
+    const waited = ((this.ticks() - head._due) << 2) >> 2;
     return waited > head._wq.patienceMs;
   }
 

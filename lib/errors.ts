@@ -63,6 +63,11 @@ export function invalid(name: string, expected: string, got: unknown): KcontErro
   return new KcontError('EINVAL', `${name} must be ${expected}, got ${show(got)}`);
 }
 
+/** Checks that a value can be called. */
+export function checkFunction(func: unknown, name: string = 'func'): void {
+  if (typeof func !== 'function') throw invalid(name, 'a function', func);
+}
+
 /** The error for an asynchronous function on a FAST queue. */
 export function asynchronous(name: string, wq: string): KcontError {
   return new KcontError(

@@ -11,7 +11,7 @@ export type { Affinity, ContextPolicy } from './details.ts';
 export type { OnError } from './dispatch.ts';
 export { KcontError, type KcontErrorCode } from './errors.ts';
 export type { RunOptions } from './job.ts';
-export { CANCELLED, DRAINING, Kcont, type KcontFunction, type KcontOptions } from './kcont.ts';
+export { CANCELLED, DRAINING, Kcont, type KcontFunction } from './kcont.ts';
 export * as kern from './kern.ts';
 export {
   Kernel,
@@ -37,6 +37,7 @@ export {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
+export type { KcontOptions } from './options.ts';
 export { Scope } from './scope.ts';
 export type { CloseReport, Unfinished } from './shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';

@@ -1,6 +1,7 @@
 import type { Cpu } from './cpu.ts';
 import { asynchronous, invalid } from './errors.ts';
-import { Kcont, type KcontOptions } from './kcont.ts';
+import { Kcont } from './kcont.ts';
+import type { KcontOptions } from './options.ts';
 import type { Lock } from './lock/lock.ts';
 import type { Workqueue } from './workqueue.ts';
 

@@ -1,12 +1,13 @@
-import { Cpu } from './cpu.ts';
+import type { Cpu } from './cpu.ts';
 import { readsAs } from './inspect.ts';
-import { Details, coalesce, type Affinity, type ContextPolicy } from './details.ts';
+import { Details, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
-import { stamp, type Entry } from './list.ts';
+import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
+import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
 import type { Waiter } from './lock/turnstile.ts';
-import { checkScope, type Scope } from './scope.ts';
+import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { label, makeRunnable, refusal, restartTimer, startTimer, whyNot } from './schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -20,7 +21,7 @@ import {
   WAITED,
   describeState,
 } from './state.ts';
-import { FAR, type Timer } from './wheel.ts';
+import type { Timer } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -37,28 +38,6 @@ export type KcontFunction<A> = {
 }['call'];
 
 /**
- * What few continuations need.
- *
- * @public
- */
-export interface KcontOptions {
-  /** Shown in reports and by `util.inspect`; by default the function's name. */
-  name?: string;
-  /** False: does not keep the process alive while it is scheduled. Default true. */
-  ref?: boolean;
-  /** How much it prefers a CPU. Default `'none'`. */
-  affinity?: Affinity;
-  /** By how many ms it may be late, 0 and more, so that timers meet at one tick. Default 0. */
-  slackMs?: number;
-  /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
-  context?: ContextPolicy;
-  /** The owner, by which it is stopped together with its siblings. */
-  scope?: Scope;
-  /** Aborted: the continuation is destroyed. */
-  signal?: AbortSignal;
-}
-
-/**
  * Bit of {@link Kcont.cancel}: something that was scheduled has been withdrawn.
  *
  * @public
@@ -71,10 +50,6 @@ export const CANCELLED = 1;
  * @public
  */
 export const DRAINING = 2;
-
-/** Longest delay, in ms. */
-const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
-const DELAY = 'a finite number of ms from 0 to 2^53-1';
 
 /**
  * A continuation: one function, its argument, a workqueue, perhaps a lock. Made once, scheduled
@@ -111,8 +86,11 @@ export class Kcont<A> implements Timer, Waiter {
    * @internal
    */
   _due = 0;
-  /** Ticks; FAR: see the details. */
-  #delay = 0;
+  /**
+   * The last delay, in ticks; FAR: see the details.
+   * @internal
+   */
+  _delay = 0;
   /** @internal */
   readonly _wq: Workqueue;
   /** @internal */
@@ -154,26 +132,18 @@ export class Kcont<A> implements Timer, Waiter {
     this._arg = arg;
     if (options !== undefined) this.#setOptions(options);
     wq._references++;
+    if (options?.signal?.aborted === true) this.destroy();
   }
 
   #setOptions(options: KcontOptions): void {
-    const { name, ref, affinity, slackMs, context, scope, signal } = checkOptions(options);
-    if (ref === false) this._state = UNREF;
-    if ((name ?? affinity ?? slackMs ?? context ?? scope ?? signal) === undefined) return;
-    const details = new Details();
+    checkOptions(options);
+    if (options.ref === false) this._state = UNREF;
+    const details = detailsFor(options);
+    if (details === null) return;
     this._details = details;
-    details.name = name;
-    details.affinity = affinity ?? 'none';
-    details.slackTicks = Math.floor(slackMs ?? 0);
-    details.policy = context ?? 'none';
-    if (context === 'create') details.capture();
-    if (scope !== undefined) {
-      details.scope = scope;
-      scope._add(this);
-    }
+    details.scope?._add(this);
+    const { signal } = details;
     if (signal === undefined) return;
-    if (signal.aborted) this._state |= DEAD;
-    details.signal = signal;
     details.onAbort = () => this.destroy();
     signal.addEventListener('abort', details.onAbort, { once: true });
   }
@@ -196,7 +166,7 @@ export class Kcont<A> implements Timer, Waiter {
     const errno = this._schedule(delayMs, cpu);
     if (errno === 0) return true;
     if (errno === EBUSY) return false;
-    throw this.#refusal(errno, delayMs, cpu);
+    throw refusal(this, errno, delayMs, cpu);
   }
 
   /**
@@ -204,18 +174,10 @@ export class Kcont<A> implements Timer, Waiter {
    * @internal
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
-    const dispatcher = this._wq._dispatcher;
-    if (
-      cpu !== null ||
-      (this._state & (INVOKING | DEAD | HALTING)) !== 0 ||
-      dispatcher.closed ||
-      !(delayMs >= 0 && delayMs <= LONGEST_MS)
-    ) {
-      const errno = this.#check(delayMs, cpu);
-      if (errno !== 0) return errno;
-    }
-    if (delayMs === 0) this.#makeRunnable(dispatcher);
-    else this.#startTimer(dispatcher, delayMs);
+    const errno = whyNot(this, delayMs, cpu);
+    if (errno !== 0) return errno;
+    if (delayMs === 0) makeRunnable(this);
+    else startTimer(this, delayMs);
     if (this._details?.policy === 'schedule') this._details.capture();
     return 0;
   }
@@ -230,9 +192,9 @@ export class Kcont<A> implements Timer, Waiter {
    * @throws as {@link Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
-    const errno = this.#check(delayMs, cpu, HALTING);
+    const errno = whyNot(this, delayMs, cpu, HALTING);
     if (errno === EBUSY) return false;
-    if (errno !== 0) throw this.#refusal(errno, delayMs, cpu);
+    if (errno !== 0) throw refusal(this, errno, delayMs, cpu);
     if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
     this._state &= ~INVOKING;
     return this.schedule(delayMs, cpu);
@@ -248,10 +210,7 @@ export class Kcont<A> implements Timer, Waiter {
    */
   touch(): boolean {
     if ((this._state & PENDING) === 0) return false;
-    const { wheel } = this._wq._dispatcher;
-    const delay = this.#delay === FAR ? (this._details as Details).farDelayMs : this.#delay;
-    const due = this.#dueIn(this._wq._dispatcher, delay);
-    if (due > this._due) wheel.setDue(this, due);
+    restartTimer(this);
     return true;
   }
 
@@ -298,7 +257,7 @@ export class Kcont<A> implements Timer, Waiter {
       throw new KcontError('EPERM', 'halt needs its interlock held');
     }
     if (this._wq._dispatcher.current === this) {
-      throw new KcontError('EDEADLK', `${this.#label()} cannot wait for itself to settle`);
+      throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
     }
     this.stop();
     if ((this._state & RUNNING) === 0) return false;
@@ -526,90 +485,15 @@ export class Kcont<A> implements Timer, Waiter {
     (this._details ??= new Details()).farTick = tick;
   }
 
-  /** What is wrong with a schedule; 0: nothing. */
-  #check(delayMs: number, cpu: Cpu | null, busy: number = INVOKING | HALTING): number {
-    if (!(delayMs >= 0 && delayMs <= LONGEST_MS) || typeof delayMs !== 'number') return EINVAL;
-    if (cpu !== null && !(cpu instanceof Cpu && cpu.kernel === this._wq.kernel)) return EINVAL;
-    if ((this._state & DEAD) !== 0) return EINVAL;
-    if (this._wq._dispatcher.closed) return ESHUTDOWN;
-    if ((this._state & busy) !== 0) return EBUSY;
-    return cpu !== null && !this._wq.perCpu ? ENOENT : 0;
-  }
-
-  #refusal(errno: number, delayMs: number, cpu: Cpu | null): KcontError {
-    if (errno === ENOENT) {
-      return new KcontError('ENOENT', `workqueue ${this._wq.name} has no queue per CPU`);
-    }
-    if (errno === ESHUTDOWN) return new KcontError('ESHUTDOWN', 'the kernel is closed');
-    if (typeof delayMs !== 'number' || !(delayMs >= 0 && delayMs <= LONGEST_MS)) {
-      return invalid('delayMs', DELAY, delayMs);
-    }
-    if (this.destroyed) return new KcontError('EINVAL', `${this.#label()} was destroyed`);
-    return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
-  }
-
-  /** IDLE, PENDING or ACKED: to QUEUED. */
-  #makeRunnable(dispatcher: Dispatcher): void {
-    const state = this._state;
-    if ((state & PENDING) !== 0) dispatcher.wheel.remove(this);
-    else if ((state & UNREF) === 0) dispatcher.ref();
-    stamp(this);
-    this._due = dispatcher.jobTick();
-    this._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
-    const wq = this._wq;
-    wq._load++;
-    wq._level.direct.append(this);
-    dispatcher.runq.mark(wq._level);
-    dispatcher.request();
-  }
-
-  /** IDLE, PENDING or ACKED: to PENDING. A later deadline of a PENDING one is only stored. */
-  #startTimer(dispatcher: Dispatcher, delayMs: number): void {
-    const { wheel } = dispatcher;
-    const due = this.#dueIn(dispatcher, delayMs);
-    const state = this._state;
-    stamp(this);
-    const delay = Math.ceil(delayMs);
-    if (delay < FAR) this.#delay = delay;
-    else {
-      this.#delay = FAR;
-      (this._details ??= new Details()).farDelayMs = delay;
-    }
-    if ((state & PENDING) !== 0) {
-      if (due > this._due && due < FAR) {
-        this._due = due;
-        return;
-      }
-      wheel.remove(this);
-    } else {
-      this._state = (state & ~EXPIRED) | PENDING;
-      if ((state & UNREF) === 0) dispatcher.ref();
-    }
-    wheel.setDue(this, due);
-    wheel.add(this);
-    if (due < dispatcher.armedTicks) dispatcher.request();
-  }
-
-  /** The tick of a deadline from now, from the wheel's base. Never early: rounds up. */
-  #dueIn(dispatcher: Dispatcher, delayMs: number): number {
-    const due = Math.ceil(dispatcher.ticks() + delayMs);
-    const details = this._details;
-    return details === null ? due : coalesce(due, details.slackTicks);
-  }
-
   #mayChange(what: string): void {
-    if (this.destroyed) throw new KcontError('EINVAL', `${this.#label()} was destroyed`);
+    if (this.destroyed) throw new KcontError('EINVAL', `${label(this)} was destroyed`);
     if (this._lock !== null && !this._lock.held) {
-      throw new KcontError('EPERM', `${what} needs the lock of ${this.#label()} held`);
+      throw new KcontError('EPERM', `${what} needs the lock of ${label(this)} held`);
     }
   }
 
   #onSettled(callback: () => void): void {
     (this._details ??= new Details()).settled.push(callback);
-  }
-
-  #label(): string {
-    return this.name || '(anonymous)';
   }
 }
 
@@ -618,28 +502,3 @@ readsAs<Kcont<unknown>>(Kcont, (kc) => {
   const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
   return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._state)}${inMs}, ${kc._wq.name}${lock} }`;
 });
-
-function checkFunction(func: unknown, name = 'func'): void {
-  if (typeof func !== 'function') throw invalid(name, 'a function', func);
-}
-
-function checkOptions(options: KcontOptions): KcontOptions {
-  if (typeof options !== 'object' || options === null)
-    throw invalid('options', 'an object', options);
-  const { name, affinity, slackMs, context, scope, signal } = options;
-  if (name !== undefined && typeof name !== 'string') throw invalid('name', 'a string', name);
-  if (affinity !== undefined && !['strong', 'weak', 'none'].includes(affinity)) {
-    throw invalid('affinity', "'strong', 'weak' or 'none'", affinity);
-  }
-  if (slackMs !== undefined && !(slackMs >= 0 && slackMs < FAR)) {
-    throw invalid('slackMs', 'a number of ms from 0 to 2^31-2', slackMs);
-  }
-  if (context !== undefined && !['none', 'create', 'schedule'].includes(context)) {
-    throw invalid('context', "'none', 'create' or 'schedule'", context);
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid('signal', 'an AbortSignal', signal);
-  }
-  if (scope !== undefined) checkScope(scope);
-  return options;
-}

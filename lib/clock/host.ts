@@ -23,6 +23,9 @@ const inNoContext: ReturnType<typeof AsyncLocalStorage.snapshot> = AsyncLocalSto
 /** Taken at load: errors are raised also while fake timers stand in. */
 const { queueMicrotask } = globalThis;
 
+/** The host's own. */
+const hostNow = globalThis.performance.now;
+
 /** Longest delay of the host's timer; longer ones are armed again on the way. */
 const LONGEST_MS = 2 ** 31 - 1;
 
@@ -30,7 +33,7 @@ const LONGEST_MS = 2 ** 31 - 1;
 export class HostClock implements Clock {
   /** Aligns ticks with those of the event loop's own clock, so that its timers fire on them. */
   readonly _phase: number;
-  #read: () => number = globalThis.performance.now;
+  #read: () => number = hostNow;
   #shiftMs = 0;
   #lastMs = 0;
 
@@ -43,11 +46,18 @@ export class HostClock implements Clock {
 
   get now(): number {
     const { performance } = globalThis;
-    if (performance.now !== this.#read) {
-      this.#read = performance.now;
-      this.#shiftMs = this.#lastMs - performance.now();
-    }
+    if (performance.now !== this.#read) this.#swap(performance);
     return (this.#lastMs = performance.now() + this.#shiftMs);
+  }
+
+  /**
+   * Time goes on from where it was last read. Ticks begin where they begin for the host, or at the
+   * whole milliseconds of a fake.
+   */
+  #swap(performance: { now(): number }): void {
+    this.#read = performance.now;
+    const phase = performance.now === hostNow ? 0 : this._phase;
+    this.#shiftMs = Math.ceil(this.#lastMs - performance.now() + phase) - phase;
   }
 
   _drive(driven: Driven): Waker {
@@ -112,10 +122,10 @@ class HostWaker implements Waker {
     }
   }
 
-  /** The loop's clock counts whole ms from the start of the present one. */
+  /** The loop's clock counts whole ms from the start of the present one; so does a tick. */
   #delayMs(atMs: number): number {
     const phase = this.#clock._phase;
-    const delayMs = Math.ceil(atMs + phase) - Math.floor(this.#clock.now + phase);
+    const delayMs = Math.round(atMs + phase) - Math.floor(this.#clock.now + phase);
     return Math.min(Math.max(delayMs, 1), LONGEST_MS);
   }
 }

@@ -20,7 +20,7 @@ const noWaker: Waker = { request: () => undefined, arm: () => undefined };
  * const clock = new VirtualClock();
  * const { wq } = new Kernel({ clock });
  * const ran: number[] = [];
- * new Kcont(wq.softclock, null, () => ran.push(clock.now), null).schedule(50);
+ * new Kcont(wq.softclock, null, () => void ran.push(clock.now), null).schedule(50);
  * clock.tick(49); // ran: []
  * clock.tick(1);  // ran: [50]
  * ```

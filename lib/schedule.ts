@@ -1,0 +1,128 @@
+/*
+ * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
+ */
+
+import { Cpu } from './cpu.ts';
+import { Details, coalesce } from './details.ts';
+import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
+import type { Kcont } from './kcont.ts';
+import { stamp } from './list.ts';
+import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, UNREF } from './state.ts';
+import { FAR } from './wheel.ts';
+
+/** Longest delay, in ms. */
+const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
+
+/** Why a continuation cannot be scheduled, as an errno; 0: it can. */
+export function whyNot<A>(
+  kc: Kcont<A>,
+  delayMs: number,
+  cpu: Cpu | null,
+  busy: number = INVOKING | HALTING,
+): number {
+  if (
+    cpu === null &&
+    (kc._state & (busy | DEAD)) === 0 &&
+    !kc._wq._dispatcher.closed &&
+    isDelay(delayMs)
+  ) {
+    return 0;
+  }
+  if (!isDelay(delayMs)) return EINVAL;
+  if (cpu !== null && !(cpu instanceof Cpu && cpu.kernel === kc._wq.kernel)) return EINVAL;
+  if ((kc._state & DEAD) !== 0) return EINVAL;
+  if (kc._wq._dispatcher.closed) return ESHUTDOWN;
+  if ((kc._state & busy) !== 0) return EBUSY;
+  return cpu !== null && !kc._wq.perCpu ? ENOENT : 0;
+}
+
+/** The error that goes with an errno of `whyNot`. */
+export function refusal<A>(
+  kc: Kcont<A>,
+  errno: number,
+  delayMs: number,
+  cpu: Cpu | null,
+): KcontError {
+  if (errno === ENOENT) {
+    return new KcontError('ENOENT', `workqueue ${kc.wq.name} has no queue per CPU`);
+  }
+  if (errno === ESHUTDOWN) {
+    return new KcontError('ESHUTDOWN', `${label(kc)} cannot be scheduled: the kernel is closed`);
+  }
+  if (!isDelay(delayMs)) {
+    return invalid('delayMs', 'a finite number of ms from 0 to 2^53-1', delayMs);
+  }
+  if (kc.destroyed) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
+  return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
+}
+
+/** How a continuation is called in messages. */
+export function label<A>(kc: Kcont<A>): string {
+  return kc.name || '(anonymous)';
+}
+
+/** IDLE, PENDING or ACKED: to QUEUED. */
+export function makeRunnable<A>(kc: Kcont<A>): void {
+  const wq = kc._wq;
+  const dispatcher = wq._dispatcher;
+  const state = kc._state;
+  if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
+  else if ((state & UNREF) === 0) dispatcher.ref();
+  stamp(kc);
+  kc._due = dispatcher.jobTick();
+  kc._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
+  wq._load++;
+  wq._level.direct.append(kc);
+  dispatcher.runq.mark(wq._level);
+  dispatcher.request();
+}
+
+/** IDLE, PENDING or ACKED: to PENDING. A later deadline of a PENDING one is only stored. */
+export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
+  const dispatcher = kc._wq._dispatcher;
+  const { wheel } = dispatcher;
+  const due = dueIn(kc, delayMs);
+  const state = kc._state;
+  stamp(kc);
+  setDelay(kc, Math.ceil(delayMs));
+  if ((state & PENDING) === 0) {
+    kc._state = (state & ~EXPIRED) | PENDING;
+    if ((state & UNREF) === 0) dispatcher.ref();
+  } else {
+    if (due > kc._due && due < FAR) {
+      kc._due = due;
+      return;
+    }
+    wheel.remove(kc);
+  }
+  wheel.setDue(kc, due);
+  wheel.add(kc);
+  if (due < dispatcher.armedTicks) dispatcher.request();
+}
+
+/** PENDING: to PENDING, with the last delay from now. */
+export function restartTimer<A>(kc: Kcont<A>): void {
+  const delay = kc._delay === FAR ? (kc._details as Details).farDelayMs : kc._delay;
+  const due = dueIn(kc, delay);
+  if (due > kc._due) kc._wq._dispatcher.wheel.setDue(kc, due);
+}
+
+/** The tick of a deadline from now, from the wheel's base. */
+function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
+  const due = kc._wq._dispatcher.dueIn(delayMs);
+  const details = kc._details;
+  return details === null ? due : coalesce(due, details.slackTicks);
+}
+
+/** Keeps the field a small integer, whatever the delay. */
+function setDelay<A>(kc: Kcont<A>, delay: number): void {
+  if (delay < FAR) kc._delay = delay;
+  else {
+    kc._delay = FAR;
+    (kc._details ??= new Details()).farDelayMs = delay;
+  }
+}
+
+function isDelay(delayMs: unknown): boolean {
+  return typeof delayMs === 'number' && delayMs >= 0 && delayMs <= LONGEST_MS;
+}

@@ -1,0 +1,118 @@
+import { PerformanceObserver } from 'node:perf_hooks';
+import { expect } from 'chai';
+import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
+
+const MILLION = 1_000_000;
+
+/** Counts the collections while `run` runs a million times, after it has been compiled. */
+async function collections(run: (times: number) => void): Promise<number> {
+  run(100_000);
+  run(100_000);
+  let count = 0;
+  const observer = new PerformanceObserver((list) => void (count += list.getEntries().length));
+  const turn = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+  gc?.();
+  await turn();
+  observer.observe({ entryTypes: ['gc'] });
+  run(MILLION);
+  await turn();
+  await turn();
+  observer.disconnect();
+  return count;
+}
+
+// A single 16-byte object per operation would be 16 MB: at least one collection of the young space.
+describe('a million times', function () {
+  this.timeout(60_000);
+  const clock = new VirtualClock();
+  const { wq } = new Kernel({ clock });
+  const nothing = (): void => undefined;
+  const kc = new Kcont(wq.softclock, null, nothing, null);
+
+  it('schedule and stop allocate nothing', async () => {
+    const count = await collections((times) => {
+      for (let i = 0; i < times; i++) {
+        kc.schedule(30_000);
+        kc.stop();
+      }
+    });
+    expect(count).to.equal(0);
+  });
+
+  it('touch allocates nothing', async () => {
+    kc.schedule(30_000);
+    const count = await collections((times) => {
+      for (let i = 0; i < times; i++) kc.touch();
+    });
+    kc.stop();
+    expect(count).to.equal(0);
+  });
+
+  it('expiry and dispatch of a synchronous function allocate nothing', async () => {
+    const kcs = Array.from({ length: 1000 }, () => new Kcont(wq.softnet, null, nothing, null));
+    const count = await collections((times) => {
+      for (let i = 0; i < times; i += kcs.length) {
+        for (let at = 0; at < kcs.length; at++) kcs[at]?.schedule(1 + (at & 7));
+        clock.tick(8);
+      }
+    });
+    expect(count).to.equal(0);
+  });
+
+  it('a job with a lock allocates nothing', async () => {
+    const lock = new Mutex();
+    const kcs = Array.from({ length: 1000 }, () => new Kcont(wq.prilow, lock, nothing, null));
+    const count = await collections((times) => {
+      for (let i = 0; i < times; i += kcs.length) {
+        for (const job of kcs) job.schedule();
+        clock.tick(0);
+      }
+    });
+    expect(count).to.equal(0);
+  });
+
+  it('schedule and touch allocate no more than reading the clock of the host does', async () => {
+    const host = new Kernel();
+    const timer = new Kcont(host.wq.softclock, null, nothing, null);
+    timer.schedule(30_000);
+    let sum = 0;
+    const reading = await collections((times) => {
+      for (let i = 0; i < times; i++) sum += performance.now() - performance.now();
+    });
+    const count = await collections((times) => {
+      for (let i = 0; i < times; i++) {
+        timer.schedule(30_000);
+        timer.touch();
+      }
+    });
+    timer.stop();
+    expect(sum).to.be.below(0);
+    // A number for each reading is all there is; one collection more or less is chance.
+    expect(count).to.be.at.most(reading + 1);
+  });
+});
+
+describe('a hundred thousand pending', () => {
+  it('take one host timer', async () => {
+    const { setTimeout: real } = globalThis;
+    let armed = 0;
+    globalThis.setTimeout = Object.assign((...args: Parameters<typeof real>) => {
+      armed++;
+      return real(...args);
+    }, real);
+    try {
+      const host = new Kernel();
+      const kcs = Array.from({ length: 100_000 }, (_, i) => {
+        const timer = new Kcont(host.wq.softclock, null, () => undefined, null);
+        timer.schedule(60_000 + i);
+        return timer;
+      });
+      await new Promise((resolve) => void setImmediate(resolve));
+      await new Promise((resolve) => void setImmediate(resolve));
+      expect(armed).to.equal(1);
+      for (const timer of kcs) timer.stop();
+    } finally {
+      globalThis.setTimeout = real;
+    }
+  });
+});

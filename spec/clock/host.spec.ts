@@ -1,0 +1,189 @@
+import { expect } from 'chai';
+import sinon from 'sinon';
+import { Kcont, Kernel, SpinLock } from '../../lib/index.ts';
+import { runModule } from '../support/child.ts';
+
+describe('the clock of the host', function () {
+  this.timeout(60_000);
+
+  it('is that of performance.now()', () => {
+    const kernel = new Kernel();
+    const before = performance.now();
+    const now = kernel.now();
+    expect(now).to.be.within(before, performance.now());
+  });
+
+  describe('under fake timers', () => {
+    it('obeys those installed after the kernel was made', () => {
+      const kernel = new Kernel();
+      const ran: string[] = [];
+      const make = (name: string, delayMs: number): boolean =>
+        new Kcont(kernel.wq.softclock, null, () => void ran.push(name), null).schedule(delayMs);
+      const fake = sinon.useFakeTimers();
+      try {
+        make('soon', 0);
+        make('b', 2000);
+        make('a', 1000);
+        fake.tick(999);
+        expect(ran).to.deep.equal(['soon']);
+        fake.tick(2);
+        expect(ran).to.deep.equal(['soon', 'a']);
+        fake.tick(10_000);
+        expect(ran).to.deep.equal(['soon', 'a', 'b']);
+      } finally {
+        fake.restore();
+      }
+    });
+
+    it('goes on when they are taken away with something asked of them', async () => {
+      const kernel = new Kernel();
+      const ran: string[] = [];
+      const first = new Kcont(kernel.wq.softclock, null, () => void ran.push('first'), null);
+      const fake = sinon.useFakeTimers();
+      first.schedule(5);
+      first.schedule(0);
+      fake.restore();
+      await new Promise<void>((resolve) => {
+        new Kcont(kernel.wq.prilow, null, () => resolve(), null).schedule(20);
+      });
+      expect(ran).to.deep.equal(['first']);
+    });
+
+    it('arms again what a fake timer would never have fired', async () => {
+      const kernel = new Kernel();
+      const fake = sinon.useFakeTimers();
+      const done = new Promise<void>((resolve) => {
+        new Kcont(kernel.wq.prilow, null, () => resolve(), null).schedule(30);
+      });
+      fake.tick(1);
+      fake.restore();
+      new Kcont(kernel.wq.prilow, null, () => undefined, null).schedule();
+      await done;
+    });
+  });
+
+  describe('keeps the process', () => {
+    it('alive for what is scheduled, and only for that', async () => {
+      const { code, out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        const say = (name) => new Kcont(wq.softclock, null, () => console.log(name), null);
+        say('stopped').schedule(1e9);
+        const stopped = say('stopped too'); stopped.schedule(1e9); stopped.stop();
+        const unref = new Kcont(wq.softclock, null, () => console.log('never'), null, { ref: false });
+        unref.schedule(1e9);
+        say('timer').schedule(30);
+        const late = say('unref later'); late.schedule(1e9); late.unref();
+        const first = kcont.kernel.inspect().pending;
+        new Kcont(wq.prilow, null, () => { console.log('job', first); }, null).schedule();
+        // The first one would hold the process for days.
+        setTimeout(() => kcont.kernel.close(), 60).unref();
+        new Kcont(wq.prilow, null, () => {}, null).schedule(80);
+      `);
+      expect(out).to.deep.equal(['job 4', 'timer']);
+      expect(code).to.equal(0);
+    });
+
+    it('from staying when all has been stopped', async () => {
+      const { code, out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        const kc = new Kcont(wq.softclock, null, () => {}, null);
+        kc.schedule(1e9);
+        setTimeout(() => { kc.stop(); console.log('stopped'); }, 20);
+        const other = new Kcont(wq.softclock, null, () => {}, null).unref();
+        other.schedule(1e9);
+      `);
+      expect([code, out]).to.deep.equal([0, ['stopped']]);
+    });
+
+    it('alive while one is ref()ed again', async () => {
+      const { out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        const kc = new Kcont(wq.softclock, null, () => console.log('ran'), null, { ref: false });
+        kc.schedule(50);
+        console.log(kc.hasRef(), kc.ref().hasRef(), kc.ref() === kc, kc.unref().unref().ref().hasRef());
+      `);
+      expect(out).to.deep.equal(['false true true true', 'ran']);
+    });
+
+    it('alive for what waits for a lock', async () => {
+      const { out } = await runModule(`
+        const { Kcont, Mutex, wq } = kcont;
+        const lock = new Mutex(); lock.tryEnter();
+        new Kcont(wq.prilow, lock, () => console.log('granted'), null).schedule();
+        setTimeout(() => lock.exit(), 50).unref();
+      `);
+      expect(out).to.deep.equal(['granted']);
+    });
+  });
+
+  describe('an error that nobody takes', () => {
+    it('is an uncaught exception, and the others run on', async () => {
+      const { code, out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        process.on('uncaughtException', (error, origin) => console.log(error.message, origin));
+        new Kcont(wq.softclock, null, () => { throw new Error('sync') }, null).schedule();
+        new Kcont(wq.softclock, null, () => console.log('next'), null).schedule();
+        new Kcont(wq.prilow, null, async () => { throw new Error('async') }, null).schedule();
+        new Kcont(wq.prilow, null, () => console.log('last'), null).schedule(300);
+      `);
+      expect(out).to.deep.equal([
+        'sync uncaughtException',
+        'next',
+        'async uncaughtException',
+        'last',
+      ]);
+      expect(code).to.equal(0);
+    });
+
+    it('ends the process, as from a timer', async () => {
+      const { code, err } = await runModule(`
+        new kcont.Kcont(kcont.wq.softclock, null, () => { throw new Error('fatal') }, null).schedule(1);
+      `);
+      expect(code).to.equal(1);
+      expect(err).to.contain('Error: fatal');
+    });
+  });
+
+  it('reports a SpinLock held across a turn', async () => {
+    const { out } = await runModule(`
+      const { SpinLock } = kcont;
+      process.on('uncaughtException', (error) => console.log(error.code, error.message.slice(0, 25)));
+      const [good, bad, worse] = [new SpinLock(), new SpinLock(), new SpinLock()];
+      good.tryEnter(); good.exit();
+      await good.enter(); good.exit();
+      bad.tryEnter();
+      setImmediate(() => setImmediate(() => { bad.tryEnter(); worse.tryEnter(); worse.exit(); worse.tryEnter(); }));
+    `);
+    expect(out).to.deep.equal([
+      'EPERM 1 SpinLock was held acros',
+      'EPERM 1 SpinLock was held acros',
+    ]);
+  });
+
+  it('lets a SpinLock be taken by a dispatch without a look at the end of the turn', async () => {
+    const kernel = new Kernel();
+    const lock = new SpinLock();
+    const ran = await kernel.wq.prilow.run(() => lock.held, { lock });
+    expect([ran, lock.held]).to.deep.equal([true, false]);
+  });
+
+  it('fires a timer of more than 2^31 ms after none of them', async () => {
+    const kernel = new Kernel();
+    let ran = 0;
+    const kc = new Kcont(kernel.wq.softclock, null, () => void ran++, null);
+    kc.schedule(2 ** 31 + 5);
+    const far = new Kcont(kernel.wq.softclock, null, () => void ran++, null);
+    far.schedule(2 ** 53 - 1);
+    await kernel.wq.prilow.run(() => undefined, { delayMs: 20 });
+    expect(ran).to.equal(0);
+    expect(kc.deadline - kernel.now()).to.be.within(2 ** 31 - 1000, 2 ** 31 + 6);
+    expect([kc.touch(), far.touch(), kc.pending, far.pending]).to.deep.equal([
+      true,
+      true,
+      true,
+      true,
+    ]);
+    kc.destroy();
+    far.destroy();
+  });
+});

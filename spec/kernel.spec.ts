@@ -1,0 +1,232 @@
+import { inspect } from 'node:util';
+import { expect } from 'chai';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  Scope,
+  VirtualClock,
+  curcpu,
+  kernel as processWide,
+  wq,
+} from '../lib/index.ts';
+
+const code = (f: () => unknown): string => {
+  try {
+    f();
+    return 'no error';
+  } catch (error) {
+    return error instanceof KcontError ? error.code : String(error);
+  }
+};
+
+describe('Kernel', () => {
+  let clock: VirtualClock;
+  let kernel: Kernel;
+  let ran: string[];
+  const make = (name: string, at = kernel.wq.softclock): Kcont<string> =>
+    new Kcont(at, null, (arg) => void ran.push(arg), name, { name });
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    kernel = new Kernel({ clock });
+    ran = [];
+  });
+
+  it('refuses options that are not what they have to be', () => {
+    expect([
+      code(() => new Kernel({ clock: {} as VirtualClock })),
+      code(() => new Kernel({ onError: 1 as never })),
+      code(() => new Kernel({ budgetMs: 0 })),
+      code(() => new Kernel({ budgetMs: NaN })),
+    ]).to.deep.equal(['EINVAL', 'EINVAL', 'EINVAL', 'EINVAL']);
+  });
+
+  it('has eight predefined workqueues, highest first', () => {
+    expect(
+      Object.entries(kernel.wq).map(([name, queue]) => [
+        name,
+        queue.name,
+        queue.priority,
+        queue.fast,
+      ]),
+    ).to.deep.equal([
+      ['softserial', 'softserial', 223, true],
+      ['softnet', 'softnet', 215, true],
+      ['softbio', 'softbio', 207, true],
+      ['softclock', 'softclock', 199, true],
+      ['prihigh', 'prihigh', 127, false],
+      ['primedhigh', 'primedhigh', 119, false],
+      ['primedlow', 'primedlow', 111, false],
+      ['prilow', 'prilow', 103, false],
+    ]);
+    expect(wq).to.equal(processWide.wq);
+    expect(curcpu()).to.equal(processWide.cpus[0]);
+    expect(curcpu().index).to.equal(0);
+  });
+
+  it('never meets another one', () => {
+    const other = new Kernel({ clock: new VirtualClock() });
+    make('mine').schedule(5);
+    new Kcont(other.wq.softclock, null, () => void ran.push('theirs'), null).schedule(1);
+    clock.tick(10);
+    expect(ran).to.deep.equal(['mine']);
+  });
+
+  it('drains: waits for what is queued and running, not for timers', async () => {
+    make('timer').schedule(1000);
+    const slow = new Kcont(
+      kernel.wq.prilow,
+      null,
+      async () => {
+        ran.push('in');
+        await Promise.resolve();
+        ran.push('out');
+      },
+      null,
+    );
+    slow.schedule();
+    const drained = kernel.drain().then(() => ran.push('drained'));
+    await clock.advance(1);
+    await drained;
+    expect(ran).to.deep.equal(['in', 'out', 'drained']);
+    await kernel.drain();
+  });
+
+  it('drains with a signal that is never aborted', async () => {
+    make('a').schedule();
+    const drained = kernel.drain({ signal: new AbortController().signal });
+    clock.tick(0);
+    await drained;
+    expect(ran).to.deep.equal(['a']);
+  });
+
+  it('gives up draining when told to', async () => {
+    const never = new Kcont(kernel.wq.prilow, null, () => new Promise<void>(() => undefined), null);
+    never.schedule();
+    clock.tick(0);
+    const controller = new AbortController();
+    const drained = kernel.drain({ signal: controller.signal });
+    controller.abort(new Error('enough'));
+    expect(await drained.catch((error: Error) => error.message)).to.equal('enough');
+    expect(
+      await kernel.drain({ signal: controller.signal }).catch((error: Error) => error.message),
+    ).to.equal('enough');
+  });
+
+  it('closes in order, and says what did not finish', async () => {
+    const lock = new Mutex();
+    make('idle timer').schedule(1000);
+    new Kcont(kernel.wq.prihigh, lock, () => new Promise<void>(() => undefined), null, {
+      name: 'stuck',
+    }).schedule();
+    new Kcont(kernel.wq.prihigh, lock, () => undefined, null, {
+      name: 'behind the lock',
+    }).schedule();
+    const limited = kernel.acquire(50, { maxActive: 1 });
+    const settle: (() => void)[] = [];
+    new Kcont(
+      limited,
+      null,
+      () => new Promise<void>((resolve) => void settle.push(resolve)),
+      null,
+      { name: 'slow' },
+    ).schedule();
+    new Kcont(limited, null, () => void ran.push('second'), null, { name: 'second' }).schedule();
+    const twice = new Kcont(
+      kernel.wq.prilow,
+      null,
+      (_, kc) => {
+        if (kc.ack()) kc.schedule();
+        return new Promise<void>(() => undefined);
+      },
+      null,
+      { name: 'twice' },
+    );
+    twice.schedule();
+    const aborted = kernel.wq.prilow.run(
+      (signal) =>
+        new Promise((_, reject) => {
+          signal.addEventListener('abort', () => reject(signal.reason as Error));
+        }),
+      { name: 'cooperative' },
+    );
+    const late = kernel.wq.prilow.run(() => 1, { delayMs: 500, name: 'late' });
+    const waiting = kernel.wq.prilow.run(() => 1, { lock, name: 'waiting' });
+    const failures = Promise.all(
+      [aborted, late, waiting].map((job) => job.catch((error: KcontError) => error.code)),
+    );
+    clock.tick(0);
+
+    const closed = kernel.close({ graceMs: 100 });
+    expect(kernel.close()).to.equal(closed);
+    expect(code(() => make('new').schedule())).to.equal('ESHUTDOWN');
+    settle[0]!();
+    await clock.advance(50);
+    expect(ran).to.deep.equal(['second']);
+    await clock.advance(200);
+    const { withdrawn, unfinished } = await closed;
+    expect([...withdrawn].toSorted()).to.deep.equal(['idle timer', 'late']);
+    expect(
+      unfinished.map(({ name, wq: queue, state }) => `${name} ${queue} ${state}`).toSorted(),
+    ).to.deep.equal([
+      'behind the lock prihigh queued',
+      'stuck prihigh running',
+      'twice prilow queued',
+      'twice prilow running',
+      'waiting prilow queued',
+    ]);
+    expect(await failures).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN', 'ESHUTDOWN']);
+    expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 2, closed: true });
+  });
+
+  it('closes at once when nothing is left, and refuses a grace that is none', async () => {
+    expect(await kernel.close({ graceMs: -1 }).catch((error: KcontError) => error.code)).to.equal(
+      'EINVAL',
+    );
+    make('a').schedule();
+    const closed = kernel.close();
+    await clock.advance(0);
+    expect(await closed).to.deep.equal({ withdrawn: [], unfinished: [] });
+    expect(ran).to.deep.equal(['a']);
+  });
+
+  it('tells what it does, in figures and in a line', () => {
+    make('a').schedule(10);
+    make('b').schedule();
+    const { workqueues, ...figures } = kernel.inspect();
+    expect(figures).to.deep.equal({ pending: 1, queued: 1, running: 0, closed: false });
+    expect(workqueues[3]).to.deep.equal({
+      name: 'softclock',
+      priority: 199,
+      queued: 1,
+      running: 0,
+      entered: 0,
+      failed: 0,
+    });
+    expect(inspect(kernel)).to.equal('Kernel { 1 pending, 1 queued, 0 running }');
+    expect(inspect(kernel.wq.softclock)).to.equal(
+      'Workqueue softclock { priority 199, 1 queued, 0 running, 0 entered }',
+    );
+  });
+
+  it('shows a continuation and a scope in a line', () => {
+    const scope = new Scope();
+    const lock = new Mutex();
+    const kc = new Kcont(kernel.wq.softclock, lock, function closeIdle() {}, null, { scope });
+    expect(inspect(kc)).to.equal('Kcont closeIdle { IDLE, softclock, free lock }');
+    kc.schedule(30_000);
+    lock.tryEnter();
+    expect(inspect(kc)).to.equal(
+      'Kcont closeIdle { PENDING, due in 30000 ms, softclock, held lock }',
+    );
+    expect(inspect(scope)).to.equal('Scope { 1 continuations, 1 busy }');
+    scope[Symbol.dispose]();
+    expect(inspect(kc)).to.equal('Kcont closeIdle { DESTROYED, softclock, held lock }');
+    expect(inspect(scope)).to.equal('Scope { disposed }');
+    expect(inspect(new Kcont(kernel.wq.softclock, null, () => undefined, null))).to.equal(
+      'Kcont (anonymous) { IDLE, softclock }',
+    );
+  });
+});

@@ -1,0 +1,93 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { Fifo, after, stamp, toEndOfEra, unlink, type Entry } from '../lib/list.ts';
+
+class Item implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq: number;
+  _era: number;
+
+  constructor(seq: number, era = 0) {
+    this._seq = seq;
+    this._era = era;
+  }
+}
+
+const seqs = (list: Iterable<Item>): number[] => Array.from(list, (item) => item._seq);
+
+/** Both directions of the ring name the same entries. */
+function backwards(list: Fifo<Item>): number[] {
+  const found: number[] = [];
+  for (let at = list._prev; at !== list; at = at._prev) found.unshift(at._seq);
+  return found;
+}
+
+describe('Fifo', () => {
+  it('gives entries back in the order of their numbers, whatever the order they came in', () => {
+    fc.assert(
+      fc.property(fc.array(fc.nat(30), { maxLength: 70 }), (numbers) => {
+        const list = new Fifo<Item>();
+        for (const number of numbers) list.append(new Item(number));
+        const sorted = numbers.toSorted((a, b) => a - b);
+        expect(seqs(list)).to.deep.equal(sorted);
+        expect(backwards(list)).to.deep.equal(sorted);
+        const taken: number[] = [];
+        for (let item = list.shift(); item !== undefined; item = list.shift())
+          taken.push(item._seq);
+        expect(taken).to.deep.equal(sorted);
+        expect(list.empty).to.equal(true);
+      }),
+    );
+  });
+
+  it('keeps equal numbers in the order of arrival', () => {
+    const list = new Fifo<Item>();
+    const [a, b, c] = [new Item(5), new Item(5), new Item(1)];
+    for (const item of [a, b, c]) list.append(item);
+    expect([list.shift(), list.shift(), list.shift(), list.shift()]).to.deep.equal([
+      c,
+      a,
+      b,
+      undefined,
+    ]);
+  });
+
+  it('lets an entry go from the middle, and one that is in no list', () => {
+    const list = new Fifo<Item>();
+    const items = [1, 2, 3].map((seq) => new Item(seq));
+    for (const item of items) list.append(item);
+    unlink(items[1]!);
+    unlink(items[1]!);
+    expect(seqs(list)).to.deep.equal([1, 3]);
+  });
+
+  it('takes over all entries of another list, sorted or not', () => {
+    const from = new Fifo<Item>();
+    const to = new Fifo<Item>();
+    to.takeAll(from);
+    expect(to.empty).to.equal(true);
+    for (const seq of [2, 1]) from.append(new Item(seq));
+    to.takeAll(from);
+    expect([seqs(to), from.empty, from.first]).to.deep.equal([[1, 2], true, undefined]);
+  });
+
+  it('can be walked while the entry in hand leaves', () => {
+    const list = new Fifo<Item>();
+    for (const seq of [1, 2, 3]) list.append(new Item(seq));
+    for (const item of list) unlink(item);
+    expect(list.empty).to.equal(true);
+  });
+});
+
+describe('sequence numbers', () => {
+  it('go on rising when the small integer has been used up', () => {
+    toEndOfEra();
+    const items = [0, 0, 0].map((seq) => new Item(seq));
+    for (const item of items) stamp(item);
+    expect(items[1]!._seq).to.equal(0);
+    expect(after(items[1]!, items[0]!)).to.equal(true);
+    expect(after(items[0]!, items[1]!)).to.equal(false);
+    expect(after(items[2]!, items[1]!)).to.equal(true);
+  });
+});

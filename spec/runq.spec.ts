@@ -1,0 +1,87 @@
+import { expect } from 'chai';
+import { stamp, type Entry } from '../lib/list.ts';
+import { RunQueue, type Runnable } from '../lib/runq.ts';
+
+class Item implements Runnable {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  _era = 0;
+  _due: number;
+  readonly name: string;
+
+  constructor(name: string, due: number) {
+    this.name = name;
+    this._due = due;
+    stamp(this);
+  }
+}
+
+function filled(): RunQueue<Item> {
+  const queue = new RunQueue<Item>();
+  for (const priority of [0, 31, 32, 199, 223]) {
+    const level = queue.level(priority);
+    level.direct.append(new Item(`p${priority}`, 0));
+    queue.mark(level);
+  }
+  return queue;
+}
+
+function names(queue: RunQueue<Item>): string[] {
+  const found: string[] = [];
+  for (let item = queue.shift(); item !== undefined; item = queue.shift()) found.push(item.name);
+  return found;
+}
+
+describe('RunQueue', () => {
+  it('gives the highest priority first', () => {
+    const queue = filled();
+    expect(names(queue)).to.deep.equal(['p223', 'p199', 'p32', 'p31', 'p0']);
+    expect(queue.empty).to.equal(true);
+  });
+
+  it('finds the next level below a priority', () => {
+    const queue = filled();
+    const found: number[] = [];
+    for (let level = queue.highest(); level !== undefined; level = queue.highest(level.priority)) {
+      found.push(level.priority);
+    }
+    expect(found).to.deep.equal([223, 199, 32, 31, 0]);
+    queue.level(31).direct.shift();
+    expect(queue.highest(32)?.priority).to.equal(0);
+    expect(queue.highest(0)).to.equal(undefined);
+  });
+
+  it('merges timers and jobs by when they became runnable, then by sequence', () => {
+    const queue = new RunQueue<Item>();
+    const level = queue.level(199);
+    const early = new Item('timer@100', 100);
+    const same = new Item('timer@103', 103);
+    level.direct.append(new Item('job@99', 99));
+    level.direct.append(new Item('job@103', 103));
+    level.timed.append(early);
+    level.timed.append(same);
+    queue.mark(level);
+    expect(names(queue)).to.deep.equal(['job@99', 'timer@100', 'timer@103', 'job@103']);
+  });
+
+  it('compares ticks on both sides of the turn of a block', () => {
+    const queue = new RunQueue<Item>();
+    const level = queue.level(199);
+    level.timed.append(new Item('after', 3));
+    level.direct.append(new Item('before', 2 ** 30 - 2));
+    queue.mark(level);
+    expect(names(queue)).to.deep.equal(['before', 'after']);
+  });
+
+  it('resumes what waited aside before all that it had overtaken', () => {
+    const queue = new RunQueue<Item>();
+    const level = queue.level(199);
+    level.direct.append(new Item('job', 1));
+    level.timed.append(new Item('timer', 0));
+    level.resumed.append(new Item('resumed', 9));
+    queue.mark(level);
+    expect([...level].map(({ name }) => name)).to.deep.equal(['resumed', 'timer', 'job']);
+    expect(names(queue)).to.deep.equal(['resumed', 'timer', 'job']);
+  });
+});

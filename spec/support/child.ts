@@ -1,0 +1,28 @@
+import { execFile } from 'node:child_process';
+
+/** The library as a child process imports it. */
+const library = new URL('../../lib/index.js', import.meta.url).href;
+
+export interface Ended {
+  readonly code: number;
+  readonly out: string[];
+  readonly err: string;
+}
+
+/** Runs a module that has imported all of the library as `kcont`, until it ends by itself. */
+export function runModule(source: string): Promise<Ended> {
+  const module = `import * as kcont from ${JSON.stringify(library)};\n${source}`;
+  return new Promise((resolve) => {
+    const child = execFile(
+      process.execPath,
+      ['--input-type=module', '--expose-gc', '--eval', module],
+      { timeout: 60_000 },
+      (_, stdout, stderr) =>
+        resolve({
+          code: child.exitCode ?? -1,
+          out: stdout.split('\n').filter((line) => line !== ''),
+          err: stderr,
+        }),
+    );
+  });
+}

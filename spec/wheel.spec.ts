@@ -1,0 +1,153 @@
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { stamp, type Entry } from '../lib/list.ts';
+import { BLOCK, FAR, Wheel, type Timer } from '../lib/wheel.ts';
+
+class Alarm implements Timer {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  _era = 0;
+  _due = 0;
+  farTick = 0;
+  readonly name: string;
+
+  constructor(name: string) {
+    this.name = name;
+  }
+
+  _farTick(): number {
+    return this.farTick;
+  }
+
+  _setFarTick(tick: number): void {
+    this.farTick = tick;
+  }
+}
+
+/** The dullest wheel: an array. */
+class Model {
+  readonly timers: { name: string; due: number; seq: number }[] = [];
+  tick = 0;
+
+  advance(to: number): string[] {
+    this.timers.sort((a, b) => a.due - b.due || a.seq - b.seq);
+    const expired: string[] = [];
+    while (this.timers.length > 0 && this.timers[0]!.due <= to) {
+      const { name, due } = this.timers.shift()!;
+      expired.push(`${name}@${due}`);
+    }
+    this.tick = to;
+    return expired;
+  }
+}
+
+const edges = [1, 2, 3, 62, 63, 64, 65, 127, 128, 4095, 4096, 4097, 2 ** 18, 2 ** 24 + 1];
+const farEdges = [BLOCK - 1, BLOCK, BLOCK + 1, FAR - 1, FAR, FAR + 1, 2 ** 40, 2 ** 53 - 1];
+const delay = fc.oneof(
+  { weight: 6, arbitrary: fc.constantFrom(...edges) },
+  { weight: 2, arbitrary: fc.nat(300).map((n) => n + 1) },
+  { weight: 1, arbitrary: fc.constantFrom(...farEdges) },
+);
+const step = fc.oneof(
+  fc.record({ op: fc.constant('add' as const), timer: fc.nat(7), delay }),
+  fc.record({ op: fc.constant('later' as const), timer: fc.nat(7), delay }),
+  fc.record({ op: fc.constant('remove' as const), timer: fc.nat(7), delay }),
+  fc.record({ op: fc.constant('advance' as const), timer: fc.nat(7), delay }),
+);
+
+describe('Wheel', () => {
+  it('expires as an array sorted by (due tick, sequence) does', () => {
+    fc.assert(
+      fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
+        const wheel = new Wheel<Alarm>(1000);
+        const model = new Model();
+        model.tick = 1000;
+        const alarms = Array.from({ length: 8 }, (_, i) => new Alarm(`t${i}`));
+        const inWheel = new Set<Alarm>();
+        let seq = 0;
+        const expired: string[] = [];
+        for (const { op, timer, delay: ticks } of steps) {
+          const alarm = alarms[timer]!;
+          const due = model.tick + ticks;
+          if (op === 'advance') {
+            expect(wheel.nextTick()).to.be.at.most(
+              model.timers.length === 0 ? Infinity : Math.min(...model.timers.map((t) => t.due)),
+            );
+            expired.length = 0;
+            wheel.advance(due, (it) => {
+              inWheel.delete(it);
+              expired.push(`${it.name}@${wheel.tick}`);
+            });
+            expect(expired).to.deep.equal(model.advance(due));
+            expect(wheel.tick).to.equal(due);
+          } else if (op === 'add' && !inWheel.has(alarm)) {
+            stamp(alarm);
+            wheel.setDue(alarm, due - wheel.base);
+            wheel.add(alarm);
+            inWheel.add(alarm);
+            model.timers.push({ name: alarm.name, due, seq: seq++ });
+          } else if (op === 'later' && inWheel.has(alarm)) {
+            // A deadline that moves outward is only stored, and keeps its sequence number.
+            const entry = model.timers.find(({ name }) => name === alarm.name)!;
+            if (due > entry.due) {
+              entry.due = due;
+              wheel.setDue(alarm, due - wheel.base);
+            }
+          } else if (op === 'remove' && inWheel.has(alarm)) {
+            wheel.remove(alarm);
+            inWheel.delete(alarm);
+            model.timers.splice(
+              model.timers.findIndex(({ name }) => name === alarm.name),
+              1,
+            );
+          }
+          for (const { name, due: at } of model.timers) {
+            expect(wheel.dueTick(alarms[Number(name.slice(1))]!)).to.equal(at);
+          }
+          expect(wheel.count).to.equal(model.timers.length);
+          expect([...wheel].length).to.equal(model.timers.length);
+        }
+      }),
+      { numRuns: 2000 },
+    );
+  });
+
+  it('keeps the order at one tick, whichever way the entries came to its slot', () => {
+    const wheel = new Wheel<Alarm>(0);
+    const ran: string[] = [];
+    const add = (name: string, due: number): Alarm => {
+      const alarm = new Alarm(name);
+      stamp(alarm);
+      wheel.setDue(alarm, due - wheel.base);
+      wheel.add(alarm);
+      return alarm;
+    };
+    const lazy = add('lazy', 50);
+    add('cascaded', 200);
+    wheel.advance(10, () => undefined);
+    lazy._due = 200;
+    wheel.advance(150, () => undefined);
+    add('direct', 200);
+    const moved = add('moved', 180);
+    moved._due = 200;
+    wheel.advance(200, ({ name }) => void ran.push(name));
+    expect(ran).to.deep.equal(['lazy', 'cascaded', 'direct', 'moved']);
+  });
+
+  it('jumps over an empty stretch of 2^53 ticks at the price of what is due', () => {
+    const wheel = new Wheel<Alarm>(0);
+    const alarm = new Alarm('last');
+    stamp(alarm);
+    wheel.setDue(alarm, 2 ** 53 - 1);
+    wheel.add(alarm);
+    const ran: number[] = [];
+    let steps = 0;
+    for (let next = wheel.nextTick(); next < Infinity; next = wheel.nextTick()) {
+      wheel.advance(next, () => void ran.push(wheel.tick));
+      steps++;
+    }
+    expect(ran).to.deep.equal([2 ** 53 - 1]);
+    expect(steps).to.be.at.most(7);
+  });
+});
