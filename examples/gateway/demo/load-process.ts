@@ -113,7 +113,6 @@ class Fleet implements Watcher {
       pings: Float64Array.from(this.#pings),
       readingsAcked: this.#sum((device) => device.readingsAcked),
       commandCopies: this.#sum((device) => device.commandCopies),
-      open: this.#devices.filter((device) => device.open).length,
       worstLagMs: this.#lateness.worstMs,
     };
   }

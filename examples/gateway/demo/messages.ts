@@ -89,6 +89,5 @@ export interface LoadResult {
   readonly pings: Float64Array;
   readonly readingsAcked: number;
   readonly commandCopies: number;
-  readonly open: number;
   readonly worstLagMs: number;
 }
