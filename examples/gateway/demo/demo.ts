@@ -32,10 +32,13 @@ export async function runDemo(wanted: number, seconds: number): Promise<number> 
     const { table, broken, excused } = findings(plan, kcont, timeout);
     console.log(`\n${table}\n`);
     for (const sentence of excused) {
-      console.log(`This machine was too busy to judge that ${sentence}.`);
+      console.log(`This machine was too busy to judge whether ${sentence}.`);
     }
     for (const sentence of broken) console.error(`BROKEN: ${sentence}.`);
-    if (broken.length === 0) console.log('kcont kept what it promises.');
+    if (broken.length === 0) {
+      const so = excused.length === 0 ? '' : 'As far as can be judged, ';
+      console.log(`${so}kcont kept what it promises.`);
+    }
     return broken.length === 0 ? 0 : 1;
   } finally {
     await rm(folder, { recursive: true, force: true });

@@ -17,7 +17,7 @@ export interface Findings {
   readonly table: string;
   /** What kcont promises and did not keep, one sentence each. */
   readonly broken: readonly string[];
-  /** What it would have to keep on a machine that has time for it. */
+  /** What might be broken, were it not for a machine that has no time. */
   readonly excused: readonly string[];
 }
 
@@ -100,7 +100,10 @@ function judge(round: RoundResult, figures: Figures): Omit<Findings, 'table'> {
   const unanswered = load.byesSaid - load.byesAnswered;
   expect(unanswered === 0, `${unanswered} devices said BYE and got no answer in time`, tooLate);
   const starved = cpuShare(round) < ENOUGH_CPU;
-  return starved ? { broken, excused: tooLate } : { broken: [...broken, ...tooLate], excused: [] };
+  const cut = `${load.notJudged} connections were cut off by mistake`;
+  const excused = load.notJudged > 0 ? [cut] : [];
+  if (starved) return { broken, excused: [...excused, ...tooLate] };
+  return { broken: [...broken, ...tooLate], excused };
 }
 
 function figuresOf(round: RoundResult): Figures {
