@@ -8,7 +8,6 @@ import { Fifo, unlink } from './list.ts';
 import type { BaseLock } from './lock/lock.ts';
 import { LOWEST_FAST, PRIORITIES } from './priorities.ts';
 import type { Level } from './runq.ts';
-import { SCHEDULED } from './state.ts';
 
 /**
  * What a workqueue is asked for, besides its priority.
@@ -256,7 +255,6 @@ export class Workqueue {
    * @internal
    */
   _requeue(kc: Kcont<unknown>, old: BaseLock): void {
-    if ((kc._state & SCHEDULED) === 0) return;
     unlink(kc);
     old._leave(kc);
     this._dispatcher.resume(kc);

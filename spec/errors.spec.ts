@@ -12,11 +12,12 @@ import {
   type Workqueue,
 } from '../lib/index.ts';
 
+const nothing = (): void => undefined;
+
 describe('bad input', () => {
   const clock = new VirtualClock();
   const kernel = new Kernel({ clock });
   const { softclock, prilow } = kernel.wq;
-  const nothing = (): void => undefined;
 
   const says = (f: () => unknown): string => {
     try {
@@ -71,7 +72,7 @@ describe('bad input', () => {
       says(() => kc.schedule(2 ** 53)),
       says(() => kc.schedule('5' as unknown as number)),
       says(() => kc.schedule(5n as unknown as number)),
-      says(() => kc.schedule(5, kernel.cpus[0]!)),
+      says(() => kc.schedule(5, kernel.cpus[0])),
       says(() => kc.schedule(5, elsewhere)),
       says(() => kc.reset(5, 0 as unknown as Cpu)),
       says(() => kc.reset(Infinity)),
@@ -136,9 +137,9 @@ describe('bad input', () => {
   it('is shown so that it can be found', () => {
     const anonymous: unknown[] = [() => undefined];
     const bare = Object.create(null) as object;
-    const Unnamed = (() => class {})();
+    const unnamed = Object.create({ constructor: undefined }) as object;
     expect(
-      [anonymous[0], bare, new Unnamed(), Symbol('s'), true].map((func) =>
+      [anonymous[0], bare, unnamed, Symbol('s'), true].map((func) =>
         says(() => new Kcont(softclock, null, func as () => void, null)).replace(/.*got /, ''),
       ),
     ).to.deep.equal([
@@ -235,5 +236,3 @@ describe('a continuation in a log', () => {
     ]);
   });
 });
-
-function nothing(): void {}

@@ -157,7 +157,12 @@ describe('Kernel', () => {
     const failures = Promise.all(
       [aborted, late, waiting].map((job) => job.catch((error: KcontError) => error.code)),
     );
+    const otherClock = new VirtualClock();
+    const elsewhere = new Kernel({ clock: otherClock });
+    new Kcont(elsewhere.wq.prilow, lock, () => undefined, null, { name: 'theirs' }).schedule();
     clock.tick(0);
+    otherClock.tick(0);
+    void lock.enter();
 
     const closed = kernel.close({ graceMs: 100 });
     expect(kernel.close()).to.equal(closed);
@@ -209,6 +214,19 @@ describe('Kernel', () => {
     expect(inspect(kernel.wq.softclock)).to.equal(
       'Workqueue softclock { priority 199, 1 queued, 0 running, 0 entered }',
     );
+  });
+
+  it('counts the function that asks among those running', () => {
+    let running = 0;
+    const asks = new Kcont(
+      kernel.wq.softnet,
+      null,
+      () => void ({ running } = kernel.inspect()),
+      null,
+    );
+    asks.schedule();
+    clock.tick(0);
+    expect(running).to.equal(1);
   });
 
   it('shows a continuation and a scope in a line', () => {

@@ -720,6 +720,29 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['kc', 'low code']);
     });
 
+    it('does not happen when a better one comes while the first in line is still queued', () => {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      const ran: string[] = [];
+      const lock = new Mutex();
+      const note = (name: string): void => void ran.push(name);
+      const fail = (): void => {
+        throw new Error('put off');
+      };
+      lock.tryEnter();
+      new Kcont(wq.prilow, lock, note, 'low').schedule();
+      clock.tick(0);
+      lock.exit();
+      // Taken again before the dispatch of `low`, which an error puts off.
+      lock.tryEnter();
+      new Kcont(wq.prihigh, lock, note, 'high').schedule();
+      new Kcont(wq.primedlow, null, fail, null).schedule();
+      expect(() => clock.tick(0)).to.throw('put off');
+      lock.exit();
+      clock.tick(0);
+      expect(ran).to.deep.equal(['high', 'low']);
+    });
+
     it('does not happen to the first in line when another of its level is quicker', async () => {
       const lab = new Lab();
       const lock = new Mutex();

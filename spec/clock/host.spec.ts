@@ -105,6 +105,16 @@ describe('the clock of the host', function () {
       expect(out).to.deep.equal(['false true true true', 'ran']);
     });
 
+    it('alive from the moment one whose timer is armed is ref()ed', async () => {
+      const { out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        const kc = new Kcont(wq.softclock, null, () => console.log('ran'), null, { ref: false });
+        kc.schedule(80);
+        setTimeout(() => setImmediate(() => kc.ref()), 20);
+      `);
+      expect(out).to.deep.equal(['ran']);
+    });
+
     it('alive for what waits for a lock', async () => {
       const { out } = await runModule(`
         const { Kcont, Mutex, wq } = kcont;
