@@ -285,8 +285,8 @@ export class Dispatcher implements Driven {
       lock?._leave(kc);
     } else if (wq._active >= wq.maxActive) {
       this.#setAside(kc);
-      wq._waiting.append(kc);
       lock?._leave(kc);
+      wq._waiting.append(kc);
     } else if (lock !== null && !lock._takeFor(kc)) {
       this.#setAside(kc);
       lock._wait(kc);

@@ -1,0 +1,175 @@
+// Thousands of random programs, played on the library and on the dullest model of it. Whatever can be
+// seen must be equal: entries in their order, answers, predicates, deadlines, locks held, errors.
+//
+// KCONT_SOAK=20 plays twenty times as many; a failure prints the seed, and KCONT_SEED plays it again.
+import fc from 'fast-check';
+import { soak } from './support/lab.ts';
+import { Library } from './support/library.ts';
+import { Model } from './support/model.ts';
+import { Player, print, programs } from './support/program.ts';
+import type { Ground, Program } from './support/program.ts';
+
+/** Plays a program on both; says where they part, or null. */
+async function compare(program: Program): Promise<string | null> {
+  const model = new Player(program, (host, what) => new Model(host, what));
+  await model.play();
+  const library = new Player(program, (host, what) => new Library(host, what));
+  let fault = '';
+  try {
+    await library.play();
+  } catch (error) {
+    fault = error instanceof Error ? (error.stack ?? error.message) : String(error);
+  }
+  const length = Math.max(model.log.length, library.log.length);
+  let i = 0;
+  while (i < length && model.log[i] === library.log[i]) i++;
+  if (i === length && fault === '') return null;
+  return [
+    '',
+    print(program),
+    '',
+    'both:',
+    ...model.log.slice(Math.max(0, i - 60), i),
+    `model:   ${model.log.slice(i, i + 6).join('\n         ')}`,
+    `library: ${library.log.slice(i, i + 6).join('\n         ')}`,
+    fault,
+  ].join('\n');
+}
+
+async function agree(ground: Ground, runs: number): Promise<void> {
+  const seed = process.env['KCONT_SEED'];
+  await fc.assert(
+    fc.asyncProperty(programs(ground), async (program) => {
+      const difference = await compare(program);
+      if (difference !== null) throw new Error(difference);
+    }),
+    {
+      numRuns: runs * soak,
+      ...(seed === undefined ? {} : { seed: Number(seed) }),
+      reporter: (out) => {
+        if (!out.failed) return;
+        const error = out.errorInstance instanceof Error ? out.errorInstance.message : '';
+        throw new Error(
+          `seed ${out.seed}, run ${out.numRuns}, shrunk ${out.numShrinks} times:\n${error}`,
+        );
+      },
+    },
+  );
+}
+
+const ALL_QUEUES = [0, 1, 2, 3, 4, 5, 6];
+
+const PLAIN: Ground = {
+  handles: 3,
+  funcs: 3,
+  steps: 12,
+  queues: [2],
+  locks: [],
+  modes: ['sync'],
+  swaps: false,
+  runs: false,
+  timersOnly: false,
+};
+
+describe('the library and the dullest model of it agree', () => {
+  const grounds: [what: string, runs: number, ground: Ground][] = [
+    ['on sync functions of one workqueue', 1000, PLAIN],
+    [
+      'on sync functions of all workqueues',
+      1500,
+      { ...PLAIN, handles: 5, funcs: 4, steps: 25, queues: ALL_QUEUES },
+    ],
+    [
+      'on many timers that collide, move outward and are withdrawn',
+      800,
+      { ...PLAIN, handles: 40, funcs: 3, steps: 120, queues: [0, 2, 3], timersOnly: true },
+    ],
+    [
+      'on async functions which the program settles',
+      1500,
+      {
+        ...PLAIN,
+        handles: 4,
+        funcs: 4,
+        steps: 25,
+        queues: ALL_QUEUES,
+        modes: ['sync', 'soon', 'later', 'later'],
+      },
+    ],
+    [
+      'on one Mutex between continuations and awaiting code',
+      1500,
+      {
+        ...PLAIN,
+        handles: 4,
+        funcs: 4,
+        steps: 25,
+        queues: [0, 2, 3, 4],
+        locks: [0],
+        modes: ['sync', 'soon', 'later', 'later'],
+      },
+    ],
+    [
+      'on two Mutexes that are swapped during runs, with limited workqueues',
+      1500,
+      {
+        ...PLAIN,
+        handles: 4,
+        funcs: 4,
+        steps: 30,
+        queues: ALL_QUEUES,
+        locks: [0, 1],
+        modes: ['sync', 'soon', 'later', 'later'],
+        swaps: true,
+      },
+    ],
+    [
+      'on readers and writers',
+      1500,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 4,
+        steps: 30,
+        queues: [0, 2, 3, 4],
+        locks: [2, 3],
+        modes: ['sync', 'soon', 'later', 'later'],
+      },
+    ],
+    [
+      'on one-shots with a result',
+      1000,
+      {
+        ...PLAIN,
+        handles: 2,
+        funcs: 3,
+        steps: 25,
+        queues: ALL_QUEUES,
+        locks: [0],
+        modes: ['sync', 'soon', 'later', 'later'],
+        runs: true,
+      },
+    ],
+    [
+      'on everything at once',
+      1500,
+      {
+        handles: 6,
+        funcs: 5,
+        steps: 50,
+        queues: ALL_QUEUES,
+        locks: [0, 1, 2, 3, 4, 5, 6],
+        modes: ['sync', 'sync', 'soon', 'later', 'later'],
+        swaps: true,
+        runs: true,
+        timersOnly: false,
+      },
+    ],
+  ];
+  for (const [what, runs, ground] of grounds) {
+    it(what, async function () {
+      this.timeout(600_000);
+      await agree(ground, runs);
+    });
+  }
+});

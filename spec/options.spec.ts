@@ -1,0 +1,106 @@
+import { expect } from 'chai';
+import { Kcont, KcontError, Kernel, Scope, VirtualClock, type KcontOptions } from '../lib/index.ts';
+
+describe('options of a continuation', () => {
+  const clock = new VirtualClock();
+  const kernel = new Kernel({ clock });
+  const make = (options?: KcontOptions): Kcont<null> =>
+    new Kcont(kernel.wq.softclock, null, () => undefined, null, options);
+  const message = (options: unknown): string => {
+    try {
+      make(options as KcontOptions);
+      return 'no error';
+    } catch (error) {
+      return error instanceof KcontError ? `${error.code} ${error.message}` : String(error);
+    }
+  };
+
+  it('are refused at the call, saying what was expected and what came', () => {
+    const disposed = new Scope();
+    disposed[Symbol.dispose]();
+    expect(
+      [
+        null,
+        'x',
+        { name: 1 },
+        { affinity: 'some' },
+        { slackMs: -1 },
+        { slackMs: NaN },
+        { slackMs: 2 ** 31 },
+        { context: function own() {} },
+        { signal: {} },
+        { scope: new URL('x:') },
+        { scope: disposed },
+        { scope: Object.create(null) },
+      ].map(message),
+    ).to.deep.equal([
+      'EINVAL options must be an object, got null',
+      'EINVAL options must be an object, got "x"',
+      'EINVAL name must be a string, got 1',
+      "EINVAL affinity must be 'strong', 'weak' or 'none', got \"some\"",
+      'EINVAL slackMs must be a number of ms from 0 to 2^30, got -1',
+      'EINVAL slackMs must be a number of ms from 0 to 2^30, got NaN',
+      'EINVAL slackMs must be a number of ms from 0 to 2^30, got 2147483648',
+      "EINVAL context must be 'none', 'create' or 'schedule', got function own",
+      'EINVAL signal must be an AbortSignal, got an instance of Object',
+      'EINVAL scope must be a Scope, got an instance of URL',
+      'EINVAL the scope has been disposed',
+      'EINVAL scope must be a Scope, got an instance of Object',
+    ]);
+  });
+
+  it('name it; without one it goes by its function', () => {
+    expect([make().name, make({ name: 'idle' }).name, make({}).name]).to.deep.equal([
+      '',
+      'idle',
+      '',
+    ]);
+    expect(new Kcont(kernel.wq.softclock, null, function flush() {}, null).name).to.equal('flush');
+  });
+
+  it('say which CPU it prefers', () => {
+    expect([make().affinity, make({ affinity: 'weak' }).affinity]).to.deep.equal(['none', 'weak']);
+  });
+
+  it('destroy it when the signal is aborted, at once if it is already', () => {
+    const controller = new AbortController();
+    const kc = make({ signal: controller.signal });
+    const other = make({ signal: controller.signal });
+    kc.schedule(5);
+    other.destroy();
+    expect(kc.destroyed).to.equal(false);
+    controller.abort();
+    expect([kc.destroyed, kc.pending]).to.deep.equal([true, false]);
+    expect(make({ signal: controller.signal }).destroyed).to.equal(true);
+  });
+
+  it('let timers with slack meet at one tick, never early and never later than the slack', () => {
+    const at: number[] = [];
+    for (let delayMs = 1; delayMs <= 200; delayMs += 7) {
+      const began = clock.now;
+      const kc = new Kcont(
+        kernel.wq.softclock,
+        null,
+        () => {
+          expect(clock.now - began).to.be.within(delayMs, delayMs + 32);
+          at.push(clock.now);
+        },
+        null,
+        { slackMs: 32 },
+      );
+      kc.schedule(delayMs);
+      expect(kc.deadline).to.be.within(delayMs, delayMs + 32);
+    }
+    const exact = make({ slackMs: 0 });
+    exact.schedule(77);
+    expect(exact.deadline).to.equal(77);
+    const far = make({ slackMs: 1000 });
+    far.schedule(2 ** 40);
+    expect(far.deadline).to.equal(2 ** 40);
+    exact.destroy();
+    far.destroy();
+    clock.tick(300);
+    expect(at.length).to.equal(29);
+    expect(new Set(at).size).to.be.at.most(8);
+  });
+});

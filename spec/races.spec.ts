@@ -1,0 +1,964 @@
+// The races that timers, softints and workqueues are known for, and how each one ends here.
+import { expect } from 'chai';
+import {
+  CANCELLED,
+  DRAINING,
+  Kcont,
+  Kernel,
+  Mutex,
+  RWLock,
+  Scope,
+  VirtualClock,
+} from '../lib/index.ts';
+import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
+
+describe('the race of', () => {
+  describe('stop against a timer that is due and not entered', () => {
+    it('ends with no call: not of one whose tick has come behind another', () => {
+      const lab = new Lab();
+      const second = lab.sync('second');
+      const first = lab.sync('first', {
+        body: () => {
+          expect(second.invoking).to.equal(true);
+          expect(second.stop()).to.equal(false);
+        },
+      });
+      first.schedule(5);
+      second.schedule(5);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['first']);
+      expect(second.busy).to.equal(false);
+    });
+
+    it('ends with no call: not of one that waits for its lock', () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const kc = lab.sync('a', { lock });
+      kc.schedule(5);
+      lab.clock.tick(50);
+      expect(kc.stop()).to.equal(false);
+      lock.exit();
+      lab.clock.tick(50);
+      expect(lab.take()).to.deep.equal([]);
+      expect(lock.held).to.equal(false);
+    });
+
+    it('ends with no call: not of one that was granted its lock and not dispatched', () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const kc = lab.sync('a', { lock });
+      kc.schedule(5);
+      lab.clock.tick(50);
+      lock.exit();
+      expect(kc.stop()).to.equal(false);
+      lab.clock.tick(50);
+      expect(lab.take()).to.deep.equal([]);
+      expect(lock.tryEnter()).to.equal(true);
+    });
+
+    it('ends with no call: not of one that waits for room in its workqueue', async () => {
+      const lab = new Lab();
+      const wq = lab.kernel.acquire(50, { maxActive: 1 });
+      const first = lab.async('first', { wq });
+      const second = lab.async('second', { wq });
+      first.schedule(0);
+      second.schedule(0);
+      lab.clock.tick(0);
+      expect(second.stop()).to.equal(false);
+      await lab.end(first);
+      lab.clock.tick(50);
+      expect(lab.take()).to.deep.equal(['first']);
+    });
+
+    it('ends with no call: not of one that waits for its own last run', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.ack();
+      kc.schedule(5);
+      lab.clock.tick(50);
+      expect(kc.stop(), 'the last run goes on').to.equal(true);
+      await lab.end(kc);
+      lab.clock.tick(50);
+      expect(lab.take()).to.deep.equal(['a']);
+      expect(kc.stop()).to.equal(false);
+    });
+
+    it('is told apart by the answer: true after it was entered, also from within', () => {
+      const lab = new Lab();
+      const answers: boolean[] = [];
+      const kc = lab.sync('a', { body: () => answers.push(kc.stop()) });
+      kc.schedule(5);
+      lab.clock.tick(5);
+      expect(answers).to.deep.equal([true]);
+      kc.schedule(5);
+      lab.clock.tick(4);
+      expect(kc.stop()).to.equal(false);
+    });
+  });
+
+  describe('a new schedule against an old call that is queued', () => {
+    it('is refused: the queued call is the one', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(0);
+      expect(kc.schedule(10)).to.equal(false);
+      expect(kc.schedule(0)).to.equal(false);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('is won by reset: the old call does not come', () => {
+      const lab = new Lab();
+      const times: number[] = [];
+      const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
+      kc.schedule(0);
+      kc.reset(10);
+      lab.clock.tick(9);
+      expect(times).to.deep.equal([]);
+      lab.clock.tick(100);
+      expect(times).to.deep.equal([10]);
+    });
+
+    it('is won by a new deadline: the old one passes without a call', () => {
+      const lab = new Lab();
+      const times: number[] = [];
+      const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
+      kc.schedule(5);
+      kc.schedule(50);
+      lab.clock.tick(3);
+      kc.schedule(2);
+      kc.schedule(7);
+      lab.clock.tick(1000);
+      expect(times).to.deep.equal([10]);
+    });
+
+    it('keeps the argument of its entry, not of its schedule', () => {
+      const lab = new Lab();
+      const kc = lab.sync('old');
+      kc.schedule(5);
+      kc.setArg('new');
+      lab.clock.tick(5);
+      expect(lab.take()).to.deep.equal(['new']);
+    });
+  });
+
+  describe('freeing it', () => {
+    it('while it is queued ends with no call', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(0);
+      kc.destroy();
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal([]);
+      expect(bitsOf(kc)).to.equal('------');
+    });
+
+    it('while it runs lets that run end, with its lock held, and no other begin', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const kc = lab.async('a', { lock });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.ack();
+      kc.schedule(1);
+      kc.destroy();
+      expect(kc.running).to.equal(true);
+      expect(lock.held).to.equal(true);
+      await lab.end(kc);
+      expect(kc.running).to.equal(false);
+      expect(lock.held).to.equal(false);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('from its own function is legal', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a', { body: () => kc.destroy() });
+      kc.schedule(0);
+      lab.clock.tick(100);
+      expect(kc.destroyed).to.equal(true);
+      expect(bitsOf(kc)).to.equal('------');
+      expect(lab.errors).to.deep.equal([]);
+    });
+
+    it('by a neighbour that is entered in the same tick ends with no call', () => {
+      const lab = new Lab();
+      const victim = lab.sync('victim');
+      const killer = lab.sync('killer', { body: () => victim.destroy() });
+      killer.schedule(5);
+      victim.schedule(5);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['killer']);
+    });
+
+    it('while its timer runs and it is running is told by invoking and busy', async () => {
+      // The handshake of the proposal: who frees asks; who runs acknowledges.
+      const lab = new Lab();
+      const kc = lab.async('a');
+      expect(kc.invoking).to.equal(false);
+      kc.schedule(0);
+      expect(kc.invoking, 'about to run').to.equal(true);
+      lab.clock.tick(0);
+      expect(kc.invoking, 'running').to.equal(true);
+      expect(kc.ack()).to.equal(true);
+      expect(kc.invoking, 'acknowledged').to.equal(false);
+      expect(kc.busy).to.equal(true);
+      await lab.end(kc);
+      expect(kc.busy).to.equal(false);
+    });
+  });
+
+  describe('a lock that goes away while something waits for it', () => {
+    it('ends with those who wait getting it, although its holder has dropped it', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const waiting = lab.sync('waiting', { lock });
+      const kc = lab.sync('kc', {
+        lock,
+        body: () => {
+          kc.setLock(null);
+          lock.exit();
+        },
+      });
+      kc.schedule(0);
+      waiting.schedule(0);
+      const code = lock.enter().then(() => lab.ran.push('code'));
+      await code;
+      lab.clock.tick(0);
+      lock.exit();
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['code', 'kc', 'waiting']);
+      expect(lab.errors).to.deep.equal([]);
+    });
+  });
+
+  describe('a drain', () => {
+    it('from its own function is answered when that has settled', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a', {
+        body: () => {
+          expect(kc.drainAsync((arg) => lab.ran.push(`drained ${arg}`))).to.equal(false);
+          lab.ran.push('still running');
+        },
+      });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a', 'still running', 'drained a']);
+    });
+
+    it('by halt from its own function is refused at once', async () => {
+      const lab = new Lab();
+      let code = '';
+      const kc = lab.sync('a', {
+        body: () => {
+          void rejectionOf(kc.halt()).then((got) => (code = got));
+        },
+      });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      await settled();
+      expect(code).to.equal('EDEADLK');
+      expect(kc.schedule(0), 'nothing is halting').to.equal(true);
+    });
+
+    it('while holding the lock it waits for withdraws it: the lock stays held', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const kc = lab.sync('a', { lock });
+      await lock.enter();
+      kc.schedule(0);
+      lab.clock.tick(0);
+      expect(await kc.halt(lock)).to.equal(false);
+      expect(lock.held).to.equal(true);
+      lock.exit();
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal([]);
+    });
+
+    it('while holding a lock the run still needs lends it the lock', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const go = deferred();
+      const kc = new Kcont(
+        lab.wq.prihigh,
+        null,
+        async () => {
+          await go.promise;
+          await lock.enter();
+          lab.ran.push('got the lock');
+          lock.exit();
+        },
+        null,
+      );
+      kc.schedule(0);
+      lab.clock.tick(0);
+      await lock.enter();
+      go.resolve();
+      await settled();
+      expect(lab.take()).to.deep.equal([]);
+      expect(await kc.halt(lock)).to.equal(true);
+      expect(lab.take()).to.deep.equal(['got the lock']);
+      expect(lock.held, 'again').to.equal(true);
+      lock.exit();
+    });
+
+    it('with an interlock that is not held is refused, and nothing is stopped', async () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(5);
+      expect(await rejectionOf(kc.halt(new Mutex()))).to.equal('EPERM');
+      expect(kc.pending).to.equal(true);
+    });
+
+    it('is waited for by all who asked', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      const halts = [kc.halt(), kc.halt()];
+      kc.drainAsync(() => lab.ran.push('drained'));
+      kc.drainAsync(() => lab.ran.push('drained too'));
+      await lab.end(kc);
+      expect(await Promise.all(halts)).to.deep.equal([true, true]);
+      expect(lab.take()).to.deep.equal(['a', 'drained', 'drained too']);
+    });
+
+    it('that throws when it is done is reported, and the others are done all the same', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.drainAsync(() => {
+        throw new Error('boom');
+      });
+      kc.drainAsync(() => lab.ran.push('drained'));
+      await lab.end(kc);
+      expect(lab.take()).to.deep.equal(['a', 'drained']);
+      expect(lab.reported).to.deep.equal(['boom']);
+    });
+  });
+
+  describe('re-arming during a halt', () => {
+    it('is refused by every way to schedule, and nothing changes', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      const halted = kc.halt();
+      kc.ack();
+      expect(kc.schedule(0)).to.equal(false);
+      expect(kc.schedule(10)).to.equal(false);
+      expect(kc.reset(0)).to.equal(false);
+      expect(kc.reset(10)).to.equal(false);
+      expect(kc.touch()).to.equal(false);
+      expect(kc.pending).to.equal(false);
+      await lab.end(kc);
+      expect(await halted).to.equal(true);
+      expect(kc.busy).to.equal(false);
+    });
+
+    it('is possible again after it', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      const halted = kc.halt();
+      await lab.end(kc);
+      await halted;
+      expect(kc.schedule(0)).to.equal(true);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a', 'a']);
+    });
+
+    it('is not refused by a halt that had nothing to wait for', async () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(5);
+      expect(await kc.halt()).to.equal(false);
+      expect(kc.schedule(5)).to.equal(true);
+    });
+
+    it('is refused until the halt has answered, to whoever hears of the settling before', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      let armed: boolean | null = null;
+      kc.drainAsync(() => (armed = kc.schedule(10)));
+      const halted = kc.halt();
+      await lab.end(kc);
+      expect(await halted).to.equal(true);
+      expect(armed).to.equal(false);
+      expect(kc.busy, 'after the halt').to.equal(false);
+    });
+
+    it('is refused while the halt waits for its interlock to come back', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      await lock.enter();
+      let halted: boolean | null = null;
+      void kc.halt(lock).then((answer) => (halted = answer));
+      await settled();
+      expect(lock.tryEnter(), 'released while waiting').to.equal(true);
+      await lab.end(kc);
+      expect(halted).to.equal(null);
+      expect(kc.schedule(10)).to.equal(false);
+      lock.exit();
+      await settled();
+      expect(halted).to.equal(true);
+      expect(lock.held).to.equal(true);
+      expect(kc.busy).to.equal(false);
+    });
+  });
+
+  describe('two objects that re-arm each other at teardown', () => {
+    it('ends with both dead, whichever is destroyed first', () => {
+      const lab = new Lab();
+      const errors: string[] = [];
+      const arm = (kc: Kcont<string>): void => {
+        if (!kc.destroyed) kc.schedule(1);
+        else errors.push('gone');
+      };
+      const a: Kcont<string> = lab.sync('a', { body: () => arm(b) });
+      const b: Kcont<string> = lab.sync('b', { body: () => arm(a) });
+      a.schedule(1);
+      lab.clock.tick(3);
+      expect(lab.take()).to.deep.equal(['a', 'b', 'a']);
+      a.destroy();
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['b']);
+      expect(errors).to.deep.equal(['gone']);
+      b.destroy();
+    });
+
+    it('ends when their scope is halted, although one is running', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const b = lab.sync('b', { options: { scope } });
+      const a = lab.async('a', { options: { scope } });
+      a.schedule(0);
+      lab.clock.tick(0);
+      const halted = scope.halt();
+      b.schedule(1);
+      await lab.end(a);
+      expect(await halted).to.equal(true);
+      expect([a.busy, b.busy]).to.deep.equal([false, false]);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+  });
+
+  describe('a handle that is used again', () => {
+    it('is not run by what was scheduled before the stop', () => {
+      const lab = new Lab();
+      const times: number[] = [];
+      const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
+      kc.schedule(5);
+      kc.stop();
+      kc.schedule(10);
+      lab.clock.tick(100);
+      expect(times).to.deep.equal([10]);
+    });
+
+    it('takes its new place in the order', () => {
+      const lab = new Lab();
+      const a = lab.sync('a');
+      const b = lab.sync('b');
+      a.schedule(0);
+      b.schedule(0);
+      a.stop();
+      a.schedule(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['b', 'a']);
+    });
+
+    it('is entered once per schedule, with stops in between at one instant', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      for (let i = 0; i < 10; i++) {
+        kc.schedule(1);
+        kc.stop();
+        kc.schedule(0);
+        kc.stop();
+      }
+      kc.schedule(1);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+  });
+
+  describe('queueing it twice', () => {
+    it('does not happen, neither at once', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(0);
+      kc.schedule(0);
+      kc.reset(0);
+      kc.reset(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('nor by a timer and at once', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(1);
+      kc.schedule(0);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('nor while it waits for its lock', () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const kc = lab.sync('a', { lock });
+      kc.schedule(1);
+      lab.clock.tick(1);
+      expect(kc.schedule(1)).to.equal(false);
+      kc.reset(0);
+      lab.clock.tick(1);
+      kc.reset(1);
+      lab.clock.tick(1);
+      lock.exit();
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+  });
+
+  describe('an async run and its successor', () => {
+    it('does not overlap, without a lock', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.reset(0);
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['a']);
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a']);
+      await lab.end(kc);
+      expect(kc.busy).to.equal(false);
+    });
+
+    it('does not overlap, although the lock was swapped meanwhile', async () => {
+      const lab = new Lab();
+      const first = new Mutex();
+      const second = new Mutex();
+      const kc = lab.async('a', { lock: first });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.setLock(second);
+      first.exit();
+      kc.ack();
+      kc.schedule(0);
+      lab.clock.tick(10);
+      expect(lab.take()).to.deep.equal(['a']);
+      second.tryEnter();
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a']);
+      expect(second.held).to.equal(true);
+    });
+
+    it('keeps its place among others while it waits for its own run', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a');
+      const blocker = lab.kernel.acquire(127, { maxActive: 1 });
+      const first = lab.async('first', { wq: blocker });
+      const other = lab.sync('other', { wq: blocker });
+      kc.schedule(0);
+      first.schedule(0);
+      lab.clock.tick(0);
+      kc.reset(0);
+      other.schedule(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a', 'first']);
+      await lab.end(first);
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a', 'other']);
+    });
+  });
+
+  describe('changing the CPU while it runs', () => {
+    it('takes effect with the next entry, after the run has settled', async () => {
+      const lab = new Lab();
+      const wq = lab.kernel.acquire(100, { perCpu: true });
+      const cpu = lab.kernel.cpus[0] ?? null;
+      const kc = lab.async('a', { wq });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      kc.ack();
+      expect(kc.schedule(0, cpu)).to.equal(true);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a']);
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+  });
+
+  describe('one handler that is stuck', () => {
+    it('holds up nobody but itself and those who wait for its lock', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const stuck = lab.async('stuck', { lock });
+      const mate = lab.sync('mate', { lock });
+      const other = lab.sync('other');
+      const low = lab.sync('low', { wq: lab.wq.prilow });
+      stuck.schedule(0);
+      lab.clock.tick(0);
+      for (const kc of [mate, other, low]) kc.schedule(1);
+      await lab.clock.advance(1000);
+      expect(lab.take()).to.deep.equal(['stuck', 'other', 'low']);
+      expect(stuck.stop()).to.equal(true);
+      expect(mate.stop()).to.equal(false);
+    });
+
+    it('is reported by name when the kernel closes', async () => {
+      const lab = new Lab();
+      const stuck = lab.async('stuck', { options: { name: 'the stuck one' } });
+      stuck.schedule(0);
+      lab.clock.tick(0);
+      const closed = lab.kernel.close({ graceMs: 10 });
+      await lab.clock.advance(10_000);
+      const report = await closed;
+      expect(report.unfinished).to.deep.equal([
+        { name: 'the stuck one', wq: 'prihigh', state: 'running' },
+      ]);
+    });
+  });
+
+  describe('starvation', () => {
+    it('of a low level ends after its patience, and of I/O after the budget', async () => {
+      // On the host's clock: virtual time knows neither budget nor patience.
+      const kernel = new Kernel({ budgetMs: 1 });
+      const low = kernel.acquire(10, { patienceMs: 5 });
+      let fed = 0;
+      const greedy: Kcont<null> = new Kcont(
+        kernel.wq.softserial,
+        null,
+        () => {
+          fed++;
+          greedy.reset(0);
+        },
+        null,
+      );
+      const served = deferred();
+      const poor = new Kcont(low, null, () => served.resolve(), null);
+      greedy.schedule(0);
+      poor.schedule(0);
+      // What needs a turn of the loop gets it, again and again.
+      let turns = 0;
+      const count = async (): Promise<void> => {
+        for (;;) {
+          await settled();
+          if (greedy.destroyed) return;
+          turns++;
+        }
+      };
+      const counted = count();
+      await served.promise;
+      greedy.destroy();
+      await counted;
+      expect(turns).to.be.greaterThan(1);
+      expect(fed).to.be.greaterThan(1);
+    });
+  });
+
+  describe('priority inversion', () => {
+    it('does not happen at a lock: one that was granted it and not dispatched holds nothing', () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const low = lab.sync('low', { lock, wq: lab.wq.prilow });
+      low.schedule(0);
+      lab.clock.tick(0);
+      lock.exit();
+      const high = lab.sync('high', { lock, wq: lab.wq.softserial });
+      high.schedule(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['high', 'low']);
+    });
+
+    it('does not happen behind a low writer that waits for readers', () => {
+      const lab = new Lab();
+      const { read, write } = new RWLock();
+      read.tryEnter();
+      lab.sync('writer', { lock: write, wq: lab.wq.prilow }).schedule(0);
+      lab.clock.tick(0);
+      lab.sync('reader', { lock: read, wq: lab.wq.softnet }).schedule(0);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['reader']);
+    });
+
+    it('does not happen when a lock is passed on: what waited longer and ranks higher goes first', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const kc = lab.sync('kc', { lock });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      void lock.enter({ priority: 20 }).then(() => lab.ran.push('low code'));
+      lock.exit();
+      // Somebody quick takes it before the dispatch, and gives it back.
+      expect(lock.tryEnter()).to.equal(true);
+      lock.exit();
+      await settled();
+      expect(lab.take()).to.deep.equal([]);
+      lab.clock.tick(0);
+      await settled();
+      expect(lab.take()).to.deep.equal(['kc', 'low code']);
+    });
+
+    it('does not happen to the first in line when another of its level is quicker', async () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const first = lab.sync('first', { lock });
+      first.schedule(0);
+      lab.clock.tick(0);
+      void lock.enter().then(() => lab.ran.push('code'));
+      lock.exit();
+      const quick = lab.sync('quick', { lock, wq: lab.wq.softserial });
+      quick.schedule(0);
+      lab.clock.tick(0);
+      await settled();
+      expect(lab.take()).to.deep.equal(['quick', 'first', 'code']);
+    });
+  });
+
+  describe('a clock that jumps', () => {
+    it('is worked off in order: each deadline at its tick', () => {
+      const lab = new Lab();
+      const times: string[] = [];
+      const note = (name: string): Kcont<string> =>
+        lab.sync(name, { body: () => times.push(`${name}@${lab.clock.now}`) });
+      note('b').schedule(2 ** 18);
+      note('d').schedule(2 ** 31);
+      note('a').schedule(1);
+      note('c').schedule(2 ** 30);
+      lab.clock.tick(2 ** 40);
+      expect(times).to.deep.equal(['a@1', `b@${2 ** 18}`, `c@${2 ** 30}`, `d@${2 ** 31}`]);
+    });
+
+    it('reaches the farthest deadline there is', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a');
+      kc.schedule(2 ** 53 - 1);
+      expect(kc.deadline).to.equal(2 ** 53 - 1);
+      lab.clock.tick(2 ** 53 - 2);
+      expect(lab.take()).to.deep.equal([]);
+      lab.clock.tick(1);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('does not catch up a period: one entry per schedule', () => {
+      const lab = new Lab();
+      const times: number[] = [];
+      const kc = lab.sync('a', {
+        body: () => {
+          times.push(lab.clock.now);
+          kc.reset(10);
+        },
+      });
+      kc.schedule(10);
+      lab.clock.tick(35);
+      expect(times).to.deep.equal([10, 20, 30]);
+    });
+  });
+
+  describe('a periodic function that ignores the answer', () => {
+    it('goes on for ever by reset()', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a', {
+        body: () => {
+          kc.reset(10);
+        },
+      });
+      kc.schedule(10);
+      lab.clock.tick(1000);
+      expect(lab.take().length).to.equal(100);
+    });
+
+    it('goes on for ever by ack() and schedule()', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a', {
+        body: () => {
+          kc.ack();
+          kc.schedule(10);
+        },
+      });
+      kc.schedule(10);
+      lab.clock.tick(1000);
+      expect(lab.take().length).to.equal(100);
+    });
+
+    it('is told, if it uses schedule() alone: false, and it is not scheduled', () => {
+      const lab = new Lab();
+      const answers: boolean[] = [];
+      const kc = lab.sync('a', { body: () => answers.push(kc.schedule(10)) });
+      kc.schedule(10);
+      lab.clock.tick(1000);
+      expect(answers).to.deep.equal([false]);
+      expect(kc.busy).to.equal(false);
+    });
+
+    it('that is async and slower than its period never overlaps, and loses no call', async () => {
+      const lab = new Lab();
+      const kc = lab.async('a', {
+        body: () => {
+          kc.reset(10);
+        },
+      });
+      kc.schedule(10);
+      lab.clock.tick(55);
+      expect(lab.take()).to.deep.equal(['a']);
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take(), 'the one that was due at 20').to.deep.equal(['a']);
+      lab.clock.tick(9);
+      await lab.end(kc);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal([]);
+      lab.clock.tick(1);
+      expect(lab.take(), 'ten after the entry').to.deep.equal(['a']);
+    });
+  });
+
+  describe('a throw', () => {
+    it('stops nothing else: the lock is released, the state cleared, the rest runs', () => {
+      const lab = new Lab();
+      const lock = new Mutex();
+      const thrower = lab.sync('thrower', {
+        lock,
+        body: () => {
+          throw new Error('boom');
+        },
+      });
+      thrower.schedule(5);
+      lab.sync('mate', { lock }).schedule(5);
+      lab.sync('other').schedule(5);
+      lab.clock.tick(5);
+      expect(lab.take()).to.deep.equal(['thrower', 'mate', 'other']);
+      expect(lab.reported).to.deep.equal(['boom']);
+      expect(thrower.busy).to.equal(false);
+      expect(thrower.expired).to.equal(true);
+    });
+
+    it('after it has re-armed itself leaves it armed', () => {
+      const lab = new Lab();
+      const kc = lab.sync('a', {
+        body: () => {
+          kc.reset(10);
+          throw new Error('boom');
+        },
+      });
+      kc.schedule(10);
+      lab.clock.tick(10);
+      expect(bitsOf(kc)).to.equal('p--ab-');
+      expect(kc.deadline).to.equal(20);
+    });
+
+    it('reaches onError after the settle, so that it may schedule again', () => {
+      const seen: string[] = [];
+      const lab = new Lab();
+      const kernel = new Kernel({
+        clock: lab.clock,
+        onError: (error, kc) => {
+          seen.push(`${(error as Error).message}: ${kc.busy ? 'busy' : 'idle'}`);
+        },
+      });
+      const kc = new Kcont(
+        kernel.wq.prihigh,
+        null,
+        () => {
+          throw new Error('boom');
+        },
+        null,
+      );
+      kc.schedule(0);
+      lab.clock.tick(0);
+      expect(seen).to.deep.equal(['boom: idle']);
+    });
+  });
+
+  describe('a throw that nobody takes', () => {
+    it('leaves tick at its time, with the rest to run at the next one', () => {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      const ran: string[] = [];
+      const one = (name: string, delayMs: number): Kcont<string> => {
+        const kc = new Kcont<string>(
+          wq.prihigh,
+          null,
+          (arg) => {
+            ran.push(`${arg}@${clock.now}`);
+            if (arg === 'thrower') throw new Error('boom');
+          },
+          name,
+        );
+        kc.schedule(delayMs);
+        return kc;
+      };
+      const thrower = one('thrower', 5);
+      one('same tick', 5);
+      one('later', 7);
+      expect(() => clock.tick(10)).to.throw('boom');
+      expect(ran).to.deep.equal(['thrower@5']);
+      expect(bitsOf(thrower)).to.equal('-e-a--');
+      clock.tick(0);
+      expect(ran).to.deep.equal(['thrower@5', 'same tick@5']);
+      clock.tick(10);
+      expect(ran).to.deep.equal(['thrower@5', 'same tick@5', 'later@7']);
+    });
+
+    it('rejects advance, also if it comes from a promise', async () => {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      const kc = new Kcont(wq.prihigh, null, () => Promise.reject(new Error('boom')), null);
+      kc.schedule(5);
+      expect(await rejectionOf(clock.advance(10))).to.equal('Error: boom');
+      expect(bitsOf(kc)).to.equal('-e-a--');
+    });
+  });
+
+  it('tick against a function that is running is refused: time stands still within it', () => {
+    const lab = new Lab();
+    const codes: string[] = [];
+    const kc = lab.sync('a', { body: () => codes.push(codeOf(() => lab.clock.tick(1))) });
+    kc.schedule(5);
+    lab.clock.tick(10);
+    expect(codes).to.deep.equal(['EDEADLK']);
+    expect(lab.clock.now).to.equal(10);
+  });
+
+  it('two kernels of one process is none: they never meet', () => {
+    const one = new Lab();
+    const two = new Lab();
+    one.sync('one').schedule(5);
+    two.sync('two').schedule(5);
+    one.clock.tick(10);
+    expect([one.take(), two.take()]).to.deep.equal([['one'], []]);
+    expect(two.kernel.now()).to.equal(0);
+  });
+
+  it('cancel against a run in flight is told by both bits', () => {
+    const lab = new Lab();
+    const kc = lab.async('a');
+    kc.schedule(0);
+    lab.clock.tick(0);
+    kc.reset(10);
+    expect(kc.cancel()).to.equal(CANCELLED | DRAINING);
+    expect(kc.cancel()).to.equal(DRAINING);
+  });
+});

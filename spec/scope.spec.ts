@@ -1,0 +1,264 @@
+import { expect } from 'chai';
+import { Mutex, Scope } from '../lib/index.ts';
+import type { Kcont } from '../lib/index.ts';
+import { codeOf, Lab, rejectionOf, settled } from './support/lab.ts';
+
+describe('Scope', () => {
+  it('counts the continuations made in it and not destroyed', () => {
+    const lab = new Lab();
+    const scope = new Scope();
+    expect(scope.size).to.equal(0);
+    const a = lab.sync('a', { options: { scope } });
+    const b = lab.sync('b', { options: { scope } });
+    lab.sync('stranger');
+    expect(scope.size).to.equal(2);
+    a.destroy();
+    a.destroy();
+    expect(scope.size).to.equal(1);
+    b.destroy();
+    expect(scope.size).to.equal(0);
+  });
+
+  describe('stop()', () => {
+    it('keeps all of them from running, and nobody else', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const lock = new Mutex();
+      lock.tryEnter();
+      const pending = lab.sync('pending', { options: { scope } });
+      const queued = lab.sync('queued', { options: { scope } });
+      const waiting = lab.sync('waiting', { lock, options: { scope } });
+      const stranger = lab.sync('stranger');
+      waiting.schedule(0);
+      lab.clock.tick(0);
+      pending.schedule(5);
+      queued.schedule(0);
+      stranger.schedule(5);
+      expect(scope.stop()).to.equal(false);
+      lock.exit();
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal(['stranger']);
+    });
+
+    it('returns true while one of them runs', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      lab.sync('idle', { options: { scope } });
+      const kc = lab.async('a', { options: { scope } });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      expect(scope.stop()).to.equal(true);
+      await lab.end(kc);
+      expect(scope.stop()).to.equal(false);
+    });
+
+    it('returns false after they have run: free at once', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const kc = lab.sync('a', { options: { scope } });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      expect(scope.stop()).to.equal(false);
+    });
+
+    it('leaves them usable', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const kc = lab.sync('a', { options: { scope } });
+      kc.schedule(5);
+      scope.stop();
+      expect(kc.schedule(5)).to.equal(true);
+      lab.clock.tick(5);
+      expect(lab.take()).to.deep.equal(['a']);
+    });
+
+    it('is legal from the function of one of them', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const answers: boolean[] = [];
+      const first = lab.sync('first', {
+        options: { scope },
+        body: () => answers.push(scope.stop()),
+      });
+      const second = lab.sync('second', { options: { scope } });
+      first.schedule(0);
+      second.schedule(0);
+      lab.clock.tick(10);
+      expect(lab.take()).to.deep.equal(['first']);
+      expect(answers).to.deep.equal([true]);
+    });
+  });
+
+  describe('halt()', () => {
+    it('is false at once when none runs', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const kc = lab.sync('a', { options: { scope } });
+      kc.schedule(5);
+      expect(await scope.halt()).to.equal(false);
+      expect(kc.pending).to.equal(false);
+      expect(await new Scope().halt()).to.equal(false);
+    });
+
+    it('waits for all that run', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const a = lab.async('a', { options: { scope } });
+      const b = lab.async('b', { options: { scope } });
+      a.schedule(0);
+      b.schedule(0);
+      lab.clock.tick(0);
+      let answer: boolean | null = null;
+      void scope.halt().then((got) => (answer = got));
+      await lab.end(a);
+      expect(answer).to.equal(null);
+      expect(b.schedule(0)).to.equal(false);
+      await lab.end(b);
+      expect(answer).to.equal(true);
+    });
+
+    it('from the function of one of them is refused', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      let code = '';
+      const kc = lab.sync('a', {
+        options: { scope },
+        body: () => {
+          void rejectionOf(scope.halt()).then((got) => (code = got));
+        },
+      });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      await settled();
+      expect(code).to.equal('EDEADLK');
+    });
+
+    it('leaves nothing scheduled, although one that ran has re-armed another', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const other = lab.sync('other', { options: { scope } });
+      const kc = lab.async('a', { options: { scope } });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      const halted = scope.halt();
+      other.schedule(1);
+      await lab.end(kc);
+      expect(await halted).to.equal(true);
+      expect(other.busy).to.equal(false);
+    });
+  });
+
+  describe('disposed', () => {
+    it('destroys all of them', () => {
+      const lab = new Lab();
+      const kcs: Kcont<string>[] = [];
+      {
+        using scope = new Scope();
+        for (const name of ['a', 'b']) {
+          const kc = lab.sync(name, { options: { scope } });
+          kc.schedule(5);
+          kcs.push(kc);
+        }
+        lab.clock.tick(4);
+      }
+      lab.clock.tick(100);
+      expect(lab.take()).to.deep.equal([]);
+      expect(kcs.map((kc) => kc.destroyed)).to.deep.equal([true, true]);
+    });
+
+    it('refuses new ones', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      scope[Symbol.dispose]();
+      expect(codeOf(() => lab.sync('a', { options: { scope } }))).to.equal('EINVAL');
+      expect(scope.size).to.equal(0);
+    });
+
+    it('may be disposed again', () => {
+      const scope = new Scope();
+      scope[Symbol.dispose]();
+      scope[Symbol.dispose]();
+    });
+
+    it('is legal from the function of one of them', () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const kc = lab.sync('a', { options: { scope }, body: () => scope[Symbol.dispose]() });
+      const other = lab.sync('b', { options: { scope } });
+      kc.schedule(0);
+      other.schedule(0);
+      lab.clock.tick(10);
+      expect(lab.take()).to.deep.equal(['a']);
+      expect([kc.destroyed, other.destroyed]).to.deep.equal([true, true]);
+      expect(lab.errors).to.deep.equal([]);
+    });
+
+    it('with await waits for those that run', async () => {
+      const lab = new Lab();
+      const scope = new Scope();
+      const kc = lab.async('a', { options: { scope } });
+      kc.schedule(0);
+      lab.clock.tick(0);
+      let disposed = false;
+      void scope[Symbol.asyncDispose]().then(() => (disposed = true));
+      await settled();
+      expect(kc.destroyed).to.equal(true);
+      expect(disposed).to.equal(false);
+      await lab.end(kc);
+      expect(disposed).to.equal(true);
+    });
+  });
+});
+
+describe('Kcont made with a signal', () => {
+  it('is destroyed when that is aborted', () => {
+    const lab = new Lab();
+    const abort = new AbortController();
+    const kc = lab.sync('a', { options: { signal: abort.signal } });
+    kc.schedule(5);
+    abort.abort();
+    expect(kc.destroyed).to.equal(true);
+    lab.clock.tick(100);
+    expect(lab.take()).to.deep.equal([]);
+  });
+
+  it('is dead from the beginning if that is aborted already, and holds on to nothing', () => {
+    const lab = new Lab();
+    const scope = new Scope();
+    const wq = lab.kernel.acquire(42);
+    const kc = lab.sync('a', { wq, options: { signal: AbortSignal.abort(), scope } });
+    expect(kc.destroyed).to.equal(true);
+    expect(codeOf(() => kc.schedule(0))).to.equal('EINVAL');
+    expect(scope.size).to.equal(0);
+    wq.release();
+    expect(lab.kernel.acquire(42), 'the old one is freed').to.not.equal(wq);
+  });
+});
+
+describe('Kcont, disposed', () => {
+  it('is destroyed at the end of the block', () => {
+    const lab = new Lab();
+    let kept: Kcont<string>;
+    {
+      using kc = lab.sync('a');
+      kc.schedule(5);
+      kept = kc;
+    }
+    expect(kept.destroyed).to.equal(true);
+    lab.clock.tick(100);
+    expect(lab.take()).to.deep.equal([]);
+  });
+
+  it('with await is not running any more after the block', async () => {
+    const lab = new Lab();
+    const kc = lab.async('a');
+    kc.schedule(0);
+    lab.clock.tick(0);
+    let disposed = false;
+    void kc[Symbol.asyncDispose]().then(() => (disposed = true));
+    await settled();
+    expect([kc.destroyed, kc.running, disposed]).to.deep.equal([true, true, false]);
+    await lab.end(kc);
+    expect([kc.running, disposed]).to.deep.equal([false, true]);
+  });
+});

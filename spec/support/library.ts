@@ -1,0 +1,299 @@
+// The library as a machine that random programs play on.
+/* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  RMLock,
+  RWLock,
+  SpinLock,
+  VirtualClock,
+} from '../../lib/index.ts';
+import type { Lock, Workqueue } from '../../lib/index.ts';
+import { deferred, settled } from './lab.ts';
+import type { Deferred } from './lab.ts';
+import { LOCKS, QUEUES } from './program.ts';
+import type { Action, Host, Machine, Program } from './program.ts';
+
+/** What a function that fails throws, or its promise rejects with. */
+class OnPurpose extends Error {}
+
+function nameOf(error: unknown): string {
+  if (error instanceof KcontError) return error.code;
+  if (error instanceof OnPurpose) return error.message;
+  if (error instanceof Error && error.name === 'AbortError') return 'aborted';
+  return String(error);
+}
+
+export class Library implements Machine {
+  readonly #host: Host;
+  readonly #clock: VirtualClock = new VirtualClock();
+  readonly #kernel: Kernel;
+  readonly #queues: Workqueue[];
+  readonly #locks: Lock[] = [];
+  readonly #lockIndex = new Map<Lock, number>();
+  readonly #handles: Kcont<number>[];
+  readonly #ids = new Map<unknown, number>();
+  readonly #funcs: ((arg: number, kc: Kcont<number>) => void | Promise<void>)[];
+  readonly #inFlight = new Map<number, Deferred<void>>();
+  readonly #runsInFlight = new Map<number, Deferred<void>>();
+  readonly #enterAborts: AbortController[] = [];
+  readonly #runAborts: AbortController[] = [];
+
+  constructor(host: Host, program: Program) {
+    this.#host = host;
+    this.#kernel = new Kernel({
+      clock: this.#clock,
+      onError: (error, kc): void => {
+        host.failed(this.#ids.get(kc) ?? -1, nameOf(error));
+      },
+    });
+    this.#queues = QUEUES.map((spec) =>
+      this.#kernel.acquire(
+        spec.priority,
+        spec.maxActive === Infinity ? {} : { maxActive: spec.maxActive },
+      ),
+    );
+    let both: RWLock | RMLock | null = null;
+    for (const [index, spec] of LOCKS.entries()) {
+      let lock: Lock;
+      if (spec.facet === null) lock = spec.kind === 'SpinLock' ? new SpinLock() : new Mutex();
+      else {
+        if (spec.facet === 'read') both = spec.kind === 'RWLock' ? new RWLock() : new RMLock();
+        if (both === null) throw new Error('the read facet comes first');
+        lock = spec.facet === 'read' ? both.read : both.write;
+      }
+      this.#locks.push(lock);
+      this.#lockIndex.set(lock, index);
+    }
+    this.#funcs = program.funcs.map((_spec, f) => (arg, kc) => {
+      const id = this.#id(kc);
+      return this.#perform(this.#host.entered(id, false, f, arg, this.lockOf(id)), (run) => {
+        this.#inFlight.set(id, run);
+      });
+    });
+    this.#handles = program.handles.map((spec, id) => {
+      const lock = spec.lock === null ? null : this.#lock(spec.lock);
+      const kc = new Kcont<number>(this.#queue(spec.q), lock, this.#func(spec.f), id);
+      this.#ids.set(kc, id);
+      return kc;
+    });
+  }
+
+  #perform(
+    outcome: ReturnType<Host['entered']>,
+    later: (run: Deferred<void>) => void,
+  ): void | Promise<void> {
+    switch (outcome) {
+      case 'return':
+        return undefined;
+      case 'throw':
+        throw new OnPurpose('thrown');
+      case 'resolved':
+        return Promise.resolve();
+      case 'rejected':
+        return Promise.reject(new OnPurpose('rejected'));
+      case 'later': {
+        const run = deferred();
+        later(run);
+        return run.promise;
+      }
+    }
+  }
+
+  now(): number {
+    return this.#clock.now;
+  }
+
+  lockOf(h: number): number | null {
+    const { lock } = this.#handle(h);
+    return lock === null ? null : (this.#lockIndex.get(lock) ?? -1);
+  }
+
+  act(action: Action): string {
+    try {
+      return String(this.#act(action) ?? 'void');
+    } catch (error) {
+      return nameOf(error);
+    }
+  }
+
+  #act(action: Action): string | number | boolean | void {
+    switch (action.do) {
+      case 'schedule':
+        return this.#handle(action.h).schedule(action.ms);
+      case 'reset':
+        return this.#handle(action.h).reset(action.ms);
+      case 'touch':
+        return this.#handle(action.h).touch();
+      case 'stop':
+        return this.#handle(action.h).stop();
+      case 'cancel':
+        return this.#handle(action.h).cancel();
+      case 'ack':
+        return this.#handle(action.h).ack();
+      case 'destroy':
+        return this.#handle(action.h).destroy();
+      case 'halt': {
+        this.#outcome(`halt h${action.h}`, this.#handle(action.h).halt());
+        return undefined;
+      }
+      case 'drainAsync':
+        return this.#handle(action.h).drainAsync((arg) => {
+          this.#host.drained(action.h, arg);
+        });
+      case 'setArg':
+        return this.#handle(action.h).setArg(action.arg);
+      case 'setFunc':
+        return this.#handle(action.h).setFunc(this.#func(action.f), action.arg);
+      case 'setLock':
+        return this.#setLock(action.h, action.lock);
+      case 'swapLock': {
+        const { lock: old } = this.#handle(action.h);
+        const lock = this.#lock(action.lock);
+        if (!lock.tryEnter()) return 'busy';
+        let answer: string;
+        try {
+          answer = this.#setLock(action.h, action.lock);
+        } catch (error) {
+          lock.exit();
+          throw error;
+        }
+        (old ?? lock).exit();
+        return answer;
+      }
+      case 'tryEnter':
+        return this.#lock(action.lock).tryEnter();
+      case 'exit':
+        return this.#lock(action.lock).exit();
+      case 'enter': {
+        const id = this.#enterAborts.length;
+        const abort = new AbortController();
+        this.#enterAborts.push(abort);
+        const entered = this.#lock(action.lock).enter({
+          signal: abort.signal,
+          priority: action.priority,
+        });
+        this.#outcome(
+          `enter ${id}`,
+          entered.then(() => 'granted'),
+        );
+        return `enter ${id}`;
+      }
+      case 'abortEnter':
+        return this.#enterAborts[action.nth]?.abort();
+      case 'run': {
+        const id = this.#runAborts.length;
+        const abort = new AbortController();
+        this.#runAborts.push(abort);
+        const lock = action.lock === null ? null : this.#lock(action.lock);
+        const result = this.#queue(action.q).run(
+          () => this.#performRun(id, action.f, action.lock),
+          { lock, delayMs: action.ms, signal: abort.signal },
+        );
+        this.#outcome(
+          `run ${id}`,
+          result.then(() => 'done'),
+        );
+        return `run ${id}`;
+      }
+      case 'abortRun':
+        return this.#runAborts[action.nth]?.abort();
+      case 'settle':
+        return this.#settle(this.#inFlight, action.h, action.ok);
+      case 'settleRun':
+        return this.#settle(this.#runsInFlight, action.nth, action.ok);
+    }
+  }
+
+  #performRun(id: number, f: number, lock: number | null): void | Promise<void> {
+    return this.#perform(this.#host.entered(id, true, f, id, lock), (run) => {
+      this.#runsInFlight.set(id, run);
+    });
+  }
+
+  #setLock(h: number, lock: number | null): string {
+    const previous = this.#handle(h).setLock(lock === null ? null : this.#lock(lock));
+    return previous === null ? 'null' : (LOCKS[this.#lockIndex.get(previous) ?? -1]?.name ?? '?');
+  }
+
+  #settle(runs: Map<number, Deferred<void>>, id: number, ok: boolean): string {
+    const run = runs.get(id);
+    if (run === undefined) return 'none';
+    runs.delete(id);
+    if (ok) run.resolve();
+    else run.reject(new OnPurpose('rejected'));
+    return 'settled';
+  }
+
+  #outcome(what: string, promise: Promise<unknown>): void {
+    promise.then(
+      (value) => {
+        this.#host.outcome(`${what} ${String(value)}`);
+      },
+      (error: unknown) => {
+        this.#host.outcome(`${what} ${nameOf(error)}`);
+      },
+    );
+  }
+
+  tick(ms: number): void {
+    this.#clock.tick(ms);
+  }
+
+  advance(ms: number): Promise<void> {
+    return this.#clock.advance(ms);
+  }
+
+  drain(): Promise<void> {
+    return settled();
+  }
+
+  look(): string {
+    const words: string[] = [];
+    for (const [id, kc] of this.#handles.entries()) {
+      words.push(
+        `h${id}:` +
+          (kc.pending ? 'p' : '') +
+          (kc.expired ? 'e' : '') +
+          (kc.invoking ? 'i' : '') +
+          (kc.active ? 'a' : '') +
+          (kc.busy ? 'b' : '') +
+          (kc.running ? 'r' : '') +
+          (kc.destroyed ? 'd' : '') +
+          (Number.isNaN(kc.deadline) || kc.deadline >= 2 ** 53 ? '' : `@${kc.deadline}`),
+      );
+    }
+    const held = LOCKS.filter((_spec, lock) => this.#lock(lock).held).map((spec) => spec.name);
+    return `${words.join(' ')} | ${held.join(' ')}`;
+  }
+
+  #id(kc: Kcont<number>): number {
+    const id = this.#ids.get(kc);
+    if (id === undefined) throw new Error('a stranger');
+    return id;
+  }
+
+  #handle(h: number): Kcont<number> {
+    return at(this.#handles, h);
+  }
+
+  #func(f: number): (arg: number, kc: Kcont<number>) => void | Promise<void> {
+    return at(this.#funcs, f);
+  }
+
+  #queue(q: number): Workqueue {
+    return at(this.#queues, q);
+  }
+
+  #lock(lock: number): Lock {
+    return at(this.#locks, lock);
+  }
+}
+
+function at<T>(list: readonly T[], index: number): T {
+  const item = list[index];
+  if (item === undefined) throw new Error(`nothing at ${index}`);
+  return item;
+}

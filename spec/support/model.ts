@@ -1,0 +1,615 @@
+// The dullest possible model of the library on one thread: arrays, linear scans, a sort at every step.
+// Nothing here is shared with the library, and nothing here is clever; where both disagree, read the
+// specification.
+/* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
+import { LOCKS, QUEUES } from './program.ts';
+import type { Action, Host, Machine, Program } from './program.ts';
+
+/** A continuation. */
+class Handle {
+  readonly id: number;
+  readonly oneShot: boolean;
+  readonly q: number;
+  lock: number | null;
+  f: number;
+  arg: number;
+
+  pending = false;
+  deadlineMs = 0;
+  lastDelayMs = 0;
+  queued = false; // runnable, or will be once its own run is over
+  running = false;
+  acked = false;
+  expired = false;
+  destroyed = false;
+  /** Its place among the runnable ones. */
+  tick = 0;
+  sequence = 0;
+  /** Tried, and its lock was busy: it stands in the lock's queue. */
+  waiting = false;
+  /** When it was first tried in vain, for whatever reason; 0: not yet. */
+  arrival = 0;
+  /** Is the run in flight one that is over when the program says so? */
+  open = false;
+  /** Is the promise of the run in flight still to be settled? */
+  unsettled = false;
+  halts = 0;
+  drains = 0;
+  aborted = false;
+
+  constructor(
+    id: number,
+    oneShot: boolean,
+    q: number,
+    lock: number | null,
+    f: number,
+    arg: number,
+  ) {
+    this.id = id;
+    this.oneShot = oneShot;
+    this.q = q;
+    this.lock = lock;
+    this.f = f;
+    this.arg = arg;
+  }
+
+  get invoking(): boolean {
+    return !this.destroyed && (this.queued || (this.running && !this.acked));
+  }
+}
+
+/** Awaiting code in a lock's queue. */
+interface Code {
+  readonly id: number;
+  readonly lock: number;
+  readonly priority: number;
+  readonly arrival: number;
+}
+
+/** Somebody in a lock's queue. */
+interface Waiter {
+  readonly lock: number;
+  readonly priority: number;
+  readonly arrival: number;
+  readonly handle: Handle | null;
+  readonly code: Code | null;
+}
+
+interface Settling {
+  readonly handle: Handle;
+  readonly ok: boolean;
+}
+
+export class Model implements Machine {
+  readonly #host: Host;
+  #nowMs = 0;
+  #sequence = 0;
+  #arrivals = 0;
+  readonly #handles: Handle[];
+  readonly #oneShots: Handle[] = [];
+  #codes: Code[] = [];
+  #entersMade = 0;
+  /** By pair of LOCKS. */
+  readonly #writer: boolean[] = LOCKS.map(() => false);
+  readonly #readers: number[] = LOCKS.map(() => 0);
+  readonly #inFlight: number[] = QUEUES.map(() => 0);
+  /** Promises that have settled and were not looked at yet. */
+  readonly #settling: Settling[] = [];
+  #inside: Handle | null = null;
+
+  constructor(host: Host, program: Program) {
+    this.#host = host;
+    this.#handles = program.handles.map(
+      (spec, id) => new Handle(id, false, spec.q, spec.lock, spec.f, id),
+    );
+  }
+
+  now(): number {
+    return this.#nowMs;
+  }
+
+  lockOf(h: number): number | null {
+    return this.#handle(h).lock;
+  }
+
+  // Calls
+
+  act(action: Action): string {
+    switch (action.do) {
+      case 'schedule':
+        return this.#schedule(this.#handle(action.h), action.ms);
+      case 'reset':
+        return this.#reset(this.#handle(action.h), action.ms);
+      case 'touch':
+        return this.#touch(this.#handle(action.h));
+      case 'stop':
+        return this.#stop(this.#handle(action.h));
+      case 'cancel':
+        return this.#cancel(this.#handle(action.h));
+      case 'ack':
+        return this.#ack(this.#handle(action.h));
+      case 'destroy':
+        return this.#destroy(this.#handle(action.h));
+      case 'halt':
+        return this.#halt(this.#handle(action.h));
+      case 'drainAsync':
+        return this.#drainAsync(this.#handle(action.h));
+      case 'setArg': {
+        const handle = this.#handle(action.h);
+        if (handle.destroyed) return 'EINVAL';
+        if (handle.lock !== null && !this.#held(handle.lock)) return 'EPERM';
+        handle.arg = action.arg;
+        return 'void';
+      }
+      case 'setFunc': {
+        const handle = this.#handle(action.h);
+        if (handle.destroyed) return 'EINVAL';
+        if (handle.lock === null && action.f !== handle.f) return 'EINVAL';
+        if (handle.lock !== null && !this.#held(handle.lock)) return 'EPERM';
+        handle.f = action.f;
+        handle.arg = action.arg;
+        return 'void';
+      }
+      case 'setLock':
+        return this.#setLock(this.#handle(action.h), action.lock);
+      case 'swapLock': {
+        const handle = this.#handle(action.h);
+        const old = handle.lock;
+        if (!this.#tryEnter(action.lock)) return 'busy';
+        const answer = this.#setLock(handle, action.lock);
+        if (answer === 'EINVAL' || answer === 'EPERM' || old === null) {
+          this.#exit(action.lock);
+          return answer;
+        }
+        this.#exit(old);
+        return answer;
+      }
+      case 'tryEnter':
+        return String(this.#tryEnter(action.lock));
+      case 'exit':
+        return this.#exit(action.lock) ? 'void' : 'EPERM';
+      case 'enter': {
+        const id = this.#entersMade++;
+        this.#codes.push({
+          id,
+          lock: action.lock,
+          priority: action.priority,
+          arrival: ++this.#arrivals,
+        });
+        this.#grant(action.lock);
+        return `enter ${id}`;
+      }
+      case 'abortEnter': {
+        const code = this.#codes.find((one) => one.id === action.nth);
+        if (code === undefined) return 'void';
+        this.#codes = this.#codes.filter((one) => one !== code);
+        this.#host.outcome(`enter ${code.id} aborted`);
+        this.#grant(code.lock);
+        return 'void';
+      }
+      case 'run': {
+        const id = this.#oneShots.length;
+        const handle = new Handle(id, true, action.q, action.lock, action.f, id);
+        this.#oneShots.push(handle);
+        this.#schedule(handle, action.ms);
+        return `run ${id}`;
+      }
+      case 'abortRun': {
+        const handle = this.#oneShots[action.nth];
+        if (handle === undefined || handle.aborted) return 'void';
+        if (handle.pending || handle.queued) {
+          handle.aborted = true;
+          this.#withdraw(handle);
+          this.#host.outcome(`run ${handle.id} aborted`);
+        }
+        return 'void';
+      }
+      case 'settle':
+        return this.#settlePromise(this.#handle(action.h), action.ok);
+      case 'settleRun': {
+        const handle = this.#oneShots[action.nth];
+        return handle === undefined ? 'none' : this.#settlePromise(handle, action.ok);
+      }
+    }
+  }
+
+  #schedule(handle: Handle, delayMs: number): string {
+    if (handle.destroyed) return 'EINVAL';
+    if (handle.invoking || handle.halts > 0) return 'false';
+    this.#arm(handle, delayMs);
+    return 'true';
+  }
+
+  #reset(handle: Handle, delayMs: number): string {
+    if (handle.destroyed) return 'EINVAL';
+    if (handle.halts > 0) return 'false';
+    this.#withdraw(handle);
+    if (handle.running) handle.acked = true;
+    this.#arm(handle, delayMs);
+    return 'true';
+  }
+
+  #arm(handle: Handle, delayMs: number): void {
+    handle.expired = false;
+    handle.arrival = 0;
+    handle.lastDelayMs = delayMs;
+    handle.sequence = ++this.#sequence;
+    if (delayMs === 0) {
+      handle.pending = false;
+      handle.queued = true;
+      handle.tick = this.#nowMs;
+    } else {
+      handle.pending = true;
+      handle.deadlineMs = this.#nowMs + delayMs;
+    }
+  }
+
+  #touch(handle: Handle): string {
+    if (!handle.pending) return 'false';
+    handle.deadlineMs = this.#nowMs + handle.lastDelayMs;
+    return 'true';
+  }
+
+  #stop(handle: Handle): string {
+    const answer = handle.expired || handle.running;
+    this.#withdraw(handle);
+    handle.expired = false;
+    return String(answer);
+  }
+
+  #cancel(handle: Handle): string {
+    const answer = (handle.pending || handle.queued ? 1 : 0) + (handle.running ? 2 : 0);
+    this.#stop(handle);
+    return String(answer);
+  }
+
+  #ack(handle: Handle): string {
+    if (handle.destroyed || !handle.running || handle.acked) return 'false';
+    handle.acked = true;
+    return 'true';
+  }
+
+  #destroy(handle: Handle): string {
+    this.#stop(handle);
+    handle.destroyed = true;
+    return 'void';
+  }
+
+  #halt(handle: Handle): string {
+    if (this.#inside === handle) {
+      this.#host.outcome(`halt h${handle.id} EDEADLK`);
+      return 'void';
+    }
+    this.#stop(handle);
+    if (handle.running) handle.halts++;
+    else this.#host.outcome(`halt h${handle.id} false`);
+    return 'void';
+  }
+
+  #drainAsync(handle: Handle): string {
+    this.#stop(handle);
+    if (!handle.running) return 'true';
+    handle.drains++;
+    return 'false';
+  }
+
+  #setLock(handle: Handle, lock: number | null): string {
+    if (handle.destroyed) return 'EINVAL';
+    const old = handle.lock;
+    if (old === null) return lock === null ? 'null' : 'EINVAL';
+    if (!this.#held(old)) return 'EPERM';
+    handle.lock = lock;
+    if (handle.waiting) {
+      // It leaves the old lock's queue, and tries the new lock at the next dispatch, at its old place.
+      handle.waiting = false;
+      this.#grant(old);
+    }
+    return LOCKS[old]?.name ?? '?';
+  }
+
+  /** Takes it off whatever it is queued on. */
+  #withdraw(handle: Handle): void {
+    handle.pending = false;
+    handle.queued = false;
+    if (handle.waiting) {
+      handle.waiting = false;
+      if (handle.lock !== null) this.#grant(handle.lock);
+    }
+  }
+
+  // Locks
+
+  #held(lock: number): boolean {
+    const pair = pairOf(lock);
+    return facet(lock) === 'read' ? (this.#readers[pair] ?? 0) > 0 : this.#writer[pair] === true;
+  }
+
+  /** Is it free for one more of this facet, as far as those inside are concerned? */
+  #free(lock: number): boolean {
+    const pair = pairOf(lock);
+    if (this.#writer[pair] === true) return false;
+    return facet(lock) === 'read' || this.#readers[pair] === 0;
+  }
+
+  #take(lock: number): void {
+    const pair = pairOf(lock);
+    if (facet(lock) === 'read') this.#readers[pair] = (this.#readers[pair] ?? 0) + 1;
+    else this.#writer[pair] = true;
+  }
+
+  #tryEnter(lock: number): boolean {
+    if (!this.#free(lock)) return false;
+    this.#take(lock);
+    return true;
+  }
+
+  #exit(lock: number): boolean {
+    if (!this.#held(lock)) return false;
+    const pair = pairOf(lock);
+    if (facet(lock) === 'read') this.#readers[pair] = (this.#readers[pair] ?? 0) - 1;
+    else this.#writer[pair] = false;
+    this.#grant(lock);
+    return true;
+  }
+
+  /** Those who wait for either facet of the lock, the best first. */
+  #waiters(lock: number): Waiter[] {
+    const pair = pairOf(lock);
+    const waiters: Waiter[] = [];
+    for (const code of this.#codes) {
+      if (pairOf(code.lock) === pair) waiters.push({ ...code, handle: null, code });
+    }
+    for (const handle of [...this.#handles, ...this.#oneShots]) {
+      if (handle.waiting && handle.lock !== null && pairOf(handle.lock) === pair) {
+        waiters.push(waiterOf(handle, handle.lock));
+      }
+    }
+    return waiters.toSorted(compareWaiters);
+  }
+
+  /** Lets in the awaiting code whose turn it is. A continuation whose turn it is waits for dispatch. */
+  #grant(lock: number): void {
+    for (const waiter of this.#waiters(lock)) {
+      const { code } = waiter;
+      if (code === null || !this.#free(waiter.lock)) return;
+      this.#take(waiter.lock);
+      this.#codes = this.#codes.filter((one) => one !== code);
+      this.#host.outcome(`enter ${code.id} granted`);
+    }
+  }
+
+  /** May this continuation be entered now, for all its lock knows? */
+  #admits(handle: Handle, lock: number): boolean {
+    if (!this.#free(lock)) return false;
+    if (facet(lock) !== 'read') return true;
+    const me = waiterOf(handle, lock);
+    return !this.#waiters(lock).some((other) => isWriter(other) && compareWaiters(other, me) < 0);
+  }
+
+  // Time
+
+  tick(ms: number): void {
+    const target = this.#nowMs + ms;
+    this.#dispatch();
+    for (;;) {
+      const due = this.#nextDue(target);
+      if (due === null) break;
+      this.#expire(due);
+      this.#dispatch();
+    }
+    this.#nowMs = target;
+  }
+
+  advance(ms: number): Promise<void> {
+    const target = this.#nowMs + ms;
+    this.#dispatchAndSettle();
+    for (;;) {
+      const due = this.#nextDue(target);
+      if (due === null) break;
+      this.#expire(due);
+      this.#dispatchAndSettle();
+    }
+    this.#nowMs = target;
+    return Promise.resolve();
+  }
+
+  drain(): Promise<void> {
+    const settling = this.#settling.splice(0);
+    // The result of a one-shot goes through one promise more than a function's own.
+    for (const oneShots of [false, true]) {
+      for (const { handle, ok } of settling) {
+        if (handle.oneShot === oneShots) this.#settle(handle, ok ? null : 'rejected');
+      }
+    }
+    return Promise.resolve();
+  }
+
+  #dispatchAndSettle(): void {
+    for (;;) {
+      const entered = this.#dispatch();
+      if (!entered && this.#settling.length === 0) return;
+      void this.drain();
+    }
+  }
+
+  #nextDue(target: number): number | null {
+    let due = Infinity;
+    for (const handle of [...this.#handles, ...this.#oneShots]) {
+      if (handle.pending && handle.deadlineMs < due) due = handle.deadlineMs;
+    }
+    return due <= target ? due : null;
+  }
+
+  #expire(due: number): void {
+    this.#nowMs = due;
+    for (const handle of [...this.#handles, ...this.#oneShots]) {
+      if (handle.pending && handle.deadlineMs === due) {
+        handle.pending = false;
+        handle.queued = true;
+        handle.tick = due;
+      }
+    }
+  }
+
+  // Dispatch
+
+  #dispatch(): boolean {
+    let any = false;
+    while (this.#enterNext()) any = true;
+    return any;
+  }
+
+  #enterNext(): boolean {
+    const runnable = [...this.#handles, ...this.#oneShots].filter((handle) => handle.queued);
+    for (const handle of runnable.toSorted(compareHandles)) {
+      if (this.#canEnter(handle)) {
+        this.#enter(handle);
+        return true;
+      }
+      if (handle.arrival === 0) handle.arrival = ++this.#arrivals;
+    }
+    return false;
+  }
+
+  #canEnter(handle: Handle): boolean {
+    if (handle.running) return false;
+    const { q, lock } = handle;
+    // Who stands in a lock's queue is not looked at again before it is his turn there.
+    if (handle.waiting && lock !== null && !this.#admits(handle, lock)) return false;
+    if ((this.#inFlight[q] ?? 0) >= (QUEUES[q]?.maxActive ?? Infinity)) {
+      // What may not run anyway holds up nobody at a lock.
+      if (handle.waiting) {
+        handle.waiting = false;
+        if (lock !== null) this.#grant(lock);
+      }
+      return false;
+    }
+    if (lock === null || this.#admits(handle, lock)) return true;
+    handle.waiting = true;
+    return false;
+  }
+
+  #enter(handle: Handle): void {
+    const { id, oneShot, f, arg, lock } = handle;
+    handle.queued = false;
+    handle.waiting = false;
+    handle.running = true;
+    handle.acked = false;
+    handle.expired = true;
+    if (lock !== null) {
+      this.#take(lock);
+      // Readers behind a reader follow it.
+      this.#grant(lock);
+    }
+    this.#inside = handle;
+    const outcome = this.#host.entered(id, oneShot, f, arg, lock);
+    this.#inside = null;
+    switch (outcome) {
+      case 'return':
+        this.#settle(handle, null);
+        break;
+      case 'throw':
+        this.#settle(handle, 'thrown');
+        break;
+      case 'resolved':
+      case 'rejected':
+        this.#inFlight[handle.q] = (this.#inFlight[handle.q] ?? 0) + 1;
+        handle.open = true;
+        this.#settling.push({ handle, ok: outcome === 'resolved' });
+        break;
+      case 'later':
+        this.#inFlight[handle.q] = (this.#inFlight[handle.q] ?? 0) + 1;
+        handle.open = true;
+        handle.unsettled = true;
+        break;
+    }
+  }
+
+  #settlePromise(handle: Handle, ok: boolean): string {
+    if (!handle.unsettled) return 'none';
+    handle.unsettled = false;
+    this.#settling.push({ handle, ok });
+    return 'settled';
+  }
+
+  #settle(handle: Handle, error: string | null): void {
+    handle.running = false;
+    handle.acked = false;
+    if (handle.open) {
+      handle.open = false;
+      this.#inFlight[handle.q] = (this.#inFlight[handle.q] ?? 0) - 1;
+    }
+    if (handle.lock !== null && !this.#exit(handle.lock)) this.#fail(handle, 'EPERM');
+    for (; handle.halts > 0; handle.halts--) this.#host.outcome(`halt h${handle.id} true`);
+    for (; handle.drains > 0; handle.drains--) this.#host.drained(handle.id, handle.arg);
+    if (handle.oneShot) {
+      this.#host.outcome(`run ${handle.id} ${error ?? 'done'}`);
+    } else if (error !== null) {
+      this.#fail(handle, error);
+    }
+  }
+
+  #fail(handle: Handle, what: string): void {
+    this.#host.failed(handle.oneShot ? -1 : handle.id, what);
+  }
+
+  // What can be seen
+
+  look(): string {
+    const words: string[] = [];
+    for (const [id, handle] of this.#handles.entries()) {
+      words.push(
+        `h${id}:` +
+          (handle.pending ? 'p' : '') +
+          (handle.expired ? 'e' : '') +
+          (handle.invoking ? 'i' : '') +
+          (handle.pending || handle.invoking || handle.expired ? 'a' : '') +
+          (handle.pending || handle.queued || handle.running ? 'b' : '') +
+          (handle.running ? 'r' : '') +
+          (handle.destroyed ? 'd' : '') +
+          (handle.pending && handle.deadlineMs < 2 ** 53 ? `@${handle.deadlineMs}` : ''),
+      );
+    }
+    const held = LOCKS.filter((_spec, lock) => this.#held(lock)).map((spec) => spec.name);
+    return `${words.join(' ')} | ${held.join(' ')}`;
+  }
+
+  #handle(h: number): Handle {
+    const handle = this.#handles[h];
+    if (handle === undefined) throw new Error(`no handle ${h}`);
+    return handle;
+  }
+}
+
+function facet(lock: number): 'read' | 'write' {
+  return LOCKS[lock]?.facet === 'read' ? 'read' : 'write';
+}
+
+function pairOf(lock: number): number {
+  return LOCKS[lock]?.pair ?? 0;
+}
+
+function isWriter(waiter: Waiter): boolean {
+  return facet(waiter.lock) === 'write';
+}
+
+function priorityOf(handle: Handle): number {
+  return QUEUES[handle.q]?.priority ?? 0;
+}
+
+function waiterOf(handle: Handle, lock: number): Waiter {
+  const arrival = handle.arrival === 0 ? Infinity : handle.arrival;
+  return { lock, priority: priorityOf(handle), arrival, handle, code: null };
+}
+
+/** Highest priority first, then by the order in which they became runnable. */
+function compareHandles(a: Handle, b: Handle): number {
+  return priorityOf(b) - priorityOf(a) || a.tick - b.tick || a.sequence - b.sequence;
+}
+
+/** Highest priority first; continuations among each other in their order, others first come first. */
+function compareWaiters(a: Waiter, b: Waiter): number {
+  if (a.priority !== b.priority) return b.priority - a.priority;
+  if (a.handle !== null && b.handle !== null) return compareHandles(a.handle, b.handle);
+  return a.arrival - b.arrival;
+}
