@@ -43,6 +43,8 @@ export class Details {
   /** The due tick and the delay where they are beyond a small integer. */
   farTick = 0;
   farDelayMs = 0;
+  /** Halts that have not answered. */
+  halts = 0;
   /** Called, in order, when the run in flight has settled. */
   settled: (() => void)[] = [];
 

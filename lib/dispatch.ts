@@ -34,18 +34,8 @@ import type { Clock, Driven, Waker } from './clock/clock.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { Fifo, stamp, unlink, type Entry } from './list.ts';
-import { RunQueue, type Level } from './runq.ts';
-import {
-  EXPIRED,
-  HALTING,
-  INVOKING,
-  PENDING,
-  QUEUED,
-  RUNNING,
-  SCHEDULED,
-  UNREF,
-  WAITED,
-} from './state.ts';
+import { RunQueue } from './runq.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -230,17 +220,10 @@ export class Dispatcher implements Driven {
     if (highest === undefined) return;
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      if (!this.#isStarved(level)) continue;
-      const kc = level.shift();
-      if (kc !== undefined) this.#dispatch(kc);
+      const head = level.first as Kcont<unknown>;
+      const waited = ((this.ticks() - head._due) << 2) >> 2;
+      if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
-  }
-
-  #isStarved(level: Level<Kcont<unknown>>): boolean {
-    const head = level.first;
-    if (head === undefined) return false;
-    const waited = ((this.ticks() - head._due) << 2) >> 2;
-    return waited > head._wq.patienceMs;
   }
 
   #dispatchFor(untilMs: number): void {
@@ -350,7 +333,7 @@ export class Dispatcher implements Driven {
   #settle(kc: Kcont<unknown>): void {
     const state = kc._state;
     const again = (state & QUEUED) !== 0;
-    kc._state = state & ~(RUNNING | HALTING | (again ? 0 : INVOKING));
+    kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
     const wq = kc._wq;
     wq._unload();
     const lock = kc._lock;

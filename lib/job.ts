@@ -104,15 +104,15 @@ export class Job<T> {
       return undefined;
     }
     return Promise.resolve(result).then(
-      (value) => {
-        this.#finish();
-        this.#resolve(value);
-      },
-      (error: unknown) => {
-        this.#finish();
-        this.#reject(error);
-      },
+      (value) => this.#finishLater(() => this.#resolve(value)),
+      (error: unknown) => this.#finishLater(() => this.#reject(error)),
     );
+  }
+
+  /** Answers once the run has settled: the lock is free by then. */
+  #finishLater(answer: () => void): void {
+    this.#kc.drainAsync(answer);
+    this.#finish();
   }
 
   #finish(): void {

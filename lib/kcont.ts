@@ -254,17 +254,39 @@ export class Kcont<A> {
     if (interlock !== undefined && !interlock.held) {
       throw new KcontError('EPERM', 'halt needs its interlock held');
     }
-    if (this._wq._dispatcher.current === this) {
-      throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
-    }
+    this._mayHalt();
     this.stop();
-    if ((this._state & RUNNING) === 0) return false;
-    this._state |= HALTING;
-    const settled = new Promise<void>((resolve) => this.#onSettled(resolve));
+    if (!this.running) return false;
+    const settled = this._beginHalt();
     interlock?.exit();
     await settled;
     await interlock?.enter();
+    this._endHalt();
     return true;
+  }
+
+  /** @internal */
+  _mayHalt(): void {
+    if (this._wq._dispatcher.current !== this) return;
+    throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
+  }
+
+  /**
+   * Stops it, and refuses to schedule until the halt ends. Resolves when it is not running.
+   * @internal
+   */
+  _beginHalt(): Promise<void> {
+    this.stop();
+    const details = (this._details ??= new Details());
+    details.halts++;
+    this._state |= HALTING;
+    if (!this.running) return Promise.resolve();
+    return new Promise((resolve) => void details.settled.push(resolve));
+  }
+
+  /** @internal */
+  _endHalt(): void {
+    if (--(this._details as Details).halts === 0) this._state &= ~HALTING;
   }
 
   /**
@@ -278,7 +300,7 @@ export class Kcont<A> {
     checkFunction(done, 'done');
     this.stop();
     if ((this._state & RUNNING) === 0) return true;
-    this.#onSettled(() => done(this._arg));
+    (this._details ??= new Details()).settled.push(() => done(this._arg));
     return false;
   }
 
@@ -488,10 +510,6 @@ export class Kcont<A> {
     if (this._lock !== null && !this._lock.held) {
       throw new KcontError('EPERM', `${what} needs the lock of ${label(this)} held`);
     }
-  }
-
-  #onSettled(callback: () => void): void {
-    (this._details ??= new Details()).settled.push(callback);
   }
 }
 

@@ -211,6 +211,17 @@ export class Workqueue {
     return this;
   }
 
+  /**
+   * Whether there was something to release.
+   * @internal
+   */
+  _release(): boolean {
+    if (this.#acquired === 0) return false;
+    this.#acquired--;
+    this._dereference();
+    return true;
+  }
+
   /** @internal */
   _dereference(): void {
     this._references--;

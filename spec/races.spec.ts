@@ -642,7 +642,7 @@ describe('the race of', () => {
     it('of a low level ends after its patience, and of I/O after the budget', async () => {
       // On the host's clock: virtual time knows neither budget nor patience.
       const kernel = new Kernel({ budgetMs: 1 });
-      const low = kernel.acquire(10, { patienceMs: 5 });
+      const low = kernel.acquire(10, { patienceMs: 50 });
       let fed = 0;
       const greedy: Kcont<null> = new Kcont(
         kernel.wq.softserial,
