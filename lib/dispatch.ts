@@ -229,12 +229,11 @@ export class Dispatcher implements Driven {
   #dispatchFor(untilMs: number): void {
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
-    for (let left = stride; ;) {
-      const kc = this.runq.shift();
-      if (kc === undefined) return;
+    let left = stride;
+    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= untilMs) return;
+      if (this.clock.now >= untilMs) break;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }

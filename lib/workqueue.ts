@@ -123,8 +123,7 @@ export class Workqueue {
   readonly #permanent: boolean;
   #drained: (() => void)[] = [];
 
-  /** @internal */
-  constructor(
+  private constructor(
     kernel: Kernel,
     dispatcher: Dispatcher,
     registry: Registry,
@@ -143,6 +142,20 @@ export class Workqueue {
     this.fast = criteria.priority >= LOWEST_FAST;
     this.name = name ?? `pri${criteria.priority}${criteria.perCpu ? '/percpu' : ''}`;
     this._level = dispatcher.runq.level(criteria.priority);
+  }
+
+  /**
+   * How a kernel makes one.
+   * @internal
+   */
+  static _make(
+    kernel: Kernel,
+    dispatcher: Dispatcher,
+    registry: Registry,
+    criteria: Criteria,
+    name?: string,
+  ): Workqueue {
+    return new Workqueue(kernel, dispatcher, registry, criteria, name);
   }
 
   /**

@@ -186,6 +186,30 @@ describe('Kernel', () => {
     expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 2, closed: true });
   });
 
+  it('reports what was runnable, and what waited for room, when the grace was over', async () => {
+    const lock = new Mutex();
+    lock.tryEnter();
+    const limited = kernel.acquire(50, { maxActive: 1 });
+    const never = (): Promise<void> => new Promise(() => undefined);
+    new Kcont(kernel.wq.prihigh, lock, () => void ran.push('too late'), null, {
+      name: 'heir',
+    }).schedule();
+    new Kcont(limited, null, never, null, { name: 'first' }).schedule();
+    new Kcont(limited, null, never, null, { name: 'no room' }).schedule();
+    clock.tick(0);
+    const closed = kernel.close({ graceMs: 10 });
+    clock.tick(10);
+    lock.exit();
+    await new Promise((resolve) => void setImmediate(resolve));
+    await clock.advance(100);
+    expect((await closed).unfinished.map(({ name, state }) => `${name} ${state}`)).to.deep.equal([
+      'heir queued',
+      'no room queued',
+      'first running',
+    ]);
+    expect(ran).to.deep.equal([]);
+  });
+
   it('closes at once when nothing is left, and refuses a grace that is none', async () => {
     expect(await kernel.close({ graceMs: -1 }).catch((error: KcontError) => error.code)).to.equal(
       'EINVAL',

@@ -165,8 +165,8 @@ describe('the clock of the host', function () {
       setImmediate(() => setImmediate(() => { bad.tryEnter(); worse.tryEnter(); worse.exit(); worse.tryEnter(); }));
     `);
     expect(out).to.deep.equal([
-      'EPERM 1 SpinLock was held acros',
-      'EPERM 1 SpinLock was held acros',
+      'EPERM 1 SpinLock(s) held across',
+      'EPERM 1 SpinLock(s) held across',
     ]);
   });
 
@@ -175,6 +175,9 @@ describe('the clock of the host', function () {
     const lock = new SpinLock();
     const ran = await kernel.wq.prilow.run(() => lock.held, { lock });
     expect([ran, lock.held]).to.deep.equal([true, false]);
+    lock.tryEnter();
+    lock.exit();
+    await kernel.wq.prilow.run(() => undefined);
   });
 
   it('fires a timer of more than 2^31 ms after none of them', async () => {
