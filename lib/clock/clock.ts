@@ -21,6 +21,11 @@ export interface Clock {
    */
   readonly _phase: number;
   /**
+   * Whether a reading costs so much that it is rationed.
+   * @internal
+   */
+  readonly _rations: boolean;
+  /**
    * Raises an error that no handler took, as from a timer callback.
    * @internal
    */

@@ -30,6 +30,8 @@ const noWaker: Waker = { request: () => undefined, arm: () => undefined };
 export class VirtualClock implements Clock {
   /** @internal */
   readonly _phase = 0;
+  /** @internal */
+  readonly _rations = false;
   readonly #driven: Driven[] = [];
   #nowMs = 0;
   #running = false;
