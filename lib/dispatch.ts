@@ -106,6 +106,12 @@ export class Dispatcher implements Driven {
     if (!this.#passing) this.#waker.request();
   }
 
+  /** Nothing is scheduled any more: leaves nothing armed. */
+  rest(): void {
+    this.armedTicks = FAR;
+    this.#waker.rest();
+  }
+
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;

@@ -65,4 +65,6 @@ export interface Waker {
    * @param keepAlive - whether it keeps the process alive
    */
   arm(atMs: number, keepAlive: boolean): void;
+  /** Takes back what was asked for and armed: there is nothing more to do. */
+  rest(): void;
 }

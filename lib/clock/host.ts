@@ -80,9 +80,11 @@ class HostWaker implements Waker {
   readonly #timerFired: () => void;
   /** The function that was asked for a pass; undefined: none is asked for. */
   #requested: typeof setImmediate | undefined = undefined;
+  #immediate: NodeJS.Immediate | undefined = undefined;
+  #takeBack: typeof clearImmediate = clearImmediate;
   #timer: NodeJS.Timeout | undefined = undefined;
   #armedBy: typeof setTimeout | undefined = undefined;
-  #disarm: typeof clearTimeout | undefined = undefined;
+  #disarm: typeof clearTimeout = clearTimeout;
   #armedAtMs = Infinity;
   #keepAlive = true;
 
@@ -102,12 +104,20 @@ class HostWaker implements Waker {
   request(): void {
     if (this.#requested === setImmediate) return;
     this.#requested = setImmediate;
-    inNoContext(setImmediate, this.#pass);
+    this.#takeBack = clearImmediate;
+    this.#immediate = inNoContext(setImmediate, this.#pass);
+  }
+
+  rest(): void {
+    this.arm(Infinity, false);
+    if (this.#requested === undefined) return;
+    this.#requested = undefined;
+    this.#takeBack(this.#immediate);
   }
 
   arm(atMs: number, keepAlive: boolean): void {
     if (atMs !== this.#armedAtMs || setTimeout !== this.#armedBy) {
-      if (this.#timer !== undefined) this.#disarm?.(this.#timer);
+      if (this.#timer !== undefined) this.#disarm(this.#timer);
       this.#timer = undefined;
       this.#armedAtMs = atMs;
       if (atMs === Infinity) return;
