@@ -110,7 +110,6 @@ class HostWaker implements Waker {
 
   rest(): void {
     this.arm(Infinity, false);
-    if (this.#requested === undefined) return;
     this.#requested = undefined;
     this.#takeBack(this.#immediate);
   }
