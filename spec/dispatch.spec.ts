@@ -40,6 +40,17 @@ describe('a pass', function () {
     ]);
   });
 
+  it('enters what it collects after a stall by deadline, then by sequence', async () => {
+    const ran: string[] = [];
+    const { softclock } = kernel.wq;
+    for (const [name, delayMs] of Object.entries({ c: 9, b: 5, d: 9, a: 2 })) {
+      new Kcont(softclock, null, () => void ran.push(name), null).schedule(delayMs);
+    }
+    burn(30);
+    await kernel.wq.prilow.run(() => undefined, { delayMs: 1 });
+    expect(ran).to.deep.equal(['a', 'b', 'c', 'd']);
+  });
+
   it('leaves to the next one what comes when its budget is spent', async () => {
     const nothing = (): void => undefined;
     expect(await run({ a: () => burn(30), b: nothing })).to.deep.equal([
