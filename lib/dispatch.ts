@@ -211,7 +211,8 @@ export class Dispatcher implements Driven {
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
-    wq._level.timed.append(kc);
+    // As the wheel gives them: by tick first, so not by number alone.
+    wq._level.timed.push(kc);
     this.runq.mark(wq._level);
   }
 

@@ -79,10 +79,15 @@ export class Fifo<E extends Entry> implements Entry {
     return this._next === this ? undefined : (this._next as E);
   }
 
-  /** Adds an entry that is in no list. */
+  /** Adds an entry that is in no list, in the order of its number. */
   append(entry: E): void {
+    if (after(this._prev, entry)) this.#unsorted = true;
+    this.push(entry);
+  }
+
+  /** Adds an entry that is in no list at the end, whatever its number. */
+  push(entry: E): void {
     const tail = this._prev;
-    if (after(tail, entry)) this.#unsorted = true;
     entry._prev = tail;
     entry._next = this;
     tail._next = entry;
