@@ -110,6 +110,32 @@ describe('the library and the dullest model of it agree', () => {
       },
     ],
     [
+      'on one Mutex given and taken while higher and lower ones come and go',
+      2500,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 3,
+        steps: 50,
+        queues: [0, 2, 3],
+        locks: [0],
+        modes: ['sync', 'sync', 'later'],
+      },
+    ],
+    [
+      'on workqueues that are full',
+      2500,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 3,
+        steps: 50,
+        queues: [5, 6],
+        locks: [0],
+        modes: ['soon', 'later', 'later'],
+      },
+    ],
+    [
       'on two Mutexes that are swapped during runs, with limited workqueues',
       1500,
       {

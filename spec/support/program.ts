@@ -453,7 +453,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
         weight: 3,
         arbitrary: fc.record({ do: fc.constant('enter' as const), lock, priority }),
       },
-      { weight: 1, arbitrary: fc.record({ do: fc.constant('abortEnter' as const), nth }) },
+      { weight: 2, arbitrary: fc.record({ do: fc.constant('abortEnter' as const), nth }) },
     );
     if (ground.swaps) {
       const lockOrNull = fc.option(lock);
@@ -484,7 +484,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
       ? fc.constant(null)
       : fc.oneof(
           { weight: 1, arbitrary: fc.constant(null) },
-          { weight: 3, arbitrary: fc.constantFrom(...ground.locks) },
+          { weight: 4, arbitrary: fc.constantFrom(...ground.locks) },
         );
   if (ground.runs) {
     actions.push(
