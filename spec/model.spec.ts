@@ -68,6 +68,7 @@ const PLAIN: Ground = {
   modes: ['sync'],
   swaps: false,
   runs: false,
+  hectic: false,
   timersOnly: false,
 };
 
@@ -120,6 +121,7 @@ describe('the library and the dullest model of it agree', () => {
         queues: [0, 2, 3],
         locks: [0],
         modes: ['sync', 'sync', 'later'],
+        hectic: true,
       },
     ],
     [
@@ -133,6 +135,7 @@ describe('the library and the dullest model of it agree', () => {
         queues: [5, 6],
         locks: [0],
         modes: ['soon', 'later', 'later'],
+        hectic: true,
       },
     ],
     [
@@ -188,6 +191,7 @@ describe('the library and the dullest model of it agree', () => {
         modes: ['sync', 'sync', 'soon', 'later', 'later'],
         swaps: true,
         runs: true,
+        hectic: false,
         timersOnly: false,
       },
     ],

@@ -404,6 +404,8 @@ export interface Ground {
   readonly modes: readonly FuncSpec['mode'][];
   readonly swaps: boolean;
   readonly runs: boolean;
+  /** More stops, and locks that change hands more often. */
+  readonly hectic: boolean;
   /** Few actions, many timers. */
   readonly timersOnly: boolean;
 }
@@ -432,7 +434,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     { weight: 16, arbitrary: fc.record({ do: fc.constant('schedule' as const), h, ms }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('reset' as const), h, ms }) },
     { weight: 4, arbitrary: simple('touch') },
-    { weight: 2, arbitrary: simple('stop') },
+    { weight: ground.hectic ? 8 : 2, arbitrary: simple('stop') },
   ];
   if (!ground.timersOnly) {
     actions.push(
@@ -447,8 +449,14 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     const lock = fc.constantFrom(...ground.locks);
     const priority = fc.constantFrom(...CODE);
     actions.push(
-      { weight: 3, arbitrary: fc.record({ do: fc.constant('tryEnter' as const), lock }) },
-      { weight: 6, arbitrary: fc.record({ do: fc.constant('exit' as const), lock }) },
+      {
+        weight: ground.hectic ? 8 : 3,
+        arbitrary: fc.record({ do: fc.constant('tryEnter' as const), lock }),
+      },
+      {
+        weight: ground.hectic ? 12 : 6,
+        arbitrary: fc.record({ do: fc.constant('exit' as const), lock }),
+      },
       {
         weight: 3,
         arbitrary: fc.record({ do: fc.constant('enter' as const), lock, priority }),
@@ -499,7 +507,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     { weight: 10, arbitrary: action },
     { weight: 5, arbitrary: fc.record({ do: fc.constant('tick' as const), ms: time }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: time }) },
-    { weight: 2, arbitrary: fc.constant({ do: 'drain' as const }) },
+    { weight: ground.hectic ? 5 : 2, arbitrary: fc.constant({ do: 'drain' as const }) },
   );
   return fc.record({
     funcs: fc.array(
