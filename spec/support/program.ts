@@ -404,7 +404,7 @@ export interface Ground {
   readonly modes: readonly FuncSpec['mode'][];
   readonly swaps: boolean;
   readonly runs: boolean;
-  /** More stops, and locks that change hands more often. */
+  /** No time passes to speak of: more stops, and locks that change hands more often. */
   readonly hectic: boolean;
   /** Few actions, many timers. */
   readonly timersOnly: boolean;
@@ -419,7 +419,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
   const f = fc.nat(ground.funcs - 1);
   const q = fc.constantFrom(...ground.queues);
   const ms = fc.oneof(
-    { weight: 1, arbitrary: fc.constant(0) },
+    { weight: ground.hectic ? 20 : 1, arbitrary: fc.constant(0) },
     { weight: 2, arbitrary: fc.constantFrom(1, 2, 3) },
     { weight: 2, arbitrary: fc.constantFrom(...DELAYS) },
   );
@@ -502,7 +502,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
   }
 
   const action = fc.oneof(...actions);
-  const time = fc.constantFrom(...STEPS_MS);
+  const time = fc.constantFrom(...(ground.hectic ? [0, 0, 0, 1] : STEPS_MS));
   const step: fc.Arbitrary<Step> = fc.oneof(
     { weight: 10, arbitrary: action },
     { weight: 5, arbitrary: fc.record({ do: fc.constant('tick' as const), ms: time }) },
@@ -519,7 +519,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
       { minLength: ground.funcs, maxLength: ground.funcs },
     ),
     handles: fc.array(fc.record({ q, lock, f }), {
-      minLength: 1,
+      minLength: ground.hectic ? ground.handles : 1,
       maxLength: ground.handles,
       size: 'max',
     }),
