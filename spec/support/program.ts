@@ -439,7 +439,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
   if (!ground.timersOnly) {
     actions.push(
       { weight: 2, arbitrary: simple('cancel', 'drainAsync', 'halt') },
-      { weight: 1, arbitrary: simple('destroy') },
+      { weight: 1, arbitrary: ground.hectic ? simple('stop') : simple('destroy') },
       { weight: 6, arbitrary: simple('ack') },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('setArg' as const), h, arg }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('setFunc' as const), h, f, arg }) },
@@ -514,7 +514,10 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
       fc.record({
         mode: fc.constantFrom(...ground.modes),
         fails: fc.integer({ min: 0, max: 7 }).map((n) => n === 7),
-        actions: fc.array(action, { maxLength: ground.timersOnly ? 2 : 4, size: 'max' }),
+        actions: fc.array(action, {
+          maxLength: ground.hectic ? 1 : ground.timersOnly ? 2 : 4,
+          size: 'max',
+        }),
       }),
       { minLength: ground.funcs, maxLength: ground.funcs },
     ),
@@ -523,6 +526,10 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
       maxLength: ground.handles,
       size: 'max',
     }),
-    steps: fc.array(step, { minLength: 1, maxLength: ground.steps, size: 'max' }),
+    steps: fc.array(step, {
+      minLength: ground.hectic ? 30 : 1,
+      maxLength: ground.steps,
+      size: 'max',
+    }),
   });
 }
