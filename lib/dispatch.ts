@@ -228,7 +228,8 @@ export class Dispatcher implements Driven {
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
-    wq._level.timed.append(kc);
+    // In the order the wheel gives: by tick first, so not by number alone.
+    wq._level.timed.push(kc);
     this.runq.mark(wq._level);
   }
 
