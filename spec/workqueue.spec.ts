@@ -241,6 +241,27 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(['second']);
     });
 
+    it('enters one once, although its lock was changed while it waited for room', async () => {
+      const lab = new Lab();
+      const wq = lab.kernel.acquire(50, { maxActive: 1 });
+      const old = new Mutex();
+      const fresh = new Mutex();
+      const busy = lab.async('busy', { wq });
+      const first = lab.sync('first', { wq, lock: old });
+      const second = lab.sync('second', { wq });
+      for (const kc of [busy, first, second]) kc.schedule(0);
+      lab.clock.tick(0);
+      old.tryEnter();
+      expect(first.setLock(fresh)).to.equal(old);
+      old.exit();
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['busy']);
+      await lab.end(busy);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['first', 'second']);
+      expect([old.held, fresh.held]).to.deep.equal([false, false]);
+    });
+
     it('enters one that waited for room and had waited for its lock before', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });

@@ -422,12 +422,8 @@ export class Model implements Machine {
   }
 
   drain(): Promise<void> {
-    const settling = this.#settling.splice(0);
-    // The result of a one-shot goes through one promise more than a function's own.
-    for (const oneShots of [false, true]) {
-      for (const { handle, ok } of settling) {
-        if (handle.oneShot === oneShots) this.#settle(handle, ok ? null : 'rejected');
-      }
+    for (const { handle, ok } of this.#settling.splice(0)) {
+      this.#settle(handle, ok ? null : 'rejected');
     }
     return Promise.resolve();
   }
