@@ -1,0 +1,2 @@
+import type { Bench } from './harness/bench.ts';
+export const bench: Bench = { name: 'expire', about: '', cases: () => [] };
