@@ -34,7 +34,8 @@ const { values, positionals } = parseArgs({
 
 const usual = values.quick ? QUICK : FULL;
 const effort: Effort = { ...usual, rounds: Number(values.rounds ?? usual.rounds) };
-const roles = values.only === undefined ? ROLES : ROLES.filter((role) => values.only?.includes(role));
+const roles =
+  values.only === undefined ? ROLES : ROLES.filter((role) => values.only?.includes(role));
 const flags = values.prof ? ['--cpu-prof', '--cpu-prof-dir=temp/prof'] : [];
 const machine = describeMachine();
 

@@ -65,7 +65,7 @@ function random(): Case {
         run(ops) {
           stopped = 0;
           for (let i = 0; i < ops; i++) {
-            if (kc.schedule(delays[i & (DELAYS - 1)] as number) && !kc.stop()) stopped++;
+            if (kc.schedule(delays[i & (DELAYS - 1)]) && !kc.stop()) stopped++;
           }
         },
         check(ops) {
@@ -103,7 +103,7 @@ function distinct(effort: Effort): Case {
         run(ops) {
           stopped = 0;
           for (let done = 0; done < ops; done += count) {
-            for (let i = 0; i < count; i++) (kcs[i] as Kcont<null>).schedule(delays[i] as number);
+            for (let i = 0; i < count; i++) (kcs[i] as Kcont<null>).schedule(delays[i]);
             for (let i = 0; i < count; i++) {
               const kc = kcs[i] as Kcont<null>;
               if (kc.pending && !kc.stop()) stopped++;

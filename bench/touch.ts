@@ -13,28 +13,13 @@ import {
   pendingKconts,
   pendingTimeouts,
 } from './harness/pending.ts';
-import { permutation } from './harness/random.ts';
+import { Round } from './harness/random.ts';
 import { expectSame, timed } from './harness/timed.ts';
 import { lateness, upkeep } from './touch-upkeep.ts';
 
 const REFRESH = 'refresh()';
 const CLEAR_SET = 'clearTimeout + setTimeout';
 const FAST = "undici's fast timer";
-
-/** All of a population, in random order, again and again. */
-class Round {
-  readonly #order: Uint32Array;
-  #at = 0;
-
-  constructor(count: number) {
-    this.#order = permutation(count);
-  }
-
-  next(): number {
-    if (this.#at === this.#order.length) this.#at = 0;
-    return this.#order[this.#at++] as number;
-  }
-}
 
 /** In one go. */
 function burst(name: string, count: number): Case {
@@ -158,7 +143,7 @@ function fast(effort: Effort): Case {
     sides(): Side[] {
       const round = new Round(count);
       const kcs = pendingKconts(ownQueue(), count, FAR_MS);
-      const timers = Array.from({ length: count }, () => fastTimer(neverDue, FAR_MS));
+      const timers = Array.from({ length: count }, () => fastTimer(neverDue, FAR_MS, null));
       let touched = 0;
       return [
         timed('kcont', 'kcont', {
@@ -170,7 +155,7 @@ function fast(effort: Effort): Case {
         }),
         timed('peer', FAST, {
           run(ops) {
-            for (let i = 0; i < ops; i++) (timers[round.next()] as FastTimer).refresh();
+            for (let i = 0; i < ops; i++) (timers[round.next()] as FastTimer<null>).refresh();
           },
           check: expectNoneFired,
         }),

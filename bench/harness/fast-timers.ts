@@ -3,18 +3,19 @@
 
 import { createRequire } from 'node:module';
 
-export interface FastTimer {
+export interface FastTimer<A> {
   refresh(): void;
   clear(): void;
+  readonly _timerArg: A;
 }
 
 interface FastTimers {
-  setFastTimeout(callback: () => void, delayMs: number): FastTimer;
+  setFastTimeout<A>(callback: (arg: A) => void, delayMs: number, arg: A): FastTimer<A>;
 }
 
 const require = createRequire(import.meta.url);
 const timers = require('undici/lib/util/timers.js') as FastTimers;
 
-export function fastTimer(callback: () => void, delayMs: number): FastTimer {
-  return timers.setFastTimeout(callback, delayMs);
+export function fastTimer<A>(callback: (arg: A) => void, delayMs: number, arg: A): FastTimer<A> {
+  return timers.setFastTimeout(callback, delayMs, arg);
 }

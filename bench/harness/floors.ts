@@ -87,3 +87,15 @@ export function bareCalls(count: number): Side {
     check: (ops) => expectSame('functions called', called, ops),
   });
 }
+
+/** A promise that is fulfilled. */
+export const soon: Promise<void> = Promise.resolve();
+
+/** `await` of nothing. */
+export function awaited(): Side {
+  return timed('floor', 'an await', {
+    async run(ops) {
+      for (let i = 0; i < ops; i++) await soon;
+    },
+  });
+}

@@ -22,7 +22,7 @@ export function ownQueue(): Workqueue {
 
 export function pendingKconts(wq: Workqueue, count: number, delayMs: number): Kcont<null>[] {
   return Array.from({ length: count }, () => {
-    const kc = new Kcont(wq, null, neverDue, null);
+    const kc = new Kcont<null>(wq, null, neverDue, null);
     kc.schedule(delayMs);
     return kc;
   });

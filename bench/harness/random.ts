@@ -30,3 +30,18 @@ export function permutation(n: number, seed: number = 1): Uint32Array {
   }
   return order;
 }
+
+/** All of a population, in random order, again and again. */
+export class Round {
+  readonly #order: Uint32Array;
+  #at = 0;
+
+  constructor(count: number) {
+    this.#order = permutation(count);
+  }
+
+  next(): number {
+    if (this.#at === this.#order.length) this.#at = 0;
+    return this.#order[this.#at++] as number;
+  }
+}

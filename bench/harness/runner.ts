@@ -1,7 +1,7 @@
 // Runs one case in this process: warms up all sides, then round by round measures each of them,
 // beginning with another one every time.
 
-import type { Case, Effort, Figures, Goal, Metric, Comparison, Result, Side } from './bench.ts';
+import type { Case, Effort, Figures, Metric, Comparison, Result, Side, Verdict } from './bench.ts';
 import { ratio, spread } from './stats.ts';
 
 /** Only some of the sides. */
@@ -61,30 +61,31 @@ function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[]
   if (kcont === undefined) return [];
   return figures
     .filter(({ role }) => role === 'peer')
-    .map((peer) =>
-      compare(
-        kcont.samples,
-        peer,
-        metric.goals.find(({ against }) => against === peer.name),
-      ),
-    );
+    .map((peer) => compare(kcont.samples, peer, metric));
 }
 
 /** Holds kcont's samples against a peer's. */
 export function compare(
   kcont: readonly number[],
   peer: { readonly name: string; readonly samples: readonly number[] },
-  goal: Goal | undefined,
+  { goals }: Metric,
 ): Comparison {
   const against = peer.name;
-  if (goal === undefined || 'atLeast' in goal) {
-    const { median, q1, q3 } = ratio(peer.samples, kcont);
-    if (goal === undefined) return { against, ratio: median, q1, q3, goal: '', verdict: '' };
-    const verdict =
-      median >= goal.atLeast ? 'met' : q3 >= goal.atLeast ? 'within spread' : 'missed';
-    return { against, ratio: median, q1, q3, goal: `>= ${goal.atLeast}`, verdict };
+  // All of a metric's comparisons look in one direction.
+  const smaller = goals.some((goal) => 'atMost' in goal);
+  const { median, q1, q3 } = smaller ? ratio(kcont, peer.samples) : ratio(peer.samples, kcont);
+  const found = { against, ratio: median, q1, q3 };
+  const goal = goals.find((one) => one.against === against);
+  if (goal === undefined) return { ...found, goal: '', verdict: '' };
+  if ('atLeast' in goal) {
+    const { atLeast } = goal;
+    return { ...found, goal: `>= ${atLeast}`, verdict: judge(median >= atLeast, q3 >= atLeast) };
   }
-  const { median, q1, q3 } = ratio(kcont, peer.samples);
-  const verdict = median <= goal.atMost ? 'met' : q1 <= goal.atMost ? 'within spread' : 'missed';
-  return { against, ratio: median, q1, q3, goal: `<= ${goal.atMost}`, verdict };
+  const { atMost } = goal;
+  return { ...found, goal: `<= ${atMost}`, verdict: judge(median <= atMost, q1 <= atMost) };
+}
+
+/** By the median; failing that, by the better quartile of the rounds. */
+export function judge(byMedian: boolean, byQuartile: boolean): Verdict {
+  return byMedian ? 'met' : byQuartile ? 'within spread' : 'missed';
 }

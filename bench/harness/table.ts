@@ -57,7 +57,13 @@ export function block(result: Result): string[] {
     ];
     return cells.join(' ').trimEnd();
   });
-  return [titleOf(result), ...lines];
+  const others = result.comparisons
+    .filter(({ against }) => !result.sides.some((side) => labelOf(side) === against))
+    .map(
+      (it) =>
+        `  ${it.against}: ${times(it)}${it.goal === '' ? '' : `  goal ${it.goal} x: ${it.verdict}`}`,
+    );
+  return [titleOf(result), ...lines, ...others];
 }
 
 /** A side's name, with its population where it has one. */
