@@ -6,14 +6,15 @@
 //   --quick      see that they work: small populations, few rounds; the figures mean nothing
 //   --rounds N   at most N rounds
 //   --json       results as JSON on stdout, and nothing else
-//   --charts     also writes docs/bench/: charts, and the table
+//   --charts     also writes charts and the table to docs/bench/
+//   --out DIR    … or to this folder
 //   --prof       writes a CPU profile of each case to temp/prof/
 
 import { parseArgs } from 'node:util';
 import { FULL, QUICK, type Effort, type Result, type Role } from './harness/bench.ts';
 import { runInChild } from './harness/child.ts';
 import { describeMachine, inOneLine } from './harness/machine.ts';
-import { writeReport } from './harness/report.ts';
+import { writeReport, type Chapter } from './harness/report.ts';
 import { block, summary } from './harness/table.ts';
 import { findBench, names } from './suite.ts';
 
@@ -28,6 +29,7 @@ const { values, positionals } = parseArgs({
     rounds: { type: 'string' },
     json: { type: 'boolean', default: false },
     charts: { type: 'boolean', default: false },
+    out: { type: 'string', default: 'docs/bench' },
     prof: { type: 'boolean', default: false },
   },
 });
@@ -44,10 +46,11 @@ function say(...lines: string[]): void {
 }
 
 say(inOneLine(machine), '');
-const results: Result[] = [];
+const chapters: Chapter[] = [];
 let failed = 0;
 for (const name of positionals.length > 0 ? positionals : names) {
   const bench = await findBench(name);
+  const results: Result[] = [];
   say(`${bench.name}: ${bench.about}`, '');
   for (const [index, { name: title }] of bench.cases(effort).entries()) {
     if (!title.includes(values.case)) continue;
@@ -60,9 +63,13 @@ for (const name of positionals.length > 0 ? positionals : names) {
       console.error(`${title}: FAILED, ${String(error)}\n`);
     }
   }
+  chapters.push({ name: bench.name, about: bench.about, machine, results });
 }
 
-if (values.json) console.log(JSON.stringify({ machine, quick: values.quick, results }, null, 2));
-else say(...summary(results));
-if (values.charts) say('', ...writeReport(machine, results, 'docs/bench'));
+const all = chapters.flatMap(({ results }) => results);
+if (values.json)
+  console.log(JSON.stringify({ machine, quick: values.quick, results: all }, null, 2));
+else if (values.quick) say('All of this was quick: the figures mean nothing.');
+else say(...summary(all));
+if (values.charts) say('', ...writeReport(chapters, names, values.out));
 if (failed > 0) process.exitCode = 1;
