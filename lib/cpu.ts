@@ -14,9 +14,16 @@ export class Cpu {
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
 
-  /** @internal */
-  constructor(kernel: Kernel, index: number) {
+  private constructor(kernel: Kernel, index: number) {
     this.kernel = kernel;
     this.index = index;
+  }
+
+  /**
+   * How a kernel makes one.
+   * @internal
+   */
+  static _make(kernel: Kernel, index: number): Cpu {
+    return new Cpu(kernel, index);
   }
 }

@@ -22,62 +22,25 @@
  * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
  * that orders it among all who wait, and comes back ahead of all that was not reached yet.
  *
- * A function is called from one line. It may do anything to any continuation, itself included, and
- * it may throw: before the call the entry is off its list and its state is set; after it, nothing
- * that was read before is trusted.
- *
  * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; the FreeBSD callout TRYLOCK
  * for setting aside what waits for a lock.
  */
 
 import type { Clock, Driven, Waker } from './clock/clock.ts';
-import { KcontError, asynchronous } from './errors.ts';
+import { enter, type Flight, type OnError } from './enter.ts';
 import type { Kcont } from './kcont.ts';
-import { Fifo, stamp, unlink, type Entry } from './list.ts';
-import { RunQueue, type Level } from './runq.ts';
-import {
-  EXPIRED,
-  HALTING,
-  INVOKING,
-  PENDING,
-  QUEUED,
-  RUNNING,
-  SCHEDULED,
-  UNREF,
-  WAITED,
-} from './state.ts';
+import { Fifo, stamp, unlink } from './list.ts';
+import { restartTimerFrom } from './schedule.ts';
+import { Ration } from './ration.ts';
+import { RunQueue } from './runq.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, UNREF, WAITED } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
-import type { Workqueue } from './workqueue.ts';
-
-/**
- * Handles errors of continuations.
- *
- * @public
- */
-export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
 /** Dispatches between two looks at the clock. */
 const CLOCK_EVERY = 16;
 
 /**
- * An asynchronous run that has not settled.
- *
- * @internal
- */
-export class Flight implements Entry {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
-  readonly kc: Kcont<unknown>;
-
-  constructor(kc: Kcont<unknown>) {
-    this.kc = kc;
-  }
-}
-
-/**
- * Collects, orders and enters the continuations of one CPU.
+ * Collects the continuations of one CPU, and dispatches them in order.
  *
  * @internal
  */
@@ -85,6 +48,7 @@ export class Dispatcher implements Driven {
   readonly clock: Clock;
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
+  readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
   readonly onError: OnError | undefined;
   /** Scheduled continuations that keep the process alive. */
@@ -93,7 +57,7 @@ export class Dispatcher implements Driven {
   armedTicks: number = FAR;
   /** Refuses to schedule. */
   closed = false;
-  /** The continuation whose function is on the stack. */
+  /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
   readonly #waker: Waker;
@@ -111,19 +75,10 @@ export class Dispatcher implements Driven {
     this.#budgetMs = budgetMs;
     this.onError = onError;
     this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
+    this.ration = new Ration(clock, restartTimerFrom);
+    this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
     this.#waker = clock._drive(this);
-  }
-
-  /** The tick at which a delay from now is over, from the wheel's base. Never early: rounds up. */
-  dueIn(delayMs: number): number {
-    const { clock } = this;
-    return Math.ceil(clock.now + (clock._phase - this.wheel.base + delayMs));
-  }
-
-  /** The present tick, from the wheel's base. */
-  ticks(): number {
-    return this.#tick() - this.wheel.base;
   }
 
   /**
@@ -133,7 +88,7 @@ export class Dispatcher implements Driven {
   jobTick(): number {
     if (this.#jobTickRead && this.wheel.count === 0) return this.#jobTick;
     this.#jobTickRead = true;
-    return (this.#jobTick = this.ticks() & (FAR >> 1));
+    return (this.#jobTick = this.ration.tick() & (FAR >> 1));
   }
 
   /** One more continuation is scheduled. */
@@ -149,6 +104,12 @@ export class Dispatcher implements Driven {
   /** Asks for a pass. */
   request(): void {
     if (!this.#passing) this.#waker.request();
+  }
+
+  /** Nothing is scheduled any more: leaves nothing armed. */
+  rest(): void {
+    this.armedTicks = FAR;
+    this.#waker.rest();
   }
 
   /** Makes a continuation that waited aside runnable again, at its old place. */
@@ -179,7 +140,7 @@ export class Dispatcher implements Driven {
     this.#passing = true;
     const begin = this.clock.now;
     try {
-      if (this.#collectable > this.wheel.tick) this.wheel.advance(this.#collectable, this.#expired);
+      if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       this.#serveStarved();
       this.#dispatchFor(begin + this.#budgetMs);
     } finally {
@@ -205,7 +166,7 @@ export class Dispatcher implements Driven {
   runNow(): void {
     this.#passing = true;
     try {
-      this.wheel.advance(this.#tick(), this.#expired);
+      this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
@@ -215,6 +176,11 @@ export class Dispatcher implements Driven {
 
   #tick(): number {
     return Math.floor(this.clock.now + this.clock._phase);
+  }
+
+  #collect(tick: number): void {
+    this.wheel.advance(tick, this.#expired);
+    this.ration.offset = this.clock._phase - this.wheel.base;
   }
 
   #expire(kc: Kcont<unknown>): void {
@@ -230,28 +196,20 @@ export class Dispatcher implements Driven {
     if (highest === undefined) return;
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      if (!this.#isStarved(level)) continue;
-      const kc = level.shift();
-      if (kc !== undefined) this.#dispatch(kc);
+      const head = level.first as Kcont<unknown>;
+      const waited = ((this.ration.tick() - head._due) << 2) >> 2;
+      if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
-  }
-
-  #isStarved(level: Level<Kcont<unknown>>): boolean {
-    const head = level.first;
-    if (head === undefined) return false;
-    const waited = ((this.ticks() - head._due) << 2) >> 2;
-    return waited > head._wq.patienceMs;
   }
 
   #dispatchFor(untilMs: number): void {
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
-    for (let left = stride; ;) {
-      const kc = this.runq.shift();
-      if (kc === undefined) return;
+    let left = stride;
+    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= untilMs) return;
+      if (this.clock.now >= untilMs) break;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }
@@ -283,7 +241,7 @@ export class Dispatcher implements Driven {
       // Its settle resumes it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (wq._active >= wq.maxActive) {
+    } else if (wq._room === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -291,7 +249,7 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else this.#enter(kc);
+    } else enter(this, kc);
   }
 
   #setAside(kc: Kcont<unknown>): void {
@@ -299,130 +257,4 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
-
-  /** Calls the function, with the lock held. */
-  #enter(kc: Kcont<unknown>): void {
-    const state = kc._state;
-    kc._state = (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
-    if ((state & UNREF) === 0) this.unref();
-    kc._wq._entered++;
-    const func = kc._func;
-    const carry = kc._details?.carry;
-    let result: void | PromiseLike<void>;
-    this.current = kc;
-    try {
-      result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
-    } catch (error) {
-      this.current = undefined;
-      this.#settle(kc);
-      this.#fail(kc, error);
-      return;
-    }
-    this.current = undefined;
-    if (isThenable(result)) this.#follow(kc, result);
-    else this.#settle(kc);
-  }
-
-  /** Follows an asynchronous run to its end. */
-  #follow(kc: Kcont<unknown>, promise: PromiseLike<void>): void {
-    const wq = kc._wq;
-    const flight = new Flight(kc);
-    this.flights.append(flight);
-    wq._active++;
-    Promise.resolve(promise).then(
-      () => this.#land(flight),
-      (error: unknown) => {
-        this.#land(flight);
-        this.#failLater(kc, error);
-      },
-    );
-    const what = misuse(kc, wq);
-    if (what !== undefined) this.#fail(kc, what);
-  }
-
-  #land(flight: Flight): void {
-    unlink(flight);
-    flight.kc._wq._active--;
-    this.#settle(flight.kc);
-  }
-
-  /** The function has returned, thrown, or its promise has settled. */
-  #settle(kc: Kcont<unknown>): void {
-    const state = kc._state;
-    const again = (state & QUEUED) !== 0;
-    kc._state = state & ~(RUNNING | HALTING | (again ? 0 : INVOKING));
-    const wq = kc._wq;
-    wq._unload();
-    const lock = kc._lock;
-    const released = lock === null || lock.held;
-    if (lock !== null && released) lock._release();
-    // Set aside while it ran, or still in the run queue where it was not reached.
-    if (again && kc._next === kc) this.resume(kc);
-    wq._wake();
-    const details = kc._details;
-    if (details !== null) {
-      if ((state & SCHEDULED) === 0) details.carry = undefined;
-      this.#callSettled(kc, details.settled);
-    }
-    if (!released) {
-      this.#failLater(kc, notHeld(kc));
-    }
-  }
-
-  #callSettled(kc: Kcont<unknown>, settled: (() => void)[]): void {
-    if (settled.length === 0) return;
-    for (const callback of settled.splice(0)) {
-      try {
-        callback();
-      } catch (error) {
-        this.#failLater(kc, error);
-      }
-    }
-  }
-
-  /** Hands an error to whoever wants it; thrown if nobody does. */
-  #fail(kc: Kcont<unknown>, error: unknown): void {
-    kc._wq._failed++;
-    const onError = kc._wq.onError ?? this.onError;
-    if (onError === undefined) throw error;
-    onError(error, kc);
-  }
-
-  /** The same, where throwing would hit somebody else. */
-  #failLater(kc: Kcont<unknown>, error: unknown): void {
-    try {
-      this.#fail(kc, error);
-    } catch (unhandled) {
-      this.clock._raise(unhandled);
-    }
-  }
-}
-
-function isThenable(value: unknown): value is PromiseLike<void> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
-}
-
-/** Calls that only a synchronous function may make. */
-function misuse(kc: Kcont<unknown>, wq: Workqueue): KcontError | undefined {
-  if (wq.fast) {
-    return asynchronous(kc.name, wq.name);
-  }
-  if (kc._lock?._spin === true) {
-    return new KcontError(
-      'EPERM',
-      `${kc.name || 'a continuation'} holds its SpinLock across an await; take a Mutex`,
-    );
-  }
-  return undefined;
-}
-
-function notHeld(kc: Kcont<unknown>): KcontError {
-  return new KcontError(
-    'EPERM',
-    `the lock of ${kc.name || 'a continuation'} must be held when its function settles`,
-  );
 }

@@ -82,10 +82,9 @@ export class Job<T> {
   }
 
   enter(): void | Promise<void> {
-    this.#controller = new AbortController();
     let result: T | PromiseLike<T>;
     try {
-      result = this.#func(this.#controller.signal);
+      result = this.#func(this.#signalFor(this.#func));
     } catch (error) {
       this.#finish();
       this.#reject(error);
@@ -104,15 +103,22 @@ export class Job<T> {
       return undefined;
     }
     return Promise.resolve(result).then(
-      (value) => {
-        this.#finish();
-        this.#resolve(value);
-      },
-      (error: unknown) => {
-        this.#finish();
-        this.#reject(error);
-      },
+      (value) => this.#finishLater(() => this.#resolve(value)),
+      (error: unknown) => this.#finishLater(() => this.#reject(error)),
     );
+  }
+
+  /** A signal costs more than all the rest of a run: made for functions that take one. */
+  #signalFor(func: (signal: AbortSignal) => T | PromiseLike<T>): AbortSignal {
+    if (func.length === 0) return undefined as unknown as AbortSignal;
+    this.#controller = new AbortController();
+    return this.#controller.signal;
+  }
+
+  /** Answers once the run has settled: the lock is free by then. */
+  #finishLater(answer: () => void): void {
+    this.#kc.drainAsync(answer);
+    this.#finish();
   }
 
   #finish(): void {

@@ -1,6 +1,6 @@
 import type { Cpu } from './cpu.ts';
 import { readsAs } from './inspect.ts';
-import { Details, type Affinity } from './details.ts';
+import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
@@ -69,14 +69,11 @@ export const DRAINING = 2;
  * @public
  */
 export class Kcont<A> {
+  // In the order in which schedule, dispatch and enter touch them: they share cache lines.
   /** @internal */
   _next: Entry = this;
   /** @internal */
   _prev: Entry = this;
-  /** @internal */
-  _seq = 0;
-  /** @internal */
-  _era = 0;
   /** @internal */
   _state = 0;
   /**
@@ -84,11 +81,6 @@ export class Kcont<A> {
    * @internal
    */
   _due = 0;
-  /**
-   * The last delay, in ticks; FAR: see the details.
-   * @internal
-   */
-  _delay = 0;
   /** @internal */
   readonly _wq: Workqueue;
   /** @internal */
@@ -99,6 +91,15 @@ export class Kcont<A> {
   _arg: A;
   /** @internal */
   _details: Details | null = null;
+  /**
+   * The last delay, in ticks; FAR: see the details.
+   * @internal
+   */
+  _delay = 0;
+  /** @internal */
+  _seq = 0;
+  /** @internal */
+  _era = 0;
 
   /**
    * Makes an idle continuation.
@@ -140,10 +141,10 @@ export class Kcont<A> {
     if (details === null) return;
     this._details = details;
     details.scope?._add(this);
-    const { signal } = details;
-    if (signal === undefined) return;
-    details.onAbort = () => this.destroy();
-    signal.addEventListener('abort', details.onAbort, { once: true });
+    const { extras } = details;
+    if (extras?.signal === undefined) return;
+    extras.onAbort = () => this.destroy();
+    extras.signal.addEventListener('abort', extras.onAbort, { once: true });
   }
 
   /**
@@ -176,7 +177,8 @@ export class Kcont<A> {
     if (errno !== 0) return errno;
     if (delayMs === 0) makeRunnable(this);
     else startTimer(this, delayMs);
-    if (this._details?.policy === 'schedule') this._details.capture();
+    const extras = this._extras;
+    if (extras !== null && extras.policy === 'schedule') extras.capture();
     return 0;
   }
 
@@ -227,7 +229,8 @@ export class Kcont<A> {
     const state = this._state;
     if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
     this._state &= ~EXPIRED;
-    if (this._details !== null) this._details.carry = undefined;
+    const extras = this._extras;
+    if (extras !== null) extras.carry = undefined;
     return (state & RUNNING) !== 0 || (state & (EXPIRED | QUEUED)) === EXPIRED;
   }
 
@@ -254,17 +257,39 @@ export class Kcont<A> {
     if (interlock !== undefined && !interlock.held) {
       throw new KcontError('EPERM', 'halt needs its interlock held');
     }
-    if (this._wq._dispatcher.current === this) {
-      throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
-    }
+    this._mayHalt();
     this.stop();
-    if ((this._state & RUNNING) === 0) return false;
-    this._state |= HALTING;
-    const settled = new Promise<void>((resolve) => this.#onSettled(resolve));
+    if (!this.running) return false;
+    const settled = this._beginHalt();
     interlock?.exit();
     await settled;
     await interlock?.enter();
+    this._endHalt();
     return true;
+  }
+
+  /** @internal */
+  _mayHalt(): void {
+    if (this._wq._dispatcher.current !== this || !this.running) return;
+    throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
+  }
+
+  /**
+   * Stops it, and refuses to schedule until the halt ends. Resolves when it is not running.
+   * @internal
+   */
+  _beginHalt(): Promise<void> {
+    this.stop();
+    const extras = this._needExtras();
+    extras.halts++;
+    this._state |= HALTING;
+    if (!this.running) return Promise.resolve();
+    return new Promise((resolve) => void extras.settled.push(resolve));
+  }
+
+  /** @internal */
+  _endHalt(): void {
+    if (--this._needExtras().halts === 0) this._state &= ~HALTING;
   }
 
   /**
@@ -278,7 +303,7 @@ export class Kcont<A> {
     checkFunction(done, 'done');
     this.stop();
     if ((this._state & RUNNING) === 0) return true;
-    this.#onSettled(() => done(this._arg));
+    this._needExtras().settled.push(() => done(this._arg));
     return false;
   }
 
@@ -302,10 +327,10 @@ export class Kcont<A> {
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    if (details.onAbort !== undefined) {
-      details.signal?.removeEventListener('abort', details.onAbort);
-      details.onAbort = undefined;
-    }
+    const { extras } = details;
+    if (extras?.onAbort === undefined) return;
+    extras.signal?.removeEventListener('abort', extras.onAbort);
+    extras.onAbort = undefined;
   }
 
   /** The same as {@link Kcont.destroy}, for `using`. */
@@ -378,7 +403,7 @@ export class Kcont<A> {
 
   /** How much it prefers a CPU. */
   get affinity(): Affinity {
-    return this._details?.affinity ?? 'none';
+    return this._extras?.affinity ?? 'none';
   }
 
   /**
@@ -474,13 +499,24 @@ export class Kcont<A> {
   }
 
   /** @internal */
+  get _extras(): Extras | null {
+    return this._details === null ? null : this._details.extras;
+  }
+
+  /** @internal */
+  _needExtras(): Extras {
+    this._details ??= new Details();
+    return (this._details.extras ??= new Extras());
+  }
+
+  /** @internal */
   _farTick(): number {
-    return (this._details as Details).farTick;
+    return this._needExtras().farTick;
   }
 
   /** @internal */
   _setFarTick(tick: number): void {
-    (this._details ??= new Details()).farTick = tick;
+    this._needExtras().farTick = tick;
   }
 
   #mayChange(what: string): void {
@@ -488,10 +524,6 @@ export class Kcont<A> {
     if (this._lock !== null && !this._lock.held) {
       throw new KcontError('EPERM', `${what} needs the lock of ${label(this)} held`);
     }
-  }
-
-  #onSettled(callback: () => void): void {
-    (this._details ??= new Details()).settled.push(callback);
   }
 }
 

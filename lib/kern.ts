@@ -6,7 +6,7 @@
  */
 
 import type { Cpu } from './cpu.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
+import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid } from './errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
 import type { Lock } from './lock/lock.ts';
@@ -298,11 +298,5 @@ export function kcont_workqueue_acquire(pri: number, flags: number): Workqueue {
  * @public
  */
 export function kcont_workqueue_release(wq: Workqueue): number {
-  try {
-    wq.release();
-    return 0;
-  } catch (error) {
-    if (error instanceof KcontError) return EINVAL;
-    throw error;
-  }
+  return wq._release() ? 0 : EINVAL;
 }

@@ -2,7 +2,8 @@ import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
 import { Cpu } from './cpu.ts';
-import { Dispatcher, type OnError } from './dispatch.ts';
+import { Dispatcher } from './dispatch.ts';
+import type { OnError } from './enter.ts';
 import { invalid } from './errors.ts';
 import {
   PRI_PRIHIGH,
@@ -121,10 +122,10 @@ export class Kernel {
     }
     if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
     this.#dispatcher = new Dispatcher(clock, budgetMs, onError);
-    this.cpus = [new Cpu(this, 0)];
+    this.cpus = [Cpu._make(this, 0)];
     const predefined = (name: string, priority: number): Workqueue =>
       this.#registry.add(
-        new Workqueue(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
+        Workqueue._make(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
       );
     this.wq = {
       softserial: predefined('softserial', PRI_SOFTSERIAL),
@@ -150,7 +151,7 @@ export class Kernel {
     const criteria = criteriaFor(priority, options);
     const queue =
       this.#registry.find(criteria) ??
-      this.#registry.add(new Workqueue(this, this.#dispatcher, this.#registry, criteria));
+      this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
     return queue._acquire();
   }
 

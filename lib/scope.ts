@@ -55,14 +55,18 @@ export class Scope {
   }
 
   /**
-   * Stops all of them, and waits until none is running. Meanwhile those that run cannot be scheduled.
+   * Stops all of them, and waits until none is running. Meanwhile none of them can be scheduled.
    *
    * @returns a promise of true: there was a run to wait for; false: none was running. Rejected with
    * KcontError EDEADLK from within the function of one of them
    */
   async halt(): Promise<boolean> {
-    const halted = await Promise.all(Array.from(this.#members, (kc) => kc.halt()));
-    return halted.includes(true);
+    const members = [...this.#members];
+    for (const kc of members) kc._mayHalt();
+    if (!this.stop()) return false;
+    await Promise.all(members.map((kc) => kc._beginHalt()));
+    for (const kc of members) kc._endHalt();
+    return true;
   }
 
   /** Destroys all of them. Continuations can be made in it no more. A second time does nothing. */

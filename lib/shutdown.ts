@@ -69,10 +69,13 @@ export async function close(
 ): Promise<CloseReport> {
   const withdrawn = Array.from(dispatcher.wheel, (kc) => kc.name);
   for (const kc of dispatcher.wheel) withdraw(kc);
-  using grace = new Alarm(clockQueue, graceMs);
-  using patience = new Alarm(clockQueue, graceMs + ABORT_MS);
+  const done = new AbortController();
+  const alarm = (delayMs: number): Promise<void> =>
+    clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
+  const grace = alarm(graceMs);
+  const patience = alarm(graceMs + ABORT_MS);
   dispatcher.closed = true;
-  await Promise.race([drained(queues), grace.rung]);
+  await Promise.race([drained(queues), grace]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
@@ -82,28 +85,13 @@ export async function close(
   for (const { kc } of dispatcher.flights) {
     if (kc._arg instanceof Job) kc._arg.abort(closed());
   }
-  await Promise.race([drained(queues), patience.rung]);
+  await Promise.race([drained(queues), patience]);
+  done.abort();
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'running' });
   }
+  dispatcher.rest();
   return { withdrawn, unfinished };
-}
-
-/** A promise that is fulfilled at a time of the kernel's clock. */
-class Alarm {
-  readonly rung: Promise<void>;
-  readonly #kc: Kcont<null>;
-
-  constructor(wq: Workqueue, delayMs: number) {
-    let ring: () => void = () => undefined;
-    this.rung = new Promise((resolve) => (ring = resolve));
-    this.#kc = new Kcont(wq, null, ring, null, { name: 'kernel.close' });
-    this.#kc.schedule(delayMs);
-  }
-
-  [Symbol.dispose](): void {
-    this.#kc.destroy();
-  }
 }
 
 /** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
@@ -130,3 +118,5 @@ function withdraw(kc: Kcont<unknown>): void {
 function closed(): KcontError {
   return new KcontError('ESHUTDOWN', 'the kernel is closed');
 }
+
+function nothing(): void {}

@@ -18,8 +18,8 @@ const CORE: readonly (readonly string[])[] = [
   ['kernel'],
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
-  ['dispatch', 'schedule', 'options', 'scope'],
-  ['runq', 'wheel', 'lock/'],
+  ['dispatch', 'enter', 'schedule', 'options', 'scope'],
+  ['runq', 'wheel', 'ration', 'lock/'],
   ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
 ];
 /** The rooms that hang on the core, which knows none of them. */
@@ -71,6 +71,14 @@ function importsOf(path: string, kind: 'values' | 'all'): string[] {
 
 const lib = filesBelow('lib').map((path) => path.slice('lib/'.length));
 
+/** Lines that are neither blank nor comment: documentation may be as long as it has to be. */
+function linesOfCode(source: string): number {
+  return source
+    .replaceAll(/\/\*[^]*?\*\//g, '')
+    .split('\n')
+    .filter((line) => !/^\s*(?:\/\/.*)?$/.test(line)).length;
+}
+
 describe('lib', () => {
   it('has a room for every file', () => {
     expect(lib).to.include('index.ts');
@@ -98,8 +106,8 @@ describe('lib', () => {
     expect(missing).to.deep.equal([]);
   });
 
-  it(`keeps every file to ${MAX_LINES} lines`, () => {
-    const sizes = lib.map((path) => ({ path, lines: read(`lib/${path}`).split('\n').length - 1 }));
+  it(`keeps every file to ${MAX_LINES} lines of code`, () => {
+    const sizes = lib.map((path) => ({ path, lines: linesOfCode(read(`lib/${path}`)) }));
     expect(sizes.filter(({ lines }) => lines > MAX_LINES)).to.deep.equal([]);
   });
 

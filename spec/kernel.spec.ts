@@ -157,7 +157,12 @@ describe('Kernel', () => {
     const failures = Promise.all(
       [aborted, late, waiting].map((job) => job.catch((error: KcontError) => error.code)),
     );
+    const otherClock = new VirtualClock();
+    const elsewhere = new Kernel({ clock: otherClock });
+    new Kcont(elsewhere.wq.prilow, lock, () => undefined, null, { name: 'theirs' }).schedule();
     clock.tick(0);
+    otherClock.tick(0);
+    void lock.enter();
 
     const closed = kernel.close({ graceMs: 100 });
     expect(kernel.close()).to.equal(closed);
@@ -179,6 +184,30 @@ describe('Kernel', () => {
     ]);
     expect(await failures).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN', 'ESHUTDOWN']);
     expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 2, closed: true });
+  });
+
+  it('reports what was runnable, and what waited for room, when the grace was over', async () => {
+    const lock = new Mutex();
+    lock.tryEnter();
+    const limited = kernel.acquire(50, { maxActive: 1 });
+    const never = (): Promise<void> => new Promise(() => undefined);
+    new Kcont(kernel.wq.prihigh, lock, () => void ran.push('too late'), null, {
+      name: 'heir',
+    }).schedule();
+    new Kcont(limited, null, never, null, { name: 'first' }).schedule();
+    new Kcont(limited, null, never, null, { name: 'no room' }).schedule();
+    clock.tick(0);
+    const closed = kernel.close({ graceMs: 10 });
+    clock.tick(10);
+    lock.exit();
+    await new Promise((resolve) => void setImmediate(resolve));
+    await clock.advance(100);
+    expect((await closed).unfinished.map(({ name, state }) => `${name} ${state}`)).to.deep.equal([
+      'heir queued',
+      'no room queued',
+      'first running',
+    ]);
+    expect(ran).to.deep.equal([]);
   });
 
   it('closes at once when nothing is left, and refuses a grace that is none', async () => {
@@ -209,6 +238,19 @@ describe('Kernel', () => {
     expect(inspect(kernel.wq.softclock)).to.equal(
       'Workqueue softclock { priority 199, 1 queued, 0 running, 0 entered }',
     );
+  });
+
+  it('counts the function that asks among those running', () => {
+    let running = 0;
+    const asks = new Kcont(
+      kernel.wq.softnet,
+      null,
+      () => void ({ running } = kernel.inspect()),
+      null,
+    );
+    asks.schedule();
+    clock.tick(0);
+    expect(running).to.equal(1);
   });
 
   it('shows a continuation and a scope in a line', () => {

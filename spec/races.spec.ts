@@ -642,7 +642,7 @@ describe('the race of', () => {
     it('of a low level ends after its patience, and of I/O after the budget', async () => {
       // On the host's clock: virtual time knows neither budget nor patience.
       const kernel = new Kernel({ budgetMs: 1 });
-      const low = kernel.acquire(10, { patienceMs: 5 });
+      const low = kernel.acquire(10, { patienceMs: 50 });
       let fed = 0;
       const greedy: Kcont<null> = new Kcont(
         kernel.wq.softserial,
@@ -657,15 +657,19 @@ describe('the race of', () => {
       const poor = new Kcont(low, null, () => served.resolve(), null);
       greedy.schedule(0);
       poor.schedule(0);
-      // A promise of I/O kind: it needs a turn of the loop, again and again.
+      // What needs a turn of the loop gets it, again and again.
       let turns = 0;
-      let done = false;
-      void served.promise.then(() => (done = true));
-      while (!done) {
-        await settled();
-        turns++;
-      }
+      const count = async (): Promise<void> => {
+        for (;;) {
+          await settled();
+          if (greedy.destroyed) return;
+          turns++;
+        }
+      };
+      const counted = count();
+      await served.promise;
       greedy.destroy();
+      await counted;
       expect(turns).to.be.greaterThan(1);
       expect(fed).to.be.greaterThan(1);
     });
@@ -714,6 +718,29 @@ describe('the race of', () => {
       lab.clock.tick(0);
       await settled();
       expect(lab.take()).to.deep.equal(['kc', 'low code']);
+    });
+
+    it('does not happen when a better one comes while the first in line is still queued', () => {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      const ran: string[] = [];
+      const lock = new Mutex();
+      const note = (name: string): void => void ran.push(name);
+      const fail = (): void => {
+        throw new Error('put off');
+      };
+      lock.tryEnter();
+      new Kcont(wq.prilow, lock, note, 'low').schedule();
+      clock.tick(0);
+      lock.exit();
+      // Taken again before the dispatch of `low`, which an error puts off.
+      lock.tryEnter();
+      new Kcont(wq.prihigh, lock, note, 'high').schedule();
+      new Kcont(wq.primedlow, null, fail, null).schedule();
+      expect(() => clock.tick(0)).to.throw('put off');
+      lock.exit();
+      clock.tick(0);
+      expect(ran).to.deep.equal(['high', 'low']);
     });
 
     it('does not happen to the first in line when another of its level is quicker', async () => {

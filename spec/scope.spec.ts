@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { Kcont, Mutex, Scope } from '../lib/index.ts';
+import { Mutex, Scope } from '../lib/index.ts';
+import type { Kcont } from '../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from './support/lab.ts';
 
 describe('Scope', () => {

@@ -58,7 +58,7 @@ function check(): void {
   if (size > 0) {
     throw new KcontError(
       'EPERM',
-      `${size} SpinLock${size === 1 ? ' was' : 's were'} held across a turn of the event loop; take a Mutex to hold a lock while waiting`,
+      `${size} SpinLock(s) held across a turn of the event loop; take a Mutex to hold a lock while waiting`,
     );
   }
 }

@@ -92,11 +92,17 @@ export class Turnstile implements Entry {
   /** Wakes the best waiter if the lock is open for it, and readers behind a reader. */
   wake(): void {
     for (let { best } = this; best !== undefined && best._lock?._open === true; { best } = this) {
+      const { heir } = this;
+      // The heir takes the lock when it is dispatched, unless a better one has come meanwhile.
+      if (heir !== null && !this.outranks(heir)) break;
       unlink(best);
-      if (!best._wake()) {
-        this.heir = best;
-        break;
+      if (best._wake()) continue;
+      this.heir = best;
+      if (heir !== null) {
+        unlink(heir);
+        this.add(heir);
       }
+      break;
     }
     this.#unlinkIfEmpty();
   }

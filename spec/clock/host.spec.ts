@@ -105,6 +105,16 @@ describe('the clock of the host', function () {
       expect(out).to.deep.equal(['false true true true', 'ran']);
     });
 
+    it('alive from the moment one whose timer is armed is ref()ed', async () => {
+      const { out } = await runModule(`
+        const { Kcont, wq } = kcont;
+        const kc = new Kcont(wq.softclock, null, () => console.log('ran'), null, { ref: false });
+        kc.schedule(80);
+        setTimeout(() => setImmediate(() => kc.ref()), 20);
+      `);
+      expect(out).to.deep.equal(['ran']);
+    });
+
     it('alive for what waits for a lock', async () => {
       const { out } = await runModule(`
         const { Kcont, Mutex, wq } = kcont;
@@ -114,6 +124,19 @@ describe('the clock of the host', function () {
       `);
       expect(out).to.deep.equal(['granted']);
     });
+  });
+
+  it('has nothing armed once the kernel is closed', async () => {
+    const { out } = await runModule(`
+      const { Kcont, kernel, wq } = kcont;
+      new Kcont(wq.softclock, null, () => {}, null).schedule(1e6);
+      new Kcont(wq.softclock, null, () => {}, null).schedule(1);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await kernel.close();
+      const left = process.getActiveResourcesInfo();
+      console.log(left.includes('Timeout'), left.includes('Immediate'));
+    `);
+    expect(out).to.deep.equal(['false false']);
   });
 
   describe('an error that nobody takes', () => {
@@ -155,8 +178,8 @@ describe('the clock of the host', function () {
       setImmediate(() => setImmediate(() => { bad.tryEnter(); worse.tryEnter(); worse.exit(); worse.tryEnter(); }));
     `);
     expect(out).to.deep.equal([
-      'EPERM 1 SpinLock was held acros',
-      'EPERM 1 SpinLock was held acros',
+      'EPERM 1 SpinLock(s) held across',
+      'EPERM 1 SpinLock(s) held across',
     ]);
   });
 
@@ -165,6 +188,9 @@ describe('the clock of the host', function () {
     const lock = new SpinLock();
     const ran = await kernel.wq.prilow.run(() => lock.held, { lock });
     expect([ran, lock.held]).to.deep.equal([true, false]);
+    lock.tryEnter();
+    lock.exit();
+    await kernel.wq.prilow.run(() => undefined);
   });
 
   it('fires a timer of more than 2^31 ms after none of them', async () => {

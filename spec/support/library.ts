@@ -1,4 +1,5 @@
 // The library as a machine that random programs play on.
+/* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import {
   Kcont,
   KcontError,
@@ -112,14 +113,13 @@ export class Library implements Machine {
 
   act(action: Action): string {
     try {
-      const answer = this.#act(action);
-      return answer === undefined ? 'void' : String(answer);
+      return String(this.#act(action) ?? 'void');
     } catch (error) {
       return nameOf(error);
     }
   }
 
-  #act(action: Action): unknown {
+  #act(action: Action): string | number | boolean | void {
     switch (action.do) {
       case 'schedule':
         return this.#handle(action.h).schedule(action.ms);

@@ -1,0 +1,154 @@
+import { createReadStream } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
+import { DEMO_TIMING } from '../pace.ts';
+import type {
+  FromLoad,
+  FromServer,
+  LoadResult,
+  Stall,
+  ToLoad,
+  ToServer,
+  Variant,
+} from './messages.ts';
+import { Peer } from './peer.ts';
+import { STALL_MS } from './plan.ts';
+import type { Plan } from './plan.ts';
+import type { Progress } from './progress.ts';
+
+/** Everything known about one gateway after its round. */
+export interface RoundResult {
+  readonly variant: Variant;
+  readonly load: LoadResult;
+  readonly stalls: readonly Stall[];
+  readonly closed: Extract<FromServer, { type: 'closed' }>;
+  readonly heapEach: number;
+  /** Connections the gateway still kept though their devices had none any more. */
+  readonly ghosts: number;
+  readonly linesInFile: number;
+  readonly exitCode: number | null;
+}
+
+const START_MS = 10_000;
+const ANSWER_MS = 15_000;
+
+/** Lets one gateway live through the plan. */
+export async function runRound(
+  variant: Variant,
+  plan: Plan,
+  folder: string,
+  progress: Progress,
+): Promise<RoundResult> {
+  const historyPath = join(folder, `${variant}.log`);
+  const server = new Peer<ToServer, FromServer>('server', './server-process', import.meta.url, [
+    variant,
+    historyPath,
+  ]);
+  const load = new Peer<ToLoad, FromLoad>('load', './load-process', import.meta.url);
+  try {
+    const { port } = await server.next('listening', START_MS);
+    const watch = follow(load, variant, plan, progress);
+    const begunAt = performance.now();
+    load.send({ type: 'go', port, devices: plan.devices, forMs: plan.forMs, timing: DEMO_TIMING });
+    const ended = load.next('result', plan.forMs + ANSWER_MS);
+    ended.catch(() => {}); // awaited below, but it may fail before
+    await load.next('connected', ANSWER_MS);
+    const weighed = ask(server, { type: 'weigh' }, 'weighed');
+    const heapEach = (await weighed).bytesEach;
+
+    const stalls: Stall[] = [];
+    for (const { atMs, kind } of plan.stalls) {
+      // One after the other is the point here.
+      // oxlint-disable-next-line no-await-in-loop
+      await sleep(Math.max(0, begunAt + atMs - performance.now()));
+      // oxlint-disable-next-line no-await-in-loop
+      const { stall } = await ask(server, { type: 'stall', kind, ms: STALL_MS }, 'stalled');
+      stalls.push(stall);
+      watch.stalls = stalls.length;
+    }
+    const { result } = await ended;
+    watch.over = true;
+    const ghosts = await countGhosts(server, watch);
+
+    // With all the live devices still connected and talking.
+    const closing = server.next('closed', ANSWER_MS);
+    server.signal('SIGTERM');
+    const closed = await closing;
+    const exitCode = await server.ended(ANSWER_MS);
+    load.send({ type: 'end' });
+    await load.ended(ANSWER_MS);
+    const linesInFile = await countLines(historyPath);
+    return { variant, load: result, stalls, closed, heapEach, ghosts, linesInFile, exitCode };
+  } finally {
+    progress.clear();
+    await Promise.all([server.kill(), load.kill()]);
+  }
+}
+
+function ask<T extends FromServer['type']>(
+  server: Peer<ToServer, FromServer>,
+  question: ToServer,
+  answer: T,
+): Promise<Extract<FromServer, { type: T }>> {
+  const answered = server.next(answer, ANSWER_MS);
+  server.send(question);
+  return answered;
+}
+
+interface Watch {
+  /** How many devices are connected. */
+  open: number;
+  /** How many stalls are over. */
+  stalls: number;
+  /** The load's time is over: what follows is for nobody to watch. */
+  over: boolean;
+}
+
+/** Shows how it goes. */
+function follow(
+  load: Peer<ToLoad, FromLoad>,
+  variant: Variant,
+  plan: Plan,
+  progress: Progress,
+): Watch {
+  const begunAt = performance.now();
+  const watch = { open: 0, stalls: 0, over: false };
+  load.on('progress', (now) => {
+    watch.open = now.open;
+    if (watch.over) return;
+    const seconds = ((performance.now() - begunAt) / 1000).toFixed(1);
+    progress.show(
+      `${variant.padEnd(10)} ${seconds.padStart(4)} of ${(plan.forMs / 1000).toFixed(1)} s` +
+        `  ${count(now.open, 5)} connected  ${count(now.packets, 7)} packets` +
+        `  stalls ${watch.stalls} of ${plan.stalls.length}` +
+        `  dead found ${now.found} of ${now.dead}  live killed ${count(now.killed)}`,
+    );
+  });
+  return watch;
+}
+
+/** Connections come and go all the time, so a difference counts only if it stays. */
+async function countGhosts(server: Peer<ToServer, FromServer>, watch: Watch): Promise<number> {
+  let ghosts = 0;
+  for (let i = 0; i < 30; i++) {
+    // oxlint-disable-next-line no-await-in-loop
+    const { sessions } = await ask(server, { type: 'count' }, 'counted');
+    ghosts = Math.max(0, sessions - watch.open);
+    if (ghosts === 0) break;
+    // oxlint-disable-next-line no-await-in-loop
+    await sleep(200);
+  }
+  return ghosts;
+}
+
+async function countLines(path: string): Promise<number> {
+  let lines = 0;
+  for await (const piece of createReadStream(path)) {
+    for (const byte of piece as Buffer) if (byte === 10) lines += 1;
+  }
+  return lines;
+}
+
+function count(value: number, width = 0): string {
+  return value.toLocaleString('en-US').padStart(width);
+}

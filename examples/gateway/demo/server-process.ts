@@ -1,0 +1,53 @@
+/* The gateway under test, in a process of its own: CPU and heap are its own, and so is its loop. */
+import { setImmediate as nextTurn } from 'node:timers/promises';
+import { Gateway } from '../gateway.ts';
+import { KcontRhythm } from '../pace-kcont.ts';
+import { TimeoutRhythm } from '../pace-timeout.ts';
+import { DEMO_TIMING } from '../pace.ts';
+import type { FromServer, ToServer } from './messages.ts';
+import { Stalls } from './stalls.ts';
+
+const [variant, historyPath = ''] = process.argv.slice(2);
+const rhythm = variant === 'kcont' ? new KcontRhythm() : new TimeoutRhythm();
+const gateway = await Gateway.start(rhythm, DEMO_TIMING, historyPath, 0);
+const stalls = new Stalls(gateway);
+const heapBefore = heapUsed();
+const cpuBefore = process.cpuUsage();
+
+process.on('message', (message: ToServer) => void answer(message));
+process.once('disconnect', () => process.exit(1)); // the demonstration is gone: what for?
+process.once('SIGTERM', () => void close());
+tell({ type: 'listening', port: gateway.port });
+
+async function answer(message: ToServer): Promise<void> {
+  if (message.type === 'weigh') {
+    const connections = gateway.sessions.size;
+    tell({ type: 'weighed', connections, bytesEach: (heapUsed() - heapBefore) / connections });
+  } else if (message.type === 'stall') {
+    tell({ type: 'stalled', stall: await stalls.stall(message.kind, message.ms) });
+  } else {
+    tell({ type: 'counted', sessions: gateway.sessions.size });
+  }
+}
+
+async function close(): Promise<void> {
+  const report = await gateway.close();
+  const { user, system } = process.cpuUsage(cpuBefore);
+  await nextTurn(); // whoever cleared the last timer may do so in the check phase
+  const hostTimers = process
+    .getActiveResourcesInfo()
+    .filter((kind) => kind === 'Timeout' || kind === 'Immediate').length;
+  tell({ type: 'closed', report, hostTimers, cpuSeconds: (user + system - stalls.burntUs) / 1e6 });
+  // No process.exit(): if anything were left, the process would stay, and be found out.
+  process.removeAllListeners('disconnect');
+  process.disconnect();
+}
+
+function tell(message: FromServer): void {
+  process.send?.(message);
+}
+
+function heapUsed(): number {
+  globalThis.gc?.();
+  return process.memoryUsage().heapUsed;
+}

@@ -1,0 +1,102 @@
+import { createServer } from 'node:net';
+import type { AddressInfo, Server, Socket } from 'node:net';
+import { History } from './history.ts';
+import { Session } from './session.ts';
+import type { Counters, Surroundings } from './session.ts';
+import type { Leftovers, Rhythm, Timing } from './pace.ts';
+
+/** What a gateway says when it has closed. */
+export interface CloseReport extends Leftovers {
+  readonly counters: Counters;
+  readonly accepted: number;
+  readonly lost: number;
+  /** Connections that were open when closing began. */
+  readonly parted: number;
+  readonly tookMs: number;
+}
+
+/** How long the last continuations get, once every connection is gone. */
+const GRACE_MS = 2000;
+
+/** The server: accepts connections, keeps their sessions, closes in good order. */
+export class Gateway implements Surroundings {
+  readonly sessions: Set<Session> = new Set();
+  readonly history: History;
+  readonly rhythm: Rhythm;
+  readonly timing: Timing;
+  readonly counters: Counters = {
+    connections: 0,
+    packets: 0,
+    malformed: 0,
+    commands: 0,
+    resent: 0,
+    givenUp: 0,
+    cutByForce: 0,
+    left: { bye: 0, handshake: 0, idle: 0, pong: 0, shutdown: 0 },
+  };
+
+  readonly #server: Server;
+  #allGone: () => void = () => {};
+
+  private constructor(rhythm: Rhythm, timing: Timing, history: History) {
+    this.rhythm = rhythm;
+    this.history = history;
+    this.timing = timing;
+    history.wake = rhythm.historian(history);
+    // Half open: who sends BYE and hangs up at once still gets the answer.
+    this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
+  }
+
+  /** Listens on 127.0.0.1 only. Port 0: the system gives one. */
+  static async start(
+    rhythm: Rhythm,
+    timing: Timing,
+    historyPath: string,
+    port: number,
+  ): Promise<Gateway> {
+    const history = await History.open(historyPath, timing.historyMs);
+    const gateway = new Gateway(rhythm, timing, history);
+    await new Promise<void>((resolve, reject) => {
+      gateway.#server.once('error', reject);
+      gateway.#server.listen({ host: '127.0.0.1', port, backlog: 4096 }, resolve);
+    });
+    return gateway;
+  }
+
+  get port(): number {
+    return (this.#server.address() as AddressInfo).port;
+  }
+
+  /**
+   * Parts from everybody in good order: no new connections, BYE to each, what was received is on
+   * disk, then the rhythm ends. Bounded, since each connection's close is.
+   */
+  async close(): Promise<CloseReport> {
+    const begun = performance.now();
+    const parted = this.sessions.size;
+    this.#server.close();
+    const allGone = new Promise<void>((resolve) => (this.#allGone = resolve));
+    for (const session of this.sessions) session.leave('shutdown');
+    if (this.sessions.size > 0) await allGone;
+    await this.history.close();
+    const leftovers = await this.rhythm.close(GRACE_MS);
+    return {
+      ...leftovers,
+      counters: this.counters,
+      accepted: this.history.accepted,
+      lost: this.history.lost,
+      parted,
+      tookMs: performance.now() - begun,
+    };
+  }
+
+  #accept(socket: Socket): void {
+    const session = new Session(socket, this);
+    this.counters.connections += 1;
+    this.sessions.add(session);
+    socket.on('close', () => {
+      this.sessions.delete(session);
+      if (this.sessions.size === 0) this.#allGone();
+    });
+  }
+}

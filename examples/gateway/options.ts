@@ -1,0 +1,71 @@
+import { parseArgs } from 'node:util';
+
+/** What the command line asked for. */
+export type Options =
+  | { readonly mode: 'help' }
+  | { readonly mode: 'serve'; readonly port: number }
+  | { readonly mode: 'demo'; readonly devices: number; readonly seconds: number };
+
+/** How to call the program. */
+export const USAGE = `Usage: npm start                     2,000 devices against both gateways, about 20 seconds
+       npm start -- [options]
+
+  --devices N   how many devices connect (10 to 20000; default 2000)
+  --seconds S   how long the whole run takes, about (6 to 600; default 20)
+  --serve       run as a server to talk to by hand, with nc for instance
+  --port N      with --serve: the port (default: one that is free)
+  --help        this text`;
+
+/** The command line was wrong; the message says how. */
+export class UsageError extends Error {}
+
+/**
+ * Understands the command line.
+ * @throws UsageError
+ */
+export function parseOptions(args: readonly string[]): Options {
+  const given = parse(args);
+  if (given.help === true) return { mode: 'help' };
+  if (given.serve === true) {
+    if (given.devices !== undefined) throw new UsageError('--devices does not go with --serve');
+    if (given.seconds !== undefined) throw new UsageError('--seconds does not go with --serve');
+    return { mode: 'serve', port: wholeNumber('--port', given.port ?? '0', 0, 65_535) };
+  }
+  if (given.port !== undefined) throw new UsageError('--port goes with --serve only');
+  return {
+    mode: 'demo',
+    devices: wholeNumber('--devices', given.devices ?? '2000', 10, 20_000),
+    seconds: wholeNumber('--seconds', given.seconds ?? '20', 6, 600),
+  };
+}
+
+interface Given {
+  readonly help?: boolean | undefined;
+  readonly serve?: boolean | undefined;
+  readonly port?: string | undefined;
+  readonly devices?: string | undefined;
+  readonly seconds?: string | undefined;
+}
+
+function parse(args: readonly string[]): Given {
+  try {
+    return parseArgs({
+      args: [...args],
+      options: {
+        help: { type: 'boolean', short: 'h' },
+        serve: { type: 'boolean' },
+        port: { type: 'string' },
+        devices: { type: 'string' },
+        seconds: { type: 'string' },
+      },
+    }).values;
+  } catch (error) {
+    throw new UsageError(error instanceof Error ? error.message : String(error), { cause: error });
+  }
+}
+
+function wholeNumber(name: string, text: string, least: number, most: number): number {
+  const value = Number(text);
+  if (/^\d+$/.test(text) && value >= least && value <= most) return value;
+  throw new UsageError(`${name} must be a whole number from ${least} to ${most}, got ${text}`);
+}

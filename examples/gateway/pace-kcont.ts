@@ -1,0 +1,173 @@
+/*
+ * The gateway's timing with kcont. Each thing that happens in time is one continuation, made once
+ * with its connection and scheduled many times:
+ *
+ *   softnet   handshake  ──HELLO──▶ stopped
+ *             idle       ──packet──▶ touch() ──packet──▶ touch() … or leave('idle')
+ *             heartbeat  ──▶ PING, schedules pong and itself
+ *             pong       ──PONG──▶ stopped … or leave('pong')
+ *             ack        ──▶ one ACK for all the readings since
+ *   prihigh   command    ──▶ CMD, and again later each time; ACK──▶ stopped
+ *             goodbye    ──▶ waits for the disk, BYE, hang up      (async, holds the lock meanwhile)
+ *   softclock closing    ──▶ the end by force                      (no lock: see below)
+ *   prilow    history    ──▶ one write for all the readings since  (async; one for the gateway)
+ *
+ * There are no flags here. Whether a timer is armed, queued or running is the continuation's own
+ * state; that it cannot come late is stop()'s promise; that none is left is the scope's.
+ */
+import { Kcont, Mutex, Scope, kernel, wq } from '../../lib/index.ts';
+import type { Lock, Workqueue } from '../../lib/index.ts';
+import type { History } from './history.ts';
+import type { Leftovers, Pace, Rhythm } from './pace.ts';
+import type { Session } from './session.ts';
+
+/** Keeps the time of one connection. */
+class KcontPace implements Pace {
+  readonly #session: Session;
+  readonly #scope = new Scope();
+  readonly #handshake: Kcont<KcontPace>;
+  readonly #idle: Kcont<KcontPace>;
+  readonly #heartbeat: Kcont<KcontPace>;
+  readonly #pong: Kcont<KcontPace>;
+  readonly #ack: Kcont<KcontPace>;
+  readonly #command: Kcont<KcontPace>;
+  readonly #goodbye: Kcont<KcontPace>;
+  readonly #closing: Kcont<KcontPace>;
+
+  constructor(session: Session) {
+    this.#session = session;
+    const lock = new Mutex();
+    this.#handshake = this.#make('handshake', wq.softnet, lock, KcontPace.#noHello);
+    this.#idle = this.#make('idle', wq.softnet, lock, KcontPace.#nothingHeard);
+    this.#heartbeat = this.#make('heartbeat', wq.softnet, lock, KcontPace.#beat);
+    this.#pong = this.#make('pong', wq.softnet, lock, KcontPace.#noPong);
+    this.#ack = this.#make('ack', wq.softnet, lock, KcontPace.#sendAck);
+    this.#command = this.#make('command', wq.prihigh, lock, KcontPace.#sendCommand);
+    this.#goodbye = this.#make('goodbye', wq.prihigh, lock, KcontPace.#sayGoodbye);
+    // It limits what happens under the lock, so it must not wait for the lock itself.
+    this.#closing = this.#make('closing', wq.softclock, null, KcontPace.#cut);
+  }
+
+  connected(): void {
+    this.#handshake.schedule(this.#session.timing.handshakeMs);
+  }
+
+  opened(): void {
+    this.#handshake.stop();
+    this.#idle.schedule(this.#session.timing.idleMs);
+    this.#heartbeat.schedule(this.#session.timing.heartbeatMs);
+  }
+
+  heard(): void {
+    // Pending, nearly always: one store. Else its time was up, and it has been queued but not
+    // entered: this packet is in time nevertheless, so it is withdrawn and starts anew.
+    if (!this.#idle.touch()) this.#idle.reset(this.#session.timing.idleMs);
+  }
+
+  ponged(): void {
+    this.#pong.stop();
+  }
+
+  dataCame(unacked: number): void {
+    const { ackMs, ackBatch } = this.#session.timing;
+    if (unacked >= ackBatch) this.#ack.schedule(0);
+    else if (!this.#ack.busy) this.#ack.schedule(ackMs);
+  }
+
+  commandReady(): void {
+    // reset, not schedule: an ACK may come in the very moment in which the next copy is queued.
+    this.#command.reset(0);
+  }
+
+  commandsDone(): void {
+    this.#command.stop();
+  }
+
+  leaving(): void {
+    this.#scope.stop(); // whatever was due, even if it is queued already, is not going to happen
+    this.#goodbye.schedule(0);
+    this.#closing.schedule(this.#session.timing.closeMs);
+  }
+
+  closed(): void {
+    this.#scope[Symbol.dispose]();
+  }
+
+  /** One continuation of this connection: the function is shared by all, the argument is ours. */
+  #make(
+    name: string,
+    queue: Workqueue,
+    lock: Lock | null,
+    func: (pace: KcontPace, kc: Kcont<KcontPace>) => void | PromiseLike<void>,
+  ): Kcont<KcontPace> {
+    return new Kcont(queue, lock, func, this, { name, scope: this.#scope });
+  }
+
+  static #noHello(this: void, pace: KcontPace): void {
+    pace.#session.leave('handshake');
+  }
+
+  static #nothingHeard(this: void, pace: KcontPace): void {
+    pace.#session.leave('idle');
+  }
+
+  static #noPong(this: void, pace: KcontPace): void {
+    pace.#session.leave('pong');
+  }
+
+  static #beat(this: void, pace: KcontPace, kc: Kcont<KcontPace>): void {
+    pace.#session.sendPing();
+    pace.#pong.schedule(pace.#session.timing.pongMs);
+    kc.reset(pace.#session.timing.heartbeatMs);
+  }
+
+  static #sendAck(this: void, pace: KcontPace): void {
+    pace.#session.sendAck();
+  }
+
+  static #sendCommand(this: void, pace: KcontPace, kc: Kcont<KcontPace>): void {
+    const againMs = pace.#session.sendCommand();
+    if (againMs >= 0) kc.reset(againMs);
+  }
+
+  static #sayGoodbye(this: void, pace: KcontPace): Promise<void> {
+    return pace.#session.goodbye();
+  }
+
+  static #cut(this: void, pace: KcontPace): void {
+    pace.#session.cut();
+  }
+}
+
+/** Keeps the time of a gateway, on the process's own kernel. */
+export class KcontRhythm implements Rhythm {
+  pace(session: Session): Pace {
+    return new KcontPace(session);
+  }
+
+  historian(history: History): (now: boolean) => void {
+    const write = (h: History, kc: Kcont<History>): Promise<void> => {
+      // From here on a schedule() counts for the next batch. It is not entered before this one is
+      // written: a continuation never overlaps itself.
+      kc.ack();
+      return h.writeBatch();
+    };
+    const writer = new Kcont(wq.prilow, null, write, history, { name: 'history' });
+    return (now) => {
+      if (now) writer.schedule(0);
+      else if (!writer.pending && !writer.invoking) writer.schedule(history.batchMs);
+    };
+  }
+
+  once(delayMs: number, func: () => void): void {
+    new Kcont(wq.softnet, null, func, undefined, { name: 'once' }).schedule(delayMs);
+  }
+
+  async close(graceMs: number): Promise<Leftovers> {
+    const report = await kernel.close({ graceMs });
+    return {
+      waiting: report.withdrawn,
+      unfinished: report.unfinished.map((one) => `${one.name} (${one.state})`),
+    };
+  }
+}

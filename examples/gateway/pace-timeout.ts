@@ -1,0 +1,175 @@
+/*
+ * The same timing with what Node has: setTimeout, clearTimeout, refresh, setImmediate, and a flag
+ * where a timer cannot tell its own state. Written with the same care as pace-kcont.ts: idle timers
+ * are refreshed instead of made anew, callbacks take arguments instead of making closures, every
+ * handle is cleared on both ways out, and a callback that comes late finds a flag that stops it.
+ */
+import type { History } from './history.ts';
+import type { Leftovers, Pace, Rhythm } from './pace.ts';
+import type { Session } from './session.ts';
+
+/** Keeps the time of one connection. */
+class TimeoutPace implements Pace {
+  readonly #session: Session;
+  #handshake: NodeJS.Timeout | undefined;
+  #idle: NodeJS.Timeout | undefined;
+  #heartbeat: NodeJS.Timeout | undefined;
+  #pong: NodeJS.Timeout | undefined;
+  #ack: NodeJS.Timeout | undefined;
+  #ackNow: NodeJS.Immediate | undefined;
+  #command: NodeJS.Timeout | undefined;
+  #commandNow: NodeJS.Immediate | undefined;
+  #closing: NodeJS.Timeout | undefined;
+  #left = false;
+
+  constructor(session: Session) {
+    this.#session = session;
+  }
+
+  connected(): void {
+    this.#handshake = setTimeout(
+      TimeoutPace.#noHello,
+      this.#session.timing.handshakeMs,
+      this.#session,
+    );
+  }
+
+  opened(): void {
+    const { idleMs, heartbeatMs } = this.#session.timing;
+    clearTimeout(this.#handshake);
+    this.#idle = setTimeout(TimeoutPace.#nothingHeard, idleMs, this.#session);
+    this.#heartbeat = setTimeout(TimeoutPace.#beat, heartbeatMs, this);
+  }
+
+  heard(): void {
+    this.#idle?.refresh();
+  }
+
+  ponged(): void {
+    clearTimeout(this.#pong);
+  }
+
+  dataCame(unacked: number): void {
+    const { ackMs, ackBatch } = this.#session.timing;
+    if (unacked >= ackBatch) {
+      this.#ackNow ??= setImmediate(TimeoutPace.#sendAck, this);
+    } else if (this.#ackNow === undefined && this.#ack === undefined) {
+      this.#ack = setTimeout(TimeoutPace.#sendAck, ackMs, this);
+    }
+  }
+
+  commandReady(): void {
+    clearTimeout(this.#command);
+    this.#commandNow ??= setImmediate(TimeoutPace.#sendCommand, this);
+  }
+
+  commandsDone(): void {
+    clearTimeout(this.#command);
+    clearImmediate(this.#commandNow);
+    this.#commandNow = undefined;
+  }
+
+  leaving(): void {
+    this.#stopAll();
+    void this.#session.goodbye();
+    this.#closing = setTimeout(TimeoutPace.#cut, this.#session.timing.closeMs, this.#session);
+  }
+
+  closed(): void {
+    this.#stopAll();
+    clearTimeout(this.#closing);
+  }
+
+  #stopAll(): void {
+    this.#left = true;
+    clearTimeout(this.#handshake);
+    clearTimeout(this.#idle);
+    clearTimeout(this.#heartbeat);
+    clearTimeout(this.#pong);
+    clearTimeout(this.#ack);
+    clearImmediate(this.#ackNow);
+    clearTimeout(this.#command);
+    clearImmediate(this.#commandNow);
+  }
+
+  static #noHello(this: void, session: Session): void {
+    session.leave('handshake');
+  }
+
+  static #nothingHeard(this: void, session: Session): void {
+    session.leave('idle');
+  }
+
+  static #noPong(this: void, session: Session): void {
+    session.leave('pong');
+  }
+
+  static #beat(this: void, pace: TimeoutPace): void {
+    if (pace.#left) return;
+    pace.#session.sendPing();
+    clearTimeout(pace.#pong);
+    pace.#pong = setTimeout(TimeoutPace.#noPong, pace.#session.timing.pongMs, pace.#session);
+    pace.#heartbeat?.refresh();
+  }
+
+  static #sendAck(this: void, pace: TimeoutPace): void {
+    clearTimeout(pace.#ack);
+    clearImmediate(pace.#ackNow);
+    pace.#ack = undefined;
+    pace.#ackNow = undefined;
+    if (!pace.#left) pace.#session.sendAck();
+  }
+
+  static #sendCommand(this: void, pace: TimeoutPace): void {
+    pace.#commandNow = undefined;
+    if (pace.#left) return;
+    const againMs = pace.#session.sendCommand();
+    if (againMs >= 0) pace.#command = setTimeout(TimeoutPace.#sendCommand, againMs, pace);
+  }
+
+  static #cut(this: void, session: Session): void {
+    session.cut();
+  }
+}
+
+/** Keeps the time of a gateway. */
+export class TimeoutRhythm implements Rhythm {
+  pace(session: Session): Pace {
+    return new TimeoutPace(session);
+  }
+
+  historian(history: History): (now: boolean) => void {
+    let timer: NodeJS.Timeout | undefined;
+    let immediate: NodeJS.Immediate | undefined;
+    let writing = false;
+    let hurry = false;
+    const wake = (now: boolean): void => {
+      hurry ||= now;
+      if (writing) return;
+      if (hurry) immediate ??= setImmediate(write);
+      else timer ??= setTimeout(write, history.batchMs);
+    };
+    const write = (): void => {
+      clearTimeout(timer);
+      clearImmediate(immediate);
+      timer = undefined;
+      immediate = undefined;
+      hurry = false;
+      writing = true;
+      void history.writeBatch().finally(() => {
+        writing = false;
+        if (history.waiting > 0) wake(false);
+      });
+    };
+    return wake;
+  }
+
+  once(delayMs: number, func: () => void): void {
+    setTimeout(func, delayMs);
+  }
+
+  /** Nobody keeps a list of these timers, so there is nothing to tell. */
+  close(): Promise<Leftovers> {
+    return Promise.resolve({ waiting: [], unfinished: [] });
+  }
+}

@@ -1,0 +1,246 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcessWithoutNullStreams } from 'node:child_process';
+import { once } from 'node:events';
+import { rm } from 'node:fs/promises';
+import { connect, createServer } from 'node:net';
+import type { AddressInfo, Socket } from 'node:net';
+import { dirname } from 'node:path';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'chai';
+import { LineReader, MAX_LINE, parse } from '../examples/gateway/protocol.ts';
+
+const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
+const gateway = fileURLToPath(new URL(`../examples/gateway/main${ending}`, import.meta.url));
+
+interface Outcome {
+  readonly code: number | null;
+  readonly stdout: string;
+  readonly stderr: string;
+}
+
+/** A program that runs, and what it printed so far. */
+class Program {
+  stdout = '';
+  stderr = '';
+  readonly #child: ChildProcessWithoutNullStreams;
+  readonly #closed: Promise<unknown>;
+
+  constructor(...args: string[]) {
+    this.#child = spawn(process.execPath, [gateway, ...args]);
+    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
+    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
+    this.#closed = once(this.#child, 'close');
+  }
+
+  /** Waits until it has printed what is looked for. */
+  async printed(pattern: RegExp): Promise<RegExpExecArray> {
+    for (;;) {
+      const match = pattern.exec(this.stdout);
+      if (match !== null) return match;
+      // oxlint-disable-next-line no-await-in-loop
+      await Promise.race([once(this.#child.stdout, 'data'), this.#failed(pattern)]);
+    }
+  }
+
+  async ended(): Promise<Outcome> {
+    await this.#closed;
+    return { code: this.#child.exitCode, stdout: this.stdout, stderr: this.stderr };
+  }
+
+  signal(signal: NodeJS.Signals): void {
+    this.#child.kill(signal);
+  }
+
+  async #failed(pattern: RegExp): Promise<never> {
+    await this.#closed;
+    throw new Error(`ended before it printed ${String(pattern)}: ${this.stdout}${this.stderr}`);
+  }
+}
+
+/** Somebody who types a device's part. */
+class Typist {
+  readonly #socket: Socket;
+  readonly #lines: AsyncIterator<string>;
+
+  constructor(port: number) {
+    this.#socket = connect(port, '127.0.0.1');
+    this.#lines = createInterface({ input: this.#socket })[Symbol.asyncIterator]();
+  }
+
+  say(text: string): void {
+    this.#socket.write(text);
+  }
+
+  /** The next line of the gateway; undefined: it has hung up. */
+  async hear(): Promise<string | undefined> {
+    const { done, value } = await this.#lines.next();
+    return done === true ? undefined : value;
+  }
+
+  close(): void {
+    this.#socket.destroy();
+  }
+}
+
+describe('examples/gateway', function () {
+  this.timeout(60_000);
+
+  describe('its demonstration', () => {
+    it('keeps every promise under load and stalls, beside setTimeout, and exits 0', async () => {
+      const outcome = await new Program('--devices', '60', '--seconds', '8').ended();
+      expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
+      const { stdout } = outcome;
+      expect(stdout).to.match(/^live connections killed by mistake +0 +[\d,]+$/m);
+      expect(stdout).to.match(/^dead devices +10 +10$/m);
+      expect(stdout).to.match(/^ +never found +0 +\d+$/m);
+      expect(stdout).to.match(/^timers or continuations left after close +0 +\d+$/m);
+      expect(stdout).to.match(/^ +accepted or acknowledged, but not stored +0 +\d+$/m);
+      expect(stdout).to.match(/^PING round trip between stalls, p50 \/ p99 .*ms \/ .*ms/m);
+      expect(stdout).to.match(/^server CPU seconds, stalls not counted +\d+\.\d\d +\d+\.\d\d$/m);
+      expect(stdout).to.match(/^server heap per connection +[\d.]+ KiB +[\d.]+ KiB$/m);
+      expect(stdout).to.match(/kcont kept what it promises\.$/m);
+    });
+  });
+
+  describe('as a server', () => {
+    let program: Program;
+    let typist: Typist;
+
+    beforeEach(async () => {
+      program = new Program('--serve');
+      const [, port] = await program.printed(/on 127\.0\.0\.1 port (\d+)/);
+      typist = new Typist(Number(port));
+      expect(await typist.hear()).to.equal('READY');
+    });
+
+    afterEach(async () => {
+      typist.close();
+      program.signal('SIGKILL');
+      await program.ended();
+      const history = /Readings go to (.+)$/m.exec(program.stdout)?.[1];
+      if (history !== undefined) await rm(dirname(history), { recursive: true });
+    });
+
+    it('talks with who connects, and drains on SIGTERM', async () => {
+      typist.say('PING early\r\n');
+      expect(await typist.hear()).to.equal('PONG early');
+      typist.say('DATA 0 too soon\n');
+      expect(await typist.hear()).to.equal('ERR expected HELLO <id> first');
+      typist.say('HELLO ther');
+      typist.say('mometer-7\n');
+      expect(await typist.hear()).to.equal('WELCOME thermometer-7');
+      expect(await typist.hear()).to.equal('CMD 1 calibrate');
+      typist.say('ACK 1\nDATA 0 21.5\nDATA 1 21.6\nDATA 2 21.6\n');
+      expect(await typist.hear()).to.equal('ACK 2');
+      typist.say(`\u0000\u00ff\n${'x'.repeat(100_000)}\nDATA nothing\nHELLO again\n`);
+      expect(await typist.hear()).to.equal('ERR unprintable bytes');
+      expect(await typist.hear()).to.equal('ERR line too long');
+      expect(await typist.hear()).to.equal('ERR expected DATA <seq> <text>');
+      expect(await typist.hear()).to.equal('ERR this is thermometer-7 already');
+
+      program.signal('SIGTERM');
+      expect(await typist.hear()).to.equal('BYE shutdown');
+      expect(await typist.hear()).to.equal(undefined);
+      const { code, stdout, stderr } = await program.ended();
+      expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
+      expect(stdout).to.match(/3 readings stored, 0 lost; 0 connections cut by force/);
+      expect(stdout).to.match(/continuations withdrawn: none/);
+      expect(stdout).to.match(/continuations unfinished: none/);
+    });
+
+    it('sends a command again until it is acknowledged', async () => {
+      typist.say('HELLO deaf\n');
+      const heard = [await typist.hear(), await typist.hear(), await typist.hear()];
+      expect(heard).to.deep.equal(['WELCOME deaf', 'CMD 1 calibrate', 'CMD 1 calibrate']);
+    });
+
+    it('acknowledges what came before BYE, and answers it last', async () => {
+      typist.say('HELLO brief\nACK 1\nDATA 0 x\nBYE\n');
+      expect(await typist.hear()).to.equal('WELCOME brief');
+      expect(await typist.hear()).to.equal('ACK 0');
+      expect(await typist.hear()).to.equal('BYE bye');
+      expect(await typist.hear()).to.equal(undefined);
+    });
+  });
+
+  describe('its command line', () => {
+    const wrong: readonly (readonly [string, RegExp])[] = [
+      ['--device 3', /Unknown option '--device'/],
+      ['--devices few', /--devices must be a whole number from 10 to 20000, got few/],
+      ['--devices 9', /--devices must be a whole number from 10 to 20000, got 9/],
+      ['--seconds 5', /--seconds must be a whole number from 6 to 600, got 5/],
+      ['--serve --port 65536', /--port must be a whole number from 0 to 65535, got 65536/],
+      ['--port 80', /--port goes with --serve only/],
+      ['--serve --devices 20', /--devices does not go with --serve/],
+      ['--serve --seconds 20', /--seconds does not go with --serve/],
+      ['now', /Unexpected argument 'now'/],
+    ];
+    for (const [args, message] of wrong) {
+      it(`refuses ${args}, and tells how to call it`, async () => {
+        const { code, stderr } = await new Program(...args.split(' ')).ended();
+        expect(code).to.equal(2);
+        expect(stderr)
+          .to.match(message)
+          .and.to.match(/^Usage: npm start/m);
+      });
+    }
+
+    it('prints its usage when asked', async () => {
+      const { code, stdout } = await new Program('--help').ended();
+      expect(code).to.equal(0);
+      expect(stdout).to.match(/^Usage: npm start/);
+    });
+
+    it('says when the port is taken', async () => {
+      const other = createServer().listen(0, '127.0.0.1');
+      await once(other, 'listening');
+      const { port } = other.address() as AddressInfo;
+      const { code, stderr } = await new Program('--serve', '--port', String(port)).ended();
+      other.close();
+      expect(code).to.equal(1);
+      expect(stderr).to.match(/EADDRINUSE/);
+    });
+  });
+
+  describe('its protocol', () => {
+    const stream = `PING\r\n\n${'y'.repeat(MAX_LINE)}\n${'z'.repeat(MAX_LINE + 3)}\nBYE\n`;
+    const lines = ['PING', '', 'y'.repeat(MAX_LINE), 'too long', 'BYE'];
+
+    for (const size of [1, 2, 3, 7, MAX_LINE, MAX_LINE + 1, 10_000]) {
+      it(`reads the same lines in pieces of ${size} bytes`, () => {
+        const read: string[] = [];
+        const reader = new LineReader(
+          (line) => read.push(line),
+          () => read.push('too long'),
+        );
+        for (let i = 0; i < stream.length; i += size) reader.push(stream.slice(i, i + size));
+        expect(read).to.deep.equal(lines);
+      });
+    }
+
+    it('understands every kind of packet', () => {
+      expect(parse('HELLO a.b-7')).to.deep.equal({ kind: 'HELLO', id: 'a.b-7' });
+      expect(parse('DATA 12 a b')).to.deep.equal({ kind: 'DATA', seq: 12, text: 'a b' });
+      expect(parse('PING')).to.deep.equal({ kind: 'PING', token: '' });
+      expect(parse('PONG 3')).to.deep.equal({ kind: 'PONG', number: 3 });
+      expect(parse('ACK 3')).to.deep.equal({ kind: 'ACK', number: 3 });
+      expect(parse('BYE')).to.deep.equal({ kind: 'BYE' });
+    });
+
+    it('calls everything else malformed', () => {
+      const rubbish = [
+        '',
+        ' ',
+        'hello a',
+        'HELLO',
+        'HELLO a b',
+        'DATA 1',
+        'DATA -1 x',
+        'DATA 1e3 x',
+      ];
+      rubbish.push('PONG', 'ACK 1.5', 'ACK 9999999999999999', 'PING \u0007', 'GET / HTTP/1.1');
+      expect(rubbish.map((line) => parse(line).kind)).to.deep.equal(rubbish.map(() => 'malformed'));
+    });
+  });
+});
