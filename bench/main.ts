@@ -15,7 +15,7 @@ import { FULL, QUICK, type Effort, type Result, type Role } from './harness/benc
 import { runInChild } from './harness/child.ts';
 import { describeMachine, inOneLine } from './harness/machine.ts';
 import { writeReport, type Chapter } from './harness/report.ts';
-import { block, summary } from './harness/table.ts';
+import { block, summary, titleOf } from './harness/table.ts';
 import { findBench, names } from './suite.ts';
 
 const ROLES: readonly Role[] = ['kcont', 'peer', 'floor'];
@@ -45,6 +45,11 @@ function say(...lines: string[]): void {
   if (!values.json) console.log(lines.join('\n'));
 }
 
+/** Figures of a hurried run are not worth a table. */
+function briefly(result: Result): string[] {
+  return [`  works: ${titleOf(result)}, ${result.sides.length} sides`];
+}
+
 say(inOneLine(machine), '');
 const chapters: Chapter[] = [];
 let failed = 0;
@@ -56,20 +61,20 @@ for (const name of positionals.length > 0 ? positionals : names) {
     if (!title.includes(values.case)) continue;
     try {
       const found = await runInChild({ bench: name, index, effort, roles }, { flags });
-      for (const result of found) say(...block(result), '');
+      for (const result of found) say(...(values.quick ? briefly(result) : [...block(result), '']));
       results.push(...found);
     } catch (error) {
       failed++;
       console.error(`${title}: FAILED, ${String(error)}\n`);
     }
   }
+  if (values.quick) say('');
   chapters.push({ name: bench.name, about: bench.about, machine, results });
 }
 
 const all = chapters.flatMap(({ results }) => results);
 if (values.json)
   console.log(JSON.stringify({ machine, quick: values.quick, results: all }, null, 2));
-else if (values.quick) say('All of this was quick: the figures mean nothing.');
-else say(...summary(all));
+else if (!values.quick) say(...summary(all));
 if (values.charts) say('', ...writeReport(chapters, names, values.out));
 if (failed > 0) process.exitCode = 1;

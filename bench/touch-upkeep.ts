@@ -152,7 +152,7 @@ function late({ role, name, arm }: Kind, effort: Effort): Side {
 export function lateness(effort: Effort): Case {
   return {
     name: 'how far from its deadline a touched timer of 1.5 s fires',
-    rounds: 2,
+    rounds: effort.quick ? 1 : 2,
     metrics: costs('ms', { against: "undici's fast timer", atLeast: 10 }),
     sides: () => KINDS.filter(({ role }) => role !== 'floor').map((kind) => late(kind, effort)),
   };
