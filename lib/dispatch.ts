@@ -17,6 +17,8 @@
  *   2. starved   each level whose head has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
+ *   5. linger    asynchronous functions that settle at once make room, or free a lock, for others:
+ *                these are dispatched from microtasks, as part of the same pass and its budget.
  *
  * What waits aside is not looked at again until what it waits for has happened, so a busy lock
  * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
@@ -39,6 +41,11 @@ import { FAR, Wheel } from './wheel.ts';
 /** Dispatches between two looks at the clock. */
 const CLOCK_EVERY = 16;
 
+/** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
+const LINGER = 4;
+
+const settled: Promise<void> = Promise.resolve();
+
 /**
  * Collects the continuations of one CPU, and dispatches them in order.
  *
@@ -55,6 +62,8 @@ export class Dispatcher implements Driven {
   refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
+  /** Asynchronous functions have been entered in this pass. */
+  lingers = false;
   /** Refuses to schedule. */
   closed = false;
   /** The continuation whose function is on the stack, if any is. */
@@ -66,6 +75,11 @@ export class Dispatcher implements Driven {
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
+  /** When the budget of the pass is spent. */
+  #untilMs = 0;
+  /** Microtasks left in which to look for what promises have resumed. */
+  #microtasks = 0;
+  readonly #look: () => void;
   /** The present tick, as far as jobs need it; true: read since the last pass. */
   #jobTick = 0;
   #jobTickRead = false;
@@ -78,6 +92,7 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
   }
 
@@ -138,15 +153,41 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#passing = true;
-    const begin = this.clock.now;
+    this.#untilMs = this.clock.now + this.#budgetMs;
     try {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       this.#serveStarved();
-      this.#dispatchFor(begin + this.#budgetMs);
+      this.#dispatchWithinBudget();
     } finally {
       this.#passing = false;
       this.#plan();
     }
+    if (this.lingers) this.#linger(LINGER);
+  }
+
+  /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
+  #linger(microtasks: number): void {
+    this.lingers = false;
+    this.#microtasks = microtasks;
+    void settled.then(this.#look);
+  }
+
+  #lookAgain(): void {
+    if (this.runq.empty) {
+      if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
+      return;
+    }
+    if (this.clock.now >= this.#untilMs) return;
+    this.#passing = true;
+    try {
+      this.#dispatchWithinBudget();
+    } catch (error) {
+      this.clock._raise(error);
+    } finally {
+      this.#passing = false;
+      this.#plan();
+    }
+    this.#linger(LINGER);
   }
 
   timerFired(): void {
@@ -202,14 +243,14 @@ export class Dispatcher implements Driven {
     }
   }
 
-  #dispatchFor(untilMs: number): void {
+  #dispatchWithinBudget(): void {
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
     let left = stride;
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= untilMs) break;
+      if (this.clock.now >= this.#untilMs) break;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }

@@ -2,6 +2,7 @@ import type { Cpu } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
+import type { Flight } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
@@ -100,6 +101,8 @@ export class Kcont<A> {
   _seq = 0;
   /** @internal */
   _era = 0;
+  /** @internal */
+  _flight: Flight | null = null;
 
   /**
    * Makes an idle continuation.
