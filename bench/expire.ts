@@ -55,8 +55,22 @@ class Log {
   }
 }
 
-/** Arms timers; returns what stops those that are left. */
-type Arm = (delays: readonly number[], log: Log) => () => void;
+/** Timers that are armed. */
+interface Armed {
+  /** Called in a later turn, when it is certain when each of them is due. */
+  note(): void;
+  /** Stops those that are left. */
+  stop(): void;
+}
+
+type Arm = (delays: readonly number[], log: Log) => Armed;
+
+function armed(kcs: readonly Kcont<number>[]): Armed {
+  return {
+    note: () => kcs.forEach((kc) => kc.setArg(Math.round(kc.deadline))),
+    stop: () => kcs.forEach((kc) => kc.destroy()),
+  };
+}
 
 function armKconts(): Arm {
   const wq = ownQueue();
@@ -65,29 +79,24 @@ function armKconts(): Arm {
     const kcs = delays.map((delayMs) => {
       const kc = new Kcont(wq, null, enter, 0);
       kc.schedule(delayMs);
-      kc.setArg(Math.round(kc.deadline));
       return kc;
     });
-    return () => kcs.forEach((kc) => kc.destroy());
+    return armed(kcs);
   };
 }
 
-/** For one delay: all at one tick, though arming them takes longer than that. */
+/** For one delay: all at one tick or two, though arming them takes longer than that. */
 function armKcontsAtOnce(): Arm {
   const wq = ownQueue();
   return (delays, log) => {
     const enter = (deadlineMs: number): void => log.enter(deadlineMs);
-    const first = new Kcont(wq, null, enter, 0);
-    first.schedule(delays[0]);
-    const middleOfTick = first.deadline - 0.5;
-    first.destroy();
+    const atMs = wq.kernel.now() + (delays[0] ?? NaN);
     const kcs = delays.map(() => {
       const kc = new Kcont(wq, null, enter, 0);
-      kc.schedule(middleOfTick - wq.kernel.now());
-      kc.setArg(Math.round(kc.deadline));
+      kc.schedule(atMs - wq.kernel.now());
       return kc;
     });
-    return () => kcs.forEach((kc) => kc.destroy());
+    return armed(kcs);
   };
 }
 
@@ -96,7 +105,10 @@ function armTimeouts(): Arm {
   return (delays, log) => {
     // Node does not promise an order among different delays.
     const timeouts = delays.map((delayMs) => setTimeout(() => log.enter(0), delayMs));
-    return () => timeouts.forEach((timeout) => clearTimeout(timeout));
+    return {
+      note: () => undefined,
+      stop: () => timeouts.forEach((timeout) => clearTimeout(timeout)),
+    };
   };
 }
 
@@ -104,17 +116,18 @@ function armTimeouts(): Arm {
 function drained(role: 'kcont' | 'peer', name: string, arm: Arm, plan: Plan): Side {
   async function sample(): Promise<readonly number[]> {
     const log = new Log(plan.due);
-    const stop = arm(plan.delays, log);
+    const timers = arm(plan.delays, log);
     const armedMs = performance.now();
     // The host's timer is armed by the pass that the first of them asked for.
     await turn();
     await turn();
+    timers.note();
     stall(armedMs + plan.windowMs + 2 - performance.now());
     expectSame('entered while stalled', log.entered, 0);
     const begin = performance.now();
     await log.finished;
     const ms = performance.now() - begin;
-    stop();
+    timers.stop();
     expectTrue('all are entered in the order of their deadlines', log.inOrder);
     expectTrue('each is entered once', log.entered <= plan.delays.length);
     return [(ms / plan.due) * NS_PER_MS];
@@ -142,11 +155,13 @@ function livedThrough(role: Side['role'], name: string, arm: Arm, plan: Plan): S
     name,
     async sample() {
       const log = new Log(plan.due);
-      const stop = arm(plan.delays, log);
+      const timers = arm(plan.delays, log);
+      await turn();
+      timers.note();
       const cpu = process.cpuUsage();
       await log.finished;
       const { user, system } = process.cpuUsage(cpu);
-      stop();
+      timers.stop();
       expectTrue('all are entered in the order of their deadlines', log.inOrder);
       return [((user + system) * NS_PER_US) / plan.due];
     },
@@ -161,14 +176,14 @@ const armNothing: Arm = ([firstMs = 0], log) => {
     const elapsedMs = performance.now() - begin;
     for (; due < elapsedMs; due++) if (due >= firstMs) log.enter(due);
   }, 1);
-  return () => clearInterval(interval);
+  return { note: () => undefined, stop: () => clearInterval(interval) };
 };
 
 function asTimeGoesBy(effort: Effort): Case {
   const spreadMs = sized(effort, 1000, 50);
   const plan = planFor(effort, sized(effort, 100_000), spreadMs, spreadMs);
   const asMany = plan.delays.length / spreadMs;
-  const wakeUps: Plan = { ...plan, delays: [HEAD_START_MS], due: spreadMs };
+  const wakeUps: Plan = { ...plan, delays: [plan.windowMs - spreadMs], due: spreadMs };
   const floor = livedThrough('floor', 'a loop that wakes up every ms', armNothing, wakeUps);
   return {
     name: '100 k over 1 s, as time goes by: CPU for each',

@@ -1,5 +1,6 @@
 // schedule(0) until the function is entered, in bursts: from the first call until the last entry.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import fastq from 'fastq';
 import PQueue from 'p-queue';
 import { Kcont, Kernel, type Workqueue } from '../lib/index.ts';
@@ -205,6 +206,20 @@ function shaped(effort: Effort, size: number, priorities: number, ...goals: Goal
   };
 }
 
+/** In a server that keeps a store per request, Node has more to do for everything it makes. */
+function inRequest(effort: Effort): Case {
+  const storage = new AsyncLocalStorage<object>();
+  const test = shaped(effort, 1000, 1);
+  return {
+    ...test,
+    name: `${test.name}, an AsyncLocalStorage in use`,
+    sides(how) {
+      storage.enterWith({});
+      return test.sides(how);
+    },
+  };
+}
+
 export const bench: Bench = {
   name: 'run-soon',
   about:
@@ -219,6 +234,7 @@ export const bench: Bench = {
       shaped(effort, 100_000, 1, never),
       shaped(effort, 10, 8, never),
       shaped(effort, 1000, 8, tenfold),
+      inRequest(effort),
       shaped(effort, 100_000, 8, never, { against: P_QUEUE, atLeast: 500 }),
     ];
   },

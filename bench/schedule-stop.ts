@@ -1,5 +1,6 @@
 // schedule + stop of a timer that does not fire, against setTimeout + clearTimeout.
 
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { Kcont, wq } from '../lib/index.ts';
 import { costs, sized, type Bench, type Case, type Effort } from './harness/bench.ts';
 import { bareStore, clockRead } from './harness/floors.ts';
@@ -48,6 +49,21 @@ function fixed(): Case {
       bareStore(),
       clockRead(),
     ],
+  };
+}
+
+/** In a server that keeps a store per request, Node has more to do for everything it makes. */
+function inRequest(): Case {
+  const storage = new AsyncLocalStorage<object>();
+  const test = fixed();
+  return {
+    ...test,
+    name: `${test.name}, an AsyncLocalStorage in use`,
+    metrics: costs('ns'),
+    sides(effort) {
+      storage.enterWith({});
+      return test.sides(effort);
+    },
   };
 }
 
@@ -135,5 +151,5 @@ function distinct(effort: Effort): Case {
 export const bench: Bench = {
   name: 'schedule-stop',
   about: 'A timer is armed and stopped before it is due. The time for the pair.',
-  cases: (effort) => [fixed(), random(), distinct(effort)],
+  cases: (effort) => [fixed(), random(), distinct(effort), inRequest()],
 };

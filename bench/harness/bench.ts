@@ -56,6 +56,8 @@ export interface Metric {
   readonly name: string;
   readonly unit: Unit;
   readonly goals: readonly Goal[];
+  /** Ratios say how much of a peer's cost kcont's is; so they do where an `atMost` is a goal. */
+  readonly asPart?: boolean;
 }
 
 export interface Case {

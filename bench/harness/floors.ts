@@ -63,9 +63,9 @@ export function bareObject(): Side {
 
 /** A bare array of functions, filled and called in its order. */
 export function bareCalls(count: number): Side {
-  const queue: ((arg: Bare) => void)[] = [];
-  const args: Bare[] = [];
   const arg = new Bare();
+  const queue: ((arg: Bare) => void)[] = Array.from({ length: count }, () => () => undefined);
+  const args: Bare[] = Array.from({ length: count }, () => arg);
   let called = 0;
   const func = (bare: Bare): void => {
     called += bare.delay === 0 ? 0 : 1;
@@ -76,12 +76,10 @@ export function bareCalls(count: number): Side {
       called = 0;
       for (let done = 0; done < ops; done += count) {
         for (let i = 0; i < count; i++) {
-          queue.push(func);
-          args.push(arg);
+          queue[i] = func;
+          args[i] = arg;
         }
         for (let i = 0; i < count; i++) queue[i]?.(args[i] as Bare);
-        queue.length = 0;
-        args.length = 0;
       }
     },
     check: (ops) => expectSame('functions called', called, ops),

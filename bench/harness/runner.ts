@@ -68,11 +68,11 @@ function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[]
 export function compare(
   kcont: readonly number[],
   peer: { readonly name: string; readonly samples: readonly number[] },
-  { goals }: Metric,
+  { goals, asPart = false }: Metric,
 ): Comparison {
   const against = peer.name;
   // All of a metric's comparisons look in one direction.
-  const smaller = goals.some((goal) => 'atMost' in goal);
+  const smaller = asPart || goals.some((goal) => 'atMost' in goal);
   const { median, q1, q3 } = smaller ? ratio(kcont, peer.samples) : ratio(peer.samples, kcont);
   const found = { against, ratio: median, q1, q3 };
   const goal = goals.find((one) => one.against === against);
