@@ -6,7 +6,7 @@ import { runModule } from './support/child.ts';
 describe('a pass', function () {
   this.timeout(60_000);
 
-  const kernel = new Kernel({ budgetMs: 20 });
+  const kernel = new Kernel({ budgetMs: 200 });
   const one = kernel.acquire(50, { maxActive: 1 });
 
   /** Schedules functions that run one by one, and notes when the next immediate comes. */
@@ -40,9 +40,20 @@ describe('a pass', function () {
     ]);
   });
 
+  it('enters what it collects after a stall by deadline, then by sequence', async () => {
+    const ran: string[] = [];
+    const { softclock } = kernel.wq;
+    for (const [name, delayMs] of Object.entries({ c: 9, b: 5, d: 9, a: 2 })) {
+      new Kcont(softclock, null, () => void ran.push(name), null).schedule(delayMs);
+    }
+    burn(30);
+    await kernel.wq.prilow.run(() => undefined, { delayMs: 1 });
+    expect(ran).to.deep.equal(['a', 'b', 'c', 'd']);
+  });
+
   it('leaves to the next one what comes when its budget is spent', async () => {
     const nothing = (): void => undefined;
-    expect(await run({ a: () => burn(30), b: nothing })).to.deep.equal([
+    expect(await run({ a: () => burn(250), b: nothing })).to.deep.equal([
       'a',
       'next immediate',
       'b',
@@ -52,8 +63,8 @@ describe('a pass', function () {
   it('raises an error from there as an uncaught exception, and goes on', async () => {
     const { out } = await runModule(`
       process.on('uncaughtException', (error) => console.log(error.message));
-      const { Kcont, kernel } = kcont;
-      const one = kernel.acquire(50, { maxActive: 1 });
+      const { Kcont, Kernel } = kcont;
+      const one = new Kernel({ budgetMs: 5000 }).acquire(50, { maxActive: 1 });
       const run = (func) => new Kcont(one, null, func, null).schedule();
       run(async () => { console.log('a'); await null; });
       run(() => { throw new Error('thrown'); });
