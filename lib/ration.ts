@@ -16,6 +16,9 @@
  * timer is collected before. So:
  *
  *   - never early, whatever the code does between two calls
+ *   - in order: a call counts from no earlier time than the calls before it, so that equal delays
+ *     are over in the order of the calls; a reading that lies before what suspects took for now
+ *     gives way to that
  *   - off a burst every call reads, and is exact
  *   - within a burst a deadline may be 0.25 ms later than exact; a timer that was among the last
  *     15 calls of a burst, in a callback that blocks right after it, counts from the end of the
@@ -51,7 +54,12 @@ export class Ration<T> {
   #left = 0;
   #streak = 0;
   #lastMs = 0;
-  /** The last reading, and that plus the margin, in ticks from the base, rounded up. */
+  /** What suspects take for now, and what the last of them took. */
+  #suspectMs = 0;
+  #takenMs = 0;
+  /** What a call that reads takes for now. */
+  #fromMs = 0;
+  /** What readers and suspects take for now, in ticks from the base, rounded up. */
   #nowTick = 0;
   #suspectTick = 0;
   #auditing = false;
@@ -71,10 +79,10 @@ export class Ration<T> {
       this.#left--;
       this.#suspects[this.#count++] = timer;
       if (wholeMs === delayMs) return this.#suspectTick + wholeMs;
-      return this.dueFrom(this.#lastMs + MARGIN_MS, delayMs);
+      return this.dueFrom(this.#suspectMs, delayMs);
     }
     this.#read();
-    return wholeMs === delayMs ? this.#nowTick + wholeMs : this.dueFrom(this.#lastMs, delayMs);
+    return wholeMs === delayMs ? this.#nowTick + wholeMs : this.dueFrom(this.#fromMs, delayMs);
   }
 
   /** The tick at which a delay from a given time is over. */
@@ -94,7 +102,8 @@ export class Ration<T> {
     const sinceMs = nowMs - this.#lastMs;
     if (this.#count > 0) this.#judge(nowMs, sinceMs);
     this.#lastMs = nowMs;
-    this.#nowTick = this.dueFrom(nowMs, 0);
+    this.#fromMs = Math.max(nowMs, this.#takenMs);
+    this.#nowTick = this.dueFrom(this.#fromMs, 0);
     const calls = this.#streak < STREAK ? 1 : MOST + 1;
     if (sinceMs > DENSE_MS * calls || !this.#clock._rations) {
       this.#streak = 0;
@@ -102,7 +111,8 @@ export class Ration<T> {
     }
     if (++this.#streak < STREAK) return;
     this.#left = MOST;
-    this.#suspectTick = this.dueFrom(nowMs, MARGIN_MS);
+    this.#suspectMs = nowMs + MARGIN_MS;
+    this.#suspectTick = this.dueFrom(this.#suspectMs, 0);
     if (this.#auditing) return;
     this.#auditing = true;
     void endOfCallback.then(this.#audit);
@@ -111,6 +121,7 @@ export class Ration<T> {
   #judge(nowMs: number, sinceMs: number): void {
     const count = this.#count;
     this.#count = 0;
+    this.#takenMs = this.#suspectMs;
     if (sinceMs <= MARGIN_MS) return;
     for (let i = 0; i < count; i++) this.#restart(this.#suspects[i] as T, nowMs);
   }

@@ -24,6 +24,10 @@ class Counted implements Clock {
   _raise(): never {
     throw new Error('not raised');
   }
+
+  _drain(): never {
+    throw new Error('not drained');
+  }
 }
 
 describe('the ration of clock readings', () => {
@@ -56,6 +60,16 @@ describe('the ration of clock readings', () => {
   it('is never early: a suspect takes for now the last reading and a margin', () => {
     clock.nowMs = 999.9;
     expect(burst(10)).to.deep.equal([1010, 1010, 1010, 1010, 1010, 1010, 1011, 1011, 1011, 1011]);
+  });
+
+  it('keeps the order of the calls: who reads counts from no earlier than suspects did', () => {
+    clock.nowMs = 999.9;
+    burst(6 + 15);
+    expect([...burst(1), ration.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
+    clock.nowMs = 1000.05;
+    burst(14);
+    clock.nowMs += 0.3;
+    expect(burst(2)).to.deep.equal([1011, 1011]);
   });
 
   it('judges suspects at the end of the callback', async () => {
