@@ -16,7 +16,8 @@
  *                truth: a loop that stalls kills no live connection.
  *   2. starved   each level whose head has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
- *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
+ *   4. plan      more to do, or deferred: another pass after the next poll phase; else arm the one
+ *                timer.
  *
  * What waits aside is not looked at again until what it waits for has happened, so a busy lock
  * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
@@ -60,8 +61,12 @@ export class Dispatcher implements Driven {
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
+  /** After how many ms a pass yields to I/O. */
+  readonly budgetMs: number;
+
   readonly #waker: Waker;
-  readonly #budgetMs: number;
+  /** Runnable when this pass is over. */
+  readonly #deferred = new Fifo<Kcont<unknown>>();
   readonly #expired: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
@@ -72,7 +77,7 @@ export class Dispatcher implements Driven {
 
   constructor(clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.clock = clock;
-    this.#budgetMs = budgetMs;
+    this.budgetMs = budgetMs;
     this.onError = onError;
     this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
     this.ration = new Ration(clock, restartTimerFrom);
@@ -120,6 +125,15 @@ export class Dispatcher implements Driven {
     this.request();
   }
 
+  /** From within its own run: schedules a continuation for the next pass, after the next poll phase. */
+  defer(kc: Kcont<unknown>): void {
+    if ((kc._state & UNREF) === 0) this.ref();
+    kc._due = this.jobTick();
+    kc._state = (kc._state & ~EXPIRED) | INVOKING | QUEUED;
+    kc._wq._load++;
+    this.#deferred.push(kc);
+  }
+
   /** Withdraws what is scheduled: PENDING or QUEUED. */
   withdraw(kc: Kcont<unknown>): void {
     const state = kc._state;
@@ -142,7 +156,7 @@ export class Dispatcher implements Driven {
     try {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       this.#serveStarved();
-      this.#dispatchFor(begin + this.#budgetMs);
+      this.#dispatchFor(begin + this.budgetMs);
     } finally {
       this.#passing = false;
       this.#plan();
@@ -170,6 +184,7 @@ export class Dispatcher implements Driven {
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
+      this.#rejoin();
       this.#jobTickRead = false;
     }
   }
@@ -215,7 +230,15 @@ export class Dispatcher implements Driven {
     }
   }
 
+  /** What was deferred is runnable from now on. */
+  #rejoin(): void {
+    for (let kc = this.#deferred.shift(); kc !== undefined; kc = this.#deferred.shift()) {
+      this.runq.addJob(kc._wq._level, kc);
+    }
+  }
+
   #plan(): void {
+    this.#rejoin();
     this.#jobTickRead = false;
     const next = this.wheel.nextTick();
     const backlog = !this.runq.empty;

@@ -6,7 +6,15 @@ import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
 import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
-import { label, makeRunnable, refusal, restartTimer, startTimer, whyNot } from './schedule.ts';
+import {
+  label,
+  makeRunnable,
+  refusal,
+  restartTimer,
+  startTimer,
+  startTimerFrom,
+  whyNot,
+} from './schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -183,6 +191,17 @@ export class Kcont<A> {
   }
 
   /**
+   * The same for a delay, which counts from a time that was read before: what one callback
+   * schedules is in the order of its readings, and none is rationed.
+   * @internal
+   */
+  _scheduleFrom(fromMs: number, delayMs: number): number {
+    const errno = whyNot(this, delayMs, null);
+    if (errno === 0) startTimerFrom(this, fromMs, delayMs);
+    return errno;
+  }
+
+  /**
    * Withdraws what is scheduled, acknowledges a run in flight, and schedules anew.
    *
    * @param delayMs - as for {@link Kcont.schedule}
@@ -198,6 +217,15 @@ export class Kcont<A> {
     if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
     this._state &= ~INVOKING;
     return this.schedule(delayMs, cpu);
+  }
+
+  /**
+   * From within its own run, and not scheduled since: runs again in the next pass, after I/O. Also
+   * while the kernel closes, for it goes on with what has begun.
+   * @internal
+   */
+  _again(): void {
+    this._wq._dispatcher.defer(this);
   }
 
   /**

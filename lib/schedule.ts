@@ -77,9 +77,19 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
 
 /** IDLE, PENDING or ACKED: to PENDING. A later deadline of a PENDING one is only stored. */
 export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
+  startTimerAt(kc, delayMs, dueIn(kc, delayMs));
+}
+
+/** The same, with a delay that counts from a time that was read: not later than now. */
+export function startTimerFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): void {
+  const { ration, wheel } = kc._wq._dispatcher;
+  const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
+  startTimerAt(kc, delayMs, slacken(kc, due));
+}
+
+function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   const dispatcher = kc._wq._dispatcher;
   const { wheel } = dispatcher;
-  const due = dueIn(kc, delayMs);
   const state = kc._state;
   stamp(kc);
   setDelay(kc, delayMs);
