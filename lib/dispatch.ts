@@ -11,13 +11,15 @@
  *
  * A pass runs in the check phase of the event loop, after the poll phase:
  *
+ *   0. rejoin    what the last pass has deferred to this one.
  *   1. collect   timers due by a time that was read *before* this poll phase. Whatever had arrived
  *                by that time has been read by now, so an idle timer that is still due speaks the
  *                truth: a loop that stalls kills no live connection.
  *   2. starved   each level whose head has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
- *   4. plan      more to do, or deferred: another pass after the next poll phase; else arm the one
- *                timer.
+ *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
+ *   5. linger    asynchronous functions that settle at once make room, or free a lock, for others:
+ *                these are dispatched from microtasks, as part of the same pass and its budget.
  *
  * What waits aside is not looked at again until what it waits for has happened, so a busy lock
  * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
@@ -40,6 +42,11 @@ import { FAR, Wheel } from './wheel.ts';
 /** Dispatches between two looks at the clock. */
 const CLOCK_EVERY = 16;
 
+/** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
+const LINGER = 4;
+
+const settled: Promise<void> = Promise.resolve();
+
 /**
  * Collects the continuations of one CPU, and dispatches them in order.
  *
@@ -51,11 +58,15 @@ export class Dispatcher implements Driven {
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
   readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
+  /** Jobs for the next pass, not for what is left of this one. */
+  readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** Scheduled continuations that keep the process alive. */
   refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
+  /** Asynchronous functions have been entered in this pass. */
+  lingers = false;
   /** Refuses to schedule. */
   closed = false;
   /** The continuation whose function is on the stack, if any is. */
@@ -65,12 +76,15 @@ export class Dispatcher implements Driven {
   readonly budgetMs: number;
 
   readonly #waker: Waker;
-  /** Runnable when this pass is over. */
-  readonly #deferred = new Fifo<Kcont<unknown>>();
   readonly #expired: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
+  /** When the budget of the pass is spent. */
+  #untilMs = 0;
+  /** Microtasks left in which to look for what promises have resumed. */
+  #microtasks = 0;
+  readonly #look: () => void;
   /** The present tick, as far as jobs need it; true: read since the last pass. */
   #jobTick = 0;
   #jobTickRead = false;
@@ -83,6 +97,7 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
   }
 
@@ -117,21 +132,18 @@ export class Dispatcher implements Driven {
     this.#waker.rest();
   }
 
+  /** Files a job, which is QUEUED from now on, for the next pass. */
+  defer(kc: Kcont<unknown>): void {
+    this.deferred.push(kc);
+    this.request();
+  }
+
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
-  }
-
-  /** From within its own run: schedules a continuation for the next pass, after the next poll phase. */
-  defer(kc: Kcont<unknown>): void {
-    if ((kc._state & UNREF) === 0) this.ref();
-    kc._due = this.jobTick();
-    kc._state = (kc._state & ~EXPIRED) | INVOKING | QUEUED;
-    kc._wq._load++;
-    this.#deferred.push(kc);
   }
 
   /** Withdraws what is scheduled: PENDING or QUEUED. */
@@ -152,15 +164,42 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#passing = true;
-    const begin = this.clock.now;
+    this.#untilMs = this.clock.now + this.budgetMs;
+    this.#rejoin();
     try {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       this.#serveStarved();
-      this.#dispatchFor(begin + this.budgetMs);
+      this.#dispatchWithinBudget();
     } finally {
       this.#passing = false;
       this.#plan();
     }
+    if (this.lingers) this.#linger(LINGER);
+  }
+
+  /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
+  #linger(microtasks: number): void {
+    this.lingers = false;
+    this.#microtasks = microtasks;
+    void settled.then(this.#look);
+  }
+
+  #lookAgain(): void {
+    if (this.runq.empty) {
+      if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
+      return;
+    }
+    if (this.clock.now >= this.#untilMs) return;
+    this.#passing = true;
+    try {
+      this.#dispatchWithinBudget();
+    } catch (error) {
+      this.clock._raise(error);
+    } finally {
+      this.#passing = false;
+      this.#plan();
+    }
+    this.#linger(LINGER);
   }
 
   timerFired(): void {
@@ -174,18 +213,24 @@ export class Dispatcher implements Driven {
   }
 
   get runnable(): boolean {
-    return !this.runq.empty;
+    return !this.runq.empty || !this.deferred.empty;
   }
 
   runNow(): void {
     this.#passing = true;
+    this.#rejoin();
     try {
       this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
-      this.#rejoin();
       this.#jobTickRead = false;
+    }
+  }
+
+  #rejoin(): void {
+    for (let kc = this.deferred.shift(); kc !== undefined; kc = this.deferred.shift()) {
+      this.runq.addJob(kc._wq._level, kc);
     }
   }
 
@@ -202,7 +247,8 @@ export class Dispatcher implements Driven {
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
-    wq._level.timed.append(kc);
+    // In the order the wheel gives: by tick first, so not by number alone.
+    wq._level.timed.push(kc);
     this.runq.mark(wq._level);
   }
 
@@ -217,31 +263,23 @@ export class Dispatcher implements Driven {
     }
   }
 
-  #dispatchFor(untilMs: number): void {
+  #dispatchWithinBudget(): void {
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
     let left = stride;
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= untilMs) break;
+      if (this.clock.now >= this.#untilMs) break;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }
   }
 
-  /** What was deferred is runnable from now on. */
-  #rejoin(): void {
-    for (let kc = this.#deferred.shift(); kc !== undefined; kc = this.#deferred.shift()) {
-      this.runq.addJob(kc._wq._level, kc);
-    }
-  }
-
   #plan(): void {
-    this.#rejoin();
     this.#jobTickRead = false;
     const next = this.wheel.nextTick();
-    const backlog = !this.runq.empty;
+    const backlog = this.runnable;
     if (backlog || next !== Infinity) {
       const tick = this.#tick();
       if (backlog || next <= tick) {

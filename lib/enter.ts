@@ -13,7 +13,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
-import { EXPIRED, INVOKING, QUEUED, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+import { EXPIRED, INVOKING, QUEUED, QUIET, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
 
 /**
  * Handles errors of continuations.
@@ -23,7 +23,8 @@ import { EXPIRED, INVOKING, QUEUED, RUNNING, SCHEDULED, UNREF, WAITED } from './
 export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
 /**
- * An asynchronous run that has not settled.
+ * The asynchronous run of a continuation. A continuation never overlaps itself, so it has one,
+ * made for its first such run and used for all the others.
  *
  * @internal
  */
@@ -33,9 +34,17 @@ export class Flight implements Entry {
   _seq = 0;
   _era = 0;
   readonly kc: Kcont<unknown>;
+  readonly fulfilled: () => void;
+  readonly rejected: (error: unknown) => void;
 
-  constructor(kc: Kcont<unknown>) {
+  constructor(dispatcher: Dispatcher, kc: Kcont<unknown>) {
     this.kc = kc;
+    this.fulfilled = () => land(dispatcher, this);
+    this.rejected = (error) => {
+      land(dispatcher, this);
+      if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
+      else kc._wq._failed++;
+    };
   }
 }
 
@@ -67,17 +76,12 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
   const wq = kc._wq;
-  const flight = new Flight(kc);
+  const flight = (kc._flight ??= new Flight(dispatcher, kc));
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
+  dispatcher.lingers = true;
   wq._room--;
-  Promise.resolve(promise).then(
-    () => land(dispatcher, flight),
-    (error: unknown) => {
-      land(dispatcher, flight);
-      failLater(dispatcher, kc, error);
-    },
-  );
+  void Promise.resolve(promise).then(flight.fulfilled, flight.rejected);
   const what = misuse(kc);
   if (what !== undefined) fail(dispatcher, kc, what);
 }

@@ -2,6 +2,7 @@ import type { Cpu } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
+import type { Flight } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
@@ -108,6 +109,8 @@ export class Kcont<A> {
   _seq = 0;
   /** @internal */
   _era = 0;
+  /** @internal */
+  _flight: Flight | null = null;
 
   /**
    * Makes an idle continuation.
@@ -217,15 +220,6 @@ export class Kcont<A> {
     if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
     this._state &= ~INVOKING;
     return this.schedule(delayMs, cpu);
-  }
-
-  /**
-   * From within its own run, and not scheduled since: runs again in the next pass, after I/O. Also
-   * while the kernel closes, for it goes on with what has begun.
-   * @internal
-   */
-  _again(): void {
-    this._wq._dispatcher.defer(this);
   }
 
   /**

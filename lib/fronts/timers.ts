@@ -15,7 +15,14 @@ import {
 } from './timers/functions.ts';
 import type { TimersPromises } from './timers/promises.ts';
 
-export type { HostTimer, SetImmediate, SetTimeout, SetTimer, Timers } from './timers/functions.ts';
+export type {
+  HostImmediate,
+  HostTimeout,
+  SetImmediate,
+  SetTimeout,
+  SetTimer,
+  Timers,
+} from './timers/functions.ts';
 export type { Immediate } from './timers/immediate.ts';
 export type { Scheduler, TimerOptions, TimersPromises } from './timers/promises.ts';
 export type { Timeout } from './timers/timeout.ts';

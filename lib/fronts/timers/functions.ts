@@ -14,13 +14,27 @@ import { Timeout } from './timeout.ts';
 import { Turns } from './turns.ts';
 
 /**
- * A timer of Node's own, as far as it takes to clear it.
+ * A timer of Node's own, which can be cleared here too.
  *
  * @public
  */
-export interface HostTimer {
+export interface HostTimeout {
   /** Whether it keeps the process alive. */
   hasRef(): boolean;
+  /** Starts its delay anew. */
+  refresh(): unknown;
+}
+
+/**
+ * An immediate of Node's own, which can be cleared here too.
+ *
+ * @public
+ */
+export interface HostImmediate {
+  /** Whether it keeps the process alive. */
+  hasRef(): boolean;
+  /** Its function. */
+  readonly _onImmediate: unknown;
 }
 
 /**
@@ -84,11 +98,11 @@ export interface Timers {
   /** Calls a function after the I/O that has arrived. */
   readonly setImmediate: SetImmediate;
   /** Clears a timer, by itself or its primitive. It will not be called any more. */
-  readonly clearTimeout: (timer?: Timeout | HostTimer | string | number | null) => void;
+  readonly clearTimeout: (timer?: Timeout | HostTimeout | string | number | null) => void;
   /** The same. */
-  readonly clearInterval: (timer?: Timeout | HostTimer | string | number | null) => void;
+  readonly clearInterval: (timer?: Timeout | HostTimeout | string | number | null) => void;
   /** Clears an immediate. */
-  readonly clearImmediate: (immediate?: Immediate | HostTimer | null) => void;
+  readonly clearImmediate: (immediate?: Immediate | HostImmediate | null) => void;
   /** The same with promises. */
   readonly promises: TimersPromises;
 }

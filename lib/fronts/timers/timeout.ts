@@ -177,7 +177,7 @@ export class Timeout {
     const kc = this.#kc;
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();
-    const errno = kc._scheduleFrom(this.#turns.clock.now, this.#delayMs);
+    const errno = this.#turns.together.arm(kc, this.#delayMs);
     if (errno !== 0) throw refusal(kc, errno, this.#delayMs, null);
   }
 

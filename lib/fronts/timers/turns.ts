@@ -36,13 +36,16 @@
  */
 
 import type { Clock } from '../../clock/clock.ts';
+import { ESHUTDOWN } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
-import { makeRunnable } from '../../schedule.ts';
+import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
+import type { Timeout } from './timeout.ts';
+import { Together } from './together.ts';
 
 /** Callbacks between two looks at the clock. */
 const CLOCK_EVERY = 16;
@@ -54,6 +57,8 @@ export class Turns {
   /** Where timers expire. */
   readonly softclock: Workqueue;
   readonly clock: Clock;
+  /** Starts their delays. */
+  readonly together: Together<Timeout>;
   readonly #budgetMs: number;
   /** Unreferenced: while it is QUEUED a pass is asked for, which keeps the process alive. */
   readonly #runner: Kcont<Turns>;
@@ -72,6 +77,7 @@ export class Turns {
     this.softclock = kernel.wq.softclock;
     const dispatcher = this.softclock._dispatcher;
     this.clock = dispatcher.clock;
+    this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
     // Lower than its timers: all that expire in a pass stand in line before one is called.
     this.#runner = new Kcont(kernel.acquire(PRI_SOFTCLOCK - 1), null, runTurn, this, {
@@ -88,14 +94,15 @@ export class Turns {
 
   /** An immediate has been set; it keeps the process alive. */
   addImmediate(immediate: Callback): void {
-    this.ref();
+    const runner = this.#runner;
+    if (runner.wq._dispatcher.closed) throw refusal(runner, ESHUTDOWN, 0, null);
     this.#set.push(immediate);
+    this.ref();
   }
 
   /** One more immediate in line keeps the process alive. */
   ref(): void {
-    if (this.#refs === 0 && !this.#runner.invoking) this.#runner.schedule();
-    this.#refs++;
+    if (this.#refs++ === 0 && !this.#runner.invoking) makeRunnableNext(this.#runner);
   }
 
   /** One less: it was unreferenced, or has left the line. */
@@ -142,7 +149,7 @@ export class Turns {
     const runner = this.#runner;
     const working = !this.#timers.empty || !this.#expired.empty || !this.#immediates.empty;
     if (this.#refs > 0 || working) {
-      if (runner.running) runner._again();
+      if (runner.running) makeRunnableNext(runner);
     } else if (this.#set.empty) runner.stop();
     else {
       runner.stop();
