@@ -95,7 +95,7 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
   startTimerAt(kc, delayMs, dueIn(kc, delayMs));
 }
 
-/** The same, with a delay that counts from a time that was read: not later than now. */
+/** The same, with a delay that counts from a time that was read, and may be over by now. */
 export function startTimerFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): void {
   const { ration, wheel } = kc._wq._dispatcher;
   const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);

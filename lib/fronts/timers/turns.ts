@@ -68,8 +68,8 @@ export class Turns {
   /** Immediates: set, and being worked off. */
   readonly #set = new Fifo<Callback>();
   readonly #immediates = new Fifo<Callback>();
-  /** This turn's immediates have been taken from those set, its timers have not. */
-  #taken = false;
+  /** A turn has begun: its immediates have been taken from those set. */
+  #begun = false;
   /** Immediates that keep the process alive. */
   #refs = 0;
 
@@ -110,17 +110,16 @@ export class Turns {
     if (--this.#refs === 0 && !this.#runner.running) this.#rest();
   }
 
-  /** Runs one turn. */
+  /** Runs a turn, or as much of it as the pass may. */
   run(): void {
     try {
-      // What the last pass has left of its turn comes first.
-      if (!this.#workOff(this.#timers, this.#budgetMs)) return;
-      if (!this.#taken) this.#immediates.takeAll(this.#set);
-      this.#taken = true;
+      // What the last pass has left of its turn comes first; the next turn, in the next pass.
+      if (!this.#begun) this.#immediates.takeAll(this.#set);
+      this.#begun = true;
       if (!this.#workOff(this.#immediates, Infinity)) return;
-      this.#taken = false;
-      this.#timers.takeAll(this.#expired);
+      if (this.#timers.empty) this.#timers.takeAll(this.#expired);
       this.#workOff(this.#timers, this.#budgetMs);
+      this.#begun = !this.#timers.empty;
     } finally {
       this.#rest();
     }
@@ -148,6 +147,7 @@ export class Turns {
   #rest(): void {
     const runner = this.#runner;
     const working = !this.#timers.empty || !this.#expired.empty || !this.#immediates.empty;
+    if (!working) this.#begun = false;
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
     } else if (this.#set.empty) runner.stop();
