@@ -246,7 +246,7 @@ describe('node --import kcont/timers/register', function () {
         const inner = globalThis[name];
         globalThis[name] = function (...args) { return inner.apply(this, args); };
       }
-      setTimeout(say, 20, 'timer');
+      setTimeout(say, 100, 'timer');
       setImmediate(say, 'immediate');
       const ticks = [];
       const interval = setInterval(() => { if (ticks.push(1) === 3) { clearInterval(interval); say('interval'); } }, 5);
