@@ -11,6 +11,7 @@
  *
  * A pass runs in the check phase of the event loop, after the poll phase:
  *
+ *   0. rejoin    what the last pass has deferred to this one.
  *   1. collect   timers due by a time that was read *before* this poll phase. Whatever had arrived
  *                by that time has been read by now, so an idle timer that is still due speaks the
  *                truth: a loop that stalls kills no live connection.
@@ -57,6 +58,8 @@ export class Dispatcher implements Driven {
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
   readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
+  /** Jobs for the next pass, not for what is left of this one. */
+  readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** Scheduled continuations that keep the process alive. */
   refs = 0;
@@ -69,8 +72,10 @@ export class Dispatcher implements Driven {
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
+  /** After how many ms a pass yields to I/O. */
+  readonly budgetMs: number;
+
   readonly #waker: Waker;
-  readonly #budgetMs: number;
   readonly #expired: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
@@ -88,7 +93,7 @@ export class Dispatcher implements Driven {
 
   constructor(clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.clock = clock;
-    this.#budgetMs = budgetMs;
+    this.budgetMs = budgetMs;
     this.onError = onError;
     this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
     this.ration = new Ration(clock, restartTimerFrom);
@@ -128,6 +133,12 @@ export class Dispatcher implements Driven {
     this.#waker.rest();
   }
 
+  /** Files a job, which is QUEUED from now on, for the next pass. */
+  defer(kc: Kcont<unknown>): void {
+    this.deferred.push(kc);
+    this.request();
+  }
+
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
@@ -155,6 +166,7 @@ export class Dispatcher implements Driven {
   pass(): void {
     this.#passing = true;
     this.#untilMs = 0;
+    this.#rejoin();
     try {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
@@ -202,16 +214,23 @@ export class Dispatcher implements Driven {
   }
 
   get runnable(): boolean {
-    return !this.runq.empty;
+    return !this.runq.empty || !this.deferred.empty;
   }
 
   runNow(): void {
     this.#passing = true;
+    this.#rejoin();
     try {
       this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
+    }
+  }
+
+  #rejoin(): void {
+    for (let kc = this.deferred.shift(); kc !== undefined; kc = this.deferred.shift()) {
+      this.runq.addJob(kc._wq._level, kc);
     }
   }
 
@@ -251,7 +270,7 @@ export class Dispatcher implements Driven {
     let kc = this.runq.shift();
     if (kc === undefined) return;
     // One alone needs no budget, and no reading of the clock.
-    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.#budgetMs;
+    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.budgetMs;
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
     let left = stride;
@@ -260,7 +279,7 @@ export class Dispatcher implements Driven {
       if (--left > 0) continue;
       if (this.#untilMs === 0) {
         if (this.runq.empty) return;
-        this.#untilMs = this.clock.now + this.#budgetMs;
+        this.#untilMs = this.clock.now + this.budgetMs;
       } else if (this.clock.now >= this.#untilMs) return;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
@@ -268,7 +287,7 @@ export class Dispatcher implements Driven {
   }
 
   #plan(): void {
-    const backlog = !this.runq.empty;
+    const backlog = this.runnable;
     const next = this.wheel.nextTick();
     const ticks = next - this.wheel.base;
     if (backlog) {

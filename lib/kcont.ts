@@ -7,7 +7,15 @@ import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
 import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
-import { label, makeRunnable, refusal, restartTimer, startTimer, whyNot } from './schedule.ts';
+import {
+  label,
+  makeRunnable,
+  refusal,
+  restartTimer,
+  startTimer,
+  startTimerFrom,
+  whyNot,
+} from './schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -183,6 +191,17 @@ export class Kcont<A> {
     const extras = this._extras;
     if (extras !== null && extras.policy === 'schedule') extras.capture();
     return 0;
+  }
+
+  /**
+   * The same for a delay, which counts from a time that was read before: what one callback
+   * schedules is in the order of its readings, and none is rationed.
+   * @internal
+   */
+  _scheduleFrom(fromMs: number, delayMs: number): number {
+    const errno = whyNot(this, delayMs, null);
+    if (errno === 0) startTimerFrom(this, fromMs, delayMs);
+    return errno;
   }
 
   /**

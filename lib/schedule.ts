@@ -65,21 +65,46 @@ export function label<A>(kc: Kcont<A>): string {
 export function makeRunnable<A>(kc: Kcont<A>): void {
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
+  enqueue(kc);
+  dispatcher.runq.addJob(wq._level, kc);
+  dispatcher.request();
+}
+
+/**
+ * The same, in the next pass: after the next poll phase, also if called during a pass. Where a
+ * kernel closes too, for it serves to go on with what has begun.
+ */
+export function makeRunnableNext<A>(kc: Kcont<A>): void {
+  enqueue(kc);
+  kc._wq._dispatcher.defer(kc);
+}
+
+function enqueue<A>(kc: Kcont<A>): void {
+  const wq = kc._wq;
+  const dispatcher = wq._dispatcher;
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
   kc._due = dispatcher.jobTick();
   kc._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
   wq._load++;
-  dispatcher.runq.addJob(wq._level, kc);
-  dispatcher.request();
 }
 
 /** IDLE, PENDING or ACKED: to PENDING. A later deadline of a PENDING one is only stored. */
 export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
+  startTimerAt(kc, delayMs, dueIn(kc, delayMs));
+}
+
+/** The same, with a delay that counts from a time that was read, and may be over by now. */
+export function startTimerFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): void {
+  const { ration, wheel } = kc._wq._dispatcher;
+  const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
+  startTimerAt(kc, delayMs, slacken(kc, due));
+}
+
+function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   const dispatcher = kc._wq._dispatcher;
   const { wheel } = dispatcher;
-  const due = dueIn(kc, delayMs);
   const state = kc._state;
   stamp(kc);
   setDelay(kc, delayMs);

@@ -100,6 +100,7 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
   for (const level of new Set(queues.map((queue) => queue._level))) {
     for (const kc of level) found.add(kc);
   }
+  for (const kc of dispatcher.deferred) found.add(kc);
   for (const queue of queues) for (const kc of queue._waiting) found.add(kc);
   for (const turnstile of contended) {
     for (const waiter of turnstile) {

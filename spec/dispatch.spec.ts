@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { Kcont, Kernel, type Workqueue } from '../lib/index.ts';
+import { Kcont, Kernel, VirtualClock, type Workqueue } from '../lib/index.ts';
+import { makeRunnableNext } from '../lib/schedule.ts';
 import { burn } from './support/busy.ts';
 import { runModule } from './support/child.ts';
 
@@ -84,5 +85,84 @@ describe('a pass', function () {
       run(() => console.log('c'));
     `);
     expect(out).to.deep.equal(['a', 'thrown', 'c']);
+  });
+});
+
+describe('a job for the next pass', function () {
+  this.timeout(60_000);
+
+  it('runs after the I/O that arrives meanwhile, also if made from within a pass', async () => {
+    const kernel = new Kernel();
+    const ran: string[] = [];
+    const next = new Kcont(kernel.wq.softnet, null, () => void ran.push('next'), null);
+    const late = new Kcont(kernel.wq.softclock, null, () => void ran.push('this pass'), null);
+    await kernel.wq.prihigh.run(() => {
+      makeRunnableNext(next);
+      late.schedule();
+      setImmediate(() => void ran.push('next check phase'));
+    });
+    expect([next.invoking, kernel.inspect().queued]).to.deep.equal([true, 1]);
+    await kernel.drain();
+    expect(ran).to.deep.equal(['this pass', 'next check phase', 'next']);
+    await kernel.close();
+  });
+
+  it('is withdrawn by stop, and takes the place of a timer', async () => {
+    const clock = new VirtualClock();
+    const { wq } = new Kernel({ clock });
+    let ran = 0;
+    const kc = new Kcont(wq.softnet, null, () => void ran++, null);
+    makeRunnableNext(kc);
+    expect([kc.stop(), kc.busy]).to.deep.equal([false, false]);
+    clock.tick(1);
+    kc.schedule(10);
+    makeRunnableNext(kc);
+    clock.tick(0);
+    expect([ran, kc.pending]).to.deep.equal([1, false]);
+  });
+
+  it('is told by name, where a kernel closes and cannot wait for it', async () => {
+    const clock = new VirtualClock();
+    const kernel = new Kernel({ clock });
+    makeRunnableNext(new Kcont(kernel.wq.softnet, null, () => undefined, null, { name: 'late' }));
+    const closing = kernel.close({ graceMs: 0 });
+    const unfinished = [{ name: 'late', wq: 'softnet', state: 'queued' }];
+    await clock.advance(0);
+    const { unfinished: told } = await closing;
+    expect([unfinished, []]).to.deep.include(told);
+  });
+
+  it('lets promises settle before it, as virtual time advances', async () => {
+    const clock = new VirtualClock();
+    const { wq } = new Kernel({ clock });
+    const ran: string[] = [];
+    const hop = (hops: number, kc: Kcont<number>): void => {
+      ran.push(`hop ${hops}`);
+      void Promise.resolve().then(() => ran.push(`settled ${hops}`));
+      if (ran.length < 4) makeRunnableNext(kc);
+    };
+    new Kcont(wq.softnet, null, hop, 1).schedule(5);
+    await clock.advance(5);
+    expect(ran).to.deep.equal(['hop 1', 'settled 1', 'hop 1', 'settled 1', 'hop 1', 'settled 1']);
+    ran.length = 0;
+    new Kcont(wq.softnet, null, hop, 2).schedule(5);
+    clock.tick(5);
+    expect(ran).to.deep.equal(['hop 2', 'hop 2', 'hop 2', 'hop 2']);
+  });
+});
+
+describe('a delay that counts from a time that was read', () => {
+  it('is over when it is over from then, or at once', () => {
+    const clock = new VirtualClock();
+    const { wq } = new Kernel({ clock });
+    const ran: string[] = [];
+    const make = (name: string): Kcont<null> =>
+      new Kcont(wq.softclock, null, () => void ran.push(`${name} ${clock.now}`), null);
+    clock.tick(10);
+    expect(make('soon')._scheduleFrom(4, 10)).to.equal(0);
+    expect(make('missed')._scheduleFrom(4, 2)).to.equal(0);
+    expect(make('bad')._scheduleFrom(4, -1)).to.equal(22);
+    clock.tick(20);
+    expect(ran).to.deep.equal(['missed 10', 'soon 14']);
   });
 });

@@ -30,6 +30,15 @@ export interface Clock {
    * @internal
    */
   _raise(error: unknown): void;
+  /**
+   * Between two functions of one pass: runs what waits in the queues of `process.nextTick` and of
+   * microtasks.
+   *
+   * @returns true: they are empty, or time stands still and they stay as they are; false: they
+   * empty only when the pass has ended
+   * @internal
+   */
+  _drain(): boolean;
 }
 
 /**

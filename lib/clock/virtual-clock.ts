@@ -35,6 +35,8 @@ export class VirtualClock implements Clock {
   readonly #driven: Driven[] = [];
   #nowMs = 0;
   #running = false;
+  /** Promises settle before what has been deferred runs. */
+  #settling = false;
   #advancing = 0;
   readonly #raised: unknown[] = [];
 
@@ -90,6 +92,11 @@ export class VirtualClock implements Clock {
   }
 
   /** @internal */
+  _drain(): boolean {
+    return !this.#settling;
+  }
+
+  /** @internal */
   _raise(error: unknown): void {
     if (this.#advancing > 0) this.#raised.push(error);
     else
@@ -115,11 +122,14 @@ export class VirtualClock implements Clock {
 
   /** Runs all kernels until nothing can be entered at this instant. */
   #run(): void {
+    do this.#round();
+    while (this.#driven.some((driven) => driven.runnable));
+  }
+
+  #round(): void {
     this.#running = true;
     try {
-      do {
-        for (const driven of this.#driven) driven.runNow();
-      } while (this.#driven.some((driven) => driven.runnable));
+      for (const driven of this.#driven) driven.runNow();
     } finally {
       this.#running = false;
     }
@@ -128,7 +138,12 @@ export class VirtualClock implements Clock {
   /** Runs and lets promises settle until neither brings anything new. */
   async #settle(): Promise<void> {
     do {
-      this.#run();
+      this.#settling = true;
+      try {
+        this.#round();
+      } finally {
+        this.#settling = false;
+      }
       await nextTurn();
       if (this.#raised.length > 0) throw this.#raised.shift();
     } while (this.#driven.some((driven) => driven.runnable));

@@ -1,0 +1,77 @@
+/**
+ * Replaces the timer functions among the globals: `node --import kcont/timers/register app.js`.
+ *
+ * @remarks
+ * They run on a kernel of their own, so that `kernel.close()` of the process-wide one leaves the
+ * timers of the app alone. Kernels go on asking the host for their own waking.
+ *
+ * @packageDocumentation
+ */
+
+import { Kernel } from '../kernel.ts';
+import { createTimers } from './timers.ts';
+import type { Timers } from './timers/functions.ts';
+
+/**
+ * The kernel on which the globals run.
+ *
+ * @public
+ */
+export const kernel: Kernel = new Kernel();
+
+const timers: Timers = createTimers(kernel);
+
+/** The globals that are replaced. */
+const NAMES = [
+  'setTimeout',
+  'setInterval',
+  'setImmediate',
+  'clearTimeout',
+  'clearInterval',
+  'clearImmediate',
+] as const;
+
+type Name = (typeof NAMES)[number];
+
+/** What was there before. */
+const before = new Map<Name, PropertyDescriptor>();
+
+/**
+ * Replaces the globals, as loading this module has done. A second time does nothing.
+ *
+ * @public
+ */
+export function takeOver(): void {
+  for (const name of NAMES) {
+    const found = Object.getOwnPropertyDescriptor(globalThis, name);
+    if (found === undefined || found.value === timers[name]) continue;
+    before.set(name, found);
+    Object.defineProperty(globalThis, name, {
+      configurable: true,
+      enumerable: true,
+      writable: true,
+      value: timers[name],
+    });
+  }
+}
+
+/**
+ * Undoes the take-over. Timers that are armed stay armed, and can still be cleared.
+ *
+ * @returns true: the globals are what they were; false: somebody has replaced some of them since,
+ * and those were left as they are
+ *
+ * @public
+ */
+export function restore(): boolean {
+  let all = true;
+  for (const [name, found] of before) {
+    if (globalThis[name] === (timers[name] as unknown)) {
+      Object.defineProperty(globalThis, name, found);
+      before.delete(name);
+    } else all = false;
+  }
+  return all;
+}
+
+takeOver();

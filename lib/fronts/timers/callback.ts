@@ -1,0 +1,51 @@
+import { AsyncResource } from 'node:async_hooks';
+import type { Entry } from '../../list.ts';
+
+/** A timer or an immediate. */
+export interface Called {
+  /** Its turn has come. */
+  _call(): void;
+}
+
+/** Destroyed where Node destroys a timer: when it has been called for the last time, or cleared. */
+const MANUALLY = { requireManualDestroy: true };
+
+/**
+ * A call to come: its place in line, and the context to make it in.
+ *
+ * @remarks
+ * An AsyncResource, as a timer of Node is one: it carries the stores of every AsyncLocalStorage,
+ * and async_hooks see a `Timeout` or an `Immediate` come, run and go. It is apart from the handle
+ * so that the stores are let go while the handle is kept.
+ */
+export class Callback extends AsyncResource implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  readonly #called: Called;
+
+  constructor(type: 'Timeout' | 'Immediate', called: Called) {
+    super(type, MANUALLY);
+    this.#called = called;
+  }
+
+  /** Lines are in the order in which they were joined: nobody needs a number. */
+  get _seq(): number {
+    return 0;
+  }
+
+  get _era(): number {
+    return 0;
+  }
+
+  /** Its turn has come. */
+  call(): void {
+    this.#called._call();
+  }
+
+  /** Calls a function of the timer or immediate, in the context. */
+  enter(func: (...args: never[]) => unknown, args: readonly unknown[] | undefined): void {
+    const callable = func as (...args: unknown[]) => unknown;
+    if (args === undefined) this.runInAsyncScope(callable, this.#called);
+    else this.runInAsyncScope(callable, this.#called, ...args);
+  }
+}

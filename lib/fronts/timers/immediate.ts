@@ -1,0 +1,122 @@
+import { readsAs } from '../../inspect.ts';
+import { unlink } from '../../list.ts';
+import { Callback } from './callback.ts';
+import type { Turns } from './turns.ts';
+
+/** In the place of a callback that has been made: it carries no context. */
+const over: Callback = new Callback('Immediate', { _call: () => undefined });
+
+/**
+ * What `setImmediate` returns, as Node's own class of this name.
+ *
+ * @public
+ */
+export class Immediate {
+  /** Null: it has been called or cleared. */
+  #func: ((...args: never[]) => unknown) | null;
+  #args: unknown[] | undefined;
+  #callback: Callback;
+  readonly #turns: Turns;
+  /** It keeps the process alive; null: it has been called or cleared. */
+  #ref: boolean | null = true;
+
+  private constructor(
+    turns: Turns,
+    func: (...args: never[]) => unknown,
+    args: unknown[] | undefined,
+  ) {
+    this.#func = func;
+    this.#args = args;
+    this.#turns = turns;
+    this.#callback = new Callback('Immediate', this);
+    turns.addImmediate(this.#callback);
+  }
+
+  /** @internal */
+  static _make(
+    turns: Turns,
+    func: (...args: never[]) => unknown,
+    args: unknown[] | undefined,
+  ): Immediate {
+    return new Immediate(turns, func, args);
+  }
+
+  /** Keeps the process alive until it has been called, as by default. */
+  ref(): this {
+    if (this.#ref === false) {
+      this.#turns.ref();
+      this.#ref = true;
+    }
+    return this;
+  }
+
+  /** Does not keep the process alive from now on. */
+  unref(): this {
+    if (this.#ref === true) {
+      this.#ref = false;
+      this.#turns.unref();
+    }
+    return this;
+  }
+
+  /** Whether it keeps the process alive. */
+  hasRef(): boolean {
+    return this.#ref === true;
+  }
+
+  /** Clears it, for `using`. */
+  [Symbol.dispose](): void {
+    this._clear();
+  }
+
+  /** The function; null: it has been called or cleared. */
+  get _onImmediate(): (...args: unknown[]) => void {
+    return this.#func as (...args: unknown[]) => void;
+  }
+
+  /**
+   * Keeps Node's own `clearImmediate` from taking this for one of its own.
+   * @internal
+   */
+  get _destroyed(): boolean {
+    return true;
+  }
+
+  /** @internal */
+  _clear(): void {
+    if (this.#func === null) return;
+    unlink(this.#callback);
+    this.#leave();
+    this.#end();
+  }
+
+  /** @internal */
+  _call(): void {
+    this.#leave();
+    try {
+      this.#callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
+    } finally {
+      // Unless it has cleared itself.
+      if (this.#func !== null) this.#end();
+    }
+  }
+
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<Immediate>(Immediate, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
+  }
+
+  #leave(): void {
+    const keptAlive = this.#ref === true;
+    this.#ref = null;
+    if (keptAlive) this.#turns.unref();
+  }
+
+  /** Lets go what it was given, and the context. */
+  #end(): void {
+    this.#func = null;
+    this.#args = undefined;
+    this.#callback.emitDestroy();
+    this.#callback = over;
+  }
+}
