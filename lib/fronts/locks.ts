@@ -23,6 +23,7 @@ import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
 import type { Workqueue } from '../workqueue.ts';
+import { join, leave, type Abortable } from './abort-group.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**
@@ -286,16 +287,15 @@ export class LockManager {
   ): Promise<T> {
     const { mode, signal } = asked;
     let request!: Request;
-    let giveUp!: () => void;
+    let waiting!: Abortable;
     const answered = new Promise<boolean>((answer, reject) => {
       request = { name, mode, answer, fail };
-      giveUp = () => {
-        if (this.#withdraw(request)) reject(signal?.reason as Error);
-      };
+      waiting = { abort: (reason) => void (this.#withdraw(request) && reject(reason)) };
     });
-    signal?.addEventListener('abort', giveUp);
+    if (signal !== undefined) join(signal, waiting);
     this.#enqueue(request, asked);
-    const granted = await answered.finally(() => signal?.removeEventListener('abort', giveUp));
+    const granted = await answered;
+    if (signal !== undefined) leave(signal, waiting);
     let entered = false;
     const call = (): T | PromiseLike<T> => {
       entered = true;
