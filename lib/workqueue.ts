@@ -1,4 +1,5 @@
-import type { Dispatcher, OnError } from './dispatch.ts';
+import type { Dispatcher } from './dispatch.ts';
+import type { OnError } from './enter.ts';
 import { readsAs } from './inspect.ts';
 import { KcontError, invalid } from './errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
@@ -61,6 +62,9 @@ export interface Criteria {
   readonly onError: OnError | undefined;
 }
 
+/** In flight without a limit: as many as a small integer counts. */
+const MOST_ACTIVE: number = 2 ** 30;
+
 /**
  * A priority, and the continuations that are runnable at it.
  *
@@ -98,10 +102,10 @@ export class Workqueue {
    */
   readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   /**
-   * Asynchronous functions in flight.
+   * How many more asynchronous functions may be in flight. A small integer also without a limit.
    * @internal
    */
-  _active = 0;
+  _room: number;
   /**
    * Continuations queued, plus functions entered and not settled.
    * @internal
@@ -118,6 +122,7 @@ export class Workqueue {
   _references = 0;
   /** @internal */
   _freed = false;
+  readonly #most: number;
   #acquired = 0;
   readonly #registry: Registry;
   readonly #permanent: boolean;
@@ -137,6 +142,8 @@ export class Workqueue {
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
     this.maxActive = criteria.maxActive;
+    this.#most = Math.min(criteria.maxActive, MOST_ACTIVE);
+    this._room = this.#most;
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
@@ -161,8 +168,9 @@ export class Workqueue {
   /**
    * Runs a function once, and returns its result.
    *
-   * @param func - called at this priority, with a signal that is aborted when the caller's is or
-   * when the kernel closes and can wait no longer; may be asynchronous on `prihigh` … `prilow`
+   * @param func - called at this priority; may be asynchronous on `prihigh` … `prilow`. If it declares
+   * a parameter (not only a rest parameter or one with a default), it gets a signal that is aborted
+   * when the caller's is, or when the kernel closes and can wait no longer
    * @param options - a lock, a delay, a signal
    * @returns what the function returns; rejected with what it throws. Aborted before it was
    * entered, it never is, and the promise is rejected at once with the signal's reason. Rejected with
@@ -205,7 +213,8 @@ export class Workqueue {
   /** What it has done so far. */
   stats(): WorkqueueStats {
     const { current } = this._dispatcher;
-    const running = this._active + (current?._wq === this ? 1 : 0);
+    const sync = current !== undefined && current._wq === this && current.running;
+    const running = this.#most - this._room + (sync ? 1 : 0);
     return {
       name: this.name,
       priority: this.priority,
@@ -243,12 +252,22 @@ export class Workqueue {
   }
 
   /**
+   * A run has settled.
+   * @internal
+   */
+  _settled(): void {
+    this._unload();
+    if (!this._waiting.empty) this._wake();
+  }
+
+  /**
    * One continuation less is queued or running.
    * @internal
    */
   _unload(): void {
-    if (--this._load > 0 || this.#drained.length === 0) return;
-    for (const resolve of this.#drained.splice(0)) resolve();
+    if (--this._load === 0 && this.#drained.length > 0) {
+      for (const resolve of this.#drained.splice(0)) resolve();
+    }
   }
 
   /**
@@ -259,7 +278,7 @@ export class Workqueue {
    * @internal
    */
   _wake(): void {
-    if (this._waiting.empty || this._active >= this.maxActive) return;
+    if (this._waiting.empty || this._room === 0) return;
     this._dispatcher.resume(this._waiting.shift() as Kcont<unknown>);
   }
 
