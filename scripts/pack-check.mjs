@@ -4,7 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import { existsSync, readFileSync, readdirSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { pkg, withConsumer } from './consumer.mjs';
+import { peers, pkg, withConsumer } from './consumer.mjs';
 
 /** Run inside the consumer: prints the names that import() gives, having compared require()'s. */
 const load = `
@@ -24,7 +24,7 @@ const load = `
   });
 `;
 
-await withConsumer([], (folder) => {
+await withConsumer(peers, (folder) => {
   for (const [subpath, target] of Object.entries(pkg.exports)) {
     if (!target.default) continue;
     const id = pkg.name + subpath.slice(1);

@@ -3,7 +3,7 @@
 import { execFile } from 'node:child_process';
 import { cpSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { withConsumer } from './consumer.mjs';
+import { peers, withConsumer } from './consumer.mjs';
 
 /** Installed under an alias each, beside one another. */
 const COMPILERS = ['5.4', '5.9', '7.0'];
@@ -16,12 +16,12 @@ const COMPILERS = ['5.4', '5.9', '7.0'];
 const CONSUMERS = [
   {
     name: 'ES module',
-    files: ['esm.mts', 'using.mts'],
+    files: ['esm.mts', 'fronts.mts', 'using.mts'],
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {
     name: 'ES module, without @types/node',
-    files: ['esm.mts'],
+    files: ['esm.mts', 'fronts.mts'],
     options: { types: [], lib: ['es2022', 'dom', 'esnext.disposable'] },
   },
   {
@@ -55,7 +55,7 @@ function compile(version, folder) {
 }
 
 const packages = COMPILERS.map((version) => `typescript-${version}@npm:typescript@~${version}.0`);
-await withConsumer(['@types/node@20', ...packages], async (folder) => {
+await withConsumer(['@types/node@20', ...peers, ...packages], async (folder) => {
   cpSync('spec/types', folder, { recursive: true });
   for (const { name, files, options, refused } of CONSUMERS) {
     const tsconfig = {

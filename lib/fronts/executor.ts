@@ -1,0 +1,136 @@
+/*
+ * p-queue before a workqueue: what p-queue starts is queued on the workqueue, and its slot is taken
+ * until that has settled. So p-queue says how many and how often, the workqueue at which priority.
+ */
+
+import { AsyncResource } from 'node:async_hooks';
+import { invalid } from '../errors.ts';
+import type { RunOptions } from '../job.ts';
+import { Workqueue } from '../workqueue.ts';
+import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
+
+/**
+ * The limits of an executor: p-queue's options `concurrency`, `interval`, `intervalCap`, `strict`,
+ * `carryoverIntervalCount`, `timeout` and `autoStart`.
+ *
+ * @public
+ */
+export type ExecutorOptions = KcontPQueueOptions;
+
+/**
+ * How a function is run once by an executor.
+ *
+ * @public
+ */
+export interface ExecutorRunOptions extends RunOptions {
+  /** Its priority among those that wait in the executor, any number. Default 0. */
+  priority?: number;
+  /** By which its priority can be changed: `executor.queue.setPriority(id, priority)`. */
+  id?: string;
+  /** After how many ms its run is given up, in place of the executor's `timeout`. */
+  timeout?: number;
+}
+
+/**
+ * Runs functions on a workqueue, no more and no more often than it is allowed to.
+ *
+ * @remarks
+ * Made by {@link createExecutor}. The limits are p-queue's, of which `queue` has all the rest: events,
+ * `setPriority`, `clear`, `onSizeLessThan`, `isRateLimited`, `runningTasks` and so on.
+ *
+ * @public
+ */
+export class Executor {
+  /** Where the functions run. */
+  readonly wq: Workqueue;
+  /** What limits them. */
+  readonly queue: KcontPQueue;
+
+  private constructor(wq: Workqueue, options: ExecutorOptions) {
+    this.wq = wq;
+    this.queue = new KcontPQueue(options);
+  }
+
+  /**
+   * How `createExecutor` makes one.
+   * @internal
+   */
+  static _make(wq: Workqueue, options: ExecutorOptions): Executor {
+    return new Executor(wq, options);
+  }
+
+  /**
+   * Runs a function once when there is room, and returns its result.
+   *
+   * @param func - as for `Workqueue.run`; its signal is also aborted when the time is over
+   * @param options - as for `Workqueue.run`, and priority, id and timeout; a lock is waited for
+   * without taking a slot, and a delay is over before the function queues up
+   * @returns what the function returns; rejected with what it throws, as `Workqueue.run` and PQueue
+   * do, with p-queue's TimeoutError when the time is over
+   */
+  async run<T>(
+    func: (signal: AbortSignal) => T | PromiseLike<T>,
+    options: ExecutorRunOptions = {},
+  ): Promise<T> {
+    const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = options;
+    if (typeof func !== 'function') throw invalid('func', 'a function', func);
+    const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
+    const call = (own: AbortSignal): T | PromiseLike<T> =>
+      resource === undefined ? func(own) : resource.runInAsyncScope(func, undefined, own);
+    const given = signal === undefined ? {} : { signal };
+    if (delayMs !== 0) await this.#delay(delayMs, given);
+    const mayGiveUp =
+      signal !== undefined || (queueing.timeout ?? this.queue.timeout) !== undefined;
+    const controller = mayGiveUp ? new AbortController() : undefined;
+    const job: RunOptions = { cpu, name: name ?? func.name };
+    if (controller !== undefined) job.signal = controller.signal;
+    const done = this.queue.add(() => this.wq.run(call, job), { ...queueing, ...given });
+    // p-queue gives up: by a timeout, or by the signal.
+    if (controller !== undefined) done.catch((reason: unknown) => controller.abort(reason));
+    return done;
+  }
+
+  /** Lets nothing more begin. */
+  pause(): void {
+    this.queue.pause();
+  }
+
+  /** Goes on after {@link Executor.pause}, or with `autoStart: false`. */
+  start(): void {
+    this.queue.start();
+  }
+
+  /** Waits until nothing waits or runs here. */
+  drain(): Promise<void> {
+    return this.queue.onIdle();
+  }
+
+  #delay(delayMs: number, given: { signal?: AbortSignal }): Promise<void> {
+    return this.wq.kernel.wq.softclock.run(() => undefined, { delayMs, ...given });
+  }
+}
+
+/**
+ * Makes an executor that runs functions on a workqueue within limits.
+ *
+ * @remarks
+ * p-queue counts time by the host's clock, whatever the kernel's: with a VirtualClock, `interval` and
+ * `timeout` go by real time, or by that of fake timers.
+ *
+ * @param wq - where the functions run, and at which priority
+ * @param options - the limits, as for a PQueue
+ * @returns an executor
+ * @throws KcontError EINVAL for a workqueue that is none; TypeError as PQueue does
+ *
+ * @example
+ * ```ts
+ * const api = createExecutor(wq.primedlow, { concurrency: 4, interval: 1000, intervalCap: 20 });
+ * const user = await api.run((signal) => fetchUser(id, signal), { timeout: 5000 });
+ * ```
+ *
+ * @public
+ */
+export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Executor {
+  if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
+  return Executor._make(wq, options);
+}

@@ -1,0 +1,424 @@
+/**
+ * The Web Locks API over continuations: locks by name, exclusive or shared.
+ *
+ * @packageDocumentation
+ */
+
+/*
+ *   request --> pending, in order --> held: its side of the name's RWLock is entered
+ *                   |  tryEnter          |  callback settled: exit, and look at pending
+ *                 aborted              stolen: exited over its head
+ *
+ * Each name in use has an RWLock: exclusive requests enter its write side, shared ones its read side.
+ * Requests for it are granted strictly first come, first served: nobody passes the first who waits.
+ * All this is done at once, in the call that causes it; the callback then runs as a job of its own,
+ * named for the lock, so that the kernel's drain waits for it and its close reports it.
+ *
+ * Source: W3C Web Locks API, Editor's Draft of 24 September 2025.
+ */
+
+import { threadId } from 'node:worker_threads';
+import { invalid } from '../errors.ts';
+import { Kernel, kernel as processKernel } from '../kernel.ts';
+import type { BaseLock } from '../lock/lock.ts';
+import { RWLock } from '../lock/rw-lock.ts';
+import type { Workqueue } from '../workqueue.ts';
+import { join, leave, type Abortable } from './abort-group.ts';
+import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
+
+/**
+ * Whether a lock excludes all others of its name, or only exclusive ones.
+ *
+ * @public
+ */
+export type LockMode = 'exclusive' | 'shared';
+
+/**
+ * How a lock is requested.
+ *
+ * @public
+ */
+export interface LockOptions {
+  /** Default `'exclusive'`. */
+  mode?: LockMode;
+  /** True: if it is not to be had at once, the callback is called with null. Default false. */
+  ifAvailable?: boolean;
+  /** True: takes the lock away from whoever holds it. Default false. */
+  steal?: boolean;
+  /** Aborted before the lock is granted: the request is rejected with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/**
+ * Called when the lock is granted; it is held until what this returns has settled.
+ *
+ * @public
+ */
+export type LockGrantedCallback<T> = (lock: Lock | null) => T | PromiseLike<T>;
+
+/**
+ * A lock that is held or requested, in a report.
+ *
+ * @public
+ */
+export interface LockInfo {
+  /** Its name. */
+  name: string;
+  /** Its mode. */
+  mode: LockMode;
+  /** Who holds or requests it: the same for all locks of one LockManager. */
+  clientId: string;
+}
+
+/**
+ * What a LockManager tells.
+ *
+ * @public
+ */
+export interface LockManagerSnapshot {
+  /** The locks that are held. */
+  held: LockInfo[];
+  /** The requests that wait, those for one name in the order in which they were made. */
+  pending: LockInfo[];
+}
+
+/**
+ * How a LockManager is made.
+ *
+ * @public
+ */
+export interface LocksOptions {
+  /** Where callbacks run. Default `prihigh`. */
+  wq?: Workqueue;
+}
+
+/** Only this module makes the classes below. */
+const MINE: unique symbol = Symbol('locks');
+
+/**
+ * A lock that has been granted.
+ *
+ * @public
+ */
+export class Lock {
+  readonly #name: string;
+  readonly #mode: LockMode;
+
+  private constructor(mine: typeof MINE, name: string, mode: LockMode) {
+    if (mine !== MINE) throw new TypeError('Illegal constructor');
+    this.#name = name;
+    this.#mode = mode;
+  }
+
+  /**
+   * How a lock manager makes one.
+   * @internal
+   */
+  static _make(name: string, mode: LockMode): Lock {
+    return new Lock(MINE, name, mode);
+  }
+
+  /** The name it was requested by. */
+  get name(): string {
+    return this.#name;
+  }
+
+  /** Its mode. */
+  get mode(): LockMode {
+    return this.#mode;
+  }
+
+  /** `Lock`. */
+  get [Symbol.toStringTag](): string {
+    return 'Lock';
+  }
+}
+
+/** A name in use. */
+class Resource {
+  readonly #lock = new RWLock();
+  readonly held: Set<Request> = new Set();
+  readonly pending: Set<Request> = new Set();
+
+  side(mode: LockMode): BaseLock {
+    return mode === 'shared' ? this.#lock.read : this.#lock.write;
+  }
+
+  /** Grants what can be granted, in order. */
+  process(): void {
+    for (const request of this.pending) {
+      if (!this.side(request.mode).tryEnter()) return;
+      this.pending.delete(request);
+      this.held.add(request);
+      request.answer(true);
+    }
+  }
+
+  /** Whether a newcomer would be granted at once. */
+  grantable({ mode }: Request): boolean {
+    if (this.pending.size > 0) return false;
+    return mode === 'shared' ? !this.#lock.write.held : this.held.size === 0;
+  }
+
+  /** Breaks the locks that are held, and grants this one before all that wait. */
+  steal(request: Request): void {
+    for (const { mode, fail } of this.held) {
+      this.side(mode).exit();
+      fail(new DOMException('the lock was stolen', 'AbortError'));
+    }
+    this.held.clear();
+    this.side(request.mode).tryEnter();
+    this.held.add(request);
+    request.answer(true);
+  }
+}
+
+/** A request, and the lock it becomes. */
+interface Request {
+  readonly name: string;
+  readonly mode: LockMode;
+  /** Tells the one who requests: true: granted; false: not available. */
+  readonly answer: (granted: boolean) => void;
+  /** Rejects what `request` has returned. */
+  readonly fail: (reason: unknown) => void;
+}
+
+/** The options, converted. */
+interface Asked {
+  readonly mode: LockMode;
+  readonly ifAvailable: boolean;
+  readonly steal: boolean;
+  readonly signal: AbortSignal | undefined;
+}
+
+let managers = 0;
+
+/**
+ * Requests locks by name, and tells who has them.
+ *
+ * @remarks
+ * Made by {@link createLocks}; {@link locks} is that of the process-wide kernel. Each has its own
+ * names.
+ *
+ * @public
+ */
+export class LockManager {
+  readonly #wq: Workqueue;
+  readonly #clientId = `${process.pid}-${threadId}-${++managers}`;
+  readonly #resources = new Map<string, Resource>();
+
+  private constructor(mine: typeof MINE, wq: Workqueue) {
+    if (mine !== MINE) throw new TypeError('Illegal constructor');
+    this.#wq = wq;
+  }
+
+  /**
+   * How `createLocks` makes one.
+   * @internal
+   */
+  static _make(wq: Workqueue): LockManager {
+    return new LockManager(MINE, wq);
+  }
+
+  /**
+   * Requests an exclusive lock.
+   *
+   * @param name - what is to be locked; must not begin with `-`
+   * @param callback - called when the lock is granted; it is held until what this returns has settled
+   * @returns what the callback returns, once the lock is free again; rejected with what it throws,
+   * with a DOMException AbortError when the lock was stolen, TypeError for arguments that are not
+   * what they have to be, DOMException InvalidStateError when the kernel is closed
+   */
+  request<T>(name: string, callback: LockGrantedCallback<T>): Promise<T>;
+  /**
+   * Requests a lock.
+   *
+   * @param name - what is to be locked; must not begin with `-`
+   * @param options - mode, ifAvailable, steal, signal
+   * @param callback - called when the lock is granted, or with null if it is not available
+   * @returns as above; rejected with the signal's reason when that is aborted before the lock is
+   * granted, with a DOMException NotSupportedError for options that exclude each other
+   */
+  request<T>(name: string, options: LockOptions, callback: LockGrantedCallback<T>): Promise<T>;
+  async request<T>(
+    name: string,
+    ...rest: [LockGrantedCallback<T>] | [LockOptions, LockGrantedCallback<T>]
+  ): Promise<T> {
+    const text = toText(name);
+    const callback = toCallback(
+      rest.length < 2 ? rest[0] : rest[1],
+      'callback',
+    ) as LockGrantedCallback<T>;
+    const asked = toAsked(rest.length < 2 ? undefined : (rest[0] as LockOptions));
+    if (this.#wq._dispatcher.closed) throw invalidState();
+    checkCombination(text, asked);
+    asked.signal?.throwIfAborted();
+    return new Promise<T>((resolve, reject) => {
+      this.#follow(text, asked, callback, reject).then(resolve, reject);
+    });
+  }
+
+  /**
+   * Tells which locks are held and requested.
+   *
+   * @returns a snapshot; rejected with a DOMException InvalidStateError when the kernel is closed
+   */
+  async query(): Promise<LockManagerSnapshot> {
+    if (this.#wq._dispatcher.closed) throw invalidState();
+    const snapshot: LockManagerSnapshot = { held: [], pending: [] };
+    for (const { held, pending } of this.#resources.values()) {
+      for (const request of held) snapshot.held.push(this.#info(request));
+      for (const request of pending) snapshot.pending.push(this.#info(request));
+    }
+    return snapshot;
+  }
+
+  /** `LockManager`. */
+  get [Symbol.toStringTag](): string {
+    return 'LockManager';
+  }
+
+  /** A request from its making to the end of its callback. */
+  async #follow<T>(
+    name: string,
+    asked: Asked,
+    callback: LockGrantedCallback<T>,
+    fail: (reason: unknown) => void,
+  ): Promise<T> {
+    const { mode, signal } = asked;
+    let request!: Request;
+    let waiting!: Abortable;
+    const answered = new Promise<boolean>((answer, reject) => {
+      request = { name, mode, answer, fail };
+      waiting = { abort: (reason) => void (this.#withdraw(request) && reject(reason)) };
+    });
+    if (signal !== undefined) join(signal, waiting);
+    this.#enqueue(request, asked);
+    const granted = await answered;
+    if (signal !== undefined) leave(signal, waiting);
+    let entered = false;
+    const call = (): T | PromiseLike<T> => {
+      entered = true;
+      return callback(granted ? Lock._make(name, mode) : null);
+    };
+    try {
+      // Stolen before it was called: it has been answered.
+      if (granted && !this.#holds(request)) return undefined as T;
+      const options = { name: `lock ${name}`, context: 'create' } as const;
+      return await this.#wq.run(call, signal === undefined ? options : { ...options, signal });
+    } catch (error) {
+      throw !entered && this.#wq._dispatcher.closed ? invalidState() : error;
+    } finally {
+      this.#release(request);
+    }
+  }
+
+  #enqueue(request: Request, { ifAvailable, steal }: Asked): void {
+    let resource = this.#resources.get(request.name);
+    if (resource === undefined) {
+      resource = new Resource();
+      this.#resources.set(request.name, resource);
+    }
+    if (steal) resource.steal(request);
+    else if (ifAvailable && !resource.grantable(request)) request.answer(false);
+    else {
+      resource.pending.add(request);
+      resource.process();
+    }
+  }
+
+  #holds(request: Request): boolean {
+    return this.#resources.get(request.name)?.held.has(request) === true;
+  }
+
+  /** Takes back a request that waits. */
+  #withdraw(request: Request): boolean {
+    const resource = this.#resources.get(request.name);
+    if (resource?.pending.delete(request) !== true) return false;
+    resource.process();
+    this.#forget(request.name, resource);
+    return true;
+  }
+
+  /** Frees a lock, unless it was stolen or never granted. */
+  #release(request: Request): void {
+    const resource = this.#resources.get(request.name);
+    if (resource === undefined) return;
+    if (resource.held.delete(request)) {
+      resource.side(request.mode).exit();
+      resource.process();
+    }
+    this.#forget(request.name, resource);
+  }
+
+  #forget(name: string, { held, pending }: Resource): void {
+    if (held.size === 0 && pending.size === 0) this.#resources.delete(name);
+  }
+
+  #info({ name, mode }: Request): LockInfo {
+    return { name, mode, clientId: this.#clientId };
+  }
+}
+
+function toAsked(options: LockOptions | undefined): Asked {
+  const { ifAvailable, mode = 'exclusive', signal, steal } = toDictionary(options, 'options');
+  return {
+    ifAvailable: Boolean(ifAvailable),
+    mode: toEnum(mode, ['exclusive', 'shared'], 'mode'),
+    signal: signal === undefined ? undefined : toSignal(signal, 'signal'),
+    steal: Boolean(steal),
+  };
+}
+
+/** What the specification does not support. */
+function checkCombination(name: string, { mode, ifAvailable, steal, signal }: Asked): void {
+  if (name.startsWith('-')) throw notSupported('a name must not begin with "-"');
+  if (steal && ifAvailable) throw notSupported('steal and ifAvailable exclude each other');
+  if (steal && mode !== 'exclusive') throw notSupported('only an exclusive lock can be stolen');
+  if (signal !== undefined && (steal || ifAvailable)) {
+    throw notSupported('signal excludes steal and ifAvailable');
+  }
+}
+
+function notSupported(message: string): DOMException {
+  return new DOMException(message, 'NotSupportedError');
+}
+
+function invalidState(): DOMException {
+  return new DOMException('the kernel is closed', 'InvalidStateError');
+}
+
+/**
+ * Makes a lock manager, with names of its own, on a kernel of your own.
+ *
+ * @param kernel - whose workqueues run the callbacks
+ * @param options - where exactly
+ * @returns a lock manager
+ * @throws KcontError EINVAL for a kernel or a workqueue that is not what it has to be
+ *
+ * @example
+ * ```ts
+ * const locks = createLocks(kernel);
+ * await locks.request('journal', async () => journal.rotate());
+ * ```
+ *
+ * @public
+ */
+export function createLocks(
+  kernel: Kernel = processKernel,
+  options: LocksOptions = {},
+): LockManager {
+  if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  const { wq = kernel.wq.prihigh } = options;
+  if ((wq as Workqueue | null)?.kernel !== kernel || wq.fast) {
+    throw invalid('wq', 'a Workqueue of the same kernel that takes asynchronous functions', wq);
+  }
+  return LockManager._make(wq);
+}
+
+/**
+ * The lock manager of the process-wide kernel: what `navigator.locks` is to a page.
+ *
+ * @public
+ */
+export const locks: LockManager = createLocks();

@@ -1,0 +1,14 @@
+/**
+ * p-queue with kcont's levels and locks, and p-queue as the limiter of a workqueue.
+ *
+ * @packageDocumentation
+ */
+
+export {
+  Executor,
+  createExecutor,
+  type ExecutorOptions,
+  type ExecutorRunOptions,
+} from './executor.ts';
+export { KcontPQueue, type KcontPQueueOptions, type KcontPQueueTask } from './kcont-p-queue.ts';
+export { KcontQueue, type KcontQueueAddOptions, type KcontQueueRun } from './kcont-queue.ts';
