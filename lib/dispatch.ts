@@ -265,7 +265,7 @@ export class Dispatcher implements Driven {
       // Its settle resumes it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (wq._active >= wq.maxActive) {
+    } else if (wq._room.active >= wq.maxActive) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -311,6 +311,7 @@ export class Dispatcher implements Driven {
     const flight = new Flight(kc);
     this.flights.append(flight);
     wq._active++;
+    wq._room.active++;
     Promise.resolve(promise).then(
       () => this.#land(flight),
       (error: unknown) => {
@@ -324,7 +325,9 @@ export class Dispatcher implements Driven {
 
   #land(flight: Flight): void {
     unlink(flight);
-    flight.kc._wq._active--;
+    const wq = flight.kc._wq;
+    wq._active--;
+    wq._room.active--;
     this.#settle(flight.kc);
   }
 

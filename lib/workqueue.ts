@@ -62,6 +62,46 @@ export interface Criteria {
 }
 
 /**
+ * The limit of asynchronous functions in flight, of one workqueue or of several together.
+ *
+ * Invariant: while there is room and some wait, one of them is in the run queue. It is restored by
+ * `wake`, called whenever a run has settled or one of them went elsewhere.
+ *
+ * @internal
+ */
+export class Room {
+  readonly max: number;
+  /** Asynchronous functions in flight. */
+  active = 0;
+  /** Whose continuations wait here, highest priority first. */
+  readonly #queues: Workqueue[] = [];
+
+  constructor(max: number) {
+    this.max = max;
+  }
+
+  add(queue: Workqueue): void {
+    const at = this.#queues.findIndex((other) => other.priority < queue.priority);
+    this.#queues.splice(at === -1 ? this.#queues.length : at, 0, queue);
+  }
+
+  remove(queue: Workqueue): void {
+    this.#queues.splice(this.#queues.indexOf(queue), 1);
+  }
+
+  /** Lets the next one run that waited for room, if there is some. */
+  wake(): void {
+    if (this.active >= this.max) return;
+    for (const queue of this.#queues) {
+      const kc = queue._waiting.shift();
+      if (kc === undefined) continue;
+      queue._dispatcher.resume(kc);
+      return;
+    }
+  }
+}
+
+/**
  * A priority, and the continuations that are runnable at it.
  *
  * @remarks
@@ -97,6 +137,8 @@ export class Workqueue {
    * @internal
    */
   readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
+  /** @internal */
+  readonly _room: Room;
   /**
    * Asynchronous functions in flight.
    * @internal
@@ -118,6 +160,11 @@ export class Workqueue {
   _references = 0;
   /** @internal */
   _freed = false;
+  /**
+   * Nobody else gets it by asking for the same.
+   * @internal
+   */
+  readonly _private: boolean;
   #acquired = 0;
   readonly #registry: Registry;
   readonly #permanent: boolean;
@@ -129,11 +176,13 @@ export class Workqueue {
     registry: Registry,
     criteria: Criteria,
     name?: string,
+    room?: Room,
   ) {
     this.kernel = kernel;
     this._dispatcher = dispatcher;
     this.#registry = registry;
-    this.#permanent = name !== undefined;
+    this._private = room !== undefined;
+    this.#permanent = name !== undefined && room === undefined;
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
     this.maxActive = criteria.maxActive;
@@ -142,6 +191,8 @@ export class Workqueue {
     this.fast = criteria.priority >= LOWEST_FAST;
     this.name = name ?? `pri${criteria.priority}${criteria.perCpu ? '/percpu' : ''}`;
     this._level = dispatcher.runq.level(criteria.priority);
+    this._room = room ?? new Room(criteria.maxActive);
+    this._room.add(this);
   }
 
   /**
@@ -156,6 +207,24 @@ export class Workqueue {
     name?: string,
   ): Workqueue {
     return new Workqueue(kernel, dispatcher, registry, criteria, name);
+  }
+
+  /**
+   * Makes a workqueue for one user alone, with the patience and the error handler of this one. Several
+   * that are given one room share its limit, the highest priority first.
+   * @internal
+   */
+  _apart(name: string, priority: number, room: Room): Workqueue {
+    const criteria = {
+      priority,
+      perCpu: false,
+      maxActive: room.max,
+      patienceMs: this.patienceMs,
+      onError: this.onError,
+    };
+    const registry = this.#registry;
+    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, room);
+    return registry.add(queue)._acquire();
   }
 
   /**
@@ -239,6 +308,7 @@ export class Workqueue {
     this._references--;
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
+    this._room.remove(this);
     this.#registry.forget(this);
   }
 
@@ -252,15 +322,11 @@ export class Workqueue {
   }
 
   /**
-   * Lets the next one run that waited for maxActive, if there is room.
-   *
-   * Invariant: while there is room and some wait, one of them is in the run queue. It is restored
-   * here, called whenever a run has settled or one of them went elsewhere.
+   * Lets the next one run that waited for room, if there is some.
    * @internal
    */
   _wake(): void {
-    if (this._waiting.empty || this._active >= this.maxActive) return;
-    this._dispatcher.resume(this._waiting.shift() as Kcont<unknown>);
+    if (this.maxActive !== Infinity) this._room.wake();
   }
 
   /**
@@ -295,6 +361,7 @@ export class Registry {
   find(criteria: Criteria): Workqueue | undefined {
     for (const queue of this.#queues) {
       if (
+        !queue._private &&
         queue.priority === criteria.priority &&
         queue.perCpu === criteria.perCpu &&
         queue.maxActive === criteria.maxActive &&
