@@ -26,13 +26,22 @@ export type Affinity = 'strong' | 'weak' | 'none';
 type Carry = ReturnType<typeof AsyncLocalStorage.snapshot>;
 
 /**
- * What few continuations have, so that all the others stay small.
+ * What many continuations have in common with their siblings: kept small.
  *
  * @internal
  */
 export class Details {
   name: string | undefined = undefined;
   scope: Scope | undefined = undefined;
+  extras: Extras | null = null;
+}
+
+/**
+ * What few continuations have, so that all the others stay small.
+ *
+ * @internal
+ */
+export class Extras {
   signal: AbortSignal | undefined = undefined;
   onAbort: (() => void) | undefined = undefined;
   policy: ContextPolicy = 'none';

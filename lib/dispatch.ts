@@ -17,57 +17,37 @@
  *   2. starved   each level whose head has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
+ *   5. linger    asynchronous functions that settle at once make room, or free a lock, for others:
+ *                these are dispatched from microtasks, as part of the same pass and its budget.
  *
  * What waits aside is not looked at again until what it waits for has happened, so a busy lock
  * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
  * that orders it among all who wait, and comes back ahead of all that was not reached yet.
- *
- * A function is called from one line. It may do anything to any continuation, itself included, and
- * it may throw: before the call the entry is off its list and its state is set; after it, nothing
- * that was read before is trusted.
  *
  * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; the FreeBSD callout TRYLOCK
  * for setting aside what waits for a lock.
  */
 
 import type { Clock, Driven, Waker } from './clock/clock.ts';
-import { KcontError, asynchronous } from './errors.ts';
+import { enter, type Flight, type OnError } from './enter.ts';
 import type { Kcont } from './kcont.ts';
-import { Fifo, stamp, unlink, type Entry } from './list.ts';
+import { Fifo, stamp, unlink } from './list.ts';
+import { restartTimerFrom } from './schedule.ts';
+import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, UNREF, WAITED } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
-import type { Workqueue } from './workqueue.ts';
-
-/**
- * Handles errors of continuations.
- *
- * @public
- */
-export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
 /** Dispatches between two looks at the clock. */
 const CLOCK_EVERY = 16;
 
-/**
- * An asynchronous run that has not settled.
- *
- * @internal
- */
-export class Flight implements Entry {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
-  readonly kc: Kcont<unknown>;
+/** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
+const LINGER = 4;
 
-  constructor(kc: Kcont<unknown>) {
-    this.kc = kc;
-  }
-}
+const settled: Promise<void> = Promise.resolve();
 
 /**
- * Collects, orders and enters the continuations of one CPU.
+ * Collects the continuations of one CPU, and dispatches them in order.
  *
  * @internal
  */
@@ -75,15 +55,18 @@ export class Dispatcher implements Driven {
   readonly clock: Clock;
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
+  readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
   readonly onError: OnError | undefined;
   /** Scheduled continuations that keep the process alive. */
   refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
+  /** Asynchronous functions have been entered in this pass. */
+  lingers = false;
   /** Refuses to schedule. */
   closed = false;
-  /** The continuation whose function is on the stack. */
+  /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
   readonly #waker: Waker;
@@ -92,6 +75,11 @@ export class Dispatcher implements Driven {
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
+  /** When the budget of the pass is spent. */
+  #untilMs = 0;
+  /** Microtasks left in which to look for what promises have resumed. */
+  #microtasks = 0;
+  readonly #look: () => void;
   /** The present tick, as far as jobs need it; true: read since the last pass. */
   #jobTick = 0;
   #jobTickRead = false;
@@ -101,19 +89,11 @@ export class Dispatcher implements Driven {
     this.#budgetMs = budgetMs;
     this.onError = onError;
     this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
+    this.ration = new Ration(clock, restartTimerFrom);
+    this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
-  }
-
-  /** The tick at which a delay from now is over, from the wheel's base. Never early: rounds up. */
-  dueIn(delayMs: number): number {
-    const { clock } = this;
-    return Math.ceil(clock.now + (clock._phase - this.wheel.base + delayMs));
-  }
-
-  /** The present tick, from the wheel's base. */
-  ticks(): number {
-    return this.#tick() - this.wheel.base;
   }
 
   /**
@@ -123,7 +103,7 @@ export class Dispatcher implements Driven {
   jobTick(): number {
     if (this.#jobTickRead && this.wheel.count === 0) return this.#jobTick;
     this.#jobTickRead = true;
-    return (this.#jobTick = this.ticks() & (FAR >> 1));
+    return (this.#jobTick = this.ration.tick() & (FAR >> 1));
   }
 
   /** One more continuation is scheduled. */
@@ -139,6 +119,12 @@ export class Dispatcher implements Driven {
   /** Asks for a pass. */
   request(): void {
     if (!this.#passing) this.#waker.request();
+  }
+
+  /** Nothing is scheduled any more: leaves nothing armed. */
+  rest(): void {
+    this.armedTicks = FAR;
+    this.#waker.rest();
   }
 
   /** Makes a continuation that waited aside runnable again, at its old place. */
@@ -167,15 +153,41 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#passing = true;
-    const begin = this.clock.now;
+    this.#untilMs = this.clock.now + this.#budgetMs;
     try {
-      if (this.#collectable > this.wheel.tick) this.wheel.advance(this.#collectable, this.#expired);
+      if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       this.#serveStarved();
-      this.#dispatchFor(begin + this.#budgetMs);
+      this.#dispatchWithinBudget();
     } finally {
       this.#passing = false;
       this.#plan();
     }
+    if (this.lingers) this.#linger(LINGER);
+  }
+
+  /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
+  #linger(microtasks: number): void {
+    this.lingers = false;
+    this.#microtasks = microtasks;
+    void settled.then(this.#look);
+  }
+
+  #lookAgain(): void {
+    if (this.runq.empty) {
+      if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
+      return;
+    }
+    if (this.clock.now >= this.#untilMs) return;
+    this.#passing = true;
+    try {
+      this.#dispatchWithinBudget();
+    } catch (error) {
+      this.clock._raise(error);
+    } finally {
+      this.#passing = false;
+      this.#plan();
+    }
+    this.#linger(LINGER);
   }
 
   timerFired(): void {
@@ -195,7 +207,7 @@ export class Dispatcher implements Driven {
   runNow(): void {
     this.#passing = true;
     try {
-      this.wheel.advance(this.#tick(), this.#expired);
+      this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
@@ -205,6 +217,11 @@ export class Dispatcher implements Driven {
 
   #tick(): number {
     return Math.floor(this.clock.now + this.clock._phase);
+  }
+
+  #collect(tick: number): void {
+    this.wheel.advance(tick, this.#expired);
+    this.ration.offset = this.clock._phase - this.wheel.base;
   }
 
   #expire(kc: Kcont<unknown>): void {
@@ -221,19 +238,19 @@ export class Dispatcher implements Driven {
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       const head = level.first as Kcont<unknown>;
-      const waited = ((this.ticks() - head._due) << 2) >> 2;
+      const waited = ((this.ration.tick() - head._due) << 2) >> 2;
       if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
   }
 
-  #dispatchFor(untilMs: number): void {
+  #dispatchWithinBudget(): void {
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
     let left = stride;
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= untilMs) break;
+      if (this.clock.now >= this.#untilMs) break;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }
@@ -265,7 +282,7 @@ export class Dispatcher implements Driven {
       // Its settle resumes it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (wq._room.active >= wq.maxActive) {
+    } else if (wq._room === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -273,7 +290,7 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else this.#enter(kc);
+    } else enter(this, kc);
   }
 
   #setAside(kc: Kcont<unknown>): void {
@@ -281,133 +298,4 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
-
-  /** Calls the function, with the lock held. */
-  #enter(kc: Kcont<unknown>): void {
-    const state = kc._state;
-    kc._state = (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
-    if ((state & UNREF) === 0) this.unref();
-    kc._wq._entered++;
-    const func = kc._func;
-    const carry = kc._details?.carry;
-    let result: void | PromiseLike<void>;
-    this.current = kc;
-    try {
-      result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
-    } catch (error) {
-      this.current = undefined;
-      this.#settle(kc);
-      this.#fail(kc, error);
-      return;
-    }
-    this.current = undefined;
-    if (isThenable(result)) this.#follow(kc, result);
-    else this.#settle(kc);
-  }
-
-  /** Follows an asynchronous run to its end. */
-  #follow(kc: Kcont<unknown>, promise: PromiseLike<void>): void {
-    const wq = kc._wq;
-    const flight = new Flight(kc);
-    this.flights.append(flight);
-    wq._active++;
-    wq._room.active++;
-    Promise.resolve(promise).then(
-      () => this.#land(flight),
-      (error: unknown) => {
-        this.#land(flight);
-        this.#failLater(kc, error);
-      },
-    );
-    const what = misuse(kc, wq);
-    if (what !== undefined) this.#fail(kc, what);
-  }
-
-  #land(flight: Flight): void {
-    unlink(flight);
-    const wq = flight.kc._wq;
-    wq._active--;
-    wq._room.active--;
-    this.#settle(flight.kc);
-  }
-
-  /** The function has returned, thrown, or its promise has settled. */
-  #settle(kc: Kcont<unknown>): void {
-    const state = kc._state;
-    const again = (state & QUEUED) !== 0;
-    kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
-    const wq = kc._wq;
-    wq._unload();
-    const lock = kc._lock;
-    const released = lock === null || lock.held;
-    if (lock !== null && released) lock._release();
-    // Set aside while it ran, or still in the run queue where it was not reached.
-    if (again && kc._next === kc) this.resume(kc);
-    wq._wake();
-    const details = kc._details;
-    if (details !== null) {
-      if ((state & SCHEDULED) === 0) details.carry = undefined;
-      this.#callSettled(kc, details.settled);
-    }
-    if (!released) {
-      this.#failLater(kc, notHeld(kc));
-    }
-  }
-
-  #callSettled(kc: Kcont<unknown>, settled: (() => void)[]): void {
-    if (settled.length === 0) return;
-    for (const callback of settled.splice(0)) {
-      try {
-        callback();
-      } catch (error) {
-        this.#failLater(kc, error);
-      }
-    }
-  }
-
-  /** Hands an error to whoever wants it; thrown if nobody does. */
-  #fail(kc: Kcont<unknown>, error: unknown): void {
-    kc._wq._failed++;
-    const onError = kc._wq.onError ?? this.onError;
-    if (onError === undefined) throw error;
-    onError(error, kc);
-  }
-
-  /** The same, where throwing would hit somebody else. */
-  #failLater(kc: Kcont<unknown>, error: unknown): void {
-    try {
-      this.#fail(kc, error);
-    } catch (unhandled) {
-      this.clock._raise(unhandled);
-    }
-  }
-}
-
-function isThenable(value: unknown): value is PromiseLike<void> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
-}
-
-/** Calls that only a synchronous function may make. */
-function misuse(kc: Kcont<unknown>, wq: Workqueue): KcontError | undefined {
-  if (wq.fast) {
-    return asynchronous(kc.name, wq.name);
-  }
-  if (kc._lock?._spin === true) {
-    return new KcontError(
-      'EPERM',
-      `${kc.name || 'a continuation'} holds its SpinLock across an await; take a Mutex`,
-    );
-  }
-  return undefined;
-}
-
-function notHeld(kc: Kcont<unknown>): KcontError {
-  return new KcontError(
-    'EPERM',
-    `the lock of ${kc.name || 'a continuation'} must be held when its function settles`,
-  );
 }

@@ -8,7 +8,7 @@ export type { Clock } from './clock/clock.ts';
 export { VirtualClock } from './clock/virtual-clock.ts';
 export { Cpu } from './cpu.ts';
 export type { Affinity, ContextPolicy } from './details.ts';
-export type { OnError } from './dispatch.ts';
+export type { OnError } from './enter.ts';
 export { KcontError, type KcontErrorCode } from './errors.ts';
 export type { RunOptions } from './job.ts';
 export { CANCELLED, DRAINING, Kcont, type KcontFunction } from './kcont.ts';

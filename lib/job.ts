@@ -3,6 +3,7 @@ import { asynchronous, invalid } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import type { KcontOptions } from './options.ts';
 import type { Lock } from './lock/lock.ts';
+import { QUIET } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -71,6 +72,7 @@ export class Job<T> extends Task {
         ? undefined
         : { name: name ?? func.name, context: context ?? 'none' };
     this.#kc = new Kcont<Job<T>>(wq, lock, run, this, kcOptions);
+    this.#kc._state |= QUIET;
     try {
       signal?.throwIfAborted();
       this.#kc.schedule(delayMs, cpu);
@@ -92,12 +94,12 @@ export class Job<T> extends Task {
     }
   }
 
-  enter(): void | Promise<void> {
-    this.#controller = new AbortController();
+  enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
     try {
-      result = this.#func(this.#controller.signal);
+      result = this.#func(this.#signalFor(this.#func));
     } catch (error) {
+      this.#kc.wq._failed++;
       this.#finish();
       this.#reject(error);
       return undefined;
@@ -114,16 +116,27 @@ export class Job<T> extends Task {
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
     }
-    return Promise.resolve(result).then(
-      (value) => this.#finishLater(() => this.#resolve(value)),
-      (error: unknown) => this.#finishLater(() => this.#reject(error)),
+    // Both follow the same promise, the job first: what awaits the result goes on when the run has
+    // settled and its lock is free.
+    const promise = Promise.resolve(result);
+    promise.then(
+      (value) => {
+        this.#finish();
+        this.#resolve(value);
+      },
+      (error: unknown) => {
+        this.#finish();
+        this.#reject(error);
+      },
     );
+    return promise;
   }
 
-  /** Answers once the run has settled: the lock is free by then. */
-  #finishLater(answer: () => void): void {
-    this.#kc.drainAsync(answer);
-    this.#finish();
+  /** A signal costs more than all the rest of a run: made for functions that take one. */
+  #signalFor(func: (signal: AbortSignal) => T | PromiseLike<T>): AbortSignal {
+    if (func.length === 0) return undefined as unknown as AbortSignal;
+    this.#controller = new AbortController();
+    return this.#controller.signal;
   }
 
   #finish(): void {
@@ -132,8 +145,8 @@ export class Job<T> extends Task {
   }
 }
 
-function run<T>(job: Job<T>): void | Promise<void> {
-  return job.enter();
+function run<T>(job: Job<T>): void | PromiseLike<void> {
+  return job.enter() as PromiseLike<void> | undefined;
 }
 
 /**

@@ -1,7 +1,8 @@
 import type { Cpu } from './cpu.ts';
 import { readsAs } from './inspect.ts';
-import { Details, type Affinity } from './details.ts';
+import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
+import type { Flight } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
@@ -69,14 +70,11 @@ export const DRAINING = 2;
  * @public
  */
 export class Kcont<A> {
+  // In the order in which schedule, dispatch and enter touch them: they share cache lines.
   /** @internal */
   _next: Entry = this;
   /** @internal */
   _prev: Entry = this;
-  /** @internal */
-  _seq = 0;
-  /** @internal */
-  _era = 0;
   /** @internal */
   _state = 0;
   /**
@@ -84,11 +82,6 @@ export class Kcont<A> {
    * @internal
    */
   _due = 0;
-  /**
-   * The last delay, in ticks; FAR: see the details.
-   * @internal
-   */
-  _delay = 0;
   /** @internal */
   _wq: Workqueue;
   /** @internal */
@@ -99,6 +92,17 @@ export class Kcont<A> {
   _arg: A;
   /** @internal */
   _details: Details | null = null;
+  /**
+   * The last delay, in ticks; FAR: see the details.
+   * @internal
+   */
+  _delay = 0;
+  /** @internal */
+  _seq = 0;
+  /** @internal */
+  _era = 0;
+  /** @internal */
+  _flight: Flight | null = null;
 
   /**
    * Makes an idle continuation.
@@ -140,10 +144,10 @@ export class Kcont<A> {
     if (details === null) return;
     this._details = details;
     details.scope?._add(this);
-    const { signal } = details;
-    if (signal === undefined) return;
-    details.onAbort = () => this.destroy();
-    signal.addEventListener('abort', details.onAbort, { once: true });
+    const { extras } = details;
+    if (extras?.signal === undefined) return;
+    extras.onAbort = () => this.destroy();
+    extras.signal.addEventListener('abort', extras.onAbort, { once: true });
   }
 
   /**
@@ -176,7 +180,8 @@ export class Kcont<A> {
     if (errno !== 0) return errno;
     if (delayMs === 0) makeRunnable(this);
     else startTimer(this, delayMs);
-    if (this._details?.policy === 'schedule') this._details.capture();
+    const extras = this._extras;
+    if (extras !== null && extras.policy === 'schedule') extras.capture();
     return 0;
   }
 
@@ -227,7 +232,8 @@ export class Kcont<A> {
     const state = this._state;
     if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
     this._state &= ~EXPIRED;
-    if (this._details !== null) this._details.carry = undefined;
+    const extras = this._extras;
+    if (extras !== null) extras.carry = undefined;
     return (state & RUNNING) !== 0 || (state & (EXPIRED | QUEUED)) === EXPIRED;
   }
 
@@ -267,7 +273,7 @@ export class Kcont<A> {
 
   /** @internal */
   _mayHalt(): void {
-    if (this._wq._dispatcher.current !== this) return;
+    if (this._wq._dispatcher.current !== this || !this.running) return;
     throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
   }
 
@@ -277,16 +283,16 @@ export class Kcont<A> {
    */
   _beginHalt(): Promise<void> {
     this.stop();
-    const details = (this._details ??= new Details());
-    details.halts++;
+    const extras = this._needExtras();
+    extras.halts++;
     this._state |= HALTING;
     if (!this.running) return Promise.resolve();
-    return new Promise((resolve) => void details.settled.push(resolve));
+    return new Promise((resolve) => void extras.settled.push(resolve));
   }
 
   /** @internal */
   _endHalt(): void {
-    if (--(this._details as Details).halts === 0) this._state &= ~HALTING;
+    if (--this._needExtras().halts === 0) this._state &= ~HALTING;
   }
 
   /**
@@ -300,7 +306,7 @@ export class Kcont<A> {
     checkFunction(done, 'done');
     this.stop();
     if ((this._state & RUNNING) === 0) return true;
-    (this._details ??= new Details()).settled.push(() => done(this._arg));
+    this._needExtras().settled.push(() => done(this._arg));
     return false;
   }
 
@@ -324,10 +330,10 @@ export class Kcont<A> {
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    if (details.onAbort !== undefined) {
-      details.signal?.removeEventListener('abort', details.onAbort);
-      details.onAbort = undefined;
-    }
+    const { extras } = details;
+    if (extras?.onAbort === undefined) return;
+    extras.signal?.removeEventListener('abort', extras.onAbort);
+    extras.onAbort = undefined;
   }
 
   /** The same as {@link Kcont.destroy}, for `using`. */
@@ -400,7 +406,7 @@ export class Kcont<A> {
 
   /** How much it prefers a CPU. */
   get affinity(): Affinity {
-    return this._details?.affinity ?? 'none';
+    return this._extras?.affinity ?? 'none';
   }
 
   /**
@@ -509,13 +515,24 @@ export class Kcont<A> {
   }
 
   /** @internal */
+  get _extras(): Extras | null {
+    return this._details === null ? null : this._details.extras;
+  }
+
+  /** @internal */
+  _needExtras(): Extras {
+    this._details ??= new Details();
+    return (this._details.extras ??= new Extras());
+  }
+
+  /** @internal */
   _farTick(): number {
-    return (this._details as Details).farTick;
+    return this._needExtras().farTick;
   }
 
   /** @internal */
   _setFarTick(tick: number): void {
-    (this._details ??= new Details()).farTick = tick;
+    this._needExtras().farTick = tick;
   }
 
   #mayChange(what: string): void {

@@ -2,7 +2,8 @@ import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
 import { Cpu } from './cpu.ts';
-import { Dispatcher, type OnError } from './dispatch.ts';
+import { Dispatcher } from './dispatch.ts';
+import type { OnError } from './enter.ts';
 import { invalid } from './errors.ts';
 import {
   PRI_PRIHIGH,

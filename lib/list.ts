@@ -79,10 +79,15 @@ export class Fifo<E extends Entry> implements Entry {
     return this._next === this ? undefined : (this._next as E);
   }
 
-  /** Adds an entry that is in no list. */
+  /** Adds an entry that is in no list, wherever its number belongs. */
   append(entry: E): void {
+    if (after(this._prev, entry)) this.#unsorted = true;
+    this.push(entry);
+  }
+
+  /** Adds an entry that is in no list, and later than all in this one. */
+  push(entry: E): void {
     const tail = this._prev;
-    if (after(tail, entry)) this.#unsorted = true;
     entry._prev = tail;
     entry._next = this;
     tail._next = entry;
@@ -91,9 +96,15 @@ export class Fifo<E extends Entry> implements Entry {
 
   /** Takes the first entry out. */
   shift(): E | undefined {
-    const entry = this.first;
-    if (entry !== undefined) unlink(entry);
-    return entry;
+    if (this.#unsorted) this.#sort();
+    const entry = this._next;
+    if (entry === this) return undefined;
+    const next = entry._next;
+    this._next = next;
+    next._prev = this;
+    entry._next = entry;
+    entry._prev = entry;
+    return entry as E;
   }
 
   /** Moves all entries of another list to the end of this one, which must be empty. */

@@ -1,4 +1,4 @@
-import { Details, type Affinity, type ContextPolicy } from './details.ts';
+import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
 import { invalid } from './errors.ts';
 import { checkScope, type Scope } from './scope.ts';
 
@@ -59,15 +59,24 @@ export function checkOptions(options: KcontOptions): KcontOptions {
  * @internal
  */
 export function detailsFor(options: KcontOptions): Details | null {
-  const { name, affinity, slackMs, context, scope, signal } = options;
-  if ((name ?? affinity ?? slackMs ?? context ?? scope ?? signal) === undefined) return null;
+  const { name, scope } = options;
+  const extras = extrasFor(options);
+  if (name === undefined && scope === undefined && extras === null) return null;
   const details = new Details();
   details.name = name;
-  details.affinity = affinity ?? 'none';
-  details.slackTicks = Math.floor(slackMs ?? 0);
-  details.policy = context ?? 'none';
-  if (context === 'create') details.capture();
   details.scope = scope;
-  details.signal = signal;
+  details.extras = extras;
   return details;
+}
+
+function extrasFor(options: KcontOptions): Extras | null {
+  const { affinity = 'none', slackMs = 0, context = 'none', signal } = options;
+  if (affinity === 'none' && slackMs < 1 && context === 'none' && signal === undefined) return null;
+  const extras = new Extras();
+  extras.affinity = affinity;
+  extras.slackTicks = Math.floor(slackMs);
+  extras.policy = context;
+  if (context === 'create') extras.capture();
+  extras.signal = signal;
+  return extras;
 }

@@ -5,8 +5,8 @@
  *   words     [..] [0100..]    which priorities may have an entry
  *   levels    223  215 ... 103 one per priority in use:
  *               resumed  waited aside and may go on: it was reached before all of the others
- *               timed    expired, in the order of (deadline tick, sequence)
- *               direct   scheduled with no delay, in the order of the calls
+ *               timed    timers that have expired, in the order of (deadline tick, sequence)
+ *               direct   jobs, scheduled with no delay, in the order of the calls
  *
  * A timer may be collected after a job was scheduled and yet have been due before it, so the two
  * lists are merged as they are taken: whichever head became runnable first. Each list is in order
@@ -16,7 +16,7 @@
  * level; it goes when it is looked at.
  */
 
-import { Fifo, after, type Entry } from './list.ts';
+import { Fifo, type Entry } from './list.ts';
 import { PRIORITIES } from './priorities.ts';
 
 /** What the run queue holds. `_due`: the tick at which it became runnable. */
@@ -42,6 +42,8 @@ export class Level<R extends Runnable> {
 
   /** Takes the next entry out. */
   shift(): R | undefined {
+    if (!this.resumed.empty) return this.resumed.shift();
+    if (this.timed.empty) return this.direct.shift();
     return this.#list().shift();
   }
 
@@ -57,17 +59,17 @@ export class Level<R extends Runnable> {
     const timed = this.timed.first;
     if (timed === undefined) return this.direct;
     const direct = this.direct.first;
-    return direct === undefined || wasFirst(timed, direct) ? this.timed : this.direct;
+    return direct === undefined || wasDueBefore(timed, direct) ? this.timed : this.direct;
   }
 }
 
 /**
- * Ticks wrap with the wheel's blocks, so they are compared modulo 2^30: right for whatever
- * waited less than six days.
+ * Whether a timer was due before, or when, a job was scheduled: in the same tick the timer was
+ * scheduled earlier, for its delay is a tick at least. Ticks wrap with the wheel's blocks, so they
+ * are compared modulo 2^30: right for whatever waited less than six days.
  */
-function wasFirst(a: Runnable, b: Runnable): boolean {
-  const difference = ((a._due - b._due) << 2) >> 2;
-  return difference === 0 ? after(b, a) : difference < 0;
+function wasDueBefore(timer: Runnable, job: Runnable): boolean {
+  return ((timer._due - job._due) << 2) >> 2 <= 0;
 }
 
 /** Levels by priority, and a bitmap of those that may hold something. */
@@ -81,6 +83,13 @@ export class RunQueue<R extends Runnable> {
     return (this.#levels[priority] ??= new Level<R>(priority));
   }
 
+  /** Adds a job: later than all there are. */
+  addJob(level: Level<R>, job: R): void {
+    const { direct } = level;
+    if (direct.empty) this.mark(level);
+    direct.push(job);
+  }
+
   /** Says that a level has got an entry. */
   mark(level: Level<R>): void {
     const word = level.priority >> 5;
@@ -90,8 +99,15 @@ export class RunQueue<R extends Runnable> {
 
   /** Takes out the first entry of the highest priority. */
   shift(): R | undefined {
-    const level = this.highest();
-    return level === undefined ? undefined : level.shift();
+    while (this.#summary !== 0) {
+      const word = 31 - Math.clz32(this.#summary);
+      const bits = this.#words[word] as number;
+      const bit = 31 - Math.clz32(bits);
+      const entry = (this.#levels[(word << 5) | bit] as Level<R>).shift();
+      if (entry !== undefined) return entry;
+      this.#clear(word, bit);
+    }
+    return undefined;
   }
 
   get empty(): boolean {
@@ -111,11 +127,17 @@ export class RunQueue<R extends Runnable> {
         const level = this.#levels[(word << 5) | bit] as Level<R>;
         if (level.first !== undefined) return level;
         bits &= ~(1 << bit);
-        this.#words[word]! &= ~(1 << bit);
+        this.#clear(word, bit);
       }
-      if (this.#words[word] === 0) this.#summary &= ~(1 << word);
       summary &= ~(1 << word);
     }
     return undefined;
+  }
+
+  /** Invariant: a word has a bit in the summary exactly if it has one itself. */
+  #clear(word: number, bit: number): void {
+    const bits = (this.#words[word] as number) & ~(1 << bit);
+    this.#words[word] = bits;
+    if (bits === 0) this.#summary &= ~(1 << word);
   }
 }

@@ -3,7 +3,7 @@
  */
 
 import { Cpu } from './cpu.ts';
-import { Details, coalesce } from './details.ts';
+import { coalesce } from './details.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
@@ -68,12 +68,10 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
-  stamp(kc);
   kc._due = dispatcher.jobTick();
   kc._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
   wq._load++;
-  wq._level.direct.append(kc);
-  dispatcher.runq.mark(wq._level);
+  dispatcher.runq.addJob(wq._level, kc);
   dispatcher.request();
 }
 
@@ -84,7 +82,7 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
   const due = dueIn(kc, delayMs);
   const state = kc._state;
   stamp(kc);
-  setDelay(kc, Math.ceil(delayMs));
+  setDelay(kc, delayMs);
   if ((state & PENDING) === 0) {
     kc._state = (state & ~EXPIRED) | PENDING;
     if ((state & UNREF) === 0) dispatcher.ref();
@@ -102,24 +100,41 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
 
 /** PENDING: to PENDING, with the last delay from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
-  const delay = kc._delay === FAR ? (kc._details as Details).farDelayMs : kc._delay;
-  const due = dueIn(kc, delay);
+  moveOutward(kc, dueIn(kc, lastDelay(kc)));
+}
+
+/** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
+export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
+  if ((kc._state & PENDING) === 0) return;
+  moveOutward(kc, slacken(kc, kc._wq._dispatcher.ration.dueFrom(nowMs, lastDelay(kc))));
+}
+
+function moveOutward<A>(kc: Kcont<A>, due: number): void {
   if (due > kc._due) kc._wq._dispatcher.wheel.setDue(kc, due);
 }
 
 /** The tick of a deadline from now, from the wheel's base. */
 function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
-  const due = kc._wq._dispatcher.dueIn(delayMs);
-  const details = kc._details;
-  return details === null ? due : coalesce(due, details.slackTicks);
+  return slacken(kc, kc._wq._dispatcher.ration.dueIn(kc, delayMs));
+}
+
+function slacken<A>(kc: Kcont<A>, due: number): number {
+  const extras = kc._extras;
+  return extras === null ? due : coalesce(due, extras.slackTicks);
+}
+
+function lastDelay<A>(kc: Kcont<A>): number {
+  return kc._delay === FAR ? kc._needExtras().farDelayMs : kc._delay;
 }
 
 /** Keeps the field a small integer, whatever the delay. */
-function setDelay<A>(kc: Kcont<A>, delay: number): void {
+function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
+  const wholeMs = delayMs | 0;
+  const delay = wholeMs === delayMs ? wholeMs : Math.ceil(delayMs);
   if (delay < FAR) kc._delay = delay;
   else {
     kc._delay = FAR;
-    (kc._details ??= new Details()).farDelayMs = delay;
+    kc._needExtras().farDelayMs = delay;
   }
 }
 

@@ -90,6 +90,7 @@ export async function close(
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'running' });
   }
+  dispatcher.rest();
   return { withdrawn, unfinished };
 }
 

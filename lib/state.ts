@@ -38,6 +38,9 @@ export const UNREF = 128;
 /** Has waited aside since it became runnable, and holds its place in the order. */
 export const WAITED = 256;
 
+/** Its errors are handed to whoever awaits it, and to nobody else. */
+export const QUIET = 512;
+
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;
 

@@ -100,10 +100,10 @@ export class Wheel<T extends Timer> {
     }
   }
 
-  /** Files a timer, in no list so far, by its due tick. */
+  /** Files a timer that is in no list, and has just got its sequence number. */
   add(timer: T): void {
     this.count++;
-    this.#file(timer);
+    this.#slotFor(timer).push(timer);
   }
 
   /** Takes a timer out. */
@@ -138,18 +138,18 @@ export class Wheel<T extends Timer> {
     this.#workOff(tick - this.base, expired);
   }
 
-  #file(timer: T): void {
+  /** The list in which a timer belongs, by its due tick. */
+  #slotFor(timer: T): Fifo<T> {
     const due = timer._due;
     if (due >= BLOCK) {
-      this.#overflow.append(timer);
       const tick = this.dueTick(timer);
       if (tick < this.#overflowFrom) this.#overflowFrom = tick;
-      return;
+      return this.#overflow;
     }
     const level = LEVEL_OF[Math.clz32(due ^ this.#elapsed)] as number;
     const slot = (due >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! |= 1 << (slot & 31);
-    (this.#slots[level * SLOTS + slot] as Fifo<T>).append(timer);
+    return this.#slots[level * SLOTS + slot] as Fifo<T>;
   }
 
   /**
@@ -202,7 +202,7 @@ export class Wheel<T extends Timer> {
     this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
     this.#hand.takeAll(this.#slots[level * SLOTS + slot] as Fifo<T>);
     for (let timer = this.#hand.shift(); timer !== undefined; timer = this.#hand.shift()) {
-      if (level > 0 || timer._due > at) this.#file(timer);
+      if (level > 0 || timer._due > at) this.#slotFor(timer).append(timer);
       else {
         this.count--;
         expired(timer);
@@ -221,7 +221,7 @@ export class Wheel<T extends Timer> {
     for (let timer = this.#hand.shift(); timer !== undefined; timer = this.#hand.shift()) {
       if (timer._due === FAR) this.setDue(timer, timer._farTick() - this.base);
       else timer._due -= step;
-      this.#file(timer);
+      this.#slotFor(timer).append(timer);
     }
   }
 }

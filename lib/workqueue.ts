@@ -1,4 +1,5 @@
-import type { Dispatcher, OnError } from './dispatch.ts';
+import type { Dispatcher } from './dispatch.ts';
+import type { OnError } from './enter.ts';
 import { readsAs } from './inspect.ts';
 import { KcontError, invalid } from './errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
@@ -61,45 +62,8 @@ export interface Criteria {
   readonly onError: OnError | undefined;
 }
 
-/**
- * The limit of asynchronous functions in flight, of one workqueue or of several together.
- *
- * Invariant: while there is room and some wait, one of them is in the run queue. It is restored by
- * `wake`, called whenever a run has settled or one of them went elsewhere.
- *
- * @internal
- */
-export class Room {
-  readonly max: number;
-  /** Asynchronous functions in flight. */
-  active = 0;
-  /** Whose continuations wait here, highest priority first. */
-  readonly #queues: Workqueue[] = [];
-
-  constructor(max: number) {
-    this.max = max;
-  }
-
-  add(queue: Workqueue): void {
-    const at = this.#queues.findIndex((other) => other.priority < queue.priority);
-    this.#queues.splice(at === -1 ? this.#queues.length : at, 0, queue);
-  }
-
-  remove(queue: Workqueue): void {
-    this.#queues.splice(this.#queues.indexOf(queue), 1);
-  }
-
-  /** Lets the next one run that waited for room, if there is some. */
-  wake(): void {
-    if (this.active >= this.max) return;
-    for (const queue of this.#queues) {
-      const kc = queue._waiting.shift();
-      if (kc === undefined) continue;
-      queue._dispatcher.resume(kc);
-      return;
-    }
-  }
-}
+/** In flight without a limit: as many as a small integer counts. */
+const MOST_ACTIVE: number = 2 ** 30;
 
 /**
  * A priority, and the continuations that are runnable at it.
@@ -137,13 +101,21 @@ export class Workqueue {
    * @internal
    */
   readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
-  /** @internal */
-  readonly _room: Room;
+  /**
+   * How many more asynchronous functions may be in flight. A small integer also without a limit.
+   * @internal
+   */
+  _room: number;
   /**
    * Asynchronous functions in flight.
    * @internal
    */
   _active = 0;
+  /**
+   * The workqueues that share its room, itself included, highest priority first; null: none does.
+   * @internal
+   */
+  _sharing: Workqueue[] | null = null;
   /**
    * Continuations queued, plus functions entered and not settled.
    * @internal
@@ -176,23 +148,22 @@ export class Workqueue {
     registry: Registry,
     criteria: Criteria,
     name?: string,
-    room?: Room,
+    isPrivate: boolean = false,
   ) {
     this.kernel = kernel;
     this._dispatcher = dispatcher;
     this.#registry = registry;
-    this._private = room !== undefined;
-    this.#permanent = name !== undefined && room === undefined;
+    this._private = isPrivate;
+    this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
     this.maxActive = criteria.maxActive;
+    this._room = Math.min(criteria.maxActive, MOST_ACTIVE);
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
     this.name = name ?? `pri${criteria.priority}${criteria.perCpu ? '/percpu' : ''}`;
     this._level = dispatcher.runq.level(criteria.priority);
-    this._room = room ?? new Room(criteria.maxActive);
-    this._room.add(this);
   }
 
   /**
@@ -210,28 +181,36 @@ export class Workqueue {
   }
 
   /**
-   * Makes a workqueue for one user alone, with the patience and the error handler of this one. Several
-   * that are given one room share its limit, the highest priority first.
+   * Makes a workqueue for one user alone, with the patience and the error handler of this one.
+   *
+   * @param name - its name in reports
+   * @param priority - 0 … 223
+   * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
+   * both together, and what becomes free goes to the higher priority
    * @internal
    */
-  _apart(name: string, priority: number, room: Room): Workqueue {
-    const criteria = {
-      priority,
-      perCpu: false,
-      maxActive: room.max,
-      patienceMs: this.patienceMs,
-      onError: this.onError,
-    };
+  _apart(name: string, priority: number, limit: number | Workqueue): Workqueue {
+    const { patienceMs, onError } = this;
+    const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
+    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError };
     const registry = this.#registry;
-    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, room);
+    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, true);
+    if (typeof limit === 'object') {
+      const sharing = (limit._sharing ??= [limit]);
+      queue._sharing = sharing;
+      queue._room = limit._room;
+      sharing.push(queue);
+      sharing.sort((a, b) => b.priority - a.priority);
+    }
     return registry.add(queue)._acquire();
   }
 
   /**
    * Runs a function once, and returns its result.
    *
-   * @param func - called at this priority, with a signal that is aborted when the caller's is or
-   * when the kernel closes and can wait no longer; may be asynchronous on `prihigh` … `prilow`
+   * @param func - called at this priority; may be asynchronous on `prihigh` … `prilow`. If it declares
+   * a parameter (not only a rest parameter or one with a default), it gets a signal that is aborted
+   * when the caller's is, or when the kernel closes and can wait no longer
    * @param options - a lock, a delay, a signal
    * @returns what the function returns; rejected with what it throws. Aborted before it was
    * entered, it never is, and the promise is rejected at once with the signal's reason. Rejected with
@@ -274,7 +253,8 @@ export class Workqueue {
   /** What it has done so far. */
   stats(): WorkqueueStats {
     const { current } = this._dispatcher;
-    const running = this._active + (current?._wq === this ? 1 : 0);
+    const sync = current !== undefined && current._wq === this && current.running;
+    const running = this._active + (sync ? 1 : 0);
     return {
       name: this.name,
       priority: this.priority,
@@ -308,8 +288,27 @@ export class Workqueue {
     this._references--;
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
-    this._room.remove(this);
+    this._sharing?.splice(this._sharing.indexOf(this), 1);
     this.#registry.forget(this);
+  }
+
+  /**
+   * An asynchronous function is in flight: `by` 1, or has come down: `by` -1.
+   * @internal
+   */
+  _fly(by: number): void {
+    this._active += by;
+    if (this._sharing === null) this._room -= by;
+    else for (const queue of this._sharing) queue._room -= by;
+  }
+
+  /**
+   * A run has settled.
+   * @internal
+   */
+  _settled(): void {
+    this._unload();
+    if (!this._waiting.empty || this._sharing !== null) this._wake();
   }
 
   /**
@@ -317,16 +316,25 @@ export class Workqueue {
    * @internal
    */
   _unload(): void {
-    if (--this._load > 0 || this.#drained.length === 0) return;
-    for (const resolve of this.#drained.splice(0)) resolve();
+    if (--this._load === 0 && this.#drained.length > 0) {
+      for (const resolve of this.#drained.splice(0)) resolve();
+    }
   }
 
   /**
-   * Lets the next one run that waited for room, if there is some.
+   * Lets the next one run that waited for maxActive, if there is room.
+   *
+   * Invariant: while there is room and some wait, one of them is in the run queue. It is restored
+   * here, called whenever a run has settled or one of them went elsewhere.
    * @internal
    */
   _wake(): void {
-    if (this.maxActive !== Infinity) this._room.wake();
+    if (this._room === 0) return;
+    const next =
+      this._sharing === null
+        ? this._waiting.shift()
+        : this._sharing.find((queue) => !queue._waiting.empty)?._waiting.shift();
+    if (next !== undefined) this._dispatcher.resume(next);
   }
 
   /**

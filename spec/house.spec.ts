@@ -18,8 +18,8 @@ const CORE: readonly (readonly string[])[] = [
   ['kernel'],
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
-  ['dispatch', 'schedule', 'options', 'scope'],
-  ['runq', 'wheel', 'lock/'],
+  ['dispatch', 'enter', 'schedule', 'options', 'scope'],
+  ['runq', 'wheel', 'ration', 'lock/'],
   ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
 ];
 /** The rooms that hang on the core, which knows none of them. */

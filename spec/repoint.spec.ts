@@ -5,7 +5,6 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../lib/index.ts';
 import type { BaseLock } from '../lib/lock/lock.ts';
-import { Room } from '../lib/workqueue.ts';
 import { codeOf, deferred, Lab } from './support/lab.ts';
 
 describe('Kcont._repoint', () => {
@@ -85,7 +84,7 @@ describe('Workqueue._apart', () => {
   it('makes one that acquire does not find, and that is gone when it is released', () => {
     const { kernel, wq } = new Lab();
     const before = kernel.inspect().workqueues.length;
-    const apart = wq.primedlow._apart('mine', 50, new Room(3));
+    const apart = wq.primedlow._apart('mine', 50, 3);
     expect(apart).to.include({ name: 'mine', priority: 50, maxActive: 3, fast: false });
     expect(kernel.acquire(50, { maxActive: 3 })).to.not.equal(apart);
     expect(kernel.inspect().workqueues.map(({ name }) => name)).to.include('mine');
@@ -96,7 +95,7 @@ describe('Workqueue._apart', () => {
 
   it('is drained and closed with its kernel', async () => {
     const lab = new Lab();
-    const apart = lab.wq.primedlow._apart('mine', 50, new Room(1));
+    const apart = lab.wq.primedlow._apart('mine', 50, 1);
     const never = lab.async('never', { wq: apart });
     never.schedule();
     lab.clock.tick(0);
@@ -111,10 +110,9 @@ describe('Workqueue._apart', () => {
 describe('a room shared by workqueues', () => {
   it('limits them together, and gives what becomes free to the highest priority', async () => {
     const lab = new Lab();
-    const room = new Room(2);
-    const low = lab.wq.prilow._apart('low', 40, room);
-    const high = lab.wq.prilow._apart('high', 60, room);
-    const middle = lab.wq.prilow._apart('middle', 50, room);
+    const low = lab.wq.prilow._apart('low', 40, 2);
+    const high = lab.wq.prilow._apart('high', 60, low);
+    const middle = lab.wq.prilow._apart('middle', 50, high);
     const runs = ['low 1', 'low 2', 'low 3', 'middle', 'high 1', 'high 2'].map((name) => {
       const wq = name.startsWith('low') ? low : name === 'middle' ? middle : high;
       return lab.async(name, { wq });
@@ -141,7 +139,8 @@ describe('a room shared by workqueues', () => {
       await lab.end(kc);
       lab.clock.tick(0);
       order.push(lab.take().join());
-      expect(room.active).to.equal(2 - Math.max(0, order.length - 4));
+      const running = [low, middle, high].map((wq) => wq.stats().running);
+      expect(running.reduce((sum, n) => sum + n)).to.equal(2 - Math.max(0, order.length - 4));
     }
     expect(order).to.deep.equal(['high 1', 'high 2', 'middle', 'low 3', '']);
     expect([low, middle, high].map((wq) => wq.stats().entered)).to.deep.equal([3, 1, 2]);
@@ -149,11 +148,8 @@ describe('a room shared by workqueues', () => {
 
   it('lets the next one run when the one whose turn it is goes away, or waits for a lock', async () => {
     const lab = new Lab();
-    const room = new Room(1);
-    const [low, high] = [40, 60].map((priority) => lab.wq.prilow._apart('', priority, room)) as [
-      typeof lab.wq.prilow,
-      typeof lab.wq.prilow,
-    ];
+    const low = lab.wq.prilow._apart('low', 40, 1);
+    const high = lab.wq.prilow._apart('high', 60, low);
     const lock = new Mutex();
     const first = lab.async('first', { wq: low });
     const locked = lab.sync('locked', { wq: high, lock });
@@ -173,9 +169,32 @@ describe('a room shared by workqueues', () => {
     expect(lab.take()).to.deep.equal(['locked']);
   });
 
+  it('counts what is in flight already, and is shared no more by one that is gone', async () => {
+    const lab = new Lab();
+    const wq = lab.kernel.acquire(40, { maxActive: 2 });
+    const first = lab.async('first', { wq });
+    first.schedule();
+    lab.clock.tick(0);
+    const above = wq._apart('above', 50, wq);
+    const runs = ['second', 'third'].map((name) => lab.async(name, { wq: above }));
+    for (const kc of runs) kc.schedule();
+    lab.clock.tick(0);
+    expect(lab.take()).to.deep.equal(['first', 'second']);
+    await lab.end(first);
+    lab.clock.tick(0);
+    expect(lab.take()).to.deep.equal(['third']);
+    for (const kc of runs) await lab.end(kc);
+    for (const kc of runs) kc.destroy();
+    above.release();
+    const after = ['a', 'b', 'c'].map((name) => lab.async(name, { wq }));
+    for (const kc of after) kc.schedule();
+    lab.clock.tick(0);
+    expect(lab.take()).to.deep.equal(['a', 'b']);
+  });
+
   it('is waited for by synchronous functions too, and not taken up by them', () => {
     const lab = new Lab();
-    const wq = lab.wq.prilow._apart('', 40, new Room(1));
+    const wq = lab.wq.prilow._apart('mine', 40, 1);
     const hold = deferred();
     new Kcont(wq, null, () => hold.promise, null).schedule();
     lab.clock.tick(0);

@@ -21,6 +21,11 @@ export interface Clock {
    */
   readonly _phase: number;
   /**
+   * Whether a reading costs so much that it is rationed.
+   * @internal
+   */
+  readonly _rations: boolean;
+  /**
    * Raises an error that no handler took, as from a timer callback.
    * @internal
    */
@@ -60,4 +65,6 @@ export interface Waker {
    * @param keepAlive - whether it keeps the process alive
    */
   arm(atMs: number, keepAlive: boolean): void;
+  /** Takes back what was asked for and armed: there is nothing more to do. */
+  rest(): void;
 }

@@ -44,9 +44,12 @@ export class HostClock implements Clock {
     this._phase = (loopMs - now) % 1;
   }
 
+  get _rations(): boolean {
+    return this.#read === hostNow;
+  }
+
   get now(): number {
-    const { performance } = globalThis;
-    if (performance.now !== this.#read) this.#swap(performance);
+    if (performance.now !== this.#read) this.#swap();
     return (this.#lastMs = performance.now() + this.#shiftMs);
   }
 
@@ -54,7 +57,7 @@ export class HostClock implements Clock {
    * Time goes on from where it was last read. Ticks begin where they begin for the host, or at the
    * whole milliseconds of a fake.
    */
-  #swap(performance: { now(): number }): void {
+  #swap(): void {
     this.#read = performance.now;
     const phase = performance.now === hostNow ? 0 : this._phase;
     this.#shiftMs = Math.ceil(this.#lastMs - performance.now() + phase) - phase;
@@ -77,9 +80,11 @@ class HostWaker implements Waker {
   readonly #timerFired: () => void;
   /** The function that was asked for a pass; undefined: none is asked for. */
   #requested: typeof setImmediate | undefined = undefined;
+  #immediate: NodeJS.Immediate | undefined = undefined;
+  #takeBack: typeof clearImmediate = clearImmediate;
   #timer: NodeJS.Timeout | undefined = undefined;
   #armedBy: typeof setTimeout | undefined = undefined;
-  #disarm: typeof clearTimeout | undefined = undefined;
+  #disarm: typeof clearTimeout = clearTimeout;
   #armedAtMs = Infinity;
   #keepAlive = true;
 
@@ -97,21 +102,26 @@ class HostWaker implements Waker {
   }
 
   request(): void {
-    const { setImmediate } = globalThis;
     if (this.#requested === setImmediate) return;
     this.#requested = setImmediate;
-    inNoContext(setImmediate, this.#pass);
+    this.#takeBack = clearImmediate;
+    this.#immediate = inNoContext(setImmediate, this.#pass);
+  }
+
+  rest(): void {
+    this.arm(Infinity, false);
+    this.#requested = undefined;
+    this.#takeBack(this.#immediate);
   }
 
   arm(atMs: number, keepAlive: boolean): void {
-    const { setTimeout } = globalThis;
     if (atMs !== this.#armedAtMs || setTimeout !== this.#armedBy) {
-      if (this.#timer !== undefined) this.#disarm?.(this.#timer);
+      if (this.#timer !== undefined) this.#disarm(this.#timer);
       this.#timer = undefined;
       this.#armedAtMs = atMs;
       if (atMs === Infinity) return;
       this.#armedBy = setTimeout;
-      this.#disarm = globalThis.clearTimeout;
+      this.#disarm = clearTimeout;
       this.#timer = inNoContext(setTimeout, this.#timerFired, this.#delayMs(atMs));
       this.#keepAlive = true;
     }

@@ -3,7 +3,7 @@ import type { Clock, Driven, Waker } from './clock.ts';
 import { nextTurn } from './host.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
-const noWaker: Waker = { request: () => undefined, arm: () => undefined };
+const noWaker: Waker = { request: nothing, arm: nothing, rest: nothing };
 
 /**
  * A clock for tests, which moves only when told to.
@@ -30,6 +30,8 @@ const noWaker: Waker = { request: () => undefined, arm: () => undefined };
 export class VirtualClock implements Clock {
   /** @internal */
   readonly _phase = 0;
+  /** @internal */
+  readonly _rations = false;
   readonly #driven: Driven[] = [];
   #nowMs = 0;
   #running = false;
@@ -132,3 +134,5 @@ export class VirtualClock implements Clock {
     } while (this.#driven.some((driven) => driven.runnable));
   }
 }
+
+function nothing(): void {}

@@ -148,18 +148,20 @@ export abstract class BaseLock implements Lock {
    * @throws KcontError EPERM if it is not held
    */
   exit(): void {
-    if (!this.held) throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
-    this._release();
+    if (this._release()) return;
+    throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
   }
 
   /**
-   * Releases a lock that is held.
+   * Releases the lock: true. False: it is not held.
    * @internal
    */
-  _release(): void {
+  _release(): boolean {
+    if (!this.held) return false;
     this._drop();
     const turnstile = this._turnstile;
     if (turnstile !== null) turnstile.wake();
+    return true;
   }
 
   /**

@@ -1,5 +1,5 @@
 import { BaseLock, type EnterOptions } from './lock.ts';
-import type { Turnstile } from './turnstile.ts';
+import type { Turnstile, Waiter } from './turnstile.ts';
 
 /**
  * A mutual exclusion lock.
@@ -41,6 +41,24 @@ export class Mutex extends BaseLock {
   /** @internal */
   override _drop(): void {
     this.#held = false;
+  }
+
+  /** @internal */
+  override _takeFor(waiter: Waiter): boolean {
+    if (this.#held) return false;
+    this.#held = true;
+    const turnstile = this._turnstile;
+    if (turnstile !== null && turnstile.heir === waiter) turnstile.heir = null;
+    return true;
+  }
+
+  /** @internal */
+  override _release(): boolean {
+    if (!this.#held) return false;
+    this._drop();
+    const turnstile = this._turnstile;
+    if (turnstile !== null) turnstile.wake();
+    return true;
   }
 
   /**

@@ -126,6 +126,19 @@ describe('the clock of the host', function () {
     });
   });
 
+  it('has nothing armed once the kernel is closed', async () => {
+    const { out } = await runModule(`
+      const { Kcont, kernel, wq } = kcont;
+      new Kcont(wq.softclock, null, () => {}, null).schedule(1e6);
+      new Kcont(wq.softclock, null, () => {}, null).schedule(1);
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      await kernel.close();
+      const left = process.getActiveResourcesInfo();
+      console.log(left.includes('Timeout'), left.includes('Immediate'));
+    `);
+    expect(out).to.deep.equal(['false false']);
+  });
+
   describe('an error that nobody takes', () => {
     it('is an uncaught exception, and the others run on', async () => {
       const { code, out } = await runModule(`

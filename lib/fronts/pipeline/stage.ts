@@ -20,7 +20,7 @@ import type { KcontFunction } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { LOWEST_FAST, PRIORITIES } from '../../priorities.ts';
 import { checkLock, type BaseLock } from '../../lock/lock.ts';
-import { Room, type Workqueue } from '../../workqueue.ts';
+import type { Workqueue } from '../../workqueue.ts';
 import { Door } from './door.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
@@ -86,11 +86,11 @@ export class Stage {
     this.priority = base.priority;
     this.queueName = base.name;
     const label = `${pipeline}/${step.name}`;
-    const room = limited ? base._room : new Room(base.fast ? Infinity : this.limit);
     const highest = (base.fast ? PRIORITIES : LOWEST_FAST) - 1;
     const above = Math.min(base.priority + URGENT_BY, highest);
-    this.#ordinary = limited ? base._acquire() : base._apart(label, base.priority, room);
-    this.#urgent = base._apart(`${label} (urgent)`, above, room);
+    const limit = base.fast ? Infinity : this.limit;
+    this.#ordinary = limited ? base._acquire() : base._apart(label, base.priority, limit);
+    this.#urgent = base._apart(`${label} (urgent)`, above, this.#ordinary);
     this.enter = (item) => item.enter();
     Object.defineProperty(this.enter, 'name', { value: label });
   }

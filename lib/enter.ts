@@ -1,0 +1,169 @@
+/*
+ * Entering a continuation's function, and settling it.
+ *
+ *   enter ---> returned or threw --------------------------------> settle
+ *        \---> returned a promise: a flight --- it settles: land ---^
+ *
+ * A function is called from one line. It may do anything to any continuation, itself included, and
+ * it may throw: before the call the handle is off its list and its state is set; after it, nothing
+ * that was read before is trusted.
+ */
+
+import type { Dispatcher } from './dispatch.ts';
+import { KcontError, asynchronous } from './errors.ts';
+import type { Kcont } from './kcont.ts';
+import { unlink, type Entry } from './list.ts';
+import { EXPIRED, INVOKING, QUEUED, QUIET, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+
+/**
+ * Handles errors of continuations.
+ *
+ * @public
+ */
+export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
+
+/**
+ * The asynchronous run of a continuation. A continuation never overlaps itself, so it has one,
+ * made for its first such run and used for all the others.
+ *
+ * @internal
+ */
+export class Flight implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  _era = 0;
+  readonly kc: Kcont<unknown>;
+  readonly fulfilled: () => void;
+  readonly rejected: (error: unknown) => void;
+
+  constructor(dispatcher: Dispatcher, kc: Kcont<unknown>) {
+    this.kc = kc;
+    this.fulfilled = () => land(dispatcher, this);
+    this.rejected = (error) => {
+      land(dispatcher, this);
+      if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
+      else kc._wq._failed++;
+    };
+  }
+}
+
+/**
+ * Calls the function of a continuation that is QUEUED and in no list, its lock held.
+ *
+ * @internal
+ */
+export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  const state = kc._state;
+  kc._state = (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
+  if ((state & UNREF) === 0) dispatcher.unref();
+  kc._wq._entered++;
+  const func = kc._func;
+  const carry = kc._extras?.carry;
+  let result: void | PromiseLike<void>;
+  dispatcher.current = kc;
+  try {
+    result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
+  } catch (error) {
+    settle(dispatcher, kc);
+    fail(dispatcher, kc, error);
+    return;
+  }
+  if (result !== undefined && isThenable(result)) follow(dispatcher, kc, result);
+  else settle(dispatcher, kc);
+}
+
+/** Follows an asynchronous run to its end. */
+function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
+  const wq = kc._wq;
+  const flight = (kc._flight ??= new Flight(dispatcher, kc));
+  dispatcher.current = undefined;
+  dispatcher.flights.push(flight);
+  dispatcher.lingers = true;
+  wq._fly(1);
+  void Promise.resolve(promise).then(flight.fulfilled, flight.rejected);
+  const what = misuse(kc);
+  if (what !== undefined) fail(dispatcher, kc, what);
+}
+
+function land(dispatcher: Dispatcher, flight: Flight): void {
+  unlink(flight);
+  flight.kc._wq._fly(-1);
+  settle(dispatcher, flight.kc);
+}
+
+/** The function has returned, thrown, or its promise has settled. */
+function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  const state = kc._state;
+  const again = (state & QUEUED) !== 0;
+  kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
+  const lock = kc._lock;
+  const released = lock === null || lock._release();
+  // Set aside while it ran; or still in the run queue, where it has not been reached.
+  if (again && kc._next === kc) dispatcher.resume(kc);
+  kc._wq._settled();
+  const extras = kc._extras;
+  if (extras !== null) {
+    if ((state & SCHEDULED) === 0) extras.carry = undefined;
+    if (extras.settled.length > 0) callSettled(dispatcher, kc, extras.settled.splice(0));
+  }
+  if (!released) failLater(dispatcher, kc, notHeld(kc));
+}
+
+function callSettled(
+  dispatcher: Dispatcher,
+  kc: Kcont<unknown>,
+  callbacks: readonly (() => void)[],
+): void {
+  for (const callback of callbacks) {
+    try {
+      callback();
+    } catch (error) {
+      failLater(dispatcher, kc, error);
+    }
+  }
+}
+
+/** Hands an error to whoever wants it; throws it if nobody does. */
+function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  kc._wq._failed++;
+  const onError = kc._wq.onError ?? dispatcher.onError;
+  if (onError === undefined) throw error;
+  onError(error, kc);
+}
+
+/** The same, where throwing would hit somebody else. */
+function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  try {
+    fail(dispatcher, kc, error);
+  } catch (unhandled) {
+    dispatcher.clock._raise(unhandled);
+  }
+}
+
+function isThenable(value: unknown): value is PromiseLike<void> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}
+
+/** What only a synchronous function may do. */
+function misuse(kc: Kcont<unknown>): KcontError | undefined {
+  if (kc._wq.fast) return asynchronous(kc.name, kc._wq.name);
+  if (kc._lock?._spin === true) {
+    return new KcontError(
+      'EPERM',
+      `${kc.name || 'a continuation'} holds its SpinLock across an await; take a Mutex`,
+    );
+  }
+  return undefined;
+}
+
+function notHeld(kc: Kcont<unknown>): KcontError {
+  return new KcontError(
+    'EPERM',
+    `the lock of ${kc.name || 'a continuation'} must be held when its function settles`,
+  );
+}

@@ -1,0 +1,160 @@
+import { expect } from 'chai';
+import type { Clock } from '../lib/clock/clock.ts';
+import { Kcont, Kernel } from '../lib/index.ts';
+import { Ration } from '../lib/ration.ts';
+import { burn } from './support/busy.ts';
+
+/** A clock whose readings are counted, and cost a given time each. */
+class Counted implements Clock {
+  readonly _phase = 0;
+  _rations = true;
+  nowMs = 1000;
+  stepMs = 0;
+  readings = 0;
+
+  get now(): number {
+    this.readings++;
+    return (this.nowMs += this.stepMs);
+  }
+
+  _drive(): never {
+    throw new Error('not driven');
+  }
+
+  _raise(): never {
+    throw new Error('not raised');
+  }
+
+  _drain(): never {
+    throw new Error('not drained');
+  }
+}
+
+describe('the ration of clock readings', () => {
+  let clock: Counted;
+  let restarted: string[];
+  let ration: Ration<string>;
+
+  beforeEach(() => {
+    clock = new Counted();
+    restarted = [];
+    ration = new Ration(clock, (name, nowMs) => void restarted.push(`${name}@${nowMs}`));
+  });
+
+  const burst = (calls: number): number[] =>
+    Array.from({ length: calls }, (_, i) => ration.dueIn(`t${i}`, 10));
+  const endOfCallback = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
+
+  it('reads at every call that does not come in a dense burst', () => {
+    clock.stepMs = 0.01;
+    burst(100);
+    expect(clock.readings).to.equal(100);
+  });
+
+  it('reads once for sixteen calls in a dense burst', () => {
+    clock.stepMs = 0.0001;
+    burst(1 + 5 + 160);
+    expect(clock.readings).to.equal(1 + 5 + 10);
+  });
+
+  it('is never early: a suspect takes for now the last reading and a margin', () => {
+    clock.nowMs = 999.9;
+    expect(burst(10)).to.deep.equal([1010, 1010, 1010, 1010, 1010, 1010, 1011, 1011, 1011, 1011]);
+  });
+
+  it('keeps the order of the calls: who reads counts from no earlier than suspects did', () => {
+    clock.nowMs = 999.9;
+    burst(6 + 15);
+    expect([...burst(1), ration.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
+    clock.nowMs = 1000.05;
+    burst(14);
+    clock.nowMs += 0.3;
+    expect(burst(2)).to.deep.equal([1011, 1011]);
+  });
+
+  it('judges suspects at the end of the callback', async () => {
+    burst(8);
+    clock.nowMs += 50;
+    await endOfCallback();
+    expect(restarted).to.deep.equal(['t6@1050', 't7@1050']);
+    expect(burst(1)).to.deep.equal([1060]);
+  });
+
+  it('judges suspects at the next reading', () => {
+    burst(6 + 15);
+    clock.nowMs += 50;
+    burst(1);
+    expect(restarted.length).to.equal(15);
+    expect(restarted[14]).to.equal('t20@1050');
+  });
+
+  it('believes suspects when little time has passed', async () => {
+    burst(10);
+    clock.nowMs += 0.2;
+    await endOfCallback();
+    expect(restarted).to.deep.equal([]);
+  });
+
+  it('ends a burst with the callback, also one without a suspect', async () => {
+    burst(6);
+    await endOfCallback();
+    clock.nowMs += 100;
+    const before = clock.readings;
+    expect(burst(1)).to.deep.equal([1110]);
+    expect(clock.readings).to.equal(before + 1);
+  });
+
+  it('reads always where a reading costs nothing', () => {
+    clock._rations = false;
+    burst(100);
+    expect(clock.readings).to.equal(100);
+  });
+
+  it('tells the present tick, that of the last reading in a burst', () => {
+    burst(6);
+    clock.nowMs += 5;
+    expect(ration.tick()).to.equal(1000);
+    expect(Array.from({ length: 15 }, () => ration.tick())[14]).to.equal(1005);
+  });
+
+  it('takes delays that are no small integers, in a burst and off it', () => {
+    expect(ration.dueIn('a', 0.5)).to.equal(1001);
+    burst(5);
+    expect(ration.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
+    expect(ration.dueIn('c', 0.5)).to.equal(1001);
+  });
+});
+
+describe('timers that are scheduled in a dense burst', () => {
+  it('are never early when the callback blocks right after them', async () => {
+    const kernel = new Kernel();
+    const early: number[] = [];
+    let left = 40;
+    await new Promise<void>((resolve) => {
+      const entered = (dueMs: number): void => {
+        if (performance.now() < dueMs) early.push(dueMs);
+        if (--left === 0) resolve();
+      };
+      const dueMs = performance.now() + 5;
+      for (let i = 0; i < 40; i++) new Kcont(kernel.wq.softclock, null, entered, dueMs).schedule(5);
+      burn(30);
+    });
+    expect(early).to.deep.equal([]);
+    await kernel.close();
+  });
+
+  it('do not run if they were stopped before the callback ended', async () => {
+    const kernel = new Kernel();
+    let ran = 0;
+    const kcs = Array.from(
+      { length: 40 },
+      () => new Kcont(kernel.wq.softclock, null, () => void ran++, null),
+    );
+    for (const kc of kcs) kc.schedule(1);
+    for (const kc of kcs) kc.stop();
+    burn(5);
+    await kernel.wq.prilow.run(() => undefined, { delayMs: 10 });
+    expect(ran).to.equal(0);
+    await kernel.close();
+  });
+});
