@@ -159,7 +159,7 @@ describe('pipeline', () => {
 
     it('without a callback gives errors to the onError of the pipeline', () => {
       const { clock, kernel } = new Lab();
-      const failures: [string, Failure][] = [];
+      const failures: [string, Failure<number>][] = [];
       const line = pipeline<number>('line')
         .stage('throws', (n) => {
           throw new Error(`no ${n}`);
@@ -452,7 +452,8 @@ describe('pipeline', () => {
             line.push({ key, nth, ms }, done, { urgent });
             for (const stats of line.stats().stages) {
               const held = stats.queued + stats.running + stats.blocked;
-              expect(held).to.be.at.most(stats.limit + stats.buffer);
+              // Urgent items have as many places again.
+              expect(held).to.be.at.most(2 * (stats.limit + stats.buffer));
             }
           }
           await clock.advance(1000);
@@ -525,6 +526,42 @@ describe('pipeline', () => {
         await work.end(value);
       }
       expect(order).to.deep.equal(['a 1', 'a u1', 'a u2', 'a 2', 'a 3']);
+    });
+
+    it('have places of their own, as many again, and share no limit that is free', async () => {
+      const { clock, kernel } = new Lab();
+      const work = new Work();
+      const line = pipeline<string>()
+        .stage('a', (value) => value, { wq: 'softnet', buffer: 0 })
+        .stage('b', work.func, { limit: 1, buffer: 1 })
+        .start({ kernel });
+      const inStages = (): string => {
+        const { waiting, stages } = line.stats();
+        const figures = stages.map(({ queued, running, blocked }) => queued + running + blocked);
+        return [waiting, ...figures].join(' ');
+      };
+      for (const value of ['1', '2', '3', '4']) line.push(value);
+      await clock.advance(0);
+      expect(inStages()).to.equal('1 1 2');
+      for (const value of ['u1', 'u2', 'u3', 'u4']) line.push(value, undefined, { urgent: true });
+      await clock.advance(0);
+      expect(inStages()).to.equal('2 2 4');
+      const order = [];
+      for (const value of ['1', 'u1', 'u2', 'u3', 'u4', '2', '3', '4']) {
+        await clock.advance(0);
+        order.push(...work.take());
+        await work.end(value);
+      }
+      expect(order.map((entry) => entry.slice(2))).to.deep.equal([
+        '1',
+        'u1',
+        'u2',
+        'u3',
+        'u4',
+        '2',
+        '3',
+        '4',
+      ]);
     });
 
     it('are no more urgent than those of their key ahead of them', async () => {

@@ -23,8 +23,19 @@ export class Door {
     this.size--;
   }
 
-  shift(): Item | undefined {
-    const item = this.#urgent.shift() ?? this.#others.shift();
+  /** Whether an item would have to wait behind others. */
+  holdsUp(item: Item): boolean {
+    return !this.#urgent.empty || (!item.urgent && !this.#others.empty);
+  }
+
+  /** The next one, of those for whom there is a place. While an urgent one waits, no other goes. */
+  shift(urgentToo: boolean, othersToo: boolean): Item | undefined {
+    if (this.#urgent.empty) return othersToo ? this.#take(this.#others) : undefined;
+    return urgentToo ? this.#take(this.#urgent) : undefined;
+  }
+
+  #take(from: Fifo<Item>): Item | undefined {
+    const item = from.shift();
     if (item !== undefined) this.size--;
     return item;
   }

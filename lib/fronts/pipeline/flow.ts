@@ -11,15 +11,17 @@ import { Stage } from './stage.ts';
 /**
  * Which item failed, and where.
  *
+ * @typeParam In - what the pipeline takes
+ *
  * @public
  */
-export interface Failure {
+export interface Failure<In> {
   /** The pipeline's name. */
   readonly pipeline: string;
   /** The name of the stage that it was at, or waited for. */
   readonly stage: string;
   /** What was given to the pipeline. */
-  readonly input: unknown;
+  readonly input: In;
 }
 
 /**
@@ -56,7 +58,7 @@ export interface Settings {
   readonly kernel: Kernel;
   readonly signal: AbortSignal | undefined;
   readonly deadlineMs: number | undefined;
-  readonly onError: ((error: unknown, failure: Failure) => void) | undefined;
+  readonly onError: ((error: unknown, failure: Failure<unknown>) => void) | undefined;
   readonly carries: boolean;
 }
 
@@ -235,7 +237,7 @@ function makeStages(kernel: Kernel, pipeline: string, steps: readonly Step[]): S
  *
  * @internal
  */
-export function failureOf({ pipeline, stage, input }: Item): Failure {
+export function failureOf({ pipeline, stage, input }: Item): Failure<unknown> {
   return { pipeline, stage, input };
 }
 

@@ -74,6 +74,8 @@ export class Item extends Task implements Entry, StageContext {
   group: Key | null = null;
   /** The stage that holds it: until it is let into the next, the one it has finished. */
   holder: Stage | null = null;
+  /** Whether the place it has there is one for urgent items. */
+  #heldAsUrgent = false;
   readonly kc: Kcont<Item>;
   readonly #wantsUrgent: boolean;
   readonly #answer: Answer;
@@ -156,7 +158,7 @@ export class Item extends Task implements Entry, StageContext {
     }
     // The two functions may have aborted it.
     if (this.#failed) this.#leave();
-    else if (stage.full) {
+    else if (stage.isFullFor(this)) {
       this.#phase = AT_DOOR;
       stage.door.add(this);
     } else this.letIn(stage);
@@ -179,8 +181,10 @@ export class Item extends Task implements Entry, StageContext {
   /** Gets a place at a stage, and gives back the one at the stage before. */
   letIn(stage: Stage): void {
     const before = this.holder;
+    const wasUrgent = this.#heldAsUrgent;
     this.holder = stage;
-    stage.inside++;
+    this.#heldAsUrgent = this.urgent;
+    stage.took(this);
     this.#phase = LET_IN;
     this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
     try {
@@ -193,7 +197,7 @@ export class Item extends Task implements Entry, StageContext {
     this.#onLetIn = undefined;
     if (before !== null) {
       before.passed++;
-      before.left();
+      before.left(wasUrgent);
     }
     if (this.#failed) this.#leave();
   }
@@ -287,7 +291,7 @@ export class Item extends Task implements Entry, StageContext {
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
     this.#onLetIn?.();
-    holder?.left();
+    holder?.left(this.#heldAsUrgent);
     this.flow.gone(this, this.#failed);
     try {
       this.#answer(this.#failed, this.value, this);

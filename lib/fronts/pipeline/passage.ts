@@ -26,12 +26,12 @@ import { openSource, type PipelineSource, type Source } from './source.ts';
  *
  * @internal
  */
-export interface PassageOptions {
+export interface PassageOptions<In> {
   readonly item: ItemOptions;
   readonly signal: AbortSignal | undefined;
   readonly ordered: boolean;
   readonly buffer: number;
-  readonly onError: ((error: unknown, failure: Failure) => void) | undefined;
+  readonly onError: ((error: unknown, failure: Failure<In>) => void) | undefined;
 }
 
 interface Slot<Out> {
@@ -53,7 +53,7 @@ interface Taker<Out> {
 export class Passage<In, Out> implements AsyncIterableIterator<Out> {
   readonly #flow: Flow;
   readonly #source: Source<In>;
-  readonly #options: PassageOptions;
+  readonly #options: PassageOptions<In>;
   readonly #items = new Set<Item>();
   readonly #takers: Taker<Out>[] = [];
   #head: Slot<Out> | undefined = undefined;
@@ -71,7 +71,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
   #wakeFeed: (() => void) | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
 
-  constructor(flow: Flow, source: PipelineSource<In>, options: PassageOptions) {
+  constructor(flow: Flow, source: PipelineSource<In>, options: PassageOptions<In>) {
     const opened = openSource(source);
     if (opened === undefined) throw invalid('source', 'an iterable or a readable stream', source);
     this.#flow = flow;
@@ -164,7 +164,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
     if (onError === undefined) this.#fail(error);
     else {
       try {
-        onError(error, failureOf(item));
+        onError(error, failureOf(item) as Failure<In>);
       } catch (thrown) {
         this.#fail(thrown);
       }

@@ -27,9 +27,11 @@ export interface ItemOptions {
 /**
  * How the items of a source go through a pipeline.
  *
+ * @typeParam In - what the pipeline takes
+ *
  * @public
  */
-export interface ThroughOptions {
+export interface ThroughOptions<In> {
   /** They go before the others that wait, at each stage. Default false. */
   urgent?: boolean;
   /** How long each may take in all, in ms, more than 0. Default: the pipeline's. */
@@ -46,7 +48,7 @@ export interface ThroughOptions {
    * Takes the errors of items, which are then left out. By default the first error ends the reading of
    * the source; what was taken is finished and delivered, then the iterator throws the error.
    */
-  onError?: (error: unknown, failure: Failure) => void;
+  onError?: (error: unknown, failure: Failure<In>) => void;
 }
 
 /**
@@ -186,7 +188,10 @@ export class Pipeline<In, Out> {
    * first result is asked for. To leave the loop stops the source and aborts what is under way
    * @throws KcontError EINVAL for an argument that is not what it has to be
    */
-  through(source: PipelineSource<In>, options: ThroughOptions = {}): AsyncIterableIterator<Out> {
+  through(
+    source: PipelineSource<In>,
+    options: ThroughOptions<In> = {},
+  ): AsyncIterableIterator<Out> {
     const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
     const item = this.#check(rest);
     checkSignal(signal);
@@ -208,7 +213,7 @@ export class Pipeline<In, Out> {
   async pump(
     source: PipelineSource<In>,
     sink: PipelineSink<Out>,
-    options?: ThroughOptions,
+    options?: ThroughOptions<In>,
   ): Promise<void> {
     const results = this.through(source, options);
     if (typeof sink === 'function') {
@@ -222,7 +227,7 @@ export class Pipeline<In, Out> {
    * @param options - as for {@link Pipeline.through}
    * @returns a new stream, for `stream.pipeline` and `pipe`
    */
-  duplex(options?: ThroughOptions): Duplex {
+  duplex(options?: ThroughOptions<In>): Duplex {
     return Duplex.from((source: AsyncIterable<In>) => this.through(source, options));
   }
 
@@ -232,7 +237,7 @@ export class Pipeline<In, Out> {
    * @param options - as for {@link Pipeline.through}
    * @returns a new pair, for `readable.pipeThrough`
    */
-  transform(options?: ThroughOptions): {
+  transform(options?: ThroughOptions<In>): {
     readable: ReadableStream<Out>;
     writable: WritableStream<In>;
   } {

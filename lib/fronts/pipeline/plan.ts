@@ -3,7 +3,7 @@ import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../.
 import { checkLock, type Lock } from '../../lock/lock.ts';
 import { Workqueue } from '../../workqueue.ts';
 import { checkCount, checkDeadline, checkSignal } from './check.ts';
-import { Flow, type Failure } from './flow.ts';
+import { Flow, type Failure, type Settings } from './flow.ts';
 import { Pipeline } from './pipeline.ts';
 
 /**
@@ -79,9 +79,11 @@ export interface StageOptions<In, R> {
 /**
  * How a pipeline is started.
  *
+ * @typeParam In - what the pipeline takes
+ *
  * @public
  */
-export interface StartOptions {
+export interface StartOptions<In> {
   /** Where it runs. Default: the process-wide kernel. */
   kernel?: Kernel;
   /** Aborted: the pipeline is aborted, with the signal's reason. */
@@ -92,7 +94,7 @@ export interface StartOptions {
    * Takes the errors of items that were pushed without a callback; by default they are uncaught
    * exceptions.
    */
-  onError?: (error: unknown, failure: Failure) => void;
+  onError?: (error: unknown, failure: Failure<In>) => void;
   /**
    * Which AsyncLocalStorage stores the stages' functions see: those of no request, or those of the
    * moment the item was given. Default `'none'`.
@@ -209,7 +211,7 @@ export class PipelinePlan<In, Out> {
    * @throws KcontError EINVAL for an option that is not what it has to be, for a workqueue of another
    * kernel, a `limit` that the workqueue does not allow, or if there is no stage
    */
-  start(options: StartOptions = {}): Pipeline<In, Out> {
+  start(options: StartOptions<In> = {}): Pipeline<In, Out> {
     const { kernel = processKernel, signal, deadlineMs, onError, context = 'none' } = options;
     if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
     checkSignal(signal);
@@ -222,7 +224,14 @@ export class PipelinePlan<In, Out> {
       throw new KcontError('EINVAL', `pipeline ${this.name} must end with a stage`);
     }
     const carries = context === 'create';
-    const settings = { name: this.name, kernel, signal, deadlineMs, onError, carries };
+    const settings: Settings = {
+      name: this.name,
+      kernel,
+      signal,
+      deadlineMs,
+      onError: onError as Settings['onError'],
+      carries,
+    };
     return Pipeline._make<In, Out>(new Flow(settings, this.#steps));
   }
 }

@@ -2,6 +2,7 @@
  * One stage of a pipeline that runs.
  *
  *        door          inside: at most limit + buffer            the next one's door
+ *                      (of urgent items as many again)
  *     waiting ──▶  queued ──▶ running (at most limit) ──▶ done ──▶ ...
  *
  * An item inside is queued and running as its continuation is: in the run queue of the stage's
@@ -11,8 +12,10 @@
  * Each stage has workqueues of its own, one for urgent items a little above the other, which share
  * one room: that is its limit. A workqueue that came with a limit is used as it is.
  *
- * Invariant: while a place is free, nobody waits at the door. It is restored in `pull`, called
- * whenever an item has left.
+ * Urgent items have places of their own: at a full stage they would wait for the slowest of the
+ * others. Invariant: while a place is free, nobody who may have it waits at the door, and no ordinary
+ * item comes in while an urgent one waits: so none overtakes one of its key. It is restored in `pull`,
+ * called whenever an item has left.
  */
 
 import { invalid } from '../../errors.ts';
@@ -56,6 +59,7 @@ export class Stage {
   /** Called when a place has become free that nobody waited for. */
   onPlace: (() => void) | undefined = undefined;
   inside = 0;
+  urgentInside = 0;
   running = 0;
   passed = 0;
   failed = 0;
@@ -95,8 +99,29 @@ export class Stage {
     Object.defineProperty(this.enter, 'name', { value: label });
   }
 
+  /** Whether an ordinary item would have to wait at the door. */
   get full(): boolean {
-    return this.inside >= this.limit + this.buffer || this.door.size > 0;
+    return !this.#hasPlace || this.door.size > 0;
+  }
+
+  get #hasPlace(): boolean {
+    return this.inside - this.urgentInside < this.limit + this.buffer;
+  }
+
+  get #hasUrgentPlace(): boolean {
+    return this.urgentInside < this.limit + this.buffer;
+  }
+
+  /** Whether this item has to wait at the door. */
+  isFullFor(item: Item): boolean {
+    if (this.door.holdsUp(item)) return true;
+    return item.urgent ? !this.#hasUrgentPlace : !this.#hasPlace;
+  }
+
+  /** An item has got a place. */
+  took(item: Item): void {
+    this.inside++;
+    if (item.urgent) this.urgentInside++;
   }
 
   /** Done here, and waiting for the next stage. */
@@ -120,17 +145,18 @@ export class Stage {
   }
 
   /** An item has left: whoever waits at the door is let in. */
-  left(): void {
+  left(urgent: boolean): void {
     this.inside--;
-    this.pull();
+    if (urgent) this.urgentInside--;
+    this.#pull();
   }
 
-  pull(): void {
+  #pull(): void {
     // An item that cannot be scheduled leaves again at once: the loop goes on, one level deep.
     if (this.#pulling) return;
     this.#pulling = true;
-    while (this.inside < this.limit + this.buffer) {
-      const item = this.door.shift();
+    for (;;) {
+      const item = this.door.shift(this.#hasUrgentPlace, this.#hasPlace);
       if (item === undefined) break;
       item.letIn(this);
     }
