@@ -46,8 +46,8 @@ describe('examples/pipeline', function () {
     expect(stdout).to.match(/^ {2}▼ authenticate +prihigh +\d+ queued +\d+ of 16 running/m);
     expect(stdout).to.match(/^ +kcont\/pipeline +RxJS +streams \+ p-limit$/m);
     expect(stdout).to.match(/^lines of code +\d+ +\d+ +\d+$/m);
-    expect(stdout).to.match(/^requests a second +[1-9]\d* +[1-9]\d* +[1-9]\d*$/m);
-    expect(stdout).to.match(/^operators, p99 +[\d.]+ ms +[\d.]+ ms +[\d.]+ ms$/m);
+    expect(stdout).to.match(/^requests a second +\d+ +\d+ +\d+$/m);
+    expect(stdout).to.match(/^operators, p99(?: +[\d.]+ ms| +–){3}$/m);
     expect(stdout).to.match(/^wrong answers +0 +0 +0$/m);
     expect(stdout).to.match(/^out of order for a user +0 +0 +0$/m);
   });

@@ -68,6 +68,7 @@ const PLAIN: Ground = {
   modes: ['sync'],
   swaps: false,
   runs: false,
+  hectic: false,
   timersOnly: false,
 };
 
@@ -107,6 +108,34 @@ describe('the library and the dullest model of it agree', () => {
         queues: [0, 2, 3, 4],
         locks: [0],
         modes: ['sync', 'soon', 'later', 'later'],
+      },
+    ],
+    [
+      'on one Mutex given and taken while higher and lower ones come and go',
+      2500,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 3,
+        steps: 80,
+        queues: [0, 2, 3],
+        locks: [0],
+        modes: ['sync', 'sync', 'later'],
+        hectic: true,
+      },
+    ],
+    [
+      'on workqueues that are full',
+      2500,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 3,
+        steps: 80,
+        queues: [5, 6],
+        locks: [0],
+        modes: ['soon', 'later', 'later'],
+        hectic: true,
       },
     ],
     [
@@ -162,6 +191,7 @@ describe('the library and the dullest model of it agree', () => {
         modes: ['sync', 'sync', 'soon', 'later', 'later'],
         swaps: true,
         runs: true,
+        hectic: false,
         timersOnly: false,
       },
     ],

@@ -1,5 +1,7 @@
 // The races that timers, softints and workqueues are known for, and how each one ends here.
 import { expect } from 'chai';
+import fc from 'fast-check';
+import sinon from 'sinon';
 import {
   CANCELLED,
   DRAINING,
@@ -10,7 +12,8 @@ import {
   Scope,
   VirtualClock,
 } from '../lib/index.ts';
-import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
+import { HostClock } from '../lib/clock/host.ts';
+import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from './support/lab.ts';
 
 describe('the race of', () => {
   describe('stop against a timer that is due and not entered', () => {
@@ -772,6 +775,80 @@ describe('the race of', () => {
       note('c').schedule(2 ** 30);
       lab.clock.tick(2 ** 40);
       expect(times).to.deep.equal(['a@1', `b@${2 ** 18}`, `c@${2 ** 30}`, `d@${2 ** 31}`]);
+    });
+
+    it('is worked off in order in one pass, after a loop that stalled', () => {
+      // A clock of its own: that of the process would not come back from the jump.
+      const kernel = new Kernel({ clock: new HostClock() });
+      const fake = sinon.useFakeTimers();
+      try {
+        const ran: string[] = [];
+        const one = (name: string, delayMs: number): void => {
+          new Kcont(kernel.wq.prihigh, null, () => void ran.push(name), null).schedule(delayMs);
+        };
+        one('c', 10);
+        one('a', 5);
+        one('b', 7);
+        fake.tick(1);
+        fake.jump(30);
+        for (let i = 0; i < 3; i++) fake.tick(1);
+        expect(ran).to.deep.equal(['a', 'b', 'c']);
+      } finally {
+        fake.restore();
+      }
+    });
+
+    it('is worked off by (priority, deadline, order of the calls), whatever was scheduled', () => {
+      interface One {
+        readonly high: boolean;
+        readonly delayMs: number;
+        readonly touchedMs: number;
+      }
+      const one: fc.Arbitrary<One> = fc.record({
+        high: fc.boolean(),
+        delayMs: fc.constantFrom(1, 2, 3, 5, 8, 63, 64, 65, 4096, 4097),
+        touchedMs: fc.constantFrom(0, 0, 0, 1, 2),
+      });
+      fc.assert(
+        fc.property(fc.array(one, { minLength: 2, maxLength: 20, size: 'max' }), (all) => {
+          const kernel = new Kernel({ clock: new HostClock() });
+          const fake = sinon.useFakeTimers();
+          try {
+            const ran: number[] = [];
+            const low = kernel.acquire(50, { patienceMs: Infinity });
+            const kcs = all.map(({ high, delayMs }, nth) => {
+              const wq = high ? kernel.wq.softnet : low;
+              const kc = new Kcont(wq, null, () => void ran.push(nth), null);
+              kc.schedule(delayMs);
+              return kc;
+            });
+            const deadlines = all.map(({ delayMs }) => delayMs);
+            // All are moved outward before the first is due, then the loop stalls.
+            for (const [nth, { delayMs, touchedMs }] of all.entries()) {
+              if (touchedMs === 0) continue;
+              kcs[nth]?.schedule(delayMs + touchedMs);
+              deadlines[nth] = delayMs + touchedMs;
+            }
+            const sequence = (nth: number): number =>
+              all[nth]?.touchedMs === 0 ? nth : nth + all.length;
+            const expected = all
+              .map((_, nth) => nth)
+              .toSorted(
+                (a, b) =>
+                  Number(all[b]?.high) - Number(all[a]?.high) ||
+                  (deadlines[a] ?? 0) - (deadlines[b] ?? 0) ||
+                  sequence(a) - sequence(b),
+              );
+            fake.tick(0);
+            fake.jump(10_000);
+            for (let i = 0; i < 3; i++) fake.tick(1);
+            expect(ran).to.deep.equal(expected);
+          } finally {
+            fake.restore();
+          }
+        }),
+        { numRuns: 300 * soak },
+      );
     });
 
     it('reaches the farthest deadline there is', () => {

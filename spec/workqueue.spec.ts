@@ -198,6 +198,70 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(['a', 'b', 'c']);
     });
 
+    const leave: [name: string, leave: (kc: ReturnType<Lab['sync']>) => void][] = [
+      ['stopped', (kc) => kc.stop()],
+      ['destroyed', (kc) => kc.destroy()],
+      ['reset to later', (kc) => kc.reset(1000)],
+    ];
+    for (const [how, go] of leave) {
+      it(`passes the room on when the one that was to have it is ${how}`, async () => {
+        const lab = new Lab();
+        const wq = lab.kernel.acquire(50, { maxActive: 1 });
+        const first = lab.async('first', { wq });
+        const second = lab.async('second', { wq });
+        const third = lab.async('third', { wq });
+        for (const kc of [first, second, third]) kc.schedule(0);
+        lab.clock.tick(0);
+        await lab.end(first);
+        go(second);
+        lab.clock.tick(0);
+        expect(lab.take()).to.deep.equal(['first', 'third']);
+      });
+    }
+
+    it('passes the room on when the one that was to have it finds its lock busy', async () => {
+      const lab = new Lab();
+      const wq = lab.kernel.acquire(50, { maxActive: 1 });
+      const lock = new Mutex();
+      const first = lab.async('first', { wq });
+      const second = lab.sync('second', { wq, lock });
+      const third = lab.async('third', { wq });
+      for (const kc of [first, second, third]) kc.schedule(0);
+      lab.clock.tick(0);
+      lock.tryEnter();
+      await lab.end(first);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['first', 'third']);
+      lock.exit();
+      lab.clock.tick(0);
+      expect(lab.take(), 'no room').to.deep.equal([]);
+      expect(lock.held).to.equal(false);
+      await lab.end(third);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['second']);
+    });
+
+    it('enters one once, although its lock was changed while it waited for room', async () => {
+      const lab = new Lab();
+      const wq = lab.kernel.acquire(50, { maxActive: 1 });
+      const old = new Mutex();
+      const fresh = new Mutex();
+      const busy = lab.async('busy', { wq });
+      const first = lab.sync('first', { wq, lock: old });
+      const second = lab.sync('second', { wq });
+      for (const kc of [busy, first, second]) kc.schedule(0);
+      lab.clock.tick(0);
+      old.tryEnter();
+      expect(first.setLock(fresh)).to.equal(old);
+      old.exit();
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['busy']);
+      await lab.end(busy);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['first', 'second']);
+      expect([old.held, fresh.held]).to.deep.equal([false, false]);
+    });
+
     it('enters one that waited for room and had waited for its lock before', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });

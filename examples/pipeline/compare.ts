@@ -12,7 +12,8 @@ import type { Site } from './work.ts';
 const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
 /** Other programs take their share now and then: rounds are many and short, medians are shown. */
 const ROUNDS = 3;
-const WARM_UP_MS = 200;
+/** The share of a round in which connections are made. */
+const WARM_UP = 0.2;
 
 interface Round extends Seen {
   /** What the server burned, in all. */
@@ -41,13 +42,13 @@ export async function compare(seconds: number): Promise<number> {
   ];
   // One round more, which does not count: all code is cold in it.
   const plays = contenders.length * (ROUNDS + 1);
-  const forMs = Math.max(100, (seconds * 1000) / plays - WARM_UP_MS);
+  const playMs = (seconds * 1000) / plays;
   const load = fork(fileURLToPath(new URL(`load${ending}`, import.meta.url)));
   try {
     for (let round = 0; round <= ROUNDS; round++) {
       for (const one of contenders) {
         process.stderr.write(`\rround ${round} of ${ROUNDS}: ${one.name.padEnd(20)}`);
-        const seen = await play(one, load, forMs);
+        const seen = await play(one, load, playMs);
         if (round > 0) one.rounds.push(seen);
       }
       // Each is first once.
@@ -59,7 +60,7 @@ export async function compare(seconds: number): Promise<number> {
   }
   contenders.unshift(contenders.pop() as Contender);
   const [kcont] = contenders as [Contender];
-  console.log(`${kcont.drawing}\n\n${table(contenders, forMs / 1000)}`);
+  console.log(`${kcont.drawing}\n\n${table(contenders, (playMs * (1 - WARM_UP)) / 1000)}`);
   const broken = contenders.filter(({ wrong, overtaken }) => wrong + overtaken > 0);
   for (const { name } of broken) console.error(`${name} gave wrong answers, or out of order`);
   return broken.length === 0 ? 0 : 1;
@@ -69,11 +70,12 @@ function contender(name: string, file: string, open: () => Site): Contender {
   return { name, file, open, rounds: [], wrong: 0, overtaken: 0, drawing: '' };
 }
 
-async function play(one: Contender, load: ChildProcess, forMs: number): Promise<Round> {
+async function play(one: Contender, load: ChildProcess, playMs: number): Promise<Round> {
   const site = one.open();
   const front = await serve(site);
-  const order: Order = { port: front.port, warmUpMs: WARM_UP_MS, forMs };
-  const look = setTimeout(() => (one.drawing = site.draw?.() ?? ''), WARM_UP_MS + forMs / 2);
+  const warmUpMs = playMs * WARM_UP;
+  const order: Order = { port: front.port, warmUpMs, forMs: playMs - warmUpMs };
+  const look = setTimeout(() => (one.drawing = site.draw?.() ?? ''), playMs / 2);
   const before = process.cpuUsage();
   load.send(order);
   const [seen] = (await once(load, 'message')) as [Seen];
@@ -88,7 +90,10 @@ async function play(one: Contender, load: ChildProcess, forMs: number): Promise<
 function table(contenders: readonly Contender[], seconds: number): string {
   const row = (label: string, of: (round: Round) => number, digits: number, unit: string) => [
     label,
-    ...contenders.map(({ rounds }) => `${median(rounds.map(of)).toFixed(digits)}${unit}`),
+    ...contenders.map(({ rounds }) => {
+      const values = rounds.map(of).filter((value) => Number.isFinite(value));
+      return values.length === 0 ? '–' : `${median(values).toFixed(digits)}${unit}`;
+    }),
   ];
   const rows = [
     ['', ...contenders.map(({ name }) => name)],

@@ -27,6 +27,8 @@ class Handle {
   sequence = 0;
   /** Tried, and its lock was busy: it stands in the lock's queue. */
   waiting = false;
+  /** It waits, and is to be tried again: it was the best one when the lock became free. */
+  woken = false;
   /** When it was first tried in vain, for whatever reason; 0: not yet. */
   arrival = 0;
   /** Is the run in flight one that is over when the program says so? */
@@ -301,7 +303,7 @@ export class Model implements Machine {
     handle.lock = lock;
     if (handle.waiting) {
       // It leaves the old lock's queue, and tries the new lock at the next dispatch, at its old place.
-      handle.waiting = false;
+      handle.waiting = handle.woken = false;
       this.#grant(old);
     }
     return LOCKS[old]?.name ?? '?';
@@ -312,7 +314,7 @@ export class Model implements Machine {
     handle.pending = false;
     handle.queued = false;
     if (handle.waiting) {
-      handle.waiting = false;
+      handle.waiting = handle.woken = false;
       if (handle.lock !== null) this.#grant(handle.lock);
     }
   }
@@ -369,9 +371,15 @@ export class Model implements Machine {
 
   /** Lets in the awaiting code whose turn it is. A continuation whose turn it is waits for dispatch. */
   #grant(lock: number): void {
-    for (const waiter of this.#waiters(lock)) {
-      const { code } = waiter;
-      if (code === null || !this.#free(waiter.lock)) return;
+    const waiters = this.#waiters(lock);
+    for (const waiter of waiters) {
+      const { code, handle } = waiter;
+      if (!this.#free(waiter.lock)) return;
+      if (code === null) {
+        for (const other of waiters) if (other.handle !== null) other.handle.woken = false;
+        if (handle !== null) handle.woken = true;
+        return;
+      }
       this.#take(waiter.lock);
       this.#codes = this.#codes.filter((one) => one !== code);
       this.#host.outcome(`enter ${code.id} granted`);
@@ -414,12 +422,8 @@ export class Model implements Machine {
   }
 
   drain(): Promise<void> {
-    const settling = this.#settling.splice(0);
-    // The result of a one-shot goes through one promise more than a function's own.
-    for (const oneShots of [false, true]) {
-      for (const { handle, ok } of settling) {
-        if (handle.oneShot === oneShots) this.#settle(handle, ok ? null : 'rejected');
-      }
+    for (const { handle, ok } of this.#settling.splice(0)) {
+      this.#settle(handle, ok ? null : 'rejected');
     }
     return Promise.resolve();
   }
@@ -475,11 +479,13 @@ export class Model implements Machine {
     if (handle.running) return false;
     const { q, lock } = handle;
     // Who stands in a lock's queue is not looked at again before it is his turn there.
-    if (handle.waiting && lock !== null && !this.#admits(handle, lock)) return false;
+    const called = handle.woken || (lock !== null && this.#admits(handle, lock));
+    if (handle.waiting && !called) return false;
+    handle.woken = false;
     if ((this.#inFlight[q] ?? 0) >= (QUEUES[q]?.maxActive ?? Infinity)) {
       // What may not run anyway holds up nobody at a lock.
       if (handle.waiting) {
-        handle.waiting = false;
+        handle.waiting = handle.woken = false;
         if (lock !== null) this.#grant(lock);
       }
       return false;
@@ -492,7 +498,7 @@ export class Model implements Machine {
   #enter(handle: Handle): void {
     const { id, oneShot, f, arg, lock } = handle;
     handle.queued = false;
-    handle.waiting = false;
+    handle.waiting = handle.woken = false;
     handle.running = true;
     handle.acked = false;
     handle.expired = true;

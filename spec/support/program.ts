@@ -404,6 +404,8 @@ export interface Ground {
   readonly modes: readonly FuncSpec['mode'][];
   readonly swaps: boolean;
   readonly runs: boolean;
+  /** No time passes to speak of: more stops, and locks that change hands more often. */
+  readonly hectic: boolean;
   /** Few actions, many timers. */
   readonly timersOnly: boolean;
 }
@@ -417,7 +419,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
   const f = fc.nat(ground.funcs - 1);
   const q = fc.constantFrom(...ground.queues);
   const ms = fc.oneof(
-    { weight: 1, arbitrary: fc.constant(0) },
+    { weight: ground.hectic ? 20 : 1, arbitrary: fc.constant(0) },
     { weight: 2, arbitrary: fc.constantFrom(1, 2, 3) },
     { weight: 2, arbitrary: fc.constantFrom(...DELAYS) },
   );
@@ -432,12 +434,12 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     { weight: 16, arbitrary: fc.record({ do: fc.constant('schedule' as const), h, ms }) },
     { weight: 4, arbitrary: fc.record({ do: fc.constant('reset' as const), h, ms }) },
     { weight: 4, arbitrary: simple('touch') },
-    { weight: 2, arbitrary: simple('stop') },
+    { weight: ground.hectic ? 8 : 2, arbitrary: simple('stop') },
   ];
   if (!ground.timersOnly) {
     actions.push(
       { weight: 2, arbitrary: simple('cancel', 'drainAsync', 'halt') },
-      { weight: 1, arbitrary: simple('destroy') },
+      { weight: 1, arbitrary: ground.hectic ? simple('stop') : simple('destroy') },
       { weight: 6, arbitrary: simple('ack') },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('setArg' as const), h, arg }) },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('setFunc' as const), h, f, arg }) },
@@ -447,13 +449,19 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
     const lock = fc.constantFrom(...ground.locks);
     const priority = fc.constantFrom(...CODE);
     actions.push(
-      { weight: 3, arbitrary: fc.record({ do: fc.constant('tryEnter' as const), lock }) },
-      { weight: 6, arbitrary: fc.record({ do: fc.constant('exit' as const), lock }) },
+      {
+        weight: ground.hectic ? 8 : 3,
+        arbitrary: fc.record({ do: fc.constant('tryEnter' as const), lock }),
+      },
+      {
+        weight: ground.hectic ? 12 : 6,
+        arbitrary: fc.record({ do: fc.constant('exit' as const), lock }),
+      },
       {
         weight: 3,
         arbitrary: fc.record({ do: fc.constant('enter' as const), lock, priority }),
       },
-      { weight: 1, arbitrary: fc.record({ do: fc.constant('abortEnter' as const), nth }) },
+      { weight: 2, arbitrary: fc.record({ do: fc.constant('abortEnter' as const), nth }) },
     );
     if (ground.swaps) {
       const lockOrNull = fc.option(lock);
@@ -484,7 +492,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
       ? fc.constant(null)
       : fc.oneof(
           { weight: 1, arbitrary: fc.constant(null) },
-          { weight: 3, arbitrary: fc.constantFrom(...ground.locks) },
+          { weight: 4, arbitrary: fc.constantFrom(...ground.locks) },
         );
   if (ground.runs) {
     actions.push(
@@ -494,27 +502,34 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
   }
 
   const action = fc.oneof(...actions);
-  const time = fc.constantFrom(...STEPS_MS);
+  const time = fc.constantFrom(...(ground.hectic ? [0, 0, 0, 1] : STEPS_MS));
   const step: fc.Arbitrary<Step> = fc.oneof(
     { weight: 10, arbitrary: action },
     { weight: 5, arbitrary: fc.record({ do: fc.constant('tick' as const), ms: time }) },
     { weight: 1, arbitrary: fc.record({ do: fc.constant('advance' as const), ms: time }) },
-    { weight: 2, arbitrary: fc.constant({ do: 'drain' as const }) },
+    { weight: ground.hectic ? 5 : 2, arbitrary: fc.constant({ do: 'drain' as const }) },
   );
   return fc.record({
     funcs: fc.array(
       fc.record({
         mode: fc.constantFrom(...ground.modes),
         fails: fc.integer({ min: 0, max: 7 }).map((n) => n === 7),
-        actions: fc.array(action, { maxLength: ground.timersOnly ? 2 : 4, size: 'max' }),
+        actions: fc.array(action, {
+          maxLength: ground.hectic ? 1 : ground.timersOnly ? 2 : 4,
+          size: 'max',
+        }),
       }),
       { minLength: ground.funcs, maxLength: ground.funcs },
     ),
     handles: fc.array(fc.record({ q, lock, f }), {
-      minLength: 1,
+      minLength: ground.hectic ? ground.handles : 1,
       maxLength: ground.handles,
       size: 'max',
     }),
-    steps: fc.array(step, { minLength: 1, maxLength: ground.steps, size: 'max' }),
+    steps: fc.array(step, {
+      minLength: ground.hectic ? 30 : 1,
+      maxLength: ground.steps,
+      size: 'max',
+    }),
   });
 }

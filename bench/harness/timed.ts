@@ -1,0 +1,75 @@
+// A side whose work is a loop that can be made longer: how long it takes, per operation.
+
+import type { Effort, Role, Side } from './bench.ts';
+
+export interface Work {
+  /** A run is a whole number of these many operations. Default 1. */
+  readonly batch?: number;
+  /** For a curve: how many are alive. */
+  readonly at?: number;
+  before?(): void | Promise<void>;
+  after?(): void | Promise<void>;
+  /** Does so many operations. */
+  run(ops: number): void | Promise<void>;
+  /** Throws unless exactly these many operations have just been done. */
+  check?(ops: number): void;
+}
+
+const NS_PER_MS = 1e6;
+const MOST_OPS = 1e8;
+
+/** A side that costs so many ns for each operation. */
+export function timed(role: Role, name: string, work: Work): Side {
+  const { batch = 1, at } = work;
+  let ops = batch;
+
+  async function once(): Promise<number> {
+    const begin = performance.now();
+    const running = work.run(ops);
+    if (running !== undefined) await running;
+    const ms = performance.now() - begin;
+    work.check?.(ops);
+    return ms;
+  }
+
+  /** Finds how many operations a run needs, and lets the compiler finish with them. */
+  async function warm({ targetMs, warmMs }: Effort): Promise<void> {
+    await work.before?.();
+    const begin = performance.now();
+    for (;;) {
+      const ms = await once();
+      const enough = ms >= targetMs * 0.8 || ops >= MOST_OPS;
+      if (enough && performance.now() - begin >= warmMs) break;
+      const grow = enough ? 1 : Math.min(8, Math.max(1.1, targetMs / Math.max(ms, 1e-3)));
+      ops = Math.min(Math.ceil((ops * grow) / batch) * batch, Math.max(MOST_OPS, batch));
+    }
+    await work.after?.();
+  }
+
+  return {
+    role,
+    name,
+    ...(at === undefined ? {} : { at }),
+    before: () => work.before?.(),
+    after: () => work.after?.(),
+    warm,
+    sample: async () => [((await once()) / ops) * NS_PER_MS],
+  };
+}
+
+const drain: { value: unknown } = { value: undefined };
+
+/** Takes a value so that the compiler cannot do without what made it. */
+export function sink(value: unknown): void {
+  drain.value = value;
+}
+
+/** Throws unless two numbers are the same. */
+export function expectSame(what: string, got: number, expected: number): void {
+  if (got !== expected) throw new Error(`${what}: expected ${expected}, got ${got}`);
+}
+
+/** Throws unless something holds. */
+export function expectTrue(what: string, holds: boolean): void {
+  if (!holds) throw new Error(what);
+}

@@ -1,0 +1,31 @@
+// All benches, by name. Each is loaded where it is run, and nowhere else.
+
+import type { Bench } from './harness/bench.ts';
+
+const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
+  'schedule-stop': () => import('./schedule-stop.ts'),
+  create: () => import('./create.ts'),
+  touch: () => import('./touch.ts'),
+  expire: () => import('./expire.ts'),
+  'run-soon': () => import('./run-soon.ts'),
+  lock: () => import('./lock.ts'),
+  async: () => import('./async.ts'),
+  run: () => import('./run.ts'),
+  heap: () => import('./heap.ts'),
+  idle: () => import('./idle.ts'),
+  growth: () => import('./growth.ts'),
+  'start-up': () => import('./start-up.ts'),
+  'echo-server': () => import('./echo-server.ts'),
+};
+
+/** In the order of the report. */
+export const names: readonly string[] = Object.keys(SUITE);
+
+export async function findBench(name: string): Promise<Bench> {
+  const load = SUITE[name];
+  if (load === undefined) {
+    throw new Error(`no bench is called ${name}; there are: ${names.join(', ')}`);
+  }
+  const { bench } = await load();
+  return bench;
+}
