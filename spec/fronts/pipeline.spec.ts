@@ -388,83 +388,112 @@ describe('pipeline', () => {
       expect(line.stats().stages[0]?.keys).to.equal(0);
     });
 
-    it('keeps the order also where stages are full and items urgent', async () => {
-      // Random pipelines, random keys, urgency, durations: within a key nobody overtakes.
+    it('keeps the order also where stages are full, items urgent, late, aborted or failing', async () => {
+      // Random pipelines, keys, urgency, durations and fates: within a key nobody overtakes, whoever is
+      // meant to come through does, everybody else fails, and nothing is left behind.
       const stage = fc.record({
         wq: fc.constantFrom('prihigh' as const, 'prilow' as const, 'softnet' as const),
         limit: fc.constantFrom(1, 2, 3),
         buffer: fc.constantFrom(0, 1, 4),
       });
-      const item = fc.record({
+      const fate = fc.record({
+        how: fc.constantFrom('fine', 'fine', 'fine', 'throws', 'never settles', 'aborted'),
+        at: fc.nat(3),
+      });
+      const entry = fc.record({
         key: fc.constantFrom('a', 'b', 'c'),
         urgent: fc.boolean(),
         ms: fc.array(fc.nat(3), { minLength: 4, maxLength: 4 }),
         atMs: fc.nat(4),
+        fate,
       });
-      type Value = { key: string; nth: number; ms: number[] };
+      type Value = { key: string; nth: number; ms: number[]; fate: { how: string; at: number } };
       const property = fc.asyncProperty(
         fc.array(stage, { minLength: 1, maxLength: 4 }),
-        fc.array(item, { minLength: 1, maxLength: 20 }),
-        async (stages, items) => {
-          const { clock, kernel } = new Lab();
-          const inStage = stages.map(() => new Map<string, number>());
-          const running = stages.map(() => 0);
+        fc.array(entry, { minLength: 1, maxLength: 20 }),
+        async (stages, entries) => {
+          const { clock, kernel, errors } = new Lab();
           let plan = pipeline<Value>().keyBy((value) => value.key);
           for (const [index, { wq, limit, buffer }] of stages.entries()) {
-            const enter = ({ key, nth }: Value): void => {
-              const last = inStage[index] as Map<string, number>;
-              expect(nth, 'in order').to.be.greaterThan(last.get(key) ?? -1);
-              last.set(key, nth);
+            const lastOf = new Map<string, number>();
+            let running = 0;
+            const enter = ({ key, nth, fate: { how, at } }: Value): void => {
+              expect(nth, 'in order').to.be.greaterThan(lastOf.get(key) ?? -1);
+              lastOf.set(key, nth);
+              if (how === 'throws' && at === index) throw new Error('thrown');
             };
-            if (wq === 'softnet') {
-              plan = plan.stage(
-                `${index}`,
-                (value) => {
-                  enter(value);
-                  return value;
-                },
-                { wq, buffer },
-              );
-            } else {
-              plan = plan.stage(
-                `${index}`,
-                async (value) => {
-                  enter(value);
-                  expect(++running[index]!, 'within the limit').to.be.at.most(limit);
-                  await kernel.wq.softclock.run(() => {}, { delayMs: value.ms[index] ?? 0 });
-                  running[index]!--;
-                  return value;
-                },
-                { wq, limit, buffer },
-              );
-            }
+            const sync = (value: Value): Value => {
+              enter(value);
+              return value;
+            };
+            const async = async (value: Value, { signal }: StageContext): Promise<Value> => {
+              enter(value);
+              expect(++running, 'within the limit').to.be.at.most(limit);
+              const leave = (): void => void running--;
+              signal.addEventListener('abort', leave);
+              const never = value.fate.how === 'never settles' && value.fate.at === index;
+              if (never) await new Promise(() => {});
+              await kernel.wq.softclock.run(() => {}, { delayMs: value.ms[index] ?? 0 });
+              signal.removeEventListener('abort', leave);
+              if (!signal.aborted) leave();
+              return value;
+            };
+            plan =
+              wq === 'softnet'
+                ? plan.stage(`${index}`, sync, { wq, buffer })
+                : plan.stage(`${index}`, async, { wq, limit, buffer });
           }
           const line = plan.start({ kernel });
           const out = new Map<string, number[]>();
-          const failed: unknown[] = [];
-          const byTime = items.toSorted((a, b) => a.atMs - b.atMs);
-          for (const [nth, { key, urgent, ms, atMs }] of byTime.entries()) {
+          const ended: { nth: number; error: unknown }[] = [];
+          const byTime = entries.toSorted((x, y) => x.atMs - y.atMs);
+          for (const [nth, { key, urgent, ms, atMs, fate: end }] of byTime.entries()) {
             if (atMs > clock.now) await clock.advance(atMs - clock.now);
-            const done = (error: unknown): void => {
-              if (error !== null) failed.push(error);
-              out.set(key, [...(out.get(key) ?? []), nth]);
-            };
-            line.push({ key, nth, ms }, done, { urgent });
+            const abort = new AbortController();
+            const value = { key, nth, ms, fate: end };
+            const deadlineMs = end.how === 'never settles' ? 50 : 10_000;
+            line.push(
+              value,
+              (error) => {
+                ended.push({ nth, error });
+                if (error === null) out.set(key, [...(out.get(key) ?? []), nth]);
+              },
+              { urgent, deadlineMs, signal: abort.signal },
+            );
+            if (end.how === 'aborted') {
+              const leave = (): void => abort.abort(new Error('aborted'));
+              void kernel.wq.softserial.run(leave, { delayMs: end.at * 3 });
+            }
             for (const stats of line.stats().stages) {
               const held = stats.queued + stats.running + stats.blocked;
               // Urgent items have as many places again.
               expect(held).to.be.at.most(2 * (stats.limit + stats.buffer));
             }
           }
-          await clock.advance(1000);
-          expect(failed).to.deep.equal([]);
-          expect([...out.values()].flat()).to.have.length(items.length);
-          for (const order of out.values())
-            expect(order).to.deep.equal(order.toSorted((a, b) => a - b));
+          await clock.advance(9000);
+          expect(ended.map(({ nth }) => nth).toSorted((x, y) => x - y)).to.deep.equal([
+            ...byTime.keys(),
+          ]);
+          const reasons = { throws: 'thrown', 'never settles': 'ETIMEDOUT', aborted: 'aborted' };
+          for (const { nth, error } of ended) {
+            const how = byTime[nth]?.fate.how as keyof typeof reasons | 'fine';
+            if (how === 'fine') expect(error).to.equal(null);
+            else if (error !== null) {
+              expect(messageOf(error)).to.equal(reasons[how]);
+            }
+          }
+          for (const order of out.values()) {
+            expect(order).to.deep.equal(order.toSorted((x, y) => x - y));
+          }
+          expect(errors).to.deep.equal([]);
           expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 0 });
+          expect(line.stats().stages[0]?.keys).to.equal(0);
+          for (const { queued, running, blocked } of line.stats().stages) {
+            expect([queued, running, blocked]).to.deep.equal([0, 0, 0]);
+          }
         },
       );
-      await fc.assert(property, { numRuns: 40 * soak });
+      await fc.assert(property, { numRuns: 60 * soak });
     }).timeout(60_000 * soak);
   });
 
