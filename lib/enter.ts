@@ -80,7 +80,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;
-  wq._room--;
+  wq._fly(1);
   void Promise.resolve(promise).then(flight.fulfilled, flight.rejected);
   const what = misuse(kc);
   if (what !== undefined) fail(dispatcher, kc, what);
@@ -88,7 +88,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike
 
 function land(dispatcher: Dispatcher, flight: Flight): void {
   unlink(flight);
-  flight.kc._wq._room++;
+  flight.kc._wq._fly(-1);
   settle(dispatcher, flight.kc);
 }
 

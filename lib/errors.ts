@@ -8,6 +8,7 @@
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
  * - `ESHUTDOWN`: the kernel has been closed.
+ * - `ETIMEDOUT`: a deadline is over.
  * - `ECPUDIED`: the CPU that ran the function is gone.
  *
  * @public
@@ -19,6 +20,7 @@ export type KcontErrorCode =
   | 'EDEADLK'
   | 'EPERM'
   | 'ENOTSUP'
+  | 'ETIMEDOUT'
   | 'ECPUDIED'
   | 'ESHUTDOWN';
 

@@ -27,11 +27,21 @@ export interface RunOptions {
 }
 
 /**
+ * The argument of continuations by which somebody waits for a result: a shutdown tells it.
+ *
+ * @internal
+ */
+export abstract class Task {
+  /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
+  abstract abort(reason: unknown): void;
+}
+
+/**
  * A function that runs once, and the promise of its result.
  *
  * @internal
  */
-export class Job<T> {
+export class Job<T> extends Task {
   readonly #func: (signal: AbortSignal) => T | PromiseLike<T>;
   readonly #resolve: (value: T | PromiseLike<T>) => void;
   readonly #reject: (reason: unknown) => void;
@@ -47,6 +57,7 @@ export class Job<T> {
     resolve: (value: T | PromiseLike<T>) => void,
     reject: (reason: unknown) => void,
   ) {
+    super();
     if (typeof func !== 'function') throw invalid('func', 'a function', func);
     const { lock = null, delayMs = 0, cpu = null, signal, name, context } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -75,7 +86,7 @@ export class Job<T> {
   }
 
   /** Before the function is entered: it never is. Later: its signal is aborted. */
-  abort(reason: unknown): void {
+  override abort(reason: unknown): void {
     if (this.#kc.running) this.#controller?.abort(reason);
     else {
       this.#finish();

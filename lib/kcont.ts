@@ -92,7 +92,7 @@ export class Kcont<A> {
    */
   _delay = 0;
   /** @internal */
-  readonly _wq: Workqueue;
+  _wq: Workqueue;
   /** @internal */
   _details: Details | null = null;
   /** @internal */
@@ -483,6 +483,19 @@ export class Kcont<A> {
     // Its place in the order stays, whatever it waits for from now on.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
     return old;
+  }
+
+  /**
+   * Points an idle continuation to another workqueue of the same kernel, another lock and function.
+   * @internal
+   */
+  _repoint(wq: Workqueue, lock: BaseLock | null, func: KcontFunction<A>): void {
+    if (this.busy || this.destroyed) throw new KcontError('EBUSY', `${label(this)} is not idle`);
+    wq._references++;
+    this._wq._dereference();
+    this._wq = wq;
+    this._lock = lock;
+    this._func = func;
   }
 
   /** Keeps the process alive while scheduled, as by default. */

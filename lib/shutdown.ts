@@ -10,7 +10,7 @@
 
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
-import { Job } from './job.ts';
+import { Task } from './job.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
 import { QUEUED } from './state.ts';
@@ -83,7 +83,7 @@ export async function close(
     withdraw(kc);
   }
   for (const { kc } of dispatcher.flights) {
-    if (kc._arg instanceof Job) kc._arg.abort(closed());
+    if (kc._arg instanceof Task) kc._arg.abort(closed());
   }
   await Promise.race([drained(queues), patience]);
   done.abort();
@@ -113,7 +113,7 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
 
 function withdraw(kc: Kcont<unknown>): void {
   kc.stop();
-  if (kc._arg instanceof Job) kc._arg.abort(closed());
+  if (kc._arg instanceof Task) kc._arg.abort(closed());
 }
 
 function closed(): KcontError {

@@ -107,6 +107,16 @@ export class Workqueue {
    */
   _room: number;
   /**
+   * Asynchronous functions in flight.
+   * @internal
+   */
+  _active = 0;
+  /**
+   * The workqueues that share its room, itself included, highest priority first; null: none does.
+   * @internal
+   */
+  _sharing: Workqueue[] | null = null;
+  /**
    * Continuations queued, plus functions entered and not settled.
    * @internal
    */
@@ -122,7 +132,11 @@ export class Workqueue {
   _references = 0;
   /** @internal */
   _freed = false;
-  readonly #most: number;
+  /**
+   * Nobody else gets it by asking for the same.
+   * @internal
+   */
+  readonly _private: boolean;
   #acquired = 0;
   readonly #registry: Registry;
   readonly #permanent: boolean;
@@ -134,16 +148,17 @@ export class Workqueue {
     registry: Registry,
     criteria: Criteria,
     name?: string,
+    isPrivate: boolean = false,
   ) {
     this.kernel = kernel;
     this._dispatcher = dispatcher;
     this.#registry = registry;
-    this.#permanent = name !== undefined;
+    this._private = isPrivate;
+    this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
     this.maxActive = criteria.maxActive;
-    this.#most = Math.min(criteria.maxActive, MOST_ACTIVE);
-    this._room = this.#most;
+    this._room = Math.min(criteria.maxActive, MOST_ACTIVE);
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
@@ -163,6 +178,31 @@ export class Workqueue {
     name?: string,
   ): Workqueue {
     return new Workqueue(kernel, dispatcher, registry, criteria, name);
+  }
+
+  /**
+   * Makes a workqueue for one user alone, with the patience and the error handler of this one.
+   *
+   * @param name - its name in reports
+   * @param priority - 0 … 223
+   * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
+   * both together, and what becomes free goes to the higher priority
+   * @internal
+   */
+  _apart(name: string, priority: number, limit: number | Workqueue): Workqueue {
+    const { patienceMs, onError } = this;
+    const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
+    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError };
+    const registry = this.#registry;
+    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, true);
+    if (typeof limit === 'object') {
+      const sharing = (limit._sharing ??= [limit]);
+      queue._sharing = sharing;
+      queue._room = limit._room;
+      sharing.push(queue);
+      sharing.sort((a, b) => b.priority - a.priority);
+    }
+    return registry.add(queue)._acquire();
   }
 
   /**
@@ -214,7 +254,7 @@ export class Workqueue {
   stats(): WorkqueueStats {
     const { current } = this._dispatcher;
     const sync = current !== undefined && current._wq === this && current.running;
-    const running = this.#most - this._room + (sync ? 1 : 0);
+    const running = this._active + (sync ? 1 : 0);
     return {
       name: this.name,
       priority: this.priority,
@@ -248,7 +288,18 @@ export class Workqueue {
     this._references--;
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
+    this._sharing?.splice(this._sharing.indexOf(this), 1);
     this.#registry.forget(this);
+  }
+
+  /**
+   * An asynchronous function is in flight: `by` 1, or has come down: `by` -1.
+   * @internal
+   */
+  _fly(by: number): void {
+    this._active += by;
+    if (this._sharing === null) this._room -= by;
+    else for (const queue of this._sharing) queue._room -= by;
   }
 
   /**
@@ -257,7 +308,7 @@ export class Workqueue {
    */
   _settled(): void {
     this._unload();
-    if (!this._waiting.empty) this._wake();
+    if (!this._waiting.empty || this._sharing !== null) this._wake();
   }
 
   /**
@@ -278,8 +329,12 @@ export class Workqueue {
    * @internal
    */
   _wake(): void {
-    if (this._waiting.empty || this._room === 0) return;
-    this._dispatcher.resume(this._waiting.shift() as Kcont<unknown>);
+    if (this._room === 0) return;
+    const next =
+      this._sharing === null
+        ? this._waiting.shift()
+        : this._sharing.find((queue) => !queue._waiting.empty)?._waiting.shift();
+    if (next !== undefined) this._dispatcher.resume(next);
   }
 
   /**
@@ -314,6 +369,7 @@ export class Registry {
   find(criteria: Criteria): Workqueue | undefined {
     for (const queue of this.#queues) {
       if (
+        !queue._private &&
         queue.priority === criteria.priority &&
         queue.perCpu === criteria.perCpu &&
         queue.maxActive === criteria.maxActive &&

@@ -1,0 +1,142 @@
+import { fork, type ChildProcess } from 'node:child_process';
+import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
+import { fileURLToPath } from 'node:url';
+import type { Order, Seen } from './load.ts';
+import { serve } from './serve.ts';
+import { openKcontSite } from './site-kcont.ts';
+import { openRxjsSite } from './site-rxjs.ts';
+import { openStreamsSite } from './site-streams.ts';
+import type { Site } from './work.ts';
+
+const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
+/** Other programs take their share now and then: rounds are many and short, medians are shown. */
+const ROUNDS = 3;
+/** The share of a round in which connections are made. */
+const WARM_UP = 0.2;
+
+interface Round extends Seen {
+  /** What the server burned, in all. */
+  readonly cpuMs: number;
+}
+
+/** One way to build the site, and what was seen of it. */
+interface Contender {
+  readonly name: string;
+  readonly file: string;
+  readonly open: () => Site;
+  /** What the load saw, a round each. */
+  readonly rounds: Round[];
+  wrong: number;
+  overtaken: number;
+  /** The site as text, under load. */
+  drawing: string;
+}
+
+/** Runs the three sites under the same load, by turns; prints a table; returns the exit code. */
+export async function compare(seconds: number): Promise<number> {
+  const contenders = [
+    contender('kcont/pipeline', 'site-kcont', openKcontSite),
+    contender('RxJS', 'site-rxjs', openRxjsSite),
+    contender('streams + p-limit', 'site-streams', openStreamsSite),
+  ];
+  // One round more, which does not count: all code is cold in it.
+  const plays = contenders.length * (ROUNDS + 1);
+  const playMs = (seconds * 1000) / plays;
+  const load = fork(fileURLToPath(new URL(`load${ending}`, import.meta.url)));
+  try {
+    for (let round = 0; round <= ROUNDS; round++) {
+      for (const one of contenders) {
+        process.stderr.write(`\rround ${round} of ${ROUNDS}: ${one.name.padEnd(20)}`);
+        const seen = await play(one, load, playMs);
+        if (round > 0) one.rounds.push(seen);
+      }
+      // Each is first once.
+      contenders.push(contenders.shift() as Contender);
+    }
+  } finally {
+    load.kill();
+    process.stderr.write(`\r${' '.repeat(40)}\r`);
+  }
+  contenders.unshift(contenders.pop() as Contender);
+  const [kcont] = contenders as [Contender];
+  console.log(`${kcont.drawing}\n\n${table(contenders, (playMs * (1 - WARM_UP)) / 1000)}`);
+  const broken = contenders.filter(({ wrong, overtaken }) => wrong + overtaken > 0);
+  for (const { name } of broken) console.error(`${name} gave wrong answers, or out of order`);
+  return broken.length === 0 ? 0 : 1;
+}
+
+function contender(name: string, file: string, open: () => Site): Contender {
+  return { name, file, open, rounds: [], wrong: 0, overtaken: 0, drawing: '' };
+}
+
+async function play(one: Contender, load: ChildProcess, playMs: number): Promise<Round> {
+  const site = one.open();
+  const front = await serve(site);
+  const warmUpMs = playMs * WARM_UP;
+  const order: Order = { port: front.port, warmUpMs, forMs: playMs - warmUpMs };
+  const look = setTimeout(() => (one.drawing = site.draw?.() ?? ''), playMs / 2);
+  const before = process.cpuUsage();
+  load.send(order);
+  const [seen] = (await once(load, 'message')) as [Seen];
+  clearTimeout(look);
+  const { user, system } = process.cpuUsage(before);
+  one.wrong += seen.wrong;
+  one.overtaken += front.overtaken();
+  await front.close();
+  return { ...seen, cpuMs: (user + system) / 1000 };
+}
+
+function table(contenders: readonly Contender[], seconds: number): string {
+  const row = (label: string, of: (round: Round) => number, digits: number, unit: string) => [
+    label,
+    ...contenders.map(({ rounds }) => {
+      const values = rounds.map(of).filter((value) => Number.isFinite(value));
+      return values.length === 0 ? '–' : `${median(values).toFixed(digits)}${unit}`;
+    }),
+  ];
+  const rows = [
+    ['', ...contenders.map(({ name }) => name)],
+    ['lines of code', ...contenders.map(({ file }) => String(linesOf(file)))],
+    row(
+      'requests a second',
+      ({ crowd, operators }) => (crowd.length + operators.length) / seconds,
+      0,
+      '',
+    ),
+    row('server CPU per request', ({ cpuMs, answered }) => (cpuMs * 1000) / answered, 0, ' µs'),
+    row('operators, p50', ({ operators }) => quantile(operators, 0.5), 1, ' ms'),
+    row('operators, p99', ({ operators }) => quantile(operators, 0.99), 1, ' ms'),
+    row('the crowd, p50', ({ crowd }) => quantile(crowd, 0.5), 1, ' ms'),
+    row('the crowd, p99', ({ crowd }) => quantile(crowd, 0.99), 1, ' ms'),
+    ['wrong answers', ...contenders.map(({ wrong }) => String(wrong))],
+    ['out of order for a user', ...contenders.map(({ overtaken }) => String(overtaken))],
+  ];
+  const widths =
+    rows[0]?.map((_, i) => Math.max(...rows.map((cells) => cells[i]?.length ?? 0))) ?? [];
+  return rows
+    .map(([label = '', ...cells]) => {
+      const padded = cells.map((cell, i) => cell.padStart((widths[i + 1] ?? 0) + 3));
+      return label.padEnd(widths[0] ?? 0) + padded.join('');
+    })
+    .join('\n');
+}
+
+function median(values: readonly number[]): number {
+  return quantile(values, 0.5);
+}
+
+function quantile(values: readonly number[], q: number): number {
+  const sorted = values.toSorted((a, b) => a - b);
+  return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN;
+}
+
+/** Lines of the source that are neither blank nor comment. */
+function linesOf(file: string): number {
+  // Compiled, the source is where it was: build/examples/pipeline/ is two folders further down.
+  const source = ending === '.ts' ? `./${file}.ts` : `../../../examples/pipeline/${file}.ts`;
+  return readFileSync(new URL(source, import.meta.url), 'utf8')
+    .replaceAll(/\/\*[^]*?\*\//g, '')
+    .split('\n')
+    .filter((line) => !/^\s*(?:\/\/.*)?$/.test(line)).length;
+}

@@ -1,0 +1,64 @@
+import { KcontError } from '../../errors.ts';
+import { Kcont } from '../../kcont.ts';
+import type { Kernel } from '../../kernel.ts';
+import type { Item } from './item.ts';
+import type { Stage } from './stage.ts';
+
+/**
+ * The deadlines of one item: its own and that of the stage it is at. One timer serves both.
+ *
+ * @internal
+ */
+export class Deadline {
+  readonly #kernel: Kernel;
+  readonly #item: Item;
+  readonly #kc: Kcont<Deadline>;
+  readonly #ownMs: number | undefined;
+  readonly #ownAt: number;
+  #stage: Stage | undefined = undefined;
+  #stageAt = Infinity;
+
+  constructor(kernel: Kernel, item: Item, ownMs: number | undefined) {
+    this.#kernel = kernel;
+    this.#item = item;
+    this.#ownMs = ownMs;
+    this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
+    this.#kc = new Kcont<Deadline>(kernel.wq.softclock, null, deadline, this);
+    if (ownMs !== undefined) this.#kc.schedule(ownMs);
+  }
+
+  /** The item has been let into a stage. */
+  enter(stage: Stage): void {
+    if (stage.deadlineMs === undefined) return;
+    const now = this.#kernel.now();
+    this.#stage = stage;
+    this.#stageAt = now + stage.deadlineMs;
+    if (this.#stageAt < this.#ownAt) this.#kc.schedule(stage.deadlineMs);
+  }
+
+  /** The stage's function has settled. */
+  leave(): void {
+    if (this.#stage === undefined) return;
+    this.#stage = undefined;
+    this.#stageAt = Infinity;
+    if (this.#ownAt === Infinity) this.#kc.stop();
+    else this.#kc.schedule(Math.max(this.#ownAt - this.#kernel.now(), 0));
+  }
+
+  end(): void {
+    this.#kc.destroy();
+  }
+
+  over(): void {
+    const stage = this.#stageAt < this.#ownAt ? this.#stage : undefined;
+    const limit =
+      stage === undefined ? `its deadline of ${this.#ownMs}` : `the stage's ${stage.deadlineMs}`;
+    const item = this.#item;
+    const message = `${item.pipeline}/${item.stage}: ${limit} ms is over`;
+    item.abort(new KcontError('ETIMEDOUT', message));
+  }
+}
+
+function deadline(it: Deadline): void {
+  it.over();
+}

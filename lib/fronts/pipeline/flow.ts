@@ -1,0 +1,249 @@
+/*
+ * A pipeline that runs, as its stages and items see it: who is inside, and how it ends.
+ */
+
+import { KcontError } from '../../errors.ts';
+import type { Kernel } from '../../kernel.ts';
+import { Item, type Answer, type ItemOptions } from './item.ts';
+import type { Step } from './plan.ts';
+import { Stage } from './stage.ts';
+
+/**
+ * Which item failed, and where.
+ *
+ * @typeParam In - what the pipeline takes
+ *
+ * @public
+ */
+export interface Failure<In> {
+  /** The pipeline's name. */
+  readonly pipeline: string;
+  /** The name of the stage that it was at, or waited for. */
+  readonly stage: string;
+  /** What was given to the pipeline. */
+  readonly input: In;
+}
+
+/**
+ * An item that a pipeline was closed over.
+ *
+ * @public
+ */
+export interface UnfinishedItem {
+  /** The name of the stage that it was at, or waited for. */
+  readonly stage: string;
+  /** Whether it waited for a place, was in the stage, or its function was running. */
+  readonly state: 'waiting' | 'queued' | 'running';
+  /** What was given to the pipeline. */
+  readonly input: unknown;
+}
+
+/**
+ * How a pipeline ended.
+ *
+ * @public
+ */
+export interface PipelineReport {
+  /** What did not finish in time. Empty: all is well. */
+  readonly unfinished: readonly UnfinishedItem[];
+}
+
+/**
+ * What a pipeline is started with, checked.
+ *
+ * @internal
+ */
+export interface Settings {
+  readonly name: string;
+  readonly kernel: Kernel;
+  readonly signal: AbortSignal | undefined;
+  readonly deadlineMs: number | undefined;
+  readonly onError: ((error: unknown, failure: Failure<unknown>) => void) | undefined;
+  readonly carries: boolean;
+}
+
+/**
+ * The stages of a pipeline and the items inside.
+ *
+ * @internal
+ */
+export class Flow {
+  readonly name: string;
+  readonly kernel: Kernel;
+  readonly stages: readonly Stage[];
+  readonly first: Stage;
+  /** Whether some stage has a deadline. */
+  readonly hasDeadlines: boolean;
+  /** Whether functions see the AsyncLocalStorage stores of whoever gave the item. */
+  readonly carries: boolean;
+  readonly deadlineMs: number | undefined;
+  done = 0;
+  failed = 0;
+  /** Refuses items. */
+  closed = false;
+  readonly #items = new Set<Item>();
+  readonly #onError: Settings['onError'];
+  readonly #signal: AbortSignal | undefined;
+  readonly #onAbort: (() => void) | undefined = undefined;
+  #released = false;
+  #drained: (() => void)[] = [];
+  #ready: (() => void)[] = [];
+  #closing: Promise<PipelineReport> | undefined = undefined;
+
+  constructor(settings: Settings, steps: readonly Step[]) {
+    const { name, kernel, signal, deadlineMs, onError, carries } = settings;
+    this.name = name;
+    this.kernel = kernel;
+    this.carries = carries;
+    this.deadlineMs = deadlineMs;
+    this.#onError = onError;
+    this.#signal = signal;
+    this.stages = makeStages(kernel, name, steps);
+    this.first = this.stages[0] as Stage;
+    this.first.onPlace = () => callAll(this.#ready);
+    this.hasDeadlines = steps.some((step) => step.deadlineMs !== undefined);
+    if (signal === undefined) return;
+    if (signal.aborted) this.abort(signal.reason);
+    else {
+      this.#onAbort = () => this.abort(signal.reason);
+      signal.addEventListener('abort', this.#onAbort, { once: true });
+    }
+  }
+
+  get size(): number {
+    return this.#items.size;
+  }
+
+  get full(): boolean {
+    return this.first.full;
+  }
+
+  /** Takes an item. Throws if it does not; then nothing has changed. */
+  accept(value: unknown, options: ItemOptions, answer: Answer, onLetIn?: () => void): Item {
+    if (this.closed) throw this.#refusal();
+    options.signal?.throwIfAborted();
+    const item = new Item(this, this.first, value, options, answer, onLetIn);
+    this.#items.add(item);
+    item.arrive(this.first);
+    return item;
+  }
+
+  /** An item has left. */
+  gone(item: Item, failed: boolean): void {
+    if (failed) this.failed++;
+    else this.done++;
+    this.#items.delete(item);
+    if (this.#items.size > 0) return;
+    callAll(this.#drained);
+    if (this.closed) this.#release();
+  }
+
+  /** Resolves when there is a place at the first stage, or the pipeline is closed. */
+  ready(): Promise<void> {
+    if (!this.full || this.closed) return Promise.resolve();
+    return new Promise((resolve) => this.#ready.push(resolve));
+  }
+
+  /** Resolves when no item is inside. */
+  drain(): Promise<void> {
+    if (this.#items.size === 0) return Promise.resolve();
+    return new Promise((resolve) => this.#drained.push(resolve));
+  }
+
+  /** Makes all items leave, and refuses others. */
+  abort(reason: unknown): void {
+    this.#refuse();
+    // From the end, so that nobody is let in just to leave.
+    for (const item of [...this.#items].toReversed()) item.abort(reason);
+  }
+
+  close(graceMs: number): Promise<PipelineReport> {
+    return (this.#closing ??= this.#close(graceMs));
+  }
+
+  async #close(graceMs: number): Promise<PipelineReport> {
+    this.#refuse();
+    const over = new AbortController();
+    const drained = this.drain();
+    if (this.#items.size > 0 && graceMs < Infinity) {
+      const { signal } = over;
+      const grace = this.kernel.wq.softclock
+        .run(nothing, { delayMs: graceMs, signal, name: `${this.name}/close` })
+        .catch(nothing);
+      await Promise.race([drained, grace]);
+      over.abort();
+    } else await drained;
+    const unfinished = Array.from(this.#items, ({ stage, state, input }) => ({
+      stage,
+      state,
+      input,
+    }));
+    this.abort(this.#refusal());
+    await this.drain();
+    return { unfinished };
+  }
+
+  /** The error of an item that nobody waits for. */
+  unclaimed(error: unknown, item: Item): void {
+    if (this.#onError === undefined) throw error;
+    this.#onError(error, failureOf(item));
+  }
+
+  /** An error where throwing would hit somebody else. */
+  raise(error: unknown, item: Item): void {
+    const { onError, clock } = item.kc.wq._dispatcher;
+    try {
+      if (onError === undefined) throw error;
+      onError(error, item.kc);
+    } catch (unhandled) {
+      clock._raise(unhandled);
+    }
+  }
+
+  #refuse(): void {
+    this.closed = true;
+    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    callAll(this.#ready);
+    if (this.#items.size === 0) this.#release();
+  }
+
+  #release(): void {
+    if (this.#released) return;
+    this.#released = true;
+    for (const stage of this.stages) stage.release();
+  }
+
+  #refusal(): KcontError {
+    return new KcontError('ESHUTDOWN', `pipeline ${this.name} is closed`);
+  }
+}
+
+function makeStages(kernel: Kernel, pipeline: string, steps: readonly Step[]): Stage[] {
+  const stages: Stage[] = [];
+  try {
+    for (const [index, step] of steps.entries()) {
+      stages.push(new Stage(kernel, pipeline, index, step));
+    }
+  } catch (error) {
+    for (const stage of stages) stage.release();
+    throw error;
+  }
+  for (const [index, stage] of stages.entries()) stage.next = stages[index + 1];
+  return stages;
+}
+
+/**
+ * Where an item failed.
+ *
+ * @internal
+ */
+export function failureOf({ pipeline, stage, input }: Item): Failure<unknown> {
+  return { pipeline, stage, input };
+}
+
+function callAll(waiting: (() => void)[]): void {
+  if (waiting.length === 0) return;
+  for (const resolve of waiting.splice(0)) resolve();
+}
+
+function nothing(): void {}

@@ -1,0 +1,314 @@
+/*
+ * An item on its way: one continuation, re-pointed from stage to stage.
+ *
+ *            +----------------------- the next stage ------------------------+
+ *            v                                                               |
+ *   ──▶ ARRIVING ──▶ AT DOOR ──▶ LET IN ──▶ RUNNING ──▶ SETTLING ────────────+──▶ GONE
+ *       key, lock    stage full  scheduled  entered     result known, the run
+ *                                                       of the continuation ends
+ *
+ * The hop to the next stage is made when the run has settled: the lock and the room are free by
+ * then, and the continuation is idle, so that it can be pointed elsewhere.
+ *
+ * An item can be made to leave at any time. Waiting or scheduled, it is withdrawn: its function is
+ * never called. Running, it is let go: the promise that the continuation's run consists of is
+ * resolved, so that lock and room are free, and what the function's own promise does is ignored.
+ */
+
+import { AsyncLocalStorage } from 'node:async_hooks';
+import { asynchronous } from '../../errors.ts';
+import { Task } from '../../job.ts';
+import { Kcont } from '../../kcont.ts';
+import type { Entry } from '../../list.ts';
+import type { BaseLock } from '../../lock/lock.ts';
+import { Deadline } from './deadline.ts';
+import type { Flow } from './flow.ts';
+import type { Key, Keys } from './keys.ts';
+import type { StageContext } from './plan.ts';
+import type { Stage } from './stage.ts';
+
+const ARRIVING = 0;
+const AT_DOOR = 1;
+const LET_IN = 2;
+const RUNNING = 3;
+const SETTLING = 4;
+const GONE = 5;
+
+/**
+ * Takes the result of an item, or why it has none.
+ *
+ * @internal
+ */
+export type Answer = (failed: boolean, value: unknown, item: Item) => void;
+
+/**
+ * What an item comes with.
+ *
+ * @internal
+ */
+export interface ItemOptions {
+  readonly urgent: boolean;
+  readonly deadlineMs: number | undefined;
+  readonly signal: AbortSignal | undefined;
+}
+
+/** What the phases are called in reports. */
+const STATES = ['waiting', 'waiting', 'queued', 'running', 'running', 'running'] as const;
+
+/**
+ * An item: what it has become so far, and where it is.
+ *
+ * @internal
+ */
+export class Item extends Task implements Entry, StageContext {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq = 0;
+  _era = 0;
+  readonly flow: Flow;
+  readonly input: unknown;
+  value: unknown;
+  /** Whether it goes before others; no more than those of its key that are ahead of it. */
+  urgent: boolean;
+  /** The items of its key. */
+  group: Key | null = null;
+  /** The stage that holds it: until it is let into the next, the one it has finished. */
+  holder: Stage | null = null;
+  /** Whether the place it has there is one for urgent items. */
+  #heldAsUrgent = false;
+  readonly kc: Kcont<Item>;
+  readonly #wantsUrgent: boolean;
+  readonly #answer: Answer;
+  #onLetIn: (() => void) | undefined;
+  #phase = ARRIVING;
+  #failed = false;
+  #at: Stage;
+  #lock: BaseLock | null = null;
+  #keys: Keys | undefined = undefined;
+  #deadline: Deadline | undefined = undefined;
+  #carry: ReturnType<typeof AsyncLocalStorage.snapshot> | undefined = undefined;
+  #controller: AbortController | undefined = undefined;
+  #signal: AbortSignal | undefined = undefined;
+  #onAbort: (() => void) | undefined = undefined;
+  /** Ends the continuation's run, of an asynchronous function. */
+  #release: (() => void) | undefined = undefined;
+
+  constructor(
+    flow: Flow,
+    first: Stage,
+    value: unknown,
+    options: ItemOptions,
+    answer: Answer,
+    onLetIn?: () => void,
+  ) {
+    super();
+    this.flow = flow;
+    this.input = value;
+    this.value = value;
+    this.urgent = options.urgent;
+    this.#wantsUrgent = options.urgent;
+    this.#answer = answer;
+    this.#onLetIn = onLetIn;
+    this.#at = first;
+    this.kc = new Kcont<Item>(first.queueFor(this), null, first.enter, this);
+    if (flow.carries) this.#carry = AsyncLocalStorage.snapshot();
+    const { signal, deadlineMs } = options;
+    if (deadlineMs !== undefined || flow.hasDeadlines) {
+      this.#deadline = new Deadline(flow.kernel, this, deadlineMs);
+    }
+    if (signal === undefined) return;
+    this.#signal = signal;
+    this.#onAbort = () => this.abort(signal.reason);
+    signal.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  get state(): 'waiting' | 'queued' | 'running' {
+    return STATES[this.#phase] as 'waiting' | 'queued' | 'running';
+  }
+
+  get pipeline(): string {
+    return this.flow.name;
+  }
+
+  get stage(): string {
+    return this.#at.name;
+  }
+
+  get key(): unknown {
+    return this.group?.value;
+  }
+
+  get signal(): AbortSignal {
+    if (this.#controller === undefined) {
+      this.#controller = new AbortController();
+      if (this.#failed) this.#controller.abort(this.value);
+    }
+    return this.#controller.signal;
+  }
+
+  /** Comes to a stage. */
+  arrive(stage: Stage): void {
+    this.#phase = ARRIVING;
+    this.#at = stage;
+    try {
+      if (stage.keys !== undefined) this.#keyBy(stage.keys);
+      this.#lock = stage.lockFor(this);
+    } catch (error) {
+      this.#fail(error);
+    }
+    // The two functions may have aborted it.
+    if (this.#failed) this.#leave();
+    else if (stage.isFullFor(this)) {
+      this.#phase = AT_DOOR;
+      stage.door.add(this);
+    } else this.letIn(stage);
+  }
+
+  #keyBy(keys: Keys): void {
+    const urgent = this.#wantsUrgent;
+    const key = keys.enter(this.value, urgent);
+    this.#unkey();
+    this.group = key;
+    this.#keys = keys;
+    this.urgent = key?.urgent ?? urgent;
+  }
+
+  #unkey(): void {
+    if (this.group !== null) this.#keys?.leave(this.group);
+    this.group = null;
+  }
+
+  /** Gets a place at a stage, and gives back the one at the stage before. */
+  letIn(stage: Stage): void {
+    const before = this.holder;
+    const wasUrgent = this.#heldAsUrgent;
+    this.holder = stage;
+    this.#heldAsUrgent = this.urgent;
+    stage.took(this);
+    this.#phase = LET_IN;
+    this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
+    try {
+      this.kc.schedule();
+      this.#deadline?.enter(stage);
+    } catch (error) {
+      this.#fail(error);
+    }
+    this.#onLetIn?.();
+    this.#onLetIn = undefined;
+    if (before !== null) {
+      before.passed++;
+      before.left(wasUrgent);
+    }
+    if (this.#failed) this.#leave();
+  }
+
+  /** What the continuation runs: the stage's function. */
+  enter(): void | Promise<void> {
+    const stage = this.#at;
+    this.#phase = RUNNING;
+    stage.running++;
+    const { func } = stage;
+    const carry = this.#carry;
+    let result: unknown;
+    try {
+      result = carry === undefined ? func(this.value, this) : carry(func, this.value, this);
+    } catch (error) {
+      this.#fail(error);
+    }
+    if (!isThenable(result)) {
+      if (!this.#failed) this.value = result;
+    } else if (stage.fast || this.#failed) {
+      // What becomes of it is nobody's any more.
+      Promise.resolve(result).then(undefined, () => undefined);
+      this.#fail(asynchronous(stage.enter.name, stage.queueName));
+    } else return this.#follow(result);
+    this.#finish();
+    return undefined;
+  }
+
+  #follow(result: PromiseLike<unknown>): Promise<void> {
+    return new Promise((resolve) => {
+      this.#release = resolve;
+      Promise.resolve(result).then(
+        (value) => {
+          if (this.#failed) return;
+          this.value = value;
+          this.#finish();
+        },
+        (error: unknown) => {
+          if (this.#failed) return;
+          this.#fail(error);
+          this.#finish();
+        },
+      );
+    });
+  }
+
+  #finish(): void {
+    this.#phase = SETTLING;
+    this.kc.drainAsync(hop);
+    this.#deadline?.leave();
+    this.#release?.();
+    this.#release = undefined;
+  }
+
+  /** The run has settled: on to the next stage. */
+  hop(): void {
+    const stage = this.#at;
+    stage.running--;
+    if (this.#failed || stage.next === undefined) this.#leave();
+    else this.arrive(stage.next);
+  }
+
+  /** Makes it leave, wherever it is. */
+  override abort(reason: unknown): void {
+    if (this.#failed || this.#phase === GONE) return;
+    this.#fail(reason);
+    if (this.#phase === AT_DOOR) {
+      this.#at.door.remove(this);
+      this.#leave();
+    } else if (this.#phase === LET_IN) {
+      this.kc.stop();
+      this.#leave();
+    } else if (this.#phase === RUNNING && this.#release !== undefined) this.#finish();
+  }
+
+  /** The first reason counts. */
+  #fail(error: unknown): void {
+    if (this.#failed) return;
+    this.#failed = true;
+    this.value = error;
+    this.#controller?.abort(error);
+  }
+
+  #leave(): void {
+    const { holder } = this;
+    this.#phase = GONE;
+    this.kc.destroy();
+    this.#deadline?.end();
+    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#unkey();
+    if (this.#failed) this.#at.failed++;
+    else this.#at.passed++;
+    this.#onLetIn?.();
+    holder?.left(this.#heldAsUrgent);
+    this.flow.gone(this, this.#failed);
+    try {
+      this.#answer(this.#failed, this.value, this);
+    } catch (error) {
+      this.flow.raise(error, this);
+    }
+  }
+}
+
+function hop(item: Item): void {
+  item.hop();
+}
+
+function isThenable(value: unknown): value is PromiseLike<unknown> {
+  return (
+    typeof value === 'object' &&
+    value !== null &&
+    typeof (value as { then?: unknown }).then === 'function'
+  );
+}

@@ -1,0 +1,308 @@
+import { Duplex, type Writable } from 'node:stream';
+import { pipeline as connect } from 'node:stream/promises';
+import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
+import { checkFunction, invalid } from '../../errors.ts';
+import { readsAs } from '../../inspect.ts';
+import { checkCount, checkDeadline, checkSignal } from './check.ts';
+import { draw, statsOf, type PipelineStats } from './diagram.ts';
+import type { Failure, Flow, PipelineReport } from './flow.ts';
+import type { Answer, ItemOptions as CheckedOptions } from './item.ts';
+import { Passage } from './passage.ts';
+import type { PipelineSource } from './source.ts';
+
+/**
+ * How an item is given to a pipeline.
+ *
+ * @public
+ */
+export interface ItemOptions {
+  /** Goes before the others that wait, at each stage. Default false. */
+  urgent?: boolean;
+  /** How long it may take in all, in ms, more than 0. Default: the pipeline's. */
+  deadlineMs?: number;
+  /** Aborted: the item leaves, and its promise is rejected with the signal's reason. */
+  signal?: AbortSignal;
+}
+
+/**
+ * How the items of a source go through a pipeline.
+ *
+ * @typeParam In - what the pipeline takes
+ *
+ * @public
+ */
+export interface ThroughOptions<In> {
+  /** They go before the others that wait, at each stage. Default false. */
+  urgent?: boolean;
+  /** How long each may take in all, in ms, more than 0. Default: the pipeline's. */
+  deadlineMs?: number;
+  /** Aborted: those under way are aborted, and the iterator throws the signal's reason. */
+  signal?: AbortSignal;
+  /** Results come in the order of the source, not as they are finished. Default false. */
+  ordered?: boolean;
+  /**
+   * As long as so many results wait for the consumer, the source is not read. 1 and more, default 16.
+   */
+  buffer?: number;
+  /**
+   * Takes the errors of items, which are then left out. By default the first error ends the reading of
+   * the source; what was taken is finished and delivered, then the iterator throws the error.
+   */
+  onError?: (error: unknown, failure: Failure<In>) => void;
+}
+
+/**
+ * Takes the result of an item that was pushed, or its error.
+ *
+ * @public
+ */
+export type ItemCallback<Out> = (error: unknown, result: Out | undefined) => void;
+
+/**
+ * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,
+ * or a Web `WritableStream`. A stream is ended with the source.
+ *
+ * @public
+ */
+export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | WritableStream<Out>;
+
+/** How many results may wait for a consumer. */
+const BUFFER = 16;
+/** Default grace of `close`, in ms. */
+const GRACE_MS = 5000;
+
+/**
+ * A pipeline that runs. Made by {@link PipelinePlan.start}.
+ *
+ * @typeParam In - what it takes
+ * @typeParam Out - what comes out of it
+ *
+ * @example
+ * ```ts
+ * createServer(async (request, response) => {
+ *   if (site.full) return response.writeHead(503).end();
+ *   response.end(await site.run(request, { deadlineMs: 2000 }));
+ * });
+ * ```
+ *
+ * @public
+ */
+export class Pipeline<In, Out> {
+  readonly #flow: Flow;
+
+  private constructor(flow: Flow) {
+    this.#flow = flow;
+  }
+
+  /** @internal */
+  static _make<In, Out>(flow: Flow): Pipeline<In, Out> {
+    return new Pipeline<In, Out>(flow);
+  }
+
+  /** Its name in reports. */
+  get name(): string {
+    return this.#flow.name;
+  }
+
+  /** Items accepted and not finished, those included that wait for a place. */
+  get size(): number {
+    return this.#flow.size;
+  }
+
+  /** Whether an item that came now would have to wait for a place at the first stage. */
+  get full(): boolean {
+    return this.#flow.full;
+  }
+
+  /**
+   * Waits until an item would get a place at once, or the pipeline is closed.
+   *
+   * @returns a promise, fulfilled then
+   */
+  ready(): Promise<void> {
+    return this.#flow.ready();
+  }
+
+  /**
+   * Sends an item through, and returns what comes out.
+   *
+   * @param value - what the first stage takes
+   * @param options - a deadline, a signal, urgency
+   * @returns what the last stage returns; rejected with what a stage throws, with the reason of the
+   * signal, with KcontError ETIMEDOUT when a deadline is over, ESHUTDOWN when the pipeline is closed,
+   * EINVAL for an option that is not what it has to be
+   */
+  run(value: In, options: ItemOptions = {}): Promise<Out> {
+    return new Promise<Out>((resolve, reject) => {
+      this.#accept(value, options, (failed, result) => {
+        if (failed) reject(result);
+        else resolve(result as Out);
+      });
+    });
+  }
+
+  /**
+   * Sends an item through without a promise.
+   *
+   * @param value - what the first stage takes
+   * @param callback - called with null and the result, or with the error and undefined; without one, the
+   * result is dropped and an error goes to the pipeline's `onError`
+   * @param options - as for {@link Pipeline.run}
+   * @returns true: the next one would get a place at once; false: better wait for `ready()`. The item
+   * is accepted in either case
+   * @throws KcontError EINVAL for an argument that is not what it has to be, ESHUTDOWN when the
+   * pipeline is closed; the reason of a signal that is aborted
+   */
+  push(value: In, callback?: ItemCallback<Out>, options: ItemOptions = {}): boolean {
+    if (callback === undefined) {
+      this.#accept(value, options, (failed, error, item) => {
+        if (failed) this.#flow.unclaimed(error, item);
+      });
+    } else {
+      checkFunction(callback, 'callback');
+      this.#accept(value, options, (failed, result) => {
+        if (failed) callback(result, undefined);
+        else callback(null, result as Out);
+      });
+    }
+    return !this.full;
+  }
+
+  #accept(value: In, options: ItemOptions, answer: Answer): void {
+    this.#flow.accept(value, this.#check(options), answer);
+  }
+
+  #check({ urgent = false, deadlineMs, signal }: ItemOptions): CheckedOptions {
+    checkUrgent(urgent);
+    checkDeadline(deadlineMs);
+    checkSignal(signal);
+    return { urgent, deadlineMs: deadlineMs ?? this.#flow.deadlineMs, signal };
+  }
+
+  /**
+   * Sends all items of a source through, reading it no faster than they get a place.
+   *
+   * @param source - an iterable, async iterable, Node `Readable` or Web `ReadableStream`
+   * @param options - order, errors, a signal
+   * @returns the results, as they are finished, those of one key in order. The source is read once the
+   * first result is asked for. To leave the loop stops the source and aborts what is under way
+   * @throws KcontError EINVAL for an argument that is not what it has to be
+   */
+  through(
+    source: PipelineSource<In>,
+    options: ThroughOptions<In> = {},
+  ): AsyncIterableIterator<Out> {
+    const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
+    const item = this.#check(rest);
+    checkSignal(signal);
+    if (typeof ordered !== 'boolean') throw invalid('ordered', 'a boolean', ordered);
+    checkCount('buffer', buffer, 1);
+    if (onError !== undefined) checkFunction(onError, 'onError');
+    return new Passage<In, Out>(this.#flow, source, { item, signal, ordered, buffer, onError });
+  }
+
+  /**
+   * Sends all items of a source through, and the results to a sink, no faster than that takes them.
+   *
+   * @param source - as for {@link Pipeline.through}
+   * @param sink - a function, which is waited for, a Node `Writable` or a Web `WritableStream`
+   * @param options - as for {@link Pipeline.through}
+   * @returns a promise, fulfilled when all results are delivered; rejected with the first error of
+   * items, if there is no `onError`, of the source or the sink
+   */
+  async pump(
+    source: PipelineSource<In>,
+    sink: PipelineSink<Out>,
+    options?: ThroughOptions<In>,
+  ): Promise<void> {
+    const results = this.through(source, options);
+    if (typeof sink === 'function') {
+      for await (const result of results) await sink(result);
+    } else await connect(results, sink as Writable);
+  }
+
+  /**
+   * A Node stream in object mode: what is written goes through, and can be read.
+   *
+   * @param options - as for {@link Pipeline.through}
+   * @returns a new stream, for `stream.pipeline` and `pipe`
+   */
+  duplex(options?: ThroughOptions<In>): Duplex {
+    return Duplex.from((source: AsyncIterable<In>) => this.through(source, options));
+  }
+
+  /**
+   * A pair of Web streams: what is written goes through, and can be read.
+   *
+   * @param options - as for {@link Pipeline.through}
+   * @returns a new pair, for `readable.pipeThrough`
+   */
+  transform(options?: ThroughOptions<In>): {
+    readable: ReadableStream<Out>;
+    writable: WritableStream<In>;
+  } {
+    const { readable, writable } = new TransformStream<In, In>();
+    return { readable: ReadableStream.from(this.through(readable, options)), writable };
+  }
+
+  /**
+   * Waits until no item is inside. More may come meanwhile; they are waited for too.
+   *
+   * @returns a promise, fulfilled then
+   */
+  drain(): Promise<void> {
+    return this.#flow.drain();
+  }
+
+  /**
+   * Refuses items, finishes those that are inside, and aborts those that do not finish in time.
+   *
+   * @param options - `graceMs`: how long to wait, 0 and more ms or Infinity, default 5000
+   * @returns a promise of what did not finish; the same one for every call
+   */
+  close(options: { graceMs?: number } = {}): Promise<PipelineReport> {
+    const { graceMs = GRACE_MS } = options;
+    if (!(graceMs === Infinity || (graceMs >= 0 && graceMs <= Number.MAX_SAFE_INTEGER))) {
+      return Promise.reject(invalid('graceMs', 'a number >= 0', graceMs));
+    }
+    return this.#flow.close(graceMs);
+  }
+
+  /**
+   * Makes all items leave, and refuses others.
+   *
+   * @param reason - what their promises are rejected with; by default an AbortError
+   */
+  abort(reason: unknown = new DOMException('The pipeline was aborted', 'AbortError')): void {
+    this.#flow.abort(reason);
+  }
+
+  /** Closes it, for `await using`. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    await this.close();
+  }
+
+  /**
+   * What it has to do, and has done.
+   *
+   * @returns the figures of this moment
+   */
+  stats(): PipelineStats {
+    return statsOf(this.#flow);
+  }
+
+  /**
+   * Draws it: a line per stage, with the figures of this moment.
+   *
+   * @returns several lines
+   */
+  toString(): string {
+    return draw(this.#flow);
+  }
+}
+
+readsAs(Pipeline, (it) => it.toString());
+
+function checkUrgent(urgent: unknown): void {
+  if (typeof urgent !== 'boolean') throw invalid('urgent', 'a boolean', urgent);
+}

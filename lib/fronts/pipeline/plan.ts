@@ -1,0 +1,252 @@
+import { KcontError, checkFunction, invalid } from '../../errors.ts';
+import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
+import { checkLock, type Lock } from '../../lock/lock.ts';
+import { Workqueue } from '../../workqueue.ts';
+import { checkCount, checkDeadline, checkSignal } from './check.ts';
+import { Flow, type Failure, type Settings } from './flow.ts';
+import { Pipeline } from './pipeline.ts';
+
+/**
+ * What a stage's function is told besides the value.
+ *
+ * @public
+ */
+export interface StageContext {
+  /** Aborted when the item has to leave: its signal, a deadline, the end of the pipeline. */
+  readonly signal: AbortSignal;
+  /** Whether the item goes before others. */
+  readonly urgent: boolean;
+  /** What `keyBy` returned for the item; undefined: nothing. */
+  readonly key: unknown;
+  /** The name of the stage. */
+  readonly stage: string;
+  /** The name of the pipeline. */
+  readonly pipeline: string;
+}
+
+/**
+ * The names of the workqueues that take synchronous functions only.
+ *
+ * @public
+ */
+export type SoftQueueName = 'softserial' | 'softnet' | 'softbio' | 'softclock';
+
+/**
+ * Where a stage whose function returns `R` may run: on any workqueue, by name or as an object; on the
+ * `soft…` ones only if it returns no promise.
+ *
+ * @public
+ */
+export type StageQueue<R> =
+  | Workqueue
+  | Exclude<keyof PredefinedWorkqueues, SoftQueueName>
+  | (0 extends 1 & R
+      ? SoftQueueName
+      : [Extract<R, PromiseLike<unknown>>] extends [never]
+        ? SoftQueueName
+        : never);
+
+/**
+ * How a stage runs.
+ *
+ * @typeParam In - what it takes
+ * @typeParam R - what its function returns
+ *
+ * @public
+ */
+export interface StageOptions<In, R> {
+  /** Where its function runs, and at which priority. Default `'prihigh'`. */
+  wq?: StageQueue<R>;
+  /**
+   * How many of its functions may be in flight, 1 and more. Default 16. Left out where the workqueue
+   * has a `maxActive`, which then is the limit, or takes synchronous functions only.
+   */
+  limit?: number;
+  /**
+   * How many items it holds besides those: queued, or done and finding the next stage full. 0 and
+   * more, default 16.
+   */
+  buffer?: number;
+  /**
+   * How long an item may be there, in ms, more than 0: from being let in until the function has
+   * settled. By default for ever.
+   */
+  deadlineMs?: number;
+  /** Held while the function runs, in place of the lock of the item's key. */
+  lock?: Lock | null | ((value: In) => Lock | null);
+}
+
+/**
+ * How a pipeline is started.
+ *
+ * @typeParam In - what the pipeline takes
+ *
+ * @public
+ */
+export interface StartOptions<In> {
+  /** Where it runs. Default: the process-wide kernel. */
+  kernel?: Kernel;
+  /** Aborted: the pipeline is aborted, with the signal's reason. */
+  signal?: AbortSignal;
+  /** How long an item may take in all, in ms, more than 0, unless it says otherwise itself. */
+  deadlineMs?: number;
+  /**
+   * Takes the errors of items that were pushed without a callback; by default they are uncaught
+   * exceptions.
+   */
+  onError?: (error: unknown, failure: Failure<In>) => void;
+  /**
+   * Which AsyncLocalStorage stores the stages' functions see: those of no request, or those of the
+   * moment the item was given. Default `'none'`.
+   */
+  context?: 'none' | 'create';
+}
+
+/**
+ * One stage as described, checked.
+ *
+ * @internal
+ */
+export interface Step {
+  readonly name: string;
+  // oxlint-disable-next-line typescript/no-explicit-any -- what comes is what the step before returns
+  readonly func: (value: any, context: StageContext) => unknown;
+  readonly wq: Workqueue | keyof PredefinedWorkqueues;
+  readonly limit: number | undefined;
+  readonly buffer: number | undefined;
+  readonly deadlineMs: number | undefined;
+  // oxlint-disable-next-line typescript/no-explicit-any -- as for func
+  readonly lock: Lock | null | undefined | ((value: any) => Lock | null);
+  readonly keyOf: KeyFunction | undefined;
+}
+
+// oxlint-disable-next-line typescript/no-explicit-any -- as for func
+type KeyFunction = (value: any) => unknown;
+
+/**
+ * The description of a pipeline. It never changes: each call returns a longer one.
+ *
+ * @typeParam In - what the first stage takes
+ * @typeParam Out - what the last stage returns so far
+ *
+ * @example
+ * ```ts
+ * const site = pipeline<IncomingMessage>('site')
+ *   .stage('parse', parse, { wq: 'softnet' })
+ *   .keyBy((query) => query.user)
+ *   .stage('authenticate', authenticate, { wq: 'prihigh', limit: 16 })
+ *   .stage('render', render, { wq: 'primedlow' })
+ *   .start();
+ * ```
+ *
+ * @public
+ */
+export class PipelinePlan<In, Out> {
+  /** Its name in reports. */
+  readonly name: string;
+  readonly #steps: readonly Step[];
+  readonly #keyOf: KeyFunction | undefined;
+
+  private constructor(name: string, steps: readonly Step[], keyOf?: KeyFunction) {
+    this.name = name;
+    this.#steps = steps;
+    this.#keyOf = keyOf;
+  }
+
+  /** @internal */
+  static _make<In>(name: string): PipelinePlan<In, In> {
+    return new PipelinePlan<In, In>(name, []);
+  }
+
+  /**
+   * Adds a stage.
+   *
+   * @param name - shown in reports; no two stages have the same
+   * @param func - takes what the stage before returns, and a {@link StageContext}; may be asynchronous,
+   * except on the `soft…` queues
+   * @param options - where and how it runs
+   * @returns a longer description
+   * @throws KcontError EINVAL for an argument that is not what it has to be
+   */
+  stage<R>(
+    name: string,
+    func: (value: Out, context: StageContext) => R,
+    options: StageOptions<Out, R> = {},
+  ): PipelinePlan<In, Awaited<R>> {
+    if (typeof name !== 'string' || name === '') throw invalid('name', 'a name', name);
+    if (this.#steps.some((step) => step.name === name)) {
+      throw invalid('name', 'that of no other stage', name);
+    }
+    checkFunction(func);
+    const { wq = 'prihigh', limit, buffer, deadlineMs, lock } = options;
+    if (!(wq instanceof Workqueue || Object.hasOwn(processKernel.wq, wq))) {
+      throw invalid('wq', "a Workqueue or the name of one, such as 'prihigh'", wq);
+    }
+    checkCount('limit', limit, 1);
+    checkCount('buffer', buffer, 0);
+    checkDeadline(deadlineMs);
+    if (lock !== undefined && typeof lock !== 'function') checkLock(lock);
+    const keyOf = this.#keyOf;
+    const step: Step = { name, func, wq, limit, buffer, deadlineMs, lock, keyOf };
+    return new PipelinePlan<In, Awaited<R>>(this.name, [...this.#steps, step]);
+  }
+
+  /**
+   * Keeps the items of one key in order from here on, through all the stages that follow.
+   *
+   * @param key - returns the key of an item, compared as by a Map; undefined or null: it has none
+   * @returns a longer description
+   * @throws KcontError EINVAL if `key` is not a function
+   */
+  keyBy(key: (value: Out) => unknown): PipelinePlan<In, Out> {
+    checkFunction(key, 'key');
+    return new PipelinePlan<In, Out>(this.name, this.#steps, key);
+  }
+
+  /**
+   * Makes a pipeline that runs. May be called as often as you like.
+   *
+   * @param options - the kernel, a signal, a deadline for each item
+   * @returns the pipeline, to be given back by its `close`
+   * @throws KcontError EINVAL for an option that is not what it has to be, for a workqueue of another
+   * kernel, a `limit` that the workqueue does not allow, or if there is no stage
+   */
+  start(options: StartOptions<In> = {}): Pipeline<In, Out> {
+    const { kernel = processKernel, signal, deadlineMs, onError, context = 'none' } = options;
+    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+    checkSignal(signal);
+    checkDeadline(deadlineMs);
+    if (onError !== undefined) checkFunction(onError, 'onError');
+    if (context !== 'none' && context !== 'create') {
+      throw invalid('context', "'none' or 'create'", context);
+    }
+    if (this.#steps.length === 0 || this.#keyOf !== undefined) {
+      throw new KcontError('EINVAL', `pipeline ${this.name} must end with a stage`);
+    }
+    const carries = context === 'create';
+    const settings: Settings = {
+      name: this.name,
+      kernel,
+      signal,
+      deadlineMs,
+      onError: onError as Settings['onError'],
+      carries,
+    };
+    return Pipeline._make<In, Out>(new Flow(settings, this.#steps));
+  }
+}
+
+/**
+ * Begins to describe a pipeline.
+ *
+ * @typeParam In - what its first stage takes
+ * @param name - shown in reports
+ * @returns a description without a stage
+ * @throws KcontError EINVAL for a name that is not a string
+ *
+ * @public
+ */
+export function pipeline<In>(name: string = 'pipeline'): PipelinePlan<In, In> {
+  if (typeof name !== 'string') throw invalid('name', 'a string', name);
+  return PipelinePlan._make<In>(name);
+}
