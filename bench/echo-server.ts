@@ -42,7 +42,8 @@ class Helper<Request extends string, Reply> {
 
   constructor(file: string, args: readonly (string | number)[]) {
     const path = fileURLToPath(new URL(`./echo/${file}${ending}`, import.meta.url));
-    this.#child = fork(path, args.map(String), { execArgv: ['--expose-gc'] });
+    const profiling = process.execArgv.filter((flag) => flag.startsWith('--cpu-prof'));
+    this.#child = fork(path, args.map(String), { execArgv: ['--expose-gc', ...profiling] });
   }
 
   /** The next thing it says. */

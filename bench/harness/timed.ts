@@ -1,6 +1,7 @@
 // A side whose work is a loop that can be made longer: how long it takes, per operation.
 
 import type { Effort, Role, Side } from './bench.ts';
+import { Stopwatch } from './stopwatch.ts';
 
 export interface Work {
   /** A run is a whole number of these many operations. Default 1. */
@@ -24,12 +25,12 @@ export function timed(role: Role, name: string, work: Work): Side {
   let ops = batch;
 
   async function once(): Promise<number> {
-    const begin = performance.now();
+    const watch = new Stopwatch();
     const running = work.run(ops);
     if (running !== undefined) await running;
-    const ms = performance.now() - begin;
+    const { ns } = watch;
     work.check?.(ops);
-    return ms;
+    return ns;
   }
 
   /** Finds how many operations a run needs, and lets the compiler finish with them. */
@@ -37,7 +38,7 @@ export function timed(role: Role, name: string, work: Work): Side {
     await work.before?.();
     const begin = performance.now();
     for (;;) {
-      const ms = await once();
+      const ms = (await once()) / NS_PER_MS;
       const enough = ms >= targetMs * 0.8 || ops >= MOST_OPS;
       if (enough && performance.now() - begin >= warmMs) break;
       const grow = enough ? 1 : Math.min(8, Math.max(1.1, targetMs / Math.max(ms, 1e-3)));
@@ -53,7 +54,7 @@ export function timed(role: Role, name: string, work: Work): Side {
     before: () => work.before?.(),
     after: () => work.after?.(),
     warm,
-    sample: async () => [((await once()) / ops) * NS_PER_MS],
+    sample: async () => [(await once()) / ops],
   };
 }
 
