@@ -80,9 +80,11 @@ export class Dispatcher implements Driven {
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** The present tick, as far as jobs need it; true: read since the last pass. */
+  /** The last tick that was read or collected, modulo a block. */
   #jobTick = 0;
-  #jobTickRead = false;
+  /** The last pass has left a backlog; since when there is one without a pause. */
+  #backlog = false;
+  #backlogTick = 0;
 
   constructor(clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.clock = clock;
@@ -98,11 +100,10 @@ export class Dispatcher implements Driven {
 
   /**
    * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that may be due, and the first job of a turn.
+   * order among timers that run. Those that have been collected were due before.
    */
   jobTick(): number {
-    if (this.#jobTickRead && this.wheel.count === 0) return this.#jobTick;
-    this.#jobTickRead = true;
+    if (this.wheel.count === 0) return this.#jobTick;
     return (this.#jobTick = this.ration.tick() & (FAR >> 1));
   }
 
@@ -153,10 +154,10 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#passing = true;
-    this.#untilMs = this.clock.now + this.#budgetMs;
+    this.#untilMs = 0;
     try {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
-      this.#serveStarved();
+      if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
     } finally {
       this.#passing = false;
@@ -177,7 +178,7 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.clock.now >= this.#untilMs) return;
+    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return;
     this.#passing = true;
     try {
       this.#dispatchWithinBudget();
@@ -211,7 +212,6 @@ export class Dispatcher implements Driven {
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
       this.#passing = false;
-      this.#jobTickRead = false;
     }
   }
 
@@ -222,6 +222,7 @@ export class Dispatcher implements Driven {
   #collect(tick: number): void {
     this.wheel.advance(tick, this.#expired);
     this.ration.offset = this.clock._phase - this.wheel.base;
+    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
   }
 
   #expire(kc: Kcont<unknown>): void {
@@ -236,43 +237,67 @@ export class Dispatcher implements Driven {
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
+    const now = this.ration.tick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       const head = level.first as Kcont<unknown>;
-      const waited = ((this.ration.tick() - head._due) << 2) >> 2;
+      // A job may have been scheduled later than its tick says, but not before the backlog.
+      const waited = Math.min(ticksSince(head._due, now), ticksSince(this.#backlogTick, now));
       if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
   }
 
   #dispatchWithinBudget(): void {
+    let kc = this.runq.shift();
+    if (kc === undefined) return;
+    // One alone needs no budget, and no reading of the clock.
+    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.#budgetMs;
     // The first few are looked at one by one: they may be slow.
     let stride = 1;
     let left = stride;
-    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+    for (; kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
       if (--left > 0) continue;
-      if (this.clock.now >= this.#untilMs) break;
+      if (this.#untilMs === 0) {
+        if (this.runq.empty) return;
+        this.#untilMs = this.clock.now + this.#budgetMs;
+      } else if (this.clock.now >= this.#untilMs) return;
       if (stride < CLOCK_EVERY) stride *= 2;
       left = stride;
     }
   }
 
   #plan(): void {
-    this.#jobTickRead = false;
-    const next = this.wheel.nextTick();
     const backlog = !this.runq.empty;
-    if (backlog || next !== Infinity) {
+    const next = this.wheel.nextTick();
+    const ticks = next - this.wheel.base;
+    if (backlog) {
+      this.#planPass(this.#tick());
+      return;
+    }
+    this.#backlog = false;
+    // What is armed for just that time needs no reading of the clock.
+    if (next !== Infinity && ticks !== this.armedTicks) {
       const tick = this.#tick();
-      if (backlog || next <= tick) {
+      if (next <= tick) {
         this.#collectable = tick;
         this.#waker.request();
         return;
       }
     }
-    this.armedTicks = Math.min(next - this.wheel.base, FAR);
+    this.armedTicks = Math.min(ticks, FAR);
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase, this.refs > 0);
+  }
+
+  /** Something is left to do: another pass. */
+  #planPass(tick: number): void {
+    this.#collectable = tick;
+    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
+    if (!this.#backlog) this.#backlogTick = this.#jobTick;
+    this.#backlog = true;
+    this.#waker.request();
   }
 
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
@@ -299,4 +324,9 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
+}
+
+/** Ticks from one to another, modulo a block. */
+function ticksSince(tick: number, now: number): number {
+  return ((now - tick) << 2) >> 2;
 }
