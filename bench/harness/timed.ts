@@ -6,8 +6,6 @@ import { Stopwatch } from './stopwatch.ts';
 export interface Work {
   /** A run is a whole number of these many operations. Default 1. */
   readonly batch?: number;
-  /** For a curve: how many are alive. */
-  readonly at?: number;
   before?(): void | Promise<void>;
   after?(): void | Promise<void>;
   /** Does so many operations. */
@@ -19,10 +17,13 @@ export interface Work {
 const NS_PER_MS = 1e6;
 const MOST_OPS = 1e8;
 
-/** A side that costs so many ns for each operation. */
-export function timed(role: Role, name: string, work: Work): Side {
-  const { batch = 1, at } = work;
-  let ops = batch;
+/**
+ * A side that costs so many ns for each operation. What is large is made by a function, when it is
+ * clear that the side is wanted. `at`: for a curve, how many are alive.
+ */
+export function timed(role: Role, name: string, made: Work | (() => Work), at?: number): Side {
+  let work: Work;
+  let ops: number;
 
   async function once(): Promise<number> {
     const watch = new Stopwatch();
@@ -35,6 +36,9 @@ export function timed(role: Role, name: string, work: Work): Side {
 
   /** Finds how many operations a run needs, and lets the compiler finish with them. */
   async function warm({ targetMs, warmMs }: Effort): Promise<void> {
+    work = typeof made === 'function' ? made() : made;
+    const { batch = 1 } = work;
+    ops = batch;
     await work.before?.();
     const begin = performance.now();
     for (;;) {
