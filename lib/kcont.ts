@@ -252,9 +252,13 @@ export class Kcont<A> {
   /**
    * Stops it and waits until it is not running. Meanwhile it cannot be scheduled.
    *
+   * @remarks
+   * Called by its own function after an `await`, it cannot be told from any other caller, and waits
+   * for ever: there use {@link Kcont.drainAsync}.
+   *
    * @param interlock - a lock the caller holds; released while waiting, held again after
    * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
-   * with KcontError EDEADLK from within its own function, EPERM for an interlock that is not held
+   * with KcontError EDEADLK from within its own function, before its first `await`; EPERM for an interlock that is not held
    */
   async halt(interlock?: Lock): Promise<boolean> {
     if (interlock !== undefined && !interlock.held) {

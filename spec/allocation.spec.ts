@@ -2,9 +2,11 @@ import { PerformanceObserver } from 'node:perf_hooks';
 import { expect } from 'chai';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
 
-const MILLION = 1_000_000;
+const TIMES = 5_000_000;
+/** What the engine does on its own account may bring one collection. */
+const CHANCE = 1;
 
-/** Counts the collections while `run` runs a million times, after it has been compiled. */
+/** Counts the collections while `run` runs its many times, after it has been compiled. */
 async function collections(run: (times: number) => void): Promise<number> {
   run(100_000);
   run(100_000);
@@ -14,15 +16,15 @@ async function collections(run: (times: number) => void): Promise<number> {
   gc?.();
   await turn();
   observer.observe({ entryTypes: ['gc'] });
-  run(MILLION);
+  run(TIMES);
   await turn();
   await turn();
   observer.disconnect();
   return count;
 }
 
-// A single 16-byte object per operation would be 16 MB: at least one collection of the young space.
-describe('a million times', function () {
+// A single 16-byte object per operation would be 80 MB: several collections of the young space.
+describe('five million times', function () {
   this.timeout(60_000);
   const clock = new VirtualClock();
   const { wq } = new Kernel({ clock });
@@ -36,7 +38,7 @@ describe('a million times', function () {
         kc.stop();
       }
     });
-    expect(count).to.equal(0);
+    expect(count).to.be.at.most(CHANCE);
   });
 
   it('touch allocates nothing', async () => {
@@ -45,7 +47,7 @@ describe('a million times', function () {
       for (let i = 0; i < times; i++) kc.touch();
     });
     kc.stop();
-    expect(count).to.equal(0);
+    expect(count).to.be.at.most(CHANCE);
   });
 
   it('expiry and dispatch of a synchronous function allocate nothing', async () => {
@@ -56,7 +58,7 @@ describe('a million times', function () {
         clock.tick(8);
       }
     });
-    expect(count).to.equal(0);
+    expect(count).to.be.at.most(CHANCE);
   });
 
   it('a job with a lock allocates nothing', async () => {
@@ -68,7 +70,7 @@ describe('a million times', function () {
         clock.tick(0);
       }
     });
-    expect(count).to.equal(0);
+    expect(count).to.be.at.most(CHANCE);
   });
 
   it('schedule and touch allocate no more than reading the clock of the host does', async () => {
@@ -87,8 +89,8 @@ describe('a million times', function () {
     });
     timer.stop();
     expect(sum).to.be.below(0);
-    // A number for each reading is all there is; one collection more or less is chance.
-    expect(count).to.be.at.most(reading + 1);
+    // A number for each reading is all there is.
+    expect(count).to.be.at.most(reading + CHANCE);
   });
 });
 

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { Kcont, Kernel } from '../lib/index.ts';
+import { Kcont, Kernel, type Workqueue } from '../lib/index.ts';
 import { burn } from './support/busy.ts';
 import { runModule } from './support/child.ts';
 
@@ -49,6 +49,19 @@ describe('a pass', function () {
     burn(30);
     await kernel.wq.prilow.run(() => undefined, { delayMs: 1 });
     expect(ran).to.deep.equal(['a', 'b', 'c', 'd']);
+  });
+
+  it('keeps to the priorities after a stall longer than any patience: nobody was starved', async () => {
+    const ran: string[] = [];
+    const { prilow, prihigh, softnet } = kernel.wq;
+    const make = (queue: Workqueue, delayMs: number): boolean =>
+      new Kcont(queue, null, () => void ran.push(queue.name), null).schedule(delayMs);
+    make(prilow, 2);
+    make(prihigh, 3);
+    make(softnet, 4);
+    burn(prilow.patienceMs + 50);
+    await prilow.run(() => undefined, { delayMs: 1 });
+    expect(ran).to.deep.equal(['softnet', 'prihigh', 'prilow']);
   });
 
   it('leaves to the next one what comes when its budget is spent', async () => {
