@@ -18,7 +18,7 @@ const ending = import.meta.url.slice(-3);
 const CONNECTIONS = 10_000;
 const PER_SECOND = 10_000;
 const WARM_MS = 3000;
-const MEASURED_MS = 8000;
+const MEASURED_MS = 5000;
 const REFRESH = 'setTimeout, refresh()';
 
 /** File descriptors that are not connections. */
@@ -42,7 +42,8 @@ class Helper<Request extends string, Reply> {
 
   constructor(file: string, args: readonly (string | number)[]) {
     const path = fileURLToPath(new URL(`./echo/${file}${ending}`, import.meta.url));
-    this.#child = fork(path, args.map(String), { execArgv: ['--expose-gc'] });
+    const profiling = process.execArgv.filter((flag) => flag.startsWith('--cpu-prof'));
+    this.#child = fork(path, args.map(String), { execArgv: ['--expose-gc', ...profiling] });
   }
 
   /** The next thing it says. */
@@ -134,7 +135,7 @@ export const bench: Bench = {
   cases: (effort) => [
     {
       name: '10 k connections, 10 k messages a second',
-      rounds: effort.quick ? 1 : 3,
+      rounds: effort.quick ? 1 : 5,
       metrics: [
         { name: 'CPU for a message', unit: 'µs', goals: goals(0.8) },
         { name: 'p99 of an echo', unit: 'µs', goals: goals(1) },

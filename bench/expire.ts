@@ -11,12 +11,12 @@ import { bareCalls } from './harness/floors.ts';
 import { ownQueue } from './harness/pending.ts';
 import { permutation } from './harness/random.ts';
 import { stall } from './harness/stall.ts';
+import { Stopwatch } from './harness/stopwatch.ts';
 import { expectSame, expectTrue } from './harness/timed.ts';
 
 /** The first timer is due so long after arming began: none is due before all are armed. */
 const HEAD_START_MS = 400;
 const HEAD_START_QUICK_MS = 50;
-const NS_PER_MS = 1e6;
 const NS_PER_US = 1000;
 
 /** Which timers there are, and up to when they are waited for. */
@@ -124,13 +124,13 @@ function drained(role: 'kcont' | 'peer', name: string, arm: Arm, plan: Plan): Si
     timers.note();
     stall(armedMs + plan.windowMs + 2 - performance.now());
     expectSame('entered while stalled', log.entered, 0);
-    const begin = performance.now();
+    const watch = new Stopwatch();
     await log.finished;
-    const ms = performance.now() - begin;
+    const { ns } = watch;
     timers.stop();
     expectTrue('all are entered in the order of their deadlines', log.inOrder);
     expectTrue('each is entered once', log.entered <= plan.delays.length);
-    return [(ms / plan.due) * NS_PER_MS];
+    return [ns / plan.due];
   }
   return { role, name, warm: async () => void (await sample()), sample };
 }

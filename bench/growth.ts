@@ -9,14 +9,13 @@ import {
   type Comparison,
   type Effort,
   type Figures,
-  type Side,
 } from './harness/bench.ts';
 import { Bare } from './harness/floors.ts';
 import { expectNoneFired, neverDue } from './harness/pending.ts';
 import { Random, Round } from './harness/random.ts';
 import { judge } from './harness/runner.ts';
 import { ratio } from './harness/stats.ts';
-import { expectSame, timed } from './harness/timed.ts';
+import { expectSame, timed, type Work } from './harness/timed.ts';
 
 const SIZES = [1000, 10_000, 100_000, 1_000_000, 4_000_000];
 const SIZES_QUICK = [50, 100, 200, 500, 1000];
@@ -79,40 +78,46 @@ function touching(sizes: readonly number[]): Case {
     metrics: costs('ns'),
     compare: growth(FLOOR.touch, sizes),
     sides: () =>
-      sizes.flatMap((at): Side[] => {
-        const { kcs, round } = kcontsAt(at);
-        const { timeouts } = timeoutsAt(at);
-        const bare = Array.from({ length: at }, () => new Bare());
-        let touched = 0;
-        return [
-          timed('kcont', 'kcont', {
-            at,
-            run(ops) {
-              touched = 0;
-              for (let i = 0; i < ops; i++) {
-                if ((kcs[round.next()] as Kcont<null>).touch()) touched++;
-              }
-            },
-            check: (ops) => expectSame('timers touched', touched, ops),
-          }),
-          timed('peer', 'refresh()', {
-            at,
-            run(ops) {
-              for (let i = 0; i < ops; i++) (timeouts[round.next()] as NodeJS.Timeout).refresh();
-            },
-            check: expectNoneFired,
-          }),
-          timed('floor', FLOOR.touch, {
-            at,
-            run(ops) {
-              for (let i = 0; i < ops; i++) {
-                const object = bare[round.next()] as Bare;
-                object.due = object.delay + i;
-              }
-            },
-          }),
-        ];
-      }),
+      sizes.flatMap((at) => [
+        timed('kcont', 'kcont', () => touchKconts(at), at),
+        timed('peer', 'refresh()', () => refreshTimeouts(at), at),
+        timed('floor', FLOOR.touch, () => storeBare(at), at),
+      ]),
+  };
+}
+
+function touchKconts(size: number): Work {
+  const { kcs, round } = kcontsAt(size);
+  let touched = 0;
+  return {
+    run(ops) {
+      touched = 0;
+      for (let i = 0; i < ops; i++) if ((kcs[round.next()] as Kcont<null>).touch()) touched++;
+    },
+    check: (ops) => expectSame('timers touched', touched, ops),
+  };
+}
+
+function refreshTimeouts(size: number): Work {
+  const { timeouts, round } = timeoutsAt(size);
+  return {
+    run(ops) {
+      for (let i = 0; i < ops; i++) (timeouts[round.next()] as NodeJS.Timeout).refresh();
+    },
+    check: expectNoneFired,
+  };
+}
+
+function storeBare(size: number): Work {
+  const bare = Array.from({ length: size }, () => new Bare());
+  const round = new Round(size);
+  return {
+    run(ops) {
+      for (let i = 0; i < ops; i++) {
+        const object = bare[round.next()] as Bare;
+        object.due = object.delay + i;
+      }
+    },
   };
 }
 
@@ -124,53 +129,61 @@ function rearming(sizes: readonly number[]): Case {
     metrics: costs('ns'),
     compare: growth(FLOOR.rearm, sizes),
     sides: () =>
-      sizes.flatMap((at): Side[] => {
-        const { kcs, round } = kcontsAt(at);
-        const { timeouts } = timeoutsAt(at);
-        const lists = Array.from({ length: LISTS }, () => new Bare());
-        const bare = Array.from({ length: at }, () => {
-          const object = new Bare();
-          append(lists[random.below(LISTS)] as Bare, object);
-          return object;
-        });
-        let stopped = 0;
-        return [
-          timed('kcont', 'kcont', {
-            at,
-            run(ops) {
-              stopped = 0;
-              for (let i = 0; i < ops; i++) {
-                const kc = kcs[round.next()] as Kcont<null>;
-                if (!kc.stop() && kc.schedule(anyDelay())) stopped++;
-              }
-            },
-            check: (ops) => expectSame('timers stopped and armed', stopped, ops),
-          }),
-          timed('peer', 'clearTimeout + setTimeout', {
-            at,
-            run(ops) {
-              for (let i = 0; i < ops; i++) {
-                const which = round.next();
-                clearTimeout(timeouts[which]);
-                timeouts[which] = setTimeout(neverDue, anyDelay());
-              }
-            },
-            check: expectNoneFired,
-          }),
-          timed('floor', FLOOR.rearm, {
-            at,
-            run(ops) {
-              for (let i = 0; i < ops; i++) {
-                const object = bare[round.next()] as Bare;
-                object.prev.next = object.next;
-                object.next.prev = object.prev;
-                object.due = anyDelay();
-                append(lists[object.due % LISTS] as Bare, object);
-              }
-            },
-          }),
-        ];
-      }),
+      sizes.flatMap((at) => [
+        timed('kcont', 'kcont', () => rearmKconts(at), at),
+        timed('peer', 'clearTimeout + setTimeout', () => rearmTimeouts(at), at),
+        timed('floor', FLOOR.rearm, () => moveBare(at), at),
+      ]),
+  };
+}
+
+function rearmKconts(size: number): Work {
+  const { kcs, round } = kcontsAt(size);
+  let stopped = 0;
+  return {
+    run(ops) {
+      stopped = 0;
+      for (let i = 0; i < ops; i++) {
+        const kc = kcs[round.next()] as Kcont<null>;
+        if (!kc.stop() && kc.schedule(anyDelay())) stopped++;
+      }
+    },
+    check: (ops) => expectSame('timers stopped and armed', stopped, ops),
+  };
+}
+
+function rearmTimeouts(size: number): Work {
+  const { timeouts, round } = timeoutsAt(size);
+  return {
+    run(ops) {
+      for (let i = 0; i < ops; i++) {
+        const which = round.next();
+        clearTimeout(timeouts[which]);
+        timeouts[which] = setTimeout(neverDue, anyDelay());
+      }
+    },
+    check: expectNoneFired,
+  };
+}
+
+function moveBare(size: number): Work {
+  const round = new Round(size);
+  const lists = Array.from({ length: LISTS }, () => new Bare());
+  const bare = Array.from({ length: size }, () => {
+    const object = new Bare();
+    append(lists[random.below(LISTS)] as Bare, object);
+    return object;
+  });
+  return {
+    run(ops) {
+      for (let i = 0; i < ops; i++) {
+        const object = bare[round.next()] as Bare;
+        object.prev.next = object.next;
+        object.next.prev = object.prev;
+        object.due = anyDelay();
+        append(lists[object.due % LISTS] as Bare, object);
+      }
+    },
   };
 }
 

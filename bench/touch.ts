@@ -4,7 +4,7 @@ import type { Kcont } from '../lib/index.ts';
 import { costs, sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
 import { SocketReads, inCallbacks, turns, type Source } from './harness/callbacks.ts';
 import { fastTimer, type FastTimer } from './harness/fast-timers.ts';
-import { bareStore, clockRead } from './harness/floors.ts';
+import { Bare, bareStore, clockRead } from './harness/floors.ts';
 import {
   FAR_MS,
   expectNoneFired,
@@ -66,35 +66,29 @@ function burst(name: string, count: number): Case {
   };
 }
 
+interface Callbacks {
+  readonly source: Source;
+  /** Pending ones, and how many of them are touched at all. */
+  readonly count: number;
+  readonly busy: number;
+  /** Touches in each callback. */
+  readonly perCall: number;
+}
+
 /** A few touches in each of many callbacks. */
-function callbacks(
-  name: string,
-  count: number,
-  perCall: number,
-  source: Source,
-  { alsoSet }: { alsoSet: boolean },
-): Case {
+function callbacks(name: string, { source, count, busy, perCall }: Callbacks): Case {
   return {
     name,
     collect: 'round',
     metrics: costs('ns', { against: REFRESH, atLeast: 4 }, { against: CLEAR_SET, atLeast: 15 }),
     sides() {
-      const round = new Round(count);
+      const round = new Round(busy);
       const kcs = pendingKconts(ownQueue(), count, FAR_MS);
       const timeouts = pendingTimeouts(count, FAR_MS);
+      const bare = Array.from({ length: count }, () => new Bare());
       let touched = 0;
+      let stores = 0;
       let x = 0;
-      const clearAndSet = inCallbacks(source, 'peer', CLEAR_SET, {
-        perCall,
-        work() {
-          for (let i = 0; i < perCall; i++) {
-            const at = round.next();
-            clearTimeout(timeouts[at]);
-            timeouts[at] = setTimeout(neverDue, FAR_MS);
-          }
-        },
-        check: expectNoneFired,
-      });
       return [
         inCallbacks(source, 'kcont', 'kcont', {
           perCall,
@@ -116,7 +110,27 @@ function callbacks(
           },
           check: expectNoneFired,
         }),
-        ...(alsoSet ? [clearAndSet] : []),
+        inCallbacks(source, 'peer', CLEAR_SET, {
+          perCall,
+          work() {
+            for (let i = 0; i < perCall; i++) {
+              const at = round.next();
+              clearTimeout(timeouts[at]);
+              timeouts[at] = setTimeout(neverDue, FAR_MS);
+            }
+          },
+          check: expectNoneFired,
+        }),
+        inCallbacks(source, 'floor', 'a bare field store', {
+          perCall,
+          work() {
+            stores++;
+            for (let i = 0; i < perCall; i++) {
+              const object = bare[round.next()] as Bare;
+              object.due = object.delay + stores;
+            }
+          },
+        }),
         inCallbacks(source, 'floor', 'one clock read', {
           perCall,
           work() {
@@ -171,16 +185,34 @@ export const bench: Bench = {
   about: 'The deadline of a pending timer moves to now + its delay; random ones of many.',
   cases: (effort) => {
     const many = sized(effort, 100_000);
+    const reads = new SocketReads();
     return [
       burst('100 k', many),
       burst('1 M', sized(effort, 1_000_000)),
-      callbacks('one in each I/O callback, 100 k pending', many, 1, new SocketReads(), {
-        alsoSet: true,
+      callbacks('one in each I/O callback, 100 k pending', {
+        source: reads,
+        count: many,
+        busy: many,
+        perCall: 1,
       }),
-      callbacks('eight in each I/O callback, 100 k pending', many, 8, new SocketReads(), {
-        alsoSet: true,
+      callbacks('eight in each I/O callback, 100 k pending', {
+        source: reads,
+        count: many,
+        busy: many,
+        perCall: 8,
       }),
-      callbacks('one in each turn of the loop, 100 k pending', many, 1, turns, { alsoSet: false }),
+      callbacks('one in each I/O callback, 1 k busy ones of 100 k pending', {
+        source: reads,
+        count: many,
+        busy: sized(effort, 1000, 100),
+        perCall: 1,
+      }),
+      callbacks('one in each turn of the loop, 1 k busy ones of 100 k pending', {
+        source: turns,
+        count: many,
+        busy: sized(effort, 1000, 100),
+        perCall: 1,
+      }),
       fast(effort),
       upkeep(effort),
       lateness(effort),

@@ -8,12 +8,12 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
 import type { Effort, Role, Side } from './bench.ts';
 import { median } from './stats.ts';
+import { Stopwatch } from './stopwatch.ts';
 
 const CHUNK_BYTES = 65_536;
 const READ_BYTES = 16;
 const CALLBACKS = 2000;
 const PAIRS = 40;
-const NS_PER_MS = 1e6;
 
 /** Calls a function over and over, from where it is called back. */
 export interface Source {
@@ -105,9 +105,9 @@ export function inCallbacks(source: Source, role: Role, name: string, side: Call
   const nothing = (): void => undefined;
 
   async function stretch(work: () => void): Promise<number> {
-    const begin = performance.now();
+    const watch = new Stopwatch();
     await source.run(calls, work);
-    return performance.now() - begin;
+    return watch.ns;
   }
 
   async function sample(): Promise<readonly number[]> {
@@ -117,7 +117,7 @@ export function inCallbacks(source: Source, role: Role, name: string, side: Call
       differences.push((await stretch(side.work)) - without);
     }
     side.check?.(calls * pairs);
-    return [((median(differences) / calls) * NS_PER_MS) / side.perCall];
+    return [median(differences) / calls / side.perCall];
   }
 
   return {

@@ -21,23 +21,24 @@ export class Bare {
 }
 
 /** A field of one of these many objects, in random order, gets a new value. */
-export function bareStore(count: number = 1, at?: number): Side {
-  const objects = Array.from({ length: count }, () => new Bare());
-  const order = permutation(count);
-  let now = 0;
-  return timed('floor', 'a bare field store', {
-    batch: count,
-    ...(at === undefined ? {} : { at }),
-    run(ops) {
-      now++;
-      for (let done = 0; done < ops; done += count) {
-        for (let i = 0; i < count; i++) {
-          const object = objects[order[i] as number] as Bare;
-          object.due = now + object.delay;
+export function bareStore(count: number = 1): Side {
+  return timed('floor', 'a bare field store', () => {
+    const objects = Array.from({ length: count }, () => new Bare());
+    const order = permutation(count);
+    let now = 0;
+    return {
+      batch: count,
+      run(ops) {
+        now++;
+        for (let done = 0; done < ops; done += count) {
+          for (let i = 0; i < count; i++) {
+            const object = objects[order[i] as number] as Bare;
+            object.due = now + object.delay;
+          }
         }
-      }
-    },
-    check: () => expectSame('the last store', objects[0]?.due ?? 0, now + 30_000),
+      },
+      check: () => expectSame('the last store', objects[0]?.due ?? 0, now + 30_000),
+    };
   });
 }
 

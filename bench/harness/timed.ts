@@ -1,12 +1,11 @@
 // A side whose work is a loop that can be made longer: how long it takes, per operation.
 
 import type { Effort, Role, Side } from './bench.ts';
+import { Stopwatch } from './stopwatch.ts';
 
 export interface Work {
   /** A run is a whole number of these many operations. Default 1. */
   readonly batch?: number;
-  /** For a curve: how many are alive. */
-  readonly at?: number;
   before?(): void | Promise<void>;
   after?(): void | Promise<void>;
   /** Does so many operations. */
@@ -18,26 +17,32 @@ export interface Work {
 const NS_PER_MS = 1e6;
 const MOST_OPS = 1e8;
 
-/** A side that costs so many ns for each operation. */
-export function timed(role: Role, name: string, work: Work): Side {
-  const { batch = 1, at } = work;
-  let ops = batch;
+/**
+ * A side that costs so many ns for each operation. What is large is made by a function, when it is
+ * clear that the side is wanted. `at`: for a curve, how many are alive.
+ */
+export function timed(role: Role, name: string, made: Work | (() => Work), at?: number): Side {
+  let work: Work;
+  let ops: number;
 
   async function once(): Promise<number> {
-    const begin = performance.now();
+    const watch = new Stopwatch();
     const running = work.run(ops);
     if (running !== undefined) await running;
-    const ms = performance.now() - begin;
+    const { ns } = watch;
     work.check?.(ops);
-    return ms;
+    return ns;
   }
 
   /** Finds how many operations a run needs, and lets the compiler finish with them. */
   async function warm({ targetMs, warmMs }: Effort): Promise<void> {
+    work = typeof made === 'function' ? made() : made;
+    const { batch = 1 } = work;
+    ops = batch;
     await work.before?.();
     const begin = performance.now();
     for (;;) {
-      const ms = await once();
+      const ms = (await once()) / NS_PER_MS;
       const enough = ms >= targetMs * 0.8 || ops >= MOST_OPS;
       if (enough && performance.now() - begin >= warmMs) break;
       const grow = enough ? 1 : Math.min(8, Math.max(1.1, targetMs / Math.max(ms, 1e-3)));
@@ -53,7 +58,7 @@ export function timed(role: Role, name: string, work: Work): Side {
     before: () => work.before?.(),
     after: () => work.after?.(),
     warm,
-    sample: async () => [((await once()) / ops) * NS_PER_MS],
+    sample: async () => [(await once()) / ops],
   };
 }
 
