@@ -156,7 +156,7 @@ export class Timeout {
   /** @internal */
   _call(): void {
     const callback = this.#callback as Callback;
-    const startMs = this.#repeats ? this.#turns.clock.now : 0;
+    const startMs = this.#repeats ? this.#turns.tickMs() : 0;
     try {
       callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
     } finally {

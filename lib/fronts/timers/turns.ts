@@ -100,6 +100,15 @@ export class Turns {
     this.ref();
   }
 
+  /**
+   * When the present tick began: from then an interval counts the next period. From the very call,
+   * each period would be a tick longer than it is in Node, which counts in whole ms too.
+   */
+  tickMs(): number {
+    const { clock } = this;
+    return Math.floor(clock.now + clock._phase) - clock._phase;
+  }
+
   /** One more immediate in line keeps the process alive. */
   ref(): void {
     if (this.#refs++ === 0 && !this.#runner.invoking) makeRunnableNext(this.#runner);
