@@ -7,7 +7,7 @@
 import { promises } from './timers.ts';
 import type { Scheduler, TimersPromises } from './timers/promises.ts';
 
-export type { Scheduler, TimerOptions } from './timers/promises.ts';
+export type { Scheduler, TimerOptions, TimersPromises } from './timers/promises.ts';
 
 /**
  * A promise that is fulfilled with a value when a delay is over, 1 ms by default.

@@ -53,6 +53,7 @@ export interface SetTimer {
    * kernel that is closed
    */
   <A extends unknown[]>(callback: (...args: A) => void, delay?: number, ...args: A): Timeout;
+  /** The same, for a callback without arguments. */
   (callback: (_: void) => void, delay?: number): Timeout;
 }
 
@@ -80,6 +81,7 @@ export interface SetImmediate {
    * @throws as {@link SetTimer} does
    */
   <A extends unknown[]>(callback: (...args: A) => void, ...args: A): Immediate;
+  /** The same, for a callback without arguments. */
   (callback: (_: void) => void): Immediate;
   /** What `util.promisify` makes of it. */
   readonly [promisify.custom]: TimersPromises['setImmediate'];
