@@ -11,6 +11,7 @@ import {
   kernel as processWide,
   wq,
 } from '../lib/index.ts';
+import { makeRunnableNext } from '../lib/schedule.ts';
 
 const code = (f: () => unknown): string => {
   try {
@@ -200,10 +201,13 @@ describe('Kernel', () => {
     const closed = kernel.close({ graceMs: 10 });
     clock.tick(10);
     lock.exit();
+    // What a front has put off to the next pass, too.
+    makeRunnableNext(make('next pass'));
     await new Promise((resolve) => void setImmediate(resolve));
     await clock.advance(100);
     expect((await closed).unfinished.map(({ name, state }) => `${name} ${state}`)).to.deep.equal([
       'heir queued',
+      'next pass queued',
       'no room queued',
       'first running',
     ]);
