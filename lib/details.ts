@@ -1,4 +1,5 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
+import type { RemoteState } from './cpu.ts';
 import type { Scope } from './scope.ts';
 
 /**
@@ -54,6 +55,8 @@ export class Extras {
   farDelayMs = 0;
   /** Halts that have not answered. */
   halts = 0;
+  /** Where its state is, if more than one CPU knows it. */
+  remote: RemoteState | null = null;
   /** Called, in order, when the run in flight has settled. */
   settled: (() => void)[] = [];
 

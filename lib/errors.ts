@@ -8,6 +8,7 @@
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
  * - `ESHUTDOWN`: the kernel has been closed.
+ * - `ENOMEM`: the memory that CPUs share is full.
  * - `ETIMEDOUT`: a deadline is over.
  * - `ECPUDIED`: the CPU that ran the function is gone.
  *
@@ -20,6 +21,7 @@ export type KcontErrorCode =
   | 'EDEADLK'
   | 'EPERM'
   | 'ENOTSUP'
+  | 'ENOMEM'
   | 'ETIMEDOUT'
   | 'ECPUDIED'
   | 'ESHUTDOWN';

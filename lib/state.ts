@@ -40,6 +40,10 @@ export const WAITED = 256;
 
 /** Its errors are handed to whoever awaits it, and to nobody else. */
 export const QUIET = 512;
+/** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
+export const REMOTE = 1024;
+/** Where it runs is chosen anew each time it is scheduled. */
+export const ROAMS = 2048;
 
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;

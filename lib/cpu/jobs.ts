@@ -1,0 +1,210 @@
+/*
+ * Functions that run once on another CPU, with a result.
+ *
+ *   caller                                   CPU 2
+ *   run(resize, { arg })
+ *     Kcont with a block, of the kind JOB
+ *     argument: in the block, or posted ---> claimed when it is entered
+ *     note ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
+ *     signal aborted: stop(); too late:
+ *     note ABORT -------------------------> the function's signal is aborted
+ *   promise <------------------ note RESULT, when the run has settled
+ *
+ * The argument is kept here until the result has come: a CPU that dies before it has entered the
+ * function gives it back to be run elsewhere.
+ */
+
+import { Cpu } from '../cpu.ts';
+import { KcontError, invalid } from '../errors.ts';
+import type { RunOptions } from '../job.ts';
+import { Kcont } from '../kcont.ts';
+import { refusal, whyNot } from '../schedule.ts';
+import { HALTING, INVOKING, QUIET, RUNNING } from '../state.ts';
+import type { Workqueue } from '../workqueue.ts';
+import { PORTED, inline, tagOf } from './argument.ts';
+import { ARG, RAN } from './block.ts';
+import { decode, encode } from './codec.ts';
+import type { AnyFunction } from './cpu-module.ts';
+import { unwireError } from './faults.ts';
+import { THROWN, runJob, type JobFace } from './job-face.ts';
+import type { CpuMachine } from './machine.ts';
+import { ABORT, DEFINE, type Note } from './mail.ts';
+
+/** What a caller waits for. */
+interface Waiting {
+  readonly face: JobFace;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  /** What has been moved cannot be sent again. */
+  readonly moved: boolean;
+  onAbort: (() => void) | undefined;
+}
+
+/** The jobs that this CPU has sent. */
+export class RemoteJobs {
+  readonly #machine: CpuMachine;
+  /** Sent and not ended, by block. */
+  readonly #sent = new Map<number, Waiting>();
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /** Sends a function to another CPU; null: it is to run here. */
+  run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
+    const machine = this.#machine;
+    const { cpu = null, lock = null } = options;
+    const number = machine.module.indexOf(func);
+    const problem = number === undefined ? tied(func.name) : lock === null ? '' : locked(func.name);
+    const isElsewhere =
+      cpu === null
+        ? !wq.perCpu && machine.placement.hasOthers && problem === ''
+        : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
+    if (!isElsewhere) return null;
+    if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
+    return new Promise((resolve, reject) =>
+      this.#send(wq, number as number, func.name, options, resolve, reject),
+    );
+  }
+
+  #send(
+    wq: Workqueue,
+    number: number,
+    funcName: string,
+    options: RunOptions,
+    resolve: (value: unknown) => void,
+    reject: (reason: unknown) => void,
+  ): void {
+    const machine = this.#machine;
+    const { arg, cpu = null, delayMs = 0, name = funcName, signal, transfer = [] } = options;
+    if (signal !== undefined && !(signal instanceof AbortSignal)) {
+      throw invalid('signal', 'an AbortSignal', signal);
+    }
+    signal?.throwIfAborted();
+    const ported = tagOf(arg) >= PORTED;
+    const target = cpu ?? (ported || delayMs > 0 ? machine.placement.choose() : null);
+    const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, { name });
+    kc._state |= QUIET;
+    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    face.func = machine.module.at(number);
+    face.given(arg, 0);
+    kc._arg = face;
+    const waiting: Waiting = {
+      face,
+      resolve,
+      reject,
+      signal,
+      moved: transfer.length > 0,
+      onAbort: undefined,
+    };
+    try {
+      let errno = whyNot(kc, delayMs, null);
+      if (errno > 0) throw refusal(kc, errno, delayMs, null);
+      if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
+      this.#sent.set(face.block, waiting);
+      errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
+      if (errno !== 0) throw refusal(kc, errno, delayMs, null);
+    } catch (error) {
+      this.#sent.delete(face.block);
+      kc.destroy();
+      throw error;
+    }
+    if (signal === undefined) return;
+    waiting.onAbort = () => this.#abort(waiting, signal.reason);
+    signal.addEventListener('abort', waiting.onAbort, { once: true });
+  }
+
+  /** Posts the argument, to be claimed when the function is about to be entered. */
+  #post(face: JobFace, cpu: number, arg: unknown, transfer: readonly object[]): void {
+    const machine = this.#machine;
+    try {
+      face.posted = machine.bells.post(cpu, encode(machine, arg), transfer);
+    } catch (error) {
+      throw new KcontError(
+        'EINVAL',
+        `the argument of ${face.kc.name} cannot be cloned for another CPU: ${(error as Error).message}`,
+      );
+    }
+    machine.memory.floats[(face.block + ARG) >> 1] = face.posted;
+  }
+
+  /** A CPU has an entry, but not the argument: it came to another one, or to its predecessor. */
+  answer(face: JobFace, cpu: number): void {
+    const machine = this.#machine;
+    const waiting = this.#sent.get(face.block);
+    if (waiting === undefined || waiting.face !== face) return;
+    if (waiting.moved) {
+      face.stop();
+      const what = `${face.kc.name} cannot run: its argument was moved to a CPU that has died`;
+      this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
+      return;
+    }
+    const arg = encode(machine, face.arg);
+    const posted = machine.bells.post(cpu, { arg, name: undefined });
+    if (posted !== 0) machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+  }
+
+  #abort(waiting: Waiting, reason: unknown): void {
+    const machine = this.#machine;
+    const { face } = waiting;
+    if ((face.stop() & RUNNING) === 0) {
+      this.settle(face.block, face.handle, true, reason);
+      return;
+    }
+    const ran = machine.memory.words[face.block + RAN] as number;
+    if (ran === machine.index) {
+      face.abort(reason);
+      return;
+    }
+    let posted: number;
+    try {
+      posted = machine.bells.post(ran, reason);
+    } catch {
+      posted = machine.bells.post(ran, new DOMException('This operation was aborted', 'AbortError'));
+    }
+    machine.send(ran, ABORT, face.block, face.handle, 0, posted);
+  }
+
+  /** The caller of a job that runs here does not want it any more. */
+  aborted(block: number, handle: number, message: [unknown] | undefined): void {
+    const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
+    face?.abort(message?.[0]);
+  }
+
+  /** A result has come. */
+  ended(note: Note): void {
+    const machine = this.#machine;
+    const { block, handle, from, generation, value } = note;
+    const thrown = (generation & THROWN) !== 0;
+    const tag = generation & ~THROWN;
+    if (tag < PORTED) {
+      this.settle(block, handle, false, inline(tag, value));
+      return;
+    }
+    const message = machine.bells.claim(from, value)?.[0];
+    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+  }
+
+  /** A job has ended. */
+  settle(block: number, handle: number, thrown: boolean, result: unknown): void {
+    const waiting = this.#sent.get(block);
+    if (waiting === undefined || waiting.face.handle !== handle) return;
+    this.#sent.delete(block);
+    const { signal, onAbort } = waiting;
+    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (thrown) waiting.reject(result);
+    else waiting.resolve(result);
+    waiting.face.kc.destroy();
+  }
+}
+
+/** Why a function cannot run on another CPU. */
+export function tied(name: string): string {
+  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
+}
+
+/** Why a function cannot run on another CPU with its lock. */
+export function locked(name: string): string {
+  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
+}

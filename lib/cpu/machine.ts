@@ -1,0 +1,446 @@
+/*
+ * What one thread knows of the machine it is a CPU of: the dispatcher's link to the other CPUs.
+ *
+ *   schedule on another CPU:   control block --> note in its inbox --> bell, if it sleeps
+ *   its next pass:             take: file each note's continuation in the own wheel or run queue
+ *                              dispatch, as everything else
+ *                              sleep: say so, look into the inbox once more
+ *
+ * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Senders ring only
+ * for one that sleeps, and only the first of them does. Since it looks again after saying that it
+ * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
+ *
+ * To keep the process alive: whoever makes a continuation scheduled or running, where it was neither,
+ * counts it as begun, and whoever ends that counts it as ended, each in a word of its own CPU. While
+ * the sums differ, CPU 0 keeps a port referenced.
+ */
+
+import { commonMs } from '../clock/host.ts';
+import type { Cpu, CpuState, Machine } from '../cpu.ts';
+import type { Dispatcher } from '../dispatch.ts';
+import { callSettled } from '../enter.ts';
+import { EINVAL } from '../errors.ts';
+import type { RunOptions } from '../job.ts';
+import type { Kcont } from '../kcont.ts';
+import type { Kernel } from '../kernel.ts';
+import { label } from '../schedule.ts';
+import { QUEUED, RUNNING, WAITED } from '../state.ts';
+import type { CloseReport } from '../shutdown.ts';
+import type { Workqueue } from '../workqueue.ts';
+import { Bells } from './bells.ts';
+import { ANY, HOME, WAITERS, isCounted } from './block.ts';
+import { Blocks } from './blocks.ts';
+import type { CpuModule } from './cpu-module.ts';
+import { Faults } from './faults.ts';
+import { RemoteJobs } from './jobs.ts';
+import {
+  ABORT,
+  DEFINE,
+  ENTRY,
+  FAILED,
+  FORGET,
+  FREE,
+  KEEPER,
+  Mail,
+  NEED,
+  RESULT,
+  SETTLED,
+  type Note,
+} from './mail.ts';
+import {
+  ASLEEP,
+  AWAKE,
+  AWAKE_SINCE,
+  BEGUN,
+  DOWN,
+  ENDED,
+  EPOCH,
+  KEEP,
+  RUNG,
+  RUNG_AT,
+  SLEEP,
+  STARTING,
+  STATE,
+  STOPPING,
+  UP,
+  WAKES_AT,
+  type Memory,
+} from './memory.ts';
+import { Placement } from './placement.ts';
+import type { Remote } from './remote.ts';
+
+/** What starts and stops the threads: on CPU 0 only. */
+export interface Supervision {
+  stop(index: number, options: { graceMs?: number }): Promise<void>;
+  restart(index: number, options: { graceMs?: number }): Promise<void>;
+  /** Keeps the process alive, or no longer. */
+  keep(alive: boolean): void;
+  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
+}
+
+/** One CPU's link to all others. */
+export class CpuMachine implements Machine {
+  readonly kernel: Kernel;
+  readonly here: Cpu;
+  readonly index: number;
+  readonly memory: Memory;
+  readonly dispatcher: Dispatcher;
+  readonly mail: Mail;
+  readonly bells: Bells;
+  readonly module: CpuModule;
+  /** The first word of this CPU's slot. */
+  readonly slot: number;
+  readonly blocks: Blocks;
+  readonly jobs: RemoteJobs;
+  readonly faults: Faults;
+  readonly placement: Placement;
+  supervision: Supervision | null = null;
+  /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
+  readonly #leastShiftMs: number;
+  readonly #mostShiftMs: number;
+  readonly #read: (note: Note) => void;
+  /** Is reading its mail. */
+  #taking = false;
+  /** To be called when the mail has been read, since they are the user's. */
+  readonly #later: (() => void)[] = [];
+  /** Something has ended that kept the process alive. */
+  #ended = false;
+  /** CPU 0: the process is kept alive. */
+  #keeping = false;
+
+  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule) {
+    this.kernel = kernel;
+    this.here = here;
+    this.index = here.index;
+    this.memory = memory;
+    this.module = module;
+    this.dispatcher = kernel.wq.softclock._dispatcher;
+    this.slot = memory.slot(here.index);
+    this.mail = new Mail(memory, here.index);
+    this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () => this.dispatcher.request());
+    this.blocks = new Blocks(this);
+    this.jobs = new RemoteJobs(this);
+    this.faults = new Faults(this);
+    this.placement = new Placement(this);
+    const { clock } = this.dispatcher;
+    const before = clock.now;
+    const common = commonMs();
+    const after = clock.now;
+    this.#leastShiftMs = common - after;
+    this.#mostShiftMs = common - before;
+    this.#read = (note) => this.#receive(note);
+  }
+
+  /** Now, on the clock of all CPUs. No deadline that counts from it is early on any of them. */
+  sharedMs(): number {
+    return this.dispatcher.clock.now + this.#mostShiftMs;
+  }
+
+  /** A time on the clock of all CPUs, on the one of this CPU; rather late than early. */
+  localMs(sharedMs: number): number {
+    return sharedMs - this.#leastShiftMs;
+  }
+
+  // The dispatcher's side.
+
+  wake(): void {
+    const { words, floats } = this.memory;
+    floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
+    if (words[this.slot + SLEEP] !== AWAKE) Atomics.store(words, this.slot + SLEEP, AWAKE);
+    this.take();
+  }
+
+  take(): boolean {
+    if (!this.mail.waiting || this.#taking) return false;
+    this.#taking = true;
+    this.placement.taken();
+    try {
+      do this.mail.take(this.#read);
+      while (this.mail.waiting);
+    } finally {
+      this.#taking = false;
+    }
+    while (this.#later.length > 0) this.#later.shift()?.();
+    return true;
+  }
+
+  sleep(): boolean {
+    if (this.#ended) this.#checkKeeper();
+    const { words, floats } = this.memory;
+    const next = this.dispatcher.wheel.nextTick();
+    this.placement.publish();
+    floats[(this.slot + WAKES_AT) >> 1] =
+      next - this.dispatcher.clock._phase + this.#mostShiftMs;
+    Atomics.store(words, this.slot + SLEEP, ASLEEP);
+    if (!this.mail.waiting) return false;
+    Atomics.store(words, this.slot + SLEEP, AWAKE);
+    return true;
+  }
+
+  // Handles.
+
+  adopt(kc: Kcont<unknown>): void {
+    this.placement.adopt(kc);
+  }
+
+  depart(kc: Kcont<unknown>): number {
+    if (this.blocks.whyNot(kc) !== undefined) return EINVAL;
+    this.blocks.depart(kc);
+    return 0;
+  }
+
+  reason(kc: Kcont<unknown>): string {
+    return this.blocks.whyNot(kc) ?? `${label(kc)} cannot be scheduled there`;
+  }
+
+  place(remote: Remote, cpu: Cpu | null, delayed: boolean): number {
+    return this.placement.place(remote, cpu, delayed);
+  }
+
+  run(
+    wq: Workqueue,
+    func: (...args: never[]) => unknown,
+    options: RunOptions,
+  ): Promise<unknown> | null {
+    return this.jobs.run(wq, func, options);
+  }
+
+  /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
+  submit(remote: Remote, target: number, generation: number, seq: number, silent: boolean): void {
+    if (target === ANY) {
+      for (const cpu of this.placement.candidates()) this.#submitTo(cpu, remote, generation, seq);
+      this.placement.wakeOne((cpu) => this.ring(cpu));
+      return;
+    }
+    if (target === this.index) {
+      this.take();
+      remote.file(generation, seq);
+      return;
+    }
+    this.#submitTo(target, remote, generation, seq);
+    if (!silent || this.placement.isFlooding(target)) this.ring(target);
+  }
+
+  #submitTo(target: number, remote: Remote, generation: number, seq: number): void {
+    if (target === this.index) {
+      this.take();
+      remote.file(generation, seq);
+      return;
+    }
+    if ((remote.told & (1 << target)) === 0) this.blocks.tell(remote, target);
+    this.placement.sent(target);
+    const { block, handle, posted } = remote;
+    this.mail.send(target, ENTRY, block, handle, generation, seq, posted);
+  }
+
+  /** Sends a note and wakes. */
+  send(to: number, kind: number, block: number, handle: number, generation = 0, value = 0): void {
+    this.mail.send(to, kind, block, handle, generation, 0, value);
+    this.ring(to);
+  }
+
+  /** Wakes a CPU, if it sleeps. */
+  ring(to: number): void {
+    const { words, floats } = this.memory;
+    const slot = this.memory.slot(to);
+    if (Atomics.load(words, slot + SLEEP) !== ASLEEP) return;
+    if (Atomics.compareExchange(words, slot + SLEEP, ASLEEP, RUNG) !== ASLEEP) return;
+    floats[(slot + RUNG_AT) >> 1] = this.sharedMs();
+    if (to === this.index) this.dispatcher.request();
+    else this.bells.ring(to);
+  }
+
+  #receive(note: Note): void {
+    const { block, handle, from } = note;
+    this.memory.reach(block + 31);
+    switch (note.kind) {
+      case ENTRY:
+        this.blocks.filed(note);
+        break;
+      case SETTLED: {
+        const remote = this.blocks.find(block, handle);
+        if (remote !== undefined) this.#settled(remote);
+        break;
+      }
+      case FREE:
+        this.blocks.reclaim(block, handle);
+        break;
+      case FORGET:
+        this.blocks.forget(block, handle);
+        break;
+      case DEFINE:
+        this.blocks.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        break;
+      case NEED:
+        this.blocks.answer(block, handle, from);
+        break;
+      case ABORT:
+        this.jobs.aborted(block, handle, this.bells.claim(from, note.value));
+        break;
+      case RESULT:
+        this.jobs.ended(note);
+        break;
+      case FAILED: {
+        const message = this.bells.claim(from, note.value);
+        this.later(() => this.faults.reported(block, handle, message));
+        break;
+      }
+      default:
+        this.#ended = true;
+        this.#checkKeeper();
+    }
+  }
+
+  /** Calls back when the mail has been read, or soon. */
+  later(callback: () => void): void {
+    if (this.#taking) this.#later.push(callback);
+    else queueMicrotask(callback);
+  }
+
+  // What happens to handles.
+
+  /** A run has settled here: tells who waits for that elsewhere. */
+  tellWaiters(remote: Remote): void {
+    const { block, handle } = remote;
+    let waiters = Atomics.exchange(this.memory.words, block + WAITERS, 0) & ~(1 << this.index);
+    while (waiters !== 0) {
+      const cpu = 31 - Math.clz32(waiters);
+      waiters &= ~(1 << cpu);
+      this.send(cpu, SETTLED, block, handle);
+    }
+  }
+
+  /** Its run elsewhere has settled: what waited for that goes on. */
+  #settled(remote: Remote): void {
+    this.resumeIfAside(remote.kc);
+    if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
+  }
+
+  callSettled(remote: Remote): void {
+    const { kc } = remote;
+    this.later(() => callSettled(this.dispatcher, kc));
+  }
+
+  /** Lets an entry that was set aside be looked at again. */
+  resumeIfAside(kc: Kcont<unknown>): void {
+    if ((kc._state & (QUEUED | WAITED | RUNNING)) !== (QUEUED | WAITED)) return;
+    // In no list: it does not wait for a lock or for room, and is not in the run queue either.
+    if (kc._next === kc) this.dispatcher.resume(kc);
+  }
+
+  /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
+  free(block: number, handle: number): void {
+    const home = this.memory.words[block + HOME] as number;
+    if (home === this.index) this.blocks.reclaim(block, handle);
+    else this.send(home, FREE, block, handle);
+  }
+
+  /** Something has to be known of a handle that only others can tell. */
+  need(remote: Remote): void {
+    const home = this.memory.words[remote.block + HOME] as number;
+    if (home !== this.index) this.send(home, NEED, remote.block, remote.handle);
+  }
+
+  fail(remote: Remote, error: unknown): boolean {
+    return this.faults.failed(remote, error);
+  }
+
+  // Keeping the process alive.
+
+  /** The word of a continuation has changed: counts what keeps the process alive. */
+  count(before: number, after: number): void {
+    const was = isCounted(before);
+    if (was === isCounted(after)) return;
+    const { words } = this.memory;
+    if (!was) {
+      words[this.slot + BEGUN]!++;
+      if (this.index === 0) {
+        if (!this.#keeping) this.#keep(true);
+      } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
+      return;
+    }
+    words[this.slot + ENDED]!++;
+    if (this.#ended) return;
+    this.#ended = true;
+    this.dispatcher.request();
+  }
+
+  #checkKeeper(): void {
+    this.#ended = false;
+    if (this.index === 0) this.#keep(!this.isIdle());
+    else if (Atomics.load(this.memory.words, KEEP) === 1 && this.isIdle()) {
+      this.send(0, KEEPER, 0, 0);
+    }
+  }
+
+  #keep(alive: boolean): void {
+    if (alive === this.#keeping) return;
+    this.#keeping = alive;
+    Atomics.store(this.memory.words, KEEP, alive ? 1 : 0);
+    // Something may have begun before it could see that it has to say so.
+    if (!alive && !this.isIdle()) this.#keep(true);
+    else this.supervision?.keep(alive);
+  }
+
+  /** Whether nothing is scheduled or running that keeps the process alive. */
+  isIdle(): boolean {
+    for (;;) {
+      const first = this.#sums();
+      const second = this.#sums();
+      // Each word only grows, so two equal readings are what there was between them.
+      if (first.begun === second.begun && first.ended === second.ended) {
+        return first.begun === first.ended;
+      }
+    }
+  }
+
+  #sums(): { begun: number; ended: number } {
+    const { memory } = this;
+    let begun = 0;
+    let ended = 0;
+    for (let cpu = 0; cpu < memory.slots; cpu++) {
+      begun = (begun + Atomics.load(memory.words, memory.slot(cpu) + BEGUN)) | 0;
+      ended = (ended + Atomics.load(memory.words, memory.slot(cpu) + ENDED)) | 0;
+    }
+    return { begun, ended };
+  }
+
+  // CPUs.
+
+  stateOf(index: number): CpuState {
+    const state = Atomics.load(this.memory.words, this.memory.slot(index) + STATE);
+    return STATES[state] as CpuState;
+  }
+
+  lagOf(index: number): number {
+    const { words, floats } = this.memory;
+    const slot = this.memory.slot(index);
+    if (index === this.index || words[slot + STATE] !== UP) return 0;
+    const at = (word: number): number => floats[(slot + word) >> 1] as number;
+    const asleep = Atomics.load(words, slot + SLEEP);
+    let since = at(AWAKE_SINCE);
+    if (asleep !== AWAKE) since = Math.min(at(WAKES_AT), asleep === RUNG ? at(RUNG_AT) : Infinity);
+    return Math.max(0, this.sharedMs() - since);
+  }
+
+  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport> {
+    return this.supervision?.close(graceMs, local) ?? local();
+  }
+
+  stop(index: number, options: { graceMs?: number }): Promise<void> {
+    return (this.supervision as Supervision).stop(index, options);
+  }
+
+  restart(index: number, options: { graceMs?: number }): Promise<void> {
+    return (this.supervision as Supervision).restart(index, options);
+  }
+}
+
+const STATES: readonly CpuState[] = ((): CpuState[] => {
+  const states: CpuState[] = [];
+  states[DOWN] = 'down';
+  states[STARTING] = 'starting';
+  states[UP] = 'up';
+  states[STOPPING] = 'stopping';
+  return states;
+})();

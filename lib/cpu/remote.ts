@@ -1,0 +1,419 @@
+/*
+ * One CPU's face of a continuation whose state lives in a control block: what `Kcont` asks when its
+ * bit REMOTE is set, and the entry of that continuation in this CPU's own wheel and run queue.
+ *
+ *      CPU 0                        shared                       CPU 2
+ *   Kcont --- Remote ---+                              +--- Remote --- Kcont (made there)
+ *                       |      +-----------------+     |
+ *                       +----> | word, deadline… | <---+         in CPU 2's wheel or run queue
+ *                              +-----------------+
+ *
+ * The word is the truth. What stands in a wheel or a run queue is only the hope that the word will
+ * still say so when its turn comes. So a call on any CPU takes effect at once, and nobody has to
+ * hear of a stop.
+ *
+ * The bits of the entry, in the `_state` of its Kcont: PENDING: it is in this CPU's wheel; QUEUED:
+ * in its run queue, or aside; RUNNING: it runs here. Where the deadline has only moved outward, the
+ * entry finds that out at its old time, and is filed again, with its old number.
+ */
+
+import { ADMITTED, ASIDE, STALE, type Admission, type Cpu, type RemoteState } from '../cpu.ts';
+import type { Kcont } from '../kcont.ts';
+import { EBUSY, EINVAL } from '../errors.ts';
+import { fileTimer, makeRunnable, refileTimer } from '../schedule.ts';
+import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, SCHEDULED, UNREF } from '../state.ts';
+import { PORTED, inline, tagOf } from './argument.ts';
+import {
+  ANY,
+  ARG,
+  ARG_TAG,
+  ARG_VERSION,
+  BITS,
+  BUSY,
+  CPU,
+  DEADLINE,
+  DELAY,
+  GONE,
+  HALTERS,
+  HANDLE,
+  RAN,
+  SEQ,
+  WAITERS,
+  entered,
+  expired,
+  generationOf,
+  nextGeneration,
+  readWord,
+  scheduled,
+  settled,
+  stopped,
+} from './block.ts';
+import type { CpuMachine } from './machine.ts';
+import { INTENT, SEQUENCE } from './memory.ts';
+
+/** The state of a continuation that more than one CPU knows. */
+export class Remote implements RemoteState {
+  readonly machine: CpuMachine;
+  readonly kc: Kcont<unknown>;
+  /** The place of its control block, and the number of the handle that must stand there. */
+  readonly block: number;
+  readonly handle: number;
+  /** What a note has to name, since it went by port; 0: nothing. */
+  posted = 0;
+  /** CPUs that have been sent what they have to know of it. A bit each. */
+  told = 0;
+  /** Which version of the argument this CPU has; -1: none. */
+  version: number;
+  /** What the entry here was filed under. */
+  #generation = -1;
+  #seq = 0;
+  #deadline = 0;
+
+  constructor(
+    machine: CpuMachine,
+    kc: Kcont<unknown>,
+    block: number,
+    handle: number,
+    version: number,
+  ) {
+    this.machine = machine;
+    this.kc = kc;
+    this.block = block;
+    this.handle = handle;
+    this.version = version;
+  }
+
+  get bits(): number {
+    const { memory } = this.machine;
+    const word = readWord(memory, this.block);
+    return memory.words[this.block + HANDLE] === this.handle ? word & BITS : GONE;
+  }
+
+  get deadline(): number {
+    if ((this.bits & PENDING) === 0) return NaN;
+    const { memory } = this.machine;
+    return this.machine.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
+  }
+
+  /** The block is used for something else from now on: nothing of this is needed. */
+  dropped(): void {
+    if (this.version >= 0) this.version = -1;
+  }
+
+  /** The entry that stands here already is the one that the word asks for. */
+  assume(word: number, seq: number, deadline: number): void {
+    this.#generation = generationOf(word);
+    this.#seq = seq;
+    this.#deadline = deadline;
+  }
+
+  schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const delayed = delayMs > 0;
+    const target = machine.place(this, cpu, delayed);
+    const deadline = delayed ? machine.sharedMs() + delayMs : 0;
+    const forbidden = anew ? busy & ~INVOKING : busy;
+    const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
+    words[machine.slot + INTENT] = block;
+    let word: number;
+    let next: number;
+    let silent = false;
+    for (;;) {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return this.#refuse(EINVAL);
+      if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
+      next = nextGeneration(word, scheduled(word, delayed));
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      // The section: see block.ts.
+      silent =
+        delayed &&
+        (word & PENDING) !== 0 &&
+        words[block + CPU] === target &&
+        (floats[(block + DEADLINE) >> 1] as number) <= deadline;
+      words[block + CPU] = target;
+      words[block + SEQ] = seq;
+      floats[(block + DEADLINE) >> 1] = deadline;
+      floats[(block + DELAY) >> 1] = delayMs;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) break;
+    }
+    machine.count(word, next);
+    machine.submit(this, target, generationOf(next), seq, silent);
+    words[machine.slot + INTENT] = 0;
+    return 0;
+  }
+
+  #refuse(errno: number): number {
+    this.machine.memory.words[this.machine.slot + INTENT] = 0;
+    return errno;
+  }
+
+  touch(): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const now = machine.sharedMs();
+    for (;;) {
+      const word = readWord(memory, block);
+      if ((word & PENDING) === 0 || words[block + HANDLE] !== this.handle) return false;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const deadline = now + (floats[(block + DELAY) >> 1] as number);
+      if (deadline > (floats[(block + DEADLINE) >> 1] as number)) {
+        floats[(block + DEADLINE) >> 1] = deadline;
+      }
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) return true;
+    }
+  }
+
+  stop(): number {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return GONE;
+      next = (word & SCHEDULED) === 0 ? word & ~EXPIRED : nextGeneration(word, stopped(word));
+    } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
+    machine.count(word, next);
+    if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
+    return word & BITS;
+  }
+
+  ack(): boolean {
+    const word = this.#change(
+      (bits) => (bits & (RUNNING | INVOKING | QUEUED)) === (RUNNING | INVOKING),
+      (bits) => bits & ~INVOKING,
+    );
+    return word !== null && (word & DEAD) === 0;
+  }
+
+  destroy(): boolean {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
+      next = nextGeneration(word, stopped(word) | DEAD);
+    } while (Atomics.compareExchange(words, block, word, next) !== word);
+    machine.count(word, next);
+    if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
+    if ((word & RUNNING) === 0) machine.free(block, this.handle);
+    return true;
+  }
+
+  setRef(ref: boolean): void {
+    this.#change(
+      (bits) => ((bits & UNREF) === 0) !== ref,
+      (bits) => bits ^ UNREF,
+    );
+  }
+
+  /** Changes bits, if they allow it. Returns the word before; null: they do not. */
+  #change(allow: (bits: number) => boolean, change: (bits: number) => number): number | null {
+    const { machine, block } = this;
+    const { memory } = machine;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (memory.words[block + HANDLE] !== this.handle || !allow(word & BITS)) return null;
+      const next = (word & ~BITS) | change(word & BITS);
+      if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
+      machine.count(word, next);
+      return word;
+    }
+  }
+
+  setArg(arg: unknown): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const tag = tagOf(arg);
+    if (tag === PORTED) machine.blocks.probe(arg, `the argument of ${this.kc.name}`);
+    const value = typeof arg === 'number' ? arg : 0;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const version = (words[block + ARG_VERSION] as number) + 1;
+      words[block + ARG_VERSION] = version;
+      words[block + ARG_TAG] = tag;
+      floats[(block + ARG) >> 1] = value;
+      this.version = version;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
+    }
+    this.told = 0;
+  }
+
+  setHalting(halting: boolean): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    const bit = 1 << machine.index;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const before = words[block + HALTERS] as number;
+      const halters = halting ? before | bit : before & ~bit;
+      words[block + HALTERS] = halters;
+      const next = halters === 0 ? word & ~HALTING : word | HALTING;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) return;
+    }
+  }
+
+  awaitSettle(): void {
+    const { machine, block } = this;
+    Atomics.or(machine.memory.words, block + WAITERS, 1 << machine.index);
+    // Settled meanwhile: it did not see the bit, perhaps.
+    if ((this.bits & RUNNING) === 0) machine.callSettled(this);
+  }
+
+  /** A note has come: it is scheduled here. */
+  file(generation: number, seq: number): void {
+    const { machine, kc, block } = this;
+    const { memory } = machine;
+    const word = readWord(memory, block);
+    if (!this.#is(word, generation, seq)) return;
+    if ((kc._state & SCHEDULED) !== 0) {
+      if (this.#isMine(word)) return;
+      kc._wq._dispatcher.withdraw(kc);
+    }
+    this.#generation = generation;
+    this.#seq = seq;
+    if ((word & PENDING) !== 0) {
+      this.#deadline = memory.floats[(block + DEADLINE) >> 1] as number;
+      fileTimer(kc, machine.localMs(this.#deadline));
+    } else makeRunnable(kc);
+  }
+
+  /** The word is that under which the entry here was filed. */
+  #isMine(word: number): boolean {
+    return this.#is(word, this.#generation, this.#seq);
+  }
+
+  #is(word: number, generation: number, seq: number): boolean {
+    const { words } = this.machine.memory;
+    return (
+      generationOf(word) === generation &&
+      (word & SCHEDULED) !== 0 &&
+      words[this.block + SEQ] === seq &&
+      words[this.block + HANDLE] === this.handle
+    );
+  }
+
+  expire(): boolean {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (!this.#isMine(word)) {
+        kc._state &= ~PENDING;
+        return false;
+      }
+      const next = (word & ~BITS) | expired(word);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const deadline = floats[(block + DEADLINE) >> 1] as number;
+      const over = deadline <= this.#deadline;
+      if (over) words[block + SEQ] = seq;
+      const after = over ? next : word;
+      if (Atomics.compareExchange(words, block, word | BUSY, after) !== (word | BUSY)) continue;
+      if (over) {
+        this.#seq = seq;
+        return true;
+      }
+      if (this.#refile(deadline)) return false;
+    }
+  }
+
+  /** The deadline was moved outward: true: filed again; false: it is over all the same. */
+  #refile(deadline: number): boolean {
+    this.#deadline = deadline;
+    return refileTimer(this.kc, this.machine.localMs(deadline));
+  }
+
+  admit(): Admission {
+    const word = readWord(this.machine.memory, this.block);
+    if (!this.#isMine(word)) return STALE;
+    if ((word & RUNNING) !== 0) {
+      // Its settle tells this CPU, unless it came between.
+      const { memory, index } = this.machine;
+      Atomics.or(memory.words, this.block + WAITERS, 1 << index);
+      return (readWord(memory, this.block) & RUNNING) === 0 ? this.admit() : ASIDE;
+    }
+    return this.hasArg() ? ADMITTED : ASIDE;
+  }
+
+  enter(): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const here = machine.index;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (!this.#isMine(word) || (word & RUNNING) !== 0) return false;
+      const next = (word & ~BITS) | entered(word);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + RAN] = here;
+      const tag = words[block + ARG_TAG] as number;
+      const version = words[block + ARG_VERSION] as number;
+      const value = floats[(block + ARG) >> 1] as number;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) !== (word | BUSY)) continue;
+      if (version !== this.version) this.receive(tag, value, version);
+      return true;
+    }
+  }
+
+  /** The argument as it is at entry. */
+  protected receive(tag: number, value: number, version: number): void {
+    if (tag >= PORTED) return;
+    this.kc._arg = inline(tag, value);
+    this.version = version;
+  }
+
+  /** Whether what the function needs is here. If not, it is asked for. */
+  protected hasArg(): boolean {
+    const { memory } = this.machine;
+    const { words } = memory;
+    if ((words[this.block + ARG_TAG] as number) < PORTED) return true;
+    const version = words[this.block + ARG_VERSION] as number;
+    if (version === this.version) return true;
+    this.machine.need(this);
+    return false;
+  }
+
+  settle(): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      next = (word & ~BITS) | settled(word);
+    } while (Atomics.compareExchange(words, block, word, next) !== word);
+    machine.count(word, next);
+    if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
+    if ((word & DEAD) !== 0) machine.free(block, this.handle);
+  }
+
+  fail(error: unknown): boolean {
+    return this.machine.fail(this, error);
+  }
+
+  /** Whether an entry stands here that waits for its run elsewhere, or for its argument. */
+  get isAside(): boolean {
+    return (this.kc._state & (QUEUED | RUNNING)) === QUEUED && this.kc._next === this.kc;
+  }
+
+  /** Where it ran last; ANY: nowhere. */
+  get ran(): number {
+    return this.machine.memory.words[this.block + RAN] ?? ANY;
+  }
+}
