@@ -33,11 +33,14 @@ export function whyNot<A>(
   }
   if (!isDelay(delayMs)) return EINVAL;
   if (cpu !== null && !isCpuOf(cpu, kc)) return EINVAL;
+  const isNowhere = cpu !== null && !kc._wq.perCpu;
+  // The others look at its state themselves, in one step with changing it.
+  if ((kc._state & REMOTE) !== 0 && !isNowhere && !kc._wq._dispatcher.closed) return AFAR;
   if (kc.destroyed) return EINVAL;
   if (kc._wq._dispatcher.closed) return ESHUTDOWN;
   if ((kc._bits & busy) !== 0) return EBUSY;
-  if (cpu !== null && !kc._wq.perCpu) return ENOENT;
-  if ((kc._state & (REMOTE | ROAMS)) !== 0) return AFAR;
+  if (isNowhere) return ENOENT;
+  if ((kc._state & ROAMS) !== 0) return AFAR;
   return cpu === null || cpu === kc._wq.kernel._cpu ? 0 : AFAR;
 }
 

@@ -86,6 +86,8 @@ const SCHEDULED = PENDING | QUEUED;
 
 /** How long a thread may stay in its section before it is taken for gone, in ms. */
 const PATIENCE_MS = 500;
+/** The same, when a thread has ended. */
+const RESCUE_MS = 20;
 /** How often to look before sleeping. */
 const SPINS = 2000;
 
@@ -105,14 +107,20 @@ export function readWord(memory: Memory, block: number): number {
   return (word & BUSY) === 0 ? word : waitWord(memory, block);
 }
 
-function waitWord(memory: Memory, block: number): number {
+/** The same, of a block in whose section a thread may have ended. */
+export function rescueWord(memory: Memory, block: number): number {
+  const word = Atomics.load(memory.words, block);
+  return (word & BUSY) === 0 ? word : waitWord(memory, block, RESCUE_MS);
+}
+
+function waitWord(memory: Memory, block: number, patienceMs: number = PATIENCE_MS): number {
   const { words } = memory;
   let word = 0;
   for (let spins = 0; spins < SPINS; spins++) {
     word = Atomics.load(words, block);
     if ((word & BUSY) === 0) return word;
   }
-  for (let ms = 0; ms < PATIENCE_MS; ms++) {
+  for (let ms = 0; ms < patienceMs; ms++) {
     Atomics.wait(words, block, word, 1);
     word = Atomics.load(words, block);
     if ((word & BUSY) === 0) return word;

@@ -54,10 +54,10 @@ import {
 import { decode, encode } from './codec.ts';
 import type { AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
-import { JobFace, runJob } from './job-face.ts';
+import { JobFace, JobTask, runJob } from './job-face.ts';
 import { locked, tied } from './jobs.ts';
-import { DEFINE, FORGET, type Note } from './mail.ts';
-import { SEQUENCE, SLAB_UNITS, UNIT } from './memory.ts';
+import { DEFINE, FORGET, FREE, type Note } from './mail.ts';
+import { SEQUENCE, SLABS, SLAB_UNITS, UNIT, type Memory } from './memory.ts';
 import { Remote } from './remote.ts';
 
 /** What a block cannot hold. */
@@ -237,7 +237,7 @@ export class Blocks {
     });
     const remote = new JobFace(machine, kc, block, handle, -1);
     remote.func = this.functionOf(block);
-    kc._arg = remote;
+    kc._arg = new JobTask(remote);
     kc._state |= QUIET;
     link(remote);
     return remote;
@@ -333,11 +333,30 @@ export class Blocks {
 
   /** Another CPU needs to be told. */
   answer(block: number, handle: number, cpu: number): void {
-    const remote = this.find(block, handle);
-    if (remote === undefined) return;
-    if (remote instanceof JobFace) this.#machine.jobs.answer(remote, cpu);
-    else this.tell(remote, cpu);
-    this.#machine.ring(cpu);
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    if (words[block + HANDLE] !== handle) return;
+    const remote = this.face(block);
+    if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
+    else if (remote.version === words[block + ARG_VERSION]) {
+      this.tell(remote, cpu);
+      machine.ring(cpu);
+    } else {
+      remote.stop();
+      machine.later(() => machine.faults.lost(remote));
+    }
+  }
+
+  /** A CPU has a new thread: tells it what it needs for what has been left there. */
+  retell(cpu: number): void {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    for (const remote of this) {
+      const target = words[remote.block + CPU];
+      if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
+      if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
+      else this.tell(remote, cpu);
+    }
   }
 
   /** A thread has taken the place of another: it has to be told everything anew. */
@@ -350,6 +369,12 @@ export class Blocks {
     const machine = this.#machine;
     const { words } = machine.memory;
     if (words[block + HANDLE] !== handle) return;
+    const home = words[block + HOME] as number;
+    if (home !== machine.index) {
+      // It was inherited meanwhile.
+      machine.mail.send(home, FREE, block, handle, 0, 0, 0);
+      return;
+    }
     const remote = this.find(block, handle);
     let known = (words[block + KNOWN] as number) & ~(1 << machine.index);
     words[block + HANDLE] = handle + 1;
@@ -377,12 +402,34 @@ export class Blocks {
     kc._buried();
   }
 
+  /** A fresh block, out of a new slab: its first units link it to the slab before. */
   #grab(): number {
     const { memory } = this.#machine;
-    const first = memory.grab(SLAB_UNITS);
+    const slab = memory.grab(SLAB_UNITS);
     const size = BLOCK_UNITS * UNIT;
-    for (let at = first + size; at < first + SLAB_UNITS * UNIT; at += size) this.#free.push(at);
-    return first;
+    const { words } = memory;
+    for (let at = slab + size; at < slab + SLAB_UNITS * UNIT; at += size) {
+      words[at + HOME] = this.#machine.index;
+      if (at > slab + size) this.#free.push(at);
+    }
+    let last = words[SLABS] as number;
+    for (;;) {
+      words[slab] = last;
+      const found = Atomics.compareExchange(words, SLABS, last, slab);
+      if (found === last) return slab + size;
+      last = found;
+    }
+  }
+}
+
+/** All blocks there are, used or not. */
+export function* allBlocks(memory: Memory): Generator<number, void, undefined> {
+  const size = BLOCK_UNITS * UNIT;
+  let slab = Atomics.load(memory.words, SLABS);
+  while (slab !== 0) {
+    memory.reach(slab + SLAB_UNITS * UNIT - 1);
+    for (let at = slab + size; at < slab + SLAB_UNITS * UNIT; at += size) yield at;
+    slab = memory.words[slab] as number;
   }
 }
 

@@ -7,6 +7,7 @@
 
 import { reportLater } from '../enter.ts';
 import { KcontError, type KcontErrorCode } from '../errors.ts';
+import { label } from '../schedule.ts';
 import { HOME } from './block.ts';
 import type { CpuMachine } from './machine.ts';
 import { FAILED } from './mail.ts';
@@ -93,6 +94,19 @@ export class Faults {
     const posted = machine.bells.post(home, wireError(error));
     machine.send(home, FAILED, remote.block, remote.handle, 0, posted);
     return true;
+  }
+
+  /** A run was ended from outside, wherever it was. */
+  failedAt(remote: Remote, error: unknown): void {
+    if (this.failed(remote, error)) return;
+    remote.kc._wq._failed++;
+    this.#machine.later(() => reportLater(this.#machine.dispatcher, remote.kc, error));
+  }
+
+  /** What a function has to be called with is gone, with the CPU that knew it. */
+  lost(remote: Remote): void {
+    const what = `${label(remote.kc)} was stopped: the CPU that knew its argument has died`;
+    reportLater(this.#machine.dispatcher, remote.kc, new KcontError('ECPUDIED', what));
   }
 
   /** A function has failed elsewhere, whose handle was made here. */

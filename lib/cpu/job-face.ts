@@ -4,6 +4,7 @@
  */
 
 import { KcontError, asynchronous } from '../errors.ts';
+import { Task } from '../job.ts';
 import { ABSENT, PORTED, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
 import { decode, encode } from './codec.ts';
@@ -54,12 +55,12 @@ export class JobFace extends Remote {
   #claim(): [unknown] | undefined {
     const { memory, bells } = this.machine;
     const name = memory.floats[(this.block + ARG) >> 1] as number;
-    return name === 0 ? undefined : bells.claim(memory.words[this.block + HOME] as number, name);
+    return name === 0 ? undefined : bells.claim(this.home, name);
   }
 
   override dropped(): void {
     if (this.posted !== 0 && this.version < 0) {
-      this.machine.bells.claim(this.machine.memory.words[this.block + HOME] as number, this.posted);
+      this.machine.bells.claim(this.home, this.posted);
     }
   }
 
@@ -110,32 +111,65 @@ export class JobFace extends Remote {
 
   /** The run has settled: its lock is free. */
   #send(): void {
+    if (this.#thrown) this.report(this.#result);
+    else this.#answer(this.#result);
+  }
+
+  #answer(result: unknown): void {
     const { machine, block, handle } = this;
-    const home = machine.memory.words[block + HOME] as number;
+    const { value, transfer } = unwrap(result);
+    const { home } = this;
     if (home === machine.index) {
-      machine.jobs.settle(block, handle, this.#thrown, unwrap(this.#result).value);
+      machine.jobs.settle(block, handle, false, value);
       return;
     }
-    const { value, transfer } = this.#thrown
-      ? { value: wireError(this.#result), transfer: [] }
-      : unwrap(this.#result);
-    const tag = this.#thrown ? PORTED | THROWN : tagOf(value);
+    const tag = tagOf(value);
     if (tag < PORTED) {
       machine.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
       return;
     }
+    let posted: number;
     try {
-      const wire = this.#thrown ? value : encode(machine, value);
-      machine.send(home, RESULT, block, handle, tag, machine.bells.post(home, wire, transfer));
+      posted = machine.bells.post(home, encode(machine, value), transfer);
     } catch (error) {
       const what = `the result of ${this.kc.name} cannot be cloned: ${(error as Error).message}`;
-      const wire = wireError(new KcontError('EINVAL', what));
-      machine.send(home, RESULT, block, handle, PORTED | THROWN, machine.bells.post(home, wire));
+      this.report(new KcontError('EINVAL', what));
+      return;
     }
+    machine.send(home, RESULT, block, handle, tag, posted);
+  }
+
+  /** Tells the caller that there is an error instead of a result. */
+  report(error: unknown): void {
+    const { machine, block, handle, home } = this;
+    if (home === machine.index) machine.jobs.settle(block, handle, true, error);
+    else {
+      const posted = machine.bells.post(home, wireError(error));
+      machine.send(home, RESULT, block, handle, PORTED | THROWN, posted);
+    }
+  }
+
+  get home(): number {
+    return this.machine.memory.words[this.block + HOME] as number;
+  }
+}
+
+/** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
+export class JobTask extends Task {
+  readonly face: JobFace;
+
+  constructor(face: JobFace) {
+    super();
+    this.face = face;
+  }
+
+  override abort(reason: unknown): void {
+    if (this.face.kc.running) this.face.abort(reason);
+    else this.face.report(reason);
   }
 }
 
 /** The function of the continuations that stand for jobs. */
-export function runJob(face: JobFace): undefined | Promise<unknown> {
+export function runJob({ face }: JobTask): undefined | Promise<unknown> {
   return face.call();
 }

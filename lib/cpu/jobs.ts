@@ -26,7 +26,7 @@ import { ARG, RAN } from './block.ts';
 import { decode, encode } from './codec.ts';
 import type { AnyFunction } from './cpu-module.ts';
 import { unwireError } from './faults.ts';
-import { THROWN, runJob, type JobFace } from './job-face.ts';
+import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 
@@ -89,7 +89,7 @@ export class RemoteJobs {
     const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
     face.func = machine.module.at(number);
     face.given(arg, 0);
-    kc._arg = face;
+    kc._arg = new JobTask(face);
     const waiting: Waiting = {
       face,
       resolve,
@@ -133,7 +133,7 @@ export class RemoteJobs {
   answer(face: JobFace, cpu: number): void {
     const machine = this.#machine;
     const waiting = this.#sent.get(face.block);
-    if (waiting === undefined || waiting.face !== face) return;
+    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
     if (waiting.moved) {
       face.stop();
       const what = `${face.kc.name} cannot run: its argument was moved to a CPU that has died`;
@@ -184,6 +184,11 @@ export class RemoteJobs {
     }
     const message = machine.bells.claim(from, value)?.[0];
     this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+  }
+
+  /** There will be no results any more. */
+  abandon(reason: unknown): void {
+    for (const { face } of this.#sent.values()) this.settle(face.block, face.handle, true, reason);
   }
 
   /** A job has ended. */

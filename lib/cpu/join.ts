@@ -3,7 +3,8 @@
  * module, and then runs what it finds in its inbox.
  *
  * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread),
- * `close` (finish, report, and end), `gone` (a CPU has died: what was told to it has to be told again).
+ * `close` (finish, report, and end), `gone` (a CPU has died: what was told to it has to be told again),
+ * `stop` (finish what runs, and leave the rest to others).
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -13,6 +14,7 @@ import type { CloseReport } from '../shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
 import { wireError } from './faults.ts';
 import { CpuMachine } from './machine.ts';
+import { resumeWork } from './recovery.ts';
 import { Memory, STARTING, STATE, UP } from './memory.ts';
 
 /** What a thread is given to become a CPU. */
@@ -30,7 +32,8 @@ export interface Joining {
 export type Order =
   | { readonly type: 'port'; readonly cpu: number; readonly port: MessagePort }
   | { readonly type: 'gone'; readonly cpu: number }
-  | { readonly type: 'close'; readonly graceMs: number };
+  | { readonly type: 'close'; readonly graceMs: number }
+  | { readonly type: 'stop'; readonly graceMs: number };
 
 /** What a thread says to CPU 0. */
 export type Answer =
@@ -56,12 +59,14 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
       switch (order.type) {
         case 'port':
           machine.bells.connect(order.cpu, order.port);
+          machine.blocks.retell(order.cpu);
           break;
         case 'gone':
           machine.blocks.untell(order.cpu);
           machine.bells.disconnect(order.cpu);
           break;
-        case 'close':
+        default:
+          if (order.type === 'stop') machine.retire();
           void kernel.close({ graceMs: order.graceMs }).then((report) => {
             answer({ type: 'closed', report });
             parent.close();
@@ -70,6 +75,8 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
       }
     });
     Atomics.compareExchange(memory.words, machine.slot + STATE, STARTING, UP);
+    // First what it has to run, then what it has to know for that: nothing runs before both.
+    resumeWork(machine);
     machine.wake();
     machine.dispatcher.request();
     answer({ type: 'up' });

@@ -24,12 +24,12 @@ import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
 import { label } from '../schedule.ts';
-import { QUEUED, RUNNING, WAITED } from '../state.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED } from '../state.ts';
 import type { CloseReport } from '../shutdown.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { Bells } from './bells.ts';
-import { ANY, HOME, WAITERS, isCounted } from './block.ts';
-import { Blocks } from './blocks.ts';
+import { ANY, HOME, WAITERS, isCounted, readWord } from './block.ts';
+import { Blocks, allBlocks } from './blocks.ts';
 import type { CpuModule } from './cpu-module.ts';
 import { Faults } from './faults.ts';
 import { RemoteJobs } from './jobs.ts';
@@ -73,6 +73,8 @@ import type { Remote } from './remote.ts';
 export interface Supervision {
   stop(index: number, options: { graceMs?: number }): Promise<void>;
   restart(index: number, options: { graceMs?: number }): Promise<void>;
+  /** Calls back later. */
+  later(delayMs: number, callback: () => void): void;
   /** Keeps the process alive, or no longer. */
   keep(alive: boolean): void;
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
@@ -99,12 +101,16 @@ export class CpuMachine implements Machine {
   readonly #leastShiftMs: number;
   readonly #mostShiftMs: number;
   readonly #read: (note: Note) => void;
+  /** Enters nothing more that others may enter. */
+  #retired = false;
   /** Is reading its mail. */
   #taking = false;
   /** To be called when the mail has been read, since they are the user's. */
   readonly #later: (() => void)[] = [];
   /** Something has ended that kept the process alive. */
   #ended = false;
+  /** By how much the count was off when it was last looked at. */
+  #off = 0;
   /** CPU 0: the process is kept alive. */
   #keeping = false;
 
@@ -151,7 +157,7 @@ export class CpuMachine implements Machine {
   }
 
   take(): boolean {
-    if (!this.mail.waiting || this.#taking) return false;
+    if (!this.mail.waiting || this.#taking || this.#retired) return false;
     this.#taking = true;
     this.placement.taken();
     try {
@@ -172,9 +178,17 @@ export class CpuMachine implements Machine {
     floats[(this.slot + WAKES_AT) >> 1] =
       next - this.dispatcher.clock._phase + this.#mostShiftMs;
     Atomics.store(words, this.slot + SLEEP, ASLEEP);
-    if (!this.mail.waiting) return false;
+    if (!this.mail.waiting || this.#retired) return false;
     Atomics.store(words, this.slot + SLEEP, AWAKE);
     return true;
+  }
+
+  /** What is scheduled here and has not been entered is left to others, or to the next thread. */
+  retire(): void {
+    this.#retired = true;
+    for (const { kc } of this.blocks) {
+      if ((kc._state & SCHEDULED) !== 0) this.dispatcher.withdraw(kc);
+    }
   }
 
   // Handles.
@@ -316,6 +330,11 @@ export class CpuMachine implements Machine {
     if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
   }
 
+  /** A run was ended from outside: as if it had settled elsewhere. */
+  settledAt(remote: Remote): void {
+    this.#settled(remote);
+  }
+
   callSettled(remote: Remote): void {
     const { kc } = remote;
     this.later(() => callSettled(this.dispatcher, kc));
@@ -382,6 +401,33 @@ export class CpuMachine implements Machine {
     else this.supervision?.keep(alive);
   }
 
+  /**
+   * A thread may have ended between a change of a word and its counting: counts what there is. Twice
+   * the same, some time apart, it is believed.
+   */
+  recount(): void {
+    this.#off = NaN;
+    this.#checkCount();
+  }
+
+  /** True: the count is right, as far as can be told. */
+  #checkCount(): void {
+    const before = this.#sums();
+    let counted = 0;
+    for (const block of allBlocks(this.memory)) {
+      if (isCounted(readWord(this.memory, block))) counted++;
+    }
+    const after = this.#sums();
+    const moved = before.begun !== after.begun || before.ended !== after.ended;
+    const off = moved ? NaN : (counted - (after.begun - after.ended)) | 0;
+    if (off === 0 && this.#off === 0) return;
+    if (off === this.#off) this.memory.words[this.slot + BEGUN]! += off;
+    this.#off = off;
+    this.supervision?.later(RECOUNT_MS, () => this.#checkCount());
+    this.#ended = true;
+    this.dispatcher.request();
+  }
+
   /** Whether nothing is scheduled or running that keeps the process alive. */
   isIdle(): boolean {
     for (;;) {
@@ -435,6 +481,9 @@ export class CpuMachine implements Machine {
     return (this.supervision as Supervision).restart(index, options);
   }
 }
+
+/** Between two counts, in ms. */
+const RECOUNT_MS = 50;
 
 const STATES: readonly CpuState[] = ((): CpuState[] => {
   const states: CpuState[] = [];

@@ -4,6 +4,7 @@
  *   unit 0        next free unit | slots | how many CPUs are public
  *   unit 1        the last sequence number
  *   unit 2        whether CPU 0 keeps the process alive
+ *   unit 3        the last slab of control blocks
  *   per slot      four units, each a cache line:
  *                   inbox     head of the mail for this CPU           written by all
  *                   sleep     asleep, state, epoch                    written by all, rarely
@@ -37,6 +38,9 @@ const PUBLIC = 2;
 export const SEQUENCE: number = UNIT;
 /** Word: 1: CPU 0 keeps the process alive. */
 export const KEEP: number = 2 * UNIT;
+
+/** Word: the last slab of control blocks; each one leads to the one before. */
+export const SLABS: number = 3 * UNIT;
 
 const FIRST_SLOT = 4 * UNIT;
 const SLOT = 4 * UNIT;
@@ -126,7 +130,7 @@ export class Memory {
     return FIRST_SLOT + cpu * SLOT;
   }
 
-  /** The first word of so many fresh units, all of them zero. */
+  /** The first word of so many fresh units, an even number, all of them zero. */
   grab(units: number): number {
     const word = Atomics.add(this.words, BUMP, units) * UNIT;
     const end = (word + units * UNIT) * 4;

@@ -407,6 +407,20 @@ export class Remote implements RemoteState {
     return this.machine.fail(this, error);
   }
 
+  /** Another CPU is to run it. False: it is not scheduled any more. */
+  moveTo(cpu: number): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    for (;;) {
+      const word = readWord(memory, block);
+      if ((word & SCHEDULED) === 0 || words[block + HANDLE] !== this.handle) return false;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + CPU] = cpu;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) return true;
+    }
+  }
+
   /** Whether an entry stands here that waits for its run elsewhere, or for its argument. */
   get isAside(): boolean {
     return (this.kc._state & (QUEUED | RUNNING)) === QUEUED && this.kc._next === this.kc;

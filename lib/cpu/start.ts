@@ -22,17 +22,19 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
     const cpu0 = kernel._cpu;
     const machine = new CpuMachine(kernel, cpu0, memory, module);
     memory.words[machine.slot + STATE] = UP;
+    const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
+    const cpus = [cpu0, ...others];
+    for (const cpu of cpus) cpu._machine = machine;
     const supervisor = new Supervisor(machine, url, options);
     machine.supervision = supervisor;
     try {
-      await supervisor.start();
+      await supervisor.start(others);
     } catch (error) {
       await supervisor.abandon();
+      cpu0._machine = null;
       throw error;
     }
-    const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
-    kernel._cpus = [cpu0, ...others];
-    for (const cpu of kernel._cpus) cpu._machine = machine;
+    kernel._cpus = cpus;
     dispatcher.machine = machine;
     return module.namespace;
   } finally {
@@ -63,7 +65,7 @@ function check(
   }
   const dispatcher = kernel.wq.softclock._dispatcher;
   if (!(dispatcher.clock instanceof HostClock)) {
-    throw new KcontError('ENOTSUP', 'a kernel on a VirtualClock has no other CPUs: take mocks');
+    throw new KcontError('ENOTSUP', 'a kernel on a VirtualClock has no other CPUs');
   }
   if (kernel._cpu.index !== 0) {
     throw new KcontError('ENOTSUP', 'CPUs are started by CPU 0');

@@ -2,23 +2,20 @@
  * The threads of the CPUs, as CPU 0 sees them: made, connected to each other, ended.
  */
 
-import { MessageChannel, Worker, type MessagePort } from 'node:worker_threads';
+import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
 import type { CpuLimits } from '../cpu.ts';
 import { KcontError } from '../errors.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { unwireError } from './faults.ts';
 import type { Answer, Joining, Order } from './join.ts';
 import type { CpuMachine } from './machine.ts';
-import { DOWN, EPOCH, STARTING, STATE } from './memory.ts';
+import { EPOCH, STARTING, STATE } from './memory.ts';
 
 /** The worker's file: this one's neighbour, with the same ending. */
 const ENTRY_URL: URL = new URL(
   import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js',
   import.meta.url,
 );
-
-/** Options of Node that say what the main thread runs, and mean nothing to another one. */
-const MAIN_ONLY = /^(?:-e|-p|-pe|--eval|--print|--input-type)(?:=|$)/;
 
 /** How a thread ended. */
 export interface Ending {
@@ -68,10 +65,9 @@ export class Thread {
       cpus: memory.publicCpus,
       ports,
     };
-    this.#worker = new Worker(ENTRY_URL, {
+    this.#worker = makeWorker({
       name: `kcont CPU ${index}`,
       workerData,
-      execArgv: ownExecArgv(),
       transferList: ports.filter((port) => port !== null),
       ...(limits === undefined ? {} : { resourceLimits: limits }),
     });
@@ -108,7 +104,16 @@ export class Thread {
   }
 
   /** Lets it finish what runs, and end. What did not finish, if it came to say so. */
-  async close(graceMs: number): Promise<CloseReport | undefined> {
+  close(graceMs: number): Promise<CloseReport | undefined> {
+    return this.#end({ type: 'close', graceMs });
+  }
+
+  /** The same, but leaves what is queued to others. */
+  async stop(graceMs: number): Promise<void> {
+    await this.#end({ type: 'stop', graceMs });
+  }
+
+  async #end(order: Order): Promise<CloseReport | undefined> {
     let report: CloseReport | undefined;
     const reported = new Promise<void>((resolve) => {
       this.#report = (said) => {
@@ -117,7 +122,7 @@ export class Thread {
       };
     });
     this.#worker.ref();
-    this.#order({ type: 'close', graceMs });
+    this.#order(order);
     await Promise.race([reported, this.ended]);
     await this.ended;
     return report;
@@ -130,23 +135,17 @@ export class Thread {
   }
 }
 
-/** What this process was started with, as far as it concerns every thread. */
-function ownExecArgv(): string[] {
-  const args: string[] = [];
-  for (let i = 0; i < process.execArgv.length; i++) {
-    const arg = process.execArgv[i] as string;
-    if (!MAIN_ONLY.test(arg)) args.push(arg);
-    else if (/^(?:-e|-p|-pe|--eval|--print|--input-type)$/.test(arg)) i++;
-  }
-  return args;
+/**
+ * Makes the worker. It takes over the options of this process, but for one that says what the main
+ * thread runs, and would be an error for a worker that runs a file.
+ */
+function makeWorker(options: WorkerOptions): Worker {
+  const { execArgv } = process;
+  if (!execArgv.some((arg) => arg.startsWith('--input-type'))) return new Worker(ENTRY_URL, options);
+  const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
+  return new Worker(ENTRY_URL, { ...options, execArgv: kept });
 }
 
 function describe(error: unknown): string {
   return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
-}
-
-/** A CPU that has no thread. */
-export function isDown(machine: CpuMachine, index: number): boolean {
-  const { memory } = machine;
-  return memory.words[memory.slot(index) + STATE] === DOWN;
 }

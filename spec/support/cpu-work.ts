@@ -1,0 +1,112 @@
+// The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
+// read by `ran`.
+import { setTimeout as sleep } from 'node:timers/promises';
+import { curcpu } from '../../lib/index.ts';
+import type { Kcont } from '../../lib/index.ts';
+import { transfer } from '../../lib/cpu/index.ts';
+
+const notes: unknown[] = [];
+
+/** Notes its argument, on the CPU it runs on. */
+export function note(arg: unknown): void {
+  notes.push(arg);
+}
+
+/** What has been noted on this CPU since the last call. */
+export function ran(): unknown[] {
+  return notes.splice(0);
+}
+
+export function increment(value: number): number {
+  return value + 1;
+}
+
+export function where(): number {
+  return curcpu().index;
+}
+
+export function echo(value: unknown): unknown {
+  return value;
+}
+
+/** Keeps the thread busy. */
+export function burn(ms: number): number {
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+  return curcpu().index;
+}
+
+export function fail(message: string): never {
+  throw Object.assign(new RangeError(message), { code: 'ESPEC', cause: new Error('because') });
+}
+
+export async function failLater(message: string): Promise<never> {
+  await sleep(1);
+  throw new Error(message);
+}
+
+export function overflow(): number {
+  return overflow() + 1;
+}
+
+/** The thread ends by itself. */
+export function exit(code: number): void {
+  process.exit(code);
+}
+
+/** An error outside of any function. */
+export function crash(message: string): void {
+  setImmediate(() => {
+    throw new Error(message);
+  });
+}
+
+/** Waits until it is aborted; returns what the reason says. */
+export function untilAborted(_: unknown, signal: AbortSignal): Promise<string> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => resolve(String((signal.reason as Error).message)));
+  });
+}
+
+/** Runs for so long, without keeping the thread busy. */
+export async function linger(ms: number): Promise<void> {
+  await sleep(ms);
+}
+
+export function notCloneable(): unknown {
+  return () => undefined;
+}
+
+export function moveBack(buffer: ArrayBuffer): ArrayBuffer {
+  return transfer(buffer, [buffer]);
+}
+
+export function addToShared(shared: Int32Array): number {
+  return Atomics.add(shared, 0, 1);
+}
+
+/** Adds one to a counter in shared memory. */
+export function count({ counts, at }: { counts: Int32Array; at: number }): void {
+  Atomics.add(counts, at, 1);
+}
+
+/** What `stopFrom`, `scheduleFrom` are told. */
+export interface Passed {
+  readonly kc: Kcont<unknown>;
+  readonly cpu?: number;
+  readonly delayMs?: number;
+}
+
+export function stopFrom({ kc }: Passed): boolean {
+  return kc.stop();
+}
+
+export function scheduleFrom({ kc, cpu, delayMs = 0 }: Passed): boolean {
+  return kc.schedule(delayMs, cpu === undefined ? null : (curcpu().kernel.cpus[cpu] ?? null));
+}
+
+export function stateFrom({ kc }: Passed): { pending: boolean; running: boolean; name: string } {
+  return { pending: kc.pending, running: kc.running, name: kc.name };
+}
+
+export const notAFunction = 1;
