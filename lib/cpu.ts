@@ -272,6 +272,8 @@ export interface Machine {
     func: (...args: never[]) => unknown,
     options: RunOptions,
   ): Promise<unknown> | null;
+  /** Waits for the other CPUs too, where this is CPU 0. `local`: for this one. */
+  drain(local: () => Promise<void>): Promise<void>;
   /** Closes the other CPUs too, where this is CPU 0. `local`: closes this one. */
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
   stateOf(index: number): CpuState;

@@ -56,6 +56,7 @@ export class RemoteJobs {
     const machine = this.#machine;
     const { cpu = null, lock = null } = options;
     const number = machine.module.indexOf(func);
+    if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
     const problem = number === undefined ? tied(func.name) : lock === null ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
@@ -63,9 +64,44 @@ export class RemoteJobs {
         : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
-    return new Promise((resolve, reject) =>
-      this.#send(wq, number as number, func.name, options, resolve, reject),
-    );
+    return new Promise((resolve, reject) => {
+      void this.#send(wq, number as number, func.name, options, resolve, reject);
+    });
+  }
+
+  /** Runs a function on a thread of its own, which ends when it is aborted. */
+  async #runKillable(
+    wq: Workqueue,
+    number: number | undefined,
+    name: string,
+    options: RunOptions,
+  ): Promise<unknown> {
+    const { supervision } = this.#machine;
+    const { signal, cpu = null, lock = null } = options;
+    if (number === undefined) throw new KcontError('EINVAL', tied(name));
+    if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
+    if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
+    if (supervision === null) {
+      throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
+    }
+    checkSignal(signal);
+    const borrowed = await supervision.borrow(signal);
+    const kill = (): void => supervision.kill(borrowed);
+    try {
+      return await new Promise((resolve, reject) => {
+        const { signal: _, ...others } = options;
+        const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
+        signal?.addEventListener('abort', kill, { once: true });
+        signal?.addEventListener(
+          'abort',
+          () => this.settle(face.block, face.handle, true, signal.reason),
+          { once: true },
+        );
+      });
+    } finally {
+      signal?.removeEventListener('abort', kill);
+      supervision.giveBack(borrowed);
+    }
   }
 
   #send(
@@ -75,13 +111,10 @@ export class RemoteJobs {
     options: RunOptions,
     resolve: (value: unknown) => void,
     reject: (reason: unknown) => void,
-  ): void {
+  ): JobFace {
     const machine = this.#machine;
     const { arg, cpu = null, delayMs = 0, name = funcName, signal, transfer = [] } = options;
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw invalid('signal', 'an AbortSignal', signal);
-    }
-    signal?.throwIfAborted();
+    checkSignal(signal);
     const ported = tagOf(arg) >= PORTED;
     const target = cpu ?? (ported || delayMs > 0 ? machine.placement.choose() : null);
     const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, { name });
@@ -110,9 +143,10 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return;
+    if (signal === undefined) return face;
     waiting.onAbort = () => this.#abort(waiting, signal.reason);
     signal.addEventListener('abort', waiting.onAbort, { once: true });
+    return face;
   }
 
   /** Posts the argument, to be claimed when the function is about to be entered. */
@@ -202,6 +236,13 @@ export class RemoteJobs {
     else waiting.resolve(result);
     waiting.face.kc.destroy();
   }
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid('signal', 'an AbortSignal', signal);
+  }
+  signal?.throwIfAborted();
 }
 
 /** Why a function cannot run on another CPU. */

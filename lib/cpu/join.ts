@@ -32,12 +32,14 @@ export interface Joining {
 export type Order =
   | { readonly type: 'port'; readonly cpu: number; readonly port: MessagePort }
   | { readonly type: 'gone'; readonly cpu: number }
+  | { readonly type: 'drain' }
   | { readonly type: 'close'; readonly graceMs: number }
   | { readonly type: 'stop'; readonly graceMs: number };
 
 /** What a thread says to CPU 0. */
 export type Answer =
   | { readonly type: 'up' }
+  | { readonly type: 'drained' }
   | { readonly type: 'failed'; readonly error: unknown }
   | { readonly type: 'closed'; readonly report: CloseReport };
 
@@ -64,6 +66,10 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
         case 'gone':
           machine.blocks.untell(order.cpu);
           machine.bells.disconnect(order.cpu);
+          break;
+        case 'drain':
+          machine.take();
+          void kernel.drain().then(() => answer({ type: 'drained' }));
           break;
         default:
           if (order.type === 'stop') machine.retire();

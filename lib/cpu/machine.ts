@@ -73,10 +73,16 @@ import type { Remote } from './remote.ts';
 export interface Supervision {
   stop(index: number, options: { graceMs?: number }): Promise<void>;
   restart(index: number, options: { graceMs?: number }): Promise<void>;
+  /** A CPU that runs nothing else, and can be killed; to be given back. */
+  borrow(signal: AbortSignal | undefined): Promise<Cpu>;
+  giveBack(cpu: Cpu): void;
+  /** Ends the thread of a borrowed CPU, whatever it does. */
+  kill(cpu: Cpu): void;
   /** Calls back later. */
   later(delayMs: number, callback: () => void): void;
   /** Keeps the process alive, or no longer. */
   keep(alive: boolean): void;
+  drain(local: () => Promise<void>): Promise<void>;
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
 }
 
@@ -467,6 +473,10 @@ export class CpuMachine implements Machine {
     let since = at(AWAKE_SINCE);
     if (asleep !== AWAKE) since = Math.min(at(WAKES_AT), asleep === RUNG ? at(RUNG_AT) : Infinity);
     return Math.max(0, this.sharedMs() - since);
+  }
+
+  drain(local: () => Promise<void>): Promise<void> {
+    return this.supervision?.drain(local) ?? local();
   }
 
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport> {

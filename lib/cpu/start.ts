@@ -34,6 +34,9 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
       cpu0._machine = null;
       throw error;
     }
+    const reserve = Array.from({ length: count }, (_, i) => Cpu._make(kernel, count + 1 + i));
+    for (const cpu of reserve) cpu._machine = machine;
+    supervisor.reserve(reserve);
     kernel._cpus = cpus;
     dispatcher.machine = machine;
     return module.namespace;

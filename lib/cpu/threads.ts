@@ -32,6 +32,7 @@ export class Thread {
   /** Fulfilled when it has ended. */
   readonly ended: Promise<Ending>;
   readonly #worker: Worker;
+  readonly #drained: (() => void)[] = [];
   #report: ((report: CloseReport) => void) | undefined = undefined;
 
   constructor(
@@ -82,6 +83,7 @@ export class Thread {
           this.#worker.unref();
           resolve();
         } else if (answer.type === 'failed') failure = unwireError(answer.error);
+        else if (answer.type === 'drained') this.#drained.shift()?.();
         else this.#report?.(answer.report);
       });
       void this.ended.then(({ code, error }) => {
@@ -126,6 +128,13 @@ export class Thread {
     await Promise.race([reported, this.ended]);
     await this.ended;
     return report;
+  }
+
+  /** Fulfilled when nothing is queued or running there, or it has ended. */
+  async drain(): Promise<void> {
+    const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#order({ type: 'drain' });
+    await Promise.race([drained, this.ended]);
   }
 
   /** Ends it, whatever it does. */

@@ -110,3 +110,34 @@ export function stateFrom({ kc }: Passed): { pending: boolean; running: boolean;
 }
 
 export const notAFunction = 1;
+
+/** Words that a spec and the functions it runs share. */
+export const ENTERED = 0;
+export const RELEASED = 1;
+export const SETTLED = 2;
+export const GATE = 3;
+export const OPEN = 4;
+/** Where it ran last, plus one. */
+export const PLACE = 5;
+export const WORDS = 6;
+
+export interface Held {
+  readonly words: Int32Array;
+  readonly ack: boolean;
+}
+
+/** Runs until it is released. */
+export async function hold({ words, ack }: Held, kc: Kcont<Held>): Promise<void> {
+  Atomics.store(words, PLACE, curcpu().index + 1);
+  if (ack) kc.ack();
+  Atomics.add(words, ENTERED, 1);
+  const run = Atomics.load(words, ENTERED);
+  while (Atomics.load(words, RELEASED) < run) await sleep(0);
+  Atomics.add(words, SETTLED, 1);
+}
+
+/** Keeps the whole thread until the gate opens. */
+export function gate(words: Int32Array): void {
+  Atomics.store(words, GATE, 1);
+  Atomics.wait(words, OPEN, 0);
+}
