@@ -87,7 +87,7 @@ for (const { where, index } of [
       if (isRunning(state)) {
         kc.schedule(0, cpu);
         await reached(words, ENTERED, 1);
-      } else if (next === 'QUEUED' && index > 0) {
+      } else if ((state === 'QUEUED' || next === 'QUEUED') && index > 0) {
         // It would be entered before anything could be seen.
         void machine.queue.run(machine.work.gate, { arg: words, cpu });
         await reached(words, GATE, 1);
