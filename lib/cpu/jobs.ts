@@ -136,10 +136,11 @@ export class RemoteJobs {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
       this.#sent.set(face.block, waiting);
+      machine.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      this.#sent.delete(face.block);
+      if (this.#sent.delete(face.block)) machine.hold(-1);
       kc.destroy();
       throw error;
     }
@@ -230,6 +231,7 @@ export class RemoteJobs {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
+    this.#machine.hold(-1);
     const { signal, onAbort } = waiting;
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     if (thrown) waiting.reject(result);

@@ -55,6 +55,7 @@ import {
   DOWN,
   ENDED,
   EPOCH,
+  HOLDS,
   KEEP,
   RUNG,
   RUNG_AT,
@@ -376,18 +377,30 @@ export class CpuMachine implements Machine {
   count(before: number, after: number): void {
     const was = isCounted(before);
     if (was === isCounted(after)) return;
+    if (was) this.#end();
+    else this.#begin();
+  }
+
+  #begin(): void {
     const { words } = this.memory;
-    if (!was) {
-      words[this.slot + BEGUN]!++;
-      if (this.index === 0) {
+    words[this.slot + BEGUN]!++;
+    if (this.index === 0) {
         if (!this.#keeping) this.#keep(true);
-      } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
-      return;
-    }
-    words[this.slot + ENDED]!++;
+    } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
+  }
+
+  #end(): void {
+    this.memory.words[this.slot + ENDED]!++;
     if (this.#ended) return;
     this.#ended = true;
     this.dispatcher.request();
+  }
+
+  /** Somebody here waits for a result: `by` 1, or does so no longer: `by` -1. */
+  hold(by: 1 | -1): void {
+    this.memory.words[this.slot + HOLDS]! += by;
+    if (by === 1) this.#begin();
+    else this.#end();
   }
 
   #checkKeeper(): void {
@@ -420,6 +433,9 @@ export class CpuMachine implements Machine {
   #checkCount(): void {
     const before = this.#sums();
     let counted = 0;
+    for (let cpu = 0; cpu < this.memory.slots; cpu++) {
+      counted += this.memory.words[this.memory.slot(cpu) + HOLDS] as number;
+    }
     for (const block of allBlocks(this.memory)) {
       if (isCounted(readWord(this.memory, block))) counted++;
     }

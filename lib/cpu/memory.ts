@@ -60,6 +60,8 @@ export const ENDED: number = 2 * UNIT + 1;
 export const INTENT: number = 2 * UNIT + 2;
 /** Continuations that are runnable or running there. */
 export const BACKLOG: number = 2 * UNIT + 3;
+/** Jobs it has sent and has no result of. */
+export const HOLDS: number = 2 * UNIT + 5;
 /** How often it has taken its mail. */
 export const TAKES: number = 2 * UNIT + 4;
 /** As a 64-bit float: since when it is awake, in shared ms. */

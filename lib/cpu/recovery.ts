@@ -42,7 +42,7 @@ import { allBlocks } from './blocks.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { Mail } from './mail.ts';
-import { INTENT, STATE, UP, type Memory } from './memory.ts';
+import { ENDED, HOLDS, INTENT, STATE, UP, type Memory } from './memory.ts';
 
 /** Something that is runnable, or will be. */
 interface Found {
@@ -62,6 +62,9 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): void
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
+  const holds = words[memory.slot(dead) + HOLDS] as number;
+  words[memory.slot(dead) + HOLDS] = 0;
+  words[memory.slot(dead) + ENDED]! += holds;
   const moving: Found[] = [];
   for (const block of allBlocks(memory)) {
     const word = rescueWord(memory, block);

@@ -398,8 +398,9 @@ export class Remote implements RemoteState {
       word = readWord(memory, block);
       next = (word & ~BITS) | settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
-    machine.count(word, next);
+    // In this order: while somebody is to be told, the process is kept alive.
     if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
+    machine.count(word, next);
     if ((word & DEAD) !== 0) machine.free(block, this.handle);
   }
 

@@ -33,6 +33,8 @@ export class Thread {
   readonly ended: Promise<Ending>;
   readonly #worker: Worker;
   readonly #drained: (() => void)[] = [];
+  /** How many wait for an answer, which keeps the process alive. */
+  #waits = 0;
   #report: ((report: CloseReport) => void) | undefined = undefined;
 
   constructor(
@@ -124,6 +126,7 @@ export class Thread {
       };
     });
     this.#worker.ref();
+    this.#waits++;
     this.#order(order);
     await Promise.race([reported, this.ended]);
     await this.ended;
@@ -133,8 +136,11 @@ export class Thread {
   /** Fulfilled when nothing is queued or running there, or it has ended. */
   async drain(): Promise<void> {
     const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#worker.ref();
+    this.#waits++;
     this.#order({ type: 'drain' });
     await Promise.race([drained, this.ended]);
+    if (--this.#waits === 0) this.#worker.unref();
   }
 
   /** Ends it, whatever it does. */
