@@ -9,6 +9,7 @@
  * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
  * - `ESHUTDOWN`: the kernel has been closed.
  * - `ETIMEDOUT`: a deadline is over.
+ * - `ENOMEM`: shared memory, or the number of threads that may share it, is used up.
  * - `ECPUDIED`: the CPU that ran the function is gone.
  *
  * @public
@@ -18,6 +19,7 @@ export type KcontErrorCode =
   | 'ENOENT'
   | 'EINVAL'
   | 'EDEADLK'
+  | 'ENOMEM'
   | 'EPERM'
   | 'ENOTSUP'
   | 'ETIMEDOUT'
