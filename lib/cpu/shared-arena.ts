@@ -122,8 +122,6 @@ export class Arena {
     this.words = new Int32Array(buffer);
     this.cpu = this.#join(cpu);
     this.#bell = bell ?? new FutexBell(this.words, LINE, this.cpu, () => this.look());
-    arenas.set(idOf(this.words), this);
-    homes[0] ??= this;
   }
 
   /** Makes an arena of so many bytes, and joins it. */
@@ -139,7 +137,7 @@ export class Arena {
     words[ID + 2] = Math.trunc(Math.random() * 2 ** 31);
     words[TOP] = FIRST;
     words[0] = ARENA_MAGIC;
-    return new Arena(buffer, options);
+    return Arena.join(buffer, options);
   }
 
   /**
@@ -151,7 +149,19 @@ export class Arena {
   static join(buffer: SharedArrayBuffer, options: JoinOptions = {}): Arena {
     const words = new Int32Array(buffer);
     if (words[0] !== ARENA_MAGIC) throw invalid('buffer', 'the buffer of an arena', buffer);
-    return arenas.get(idOf(words)) ?? new Arena(buffer, options);
+    const id = idOf(words);
+    let arena = arenas.get(id);
+    if (arena === undefined) {
+      arena = new Arena(buffer, options);
+      arenas.set(id, arena);
+      homes[0] ??= arena;
+    }
+    return arena;
+  }
+
+  /** For specs: this thread plays one more CPU. */
+  static play(buffer: SharedArrayBuffer, options: JoinOptions): Arena {
+    return new Arena(buffer, options);
   }
 
   /** The arena in which this thread makes its locks: the first that it made or joined. */
