@@ -274,9 +274,9 @@ export class Gate implements Listener {
   /** Does whatever there is to be done now: see above. */
   balance(): void {
     while (this.#step());
-    const { turnstile } = this;
-    const drains = this.#claimed && !this.writing && this.readers === 0 && !this.writable;
-    const listens = this.#asksToWrite || this.#asksToRead || (drains && turnstile !== null);
+    // Not looked at again: if the last reader elsewhere has left by now, its ring is on the way.
+    const drains = this.#claimed && !this.writing && this.turnstile?.heir === null;
+    const listens = this.#asksToWrite || this.#asksToRead || drains;
     if (listens !== this.#listening) {
       this.#listening = listens;
       this.arena.listen(this, listens);
@@ -312,7 +312,7 @@ export class Gate implements Listener {
       // It may have gone to this CPU, which had asked for a reader.
       if (this.#asksToRead) return true;
     }
-    if (this.#present && this.readers === 0 && !(toRead && this.#admits(next))) {
+    if (this.#present && this.readers === 0 && !(toRead && this.#isAdmitted(next))) {
       return !this.#goOut();
     }
     return false;
@@ -352,8 +352,9 @@ export class Gate implements Listener {
   }
 
   #askToRead(next: Waiter): void {
-    if (this.#asksToRead || this.writing || this.#admits(next)) return;
-    if (!this.#present && this.#words.tryComeIn(this.#cpu)) {
+    if (this.#asksToRead || this.#isAdmitted(next)) return;
+    // Looked at once: a writer who claims from now on waits for those who wait now.
+    if (this.#present ? this.#words.isFreeFor(this.#cpu) : this.#words.tryComeIn(this.#cpu)) {
       this.#isPresent();
       return;
     }
@@ -374,12 +375,15 @@ export class Gate implements Listener {
   /** Whether this one may come in on what the CPU has. */
   #admits(waiter: Waiter): boolean {
     if (this.writing) return false;
+    return this.#isAdmitted(waiter) || (this.#present && this.#words.isFreeFor(this.#cpu));
+  }
+
+  /** The same, whatever other CPUs do meanwhile. */
+  #isAdmitted(waiter: Waiter): boolean {
     if (this.#claimed) return true;
     if (!this.#present) return false;
     if (waiter === this.turnstile?.heir) return true;
-    return (
-      (waiter._hasWaited && !after(waiter, this.#admitted)) || this.#words.isFreeFor(this.#cpu)
-    );
+    return waiter._hasWaited && !after(waiter, this.#admitted);
   }
 
   #claimIsHere(): void {

@@ -251,7 +251,11 @@ describe('a lock between CPUs', () => {
                 const all = cpus.lock(kind) as Three;
                 const ran: string[] = [];
                 before(all, ran);
-                const waiting = situation.includes('both') ? 2 : situation.includes('waits') ? 1 : 0;
+                const waiting = situation.includes('both')
+                  ? 2
+                  : situation.includes('waits')
+                    ? 1
+                    : 0;
                 died = dieAfter(steps, () => act(all[0]));
                 if (!died) break;
                 deaths++;
@@ -295,7 +299,13 @@ describe('a lock between CPUs', () => {
               died = dieAfter(steps, () => all[0][side].exit());
               if (died) {
                 deaths++;
-                await expectSound(cpus, all, ran, waiting - ran.length, `${waiting} wait: ${steps}`);
+                await expectSound(
+                  cpus,
+                  all,
+                  ran,
+                  waiting - ran.length,
+                  `${waiting} wait: ${steps}`,
+                );
               }
             }
           }
@@ -422,7 +432,11 @@ for (const kind of [RW, RM] as const) {
 
 describe('any order of events at a lock between CPUs', () => {
   const CPUS = 3;
-  type Event = { cpu: number; side: 'read' | 'write'; do: 'try' | 'wait' | 'exit' | 'abort' | 'hear' };
+  type Event = {
+    cpu: number;
+    side: 'read' | 'write';
+    do: 'try' | 'wait' | 'exit' | 'abort' | 'hear';
+  };
   const event = fc.record<Event>({
     cpu: fc.nat(CPUS - 1),
     side: fc.constantFrom('read', 'write'),
