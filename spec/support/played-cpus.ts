@@ -1,7 +1,7 @@
 // Several CPUs played by one thread: their bells ring when the spec says so, so that every order of
 // events can be had at will; and a CPU can die between any two stores.
 
-import { Arena, MUTEX, RM, RW, SPIN, type Kind } from '../../lib/cpu/shared-arena.ts';
+import { Arena, MUTEX, RM, RW, SPIN, type Bell, type Kind } from '../../lib/cpu/shared-arena.ts';
 import { Gate } from '../../lib/cpu/shared-gate.ts';
 import { SharedMutex } from '../../lib/cpu/shared-mutex.ts';
 import { recover } from '../../lib/cpu/shared-recover.ts';
@@ -73,6 +73,9 @@ export function dieAfter(steps: number, call: () => void): boolean {
   // A promise may have kept the error for itself.
   return left < 0;
 }
+
+/** For CPUs that have nothing to say to each other. */
+export const quietBell: Bell = { ring: () => undefined, keepAlive: () => undefined };
 
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
