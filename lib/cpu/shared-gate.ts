@@ -309,8 +309,6 @@ export class Gate implements Listener {
     if (this.#claimed && !this.writing && !toWrite) {
       if (toRead) this.#comeIn();
       this.#give();
-      // It may have gone to this CPU, which had asked for a reader.
-      if (this.#asksToRead) return true;
     }
     if (this.#present && this.readers === 0 && !(toRead && this.#isAdmitted(next))) {
       return !this.#goOut();
