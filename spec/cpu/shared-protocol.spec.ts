@@ -9,6 +9,9 @@ import type { Lock } from '../../lib/index.ts';
 import { Lab, codeOf, settled, soak } from '../support/lab.ts';
 import { KINDS, NAMES, PlayedCpus, dieAfter, type Sides } from '../support/played-cpus.ts';
 
+/** A microtask. */
+const soon: Promise<void> = Promise.resolve();
+
 /** Awaits a lock and notes when it has it. */
 function wait(ran: string[], lock: Lock, name: string, signal?: AbortSignal): void {
   lock.enter(signal === undefined ? {} : { signal }).then(
@@ -485,14 +488,14 @@ describe('any order of events at a lock between CPUs', () => {
               lock.exit();
             }
             // What has been granted by now is known after the promises.
-            await null;
-            await null;
+            await soon;
+            await soon;
             check();
           }
           for (let idle = 0; idle < 3;) {
             cpus.settle();
-            await null;
-            await null;
+            await soon;
+            await soon;
             check();
             const at = inside.findIndex(({ read, write }) => read + write > 0);
             const mine = inside[at];

@@ -16,6 +16,9 @@ export const CAME = 16;
 const PLACES = 100_000;
 export const MEMORY_BYTES: number = 4 * (CAME + PLACES);
 
+/** A microtask. */
+const soon: Promise<void> = Promise.resolve();
+
 /** How many loops contend on each thread. */
 export const LOOPS = 20;
 
@@ -56,7 +59,7 @@ export class Load {
       case 'sync':
         for (let left = times; left > 0;) {
           if (!lock.tryEnter()) {
-            await null;
+            await soon;
             continue;
           }
           this.#count();
@@ -91,7 +94,7 @@ export class Load {
       await lock.enter();
       func();
       // Now and then across an await; a SpinLock is none of those that may.
-      if (i % 8 === 0 && !(lock instanceof SharedSpinLock)) await null;
+      if (i % 8 === 0 && !(lock instanceof SharedSpinLock)) await soon;
       lock.exit();
     }
   }
@@ -99,14 +102,14 @@ export class Load {
   /** Some sync and some async functions, on three workqueues. */
   async #kcont(lock: Lock, times: number): Promise<void> {
     const { wq } = new Kernel();
-    let left = times;
+    const left = { runs: times };
     const count = (): void => {
       this.#count();
-      left--;
+      left.runs--;
     };
     const later = async (): Promise<void> => {
       const before = this.#words[COUNT];
-      await null;
+      await soon;
       if (this.#words[COUNT] !== before) bump(this.#words, WRONG);
       count();
     };
@@ -116,8 +119,8 @@ export class Load {
       new Kcont(wq.prilow, lock, later, undefined),
       new Kcont(wq.prilow, lock, count, undefined),
     ];
-    while (left > 0) {
-      for (const kc of kcs.slice(0, left)) kc.schedule();
+    while (left.runs > 0) {
+      for (const kc of kcs.slice(0, left.runs)) kc.schedule();
       await Promise.all([wq.softnet.drain(), wq.prihigh.drain(), wq.prilow.drain()]);
     }
   }

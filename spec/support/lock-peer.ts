@@ -33,7 +33,7 @@ export class Peer {
         this.#waiting.delete(id);
         resolve(result);
       });
-      this.#worker.postMessage({ id, ...order } as Order);
+      this.#worker.postMessage({ id, ...order });
     });
   }
 

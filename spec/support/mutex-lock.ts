@@ -23,8 +23,8 @@ function wait(
   );
 }
 
-export function describeMutex(name: string, make: () => MutexLock): void {
-  describe(name, () => {
+export function describeMutex(title: string, make: () => MutexLock): void {
+  describe(title, () => {
     it('starts free', () => {
       expect(make().held).to.equal(false);
     });

@@ -52,7 +52,7 @@ const STEPS = ['load', 'store', 'exchange', 'compareExchange', 'or', 'and', 'add
  * @returns whether it died: false if it needed fewer steps
  */
 export function dieAfter(steps: number, call: () => void): boolean {
-  const whole = { ...Object.fromEntries(STEPS.map((name) => [name, Atomics[name]])) };
+  const whole = Object.fromEntries(STEPS.map((name) => [name, Atomics[name]]));
   let left = steps;
   for (const name of STEPS) {
     const step = Atomics[name] as (...args: unknown[]) => number;
@@ -120,6 +120,6 @@ export class PlayedCpus {
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
     this.rung.delete(cpu);
-    return recover(cpu + 1, this.arenas[by] as Arena);
+    return recover(cpu + 1, this.arenas[by]);
   }
 }
