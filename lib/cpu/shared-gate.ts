@@ -34,6 +34,12 @@
  *
  * Readers who waited when the CPU came in may all come in, also after a writer elsewhere has claimed;
  * those who come later may not.
+ *
+ * What another CPU may change at any moment is looked at once per step, and what was seen is kept: a
+ * second look that saw something else would wait for a bell that has rung in between.
+ *
+ * What it does not do: it does not pass over a CPU whose turn it is and whose thread is blocked. The
+ * others wait until that thread is back in its event loop, or dead.
  */
 
 import { Kcont } from '../kcont.ts';
@@ -53,6 +59,11 @@ class Mark implements Entry {
   _seq = 0;
   _era = 0;
 }
+
+/** Looks at a lock of another CPU before it is given up: 2 or 3 µs, less than a hand-over. */
+const SPINS = 1000;
+/** Longest sleep of a thread that blocks, in ms: it then looks by itself. */
+const SLEEP_MS = 1;
 
 /** One thread's part of a lock. */
 export class Gate implements Listener {
@@ -240,6 +251,7 @@ export class Gate implements Listener {
 
   /** Looks for the write side, which another CPU has, for a few µs. */
   spin(): boolean {
+    if (this.writing) return false;
     for (let looks = 0; looks < SPINS; looks++) {
       const { owner } = this.#words;
       if ((owner === -1 || owner === this.#cpu) && this.tryWrite()) return true;
@@ -435,8 +447,3 @@ export class Gate implements Listener {
     this.#words.give(this.#cpu);
   }
 }
-
-/** Looks at a lock of another CPU before it is given up: 2 or 3 µs, less than a hand-over. */
-const SPINS = 1000;
-/** Longest sleep of a thread that blocks, in ms: it then looks by itself. */
-const SLEEP_MS = 1;

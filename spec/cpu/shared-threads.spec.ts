@@ -22,7 +22,9 @@ import {
 } from '../support/lock-load.ts';
 import { Peer } from '../support/lock-peer.ts';
 
-describe('locks between threads', () => {
+describe('locks between threads', function () {
+  this.timeout(60_000);
+
   let memory: SharedArrayBuffer;
   let words: Int32Array;
   let peers: Peer[];
@@ -165,7 +167,7 @@ describe('locks between threads', () => {
       }
       expect(runs.length).to.be.greaterThan(100);
       expect(Math.max(...runs)).to.be.at.most(LOCAL_HAND_OVERS + 1);
-    }).timeout(60_000);
+    });
 
     it('of a thread that was killed goes to who waits', async () => {
       const lock = new SharedMutex();
@@ -225,7 +227,7 @@ describe('locks between threads', () => {
       await Promise.all(told);
       expect([words[COUNT], words[WRONG]]).to.deep.equal([3 * times, 0]);
       expect(lock.held).to.equal(false);
-    }).timeout(60_000);
+    });
 
     it('counts exactly when some block and others wait aside', async () => {
       const lock = new SharedSpinLock();
@@ -251,7 +253,7 @@ describe('locks between threads', () => {
       await wq.softnet.drain();
       expect(words[COUNT]).to.equal(20_000 + entered);
       expect(lock.held).to.equal(false);
-    }).timeout(60_000);
+    });
 
     it('is waited for with patience, and no longer', async () => {
       const lock = new SharedSpinLock();
