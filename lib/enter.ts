@@ -63,7 +63,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   let result: void | PromiseLike<void>;
   dispatcher.current = kc;
   try {
-    result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
+    result =
+      carry === undefined ? func(kc._arg, kc) : carry.runInAsyncScope(func, undefined, kc._arg, kc);
   } catch (error) {
     settle(dispatcher, kc);
     fail(dispatcher, kc, error);
