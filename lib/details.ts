@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import type { Flight } from './enter.ts';
 import type { Scope } from './scope.ts';
 
 /**
@@ -32,6 +33,8 @@ export class Details {
   name: string | undefined = undefined;
   scope: Scope | undefined = undefined;
   extras: Extras | null = null;
+  /** Its asynchronous run. */
+  flight: Flight | undefined = undefined;
 }
 
 /**

@@ -9,6 +9,7 @@
  * that was read before is trusted.
  */
 
+import { Details } from './details.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
@@ -77,7 +78,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
   const wq = kc._wq;
-  const flight = (kc._flight ??= new Flight(dispatcher, kc));
+  const details = (kc._details ??= new Details());
+  const flight = (details.flight ??= new Flight(dispatcher, kc));
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;
