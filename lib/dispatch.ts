@@ -348,9 +348,9 @@ export class Dispatcher implements Driven {
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
   #dispatch(kc: Kcont<unknown>): void {
     const wq = kc._wq;
-    const lock = kc._lock;
     const remote = (kc._state & REMOTE) === 0 ? null : remoteOf(kc);
     const admission = remote === null ? ADMITTED : remote.admit();
+    const lock = kc._lock;
     if ((kc._state & RUNNING) !== 0 || admission === ASIDE) {
       // Its settle resumes it, or the other CPU that has a part of it.
       this.#setAside(kc);

@@ -502,6 +502,7 @@ export class Kcont<A> {
       throw new KcontError('EINVAL', 'setLock needs a continuation that has a lock');
     }
     mayChange(this, 'setLock');
+    this._remote?.setLock(lock);
     this._lock = lock;
     // Its place in the order stays, whatever it waits for from now on.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);

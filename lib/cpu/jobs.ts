@@ -18,13 +18,15 @@ import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import { Kcont } from '../kcont.ts';
+import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { PORTED, inline, tagOf } from './argument.ts';
 import { ARG, RAN } from './block.ts';
+import { isSharedIn } from './block-lock.ts';
 import { decode, encode } from './codec.ts';
-import type { AnyFunction } from './cpu-module.ts';
+import { locked, tied, type AnyFunction } from './cpu-module.ts';
 import { unwireError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -57,7 +59,8 @@ export class RemoteJobs {
     const { cpu = null, lock = null } = options;
     const number = machine.module.indexOf(func);
     if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
-    const problem = number === undefined ? tied(func.name) : lock === null ? '' : locked(func.name);
+    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
         ? !wq.perCpu && machine.placement.hasOthers && problem === ''
@@ -113,11 +116,12 @@ export class RemoteJobs {
     reject: (reason: unknown) => void,
   ): JobFace {
     const machine = this.#machine;
-    const { arg, cpu = null, delayMs = 0, name = funcName, signal, transfer = [] } = options;
+    const { arg, cpu = null, delayMs = 0, lock = null, name = funcName, signal, transfer = [] } = options;
     checkSignal(signal);
     const ported = tagOf(arg) >= PORTED;
-    const target = cpu ?? (ported || delayMs > 0 ? machine.placement.choose() : null);
-    const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, { name });
+    const isFree = lock === null && !ported && delayMs === 0;
+    const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
+    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name });
     kc._state |= QUIET;
     const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
     face.func = machine.module.at(number);
@@ -245,14 +249,4 @@ function checkSignal(signal: AbortSignal | undefined): void {
     throw invalid('signal', 'an AbortSignal', signal);
   }
   signal?.throwIfAborted();
-}
-
-/** Why a function cannot run on another CPU. */
-export function tied(name: string): string {
-  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
-}
-
-/** Why a function cannot run on another CPU with its lock. */
-export function locked(name: string): string {
-  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
 }

@@ -43,6 +43,7 @@ import {
   KEEPER,
   Mail,
   NEED,
+  RELOCK,
   RESULT,
   SETTLED,
   type Note,
@@ -57,6 +58,7 @@ import {
   EPOCH,
   HOLDS,
   KEEP,
+  LOCK_CPU,
   RUNG,
   RUNG_AT,
   SLEEP,
@@ -69,6 +71,7 @@ import {
 } from './memory.ts';
 import { Placement } from './placement.ts';
 import type { Remote } from './remote.ts';
+import type { Arena } from './shared-arena.ts';
 
 /** What starts and stops the threads: on CPU 0 only. */
 export interface Supervision {
@@ -121,7 +124,11 @@ export class CpuMachine implements Machine {
   /** CPU 0: the process is kept alive. */
   #keeping = false;
 
-  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule) {
+  /** The locks that all CPUs share. */
+  readonly arena: Arena;
+
+  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule, arena: Arena) {
+    this.arena = arena;
     this.kernel = kernel;
     this.here = here;
     this.index = here.index;
@@ -129,6 +136,7 @@ export class CpuMachine implements Machine {
     this.module = module;
     this.dispatcher = kernel.wq.softclock._dispatcher;
     this.slot = memory.slot(here.index);
+    memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.mail = new Mail(memory, here.index);
     this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () => this.dispatcher.request());
     this.blocks = new Blocks(this);
@@ -301,6 +309,9 @@ export class CpuMachine implements Machine {
       case RESULT:
         this.jobs.ended(note);
         break;
+      case RELOCK:
+        this.#relocked(block, handle);
+        break;
       case FAILED: {
         const message = this.bells.claim(from, note.value);
         this.later(() => this.faults.reported(block, handle, message));
@@ -335,6 +346,21 @@ export class CpuMachine implements Machine {
   #settled(remote: Remote): void {
     this.resumeIfAside(remote.kc);
     if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
+  }
+
+  /** Its lock was changed here: its entry elsewhere may wait for the old one. */
+  tellLock(remote: Remote, cpu: number): void {
+    if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
+    const cpus = cpu === ANY ? this.placement.candidates() : [cpu];
+    for (const one of cpus) this.send(one, RELOCK, remote.block, remote.handle);
+  }
+
+  #relocked(block: number, handle: number): void {
+    const remote = this.blocks.find(block, handle);
+    const old = remote?.syncLock();
+    if (remote === undefined || old === undefined || old === null) return;
+    const { kc } = remote;
+    if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
   }
 
   /** A run was ended from outside: as if it had settled elsewhere. */

@@ -64,6 +64,8 @@ export const BACKLOG: number = 2 * UNIT + 3;
 export const HOLDS: number = 2 * UNIT + 5;
 /** How often it has taken its mail. */
 export const TAKES: number = 2 * UNIT + 4;
+/** Which CPU it is for the locks, plus 1; 0: it has not joined them. */
+export const LOCK_CPU: number = UNIT + 3;
 /** As a 64-bit float: since when it is awake, in shared ms. */
 export const AWAKE_SINCE: number = 2 * UNIT + 6;
 /** As a 64-bit float: when its next timer is due, in shared ms. */

@@ -57,6 +57,8 @@ interface Seat {
   restart: Kcont<null> | null;
   /** Its thread is made when it is needed. */
   isReserve: boolean;
+  /** How many locks its last thread held when it ended. */
+  heldLocks: number;
 }
 
 export class Supervisor implements Supervision {
@@ -168,6 +170,7 @@ export class Supervisor implements Supervision {
       blockedMs: 0,
       restart: null,
       isReserve: false,
+      heldLocks: 0,
     };
     this.#seats.set(cpu.index, seat);
     return seat;
@@ -206,7 +209,7 @@ export class Supervisor implements Supervision {
     this.#machine.blocks.untell(index);
     this.#machine.bells.disconnect(index);
     const cause = error ?? new Error(`its thread ended with code ${code}`);
-    recover(this.#machine, index, cause);
+    seat.heldLocks = recover(this.#machine, index, cause);
     if (seat.stopped) {
       this.#say('stopped', seat);
       return;
@@ -232,7 +235,8 @@ export class Supervisor implements Supervision {
   #say(type: CpuEvent['type'], seat: Seat, error?: unknown): void {
     const { onEvent } = this.#options;
     if (onEvent === undefined || this.#closing) return;
-    const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs };
+    const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
+    const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
     queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 

@@ -63,6 +63,7 @@ export class Thread {
       kcontCpu: true,
       index,
       buffer: memory.buffer,
+      locks: machine.arena.buffer,
       module: url,
       names: machine.module.names,
       cpus: memory.publicCpus,

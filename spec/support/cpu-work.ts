@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { curcpu } from '../../lib/index.ts';
 import type { Kcont } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
+import type { SharedMutex } from '../../lib/cpu/index.ts';
 
 const notes: unknown[] = [];
 
@@ -224,4 +225,63 @@ export async function meddle({
 /** Schedules handles one after the other, on a CPU. */
 export function scheduleAll({ kcs, cpu }: { kcs: readonly Kcont<unknown>[]; cpu: number }): void {
   for (const kc of kcs) kc.schedule(0, kc.wq.kernel.cpus[cpu] ?? null);
+}
+
+/** What `inLock` is told. */
+export interface Inside {
+  readonly log: Int32Array;
+  readonly inside: Int32Array;
+  readonly what: number;
+}
+
+/** Writes down that it ran; and that it was not alone, if so. */
+export function inLock({ log, inside, what }: Inside): void {
+  const alone = Atomics.add(inside, 0, 1) === 0;
+  log[Atomics.add(log, 0, 1) + 1] = alone ? what : -1;
+  Atomics.sub(inside, 0, 1);
+}
+
+/** The same, across an await. */
+export async function inLockLong(told: Inside): Promise<void> {
+  const { log, inside, what } = told;
+  const alone = Atomics.add(inside, 0, 1) === 0;
+  log[Atomics.add(log, 0, 1) + 1] = alone ? what : -1;
+  await new Promise(setImmediate);
+  Atomics.sub(inside, 0, 1);
+}
+
+/** Takes a lock so many times, and does something with it held. */
+export async function contend({
+  lock,
+  inside,
+  times,
+}: {
+  lock: SharedMutex;
+  inside: Int32Array;
+  times: number;
+}): Promise<number> {
+  let overlaps = 0;
+  for (let i = 0; i < times; i++) {
+    await lock.enter();
+    if (Atomics.add(inside, 0, 1) !== 0) overlaps++;
+    await new Promise(setImmediate);
+    Atomics.sub(inside, 0, 1);
+    lock.exit();
+  }
+  return overlaps;
+}
+
+/** Takes a lock and never gives it back. */
+export async function grab({ lock, words }: { lock: SharedMutex; words: Int32Array }): Promise<void> {
+  await lock.enter();
+  die(words);
+}
+
+/** Continuation by continuation: the lock it has now. */
+export function relock({ kc, lock }: { kc: Kcont<unknown>; lock: SharedMutex | null }): void {
+  kc.setLock(lock);
+}
+
+export function isHeld(lock: SharedMutex): boolean {
+  return lock.held;
 }

@@ -3,6 +3,7 @@
 import { expect } from 'chai';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
+import { SharedMutex } from '../../lib/cpu/index.ts';
 import type { Machine } from './cpus.ts';
 import { GATE, OPEN, WORDS, randomFrom } from './cpu-work.ts';
 
@@ -157,8 +158,43 @@ const ordered: Storm = {
   },
 };
 
+const lockOrder: Storm = {
+  name: 'order per workqueue, lock and CPU while another CPU contends for the lock',
+  cpus: 2,
+  short: 6,
+  long: 300,
+  async run({ queue, work, cpus, kernel }, size, seed) {
+    const random = randomFrom(seed);
+    const EACH = 40;
+    for (let round = 0; round < size; round++) {
+      const lock = new SharedMutex();
+      const log = shared(1 + 2 * EACH);
+      const inside = shared(1);
+      const contended = queue.run(work.contend, {
+        arg: { lock, inside, times: 10 },
+        cpu: cpus[2] ?? null,
+      });
+      const kcs = [1, 1].flatMap((index, part) =>
+        Array.from({ length: EACH }, (_, i) => {
+          const func = random() % 4 === 0 ? work.inLockLong : work.inLock;
+          return new Kcont(queue, lock, func, { log, inside, what: part * EACH + i });
+        }).map((kc) => ({ kc, index })),
+      );
+      for (const { kc, index } of kcs) {
+        kc.schedule(0, cpus[index] ?? null);
+        if (random() % 16 === 0) await turn();
+      }
+      expect(await contended, 'overlaps').to.equal(0);
+      await kernel.drain();
+      expect(Array.from(log.subarray(1))).to.deep.equal(kcs.map((_, i) => i));
+      for (const { kc } of kcs) kc.destroy();
+    }
+    return `${size} rounds of ${2 * EACH} in one lock`;
+  },
+};
+
 const death: Storm = {
-  name: 'a CPU dies with 5000 queued and 500 timers',
+  name: 'a CPU dies with 5000 queued, 500 timers and a lock held',
   cpus: 1,
   short: 1,
   long: 20,
@@ -178,13 +214,19 @@ const death: Storm = {
           new Kcont(queue, null, work.write, { log: timed, what }, { affinity: 'strong' }),
       );
       const up = event('up');
-      const died = queue.run(work.die, { arg: words, cpu }).catch((error: unknown) => error);
+      const lock = new SharedMutex();
+      const died = queue
+        .run(work.grab, { arg: { lock, words }, cpu })
+        .catch((error: unknown) => error);
       while (Atomics.load(words, GATE) === 0) await turn();
       for (const kc of queued) kc.schedule(0, cpu);
       for (const [i, kc] of timers.entries()) kc.schedule(100 + (i >> 3), cpu);
+      const waited = lock.enter();
       Atomics.store(words, OPEN, 1);
       Atomics.notify(words, OPEN);
       expect(await died).to.include({ code: 'ECPUDIED' });
+      await waited;
+      lock.exit();
       await up;
       await kernel.drain();
       while (Atomics.load(timed, 0) < 500) await turn();
@@ -192,7 +234,7 @@ const death: Storm = {
       expect(Array.from(timed.subarray(1, 501))).to.deep.equal(timers.map((_, i) => i));
       for (const kc of [...queued, ...timers]) kc.destroy();
     }
-    return `${size} deaths, 5500 of 5500 ran in order after each`;
+    return `${size} deaths, 5500 of 5500 ran in order after each, the lock was handed on`;
   },
 };
 
@@ -232,6 +274,7 @@ export const storms: readonly Storm[] = [
   threeThreads,
   threeThreadsTimers,
   ordered,
+  lockOrder,
   death,
   blocked,
 ];
