@@ -65,17 +65,18 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
       switch (order.type) {
         case 'port':
           machine.bells.connect(order.cpu, order.port);
-          machine.blocks.retell(order.cpu);
+          machine.definitions.retell(order.cpu);
           break;
         case 'gone':
-          machine.blocks.untell(order.cpu);
+          machine.definitions.untell(order.cpu);
           machine.bells.disconnect(order.cpu);
           break;
         case 'drain':
           machine.take();
           void kernel.drain().then(() => answer({ type: 'drained' }));
           break;
-        default:
+        case 'stop':
+        case 'close':
           if (order.type === 'stop') machine.retire();
           void kernel.close({ graceMs: order.graceMs }).then((report) => {
             answer({ type: 'closed', report });

@@ -38,7 +38,7 @@ import {
   rescueWord,
   settled,
 } from './block.ts';
-import { allBlocks } from './blocks.ts';
+import { allBlocks } from './block-slabs.ts';
 import { numberOf } from './block-lock.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -84,7 +84,7 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): numb
     if (words[block + HOME] === dead) inherit(machine, block);
   }
   move(machine, dead, moving.toSorted(inOrder));
-  machine.recount();
+  machine.alive.recount();
   return heldLocks;
 }
 
@@ -128,7 +128,7 @@ function endRun(machine: CpuMachine, block: number, dead: number, cause: unknown
     const word = rescueWord(memory, block);
     const next = (word & ~BITS) | settled(word);
     if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
-    machine.count(word, next);
+    machine.alive.count(word, next);
     break;
   }
   const face = machine.blocks.face(block);
