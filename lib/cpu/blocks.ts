@@ -256,6 +256,8 @@ export class Blocks {
   /** From now on this CPU knows a handle that another one has made. */
   keep(remote: Remote): Remote {
     const { block } = remote;
+    const before = this.#remotes[block >> BLOCK_SHIFT];
+    if (before !== undefined) this.#drop(before);
     this.#remotes[block >> BLOCK_SHIFT] = remote;
     Atomics.or(this.#machine.memory.words, block + KNOWN, 1 << this.#machine.index);
     return remote;

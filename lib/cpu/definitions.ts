@@ -11,7 +11,7 @@ import { ANY, ARG_TAG, ARG_VERSION, CPU, HANDLE } from './block.ts';
 import { decode, encode } from './codec.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
-import { DEFINE } from './mail.ts';
+import { DEFINE, SETTLED } from './mail.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 
 /** What a block cannot hold. */
@@ -48,9 +48,14 @@ export class Definitions {
   define(block: number, handle: number, version: number, message: [unknown] | undefined): void {
     const machine = this.#machine;
     const { words } = machine.memory;
-    if (message === undefined || words[block + HANDLE] !== handle) return;
+    if (words[block + HANDLE] !== handle) return;
     const remote = machine.blocks.face(block);
     const { kc } = remote;
+    if (message === undefined) {
+      // Lost with the thread that sent it: whoever has the handle now is asked.
+      machine.resumeIfAside(kc);
+      return;
+    }
     const { arg, name } = message[0] as Definition;
     if (remote instanceof JobFace) {
       remote.given(decode(machine, arg), version);
@@ -75,8 +80,11 @@ export class Definitions {
       this.tell(remote, cpu);
       machine.ring(cpu);
     } else {
-      remote.stop();
-      machine.later(() => machine.faults.lost(remote));
+      machine.later(() => {
+        remote.stop();
+        if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+        machine.faults.lost(remote);
+      });
     }
   }
 

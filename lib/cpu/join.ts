@@ -104,6 +104,7 @@ function carryOut(
     case 'gone':
       machine.definitions.untell(order.cpu);
       machine.bells.disconnect(order.cpu);
+      machine.lookAgain();
       break;
     case 'drain':
       machine.take();

@@ -384,6 +384,11 @@ export class CpuMachine implements Machine {
     if (kc._next === kc) this.dispatcher.resume(kc);
   }
 
+  /** A CPU has died: whatever waits here for something from it has to ask somebody else. */
+  lookAgain(): void {
+    for (const { kc } of this.blocks) this.resumeIfAside(kc);
+  }
+
   /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
   free(block: number, handle: number): void {
     const home = this.memory.words[block + HOME] as number;
@@ -394,7 +399,8 @@ export class CpuMachine implements Machine {
   /** Something has to be known of a handle that only others can tell. */
   need(remote: RemoteHandle): void {
     const home = this.memory.words[remote.block + HOME] as number;
-    if (home !== this.index) this.send(home, NEED, remote.block, remote.handle);
+    if (home === this.index) this.definitions.answer(remote.block, remote.handle, home);
+    else this.send(home, NEED, remote.block, remote.handle);
   }
 
   fail(remote: RemoteHandle, error: unknown): boolean {

@@ -206,11 +206,13 @@ export class Supervisor implements Supervision {
     this.#setState(index, DOWN);
     seat.heldLocks = recoverLocksOf(this.#machine, index);
     if (this.#closing) return;
-    for (const other of this.#threads()) other.gone(index);
+    const cause = error ?? new Error(`its thread ended with code ${code}`);
     this.#machine.definitions.untell(index);
     this.#machine.bells.disconnect(index);
-    const cause = error ?? new Error(`its thread ended with code ${code}`);
     recover(this.#machine, index, cause);
+    // Then they find what was made there with CPU 0.
+    for (const other of this.#threads()) other.gone(index);
+    this.#machine.lookAgain();
     if (seat.stopped) {
       this.#say('stopped', seat);
       return;

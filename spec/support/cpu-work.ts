@@ -340,3 +340,10 @@ export function destroyFrom({ kc }: Passed): void {
 export function haltFrom({ kc }: Passed): Promise<boolean> {
   return kc.halt();
 }
+
+/** What this CPU's kernel has to do. */
+export function report(): { pending: number; queued: number; running: number; names: string[] } {
+  const { pending, queued, running, workqueues } = curcpu().kernel.inspect();
+  const names = workqueues.filter((wq) => wq.queued + wq.running > 0).map(({ name }) => name);
+  return { pending, queued, running, names };
+}

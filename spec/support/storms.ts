@@ -304,6 +304,10 @@ const chaos: Storm = {
       for (let i = 0; i < 40; i++) {
         follow(wq.prilow.run(work.increment, { arg: i }));
         follow(wq.prilow.run(work.echo, { arg: [i] }));
+        const cpu = cpus[1 + (random() % 2)] ?? null;
+        const other = random() % 3;
+        follow(queue.run(work.runOn, { arg: { cpu: other, value: i }, cpu }));
+        follow(queue.run(work.delegate, { arg: { counts, at: 0, cpu: other }, cpu }));
         if (random() % 20 === 0) {
           deaths++;
           follow(queue.run(work.exit, { arg: 0, cpu: cpus[1 + (random() % 2)] ?? null }));
