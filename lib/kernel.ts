@@ -155,6 +155,11 @@ export class Kernel {
     return queue._acquire();
   }
 
+  /** Whether it has been closed: true from the call of {@link Kernel.close} on. */
+  get closed(): boolean {
+    return this.#dispatcher.closed;
+  }
+
   /** Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. */
   now(): number {
     return this.#dispatcher.clock.now;

@@ -67,14 +67,16 @@ export async function close(
   clockQueue: Workqueue,
   graceMs: number,
 ): Promise<CloseReport> {
-  const withdrawn = Array.from(dispatcher.wheel, (kc) => kc.name);
-  for (const kc of dispatcher.wheel) withdraw(kc);
+  const pending = [...dispatcher.wheel];
+  const withdrawn = pending.map((kc) => kc.name);
   const done = new AbortController();
   const alarm = (delayMs: number): Promise<void> =>
     clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
   const grace = alarm(graceMs);
   const patience = alarm(graceMs + ABORT_MS);
   dispatcher.closed = true;
+  // Who is told of it finds the kernel closed.
+  for (const kc of pending) withdraw(kc);
   await Promise.race([drained(queues), grace]);
 
   const unfinished: Unfinished[] = [];

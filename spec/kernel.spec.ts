@@ -11,6 +11,7 @@ import {
   kernel as processWide,
   wq,
 } from '../lib/index.ts';
+import { Task } from '../lib/job.ts';
 import { makeRunnableNext } from '../lib/schedule.ts';
 
 const code = (f: () => unknown): string => {
@@ -223,6 +224,22 @@ describe('Kernel', () => {
     await clock.advance(0);
     expect(await closed).to.deep.equal({ withdrawn: [], unfinished: [] });
     expect(ran).to.deep.equal(['a']);
+  });
+
+  it('is closed from the call of close on, also to those whom that call tells', async () => {
+    const seen = [kernel.closed];
+    await kernel.close({ graceMs: NaN }).catch(() => void seen.push(kernel.closed));
+    class Asker extends Task {
+      override abort(): void {
+        seen.push(kernel.closed);
+      }
+    }
+    new Kcont(kernel.wq.prilow, null, () => undefined, new Asker()).schedule(1000);
+    const closing = kernel.close();
+    seen.push(kernel.closed);
+    await clock.advance(0);
+    await closing;
+    expect([...seen, kernel.closed]).to.deep.equal([false, false, true, true, true]);
   });
 
   it('tells what it does, in figures and in a line', () => {
