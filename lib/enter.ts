@@ -144,7 +144,8 @@ function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): 
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<void> {
+/** Whether a result is a promise, or passes for one. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === 'object' &&
     value !== null &&

@@ -40,6 +40,10 @@ export const WAITED = 256;
 
 /** Its errors are handed to whoever awaits it, and to nobody else. */
 export const QUIET = 512;
+/** Its argument is a Task, which a shutdown tells that it is over. */
+export const TASK = 1024;
+/** It limits what others do: a shutdown leaves its timer running for as long as these may go on. */
+export const LIMIT = 2048;
 
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;

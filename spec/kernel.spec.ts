@@ -11,8 +11,9 @@ import {
   kernel as processWide,
   wq,
 } from '../lib/index.ts';
-import { Task } from '../lib/job.ts';
+import type { Task } from '../lib/job.ts';
 import { makeRunnableNext } from '../lib/schedule.ts';
+import { TASK } from '../lib/state.ts';
 
 const code = (f: () => unknown): string => {
   try {
@@ -229,12 +230,10 @@ describe('Kernel', () => {
   it('is closed from the call of close on, also to those whom that call tells', async () => {
     const seen = [kernel.closed];
     await kernel.close({ graceMs: NaN }).catch(() => void seen.push(kernel.closed));
-    class Asker extends Task {
-      override abort(): void {
-        seen.push(kernel.closed);
-      }
-    }
-    new Kcont(kernel.wq.prilow, null, () => undefined, new Asker()).schedule(1000);
+    const asker: Task = { _abort: () => void seen.push(kernel.closed) };
+    const kc = new Kcont(kernel.wq.prilow, null, () => undefined, asker);
+    kc._state |= TASK;
+    kc.schedule(1000);
     const closing = kernel.close();
     seen.push(kernel.closed);
     await clock.advance(0);

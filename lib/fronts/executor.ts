@@ -8,6 +8,7 @@ import { invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import { Workqueue } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
+import { WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 
 /**
  * The limits of an executor: p-queue's options `concurrency`, `interval`, `intervalCap`, `strict`,
@@ -49,6 +50,8 @@ export class Executor {
   private constructor(wq: Workqueue, options: ExecutorOptions) {
     this.wq = wq;
     this.queue = new KcontPQueue(options);
+    const { tasks } = wq._dispatcher;
+    this.queue.on('empty', () => void tasks.delete(this));
   }
 
   /**
@@ -66,7 +69,8 @@ export class Executor {
    * @param options - as for `Workqueue.run`, and priority, id and timeout; a lock is waited for
    * without taking a slot, and a delay is over before the function queues up
    * @returns what the function returns; rejected with what it throws, as `Workqueue.run` and PQueue
-   * do, with p-queue's TimeoutError when the time is over
+   * do, with p-queue's TimeoutError when the time is over, with KcontError ESHUTDOWN when the kernel is
+   * closed, also while the executor is paused
    */
   async run<T>(
     func: (signal: AbortSignal) => T | PromiseLike<T>,
@@ -84,10 +88,25 @@ export class Executor {
     const controller = mayGiveUp ? new AbortController() : undefined;
     const job: RunOptions = { cpu, name: name ?? func.name };
     if (controller !== undefined) job.signal = controller.signal;
-    const done = this.queue.add(() => this.wq.run(call, job), { ...queueing, ...given });
-    // p-queue gives up: by a timeout, or by the signal.
-    if (controller !== undefined) done.catch((reason: unknown) => controller.abort(reason));
-    return done;
+    return new Promise<T>((resolve, reject) => {
+      const adding: Partial<Withdrawable> = { ...queueing, ...given, [WITHDRAWN]: reject };
+      this.queue
+        .add(() => this.wq.run(call, job), adding)
+        .then(resolve, (reason: unknown) => {
+          // It may be p-queue that gives up: by a timeout, or by the signal.
+          controller?.abort(reason);
+          reject(reason);
+        });
+      if (this.queue.size > 0) this.wq._dispatcher.tasks.add(this);
+    });
+  }
+
+  /**
+   * The kernel is closed: what waits is withdrawn, also while it is paused.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    this.queue._withdraw(reason);
   }
 
   /** Lets nothing more begin. */

@@ -106,6 +106,16 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     return super.emit(...args);
   }
 
+  /**
+   * Takes out the functions of all who want to hear of it, and tells them.
+   * @internal
+   */
+  _withdraw(reason: unknown): void {
+    this.#inner._withdraw(reason);
+    // Who waits for it to be empty, too.
+    this.#home.look();
+  }
+
   get #inner(): KcontQueue {
     return this.#home.queue as KcontQueue;
   }

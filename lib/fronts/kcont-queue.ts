@@ -45,6 +45,14 @@ export interface KcontQueueAddOptions extends QueueAddOptions {
   readonly lock?: Lock | null;
 }
 
+/** By which somebody who has added a function hears that it has been withdrawn. */
+export const WITHDRAWN: unique symbol = Symbol('withdrawn');
+
+/** The options of those who want to hear. */
+export interface Withdrawable extends KcontQueueAddOptions {
+  readonly [WITHDRAWN]?: (reason: unknown) => void;
+}
+
 /** What a KcontPQueue and its queues share. */
 export class Home {
   /** The queue at present: `clear` makes a new one. */
@@ -66,12 +74,20 @@ export class Item implements Ranked {
   readonly id: string | undefined;
   readonly run: KcontQueueRun;
   readonly chain: Chain | null;
+  readonly withdrawn: ((reason: unknown) => void) | undefined;
 
-  constructor(run: KcontQueueRun, priority: number, id: string | undefined, chain: Chain | null) {
+  constructor(
+    run: KcontQueueRun,
+    priority: number,
+    id: string | undefined,
+    chain: Chain | null,
+    withdrawn: ((reason: unknown) => void) | undefined,
+  ) {
     this.run = run;
     this.priority = priority;
     this.id = id;
     this.chain = chain;
+    this.withdrawn = withdrawn;
   }
 }
 
@@ -153,7 +169,8 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
       throw new KcontError('ENOTSUP', 'locks need a KcontPQueue in place of a PQueue');
     }
     const chain = lock === null ? null : this.#chainOf(lock);
-    this.#insert(new Item(run, priority, id, chain));
+    const withdrawn = (options as Partial<Withdrawable>)[WITHDRAWN];
+    this.#insert(new Item(run, priority, id, chain, withdrawn));
   }
 
   /**
@@ -216,9 +233,19 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
       typeof idOrRun === 'string'
         ? this.#find(idOrRun)
         : Array.from(this.#items).find(({ run }) => run === idOrRun);
-    if (item === undefined) return;
-    this.#delete(item);
-    if (item.chain !== null) this.#lookAtChain(item.chain);
+    if (item !== undefined) this.#remove(item);
+  }
+
+  /**
+   * Takes out the functions of all who want to hear of it, and tells them.
+   * @internal
+   */
+  _withdraw(reason: unknown): void {
+    for (const item of this.#items) {
+      if (item.withdrawn === undefined) continue;
+      this.#remove(item);
+      item.withdrawn(reason);
+    }
   }
 
   /**
@@ -229,6 +256,11 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     chain.running = false;
     chain.lock.exit();
     this.#lookAtChain(chain);
+  }
+
+  #remove(item: Item): void {
+    this.#delete(item);
+    if (item.chain !== null) this.#lookAtChain(item.chain);
   }
 
   #chainOf(lock: BaseLock): Chain {

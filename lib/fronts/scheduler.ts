@@ -24,13 +24,16 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { isThenable } from '../enter.ts';
 import { invalid } from '../errors.ts';
+import type { Task as Awaited } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
+import { TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave, type Abortable } from './abort-group.ts';
+import { join, leave } from './abort-group.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,
@@ -183,7 +186,7 @@ function levelOf({ isContinuation, prioritySource }: Task): number {
 }
 
 /** A task that was posted, or the continuation of one that yields. */
-class Task implements Abortable {
+class Task implements Awaited {
   order = 0;
   level = 0;
   readonly isContinuation: boolean;
@@ -194,7 +197,7 @@ class Task implements Abortable {
   readonly #abortSource: AbortSignal | null;
   readonly #lanes: Lanes;
   readonly #queues: Queues;
-  readonly #steps: () => unknown;
+  readonly #steps: () => void | Promise<void>;
   readonly #reject: (reason: unknown) => void;
   #kc: Kcont<Task> | null = null;
   #queued = false;
@@ -204,7 +207,7 @@ class Task implements Abortable {
     isContinuation: boolean,
     { abortSource, prioritySource }: SchedulingState,
     queues: Queues,
-    steps: () => unknown,
+    steps: () => void | Promise<void>,
     reject: (reason: unknown) => void,
   ) {
     this.#name = name;
@@ -225,6 +228,7 @@ class Task implements Abortable {
     else {
       const { softclock } = this.#queues.kernel.wq;
       this.#kc = new Kcont<Task>(softclock, null, Task.#due, this, { name: this.#name });
+      this.#kc._state |= TASK;
       this.#kc.schedule(delayMs);
     }
     if (this.#abortSource !== null) join(this.#abortSource, this);
@@ -236,6 +240,7 @@ class Task implements Abortable {
     if (this.#kc?.wq !== wq) {
       this.#kc?.destroy();
       this.#kc = new Kcont<Task>(wq, this.#lanes.gate, Task.#run, this, { name: this.#name });
+      this.#kc._state |= TASK;
     }
     this.#kc.reset();
   }
@@ -258,9 +263,10 @@ class Task implements Abortable {
   }
 
   /** It never runs, or has begun: its promise is rejected in any case. */
-  abort(reason: unknown): void {
+  _abort(reason: unknown): void {
     this.#reject(reason);
     this.#leave();
+    this.#complete();
   }
 
   #complete(): void {
@@ -280,14 +286,12 @@ class Task implements Abortable {
     const gate = kc.setLock(null) as Mutex;
     queueMicrotask(() => gate.exit());
     task.#leave();
-    const result = task.#steps();
+    const running = task.#steps();
     task.#complete();
     // The run goes on, for those who drain and close, until the promise has settled.
-    return result instanceof Promise ? result.then(nothing, nothing) : undefined;
+    return running;
   }
 }
-
-function nothing(): void {}
 
 /** The workqueues of a scheduler, each acquired when first used. */
 class Queues {
@@ -350,7 +354,7 @@ export class Scheduler {
    * @param options - signal, priority, delay
    * @returns what the callback returns; rejected with what it throws, with the signal's reason when
    * that is aborted before the callback has returned, with TypeError for an argument that is not
-   * what it has to be, with KcontError ESHUTDOWN when the kernel is closed
+   * what it has to be, with KcontError ESHUTDOWN when the kernel is closed before it has settled
    */
   postTask<T>(
     callback: SchedulerPostTaskCallback<T>,
@@ -370,15 +374,16 @@ export class Scheduler {
           own ?? (abortSource instanceof TaskSignal ? abortSource : DEFAULT_STATE.prioritySource),
       };
       const context = this.#current.run(state, hereAndNow);
-      const steps = (): unknown => {
+      const steps = (): void | Promise<void> => {
         try {
           const result = context.runInAsyncScope(callback);
+          // Followed, not resolved with: a shutdown may still reject it.
+          if (isThenable(result)) return Promise.resolve(result).then(resolve, reject);
           resolve(result);
-          return result;
         } catch (error) {
           reject(error);
-          return undefined;
         }
+        return undefined;
       };
       new Task(callback.name || 'postTask', false, state, this.#queues, steps, reject).begin(
         delayMs,

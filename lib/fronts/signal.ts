@@ -20,6 +20,8 @@
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { invalid } from '../errors.ts';
+import type { Task } from '../job.ts';
+import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { checkDelay } from './node-error.ts';
 
@@ -65,7 +67,7 @@ export interface DeadlineOptions {
 const POOLED = 4096;
 
 /** A pooled continuation, and whose deadline it is at present. */
-class Slot {
+class Slot implements Task {
   controller: AbortController | null = null;
   readonly kc: Kcont<Slot>;
   readonly #pool: Slot[];
@@ -73,12 +75,19 @@ class Slot {
   constructor(wq: Workqueue, ref: boolean, pool: Slot[]) {
     this.#pool = pool;
     this.kc = new Kcont<Slot>(wq, null, Slot.#pass, this, ref ? undefined : { ref: false });
+    this.kc._state |= TASK | LIMIT;
   }
 
-  static #pass(slot: Slot): void {
-    const { controller } = slot;
-    slot.free();
-    controller?.abort(timedOut());
+  /** Called as it reads in reports. */
+  static readonly #pass = {
+    deadline: (slot: Slot): void => slot._abort(timedOut()),
+  }.deadline;
+
+  /** The deadline has passed, or its kernel is closed and cannot keep it. */
+  _abort(reason: unknown): void {
+    const { controller } = this;
+    this.free();
+    controller?.abort(reason);
   }
 
   /** Starts the time of a new signal, which gets one property only: on Node 20 each costs 1.5 µs. */
@@ -163,7 +172,8 @@ export function release(signal: DeadlineSignal): boolean {
  * The reason is the same: a DOMException called `TimeoutError`. It costs no host timer, and can be
  * let go early, which whoever makes many should do: until then it is kept. Never aborted early, and
  * after the I/O that has arrived. Its listeners see no AsyncLocalStorage store. It does not keep the
- * process alive.
+ * process alive. When the kernel closes, it runs on as long as work of the kernel does, and is then
+ * aborted with KcontError ESHUTDOWN.
  *
  * @param ms - after how many ms it is aborted: 0 … 2^53−1
  * @returns the signal
@@ -213,10 +223,16 @@ export class Deadline implements Disposable {
   constructor(kernel: Kernel = processKernel, options: DeadlineOptions = {}) {
     const { wq, ref } = settings(kernel, options);
     this.#kc = new Kcont<Deadline>(wq, null, Deadline.#pass, this, { ref, name: 'Deadline' });
+    this.#kc._state |= TASK | LIMIT;
   }
 
   static #pass(self: Deadline): void {
-    self.#controller.abort(timedOut());
+    self._abort(timedOut());
+  }
+
+  /** @internal */
+  _abort(reason: unknown): void {
+    this.#controller.abort(reason);
   }
 
   /** The signal: a new one after the deadline has passed and is armed again. */

@@ -32,16 +32,21 @@
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
+ * When the kernel closes, what stands in line is called; what does not within the grace, and
+ * immediates that are unreferenced, is cleared.
+ *
  * A callback that throws is an uncaught exception. The others go on in the next pass.
  */
 
 import type { Clock } from '../../clock/clock.ts';
 import { ESHUTDOWN } from '../../errors.ts';
+import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
+import { TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
@@ -53,7 +58,7 @@ const CLOCK_EVERY = 16;
 const UNREF_MS = 1;
 
 /** The lines of one kernel, and who works them off. */
-export class Turns {
+export class Turns implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
   readonly clock: Clock;
@@ -84,6 +89,7 @@ export class Turns {
       name: 'timers',
       ref: false,
     });
+    this.#runner._state |= TASK;
   }
 
   /** A timer has expired: on a kernel that closes, too. */
@@ -134,6 +140,13 @@ export class Turns {
     }
   }
 
+  /** The kernel is closed, and nobody works the lines off any more. */
+  _abort(reason: unknown): void {
+    for (const line of [this.#immediates, this.#timers, this.#set, this.#expired]) {
+      for (const callback of Array.from(line)) callback.abort(reason);
+    }
+  }
+
   /** Calls back whatever stands in a line; false: the pass has to end first. */
   #workOff(line: Fifo<Callback>, budgetMs: number): boolean {
     if (line.empty) return true;
@@ -163,7 +176,8 @@ export class Turns {
     else {
       runner.stop();
       runner.ack();
-      runner._schedule(UNREF_MS, null);
+      const errno = runner._schedule(UNREF_MS, null);
+      if (errno !== 0) this._abort(refusal(runner, errno, UNREF_MS, null));
     }
   }
 }
