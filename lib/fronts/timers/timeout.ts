@@ -95,7 +95,10 @@ export class Timeout {
    */
   refresh(): this {
     if (this.#func === null) return this;
+    const { pending } = this.#kc;
     this.#arm();
+    // Not called yet, and not where a cold one would be looked at for nothing.
+    if (pending) return this;
     // Expired, it stands in line.
     if (this.#callback !== null) unlink(this.#callback);
     else {
