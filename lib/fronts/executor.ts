@@ -51,7 +51,7 @@ export class Executor {
     this.wq = wq;
     this.queue = new KcontPQueue(options);
     const { tasks } = wq._dispatcher;
-    this.queue.on('empty', () => void tasks.delete(this));
+    this.queue._on('empty', () => void tasks.delete(this), false);
   }
 
   /**

@@ -59,6 +59,8 @@ export class Home {
   queue: KcontQueue | undefined = undefined;
   /** The item whose function is about to be called. */
   starting: Item | null = null;
+  /** p-queue is about to clear it, and 10 does so only if it has something to clear. */
+  clearing = false;
   /** Has p-queue look whether it can start something. */
   look: () => void = () => undefined;
 }
@@ -142,6 +144,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
 
   /** How many functions wait and could begin now, as far as locks go. */
   get size(): number {
+    if (this.#home?.clearing === true) return this.#items.size;
     this.#first();
     return this.#readyCount;
   }
@@ -233,19 +236,17 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
       typeof idOrRun === 'string'
         ? this.#find(idOrRun)
         : Array.from(this.#items).find(({ run }) => run === idOrRun);
-    if (item !== undefined) this.#remove(item);
+    if (item === undefined) return;
+    this.#delete(item);
+    if (item.chain !== null) this.#lookAtChain(item.chain);
   }
 
   /**
-   * Takes out the functions of all who want to hear of it, and tells them.
+   * Tells all who want to hear of it that their functions are going to be withdrawn.
    * @internal
    */
-  _withdraw(reason: unknown): void {
-    for (const item of this.#items) {
-      if (item.withdrawn === undefined) continue;
-      this.#remove(item);
-      item.withdrawn(reason);
-    }
+  _tell(reason: unknown): void {
+    for (const { withdrawn } of this.#items) withdrawn?.(reason);
   }
 
   /**
@@ -256,11 +257,6 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     chain.running = false;
     chain.lock.exit();
     this.#lookAtChain(chain);
-  }
-
-  #remove(item: Item): void {
-    this.#delete(item);
-    if (item.chain !== null) this.#lookAtChain(item.chain);
   }
 
   #chainOf(lock: BaseLock): Chain {

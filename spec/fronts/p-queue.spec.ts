@@ -253,7 +253,7 @@ describe('KcontPQueue', () => {
     expect(lock.tryEnter()).to.equal(true);
     const events: string[] = [];
     for (const event of ['empty', 'idle', 'active'] as const) {
-      queue.on(event, () => void events.push(event));
+      queue._on(event, () => void events.push(event), false);
     }
     void add('mine', { lock });
     const empty = queue.onEmpty();
