@@ -4,7 +4,8 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { RunOptions } from '../job.ts';
 import { Workqueue } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
@@ -76,6 +77,7 @@ export class Executor {
     func: (signal: AbortSignal) => T | PromiseLike<T>,
     options: ExecutorRunOptions = {},
   ): Promise<T> {
+    checkObject(options);
     const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = options;
     if (typeof func !== 'function') throw invalid('func', 'a function', func);
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
@@ -129,6 +131,8 @@ export class Executor {
   }
 }
 
+readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._fill}`);
+
 /**
  * Makes an executor that runs functions on a workqueue within limits.
  *
@@ -151,5 +155,6 @@ export class Executor {
  */
 export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Executor {
   if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
+  checkObject(options);
   return Executor._make(wq, options);
 }

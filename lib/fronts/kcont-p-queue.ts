@@ -1,4 +1,5 @@
 import PQueue, { type Options } from 'p-queue';
+import { readsAs } from '../inspect.ts';
 import { Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
@@ -63,6 +64,15 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     const lock = options?.lock ?? null;
     if (lock === null) return super.add<T>(task, options);
     return super.add((given) => this.#withLock(() => task(given)), options);
+  }
+
+  /**
+   * How full it is, for `util.inspect`.
+   * @internal
+   */
+  get _fill(): string {
+    const paused = this.isPaused ? ', paused' : '';
+    return `{ ${this.size} waiting, ${this.pending} of ${this.concurrency} running${paused} }`;
   }
 
   /** Takes out all functions that wait, those for a lock included. */
@@ -163,3 +173,5 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     }
   }
 }
+
+readsAs(KcontPQueue, (queue) => `KcontPQueue ${queue._fill}`);

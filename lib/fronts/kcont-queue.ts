@@ -21,6 +21,7 @@
 
 import type { Queue, QueueAddOptions } from 'p-queue';
 import { KcontError } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import { after, stamp, unlink, type Entry } from '../list.ts';
 import { checkLock, type BaseLock, type Lock } from '../lock/lock.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';
@@ -384,3 +385,5 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     this.#lookAtChain(chain);
   }
 }
+
+readsAs(KcontQueue, (queue) => `KcontQueue { ${queue._count} waiting }`);

@@ -18,7 +18,8 @@
  */
 
 import { threadId } from 'node:worker_threads';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
@@ -132,6 +133,11 @@ export class Lock {
   /** `Lock`. */
   get [Symbol.toStringTag](): string {
     return 'Lock';
+  }
+
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<Lock>(Lock, (it) => `Lock { ${it.#name}, ${it.#mode} }`);
   }
 }
 
@@ -280,6 +286,18 @@ export class LockManager {
     return 'LockManager';
   }
 
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<LockManager>(LockManager, (it) => {
+      let [held, pending] = [0, 0];
+      for (const resource of it.#resources.values()) {
+        held += resource.held.size;
+        pending += resource.pending.size;
+      }
+      return `LockManager { ${held} held, ${pending} pending }`;
+    });
+  }
+
   /** A request from its making to the end of its callback. */
   async #follow<T>(
     name: string,
@@ -421,6 +439,7 @@ export function createLocks(
   options: LocksOptions = {},
 ): LockManager {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { wq = kernel.wq.prihigh } = options;
   if ((wq as Workqueue | null)?.kernel !== kernel || wq.fast) {
     throw invalid('wq', 'a Workqueue of the same kernel that takes asynchronous functions', wq);

@@ -25,7 +25,8 @@
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { isThenable } from '../enter.ts';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { Task as Awaited } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
@@ -150,6 +151,11 @@ class Lanes implements PriorityFollower {
       const moved = tasks.filter((task) => task.isContinuation === isContinuation);
       if (moved.length > 0) this.#move(moved);
     }
+  }
+
+  /** How many are queued, of all levels. */
+  get size(): number {
+    return this.#levels.reduce((sum, { size }) => sum + size, 0);
   }
 
   #move(moved: readonly Task[]): void {
@@ -418,6 +424,14 @@ export class Scheduler {
   get [Symbol.toStringTag](): string {
     return 'Scheduler';
   }
+
+  /** How it reads in `util.inspect`: with the tasks of all schedulers of its kernel. */
+  static {
+    readsAs<Scheduler>(
+      Scheduler,
+      (it) => `Scheduler { ${lanesOf(it.#queues.kernel).size} queued }`,
+    );
+  }
 }
 
 /**
@@ -446,6 +460,7 @@ export function createScheduler(
   options: SchedulerOptions = {},
 ): Scheduler {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { patienceMs = Infinity } = options;
   if (!(patienceMs >= 0)) throw invalid('patienceMs', 'a number >= 0', patienceMs);
   return Scheduler._make(kernel, patienceMs);

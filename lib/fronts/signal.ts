@@ -19,7 +19,8 @@
 
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
 import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
@@ -158,10 +159,15 @@ export function createDeadline(
  *
  * @param signal - what {@link deadline} has returned
  * @returns true: it will not be aborted any more; false: it has passed, or had been let go before
+ * @throws KcontError EINVAL for what is no such signal
  *
  * @public
  */
 export function release(signal: DeadlineSignal): boolean {
+  const given = signal as Partial<DeadlineSignal> | null | undefined;
+  if (typeof given?.[Symbol.dispose] !== 'function') {
+    throw invalid('signal', 'what deadline has returned', signal);
+  }
   return signal[Symbol.dispose]();
 }
 
@@ -279,6 +285,19 @@ export class Deadline implements Disposable {
     return armed;
   }
 
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<Deadline>(Deadline, (it) => {
+      const kc = it.#kc;
+      if (kc.destroyed) return 'Deadline { disposed }';
+      if (kc.pending) {
+        return `Deadline { due in ${Math.ceil(kc.deadline - kc.wq.kernel.now())} ms }`;
+      }
+      if (kc.invoking) return 'Deadline { due }';
+      return `Deadline { ${it.signal.aborted ? 'passed' : 'not armed'} }`;
+    });
+  }
+
   /** Stops the time for good. */
   [Symbol.dispose](): void {
     this.#kc.destroy();
@@ -291,6 +310,7 @@ function timedOut(): DOMException {
 
 function settings(kernel: Kernel, options: DeadlineOptions): { wq: Workqueue; ref: boolean } {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { wq = kernel.wq.softclock, ref = false } = options;
   if (typeof ref !== 'boolean') throw invalid('ref', 'a boolean', ref);
   if ((wq as Workqueue | null)?.kernel !== kernel)
