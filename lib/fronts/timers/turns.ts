@@ -54,7 +54,7 @@ import { Together } from './together.ts';
 
 /** Callbacks between two looks at the clock. */
 const CLOCK_EVERY = 16;
-/** How often unreferenced immediates are looked after, in ms. */
+/** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
 /** The lines of one kernel, and who works them off. */
@@ -77,6 +77,8 @@ export class Turns implements Task {
   #begun = false;
   /** Immediates that keep the process alive. */
   #refs = 0;
+  /** A later turn, if there is one, is for those that do not. */
+  #awaitsTurn = false;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
@@ -175,11 +177,28 @@ export class Turns implements Task {
     } else if (this.#set.empty) runner.stop();
     else {
       runner.stop();
-      runner.ack();
-      const errno = runner._schedule(UNREF_MS, null);
-      if (errno !== 0) this._abort(refusal(runner, errno, UNREF_MS, null));
+      this.#awaitTurn();
     }
   }
+
+  /** Unreferenced immediates are called when something else brings about another turn. */
+  #awaitTurn(): void {
+    if (this.#awaitsTurn) return;
+    this.#awaitsTurn = this.clock._laterUnref(this.#turn);
+    if (this.#awaitsTurn) return;
+    const runner = this.#runner;
+    runner.ack();
+    const errno = runner._schedule(UNREF_MS, null);
+    if (errno !== 0) this._abort(refusal(runner, errno, UNREF_MS, null));
+  }
+
+  readonly #turn = (): void => {
+    this.#awaitsTurn = false;
+    const runner = this.#runner;
+    if (runner.invoking || this.#set.empty) return;
+    if (runner.wq._dispatcher.closed) this._abort(refusal(runner, ESHUTDOWN, 0, null));
+    else makeRunnable(runner);
+  };
 }
 
 function runTurn(turns: Turns): void {
