@@ -168,7 +168,6 @@ const programs: Record<string, string> = {
 
 describe('node --import kcont/timers/register', function () {
   this.timeout(60_000);
-  this.retries(2);
 
   for (const [title, program] of Object.entries(programs)) {
     it(`runs as node does: ${title}`, async () => {

@@ -55,20 +55,12 @@ async function rejectionOf(promise: Promise<unknown>): Promise<Record<string, un
   return {};
 }
 
-/** The machine may take the CPU away between any two lines: a sentence is given three tries. */
-function sentences(title: string, body: () => void): void {
-  describe(title, function () {
-    this.retries(2);
-    body();
-  });
-}
-
 for (const { name, timers } of apis) {
   const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } =
     timers;
   const wait = (ms: number): Promise<void> => timers.promises.setTimeout(ms);
 
-  sentences(`${name}: setTimeout`, () => {
+  describe(`${name}: setTimeout`, () => {
     it('schedules execution of a one-time callback after delay milliseconds', async () => {
       const start = performance.now();
       let calls = 0;
@@ -161,7 +153,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: Timeout`, () => {
+  describe(`${name}: Timeout`, () => {
     it('is an object of the class Timeout, and says what it is', () => {
       const timer = setTimeout(() => undefined, 1);
       clearTimeout(timer);
@@ -283,7 +275,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: clearTimeout and clearInterval`, () => {
+  describe(`${name}: clearTimeout and clearInterval`, () => {
     it('clear what both setTimeout and setInterval return', async () => {
       let calls = 0;
       clearInterval(setTimeout(() => void calls++, 1));
@@ -334,7 +326,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: setInterval`, () => {
+  describe(`${name}: setInterval`, () => {
     it('schedules repeated execution of callback every delay milliseconds', async () => {
       const at: number[] = [];
       const start = performance.now();
@@ -416,7 +408,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: setImmediate`, () => {
+  describe(`${name}: setImmediate`, () => {
     it('calls back after I/O events’ callbacks, before timers of the same callback', async () => {
       const order: string[] = [];
       await inIo(() => {
@@ -572,7 +564,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: between two callbacks`, () => {
+  describe(`${name}: between two callbacks`, () => {
     /** All that one callback puts into both queues, which fill each other. */
     const scatter = (order: string[], it: string): void => {
       order.push(it);
@@ -631,7 +623,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: AsyncLocalStorage`, () => {
+  describe(`${name}: AsyncLocalStorage`, () => {
     const als = new AsyncLocalStorage<string>();
 
     it('is kept from where the timer was made', async () => {
@@ -687,7 +679,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: async_hooks`, () => {
+  describe(`${name}: async_hooks`, () => {
     it('see a timer and an immediate come, run and go', async () => {
       const events = new Map<number, string[]>();
       const note = (id: number, what: string): void => void events.get(id)?.push(what);
@@ -710,7 +702,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  sentences(`${name}: promises`, () => {
+  describe(`${name}: promises`, () => {
     const { promises } = timers;
 
     it('setTimeout fulfils with the value', async () => {

@@ -15,7 +15,7 @@
  * resolved, so that lock and room are free, and what the function's own promise does is ignored.
  */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 import { isThenable } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -88,7 +88,7 @@ export class Item implements Task, Entry, StageContext {
   #lock: BaseLock | null = null;
   #keys: Keys | undefined = undefined;
   #deadline: Deadline | undefined = undefined;
-  #carry: ReturnType<typeof AsyncLocalStorage.snapshot> | undefined = undefined;
+  #carry: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
@@ -113,7 +113,7 @@ export class Item implements Task, Entry, StageContext {
     this.#at = first;
     this.kc = new Kcont<Item>(first.queueFor(this), null, first.enter, this);
     this.kc._state |= TASK;
-    if (flow.carries) this.#carry = AsyncLocalStorage.snapshot();
+    if (flow.carries) this.#carry = new AsyncResource('KCONT', { requireManualDestroy: true });
     const { signal, deadlineMs } = options;
     if (deadlineMs !== undefined || flow.hasDeadlines) {
       this.#deadline = new Deadline(flow.kernel, this, deadlineMs);
@@ -213,7 +213,10 @@ export class Item implements Task, Entry, StageContext {
     const carry = this.#carry;
     let result: unknown;
     try {
-      result = carry === undefined ? func(this.value, this) : carry(func, this.value, this);
+      result =
+        carry === undefined
+          ? func(this.value, this)
+          : carry.runInAsyncScope(func, undefined, this.value, this);
     } catch (error) {
       this.#fail(error);
     }
