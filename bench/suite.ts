@@ -10,6 +10,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'run-soon': () => import('./run-soon.ts'),
   timers: () => import('./timers.ts'),
   lock: () => import('./lock.ts'),
+  'cpu-lock': () => import('./cpu-lock.ts'),
   async: () => import('./async.ts'),
   run: () => import('./run.ts'),
   heap: () => import('./heap.ts'),

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import type { RemoteState } from './cpu.ts';
 import type { Flight } from './enter.ts';
 import type { Scope } from './scope.ts';
 
@@ -55,6 +56,8 @@ export class Extras {
   farDelayMs = 0;
   /** Halts that have not answered. */
   halts = 0;
+  /** Where its state is, if more than one CPU knows it. */
+  remote: RemoteState | null = null;
   /** Called, in order, when the run in flight has settled. */
   settled: (() => void)[] = [];
 

@@ -30,6 +30,7 @@
  */
 
 import type { Clock, Driven, Waker } from './clock/clock.ts';
+import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
@@ -37,7 +38,7 @@ import { Fifo, stamp, unlink } from './list.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, UNREF, WAITED } from './state.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 
 /** Dispatches between two looks at the clock. */
@@ -66,6 +67,8 @@ export class Dispatcher implements Driven {
   refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
+  /** The other CPUs; null: there are none. */
+  machine: Machine | null = null;
   /** Asynchronous functions have been entered in this pass. */
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
@@ -179,14 +182,24 @@ export class Dispatcher implements Driven {
     this.#untilMs = 0;
     this.#rejoin();
     try {
+      this.machine?.wake();
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
+      while (this.#takesMore()) this.#dispatchWithinBudget();
     } finally {
       this.#passing = false;
       this.#plan();
     }
     if (this.lingers) this.#linger(LINGER);
+  }
+
+  /** Whether other CPUs have sent something meanwhile, and there is budget for it. */
+  #takesMore(): boolean {
+    const { machine } = this;
+    if (machine === null || !this.runq.empty) return false;
+    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return false;
+    return machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -256,6 +269,7 @@ export class Dispatcher implements Driven {
   }
 
   #expire(kc: Kcont<unknown>): void {
+    if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
@@ -298,7 +312,7 @@ export class Dispatcher implements Driven {
   }
 
   #plan(): void {
-    if (this.runnable) {
+    if (this.runnable || this.machine?.sleep() === true) {
       this.#planPass(this.#tick());
       return;
     }
@@ -337,12 +351,15 @@ export class Dispatcher implements Driven {
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
   #dispatch(kc: Kcont<unknown>): void {
     const wq = kc._wq;
+    const remote = (kc._state & REMOTE) === 0 ? null : remoteOf(kc);
+    const admission = remote === null ? ADMITTED : remote.admit();
     const lock = kc._lock;
-    if ((kc._state & RUNNING) !== 0) {
-      // Its settle resumes it.
+    if ((kc._state & RUNNING) !== 0 || admission === ASIDE) {
+      // Its settle resumes it, or the other CPU that has a part of it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (wq._room === 0) {
+    } else if (admission === STALE) this.withdraw(kc);
+    else if (wq._room === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -350,7 +367,11 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else enter(this, kc);
+    } else if (remote === null || remote.enter()) enter(this, kc);
+    else {
+      lock?._release();
+      this.withdraw(kc);
+    }
   }
 
   #setAside(kc: Kcont<unknown>): void {

@@ -9,12 +9,23 @@
  * that was read before is trusted.
  */
 
+import { remoteOf } from './cpu.ts';
 import { Details } from './details.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
-import { EXPIRED, INVOKING, QUEUED, QUIET, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  QUEUED,
+  QUIET,
+  REMOTE,
+  RUNNING,
+  SCHEDULED,
+  UNREF,
+  WAITED,
+} from './state.ts';
 
 /**
  * Handles errors of continuations.
@@ -102,23 +113,28 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
   const lock = kc._lock;
   const released = lock === null || lock._release();
+  if ((state & REMOTE) !== 0) remoteOf(kc).settle();
   // Set aside while it ran; or still in the run queue, where it has not been reached.
   if (again && kc._next === kc) dispatcher.resume(kc);
   kc._wq._settled();
   const extras = kc._extras;
   if (extras !== null) {
     if ((state & SCHEDULED) === 0) extras.carry = undefined;
-    if (extras.settled.length > 0) callSettled(dispatcher, kc, extras.settled.splice(0));
+    if (extras.settled.length > 0) callSettled(dispatcher, kc);
   }
   if (!released) failLater(dispatcher, kc, notHeld(kc));
 }
 
-function callSettled(
-  dispatcher: Dispatcher,
-  kc: Kcont<unknown>,
-  callbacks: readonly (() => void)[],
-): void {
-  for (const callback of callbacks) {
+/** Calls back when the run in flight has settled. */
+export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
+  const extras = kc._needExtras();
+  extras.settled.push(callback);
+  extras.remote?.awaitSettle();
+}
+
+/** Calls those who wait for a run in flight to settle. */
+export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  for (const callback of kc._extras?.settled.splice(0) ?? []) {
     try {
       callback();
     } catch (error) {
@@ -130,6 +146,10 @@ function callSettled(
 /** Hands an error to whoever wants it; throws it if nobody does. */
 function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   kc._wq._failed++;
+  if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
+}
+
+function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   const onError = kc._wq.onError ?? dispatcher.onError;
   if (onError === undefined) throw error;
   onError(error, kc);
@@ -139,6 +159,15 @@ function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void 
 function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   try {
     fail(dispatcher, kc, error);
+  } catch (unhandled) {
+    dispatcher.clock._raise(unhandled);
+  }
+}
+
+/** The same, for an error that comes from another CPU. */
+export function reportLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  try {
+    report(dispatcher, kc, error);
   } catch (unhandled) {
     dispatcher.clock._raise(unhandled);
   }

@@ -8,7 +8,9 @@
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
  * - `ESHUTDOWN`: the kernel has been closed.
+ * - `ENOMEM`: the memory that CPUs share is full.
  * - `ETIMEDOUT`: a deadline is over.
+ * - `ENOMEM`: shared memory, or the number of threads that may share it, is used up.
  * - `ECPUDIED`: the CPU that ran the function is gone.
  *
  * @public
@@ -18,6 +20,7 @@ export type KcontErrorCode =
   | 'ENOENT'
   | 'EINVAL'
   | 'EDEADLK'
+  | 'ENOMEM'
   | 'EPERM'
   | 'ENOTSUP'
   | 'ETIMEDOUT'

@@ -20,11 +20,30 @@ export interface RunOptions {
   cpu?: Cpu | null;
   /** Aborted before the function was entered: it never is. Aborted later: the function's signal is. */
   signal?: AbortSignal;
+  /**
+   * The function's argument: with it, the function is called with the argument and the signal. For
+   * another CPU it is copied, as by `structuredClone`.
+   */
+  arg?: unknown;
+  /** What is moved to another CPU with the argument, not copied. */
+  transfer?: readonly object[];
+  /**
+   * Runs on a thread that runs nothing else meanwhile, and ends with that thread when it is aborted,
+   * whatever it does. For a function of the CPU module; `cpu` cannot be named. Default false.
+   */
+  kill?: boolean;
   /** Shown in reports; by default the function's name. */
   name?: string;
   /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
   context?: 'none' | 'create';
 }
+
+/**
+ * A function that is run once: it gets the argument, if there is one, and the signal.
+ *
+ * @internal
+ */
+export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
 
 /**
  * By which somebody waits for a result: a shutdown tells it that there will be none. It is the
@@ -45,7 +64,9 @@ export interface Task {
  * @internal
  */
 export class Job<T> implements Task {
-  readonly #func: (signal: AbortSignal) => T | PromiseLike<T>;
+  readonly #func: RunFunction<T>;
+  readonly #arg: unknown;
+  readonly #hasArg: boolean;
   readonly #resolve: (value: T | PromiseLike<T>) => void;
   readonly #reject: (reason: unknown) => void;
   readonly #signal: AbortSignal | undefined;
@@ -55,7 +76,7 @@ export class Job<T> implements Task {
 
   constructor(
     wq: Workqueue,
-    func: (signal: AbortSignal) => T | PromiseLike<T>,
+    func: RunFunction<T>,
     options: RunOptions,
     resolve: (value: T | PromiseLike<T>) => void,
     reject: (reason: unknown) => void,
@@ -66,6 +87,8 @@ export class Job<T> implements Task {
       throw invalid('signal', 'an AbortSignal', signal);
     }
     this.#func = func;
+    this.#hasArg = 'arg' in options;
+    this.#arg = options.arg;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#signal = signal;
@@ -103,7 +126,9 @@ export class Job<T> implements Task {
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
     try {
-      result = this.#func(this.#signalFor(this.#func));
+      result = this.#hasArg
+        ? call(this.#func, this.#arg, this.#signalFor(this.#func, 1))
+        : call(this.#func, this.#signalFor(this.#func, 0));
     } catch (error) {
       this.#kc.wq._failed++;
       this.#finish();
@@ -139,8 +164,8 @@ export class Job<T> implements Task {
   }
 
   /** A signal costs more than all the rest of a run: made for functions that take one. */
-  #signalFor(func: (signal: AbortSignal) => T | PromiseLike<T>): AbortSignal {
-    if (func.length === 0) return undefined as unknown as AbortSignal;
+  #signalFor(func: RunFunction<T>, parameters: number): AbortSignal {
+    if (func.length <= parameters) return undefined as unknown as AbortSignal;
     this.#controller = new AbortController();
     return this.#controller.signal;
   }
@@ -149,6 +174,10 @@ export class Job<T> implements Task {
     this.#kc.destroy();
     if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
   }
+}
+
+function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
+  return func(...(args as never[]));
 }
 
 function run<T>(job: Job<T>): void | PromiseLike<void> {
@@ -162,9 +191,12 @@ function run<T>(job: Job<T>): void | PromiseLike<void> {
  */
 export function runOnce<T>(
   wq: Workqueue,
-  func: (signal: AbortSignal) => T | PromiseLike<T>,
+  func: RunFunction<T>,
   options: RunOptions = {},
 ): Promise<T> {
+  const { machine } = wq._dispatcher;
+  const remote = machine === null ? null : machine.run(wq, func, options);
+  if (remote !== null) return remote as Promise<T>;
   return new Promise<T>((resolve, reject) => {
     // The job reaches whoever needs it through its continuation.
     void new Job(wq, func, options, resolve, reject);

@@ -1,16 +1,19 @@
-import type { Cpu } from './cpu.ts';
+import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
+import { whenSettled } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
 import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
 import {
+  AFAR,
   label,
   makeRunnable,
   refusal,
   restartTimer,
+  scheduleAfar,
   startTimer,
   startTimerFrom,
   whyNot,
@@ -22,6 +25,7 @@ import {
   INVOKING,
   PENDING,
   QUEUED,
+  REMOTE,
   RUNNING,
   SCHEDULED,
   UNREF,
@@ -139,6 +143,8 @@ export class Kcont<A> {
     this._arg = arg;
     if (options !== undefined) setOptions(this, options);
     wq._references++;
+    const { machine } = wq._dispatcher;
+    if (machine !== null) machine.adopt(this);
     if (options?.signal?.aborted === true) this.destroy();
   }
 
@@ -169,7 +175,10 @@ export class Kcont<A> {
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
     const errno = whyNot(this, delayMs, cpu);
-    if (errno !== 0) return errno;
+    if (errno !== 0) return errno === AFAR ? scheduleAfar(this, delayMs, cpu) : errno;
+    // What others have scheduled here comes first.
+    const { machine } = this._wq._dispatcher;
+    if (machine !== null) machine.take();
     if (delayMs === 0) makeRunnable(this);
     else startTimer(this, delayMs);
     const extras = this._extras;
@@ -198,7 +207,8 @@ export class Kcont<A> {
    * @throws as {@link Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
-    const errno = whyNot(this, delayMs, cpu, HALTING);
+    let errno = whyNot(this, delayMs, cpu, HALTING);
+    if (errno === AFAR && (errno = scheduleAfar(this, delayMs, cpu, HALTING)) === 0) return true;
     if (errno === EBUSY) return false;
     if (errno !== 0) throw refusal(this, errno, delayMs, cpu);
     if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
@@ -215,7 +225,7 @@ export class Kcont<A> {
    * @returns true: moved; false: it is not PENDING, nothing changed
    */
   touch(): boolean {
-    if ((this._state & PENDING) === 0) return false;
+    if ((this._state & (PENDING | REMOTE)) !== PENDING) return this._remote?.touch() ?? false;
     restartTimer(this);
     return true;
   }
@@ -232,12 +242,24 @@ export class Kcont<A> {
    * tells)
    */
   stop(): boolean {
+    const state = this._withdraw();
+    return (state & RUNNING) !== 0 || (state & (EXPIRED | QUEUED)) === EXPIRED;
+  }
+
+  /**
+   * Stops it. Returns the state before.
+   * @internal
+   */
+  _withdraw(): number {
     const state = this._state;
-    if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
+    if ((state & (SCHEDULED | REMOTE)) !== 0) {
+      if ((state & REMOTE) !== 0) return (this._remote as RemoteState).stop();
+      this._wq._dispatcher.withdraw(this);
+    }
     this._state &= ~EXPIRED;
     const extras = this._extras;
     if (extras !== null) extras.carry = undefined;
-    return (state & RUNNING) !== 0 || (state & (EXPIRED | QUEUED)) === EXPIRED;
+    return state;
   }
 
   /**
@@ -247,9 +269,8 @@ export class Kcont<A> {
    * in flight
    */
   cancel(): number {
-    const cancelled = (this._state & SCHEDULED) === 0 ? 0 : CANCELLED;
-    this.stop();
-    return cancelled | ((this._state & RUNNING) === 0 ? 0 : DRAINING);
+    const state = this._withdraw();
+    return ((state & SCHEDULED) === 0 ? 0 : CANCELLED) | ((state & RUNNING) === 0 ? 0 : DRAINING);
   }
 
   /**
@@ -290,16 +311,18 @@ export class Kcont<A> {
    */
   _beginHalt(): Promise<void> {
     this.stop();
-    const extras = this._needExtras();
-    extras.halts++;
+    this._needExtras().halts++;
     this._state |= HALTING;
+    this._remote?.setHalting(true);
     if (!this.running) return Promise.resolve();
-    return new Promise((resolve) => void extras.settled.push(resolve));
+    return new Promise((resolve) => whenSettled(this, resolve));
   }
 
   /** @internal */
   _endHalt(): void {
-    if (--this._needExtras().halts === 0) this._state &= ~HALTING;
+    if (--this._needExtras().halts > 0) return;
+    this._state &= ~HALTING;
+    this._remote?.setHalting(false);
   }
 
   /**
@@ -311,9 +334,8 @@ export class Kcont<A> {
    */
   drainAsync(done: (arg: A) => void): boolean {
     checkFunction(done, 'done');
-    this.stop();
-    if ((this._state & RUNNING) === 0) return true;
-    this._needExtras().settled.push(() => done(this._arg));
+    if ((this._withdraw() & RUNNING) === 0) return true;
+    whenSettled(this, () => done(this._arg));
     return false;
   }
 
@@ -323,6 +345,7 @@ export class Kcont<A> {
    * @returns true: cleared; false: it is not running, or has acknowledged this run already
    */
   ack(): boolean {
+    if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).ack();
     if ((this._state & (RUNNING | INVOKING | QUEUED)) !== (RUNNING | INVOKING)) return false;
     this._state &= ~INVOKING;
     return (this._state & DEAD) === 0;
@@ -331,7 +354,16 @@ export class Kcont<A> {
   /** Stops it for good: from now on it refuses to be scheduled. A second time does nothing. */
   destroy(): void {
     if ((this._state & DEAD) !== 0) return;
-    this.stop();
+    if (this._remote?.destroy() === undefined) this.stop();
+    this._buried();
+  }
+
+  /**
+   * It is destroyed: lets go of what it holds on to.
+   * @internal
+   */
+  _buried(): void {
+    if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
     this._wq._dereference();
     const details = this._details;
@@ -356,41 +388,43 @@ export class Kcont<A> {
 
   /** Its timer runs. */
   get pending(): boolean {
-    return (this._state & PENDING) !== 0;
+    return (this._bits & PENDING) !== 0;
   }
 
   /** Its function has been entered since it was last scheduled, and it was not stopped since. */
   get expired(): boolean {
-    return (this._state & (EXPIRED | QUEUED)) === EXPIRED;
+    return (this._bits & (EXPIRED | QUEUED)) === EXPIRED;
   }
 
   /** Committed to run, or running without having acknowledged. */
   get invoking(): boolean {
-    return (this._state & (INVOKING | DEAD)) === INVOKING;
+    return (this._bits & (INVOKING | DEAD)) === INVOKING;
   }
 
   /** PENDING, INVOKING or EXPIRED. */
   get active(): boolean {
-    return this.invoking || (this._state & (PENDING | EXPIRED)) !== 0;
+    const bits = this._bits;
+    return (bits & (INVOKING | DEAD)) === INVOKING || (bits & (PENDING | EXPIRED)) !== 0;
   }
 
   /** PENDING, INVOKING or running. */
   get busy(): boolean {
-    return (this._state & (PENDING | INVOKING | RUNNING)) !== 0;
+    return (this._bits & (PENDING | INVOKING | RUNNING)) !== 0;
   }
 
   /** Its function has been entered and has not settled. */
   get running(): boolean {
-    return (this._state & RUNNING) !== 0;
+    return (this._bits & RUNNING) !== 0;
   }
 
   /** It was destroyed. */
   get destroyed(): boolean {
-    return (this._state & DEAD) !== 0;
+    return (this._bits & DEAD) !== 0;
   }
 
   /** When it is due, in ms on the axis of `kernel.now()`; NaN while it is not PENDING. */
   get deadline(): number {
+    if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).deadline;
     if (!this.pending) return NaN;
     const { wheel, clock } = this._wq._dispatcher;
     return wheel.dueTick(this) - clock._phase;
@@ -424,6 +458,7 @@ export class Kcont<A> {
    */
   setArg(arg: A): void {
     mayChange(this, 'setArg');
+    this._remote?.setArg(arg);
     this._arg = arg;
   }
 
@@ -444,6 +479,7 @@ export class Kcont<A> {
         'setFunc to another function needs a continuation with a lock',
       );
     }
+    this._remote?.setArg(arg);
     this._func = func;
     this._arg = arg;
   }
@@ -463,6 +499,7 @@ export class Kcont<A> {
       throw new KcontError('EINVAL', 'setLock needs a continuation that has a lock');
     }
     mayChange(this, 'setLock');
+    this._remote?.setLock(lock);
     this._lock = lock;
     // Its place in the order stays, whatever it waits for from now on.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
@@ -484,7 +521,8 @@ export class Kcont<A> {
 
   /** Keeps the process alive while scheduled, as by default. */
   ref(): this {
-    if ((this._state & UNREF) !== 0) {
+    if ((this._state & REMOTE) !== 0) this._remote?.setRef(true);
+    else if ((this._state & UNREF) !== 0) {
       this._state &= ~UNREF;
       if ((this._state & SCHEDULED) !== 0) this._wq._dispatcher.ref();
     }
@@ -493,7 +531,8 @@ export class Kcont<A> {
 
   /** Does not keep the process alive from now on. */
   unref(): this {
-    if ((this._state & UNREF) === 0) {
+    if ((this._state & REMOTE) !== 0) this._remote?.setRef(false);
+    else if ((this._state & UNREF) === 0) {
       this._state |= UNREF;
       if ((this._state & SCHEDULED) !== 0) this._wq._dispatcher.unref();
     }
@@ -502,7 +541,7 @@ export class Kcont<A> {
 
   /** Whether it keeps the process alive while scheduled. */
   hasRef(): boolean {
-    return (this._state & UNREF) === 0;
+    return (this._bits & UNREF) === 0;
   }
 
   /** @internal */
@@ -519,6 +558,23 @@ export class Kcont<A> {
   _wake(): boolean {
     this._wq._dispatcher.resume(this);
     return false;
+  }
+
+  /**
+   * The bits of its state, wherever that is.
+   * @internal
+   */
+  get _bits(): number {
+    const state = this._state;
+    return (state & REMOTE) === 0 ? state : (this._remote as RemoteState).bits;
+  }
+
+  /**
+   * Where its state is, if more than one CPU knows it.
+   * @internal
+   */
+  get _remote(): RemoteState | null {
+    return this._extras?.remote ?? null;
   }
 
   /** @internal */
@@ -567,5 +623,5 @@ function mayChange<A>(kc: Kcont<A>, what: string): void {
 readsAs<Kcont<unknown>>(Kcont, (kc) => {
   const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';
   const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
-  return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._state)}${inMs}, ${kc._wq.name}${lock} }`;
+  return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
 });

@@ -1,7 +1,7 @@
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu } from './cpu.ts';
+import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import { invalid } from './errors.ts';
@@ -100,8 +100,13 @@ const GRACE_MS = 5000;
 export class Kernel {
   /** The predefined workqueues. */
   readonly wq: PredefinedWorkqueues;
-  /** Its event loops; `cpus[0]` is the thread that made it. */
-  readonly cpus: readonly Cpu[];
+  /** @internal */
+  _cpus: readonly Cpu[];
+  /**
+   * The CPU of this thread.
+   * @internal
+   */
+  _cpu: Cpu;
   readonly #dispatcher: Dispatcher;
   readonly #registry = new Registry();
   #closing: Promise<CloseReport> | undefined = undefined;
@@ -122,7 +127,8 @@ export class Kernel {
     }
     if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
     this.#dispatcher = new Dispatcher(clock, budgetMs, onError);
-    this.cpus = [Cpu._make(this, 0)];
+    this._cpu = Cpu._make(this, 0);
+    this._cpus = [this._cpu];
     const predefined = (name: string, priority: number): Workqueue =>
       this.#registry.add(
         Workqueue._make(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
@@ -160,6 +166,29 @@ export class Kernel {
     return this.#dispatcher.closed;
   }
 
+  /** Its event loops; `cpus[0]` is the thread that made it. */
+  get cpus(): readonly Cpu[] {
+    return this._cpus;
+  }
+
+  /**
+   * Starts worker threads as further CPUs of this kernel. Needs `import 'kcont/cpu'`.
+   *
+   * @remarks
+   * Every CPU, this one included, imports the module. The functions it exports can run on any CPU, by
+   * `run` and by continuations; all others run on the CPU that they were made on.
+   *
+   * @param options - the module, how many CPUs, and what becomes of CPUs that fail
+   * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
+   * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
+   * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
+   * have been started before; ESHUTDOWN when the kernel is closed; ECPUDIED when a thread could not be
+   * started; and with what the module throws
+   */
+  startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
+    return cpuStarter()(this, options) as Promise<M>;
+  }
+
   /** Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. */
   now(): number {
     return this.#dispatcher.clock.now;
@@ -174,7 +203,8 @@ export class Kernel {
   async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const done = drained([...this.#registry]);
+    const local = (): Promise<void> => drained([...this.#registry]);
+    const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
     let giveUp: () => void = () => undefined;
     const aborted = new Promise<never>((_, reject) => {
@@ -205,12 +235,9 @@ export class Kernel {
     if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
       return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
     }
-    return (this.#closing ??= close(
-      this.#dispatcher,
-      [...this.#registry],
-      this.wq.softclock,
-      graceMs,
-    ));
+    const local = (): Promise<CloseReport> =>
+      close(this.#dispatcher, [...this.#registry], this.wq.softclock, graceMs);
+    return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */
@@ -256,10 +283,10 @@ export const wq: PredefinedWorkqueues = kernel.wq;
 /**
  * The CPU this code runs on.
  *
- * @returns CPU 0 of the process-wide kernel
+ * @returns CPU 0 of the process-wide kernel; in a thread that a kernel has started, its CPU
  *
  * @public
  */
 export function curcpu(): Cpu {
-  return kernel.cpus[0] as Cpu;
+  return kernel._cpu;
 }

@@ -7,13 +7,26 @@ import { coalesce } from './details.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
-import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, UNREF } from './state.ts';
+import {
+  DEAD,
+  EXPIRED,
+  HALTING,
+  INVOKING,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  ROAMS,
+  UNREF,
+} from './state.ts';
 import { FAR } from './wheel.ts';
 
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 
-/** Why a continuation cannot be scheduled, as an errno; 0: it can. */
+/** Not an errno: more than one CPU has a say in it. */
+export const AFAR = -1;
+
+/** Why a continuation cannot be scheduled, as an errno, or AFAR; 0: it can, on this CPU. */
 export function whyNot<A>(
   kc: Kcont<A>,
   delayMs: number,
@@ -22,18 +35,36 @@ export function whyNot<A>(
 ): number {
   if (
     cpu === null &&
-    (kc._state & (busy | DEAD)) === 0 &&
+    (kc._state & (busy | DEAD | REMOTE | ROAMS)) === 0 &&
     !kc._wq._dispatcher.closed &&
     isDelay(delayMs)
   ) {
     return 0;
   }
   if (!isDelay(delayMs)) return EINVAL;
-  if (cpu !== null && !(cpu instanceof Cpu && cpu.kernel === kc._wq.kernel)) return EINVAL;
-  if ((kc._state & DEAD) !== 0) return EINVAL;
+  if (cpu !== null && !isCpuOf(cpu, kc)) return EINVAL;
+  const isNowhere = cpu !== null && !kc._wq.perCpu;
+  // The others look at its state themselves, in one step with changing it.
+  if ((kc._state & REMOTE) !== 0 && !isNowhere && !kc._wq._dispatcher.closed) return AFAR;
+  if (kc.destroyed) return EINVAL;
   if (kc._wq._dispatcher.closed) return ESHUTDOWN;
-  if ((kc._state & busy) !== 0) return EBUSY;
-  return cpu !== null && !kc._wq.perCpu ? ENOENT : 0;
+  if ((kc._bits & busy) !== 0) return EBUSY;
+  if (isNowhere) return ENOENT;
+  if ((kc._state & ROAMS) !== 0) return AFAR;
+  return cpu === null || cpu === kc._wq.kernel._cpu ? 0 : AFAR;
+}
+
+/** Schedules a continuation whose state is, or has to be, where all CPUs can see it. An errno. */
+export function scheduleAfar<A>(
+  kc: Kcont<A>,
+  delayMs: number,
+  cpu: Cpu | null,
+  busy?: number,
+): number {
+  const errno = kc._remote === null ? (kc._wq._dispatcher.machine?.depart(kc) ?? EINVAL) : 0;
+  if (errno !== 0) return errno;
+  const anew = busy !== undefined;
+  return kc._remote?.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, anew) ?? EINVAL;
 }
 
 /** The error that goes with an errno of `whyNot`. */
@@ -53,6 +84,10 @@ export function refusal<A>(
     return invalid('delayMs', 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (kc.destroyed) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
+  const { machine } = kc._wq._dispatcher;
+  if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
+    return new KcontError('EINVAL', machine.reason(kc));
+  }
   return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
 }
 
@@ -123,6 +158,29 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   if (due < dispatcher.armedTicks) dispatcher.request();
 }
 
+/** Files the entry of a continuation that another CPU may have scheduled, for a time on this clock. */
+export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
+  const dispatcher = kc._wq._dispatcher;
+  const { wheel } = dispatcher;
+  stamp(kc);
+  kc._state |= PENDING;
+  const { ration } = dispatcher;
+  const due = slacken(kc, Math.max(ration.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
+  wheel.setDue(kc, due);
+  wheel.add(kc);
+  if (due < dispatcher.armedTicks) dispatcher.request();
+}
+
+/** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */
+export function refileTimer<A>(kc: Kcont<A>, atMs: number): boolean {
+  const { ration, wheel } = kc._wq._dispatcher;
+  const due = slacken(kc, ration.dueFrom(atMs, 0));
+  if (due <= wheel.tick - wheel.base) return false;
+  wheel.setDue(kc, due);
+  wheel.refile(kc);
+  return true;
+}
+
 /** PENDING: to PENDING, with the last delay from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
   moveOutward(kc, dueIn(kc, lastDelay(kc)));
@@ -150,7 +208,8 @@ function slacken<A>(kc: Kcont<A>, due: number): number {
   return extras === null ? due : coalesce(due, extras.slackTicks);
 }
 
-function lastDelay<A>(kc: Kcont<A>): number {
+/** What the last delay was, in ms. */
+export function lastDelay<A>(kc: Kcont<A>): number {
   return kc._delay === FAR ? kc._needExtras().farDelayMs : kc._delay;
 }
 
@@ -163,6 +222,10 @@ function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
     kc._delay = FAR;
     kc._needExtras().farDelayMs = delay;
   }
+}
+
+function isCpuOf<A>(cpu: unknown, kc: Kcont<A>): boolean {
+  return cpu instanceof Cpu && cpu.kernel === kc._wq.kernel;
 }
 
 function isDelay(delayMs: unknown): boolean {

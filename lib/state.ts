@@ -44,6 +44,10 @@ export const QUIET = 512;
 export const TASK = 1024;
 /** It limits what others do: a shutdown leaves its timer running for as long as these may go on. */
 export const LIMIT = 2048;
+/** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
+export const REMOTE = 4096;
+/** Where it runs is chosen anew each time it is scheduled. */
+export const ROAMS = 8192;
 
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;

@@ -104,6 +104,12 @@ export class Wheel<T extends Timer> {
     this.#slotFor(timer).push(timer);
   }
 
+  /** Files a timer that is in no list, and may have got its sequence number long ago. */
+  refile(timer: T): void {
+    this.count++;
+    this.#slotFor(timer).append(timer);
+  }
+
   /** Takes a timer out. */
   remove(timer: T): void {
     this.count--;

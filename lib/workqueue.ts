@@ -224,7 +224,21 @@ export class Workqueue {
    * KcontError ESHUTDOWN when the kernel has closed before it has settled; with KcontError as the
    * constructor and `schedule` of Kcont throw
    */
-  run<T>(func: (signal: AbortSignal) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
+  run<T>(func: (signal: AbortSignal) => T | PromiseLike<T>, options?: RunOptions): Promise<T>;
+  /**
+   * Runs a function with an argument once, and returns its result. A function of the CPU module may
+   * run on another CPU.
+   *
+   * @param func - called with the argument, and with a signal if it declares a second parameter
+   * @param options - the argument, and as for any other run; `cpu` on a workqueue with a queue per CPU
+   * @returns as above. Its argument and its result are copied from one CPU to the other; KcontError
+   * EINVAL for an argument that cannot be, ECPUDIED when the CPU died while the function ran
+   */
+  run<A, T>(
+    func: (arg: A, signal: AbortSignal) => T | PromiseLike<T>,
+    options: RunOptions & { arg: NoInfer<A> },
+  ): Promise<T>;
+  run<T>(func: (...args: never[]) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
     return runOnce(this, func, options);
   }
 

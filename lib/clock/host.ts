@@ -199,6 +199,11 @@ class HostWaker implements Waker {
   }
 }
 
+/** Milliseconds on a monotonic axis that all threads of the process have in common. */
+export function commonMs(): number {
+  return Number(process.hrtime.bigint()) / 1e6;
+}
+
 /** The clock of the process-wide kernel, and of every kernel that is given none. */
 export const hostClock: HostClock = new HostClock();
 

@@ -1,0 +1,174 @@
+/*
+ * A job on the CPU that may run it: the entry in that CPU's lists, the call of the function, and its
+ * result, sent to the caller when the run has settled.
+ */
+
+import { KcontError, asynchronous } from '../errors.ts';
+import type { Task } from '../job.ts';
+import { ABSENT, PORTED, inline, tagOf } from './argument.ts';
+import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
+import { decode, encode } from './codec.ts';
+import type { AnyFunction } from './cpu-module.ts';
+import { wireError } from './faults.ts';
+import { RESULT } from './mail.ts';
+import { Remote } from './remote.ts';
+import { unwrap } from './transfer.ts';
+
+/** In the note of a result: it is an error. */
+export const THROWN = 16;
+
+/** A function that is to run once, on the CPU that may run it. */
+export class JobFace extends Remote {
+  func: AnyFunction | undefined = undefined;
+  arg: unknown = undefined;
+  #hasArg = true;
+  #controller: AbortController | undefined = undefined;
+  #result: unknown = undefined;
+  #thrown = false;
+
+  /** The argument has come by another way than at first. */
+  given(arg: unknown, version: number): void {
+    this.arg = arg;
+    this.version = version;
+  }
+
+  protected override receive(tag: number, value: number, version: number): void {
+    this.#hasArg = tag !== ABSENT;
+    if (tag >= PORTED) return;
+    this.arg = inline(tag, value);
+    this.version = version;
+  }
+
+  protected override hasArg(): boolean {
+    const { memory } = this.machine;
+    const { words } = memory;
+    if ((words[this.block + ARG_TAG] as number) < PORTED || this.version >= 0) return true;
+    const claimed = this.#claim();
+    if (claimed === undefined) {
+      this.machine.need(this);
+      return false;
+    }
+    this.given(decode(this.machine, claimed[0]), words[this.block + ARG_VERSION] as number);
+    return true;
+  }
+
+  #claim(): [unknown] | undefined {
+    const { memory, bells } = this.machine;
+    const name = memory.floats[(this.block + ARG) >> 1] as number;
+    return name === 0 ? undefined : bells.claim(this.home, name);
+  }
+
+  override dropped(): void {
+    if (this.posted !== 0 && this.version < 0) {
+      this.machine.bells.claim(this.home, this.posted);
+    }
+  }
+
+  /** The caller does not want it any more. */
+  abort(reason: unknown): void {
+    this.#controller?.abort(reason);
+  }
+
+  /** Calls the function. Returns a promise while it runs on. */
+  call(): undefined | Promise<unknown> {
+    const { kc } = this;
+    const func = this.func as AnyFunction;
+    kc._needExtras().settled.push(() => this.#send());
+    let result: unknown;
+    try {
+      const args = this.#hasArg ? [this.arg] : [];
+      if (func.length > args.length) {
+        this.#controller = new AbortController();
+        args.push(this.#controller.signal);
+      }
+      result = func(...(args as never[]));
+    } catch (error) {
+      kc.wq._failed++;
+      this.#end(error, true);
+      return undefined;
+    }
+    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+      this.#end(result, false);
+      return undefined;
+    }
+    const promise = Promise.resolve(result);
+    if (kc.wq.fast) {
+      promise.then(undefined, () => undefined);
+      this.#end(asynchronous(kc.name, kc.wq.name), true);
+      return undefined;
+    }
+    promise.then(
+      (value) => this.#end(value, false),
+      (error: unknown) => this.#end(error, true),
+    );
+    return promise;
+  }
+
+  #end(result: unknown, thrown: boolean): void {
+    this.#result = result;
+    this.#thrown = thrown;
+  }
+
+  /** The run has settled: its lock is free. */
+  #send(): void {
+    if (this.#thrown) this.report(this.#result);
+    else this.#answer(this.#result);
+  }
+
+  #answer(result: unknown): void {
+    const { machine, block, handle } = this;
+    const { value, transfer } = unwrap(result);
+    const { home } = this;
+    if (home === machine.index) {
+      machine.jobs.settle(block, handle, false, value);
+      return;
+    }
+    const tag = tagOf(value);
+    if (tag < PORTED) {
+      machine.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
+      return;
+    }
+    let posted: number;
+    try {
+      posted = machine.bells.post(home, encode(machine, value), transfer);
+    } catch (error) {
+      const what = `the result of ${this.kc.name} cannot be cloned: ${(error as Error).message}`;
+      this.report(new KcontError('EINVAL', what));
+      return;
+    }
+    machine.send(home, RESULT, block, handle, tag, posted);
+  }
+
+  /** Tells the caller that there is an error instead of a result. */
+  report(error: unknown): void {
+    const { machine, block, handle, home } = this;
+    if (home === machine.index) machine.jobs.settle(block, handle, true, error);
+    else {
+      const posted = machine.bells.post(home, wireError(error));
+      machine.send(home, RESULT, block, handle, PORTED | THROWN, posted);
+    }
+  }
+
+  get home(): number {
+    return this.machine.memory.words[this.block + HOME] as number;
+  }
+}
+
+/** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
+export class JobTask implements Task {
+  readonly face: JobFace;
+
+  constructor(face: JobFace) {
+    this.face = face;
+  }
+
+  _abort(reason: unknown): void {
+    if (this.face.kc.running) this.face.abort(reason);
+    else this.face.report(reason);
+  }
+}
+
+/** The function of the continuations that stand for jobs. */
+export function runJob({ face }: JobTask): undefined | Promise<unknown> {
+  return face.call();
+}

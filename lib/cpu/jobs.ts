@@ -1,0 +1,263 @@
+/*
+ * Functions that run once on another CPU, with a result.
+ *
+ *   caller                                   CPU 2
+ *   run(resize, { arg })
+ *     Kcont with a block, of the kind JOB
+ *     argument: in the block, or posted ---> claimed when it is entered
+ *     note ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
+ *     signal aborted: stop(); too late:
+ *     note ABORT -------------------------> the function's signal is aborted
+ *   promise <------------------ note RESULT, when the run has settled
+ *
+ * The argument is kept here until the result has come: a CPU that dies before it has entered the
+ * function gives it back to be run elsewhere.
+ */
+
+import { Cpu } from '../cpu.ts';
+import { KcontError, invalid } from '../errors.ts';
+import type { RunOptions } from '../job.ts';
+import { Kcont } from '../kcont.ts';
+import type { BaseLock } from '../lock/lock.ts';
+import { refusal, whyNot } from '../schedule.ts';
+import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
+import type { Workqueue } from '../workqueue.ts';
+import { PORTED, inline, tagOf } from './argument.ts';
+import { ARG, RAN } from './block.ts';
+import { isSharedIn } from './block-lock.ts';
+import { decode, encode } from './codec.ts';
+import { locked, tied, type AnyFunction } from './cpu-module.ts';
+import { unwireError } from './faults.ts';
+import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
+import type { CpuMachine } from './machine.ts';
+import { ABORT, DEFINE, type Note } from './mail.ts';
+
+/** What a caller waits for. */
+interface Waiting {
+  readonly face: JobFace;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  /** What has been moved cannot be sent again. */
+  readonly moved: boolean;
+  onAbort: (() => void) | undefined;
+}
+
+/** The jobs that this CPU has sent. */
+export class RemoteJobs {
+  readonly #machine: CpuMachine;
+  /** Sent and not ended, by block. */
+  readonly #sent = new Map<number, Waiting>();
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /** Sends a function to another CPU; null: it is to run here. */
+  run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
+    const machine = this.#machine;
+    const { cpu = null, lock = null } = options;
+    const number = machine.module.indexOf(func);
+    if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
+    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
+    const isElsewhere =
+      cpu === null
+        ? !wq.perCpu && machine.placement.hasOthers && problem === ''
+        : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
+    if (!isElsewhere) return null;
+    if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
+    return new Promise((resolve, reject) => {
+      void this.#send(wq, number as number, func.name, options, resolve, reject);
+    });
+  }
+
+  /** Runs a function on a thread of its own, which ends when it is aborted. */
+  async #runKillable(
+    wq: Workqueue,
+    number: number | undefined,
+    name: string,
+    options: RunOptions,
+  ): Promise<unknown> {
+    const { supervision } = this.#machine;
+    const { signal, cpu = null, lock = null } = options;
+    if (number === undefined) throw new KcontError('EINVAL', tied(name));
+    if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
+    if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
+    if (supervision === null) {
+      throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
+    }
+    checkSignal(signal);
+    const borrowed = await supervision.borrow(signal);
+    const kill = (): void => supervision.kill(borrowed);
+    try {
+      return await new Promise((resolve, reject) => {
+        const { signal: _, ...others } = options;
+        const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
+        signal?.addEventListener('abort', kill, { once: true });
+        signal?.addEventListener(
+          'abort',
+          () => this.settle(face.block, face.handle, true, signal.reason),
+          { once: true },
+        );
+      });
+    } finally {
+      signal?.removeEventListener('abort', kill);
+      supervision.giveBack(borrowed);
+    }
+  }
+
+  #send(
+    wq: Workqueue,
+    number: number,
+    funcName: string,
+    options: RunOptions,
+    resolve: (value: unknown) => void,
+    reject: (reason: unknown) => void,
+  ): JobFace {
+    const machine = this.#machine;
+    const {
+      arg,
+      cpu = null,
+      delayMs = 0,
+      lock = null,
+      name = funcName,
+      signal,
+      transfer = [],
+    } = options;
+    checkSignal(signal);
+    const ported = tagOf(arg) >= PORTED;
+    const isFree = lock === null && !ported && delayMs === 0;
+    const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
+    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name });
+    kc._state |= QUIET | TASK;
+    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    face.func = machine.module.at(number);
+    face.given(arg, 0);
+    kc._arg = new JobTask(face);
+    const waiting: Waiting = {
+      face,
+      resolve,
+      reject,
+      signal,
+      moved: transfer.length > 0,
+      onAbort: undefined,
+    };
+    try {
+      let errno = whyNot(kc, delayMs, null);
+      if (errno > 0) throw refusal(kc, errno, delayMs, null);
+      if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
+      this.#sent.set(face.block, waiting);
+      machine.alive.hold(1);
+      errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
+      if (errno !== 0) throw refusal(kc, errno, delayMs, null);
+    } catch (error) {
+      if (this.#sent.delete(face.block)) machine.alive.hold(-1);
+      kc.destroy();
+      throw error;
+    }
+    if (signal === undefined) return face;
+    waiting.onAbort = () => this.#abort(waiting, signal.reason);
+    signal.addEventListener('abort', waiting.onAbort, { once: true });
+    return face;
+  }
+
+  /** Posts the argument, to be claimed when the function is about to be entered. */
+  #post(face: JobFace, cpu: number, arg: unknown, transfer: readonly object[]): void {
+    const machine = this.#machine;
+    try {
+      face.posted = machine.bells.post(cpu, encode(machine, arg), transfer);
+    } catch (error) {
+      throw new KcontError(
+        'EINVAL',
+        `the argument of ${face.kc.name} cannot be cloned for another CPU: ${(error as Error).message}`,
+      );
+    }
+    machine.memory.floats[(face.block + ARG) >> 1] = face.posted;
+  }
+
+  /** A CPU has an entry, but not the argument: it came to another one, or to its predecessor. */
+  answer(face: JobFace, cpu: number): void {
+    const machine = this.#machine;
+    const waiting = this.#sent.get(face.block);
+    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+    if (waiting.moved) {
+      face.stop();
+      const what = `${face.kc.name} cannot run: its argument was moved to a CPU that has died`;
+      this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
+      return;
+    }
+    const arg = encode(machine, face.arg);
+    const posted = machine.bells.post(cpu, { arg, name: undefined });
+    if (posted !== 0) machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+  }
+
+  #abort(waiting: Waiting, reason: unknown): void {
+    const machine = this.#machine;
+    const { face } = waiting;
+    if ((face.stop() & RUNNING) === 0) {
+      this.settle(face.block, face.handle, true, reason);
+      return;
+    }
+    const ran = machine.memory.words[face.block + RAN] as number;
+    if (ran === machine.index) {
+      face.abort(reason);
+      return;
+    }
+    let posted: number;
+    try {
+      posted = machine.bells.post(ran, reason);
+    } catch {
+      posted = machine.bells.post(
+        ran,
+        new DOMException('This operation was aborted', 'AbortError'),
+      );
+    }
+    machine.send(ran, ABORT, face.block, face.handle, 0, posted);
+  }
+
+  /** The caller of a job that runs here does not want it any more. */
+  aborted(block: number, handle: number, message: [unknown] | undefined): void {
+    const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
+    face?.abort(message?.[0]);
+  }
+
+  /** A result has come. */
+  ended(note: Note): void {
+    const machine = this.#machine;
+    const { block, handle, from, generation, value } = note;
+    const thrown = (generation & THROWN) !== 0;
+    const tag = generation & ~THROWN;
+    if (tag < PORTED) {
+      this.settle(block, handle, false, inline(tag, value));
+      return;
+    }
+    const message = machine.bells.claim(from, value)?.[0];
+    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+  }
+
+  /** There will be no results any more. */
+  abandon(reason: unknown): void {
+    for (const { face } of this.#sent.values()) this.settle(face.block, face.handle, true, reason);
+  }
+
+  /** A job has ended. */
+  settle(block: number, handle: number, thrown: boolean, result: unknown): void {
+    const waiting = this.#sent.get(block);
+    if (waiting === undefined || waiting.face.handle !== handle) return;
+    this.#sent.delete(block);
+    this.#machine.alive.hold(-1);
+    const { signal, onAbort } = waiting;
+    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (thrown) waiting.reject(result);
+    else waiting.resolve(result);
+    waiting.face.kc.destroy();
+  }
+}
+
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid('signal', 'an AbortSignal', signal);
+  }
+  signal?.throwIfAborted();
+}

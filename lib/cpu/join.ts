@@ -1,0 +1,98 @@
+/*
+ * A thread becomes a CPU: it takes part in the shared memory and in the mesh of ports, imports the
+ * module, and then runs what it finds in its inbox.
+ *
+ * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread),
+ * `close` (finish, report, and end), `gone` (a CPU has died: what was told to it has to be told again),
+ * `stop` (finish what runs, and leave the rest to others).
+ */
+
+import type { MessagePort } from 'node:worker_threads';
+import { Cpu } from '../cpu.ts';
+import { kernel } from '../kernel.ts';
+import type { CloseReport } from '../shutdown.ts';
+import { CpuModule } from './cpu-module.ts';
+import { wireError } from './faults.ts';
+import { CpuMachine } from './machine.ts';
+import { resumeWork } from './recovery.ts';
+import { Arena } from './shared-arena.ts';
+import { Memory, STARTING, STATE, UP } from './memory.ts';
+
+/** What a thread is given to become a CPU. */
+export interface Joining {
+  readonly kcontCpu: true;
+  readonly index: number;
+  readonly buffer: SharedArrayBuffer;
+  readonly locks: SharedArrayBuffer;
+  readonly module: string;
+  readonly names: readonly string[];
+  readonly cpus: number;
+  readonly ports: readonly (MessagePort | null)[];
+}
+
+/** What CPU 0 says to a thread. */
+export type Order =
+  | { readonly type: 'port'; readonly cpu: number; readonly port: MessagePort }
+  | { readonly type: 'gone'; readonly cpu: number }
+  | { readonly type: 'drain' }
+  | { readonly type: 'close'; readonly graceMs: number }
+  | { readonly type: 'stop'; readonly graceMs: number };
+
+/** What a thread says to CPU 0. */
+export type Answer =
+  | { readonly type: 'up' }
+  | { readonly type: 'drained' }
+  | { readonly type: 'failed'; readonly error: unknown }
+  | { readonly type: 'closed'; readonly report: CloseReport };
+
+/** Makes this thread a CPU. */
+export async function joinMachine(parent: MessagePort, joining: Joining): Promise<void> {
+  const { index, ports } = joining;
+  const answer = (message: Answer): void => parent.postMessage(message);
+  const cpus = Array.from({ length: joining.cpus }, (_, cpu) => Cpu._make(kernel, cpu));
+  kernel._cpus = cpus;
+  kernel._cpu = cpus[index] ?? Cpu._make(kernel, index);
+  try {
+    // Before the module, which may make locks at once.
+    const arena = Arena.join(joining.locks);
+    const module = await CpuModule.load(joining.module, joining.names);
+    const memory = new Memory(joining.buffer);
+    const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
+    for (const [cpu, port] of ports.entries()) if (port !== null) machine.bells.connect(cpu, port);
+    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
+    machine.dispatcher.machine = machine;
+    parent.on('message', (order: Order) => {
+      switch (order.type) {
+        case 'port':
+          machine.bells.connect(order.cpu, order.port);
+          machine.definitions.retell(order.cpu);
+          break;
+        case 'gone':
+          machine.definitions.untell(order.cpu);
+          machine.bells.disconnect(order.cpu);
+          break;
+        case 'drain':
+          machine.take();
+          void kernel.drain().then(() => answer({ type: 'drained' }));
+          break;
+        case 'stop':
+        case 'close':
+          if (order.type === 'stop') machine.retire();
+          void kernel.close({ graceMs: order.graceMs }).then((report) => {
+            answer({ type: 'closed', report });
+            parent.close();
+            machine.bells.close();
+          });
+      }
+    });
+    Atomics.compareExchange(memory.words, machine.slot + STATE, STARTING, UP);
+    // First what it has to run, then what it has to know for that: nothing runs before both.
+    resumeWork(machine);
+    machine.wake();
+    machine.dispatcher.request();
+    answer({ type: 'up' });
+  } catch (error) {
+    answer({ type: 'failed', error: wireError(error) });
+    parent.close();
+  }
+}

@@ -1,0 +1,198 @@
+/*
+ * Which CPU a continuation runs on.
+ *
+ *   named in `schedule`         that one, up or not
+ *   strong                      the one it was first scheduled on, or that was named last
+ *   weak                        the one where it ran last, unless that is blocked or far behind
+ *   none, queue per CPU         this one
+ *   none, with a lock           the home of that lock: there all who have it are in one order
+ *   none, other queues          the next one available: entries go to up to four CPUs, and whichever
+ *                               comes to it first enters it; the other entries are stale then
+ *
+ * CPU 0 is not among those chosen: it is where I/O comes in. How far behind a CPU is, is what it has
+ * said at the end of its last pass, plus what this CPU has sent it since.
+ */
+
+import type { Cpu } from '../cpu.ts';
+import type { Kcont } from '../kcont.ts';
+import type { Lock } from '../lock/lock.ts';
+import { ROAMS } from '../state.ts';
+import { isSharedIn, numberOf } from './block-lock.ts';
+import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';
+import type { CpuMachine } from './machine.ts';
+import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP } from './memory.ts';
+import type { RemoteHandle } from './remote-handle.ts';
+import { LINE } from './shared-arena.ts';
+import type { SharedLock } from './shared-lock.ts';
+
+const WEAK = 1;
+const STRONG = 2;
+
+/** To so many CPUs goes what any of them may run. */
+const CHOICES = 4;
+/** A CPU that has not come to its work for so long is behind, in ms. */
+const BEHIND_MS = 20;
+/** So many more runnable than elsewhere, and a CPU is behind. */
+const BEHIND = 32;
+/** So many notes that nobody is woken for, and one is. */
+const FLOOD = 1024;
+
+/** Chooses CPUs, for one of them. */
+export class Placement {
+  readonly #machine: CpuMachine;
+  /** Sent to each CPU since it last took its mail, as far as is known. */
+  readonly #sent: number[];
+  readonly #takes: number[];
+  #silent = 0;
+  #turn = 0;
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+    const { slots } = machine.memory;
+    this.#sent = Array.from({ length: slots }, () => 0);
+    this.#takes = Array.from({ length: slots }, () => 0);
+  }
+
+  /** Whether there is another CPU that could be chosen. */
+  get hasOthers(): boolean {
+    return this.#machine.memory.publicCpus > 1;
+  }
+
+  /** A continuation has been made. */
+  adopt(kc: Kcont<unknown>): void {
+    const { module } = this.#machine;
+    if (kc._wq.perCpu && kc.affinity === 'none') return;
+    const isFree = kc._lock === null || isSharedIn(this.#machine.arena, kc._lock);
+    if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ROAMS;
+  }
+
+  /** Where an entry goes. */
+  place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const spec = words[remote.block + SPEC] as number;
+    const affinity = affinityOf(spec);
+    if (affinity === STRONG) {
+      const tied = words[remote.block + TIED] as number;
+      const target = cpu?.index ?? (tied === ANY ? this.#chooseFor(spec) : tied);
+      words[remote.block + TIED] = target;
+      return target;
+    }
+    if (cpu !== null) return cpu.index;
+    if (affinity === WEAK) {
+      const { ran } = remote;
+      const usable = ran !== ANY && (isPerCpu(spec) || ran !== 0) && !this.isBehind(ran);
+      return usable ? ran : this.#chooseFor(spec);
+    }
+    if (isPerCpu(spec)) return machine.index;
+    const lock = numberOf(machine.memory, remote.block);
+    if (lock !== 0) return this.#homeOf(lock);
+    return delayed || remote.posted !== 0 ? this.#chooseIndex() : ANY;
+  }
+
+  #chooseFor(spec: number): number {
+    return isPerCpu(spec) && this.#machine.index !== 0 ? this.#machine.index : this.#chooseIndex();
+  }
+
+  /** Where all go that have this lock, on workqueues without a queue per CPU: it keeps their order. */
+  #homeOf(lock: number): number {
+    return 1 + (lock % (this.#machine.memory.publicCpus - 1));
+  }
+
+  /** The CPU for a job: that of its lock, or the one that has the least to do. */
+  chooseFor(lock: Lock | null): Cpu {
+    if (lock === null) return this.choose();
+    const number = (lock as SharedLock)._gate.at / LINE;
+    return this.#machine.kernel.cpus[this.#homeOf(number)] as Cpu;
+  }
+
+  /** The CPU that has the least to do. */
+  choose(): Cpu {
+    return this.#machine.kernel.cpus[this.#chooseIndex()] as Cpu;
+  }
+
+  #chooseIndex(): number {
+    const { memory } = this.#machine;
+    const { publicCpus } = memory;
+    this.#turn++;
+    let best = 1 + (this.#turn % (publicCpus - 1));
+    let least = Infinity;
+    for (let i = 0; i < publicCpus - 1; i++) {
+      const cpu = 1 + ((this.#turn + i) % (publicCpus - 1));
+      if (memory.words[memory.slot(cpu) + STATE] !== UP) continue;
+      const load = this.#loadOf(cpu) + (this.#machine.lagOf(cpu) > BEHIND_MS ? 1e6 : 0);
+      if (load >= least) continue;
+      least = load;
+      best = cpu;
+    }
+    return best;
+  }
+
+  /** Those who may take what any CPU may run: the least laden first. */
+  candidates(): readonly number[] {
+    const { memory } = this.#machine;
+    const others = memory.publicCpus - 1;
+    this.#turn++;
+    const found: number[] = [];
+    for (let i = 0; i < others && found.length < CHOICES; i++) {
+      const cpu = 1 + ((this.#turn + i) % others);
+      if (memory.words[memory.slot(cpu) + STATE] === UP) found.push(cpu);
+    }
+    return found.length > 0 ? found : [1 + (this.#turn % others)];
+  }
+
+  /** Wakes one that sleeps, of those who may take it. */
+  wakeOne(ring: (cpu: number) => void): void {
+    const { memory } = this.#machine;
+    for (const cpu of this.candidates()) {
+      if (Atomics.load(memory.words, memory.slot(cpu) + SLEEP) !== ASLEEP) continue;
+      ring(cpu);
+      return;
+    }
+  }
+
+  /** Something has been sent to a CPU. */
+  sent(cpu: number): void {
+    this.#sent[cpu]!++;
+  }
+
+  /** A note was sent that nobody need be woken for: whether it is time to wake all the same. */
+  isFlooding(_cpu: number): boolean {
+    this.#silent = (this.#silent + 1) % FLOOD;
+    return this.#silent === 0;
+  }
+
+  /** Whether a CPU is measurably behind others. */
+  isBehind(cpu: number): boolean {
+    const machine = this.#machine;
+    const { memory } = machine;
+    if (cpu === machine.index) return false;
+    if (memory.words[memory.slot(cpu) + STATE] !== UP || machine.lagOf(cpu) > BEHIND_MS)
+      return true;
+    const best = this.#chooseIndex();
+    return this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
+  }
+
+  #loadOf(cpu: number): number {
+    const { memory } = this.#machine;
+    const slot = memory.slot(cpu);
+    const takes = memory.words[slot + TAKES] as number;
+    if (takes !== this.#takes[cpu]) {
+      this.#takes[cpu] = takes;
+      this.#sent[cpu] = 0;
+    }
+    return (memory.words[slot + BACKLOG] as number) + (this.#sent[cpu] as number);
+  }
+
+  /** This CPU has taken its mail. */
+  taken(): void {
+    const { memory, slot } = this.#machine;
+    memory.words[slot + TAKES]!++;
+  }
+
+  /** Says what this CPU has to do. */
+  publish(): void {
+    const { memory, slot, blocks } = this.#machine;
+    memory.words[slot + BACKLOG] = blocks.load;
+  }
+}

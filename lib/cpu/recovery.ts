@@ -1,0 +1,191 @@
+/*
+ * What becomes of a CPU's work when its thread has ended.
+ *
+ *   ran there            settled; its caller, or the handler of its errors, gets ECPUDIED, with the
+ *                        names of the CPU and of the function
+ *   queued, pending      affinity strong: stays, and is filed again by the CPU's next thread
+ *                        else: goes to another CPU that is up, in the order in which it was runnable
+ *   made there           the blocks are CPU 0's from now on; jobs for callers that are gone are
+ *                        withdrawn
+ *   waited for there     forgotten
+ *
+ * All of it is read from the control blocks: the queues of the dead thread, and its mail, say nothing
+ * that does not stand there too. So no list is kept for this, and a thread may end at any instruction.
+ */
+
+import { KcontError } from '../errors.ts';
+import { label } from '../schedule.ts';
+import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED } from '../state.ts';
+import {
+  AFFINITIES,
+  ANY,
+  BITS,
+  BUSY,
+  CPU,
+  DEADLINE,
+  HALTERS,
+  HANDLE,
+  HOME,
+  JOB_KIND,
+  KNOWN,
+  RAN,
+  SEQ,
+  SPEC,
+  WAITERS,
+  affinityOf,
+  generationOf,
+  kindOf,
+  rescueWord,
+  settled,
+} from './block.ts';
+import { allBlocks } from './block-slabs.ts';
+import { numberOf } from './block-lock.ts';
+import { JobFace } from './job-face.ts';
+import type { CpuMachine } from './machine.ts';
+import { Mail } from './mail.ts';
+import { ENDED, HOLDS, INTENT, LOCK_CPU, STATE, UP, type Memory } from './memory.ts';
+import { recover as recoverLocks } from './shared-recover.ts';
+
+/** Something that is runnable, or will be. */
+interface Found {
+  readonly block: number;
+  readonly word: number;
+  readonly seq: number;
+  readonly deadline: number;
+}
+
+/** Takes over what a CPU had to do. Its state is no longer UP. Returns how many locks it held. */
+export function recover(machine: CpuMachine, dead: number, cause: unknown): number {
+  const { memory } = machine;
+  const { words } = memory;
+  const bit = 1 << dead;
+  // What it has finished to say.
+  machine.take();
+  const lockCpu = words[memory.slot(dead) + LOCK_CPU] as number;
+  const heldLocks = lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
+  words[memory.slot(dead) + LOCK_CPU] = 0;
+  const intent = words[memory.slot(dead) + INTENT] as number;
+  words[memory.slot(dead) + INTENT] = 0;
+  discardMail(memory, dead);
+  const holds = words[memory.slot(dead) + HOLDS] as number;
+  words[memory.slot(dead) + HOLDS] = 0;
+  words[memory.slot(dead) + ENDED]! += holds;
+  const moving: Found[] = [];
+  for (const block of allBlocks(memory)) {
+    const word = rescueWord(memory, block);
+    Atomics.and(words, block + KNOWN, ~bit);
+    Atomics.and(words, block + WAITERS, ~bit);
+    if (((words[block + HALTERS] as number) & bit) !== 0) endHalt(machine, block, bit);
+    const isThere = words[block + CPU] === dead || words[block + CPU] === ANY || block === intent;
+    if ((word & SCHEDULED) !== 0 && isThere) moving.push(found(memory, block, word));
+    if ((word & RUNNING) !== 0 && words[block + RAN] === dead) {
+      endRun(machine, block, dead, cause);
+    }
+    if (words[block + HOME] === dead) inherit(machine, block);
+  }
+  move(machine, dead, moving.toSorted(inOrder));
+  machine.alive.recount();
+  return heldLocks;
+}
+
+/** Files what has to run on this CPU, left by the thread that was it before. */
+export function resumeWork(machine: CpuMachine): void {
+  const { memory, index } = machine;
+  const left: Found[] = [];
+  for (const block of allBlocks(memory)) {
+    const cpu = memory.words[block + CPU];
+    if (cpu !== index && cpu !== ANY) continue;
+    const word = rescueWord(memory, block);
+    if ((word & SCHEDULED) !== 0) left.push(found(memory, block, word));
+  }
+  for (const { block, word, seq } of left.toSorted(inOrder)) {
+    machine.blocks.face(block).file(generationOf(word), seq);
+  }
+}
+
+function found(memory: Memory, block: number, word: number): Found {
+  const seq = memory.words[block + SEQ] as number;
+  return { block, word, seq, deadline: memory.floats[(block + DEADLINE) >> 1] as number };
+}
+
+/** What is runnable in the order in which it became so; timers by their deadlines. */
+function inOrder(a: Found, b: Found): number {
+  const isTimer = a.word & PENDING;
+  if (isTimer !== (b.word & PENDING)) return isTimer === 0 ? -1 : 1;
+  if (isTimer !== 0 && a.deadline !== b.deadline) return a.deadline - b.deadline;
+  return (a.seq - b.seq) | 0;
+}
+
+/** Nobody reads it any more; what matters stands in the blocks. */
+function discardMail(memory: Memory, dead: number): void {
+  new Mail(memory, dead).take(() => undefined);
+}
+
+/** A run has ended with its thread. */
+function endRun(machine: CpuMachine, block: number, dead: number, cause: unknown): void {
+  const { memory } = machine;
+  for (;;) {
+    const word = rescueWord(memory, block);
+    const next = (word & ~BITS) | settled(word);
+    if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
+    machine.alive.count(word, next);
+    break;
+  }
+  const face = machine.blocks.face(block);
+  machine.tellWaiters(face);
+  machine.settledAt(face);
+  const what = `CPU ${dead} died while it ran ${label(face.kc)}`;
+  const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
+  if (face instanceof JobFace) face.report(error);
+  else machine.faults.failedAt(face, error);
+  if ((face.bits & DEAD) !== 0) machine.free(block, face.handle);
+}
+
+function endHalt(machine: CpuMachine, block: number, bit: number): void {
+  const { memory } = machine;
+  const { words } = memory;
+  for (;;) {
+    const word = rescueWord(memory, block);
+    if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+    const halters = (words[block + HALTERS] as number) & ~bit;
+    words[block + HALTERS] = halters;
+    const next = halters === 0 ? word & ~HALTING : word;
+    if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) return;
+  }
+}
+
+/** Whoever made it is gone. */
+function inherit(machine: CpuMachine, block: number): void {
+  const { words } = machine.memory;
+  words[block + HOME] = machine.index;
+  const handle = words[block + HANDLE] as number;
+  const word = rescueWord(machine.memory, block);
+  const isUsed = word & (SCHEDULED | RUNNING | DEAD) || words[block + KNOWN] !== 0;
+  if (!isUsed) machine.blocks.reclaim(block, handle);
+  else if ((word & DEAD) !== 0) {
+    if ((word & RUNNING) === 0) machine.blocks.reclaim(block, handle);
+  } else if (kindOf(words[block + SPEC] as number) === JOB_KIND) {
+    machine.blocks.face(block).destroy();
+  }
+}
+
+function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void {
+  const { memory } = machine;
+  const { words } = memory;
+  for (const { block } of moving) {
+    const word = rescueWord(memory, block);
+    if ((word & SCHEDULED) === 0) continue;
+    const face = machine.blocks.face(block);
+    const isStrong = AFFINITIES[affinityOf(words[block + SPEC] as number)] === 'strong';
+    const was = words[block + CPU] as number;
+    let target = was;
+    if (was === dead) {
+      // What waits for one lock stays on one CPU: it is their order.
+      if (isStrong || numberOf(memory, block) !== 0) continue;
+      target = machine.placement.choose().index;
+      if (memory.words[memory.slot(target) + STATE] !== UP) continue;
+      face.moveTo(target);
+    }
+    machine.submit(face, target, generationOf(word), words[block + SEQ] as number, false);
+  }
+}

@@ -1,0 +1,168 @@
+/*
+ * The threads of the CPUs, as CPU 0 sees them: made, connected to each other, ended.
+ */
+
+import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
+import type { CpuLimits } from '../cpu.ts';
+import { KcontError } from '../errors.ts';
+import type { CloseReport } from '../shutdown.ts';
+import { unwireError } from './faults.ts';
+import type { Answer, Joining, Order } from './join.ts';
+import type { CpuMachine } from './machine.ts';
+import { EPOCH, STARTING, STATE } from './memory.ts';
+
+/** The worker's file: this one's neighbour, with the same ending. */
+const ENTRY_URL: URL = new URL(
+  import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js',
+  import.meta.url,
+);
+
+/** How a thread ended. */
+export interface Ending {
+  readonly code: number;
+  /** What it threw, if that ended it. */
+  readonly error: unknown;
+}
+
+/** One thread that is a CPU. */
+export class Thread {
+  readonly index: number;
+  /** Fulfilled when it is up; rejected when it never will be. */
+  readonly up: Promise<void>;
+  /** Fulfilled when it has ended. */
+  readonly ended: Promise<Ending>;
+  readonly #worker: Worker;
+  readonly #drained: (() => void)[] = [];
+  /** How many wait for an answer, which keeps the process alive. */
+  #waits = 0;
+  #report: ((report: CloseReport) => void) | undefined = undefined;
+
+  constructor(
+    machine: CpuMachine,
+    index: number,
+    url: string,
+    limits: CpuLimits | undefined,
+    others: Iterable<Thread>,
+  ) {
+    this.index = index;
+    const { memory } = machine;
+    const { words } = memory;
+    const slot = memory.slot(index);
+    words[slot + EPOCH]!++;
+    Atomics.store(words, slot + STATE, STARTING);
+    const ports: (MessagePort | null)[] = Array.from({ length: memory.slots }, () => null);
+    const mine = new MessageChannel();
+    machine.bells.connect(index, mine.port1);
+    ports[0] = mine.port2;
+    for (const other of others) {
+      const channel = new MessageChannel();
+      other.#order({ type: 'port', cpu: index, port: channel.port1 }, [channel.port1]);
+      ports[other.index] = channel.port2;
+    }
+    const workerData: Joining = {
+      kcontCpu: true,
+      index,
+      buffer: memory.buffer,
+      locks: machine.arena.buffer,
+      module: url,
+      names: machine.module.names,
+      cpus: memory.publicCpus,
+      ports,
+    };
+    this.#worker = makeWorker({
+      name: `kcont CPU ${index}`,
+      workerData,
+      transferList: ports.filter((port) => port !== null),
+      ...(limits === undefined ? {} : { resourceLimits: limits }),
+    });
+    let failure: unknown;
+    this.ended = new Promise((resolve) => {
+      this.#worker.on('error', (error: unknown) => (failure ??= error));
+      this.#worker.once('exit', (code: number) => resolve({ code, error: failure }));
+    });
+    this.up = new Promise((resolve, reject) => {
+      this.#worker.on('message', (answer: Answer) => {
+        if (answer.type === 'up') {
+          this.#worker.unref();
+          resolve();
+        } else if (answer.type === 'failed') failure = unwireError(answer.error);
+        else if (answer.type === 'drained') this.#drained.shift()?.();
+        else this.#report?.(answer.report);
+      });
+      void this.ended.then(({ code, error }) => {
+        const why = error === undefined ? `its thread ended with code ${code}` : describe(error);
+        const failed = new KcontError('ECPUDIED', `CPU ${index} could not be started: ${why}`);
+        reject(Object.assign(failed, { cause: error }));
+      });
+    });
+    // Whoever starts it looks at that; a later end is the supervisor's.
+    this.up.catch(() => undefined);
+  }
+
+  #order(order: Order, transfer: MessagePort[] = []): void {
+    this.#worker.postMessage(order, transfer);
+  }
+
+  /** Another CPU has lost its thread. */
+  gone(cpu: number): void {
+    this.#order({ type: 'gone', cpu });
+  }
+
+  /** Lets it finish what runs, and end. What did not finish, if it came to say so. */
+  close(graceMs: number): Promise<CloseReport | undefined> {
+    return this.#end({ type: 'close', graceMs });
+  }
+
+  /** The same, but leaves what is queued to others. */
+  async stop(graceMs: number): Promise<void> {
+    await this.#end({ type: 'stop', graceMs });
+  }
+
+  async #end(order: Order): Promise<CloseReport | undefined> {
+    let report: CloseReport | undefined;
+    const reported = new Promise<void>((resolve) => {
+      this.#report = (said) => {
+        report = said;
+        resolve();
+      };
+    });
+    this.#worker.ref();
+    this.#waits++;
+    this.#order(order);
+    await Promise.race([reported, this.ended]);
+    await this.ended;
+    return report;
+  }
+
+  /** Fulfilled when nothing is queued or running there, or it has ended. */
+  async drain(): Promise<void> {
+    const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#worker.ref();
+    this.#waits++;
+    this.#order({ type: 'drain' });
+    await Promise.race([drained, this.ended]);
+    if (--this.#waits === 0) this.#worker.unref();
+  }
+
+  /** Ends it, whatever it does. */
+  async terminate(): Promise<void> {
+    await this.#worker.terminate();
+    await this.ended;
+  }
+}
+
+/**
+ * Makes the worker. It takes over the options of this process, but for one that says what the main
+ * thread runs, and would be an error for a worker that runs a file.
+ */
+function makeWorker(options: WorkerOptions): Worker {
+  const { execArgv } = process;
+  if (!execArgv.some((arg) => arg.startsWith('--input-type')))
+    return new Worker(ENTRY_URL, options);
+  const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
+  return new Worker(ENTRY_URL, { ...options, execArgv: kept });
+}
+
+function describe(error: unknown): string {
+  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
+}
