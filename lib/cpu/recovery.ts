@@ -61,9 +61,7 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): numb
   const bit = 1 << dead;
   // What it has finished to say.
   machine.take();
-  const lockCpu = words[memory.slot(dead) + LOCK_CPU] as number;
-  const heldLocks = lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
-  words[memory.slot(dead) + LOCK_CPU] = 0;
+  const heldLocks = leaveLocks(machine, dead);
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
@@ -86,6 +84,18 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): numb
   move(machine, dead, moving.toSorted(inOrder));
   machine.alive.recount();
   return heldLocks;
+}
+
+/**
+ * Frees the locks that a thread held, or hands them on, and its place among those who share locks:
+ * it has one whichever kernel it was a CPU of. Returns how many locks it held.
+ */
+export function leaveLocks(machine: CpuMachine, dead: number): number {
+  const { memory } = machine;
+  const word = memory.slot(dead) + LOCK_CPU;
+  const lockCpu = memory.words[word] as number;
+  memory.words[word] = 0;
+  return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
 }
 
 /** Files what has to run on this CPU, left by the thread that was it before. */

@@ -27,7 +27,7 @@ import { readWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
 import { DOWN, STATE, STOPPING } from './memory.ts';
-import { recover } from './recovery.ts';
+import { leaveLocks, recover } from './recovery.ts';
 import { Thread, type Ending } from './threads.ts';
 
 const BLOCKED_MS = 1000;
@@ -204,7 +204,10 @@ export class Supervisor implements Supervision {
     const { index } = seat.cpu;
     if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
-    if (this.#closing) return;
+    if (this.#closing) {
+      leaveLocks(this.#machine, index);
+      return;
+    }
     for (const other of this.#threads()) other.gone(index);
     this.#machine.definitions.untell(index);
     this.#machine.bells.disconnect(index);
