@@ -84,6 +84,10 @@ class Table {
         }
       }
     }
+    for (const cpu of alive) {
+      const { turnstile } = this.cpus.gates[cpu] as Gate;
+      expect(turnstile?.best, `${what}: ${cpu} still waits`).to.equal(undefined);
+    }
     const [last] = alive as [number];
     expect(this.#lock(last, 'write').tryEnter(), `${what}: free`).to.equal(true);
     this.exit(last, 'write');
@@ -199,14 +203,16 @@ describe('two CPUs at a lock at once', function () {
       for (const [situation, before] of SITUATIONS) {
         for (const [first, act] of acts(0, kind)) {
           for (const [second, between] of acts(1, kind)) {
-            for (let steps = 0, died = true; died; steps++) {
+            // At the step at which it was interrupted, or when it has taken one more.
+            for (let steps = 0, died = true; died; steps += 0.5) {
               const what = `${situation}; ${first}, after ${steps} steps ${second}, 0 is dead`;
               const table = new Table(kind);
               before(table);
               died = dieAfter(
-                steps,
+                Math.ceil(steps),
                 () => act(table),
                 () => between(table),
+                Math.ceil(steps) - Math.floor(steps),
               );
               if (!died) break;
               deaths++;
@@ -214,10 +220,6 @@ describe('two CPUs at a lock at once', function () {
               // What it held went with it.
               Object.assign(table.cpus.gates[0] ?? {}, { writing: false, readers: 0 });
               await table.expectEnd(what, [1, 2]);
-              for (const cpu of [1, 2]) {
-                const { turnstile } = table.cpus.gates[cpu] ?? { turnstile: null };
-                expect(turnstile?.best, `${what}: ${cpu} still waits`).to.equal(undefined);
-              }
             }
           }
         }
@@ -261,6 +263,26 @@ describe('a CPU that was granted a lock and has not heard of it', () => {
     await settled();
     expect(ran).to.deep.equal(['first', 'second']);
   });
+});
+
+describe('a CPU that asks to read', () => {
+  for (const side of ['read', 'write'] as const) {
+    it(`may ${side} in the moment in which the lock is free`, async () => {
+      for (let steps = 0, came = true; came; steps++) {
+        const table = new Table(RW);
+        table.try(1, 'write');
+        came = interleave(
+          steps,
+          () => table.exit(1, 'write'),
+          () => table.wait(0, 'read'),
+          () => table.try(0, side),
+        );
+        table.expectExclusion(`${steps} steps`);
+        await table.expectEnd(`${steps} steps`, [0, 1, 2]);
+        expect(table.waiting).to.equal(0);
+      }
+    });
+  }
 });
 
 describe('a CPU that is started again', () => {

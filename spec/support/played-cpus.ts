@@ -75,16 +75,19 @@ function atEachStep(call: () => void, before: (nth: number) => void): void {
 
 /**
  * Calls a function on one CPU, and when it has taken so many steps on shared memory lets another CPU
- * do something before it goes on.
+ * do something before it goes on; and something more after each of the next steps.
  *
  * @returns false: it needed fewer steps, and the other CPU did nothing
  */
-export function interleave(steps: number, call: () => void, between: () => void): boolean {
+export function interleave(
+  steps: number,
+  call: () => void,
+  ...between: readonly (() => void)[]
+): boolean {
   let came = false;
   atEachStep(call, (nth) => {
-    if (nth !== steps) return;
-    came = true;
-    between();
+    came ||= nth === steps;
+    between[nth - steps]?.();
   });
   return came;
 }
@@ -92,19 +95,20 @@ export function interleave(steps: number, call: () => void, between: () => void)
 /**
  * Calls a function until it has taken so many steps on shared memory, and then no more of it.
  *
- * @param between - what another CPU does in the moment before it dies
+ * @param between - what another CPU does so many steps before it dies
  * @returns false: it needed fewer steps, and did not die
  */
 export function dieAfter(
   steps: number,
   call: () => void,
   between: () => void = () => undefined,
+  before: number = 0,
 ): boolean {
   let died = false;
   try {
     atEachStep(call, (nth) => {
+      if (nth === steps - before) between();
       if (nth < steps) return;
-      if (nth === steps) between();
       died = true;
       throw new Died('dead');
     });
