@@ -20,7 +20,9 @@ function small(cpu: number = 3): Arena {
 /** Bytes for the bells and one RMLock. */
 const LEAST = (33 + 36) * 64;
 
-describe('the arena of the locks between CPUs', () => {
+describe('the arena of the locks between CPUs', function () {
+  this.timeout(10_000);
+
   it('is one per thread, also when its buffer comes twice', () => {
     const arena = Arena.home();
     expect(Arena.join(structuredClone(arena.buffer))).to.equal(arena);
