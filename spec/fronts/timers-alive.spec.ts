@@ -36,9 +36,9 @@ const programs: Record<string, readonly [source: string, ...prints: string[]]> =
   ],
   'ref: false is fulfilled while something else keeps it alive': [
     `import { setTimeout, setImmediate } from 'PROMISES';
-     void setTimeout(5, 'timeout', { ref: false }).then(console.log);
+     void setTimeout(300, 'timeout', { ref: false }).then(console.log);
      void setImmediate('immediate', { ref: false }).then(console.log);
-     await setTimeout(100);`,
+     await setTimeout(900);`,
     'immediate',
     'timeout',
   ],
