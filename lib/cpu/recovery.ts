@@ -54,14 +54,21 @@ interface Found {
   readonly deadline: number;
 }
 
-/** Takes over what a CPU had to do. Its state is no longer UP. Returns how many locks it held. */
-export function recover(machine: CpuMachine, dead: number, cause: unknown): number {
+/** Frees or hands on the locks that a dead CPU held. Returns how many there were. */
+export function recoverLocksOf({ memory, arena }: CpuMachine, dead: number): number {
+  const at = memory.slot(dead) + LOCK_CPU;
+  const lockCpu = memory.words[at] as number;
+  memory.words[at] = 0;
+  return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, arena);
+}
+
+/** Takes over what a CPU had to do. Its state is no longer UP. */
+export function recover(machine: CpuMachine, dead: number, cause: unknown): void {
   const { memory } = machine;
   const { words } = memory;
   const bit = 1 << dead;
   // What it has finished to say.
   machine.take();
-  const heldLocks = leaveLocks(machine, dead);
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
@@ -83,19 +90,6 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): numb
   }
   move(machine, dead, moving.toSorted(inOrder));
   machine.alive.recount();
-  return heldLocks;
-}
-
-/**
- * Frees the locks that a thread held, or hands them on, and its place among those who share locks:
- * it has one whichever kernel it was a CPU of. Returns how many locks it held.
- */
-export function leaveLocks(machine: CpuMachine, dead: number): number {
-  const { memory } = machine;
-  const word = memory.slot(dead) + LOCK_CPU;
-  const lockCpu = memory.words[word] as number;
-  memory.words[word] = 0;
-  return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
 }
 
 /** Files what has to run on this CPU, left by the thread that was it before. */
