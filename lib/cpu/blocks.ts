@@ -58,7 +58,7 @@ import {
 import { grabBlocks } from './block-slabs.ts';
 import { encode } from './codec.ts';
 import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
-import { locked, tied, type AnyFunction } from './cpu-module.ts';
+import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
 import { FORGET, FREE, type Note } from './mail.ts';
@@ -98,7 +98,7 @@ export class Blocks {
     }
     const policy = kc._extras?.policy ?? 'none';
     if (policy !== 'none') {
-      return `${label(kc)} cannot take its AsyncLocalStorage stores to another CPU: make it with context 'none'`;
+      return contextual(label(kc));
     }
     return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
   }

@@ -12,7 +12,7 @@ import type { AnyFunction } from './cpu-module.ts';
 import { wireError } from './faults.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
-import { unwrap } from './transfer.ts';
+import { movedWith } from './transfer.ts';
 
 /** In the note of a result: it is an error. */
 export const THROWN = 16;
@@ -115,9 +115,8 @@ export class JobFace extends Remote {
     else this.#answer(this.#result);
   }
 
-  #answer(result: unknown): void {
+  #answer(value: unknown): void {
     const { machine, block, handle } = this;
-    const { value, transfer } = unwrap(result);
     const { home } = this;
     if (home === machine.index) {
       machine.jobs.settle(block, handle, false, value);
@@ -130,7 +129,7 @@ export class JobFace extends Remote {
     }
     let posted: number;
     try {
-      posted = machine.bells.post(home, encode(machine, value), transfer);
+      posted = machine.bells.post(home, encode(machine, value), movedWith(value));
     } catch (error) {
       const what = `the result of ${this.kc.name} cannot be cloned: ${(error as Error).message}`;
       this.report(new KcontError('EINVAL', what));
