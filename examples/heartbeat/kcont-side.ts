@@ -25,7 +25,9 @@ export async function kcontSide(
       // At once and for certain, from this thread: none of them is entered any more …
       for (const beat of beats) beat.destroy();
       // … and what is under way there is over before the release, which is made on the same CPU.
-      await kernel.acquire(PRI_SOFTCLOCK - 100, { perCpu: true }).run(release, { arg: leases, cpu });
+      await kernel
+        .acquire(PRI_SOFTCLOCK - 100, { perCpu: true })
+        .run(release, { arg: leases, cpu });
       const { unfinished } = await kernel.close({ graceMs: 1000 });
       if (unfinished.length > 0) throw new Error(`${unfinished.length} heartbeats did not end`);
     },

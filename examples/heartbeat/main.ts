@@ -36,7 +36,8 @@ async function main(): Promise<number> {
       return 0;
     }
     seconds = Number(values.seconds ?? '5');
-    if (!(seconds >= 2 && seconds <= 60)) throw new Error('--seconds must be a number from 2 to 60');
+    if (!(seconds >= 2 && seconds <= 60))
+      throw new Error('--seconds must be a number from 2 to 60');
   } catch (error) {
     console.error(`${(error as Error).message}\n\n${USAGE}`);
     return 2;
@@ -108,7 +109,10 @@ function judge({ records, lagMs }: Said<'report'>, burns: number): number {
     `${Math.max(...leases.map(({ longestMs }) => longestMs)).toFixed(0)} ms`;
   const rows: [string, (leases: readonly LeaseRecord[]) => string][] = [
     ['renewals', (leases) => String(sum(leases, 'renewals'))],
-    [`  more than ${TERMS.lateMs} ms after the one before`, (leases) => String(sum(leases, 'late'))],
+    [
+      `  more than ${TERMS.lateMs} ms after the one before`,
+      (leases) => String(sum(leases, 'late')),
+    ],
     ['longest time between two', longest],
     ['leases lost', (leases) => String(sum(leases, 'lost'))],
   ];

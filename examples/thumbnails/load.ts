@@ -104,7 +104,9 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
     for (let round = 0; performance.now() < end - LEAVER_EVERY_MS; round++) {
       const asked: ClientRequest[] = [];
       for (let i = 0; i < AT_ONCE; i++) {
-        asked.push(begun(get({ agent, host: '127.0.0.1', port, path: path(round % VIEWERS, i, 400) })));
+        asked.push(
+          begun(get({ agent, host: '127.0.0.1', port, path: path(round % VIEWERS, i, 400) })),
+        );
       }
       await sleep(10 + (round % 5) * 15);
       for (const request of asked) {

@@ -46,7 +46,10 @@ async function main(): Promise<number> {
 function parse(): Options {
   const options = {
     seconds: { type: 'string', default: '20' },
-    cpus: { type: 'string', default: String(Math.min(15, Math.max(2, availableParallelism() - 1))) },
+    cpus: {
+      type: 'string',
+      default: String(Math.min(15, Math.max(2, availableParallelism() - 1))),
+    },
     affinity: { type: 'string', default: 'weak' },
     port: { type: 'string', default: '0' },
     serve: { type: 'boolean', default: false },
@@ -85,7 +88,7 @@ async function serveByHand(port: number, cpus: number, affinity: Affinity): Prom
     port,
     cpus,
     affinity,
-    photos: 48,
+    photos: 18,
     onCpu: ({ type, cpu, lagMs }) => console.log(`CPU ${cpu.index}: ${type} ${lagMs || ''}`),
   });
   console.log(`http://127.0.0.1:${service.port}/   ${cpus} CPUs, affinity ${affinity}`);

@@ -123,9 +123,7 @@ export class ThumbnailService {
 
   /** What each CPU has done. */
   async tallies(): Promise<Tally[]> {
-    return await Promise.all(
-      this.seats.all.map(({ cpu }) => this.#urgent.run(tally, { cpu })),
-    );
+    return await Promise.all(this.seats.all.map(({ cpu }) => this.#urgent.run(tally, { cpu })));
   }
 
   /** Takes no more, sheds work ahead, answers who has asked, and ends the CPUs. */

@@ -60,7 +60,11 @@ export async function thumbnail(wanted: Wanted, signal: AbortSignal): Promise<Ui
  * Takes a step when nothing more urgent is waiting on this CPU. Throws if nobody wants the result any
  * more.
  */
-async function step<T>(urgent: boolean, signal: AbortSignal, func: () => T | Promise<T>): Promise<T> {
+async function step<T>(
+  urgent: boolean,
+  signal: AbortSignal,
+  func: () => T | Promise<T>,
+): Promise<T> {
   const { kernel } = curcpu();
   lines ??= {
     urgent: kernel.acquire(PRI_PRIHIGH, { patienceMs: PATIENCE_MS }),
