@@ -10,11 +10,22 @@
  */
 
 import { remoteOf } from './cpu.ts';
+import { Details } from './details.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
-import { EXPIRED, INVOKING, QUEUED, QUIET, REMOTE, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  QUEUED,
+  QUIET,
+  REMOTE,
+  RUNNING,
+  SCHEDULED,
+  UNREF,
+  WAITED,
+} from './state.ts';
 
 /**
  * Handles errors of continuations.
@@ -64,7 +75,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   let result: void | PromiseLike<void>;
   dispatcher.current = kc;
   try {
-    result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
+    result =
+      carry === undefined ? func(kc._arg, kc) : carry.runInAsyncScope(func, undefined, kc._arg, kc);
   } catch (error) {
     settle(dispatcher, kc);
     fail(dispatcher, kc, error);
@@ -77,7 +89,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
   const wq = kc._wq;
-  const flight = (kc._flight ??= new Flight(dispatcher, kc));
+  const details = (kc._details ??= new Details());
+  const flight = (details.flight ??= new Flight(dispatcher, kc));
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;
@@ -110,6 +123,13 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
     if (extras.settled.length > 0) callSettled(dispatcher, kc);
   }
   if (!released) failLater(dispatcher, kc, notHeld(kc));
+}
+
+/** Calls back when the run in flight has settled. */
+export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
+  const extras = kc._needExtras();
+  extras.settled.push(callback);
+  extras.remote?.awaitSettle();
 }
 
 /** Calls those who wait for a run in flight to settle. */

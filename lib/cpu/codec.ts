@@ -12,6 +12,7 @@
 import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import type { CpuMachine } from './machine.ts';
+import { attach, isHandle, isShared, toHandle, unpin } from './shared-handle.ts';
 
 /** The one key of a token. */
 const TOKEN = '\u0000kcont';
@@ -30,7 +31,8 @@ interface Token {
  * Throws KcontError EINVAL for a continuation that cannot leave its CPU.
  */
 export function encode(machine: CpuMachine, value: unknown): Wire {
-  if (typeof value !== 'object' || value === null || !hasTokens(value, new Set())) return [0, value];
+  if (typeof value !== 'object' || value === null || !hasTokens(value, new Set()))
+    return [0, value];
   return [1, replace(value, new Map(), (found) => tokenFor(machine, found))];
 }
 
@@ -41,6 +43,7 @@ export function decode(machine: CpuMachine, wire: unknown): unknown {
 }
 
 function tokenFor(machine: CpuMachine, value: object): object | undefined {
+  if (isShared(value)) return toHandle(value);
   if (!(value instanceof Kcont)) return undefined;
   const kc = value as Kcont<unknown>;
   if (kc._wq.kernel !== machine.kernel) {
@@ -56,6 +59,11 @@ function tokenFor(machine: CpuMachine, value: object): object | undefined {
 }
 
 function untoken(machine: CpuMachine, value: object): object | undefined {
+  if (isHandle(value)) {
+    const lock = attach(value);
+    unpin(value);
+    return lock;
+  }
   const token = (value as Record<string, unknown>)[TOKEN] as Token | undefined;
   if (token === undefined) return undefined;
   machine.memory.reach(token.block + 31);
@@ -71,7 +79,7 @@ function isPlain(value: unknown): value is Record<string, unknown> | unknown[] {
 }
 
 function hasTokens(value: object, seen: Set<object>): boolean {
-  if (value instanceof Kcont) return true;
+  if (value instanceof Kcont || isShared(value)) return true;
   if (!isPlain(value) || seen.has(value)) return false;
   seen.add(value);
   for (const inner of Object.values(value)) {

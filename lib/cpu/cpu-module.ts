@@ -20,7 +20,11 @@ export function moduleUrl(module: unknown): string {
     if (/^(?:file|data|node):/.test(module)) return module;
     if (isAbsolute(module)) return pathToFileURL(module).href;
   }
-  throw invalid('module', "a file URL, as new URL('./work.js', import.meta.url), or an absolute path", module);
+  throw invalid(
+    'module',
+    "a file URL, as new URL('./work.js', import.meta.url), or an absolute path",
+    module,
+  );
 }
 
 /** The functions of one CPU's instance of the module. */
@@ -76,4 +80,14 @@ export class CpuModule {
   at(index: number): AnyFunction | undefined {
     return this.#functions[index];
   }
+}
+
+/** Why a function cannot run on another CPU. */
+export function tied(name: string): string {
+  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
+}
+
+/** Why a function cannot run on another CPU with its lock. */
+export function locked(name: string): string {
+  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
 }

@@ -18,13 +18,15 @@ import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import { Kcont } from '../kcont.ts';
+import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { PORTED, inline, tagOf } from './argument.ts';
 import { ARG, RAN } from './block.ts';
+import { isSharedIn } from './block-lock.ts';
 import { decode, encode } from './codec.ts';
-import type { AnyFunction } from './cpu-module.ts';
+import { locked, tied, type AnyFunction } from './cpu-module.ts';
 import { unwireError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -57,7 +59,8 @@ export class RemoteJobs {
     const { cpu = null, lock = null } = options;
     const number = machine.module.indexOf(func);
     if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
-    const problem = number === undefined ? tied(func.name) : lock === null ? '' : locked(func.name);
+    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
         ? !wq.perCpu && machine.placement.hasOthers && problem === ''
@@ -113,11 +116,20 @@ export class RemoteJobs {
     reject: (reason: unknown) => void,
   ): JobFace {
     const machine = this.#machine;
-    const { arg, cpu = null, delayMs = 0, name = funcName, signal, transfer = [] } = options;
+    const {
+      arg,
+      cpu = null,
+      delayMs = 0,
+      lock = null,
+      name = funcName,
+      signal,
+      transfer = [],
+    } = options;
     checkSignal(signal);
     const ported = tagOf(arg) >= PORTED;
-    const target = cpu ?? (ported || delayMs > 0 ? machine.placement.choose() : null);
-    const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, { name });
+    const isFree = lock === null && !ported && delayMs === 0;
+    const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
+    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name });
     kc._state |= QUIET;
     const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
     face.func = machine.module.at(number);
@@ -136,10 +148,11 @@ export class RemoteJobs {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
       this.#sent.set(face.block, waiting);
+      machine.alive.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      this.#sent.delete(face.block);
+      if (this.#sent.delete(face.block)) machine.alive.hold(-1);
       kc.destroy();
       throw error;
     }
@@ -195,7 +208,10 @@ export class RemoteJobs {
     try {
       posted = machine.bells.post(ran, reason);
     } catch {
-      posted = machine.bells.post(ran, new DOMException('This operation was aborted', 'AbortError'));
+      posted = machine.bells.post(
+        ran,
+        new DOMException('This operation was aborted', 'AbortError'),
+      );
     }
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
@@ -230,6 +246,7 @@ export class RemoteJobs {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
+    this.#machine.alive.hold(-1);
     const { signal, onAbort } = waiting;
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     if (thrown) waiting.reject(result);
@@ -243,14 +260,4 @@ function checkSignal(signal: AbortSignal | undefined): void {
     throw invalid('signal', 'an AbortSignal', signal);
   }
   signal?.throwIfAborted();
-}
-
-/** Why a function cannot run on another CPU. */
-export function tied(name: string): string {
-  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
-}
-
-/** Why a function cannot run on another CPU with its lock. */
-export function locked(name: string): string {
-  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
 }

@@ -33,6 +33,8 @@ export class Thread {
   readonly ended: Promise<Ending>;
   readonly #worker: Worker;
   readonly #drained: (() => void)[] = [];
+  /** How many wait for an answer, which keeps the process alive. */
+  #waits = 0;
   #report: ((report: CloseReport) => void) | undefined = undefined;
 
   constructor(
@@ -61,6 +63,7 @@ export class Thread {
       kcontCpu: true,
       index,
       buffer: memory.buffer,
+      locks: machine.arena.buffer,
       module: url,
       names: machine.module.names,
       cpus: memory.publicCpus,
@@ -124,6 +127,7 @@ export class Thread {
       };
     });
     this.#worker.ref();
+    this.#waits++;
     this.#order(order);
     await Promise.race([reported, this.ended]);
     await this.ended;
@@ -133,8 +137,11 @@ export class Thread {
   /** Fulfilled when nothing is queued or running there, or it has ended. */
   async drain(): Promise<void> {
     const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#worker.ref();
+    this.#waits++;
     this.#order({ type: 'drain' });
     await Promise.race([drained, this.ended]);
+    if (--this.#waits === 0) this.#worker.unref();
   }
 
   /** Ends it, whatever it does. */
@@ -150,7 +157,8 @@ export class Thread {
  */
 function makeWorker(options: WorkerOptions): Worker {
   const { execArgv } = process;
-  if (!execArgv.some((arg) => arg.startsWith('--input-type'))) return new Worker(ENTRY_URL, options);
+  if (!execArgv.some((arg) => arg.startsWith('--input-type')))
+    return new Worker(ENTRY_URL, options);
   const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
   return new Worker(ENTRY_URL, { ...options, execArgv: kept });
 }
