@@ -1,3 +1,4 @@
+// oxlint-disable-next-line import/no-unassigned-import -- it teaches kernels to start CPUs
 import '../../lib/cpu/index.ts';
 import { Kcont, Kernel, PRI_SOFTCLOCK } from '../../lib/index.ts';
 import type { Side } from './main.ts';

@@ -170,7 +170,7 @@ function report(
   ];
   const table = [
     ['', ...rounds.map(({ name }) => name)],
-    ...rows.map(([label, of]) => [label, ...rounds.map(of)]),
+    ...rows.map(([label, of]) => [label].concat(rounds.map(of))),
   ];
   const givenUp = rounds.reduce(
     (sum, { cpus }) => sum + cpus.reduce((more, tally) => more + tally.givenUp, 0),

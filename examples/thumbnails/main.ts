@@ -14,7 +14,7 @@ const USAGE = `Usage: node build/examples/thumbnails/main.js [options]
   --port N        with --serve: the port (default: one that is free)
   --help          this text`;
 
-const AFFINITIES: readonly string[] = ['strong', 'weak', 'none'];
+const AFFINITIES: ReadonlySet<string> = new Set(['strong', 'weak', 'none']);
 
 class UsageError extends Error {}
 
@@ -63,7 +63,7 @@ function parse(): Options {
     }
   })();
   const { help, serve, affinity } = given;
-  if (!AFFINITIES.includes(affinity)) {
+  if (!AFFINITIES.has(affinity)) {
     throw new UsageError(`--affinity must be strong, weak or none, got ${affinity}`);
   }
   return {

@@ -14,6 +14,7 @@ import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
+// oxlint-disable-next-line import/no-unassigned-import -- it teaches kernels to start CPUs
 import '../../lib/cpu/index.ts';
 import { Kernel, KcontError, PRI_PRIHIGH, PRI_PRILOW } from '../../lib/index.ts';
 import type { CloseReport, CpuEvent, Workqueue } from '../../lib/index.ts';
