@@ -7,7 +7,7 @@ import { ThumbnailService } from './service.ts';
 
 const USAGE = `Usage: node build/examples/thumbnails/main.js [options]
 
-  --seconds S     how long the demonstration takes, about (3 to 60; default 20)
+  --seconds S     how long the demonstration takes, about (3 to 60; default 16)
   --cpus N        CPUs beside the main thread (1 to 15; default: one less than there are, at least 2)
   --affinity A    of clients: strong, weak or none (default weak)
   --serve         a service with a page to look at in a browser, until SIGINT or SIGTERM
@@ -45,7 +45,7 @@ async function main(): Promise<number> {
 
 function parse(): Options {
   const options = {
-    seconds: { type: 'string', default: '20' },
+    seconds: { type: 'string', default: '16' },
     cpus: {
       type: 'string',
       default: String(Math.min(15, Math.max(2, availableParallelism() - 1))),

@@ -37,6 +37,7 @@ export class Seats {
   readonly all: readonly Seat[];
   /** Clients who were moved to another CPU, since theirs was behind. */
   moves = 0;
+  #turn = 0;
   readonly #affinity: Affinity;
   readonly #clients = new Map<string, Seat>();
   /** How many clients each has. */
@@ -80,9 +81,13 @@ export class Seats {
     }
   }
 
-  /** The one that is up and has least. */
+  /** The one that is up and has least; among equals they take turns. */
   #least(by: (seat: Seat) => number): Seat {
     const up = this.all.filter(({ cpu }) => cpu.state === 'up');
-    return (up.length > 0 ? up : this.all).reduce((a, b) => (by(b) < by(a) ? b : a));
+    const usable = up.length > 0 ? up : this.all;
+    const first = this.#turn++ % usable.length;
+    return [...usable.slice(first), ...usable.slice(0, first)].reduce((a, b) =>
+      by(b) < by(a) ? b : a,
+    );
   }
 }
