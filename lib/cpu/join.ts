@@ -16,7 +16,7 @@ import { wireError } from './faults.ts';
 import { CpuMachine } from './machine.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from './shared-arena.ts';
-import { Memory, STARTING, STATE, UP } from './memory.ts';
+import { LOCK_CPU, Memory, STARTING, STATE, UP } from './memory.ts';
 
 /** What a thread is given to become a CPU. */
 export interface Joining {
@@ -55,8 +55,9 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
   try {
     // Before the module, which may make locks at once.
     const arena = Arena.join(joining.locks);
-    const module = await CpuModule.load(joining.module, joining.names);
     const memory = new Memory(joining.buffer);
+    memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
+    const module = await CpuModule.load(joining.module, joining.names);
     const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
     for (const [cpu, port] of ports.entries()) if (port !== null) machine.bells.connect(cpu, port);
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;

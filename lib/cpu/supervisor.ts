@@ -27,7 +27,7 @@ import { readWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
 import { DOWN, STATE, STOPPING } from './memory.ts';
-import { recover } from './recovery.ts';
+import { recover, recoverLocksOf } from './recovery.ts';
 import { Thread, type Ending } from './threads.ts';
 
 const BLOCKED_MS = 1000;
@@ -204,12 +204,13 @@ export class Supervisor implements Supervision {
     const { index } = seat.cpu;
     if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
+    seat.heldLocks = recoverLocksOf(this.#machine, index);
     if (this.#closing) return;
     for (const other of this.#threads()) other.gone(index);
     this.#machine.definitions.untell(index);
     this.#machine.bells.disconnect(index);
     const cause = error ?? new Error(`its thread ended with code ${code}`);
-    seat.heldLocks = recover(this.#machine, index, cause);
+    recover(this.#machine, index, cause);
     if (seat.stopped) {
       this.#say('stopped', seat);
       return;
