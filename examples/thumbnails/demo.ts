@@ -15,10 +15,10 @@ import type { Tally } from './work.ts';
 const PHOTOS = 18;
 const LOOK_MS = 500;
 /** What viewers alone make of the CPUs' time, about: found out in a warm-up. */
-const SHARE = 0.35;
+const SHARE = 0.25;
 /** How often a viewer asks at most, in ms; and in the warm-up. */
 const LEAST_MS = 40;
-const WARM_UP_MS = 250;
+const WARM_UP_MS = 400;
 /** Requests that are under way when the service is closed. */
 const AT_CLOSE = 6;
 
@@ -28,6 +28,8 @@ interface Round {
   /** What each CPU did in it. */
   readonly cpus: readonly Tally[];
   readonly tookMs: number;
+  /** What the process burned in it. */
+  readonly cpuMs: number;
 }
 
 /** How the end went. */
@@ -87,6 +89,7 @@ async function play(
 ): Promise<Round> {
   const before = await service.tallies();
   const counted = { ...service.counts };
+  const burned = process.cpuUsage();
   const began = performance.now();
   const shows = setInterval(() => {
     const cpus = service.seats.all.map(
@@ -104,7 +107,9 @@ async function play(
     const [seen] = (await once(load, 'message')) as [Seen];
     const after = await service.tallies();
     const cpus = after.map((tally, i) => since(before[i] ?? tally, tally));
-    return { name, seen, cpus, tookMs: performance.now() - began };
+    const { user, system } = process.cpuUsage(burned);
+    const cpuMs = (user + system) / 1000;
+    return { name, seen, cpus, tookMs: performance.now() - began, cpuMs };
   } finally {
     clearInterval(shows);
   }
@@ -159,6 +164,7 @@ function report(
       ({ cpus, tookMs }) =>
         `${cpus[i]?.thumbnails ?? 0}, ${(((cpus[i]?.busyMs ?? 0) / tookMs) * 100).toFixed(0)} %`,
     ]),
+    ['  what the machine gave a busy one', (round) => `${(given(round) * 100).toFixed(0)} %`],
     [
       'photo was still decoded there',
       ({ cpus }) => {
@@ -185,6 +191,18 @@ cancelled: ${never} were withdrawn before they began, ${givenUp} given up betwee
   their CPU was rid of one that hung up after ${ms(quantile(ridMs, 0.5))} (p50), ${ms(Math.max(0, ...ridMs))} at most
 work ahead: ${counts.refused} refused at the door, ${counts.shed} withdrawn for urgent work
 closed in ${ms(end.tookMs)}, with ${end.answered} of the ${AT_CLOSE} answered who had asked; unfinished: ${end.unfinished.join(', ') || 'none'}`;
+}
+
+/** How much of a core a CPU got that was busy. */
+function given({ cpus, cpuMs }: Round): number {
+  return Math.min(
+    1,
+    cpuMs /
+      Math.max(
+        1,
+        cpus.reduce((sum, { busyMs }) => sum + busyMs, 0),
+      ),
+  );
 }
 
 function judge(service: ThumbnailService, rounds: readonly Round[], end: End): string[] {

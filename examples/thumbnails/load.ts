@@ -89,7 +89,7 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
   };
   const crawlAhead = async (nth: number): Promise<void> => {
     for (let i = nth; performance.now() < end; i++) {
-      const width = 240 + (i % 40);
+      const width = 160 + (i % 40);
       const answer = await ask(agent, port, path(nth % VIEWERS, i, width), {
         'sec-purpose': 'prefetch',
       });
