@@ -102,12 +102,10 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
   };
   const askAndLeave = async (): Promise<void> => {
     for (let round = 0; performance.now() < end - LEAVER_EVERY_MS; round++) {
-      const asked: ClientRequest[] = [];
-      for (let i = 0; i < AT_ONCE; i++) {
-        asked.push(
-          begun(get({ agent, host: '127.0.0.1', port, path: path(round % VIEWERS, i, 400) })),
-        );
-      }
+      const asked = Array.from({ length: AT_ONCE }, (_, i) =>
+        get({ agent, host: '127.0.0.1', port, path: path(round % VIEWERS, i, 400) }),
+      );
+      await Promise.all(asked.map(isSent));
       await sleep(10 + (round % 5) * 15);
       for (const request of asked) {
         if (request.destroyed) continue;
@@ -127,9 +125,12 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
   return { waitedMs, refused, wrong, ahead, putOff, left };
 }
 
-/** A request whose answer nobody reads, and whose end nobody wonders at. */
-function begun(request: ClientRequest): ClientRequest {
-  return request.on('error', () => undefined).on('response', (answer) => answer.resume());
+/** Fulfilled when a request is on its way. Nobody reads its answer, or wonders at its end. */
+function isSent(request: ClientRequest): Promise<void> {
+  request.on('response', (answer) => answer.resume());
+  return new Promise((resolve) => {
+    request.on('error', () => resolve()).on('finish', () => resolve());
+  });
 }
 
 function ask(

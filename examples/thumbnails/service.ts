@@ -35,6 +35,8 @@ const URGENT = 64;
 /** The widest thumbnail, in pixels. */
 const WIDEST = 480;
 const GRACE_MS = 5000;
+/** Longer than clients keep a connection that they do not use. */
+const KEEP_ALIVE_MS = 65_000;
 
 export interface ServiceOptions {
   readonly port?: number;
@@ -89,7 +91,9 @@ export class ThumbnailService {
     this.#urgent = kernel.acquire(PRI_PRIHIGH, { perCpu: true, maxActive: 1 });
     // It waits for long if it must: after 2 s one is done all the same.
     this.#ahead = kernel.acquire(PRI_PRILOW, { perCpu: true, maxActive: 1, patienceMs: 2000 });
-    this.#server = createServer((request, response) => void this.#answer(request, response));
+    this.#server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
+      void this.#answer(request, response);
+    });
   }
 
   /** Starts the CPUs, draws the album, and listens. */
