@@ -122,7 +122,7 @@ async function close(service: ThumbnailService): Promise<End> {
     { length: AT_CLOSE },
     (_, i) =>
       new Promise<number>((resolve) => {
-        const url = `http://127.0.0.1:${service.port}/photos/${photo}?width=300&client=last-${i}`;
+        const url = `http://127.0.0.1:${service.port}/photos/${photo}?width=120&client=last-${i}`;
         get(url, { agent: false }, (response) => {
           response.resume().on('end', () => resolve(response.statusCode ?? 0));
         }).on('error', () => resolve(0));

@@ -34,7 +34,7 @@ const BUSY = 3;
 const URGENT = 64;
 /** The widest thumbnail, in pixels. */
 const WIDEST = 480;
-const GRACE_MS = 5000;
+const GRACE_MS = 10_000;
 /** Longer than clients keep a connection that they do not use. */
 const KEEP_ALIVE_MS = 65_000;
 
