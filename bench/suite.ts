@@ -14,6 +14,8 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   heap: () => import('./heap.ts'),
   idle: () => import('./idle.ts'),
   growth: () => import('./growth.ts'),
+  'cpu-invoke': () => import('./cpu-invoke.ts'),
+  'cpu-round-trip': () => import('./cpu-round-trip.ts'),
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
 };
