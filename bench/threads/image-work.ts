@@ -18,7 +18,7 @@ export async function thumbnail({ image, width }: Order): Promise<Uint8Array> {
 }
 
 /** Draws a picture with edges, slopes and noise, the same every time, and encodes it as JPEG. */
-export async function draw(width: number, height: number): Promise<Uint8Array> {
+export async function draw(width: number, height: number): Promise<Uint8Array<ArrayBuffer>> {
   const picture = new Jimp({ width, height, color: 0x203040ff });
   const { data } = picture.bitmap;
   let noise = 1;

@@ -1,11 +1,6 @@
 // The pools, by what is used of them. Their own declarations do not compile under this project's
 // strictness (piscina's) or without the library of the DOM (tinypool's and workerpool's).
 
-export interface PiscinaTask {
-  readonly filename: string;
-  readonly name: string;
-}
-
 /** What piscina and tinypool have in common, who are of one family. */
 export interface PiscinaPool {
   run(task: unknown, options: PiscinaRun): Promise<unknown>;
@@ -35,9 +30,7 @@ export interface PiscinaQueue {
 }
 
 export interface PiscinaModule {
-  readonly default: (new (options: PiscinaOptions) => PiscinaPool) & {
-    readonly queueOptionsSymbol: symbol;
-  };
+  readonly default: new (options: PiscinaOptions) => PiscinaPool;
 }
 
 export interface WorkerpoolModule {
