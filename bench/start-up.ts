@@ -7,7 +7,8 @@ import { costs, type Bench, type Case, type Side } from './harness/bench.ts';
 import { judge } from './harness/runner.ts';
 import { expectTrue } from './harness/timed.ts';
 
-const library = new URL('../lib/index.js', import.meta.url);
+/** By its own name: what is shipped. */
+const library = 'kcont';
 const P_QUEUE = 'p-queue';
 const ASYNC_MUTEX = 'async-mutex';
 const BYTES_PER_KB = 1000;
@@ -39,7 +40,7 @@ const importing: Case = {
   name: 'import in a fresh process',
   metrics: costs('ms', { against: P_QUEUE, atMost: 1 }),
   sides: () => [
-    imported('kcont', 'kcont', library.href),
+    imported('kcont', 'kcont', library),
     imported('peer', P_QUEUE, P_QUEUE),
     imported('peer', ASYNC_MUTEX, ASYNC_MUTEX),
     imported('floor', 'an empty module', 'data:text/javascript,'),
@@ -69,7 +70,7 @@ function bundled(role: Side['role'], name: string, contents: string): Side {
   };
 }
 
-const core = JSON.stringify(library.pathname);
+const core = JSON.stringify(library);
 
 const sizes: Case = {
   name: 'bundle, minified and gzipped',

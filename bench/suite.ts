@@ -9,6 +9,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   expire: () => import('./expire.ts'),
   'run-soon': () => import('./run-soon.ts'),
   lock: () => import('./lock.ts'),
+  'cpu-lock': () => import('./cpu-lock.ts'),
   async: () => import('./async.ts'),
   run: () => import('./run.ts'),
   heap: () => import('./heap.ts'),

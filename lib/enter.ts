@@ -10,6 +10,7 @@
  */
 
 import { remoteOf } from './cpu.ts';
+import { Details } from './details.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
@@ -64,7 +65,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   let result: void | PromiseLike<void>;
   dispatcher.current = kc;
   try {
-    result = carry === undefined ? func(kc._arg, kc) : carry(func, kc._arg, kc);
+    result =
+      carry === undefined ? func(kc._arg, kc) : carry.runInAsyncScope(func, undefined, kc._arg, kc);
   } catch (error) {
     settle(dispatcher, kc);
     fail(dispatcher, kc, error);
@@ -77,7 +79,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
   const wq = kc._wq;
-  const flight = (kc._flight ??= new Flight(dispatcher, kc));
+  const details = (kc._details ??= new Details());
+  const flight = (details.flight ??= new Flight(dispatcher, kc));
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;

@@ -10,6 +10,7 @@
  * - `ESHUTDOWN`: the kernel has been closed.
  * - `ENOMEM`: the memory that CPUs share is full.
  * - `ETIMEDOUT`: a deadline is over.
+ * - `ENOMEM`: shared memory, or the number of threads that may share it, is used up.
  * - `ECPUDIED`: the CPU that ran the function is gone.
  *
  * @public
@@ -19,6 +20,7 @@ export type KcontErrorCode =
   | 'ENOENT'
   | 'EINVAL'
   | 'EDEADLK'
+  | 'ENOMEM'
   | 'EPERM'
   | 'ENOTSUP'
   | 'ENOMEM'

@@ -2,7 +2,6 @@ import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
-import type { Flight } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
@@ -112,8 +111,6 @@ export class Kcont<A> {
   _seq = 0;
   /** @internal */
   _era = 0;
-  /** @internal */
-  _flight: Flight | null = null;
 
   /**
    * Makes an idle continuation.
@@ -143,24 +140,11 @@ export class Kcont<A> {
     this._lock = lock;
     this._func = func;
     this._arg = arg;
-    if (options !== undefined) this.#setOptions(options);
+    if (options !== undefined) setOptions(this, options);
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
     if (options?.signal?.aborted === true) this.destroy();
-  }
-
-  #setOptions(options: KcontOptions): void {
-    checkOptions(options);
-    if (options.ref === false) this._state = UNREF;
-    const details = detailsFor(options);
-    if (details === null) return;
-    this._details = details;
-    details.scope?._add(this);
-    const { extras } = details;
-    if (extras?.signal === undefined) return;
-    extras.onAbort = () => this.destroy();
-    extras.signal.addEventListener('abort', extras.onAbort, { once: true });
   }
 
   /**
@@ -332,14 +316,7 @@ export class Kcont<A> {
     this._state |= HALTING;
     this._remote?.setHalting(true);
     if (!this.running) return Promise.resolve();
-    return new Promise((resolve) => this.#whenSettled(resolve));
-  }
-
-  /** Calls back when the run in flight has settled. */
-  #whenSettled(callback: () => void): void {
-    const extras = this._needExtras();
-    extras.settled.push(callback);
-    extras.remote?.awaitSettle();
+    return new Promise((resolve) => whenSettled(this, resolve));
   }
 
   /** @internal */
@@ -359,7 +336,7 @@ export class Kcont<A> {
   drainAsync(done: (arg: A) => void): boolean {
     checkFunction(done, 'done');
     if ((this._withdraw() & RUNNING) === 0) return true;
-    this.#whenSettled(() => done(this._arg));
+    whenSettled(this, () => done(this._arg));
     return false;
   }
 
@@ -483,7 +460,7 @@ export class Kcont<A> {
    * @throws KcontError EPERM if there is a lock that is not held; EINVAL if destroyed
    */
   setArg(arg: A): void {
-    this.#mayChange('setArg');
+    mayChange(this, 'setArg');
     this._remote?.setArg(arg);
     this._arg = arg;
   }
@@ -498,7 +475,7 @@ export class Kcont<A> {
    */
   setFunc(func: KcontFunction<A>, arg: A): void {
     checkFunction(func);
-    this.#mayChange('setFunc');
+    mayChange(this, 'setFunc');
     if (this._lock === null && func !== this._func) {
       throw new KcontError(
         'EINVAL',
@@ -524,7 +501,8 @@ export class Kcont<A> {
     if (old === null && lock !== null) {
       throw new KcontError('EINVAL', 'setLock needs a continuation that has a lock');
     }
-    this.#mayChange('setLock');
+    mayChange(this, 'setLock');
+    this._remote?.setLock(lock);
     this._lock = lock;
     // Its place in the order stays, whatever it waits for from now on.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
@@ -622,12 +600,26 @@ export class Kcont<A> {
   _setFarTick(tick: number): void {
     this._needExtras().farTick = tick;
   }
+}
 
-  #mayChange(what: string): void {
-    if (this.destroyed) throw new KcontError('EINVAL', `${label(this)} was destroyed`);
-    if (this._lock !== null && !this._lock.held) {
-      throw new KcontError('EPERM', `${what} needs the lock of ${label(this)} held`);
-    }
+/** What few need. No private method: one costs each handle a field. */
+function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
+  checkOptions(options);
+  if (options.ref === false) kc._state = UNREF;
+  const details = detailsFor(options);
+  if (details === null) return;
+  kc._details = details;
+  details.scope?._add(kc);
+  const { extras } = details;
+  if (extras?.signal === undefined) return;
+  extras.onAbort = () => kc.destroy();
+  extras.signal.addEventListener('abort', extras.onAbort, { once: true });
+}
+
+function mayChange<A>(kc: Kcont<A>, what: string): void {
+  if (kc.destroyed) throw new KcontError('EINVAL', `${label(kc)} was destroyed`);
+  if (kc._lock !== null && !kc._lock.held) {
+    throw new KcontError('EPERM', `${what} needs the lock of ${label(kc)} held`);
   }
 }
 
@@ -636,3 +628,10 @@ readsAs<Kcont<unknown>>(Kcont, (kc) => {
   const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
   return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
 });
+
+/** Calls back when the run in flight has settled. */
+function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
+  const extras = kc._needExtras();
+  extras.settled.push(callback);
+  extras.remote?.awaitSettle();
+}

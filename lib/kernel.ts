@@ -198,7 +198,8 @@ export class Kernel {
   async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const done = drained([...this.#registry]);
+    const local = (): Promise<void> => drained([...this.#registry]);
+    const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
     let giveUp: () => void = () => undefined;
     const aborted = new Promise<never>((_, reject) => {

@@ -107,6 +107,18 @@ export class Fifo<E extends Entry> implements Entry {
     return entry as E;
   }
 
+  /**
+   * Empties the list. Returns the first of the chain of its entries, which ends at the list itself;
+   * whoever walks it puts each of them into another list.
+   */
+  detach(): Entry {
+    if (this.#unsorted) this.#sort();
+    const first = this._next;
+    this._next = this;
+    this._prev = this;
+    return first;
+  }
+
   /** Moves all entries of another list to the end of this one, which must be empty. */
   takeAll(other: Fifo<E>): void {
     if (other._next === other) return;

@@ -179,16 +179,18 @@ export function restartTimer<A>(kc: Kcont<A>): void {
 /** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
 export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
   if ((kc._state & PENDING) === 0) return;
-  moveOutward(kc, slacken(kc, kc._wq._dispatcher.ration.dueFrom(nowMs, lastDelay(kc))));
+  moveOutward(kc, slacken(kc, kc._wq._ration.dueFrom(nowMs, lastDelay(kc))));
 }
 
 function moveOutward<A>(kc: Kcont<A>, due: number): void {
-  if (due > kc._due) kc._wq._dispatcher.wheel.setDue(kc, due);
+  if (due <= kc._due) return;
+  if (due < FAR) kc._due = due;
+  else kc._wq._dispatcher.wheel.setDue(kc, due);
 }
 
 /** The tick of a deadline from now, from the wheel's base. */
 function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
-  return slacken(kc, kc._wq._dispatcher.ration.dueIn(kc, delayMs));
+  return slacken(kc, kc._wq._ration.dueIn(kc, delayMs));
 }
 
 function slacken<A>(kc: Kcont<A>, due: number): number {

@@ -74,8 +74,6 @@ export class Wheel<T extends Timer> {
   readonly #overflow = new Fifo<T>();
   /** No timer of the overflow list is due before this absolute tick. */
   #overflowFrom = Infinity;
-  /** The slot or list being worked off. */
-  readonly #hand = new Fifo<T>();
 
   constructor(tick: number) {
     this.base = tick;
@@ -206,8 +204,10 @@ export class Wheel<T extends Timer> {
   #descend(at: number, level: number, expired: Expired<T>): void {
     const slot = (at >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
-    this.#hand.takeAll(this.#slots[level * SLOTS + slot] as Fifo<T>);
-    for (let timer = this.#hand.shift(); timer !== undefined; timer = this.#hand.shift()) {
+    const list = this.#slots[level * SLOTS + slot] as Fifo<T>;
+    for (let entry = list.detach(); entry !== list;) {
+      const timer = entry as T;
+      entry = entry._next;
       if (level > 0 || timer._due > at) this.#slotFor(timer).append(timer);
       else {
         this.count--;
@@ -223,8 +223,9 @@ export class Wheel<T extends Timer> {
     this.base += step;
     this.#elapsed = 0;
     this.#overflowFrom = Infinity;
-    this.#hand.takeAll(this.#overflow);
-    for (let timer = this.#hand.shift(); timer !== undefined; timer = this.#hand.shift()) {
+    for (let entry = this.#overflow.detach(); entry !== this.#overflow;) {
+      const timer = entry as T;
+      entry = entry._next;
       if (timer._due === FAR) this.setDue(timer, timer._farTick() - this.base);
       else timer._due -= step;
       this.#slotFor(timer).append(timer);

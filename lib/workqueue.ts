@@ -8,6 +8,7 @@ import type { Kernel } from './kernel.ts';
 import { Fifo, unlink } from './list.ts';
 import type { BaseLock } from './lock/lock.ts';
 import { LOWEST_FAST, PRIORITIES } from './priorities.ts';
+import type { Ration } from './ration.ts';
 import type { Level } from './runq.ts';
 
 /**
@@ -94,6 +95,11 @@ export class Workqueue {
 
   /** @internal */
   readonly _dispatcher: Dispatcher;
+  /**
+   * The dispatcher's, within reach of `touch`.
+   * @internal
+   */
+  readonly _ration: Ration<Kcont<unknown>>;
   /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
@@ -152,6 +158,7 @@ export class Workqueue {
   ) {
     this.kernel = kernel;
     this._dispatcher = dispatcher;
+    this._ration = dispatcher.ration;
     this.#registry = registry;
     this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;

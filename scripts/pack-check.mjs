@@ -24,6 +24,15 @@ const load = `
   });
 `;
 
+/** Whatever is loaded first, there is one core. */
+const oneCore = `
+  const assert = require('node:assert/strict');
+  const { kern, kernel } = require('kcont');
+  assert.equal(require('kcont/kern').kcont_create, kern.kcont_create);
+  require('kcont/timers').setTimeout(() => undefined, 1e6).unref();
+  assert.equal(kernel.inspect().pending, 1);
+`;
+
 await withConsumer(peers, (folder) => {
   for (const [subpath, target] of Object.entries(pkg.exports)) {
     if (!target.default) continue;
@@ -33,6 +42,8 @@ await withConsumer(peers, (folder) => {
       stdio: ['ignore', 'inherit', 'inherit'],
     });
   }
+
+  execFileSync(process.execPath, ['-e', oneCore], { cwd: folder, stdio: 'inherit' });
 
   const home = join(folder, 'node_modules', pkg.name);
   const files = readdirSync(home, { recursive: true, encoding: 'utf8' });

@@ -4,6 +4,9 @@ import { Kcont, Kernel } from '../lib/index.ts';
 import { Ration } from '../lib/ration.ts';
 import { burn } from './support/busy.ts';
 
+/** Calls after which there are suspects: the first is dense after nothing. */
+const DENSE = 13;
+
 /** A clock whose readings are counted, and cost a given time each. */
 class Counted implements Clock {
   readonly _phase = 0;
@@ -53,18 +56,19 @@ describe('the ration of clock readings', () => {
 
   it('reads once for sixteen calls in a dense burst', () => {
     clock.stepMs = 0.0001;
-    burst(1 + 5 + 160);
-    expect(clock.readings).to.equal(1 + 5 + 10);
+    burst(DENSE + 160);
+    expect(clock.readings).to.equal(DENSE + 10);
   });
 
   it('is never early: a suspect takes for now the last reading and a margin', () => {
     clock.nowMs = 999.9;
-    expect(burst(10)).to.deep.equal([1010, 1010, 1010, 1010, 1010, 1010, 1011, 1011, 1011, 1011]);
+    expect(burst(DENSE - 1)).to.deep.equal(Array.from({ length: DENSE - 1 }, () => 1010));
+    expect(burst(4)).to.deep.equal([1011, 1011, 1011, 1011]);
   });
 
   it('keeps the order of the calls: who reads counts from no earlier than suspects did', () => {
     clock.nowMs = 999.9;
-    burst(6 + 15);
+    burst(DENSE + 15);
     expect([...burst(1), ration.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
     clock.nowMs = 1000.05;
     burst(14);
@@ -73,30 +77,40 @@ describe('the ration of clock readings', () => {
   });
 
   it('judges suspects at the end of the callback', async () => {
-    burst(8);
+    burst(DENSE);
+    burst(2);
     clock.nowMs += 50;
     await endOfCallback();
-    expect(restarted).to.deep.equal(['t6@1050', 't7@1050']);
+    expect(restarted).to.deep.equal(['t0@1050', 't1@1050']);
     expect(burst(1)).to.deep.equal([1060]);
   });
 
   it('judges suspects at the next reading', () => {
-    burst(6 + 15);
+    burst(DENSE);
+    burst(15);
     clock.nowMs += 50;
     burst(1);
     expect(restarted.length).to.equal(15);
-    expect(restarted[14]).to.equal('t20@1050');
+    expect(restarted[14]).to.equal('t14@1050');
+  });
+
+  it('makes no burst of the few calls of one callback', async () => {
+    burst(DENSE - 1);
+    await endOfCallback();
+    clock.nowMs += 1;
+    burst(DENSE - 1);
+    expect(clock.readings).to.equal(2 * (DENSE - 1));
   });
 
   it('believes suspects when little time has passed', async () => {
-    burst(10);
+    burst(DENSE + 4);
     clock.nowMs += 0.2;
     await endOfCallback();
     expect(restarted).to.deep.equal([]);
   });
 
   it('ends a burst with the callback, also one without a suspect', async () => {
-    burst(6);
+    burst(DENSE);
     await endOfCallback();
     clock.nowMs += 100;
     const before = clock.readings;
@@ -111,7 +125,7 @@ describe('the ration of clock readings', () => {
   });
 
   it('tells the present tick, that of the last reading in a burst', () => {
-    burst(6);
+    burst(DENSE);
     clock.nowMs += 5;
     expect(ration.tick()).to.equal(1000);
     expect(Array.from({ length: 15 }, () => ration.tick())[14]).to.equal(1005);
@@ -119,7 +133,7 @@ describe('the ration of clock readings', () => {
 
   it('takes delays that are no small integers, in a burst and off it', () => {
     expect(ration.dueIn('a', 0.5)).to.equal(1001);
-    burst(5);
+    burst(DENSE);
     expect(ration.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
     expect(ration.dueIn('c', 0.5)).to.equal(1001);
   });

@@ -83,6 +83,9 @@ function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[]
     .map((peer) => compare(kcont.samples, peer, metric));
 }
 
+/** A ratio is judged to the places it is shown with. */
+const PER_RATIO = 100;
+
 /** Holds kcont's samples against a peer's. */
 export function compare(
   kcont: readonly number[],
@@ -93,15 +96,16 @@ export function compare(
   // All of a metric's comparisons look in one direction.
   const smaller = asPart || goals.some((goal) => 'atMost' in goal);
   const { median, q1, q3 } = smaller ? ratio(kcont, peer.samples) : ratio(peer.samples, kcont);
+  const shown = Math.round(median * PER_RATIO) / PER_RATIO;
   const found = { against, ratio: median, q1, q3 };
   const goal = goals.find((one) => one.against === against);
   if (goal === undefined) return { ...found, goal: '', verdict: '' };
   if ('atLeast' in goal) {
     const { atLeast } = goal;
-    return { ...found, goal: `>= ${atLeast}`, verdict: judge(median >= atLeast, q3 >= atLeast) };
+    return { ...found, goal: `>= ${atLeast}`, verdict: judge(shown >= atLeast, q3 >= atLeast) };
   }
   const { atMost } = goal;
-  return { ...found, goal: `<= ${atMost}`, verdict: judge(median <= atMost, q1 <= atMost) };
+  return { ...found, goal: `<= ${atMost}`, verdict: judge(shown <= atMost, q1 <= atMost) };
 }
 
 /** By the median; failing that, by the better quartile of the rounds. */

@@ -74,6 +74,6 @@ export interface Waker {
    * @param keepAlive - whether it keeps the process alive
    */
   arm(atMs: number, keepAlive: boolean): void;
-  /** Takes back what was asked for and armed: there is nothing more to do. */
-  rest(): void;
+  /** Takes back the pass that was asked for. */
+  takeBack(): void;
 }

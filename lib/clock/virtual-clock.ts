@@ -3,7 +3,7 @@ import type { Clock, Driven, Waker } from './clock.ts';
 import { nextTurn } from './host.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
-const noWaker: Waker = { request: nothing, arm: nothing, rest: nothing };
+const noWaker: Waker = { request: nothing, arm: nothing, takeBack: nothing };
 
 /**
  * A clock for tests, which moves only when told to.

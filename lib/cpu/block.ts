@@ -64,8 +64,13 @@ export const ARG_TAG = 22;
 export const ARG_VERSION = 23;
 /** As a 64-bit float: a number, or where the argument is. */
 export const ARG = 24;
+/** Where the lock is in the arena of the locks; 0: there is none. */
 export const LOCK = 26;
-export const LOCK_KIND = 27;
+/** Its kind, and which side of it. */
+export const LOCK_SIDE = 27;
+export const LOCK_GENERATION = 28;
+/** Counts the changes of lock. */
+export const LOCK_VERSION = 29;
 
 /** Units of a block. */
 export const BLOCK_UNITS = 2;

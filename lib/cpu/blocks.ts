@@ -13,6 +13,7 @@
 
 import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
+import type { BaseLock } from '../lock/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, UNREF } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
@@ -36,6 +37,10 @@ import {
   HOME,
   JOB_KIND,
   KNOWN,
+  LOCK,
+  LOCK_GENERATION,
+  LOCK_SIDE,
+  LOCK_VERSION,
   MAX_ACTIVE,
   PATIENCE,
   RAN,
@@ -52,10 +57,10 @@ import {
   priorityOf,
 } from './block.ts';
 import { decode, encode } from './codec.ts';
-import type { AnyFunction } from './cpu-module.ts';
+import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
+import { locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
-import { locked, tied } from './jobs.ts';
 import { DEFINE, FORGET, FREE, type Note } from './mail.ts';
 import { SEQUENCE, SLABS, SLAB_UNITS, UNIT, type Memory } from './memory.ts';
 import { Remote } from './remote.ts';
@@ -93,7 +98,7 @@ export class Blocks {
     if (this.#machine.module.indexOf(kc._func) === undefined) {
       return tied(label(kc));
     }
-    if (kc._lock !== null) {
+    if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
       return locked(label(kc));
     }
     const policy = kc._extras?.policy ?? 'none';
@@ -171,6 +176,11 @@ export class Blocks {
     words[block + SLACK] = extras.slackTicks;
     words[block + ARG_TAG] = tagOf(arg);
     words[block + ARG_VERSION] = 0;
+    const { at, side, generation } = pinLock(kc._lock);
+    words[block + LOCK] = at;
+    words[block + LOCK_SIDE] = side;
+    words[block + LOCK_GENERATION] = generation;
+    words[block + LOCK_VERSION] = 0;
     floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
     const deadline = kc.pending ? kc.deadline + machine.sharedMs() - dispatcher.clock.now : 0;
     floats[(block + DEADLINE) >> 1] = deadline;
@@ -218,7 +228,7 @@ export class Blocks {
     const { words } = machine.memory;
     const func = this.functionOf(block);
     const wq = this.#workqueueOf(block);
-    const kc = new Kcont<unknown>(wq, null, func as never, undefined, {
+    const kc = new Kcont<unknown>(wq, this.#lockOf(block), func as never, undefined, {
       ref: false,
       slackMs: words[block + SLACK] as number,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
@@ -231,7 +241,7 @@ export class Blocks {
   #makeJob(block: number, handle: number): JobFace {
     const machine = this.#machine;
     const wq = this.#workqueueOf(block);
-    const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, {
+    const kc = new Kcont<unknown>(wq, this.#lockOf(block), runJob as never, undefined, {
       ref: false,
       name: machine.module.names[machine.memory.words[block + FUNCTION] as number] ?? '',
     });
@@ -241,6 +251,11 @@ export class Blocks {
     kc._state |= QUIET;
     link(remote);
     return remote;
+  }
+
+  #lockOf(block: number): BaseLock | null {
+    const { arena, memory } = this.#machine;
+    return attachLock(arena, readLock(memory, block));
   }
 
   /** From now on this CPU knows a handle that another one has made. */
@@ -377,6 +392,8 @@ export class Blocks {
     }
     const remote = this.find(block, handle);
     let known = (words[block + KNOWN] as number) & ~(1 << machine.index);
+    unpinLock(machine.arena, readLock(machine.memory, block));
+    words[block + LOCK] = 0;
     words[block + HANDLE] = handle + 1;
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));
     while (known !== 0) {

@@ -12,6 +12,7 @@
 import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import type { CpuMachine } from './machine.ts';
+import { attach, isHandle, isShared, toHandle, unpin } from './shared-handle.ts';
 
 /** The one key of a token. */
 const TOKEN = '\u0000kcont';
@@ -41,6 +42,7 @@ export function decode(machine: CpuMachine, wire: unknown): unknown {
 }
 
 function tokenFor(machine: CpuMachine, value: object): object | undefined {
+  if (isShared(value)) return toHandle(value);
   if (!(value instanceof Kcont)) return undefined;
   const kc = value as Kcont<unknown>;
   if (kc._wq.kernel !== machine.kernel) {
@@ -56,6 +58,11 @@ function tokenFor(machine: CpuMachine, value: object): object | undefined {
 }
 
 function untoken(machine: CpuMachine, value: object): object | undefined {
+  if (isHandle(value)) {
+    const lock = attach(value);
+    unpin(value);
+    return lock;
+  }
   const token = (value as Record<string, unknown>)[TOKEN] as Token | undefined;
   if (token === undefined) return undefined;
   machine.memory.reach(token.block + 31);
@@ -71,7 +78,7 @@ function isPlain(value: unknown): value is Record<string, unknown> | unknown[] {
 }
 
 function hasTokens(value: object, seen: Set<object>): boolean {
-  if (value instanceof Kcont) return true;
+  if (value instanceof Kcont || isShared(value)) return true;
   if (!isPlain(value) || seen.has(value)) return false;
   seen.add(value);
   for (const inner of Object.values(value)) {

@@ -77,3 +77,13 @@ export class CpuModule {
     return this.#functions[index];
   }
 }
+
+/** Why a function cannot run on another CPU. */
+export function tied(name: string): string {
+  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
+}
+
+/** Why a function cannot run on another CPU with its lock. */
+export function locked(name: string): string {
+  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
+}

@@ -9,6 +9,10 @@ import { startCpus } from './start.ts';
 
 export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from '../cpu.ts';
 export { curcpu } from '../kernel.ts';
+export { SharedLock } from './shared-lock.ts';
+export { SharedMutex } from './shared-mutex.ts';
+export { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';
+export { SharedSpinLock } from './shared-spin-lock.ts';
 export { transfer } from './transfer.ts';
 
 registerCpuStarter(startCpus);

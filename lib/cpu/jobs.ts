@@ -18,13 +18,15 @@ import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import { Kcont } from '../kcont.ts';
+import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { PORTED, inline, tagOf } from './argument.ts';
 import { ARG, RAN } from './block.ts';
+import { isSharedIn } from './block-lock.ts';
 import { decode, encode } from './codec.ts';
-import type { AnyFunction } from './cpu-module.ts';
+import { locked, tied, type AnyFunction } from './cpu-module.ts';
 import { unwireError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -56,16 +58,53 @@ export class RemoteJobs {
     const machine = this.#machine;
     const { cpu = null, lock = null } = options;
     const number = machine.module.indexOf(func);
-    const problem = number === undefined ? tied(func.name) : lock === null ? '' : locked(func.name);
+    if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
+    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
         ? !wq.perCpu && machine.placement.hasOthers && problem === ''
         : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
-    return new Promise((resolve, reject) =>
-      this.#send(wq, number as number, func.name, options, resolve, reject),
-    );
+    return new Promise((resolve, reject) => {
+      void this.#send(wq, number as number, func.name, options, resolve, reject);
+    });
+  }
+
+  /** Runs a function on a thread of its own, which ends when it is aborted. */
+  async #runKillable(
+    wq: Workqueue,
+    number: number | undefined,
+    name: string,
+    options: RunOptions,
+  ): Promise<unknown> {
+    const { supervision } = this.#machine;
+    const { signal, cpu = null, lock = null } = options;
+    if (number === undefined) throw new KcontError('EINVAL', tied(name));
+    if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
+    if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
+    if (supervision === null) {
+      throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
+    }
+    checkSignal(signal);
+    const borrowed = await supervision.borrow(signal);
+    const kill = (): void => supervision.kill(borrowed);
+    try {
+      return await new Promise((resolve, reject) => {
+        const { signal: _, ...others } = options;
+        const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
+        signal?.addEventListener('abort', kill, { once: true });
+        signal?.addEventListener(
+          'abort',
+          () => this.settle(face.block, face.handle, true, signal.reason),
+          { once: true },
+        );
+      });
+    } finally {
+      signal?.removeEventListener('abort', kill);
+      supervision.giveBack(borrowed);
+    }
   }
 
   #send(
@@ -75,16 +114,14 @@ export class RemoteJobs {
     options: RunOptions,
     resolve: (value: unknown) => void,
     reject: (reason: unknown) => void,
-  ): void {
+  ): JobFace {
     const machine = this.#machine;
-    const { arg, cpu = null, delayMs = 0, name = funcName, signal, transfer = [] } = options;
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw invalid('signal', 'an AbortSignal', signal);
-    }
-    signal?.throwIfAborted();
+    const { arg, cpu = null, delayMs = 0, lock = null, name = funcName, signal, transfer = [] } = options;
+    checkSignal(signal);
     const ported = tagOf(arg) >= PORTED;
-    const target = cpu ?? (ported || delayMs > 0 ? machine.placement.choose() : null);
-    const kc = new Kcont<unknown>(wq, null, runJob as never, undefined, { name });
+    const isFree = lock === null && !ported && delayMs === 0;
+    const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
+    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name });
     kc._state |= QUIET;
     const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
     face.func = machine.module.at(number);
@@ -103,16 +140,18 @@ export class RemoteJobs {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
       this.#sent.set(face.block, waiting);
+      machine.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      this.#sent.delete(face.block);
+      if (this.#sent.delete(face.block)) machine.hold(-1);
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return;
+    if (signal === undefined) return face;
     waiting.onAbort = () => this.#abort(waiting, signal.reason);
     signal.addEventListener('abort', waiting.onAbort, { once: true });
+    return face;
   }
 
   /** Posts the argument, to be claimed when the function is about to be entered. */
@@ -196,6 +235,7 @@ export class RemoteJobs {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
+    this.#machine.hold(-1);
     const { signal, onAbort } = waiting;
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     if (thrown) waiting.reject(result);
@@ -204,12 +244,9 @@ export class RemoteJobs {
   }
 }
 
-/** Why a function cannot run on another CPU. */
-export function tied(name: string): string {
-  return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
-}
-
-/** Why a function cannot run on another CPU with its lock. */
-export function locked(name: string): string {
-  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
+function checkSignal(signal: AbortSignal | undefined): void {
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid('signal', 'an AbortSignal', signal);
+  }
+  signal?.throwIfAborted();
 }

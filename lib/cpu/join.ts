@@ -15,6 +15,7 @@ import { CpuModule } from './cpu-module.ts';
 import { wireError } from './faults.ts';
 import { CpuMachine } from './machine.ts';
 import { resumeWork } from './recovery.ts';
+import { Arena } from './shared-arena.ts';
 import { Memory, STARTING, STATE, UP } from './memory.ts';
 
 /** What a thread is given to become a CPU. */
@@ -22,6 +23,7 @@ export interface Joining {
   readonly kcontCpu: true;
   readonly index: number;
   readonly buffer: SharedArrayBuffer;
+  readonly locks: SharedArrayBuffer;
   readonly module: string;
   readonly names: readonly string[];
   readonly cpus: number;
@@ -32,12 +34,14 @@ export interface Joining {
 export type Order =
   | { readonly type: 'port'; readonly cpu: number; readonly port: MessagePort }
   | { readonly type: 'gone'; readonly cpu: number }
+  | { readonly type: 'drain' }
   | { readonly type: 'close'; readonly graceMs: number }
   | { readonly type: 'stop'; readonly graceMs: number };
 
 /** What a thread says to CPU 0. */
 export type Answer =
   | { readonly type: 'up' }
+  | { readonly type: 'drained' }
   | { readonly type: 'failed'; readonly error: unknown }
   | { readonly type: 'closed'; readonly report: CloseReport };
 
@@ -49,9 +53,11 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
   kernel._cpus = cpus;
   kernel._cpu = cpus[index] ?? Cpu._make(kernel, index);
   try {
+    // Before the module, which may make locks at once.
+    const arena = Arena.join(joining.locks);
     const module = await CpuModule.load(joining.module, joining.names);
     const memory = new Memory(joining.buffer);
-    const machine = new CpuMachine(kernel, kernel._cpu, memory, module);
+    const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
     for (const [cpu, port] of ports.entries()) if (port !== null) machine.bells.connect(cpu, port);
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
     machine.dispatcher.machine = machine;
@@ -64,6 +70,10 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
         case 'gone':
           machine.blocks.untell(order.cpu);
           machine.bells.disconnect(order.cpu);
+          break;
+        case 'drain':
+          machine.take();
+          void kernel.drain().then(() => answer({ type: 'drained' }));
           break;
         default:
           if (order.type === 'stop') machine.retire();

@@ -43,6 +43,7 @@ import {
   KEEPER,
   Mail,
   NEED,
+  RELOCK,
   RESULT,
   SETTLED,
   type Note,
@@ -55,7 +56,9 @@ import {
   DOWN,
   ENDED,
   EPOCH,
+  HOLDS,
   KEEP,
+  LOCK_CPU,
   RUNG,
   RUNG_AT,
   SLEEP,
@@ -68,15 +71,22 @@ import {
 } from './memory.ts';
 import { Placement } from './placement.ts';
 import type { Remote } from './remote.ts';
+import type { Arena } from './shared-arena.ts';
 
 /** What starts and stops the threads: on CPU 0 only. */
 export interface Supervision {
   stop(index: number, options: { graceMs?: number }): Promise<void>;
   restart(index: number, options: { graceMs?: number }): Promise<void>;
+  /** A CPU that runs nothing else, and can be killed; to be given back. */
+  borrow(signal: AbortSignal | undefined): Promise<Cpu>;
+  giveBack(cpu: Cpu): void;
+  /** Ends the thread of a borrowed CPU, whatever it does. */
+  kill(cpu: Cpu): void;
   /** Calls back later. */
   later(delayMs: number, callback: () => void): void;
   /** Keeps the process alive, or no longer. */
   keep(alive: boolean): void;
+  drain(local: () => Promise<void>): Promise<void>;
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
 }
 
@@ -114,7 +124,11 @@ export class CpuMachine implements Machine {
   /** CPU 0: the process is kept alive. */
   #keeping = false;
 
-  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule) {
+  /** The locks that all CPUs share. */
+  readonly arena: Arena;
+
+  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule, arena: Arena) {
+    this.arena = arena;
     this.kernel = kernel;
     this.here = here;
     this.index = here.index;
@@ -122,6 +136,7 @@ export class CpuMachine implements Machine {
     this.module = module;
     this.dispatcher = kernel.wq.softclock._dispatcher;
     this.slot = memory.slot(here.index);
+    memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.mail = new Mail(memory, here.index);
     this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () => this.dispatcher.request());
     this.blocks = new Blocks(this);
@@ -294,6 +309,9 @@ export class CpuMachine implements Machine {
       case RESULT:
         this.jobs.ended(note);
         break;
+      case RELOCK:
+        this.#relocked(block, handle);
+        break;
       case FAILED: {
         const message = this.bells.claim(from, note.value);
         this.later(() => this.faults.reported(block, handle, message));
@@ -328,6 +346,21 @@ export class CpuMachine implements Machine {
   #settled(remote: Remote): void {
     this.resumeIfAside(remote.kc);
     if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
+  }
+
+  /** Its lock was changed here: its entry elsewhere may wait for the old one. */
+  tellLock(remote: Remote, cpu: number): void {
+    if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
+    const cpus = cpu === ANY ? this.placement.candidates() : [cpu];
+    for (const one of cpus) this.send(one, RELOCK, remote.block, remote.handle);
+  }
+
+  #relocked(block: number, handle: number): void {
+    const remote = this.blocks.find(block, handle);
+    const old = remote?.syncLock();
+    if (remote === undefined || old === undefined || old === null) return;
+    const { kc } = remote;
+    if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
   }
 
   /** A run was ended from outside: as if it had settled elsewhere. */
@@ -370,18 +403,30 @@ export class CpuMachine implements Machine {
   count(before: number, after: number): void {
     const was = isCounted(before);
     if (was === isCounted(after)) return;
+    if (was) this.#end();
+    else this.#begin();
+  }
+
+  #begin(): void {
     const { words } = this.memory;
-    if (!was) {
-      words[this.slot + BEGUN]!++;
-      if (this.index === 0) {
+    words[this.slot + BEGUN]!++;
+    if (this.index === 0) {
         if (!this.#keeping) this.#keep(true);
-      } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
-      return;
-    }
-    words[this.slot + ENDED]!++;
+    } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
+  }
+
+  #end(): void {
+    this.memory.words[this.slot + ENDED]!++;
     if (this.#ended) return;
     this.#ended = true;
     this.dispatcher.request();
+  }
+
+  /** Somebody here waits for a result: `by` 1, or does so no longer: `by` -1. */
+  hold(by: 1 | -1): void {
+    this.memory.words[this.slot + HOLDS]! += by;
+    if (by === 1) this.#begin();
+    else this.#end();
   }
 
   #checkKeeper(): void {
@@ -414,6 +459,9 @@ export class CpuMachine implements Machine {
   #checkCount(): void {
     const before = this.#sums();
     let counted = 0;
+    for (let cpu = 0; cpu < this.memory.slots; cpu++) {
+      counted += this.memory.words[this.memory.slot(cpu) + HOLDS] as number;
+    }
     for (const block of allBlocks(this.memory)) {
       if (isCounted(readWord(this.memory, block))) counted++;
     }
@@ -467,6 +515,10 @@ export class CpuMachine implements Machine {
     let since = at(AWAKE_SINCE);
     if (asleep !== AWAKE) since = Math.min(at(WAKES_AT), asleep === RUNG ? at(RUNG_AT) : Infinity);
     return Math.max(0, this.sharedMs() - since);
+  }
+
+  drain(local: () => Promise<void>): Promise<void> {
+    return this.supervision?.drain(local) ?? local();
   }
 
   close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport> {

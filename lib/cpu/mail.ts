@@ -56,6 +56,8 @@ export const NEED = 9;
 /** A job has its result; or a function has failed. By port, unless it is a plain value. */
 export const RESULT = 10;
 export const FAILED = 11;
+/** The lock of a handle was changed. */
+export const RELOCK = 12;
 
 /** What a note says. One object, filled in anew for each note. */
 export interface Note {

@@ -60,8 +60,12 @@ export const ENDED: number = 2 * UNIT + 1;
 export const INTENT: number = 2 * UNIT + 2;
 /** Continuations that are runnable or running there. */
 export const BACKLOG: number = 2 * UNIT + 3;
+/** Jobs it has sent and has no result of. */
+export const HOLDS: number = 2 * UNIT + 5;
 /** How often it has taken its mail. */
 export const TAKES: number = 2 * UNIT + 4;
+/** Which CPU it is for the locks, plus 1; 0: it has not joined them. */
+export const LOCK_CPU: number = UNIT + 3;
 /** As a 64-bit float: since when it is awake, in shared ms. */
 export const AWAKE_SINCE: number = 2 * UNIT + 6;
 /** As a 64-bit float: when its next timer is due, in shared ms. */

@@ -5,6 +5,7 @@
  *   strong                      the one it was first scheduled on, or that was named last
  *   weak                        the one where it ran last, unless that is blocked or far behind
  *   none, queue per CPU         this one
+ *   none, with a lock           the home of that lock: there all who have it are in one order
  *   none, other queues          the next one available: entries go to up to four CPUs, and whichever
  *                               comes to it first enters it; the other entries are stale then
  *
@@ -14,11 +15,15 @@
 
 import type { Cpu } from '../cpu.ts';
 import type { Kcont } from '../kcont.ts';
+import type { Lock } from '../lock/lock.ts';
 import { ROAMS } from '../state.ts';
+import { isSharedIn, numberOf } from './block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';
 import type { CpuMachine } from './machine.ts';
 import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP } from './memory.ts';
 import type { Remote } from './remote.ts';
+import { LINE } from './shared-arena.ts';
+import type { SharedLock } from './shared-lock.ts';
 
 const WEAK = 1;
 const STRONG = 2;
@@ -57,7 +62,8 @@ export class Placement {
   adopt(kc: Kcont<unknown>): void {
     const { module } = this.#machine;
     if (kc._wq.perCpu && kc.affinity === 'none') return;
-    if (kc._lock === null && module.indexOf(kc._func) !== undefined) kc._state |= ROAMS;
+    const isFree = kc._lock === null || isSharedIn(this.#machine.arena, kc._lock);
+    if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ROAMS;
   }
 
   /** Where an entry goes. */
@@ -79,11 +85,25 @@ export class Placement {
       return usable ? ran : this.#chooseFor(spec);
     }
     if (isPerCpu(spec)) return machine.index;
+    const lock = numberOf(machine.memory, remote.block);
+    if (lock !== 0) return this.#homeOf(lock);
     return delayed || remote.posted !== 0 ? this.#chooseIndex() : ANY;
   }
 
   #chooseFor(spec: number): number {
     return isPerCpu(spec) && this.#machine.index !== 0 ? this.#machine.index : this.#chooseIndex();
+  }
+
+  /** Where all go that have this lock, on workqueues without a queue per CPU: it keeps their order. */
+  #homeOf(lock: number): number {
+    return 1 + (lock % (this.#machine.memory.publicCpus - 1));
+  }
+
+  /** The CPU for a job: that of its lock, or the one that has the least to do. */
+  chooseFor(lock: Lock | null): Cpu {
+    if (lock === null) return this.choose();
+    const number = (lock as SharedLock)._gate.at / LINE;
+    return this.#machine.kernel.cpus[this.#homeOf(number)] as Cpu;
   }
 
   /** The CPU that has the least to do. */

@@ -39,10 +39,12 @@ import {
   settled,
 } from './block.ts';
 import { allBlocks } from './blocks.ts';
+import { numberOf } from './block-lock.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { Mail } from './mail.ts';
-import { INTENT, STATE, UP, type Memory } from './memory.ts';
+import { ENDED, HOLDS, INTENT, LOCK_CPU, STATE, UP, type Memory } from './memory.ts';
+import { recover as recoverLocks } from './shared-recover.ts';
 
 /** Something that is runnable, or will be. */
 interface Found {
@@ -52,16 +54,22 @@ interface Found {
   readonly deadline: number;
 }
 
-/** Takes over what a CPU had to do. Its state is no longer UP. */
-export function recover(machine: CpuMachine, dead: number, cause: unknown): void {
+/** Takes over what a CPU had to do. Its state is no longer UP. Returns how many locks it held. */
+export function recover(machine: CpuMachine, dead: number, cause: unknown): number {
   const { memory } = machine;
   const { words } = memory;
   const bit = 1 << dead;
   // What it has finished to say.
   machine.take();
+  const lockCpu = words[memory.slot(dead) + LOCK_CPU] as number;
+  const heldLocks = lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
+  words[memory.slot(dead) + LOCK_CPU] = 0;
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
+  const holds = words[memory.slot(dead) + HOLDS] as number;
+  words[memory.slot(dead) + HOLDS] = 0;
+  words[memory.slot(dead) + ENDED]! += holds;
   const moving: Found[] = [];
   for (const block of allBlocks(memory)) {
     const word = rescueWord(memory, block);
@@ -77,6 +85,7 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): void
   }
   move(machine, dead, moving.toSorted(inOrder));
   machine.recount();
+  return heldLocks;
 }
 
 /** Files what has to run on this CPU, left by the thread that was it before. */
@@ -171,7 +180,8 @@ function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void
     const was = words[block + CPU] as number;
     let target = was;
     if (was === dead) {
-      if (isStrong) continue;
+      // What waits for one lock stays on one CPU: it is their order.
+      if (isStrong || numberOf(memory, block) !== 0) continue;
       target = machine.placement.choose().index;
       if (memory.words[memory.slot(target) + STATE] !== UP) continue;
       face.moveTo(target);

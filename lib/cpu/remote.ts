@@ -19,7 +19,8 @@
 
 import { ADMITTED, ASIDE, STALE, type Admission, type Cpu, type RemoteState } from '../cpu.ts';
 import type { Kcont } from '../kcont.ts';
-import { EBUSY, EINVAL } from '../errors.ts';
+import { EBUSY, EINVAL, KcontError } from '../errors.ts';
+import type { BaseLock } from '../lock/lock.ts';
 import { fileTimer, makeRunnable, refileTimer } from '../schedule.ts';
 import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, SCHEDULED, UNREF } from '../state.ts';
 import { PORTED, inline, tagOf } from './argument.ts';
@@ -36,6 +37,10 @@ import {
   GONE,
   HALTERS,
   HANDLE,
+  LOCK,
+  LOCK_GENERATION,
+  LOCK_SIDE,
+  LOCK_VERSION,
   RAN,
   SEQ,
   WAITERS,
@@ -48,6 +53,15 @@ import {
   settled,
   stopped,
 } from './block.ts';
+import {
+  attachLock,
+  isSharedIn,
+  pinLock,
+  readLock,
+  unpinLock,
+  type WrittenLock,
+} from './block-lock.ts';
+import { locked } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { INTENT, SEQUENCE } from './memory.ts';
 
@@ -58,6 +72,8 @@ export class Remote implements RemoteState {
   /** The place of its control block, and the number of the handle that must stand there. */
   readonly block: number;
   readonly handle: number;
+  /** Which change of its lock this CPU has seen. */
+  lockVersion: number;
   /** What a note has to name, since it went by port; 0: nothing. */
   posted = 0;
   /** CPUs that have been sent what they have to know of it. A bit each. */
@@ -81,6 +97,7 @@ export class Remote implements RemoteState {
     this.block = block;
     this.handle = handle;
     this.version = version;
+    this.lockVersion = machine.memory.words[block + LOCK_VERSION] as number;
   }
 
   get bits(): number {
@@ -249,6 +266,39 @@ export class Remote implements RemoteState {
     this.told = 0;
   }
 
+  setLock(lock: BaseLock | null): void {
+    const { machine, block, kc } = this;
+    const { memory, arena } = machine;
+    const { words } = memory;
+    if (lock !== null && !isSharedIn(arena, lock)) throw new KcontError('EINVAL', locked(kc.name));
+    const { at, side, generation } = pinLock(lock);
+    let before: WrittenLock;
+    for (;;) {
+      const word = readWord(memory, block);
+      before = readLock(memory, block);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + LOCK] = at;
+      words[block + LOCK_SIDE] = side;
+      words[block + LOCK_GENERATION] = generation;
+      this.lockVersion = (words[block + LOCK_VERSION] as number) + 1;
+      words[block + LOCK_VERSION] = this.lockVersion;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
+    }
+    unpinLock(arena, before);
+    machine.tellLock(this, words[block + CPU] as number);
+  }
+
+  /** The lock may have been changed on another CPU. Returns the old one if it has; else undefined. */
+  syncLock(): BaseLock | null | undefined {
+    const { machine, block, kc } = this;
+    const version = machine.memory.words[block + LOCK_VERSION] as number;
+    if (version === this.lockVersion || (kc._state & RUNNING) !== 0) return undefined;
+    const old = kc._lock;
+    kc._lock = attachLock(machine.arena, readLock(machine.memory, block));
+    this.lockVersion = version;
+    return old;
+  }
+
   setHalting(halting: boolean): void {
     const { machine, block } = this;
     const { memory } = machine;
@@ -341,6 +391,7 @@ export class Remote implements RemoteState {
   admit(): Admission {
     const word = readWord(this.machine.memory, this.block);
     if (!this.#isMine(word)) return STALE;
+    this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
       // Its settle tells this CPU, unless it came between.
       const { memory, index } = this.machine;
@@ -398,8 +449,9 @@ export class Remote implements RemoteState {
       word = readWord(memory, block);
       next = (word & ~BITS) | settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
-    machine.count(word, next);
+    // In this order: while somebody is to be told, the process is kept alive.
     if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
+    machine.count(word, next);
     if ((word & DEAD) !== 0) machine.free(block, this.handle);
   }
 

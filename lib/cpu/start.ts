@@ -6,6 +6,7 @@ import type { Kernel } from '../kernel.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
+import { Arena } from './shared-arena.ts';
 import { Supervisor } from './supervisor.ts';
 
 /** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
@@ -20,7 +21,7 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
     const module = await CpuModule.load(url);
     const memory = Memory.make(2 * count + 1, count + 1);
     const cpu0 = kernel._cpu;
-    const machine = new CpuMachine(kernel, cpu0, memory, module);
+    const machine = new CpuMachine(kernel, cpu0, memory, module, Arena.home());
     memory.words[machine.slot + STATE] = UP;
     const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
     const cpus = [cpu0, ...others];
@@ -34,6 +35,9 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
       cpu0._machine = null;
       throw error;
     }
+    const reserve = Array.from({ length: count }, (_, i) => Cpu._make(kernel, count + 1 + i));
+    for (const cpu of reserve) cpu._machine = machine;
+    supervisor.reserve(reserve);
     kernel._cpus = cpus;
     dispatcher.machine = machine;
     return module.namespace;

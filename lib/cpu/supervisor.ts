@@ -20,7 +20,11 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
+import { Kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
+import { QUEUED, RUNNING } from '../state.ts';
+import { readWord } from './block.ts';
+import { allBlocks } from './blocks.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
 import { DOWN, STATE, STOPPING } from './memory.ts';
 import { recover } from './recovery.ts';
@@ -34,6 +38,8 @@ const GRACE_MS = 5000;
 const STEADY_MS = 10_000;
 /** How long a thread that has been told to end may take for it, beyond its grace. */
 const END_MS = 500;
+/** Between two looks of a drain, in ms. */
+const DRAIN_MS = 2;
 /** How often to look for CPUs that are blocked, at most. */
 const WATCH_MS = 50;
 
@@ -49,6 +55,10 @@ interface Seat {
   /** It is blocked, and that has been said. */
   blockedMs: number;
   restart: Kcont<null> | null;
+  /** Its thread is made when it is needed. */
+  isReserve: boolean;
+  /** How many locks its last thread held when it ended. */
+  heldLocks: number;
 }
 
 export class Supervisor implements Supervision {
@@ -56,8 +66,13 @@ export class Supervisor implements Supervision {
   readonly #options: StartCpusOptions;
   readonly #url: string;
   readonly #seats = new Map<number, Seat>();
+  /** CPUs of the reserve that nobody has borrowed, and those who wait for one. */
+  readonly #idle: Cpu[] = [];
+  readonly #borrowers: ((cpu: Cpu) => void)[] = [];
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
+  /** Goes on when the kernel is being closed. */
+  readonly #clock = new Kernel();
   readonly #watch: Kcont<null>;
   #closing = false;
 
@@ -73,10 +88,7 @@ export class Supervisor implements Supervision {
   }
 
   #timer(callback: () => void): Kcont<null> {
-    return new Kcont(this.#machine.kernel.wq.softclock, null, callback, null, {
-      ref: false,
-      name: 'kcont CPUs',
-    });
+    return new Kcont(this.#clock.wq.softclock, null, callback, null, { ref: false });
   }
 
   later(delayMs: number, callback: () => void): void {
@@ -90,9 +102,62 @@ export class Supervisor implements Supervision {
 
   /** Starts all CPUs. */
   async start(cpus: readonly Cpu[]): Promise<void> {
-    for (const cpu of cpus) this.#sit(cpu);
-    await Promise.all(Array.from(this.#seats.values(), (seat) => this.#start(seat)));
+    await Promise.all(cpus.map((cpu) => this.#start(this.#sit(cpu))));
     this.#watch.schedule(this.#watchMs);
+  }
+
+  /** CPUs whose threads are made when they are needed. */
+  reserve(cpus: readonly Cpu[]): void {
+    for (const cpu of cpus) this.#sit(cpu).isReserve = true;
+    this.#idle.push(...cpus);
+  }
+
+  async borrow(signal: AbortSignal | undefined): Promise<Cpu> {
+    const cpu = this.#idle.pop() ?? (await this.#waitForIdle(signal));
+    const seat = this.#seats.get(cpu.index) as Seat;
+    try {
+      if (this.#closing) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
+      if (seat.thread === null) await this.#start(seat);
+      signal?.throwIfAborted();
+      return cpu;
+    } catch (error) {
+      this.giveBack(cpu);
+      throw error;
+    }
+  }
+
+  #waitForIdle(signal: AbortSignal | undefined): Promise<Cpu> {
+    return new Promise((resolve, reject) => {
+      const giveUp = (): void => {
+        this.#borrowers.splice(this.#borrowers.indexOf(take), 1);
+        reject(signal?.reason as Error);
+      };
+      const take = (cpu: Cpu): void => {
+        signal?.removeEventListener('abort', giveUp);
+        resolve(cpu);
+      };
+      this.#borrowers.push(take);
+      signal?.addEventListener('abort', giveUp, { once: true });
+    });
+  }
+
+  giveBack(cpu: Cpu): void {
+    const { stopped, thread } = this.#seats.get(cpu.index) as Seat;
+    // Killed: only when that is over can it have another thread.
+    if (stopped && thread !== null) void thread.ended.then(() => this.#offer(cpu));
+    else this.#offer(cpu);
+  }
+
+  #offer(cpu: Cpu): void {
+    const next = this.#borrowers.shift();
+    if (next === undefined) this.#idle.push(cpu);
+    else next(cpu);
+  }
+
+  kill(cpu: Cpu): void {
+    const seat = this.#seats.get(cpu.index) as Seat;
+    seat.stopped = true;
+    void seat.thread?.terminate();
   }
 
   #sit(cpu: Cpu): Seat {
@@ -104,6 +169,8 @@ export class Supervisor implements Supervision {
       stopped: false,
       blockedMs: 0,
       restart: null,
+      isReserve: false,
+      heldLocks: 0,
     };
     this.#seats.set(cpu.index, seat);
     return seat;
@@ -120,7 +187,7 @@ export class Supervisor implements Supervision {
     const thread = new Thread(this.#machine, index, this.#url, resourceLimits, others);
     seat.thread = thread;
     this.#machine.blocks.retell(index);
-    void thread.ended.then((ending) => this.#ended(seat, ending));
+    void thread.ended.then((ending) => this.#ended(seat, thread, ending));
     await thread.up;
     seat.upSinceMs = this.#machine.kernel.now();
     this.#say('up', seat);
@@ -133,16 +200,16 @@ export class Supervisor implements Supervision {
   }
 
   /** A thread has ended, for whatever reason. */
-  #ended(seat: Seat, { code, error }: Ending): void {
+  #ended(seat: Seat, thread: Thread, { code, error }: Ending): void {
     const { index } = seat.cpu;
-    seat.thread = null;
+    if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
     if (this.#closing) return;
     for (const other of this.#threads()) other.gone(index);
     this.#machine.blocks.untell(index);
     this.#machine.bells.disconnect(index);
     const cause = error ?? new Error(`its thread ended with code ${code}`);
-    recover(this.#machine, index, cause);
+    seat.heldLocks = recover(this.#machine, index, cause);
     if (seat.stopped) {
       this.#say('stopped', seat);
       return;
@@ -151,6 +218,7 @@ export class Supervisor implements Supervision {
       seat.upSinceMs > 0 && this.#machine.kernel.now() - seat.upSinceMs > STEADY_MS;
     seat.failures = steady ? 0 : seat.failures + 1;
     seat.upSinceMs = 0;
+    if (seat.isReserve) return;
     const { backoffMs = BACKOFF_MS, longestBackoffMs = LONGEST_BACKOFF_MS } = this.#options;
     const waitMs = Math.min(backoffMs * 2 ** Math.max(0, seat.failures - 1), longestBackoffMs);
     seat.restart = this.#timer(() => void this.#start(seat).catch(() => undefined));
@@ -167,7 +235,8 @@ export class Supervisor implements Supervision {
   #say(type: CpuEvent['type'], seat: Seat, error?: unknown): void {
     const { onEvent } = this.#options;
     if (onEvent === undefined || this.#closing) return;
-    const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs };
+    const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
+    const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
     queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
@@ -217,6 +286,24 @@ export class Supervisor implements Supervision {
     await this.stop(index, options);
     if (this.#closing) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
     await this.#start(this.#seats.get(index) as Seat);
+  }
+
+  async drain(local: () => Promise<void>): Promise<void> {
+    for (;;) {
+      await local();
+      await Promise.all(this.#threads().map((thread) => thread.drain()));
+      if (!this.#hasWork()) return;
+      // On its way between CPUs, or left for a CPU that is down.
+      await new Promise<void>((resolve) => void this.later(DRAIN_MS, resolve));
+    }
+  }
+
+  #hasWork(): boolean {
+    const { memory } = this.#machine;
+    for (const block of allBlocks(memory)) {
+      if ((readWord(memory, block) & (QUEUED | RUNNING)) !== 0) return true;
+    }
+    return false;
   }
 
   /** Ends all threads at once. */

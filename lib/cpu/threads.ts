@@ -32,6 +32,9 @@ export class Thread {
   /** Fulfilled when it has ended. */
   readonly ended: Promise<Ending>;
   readonly #worker: Worker;
+  readonly #drained: (() => void)[] = [];
+  /** How many wait for an answer, which keeps the process alive. */
+  #waits = 0;
   #report: ((report: CloseReport) => void) | undefined = undefined;
 
   constructor(
@@ -60,6 +63,7 @@ export class Thread {
       kcontCpu: true,
       index,
       buffer: memory.buffer,
+      locks: machine.arena.buffer,
       module: url,
       names: machine.module.names,
       cpus: memory.publicCpus,
@@ -82,6 +86,7 @@ export class Thread {
           this.#worker.unref();
           resolve();
         } else if (answer.type === 'failed') failure = unwireError(answer.error);
+        else if (answer.type === 'drained') this.#drained.shift()?.();
         else this.#report?.(answer.report);
       });
       void this.ended.then(({ code, error }) => {
@@ -122,10 +127,21 @@ export class Thread {
       };
     });
     this.#worker.ref();
+    this.#waits++;
     this.#order(order);
     await Promise.race([reported, this.ended]);
     await this.ended;
     return report;
+  }
+
+  /** Fulfilled when nothing is queued or running there, or it has ended. */
+  async drain(): Promise<void> {
+    const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#worker.ref();
+    this.#waits++;
+    this.#order({ type: 'drain' });
+    await Promise.race([drained, this.ended]);
+    if (--this.#waits === 0) this.#worker.unref();
   }
 
   /** Ends it, whatever it does. */

@@ -122,23 +122,21 @@ export abstract class BaseLock implements Lock {
     }
     // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
     if (signal?.aborted === true) return Promise.reject(signal.reason);
-    const turnstile = this._turnstile;
-    if (this._open && (turnstile === null || !this._mustQueue(turnstile, priority))) {
-      this._grant();
-      return entered;
-    }
+    if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, resolve);
-      this._wait(awaiter);
-      if (signal === undefined) return;
+      if (signal === undefined) {
+        this._wait(awaiter);
+        return;
+      }
       const giveUp = (): void => {
-        this._turnstile?.remove(awaiter);
         reject(signal.reason as Error);
         // A writer that gives up may have held up readers.
-        this._turnstile?.wake();
+        this._leave(awaiter);
       };
       signal.addEventListener('abort', giveUp, { once: true });
       awaiter.onGranted = () => signal.removeEventListener('abort', giveUp);
+      this._wait(awaiter);
     });
   }
 
@@ -161,6 +159,18 @@ export abstract class BaseLock implements Lock {
     this._drop();
     const turnstile = this._turnstile;
     if (turnstile !== null) turnstile.wake();
+    return true;
+  }
+
+  /**
+   * Takes the lock for code that may have to queue though it is open.
+   * @internal
+   */
+  _tryFor(priority: number): boolean {
+    if (!this._open) return false;
+    const turnstile = this._turnstile;
+    if (turnstile !== null && this._mustQueue(turnstile, priority)) return false;
+    this._grant();
     return true;
   }
 
@@ -230,6 +240,21 @@ class Awaiter implements Waiter {
     this.#resolve();
     return true;
   }
+}
+
+/**
+ * What releases a held lock when it is disposed: once, however often that is.
+ *
+ * @internal
+ */
+export function holder(lock: Lock): Disposable {
+  let holding = true;
+  return {
+    [Symbol.dispose]: () => {
+      if (holding) lock.exit();
+      holding = false;
+    },
+  };
 }
 
 /**

@@ -1,4 +1,4 @@
-import { BaseLock, type EnterOptions } from './lock.ts';
+import { BaseLock, holder, type EnterOptions } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
 /**
@@ -75,13 +75,7 @@ export class Mutex extends BaseLock {
    */
   async hold(options?: EnterOptions): Promise<Disposable> {
     await this.enter(options);
-    let holding = true;
-    return {
-      [Symbol.dispose]: () => {
-        if (holding) this.exit();
-        holding = false;
-      },
-    };
+    return holder(this);
   }
 
   /**

@@ -4,7 +4,26 @@ import { BaseLock } from './lock.ts';
 import type { Turnstile } from './turnstile.ts';
 
 /** Taken by plain code, and to be free again at the end of the turn. */
-const taken = new Set<SpinLock>();
+const taken = new Set<BaseLock>();
+
+/**
+ * Plain code has taken one: it is to be free at the end of the turn.
+ *
+ * @internal
+ */
+export function noteTaken(lock: BaseLock): void {
+  if (taken.size === 0) atEndOfTurn(check);
+  taken.add(lock);
+}
+
+/**
+ * It is free.
+ *
+ * @internal
+ */
+export function noteFree(lock: BaseLock): void {
+  taken.delete(lock);
+}
 
 /**
  * A lock for synchronous sections only.
@@ -41,14 +60,13 @@ export class SpinLock extends BaseLock {
   /** @internal */
   override _grant(): void {
     this.#held = true;
-    if (taken.size === 0) atEndOfTurn(check);
-    taken.add(this);
+    noteTaken(this);
   }
 
   /** @internal */
   override _drop(): void {
     this.#held = false;
-    taken.delete(this);
+    noteFree(this);
   }
 }
 

@@ -4,6 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { curcpu } from '../../lib/index.ts';
 import type { Kcont } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
+import type { SharedMutex } from '../../lib/cpu/index.ts';
 
 const notes: unknown[] = [];
 
@@ -102,7 +103,7 @@ export function stopFrom({ kc }: Passed): boolean {
 }
 
 export function scheduleFrom({ kc, cpu, delayMs = 0 }: Passed): boolean {
-  return kc.schedule(delayMs, cpu === undefined ? null : (curcpu().kernel.cpus[cpu] ?? null));
+  return kc.schedule(delayMs, cpu === undefined ? null : (kc.wq.kernel.cpus[cpu] ?? null));
 }
 
 export function stateFrom({ kc }: Passed): { pending: boolean; running: boolean; name: string } {
@@ -110,3 +111,177 @@ export function stateFrom({ kc }: Passed): { pending: boolean; running: boolean;
 }
 
 export const notAFunction = 1;
+
+/** Words that a spec and the functions it runs share. */
+export const ENTERED = 0;
+export const RELEASED = 1;
+export const SETTLED = 2;
+export const GATE = 3;
+export const OPEN = 4;
+/** Where it ran last, plus one. */
+export const PLACE = 5;
+export const WORDS = 6;
+
+export interface Held {
+  readonly words: Int32Array;
+  readonly ack: boolean;
+}
+
+/** Runs until it is released. */
+export async function hold({ words, ack }: Held, kc: Kcont<Held>): Promise<void> {
+  Atomics.store(words, PLACE, curcpu().index + 1);
+  if (ack) kc.ack();
+  Atomics.add(words, ENTERED, 1);
+  const run = Atomics.load(words, ENTERED);
+  while (Atomics.load(words, RELEASED) < run) await sleep(0);
+  Atomics.add(words, SETTLED, 1);
+}
+
+/** Keeps the whole thread until the gate opens. */
+export function gate(words: Int32Array): void {
+  Atomics.store(words, GATE, 1);
+  Atomics.wait(words, OPEN, 0);
+}
+
+/** Where runs are written down, in order: a cursor, then what they say. */
+export function write({ log, what }: { log: Int32Array; what: number }): void {
+  log[Atomics.add(log, 0, 1) + 1] = what;
+}
+
+/** Keeps the whole thread for so long, and says when it has begun. */
+export function hog({ words, ms }: { words: Int32Array; ms: number }): void {
+  Atomics.store(words, GATE, 1);
+  const until = performance.now() + ms;
+  while (performance.now() < until);
+}
+
+/** Ends the thread when the gate opens. */
+export function die(words: Int32Array): void {
+  Atomics.store(words, GATE, 1);
+  Atomics.wait(words, OPEN, 0);
+  process.exit(7);
+}
+
+/** What `tally` is told: counters of one handle. */
+export interface Tally {
+  readonly inside: Int32Array;
+  readonly entries: Int32Array;
+  readonly overlaps: Int32Array;
+  readonly at: number;
+}
+
+/** Counts its entries, and those that overlap. */
+export function tally({ inside, entries, overlaps, at }: Tally): void {
+  if (Atomics.add(inside, at, 1) !== 0) Atomics.add(overlaps, at, 1);
+  Atomics.add(entries, at, 1);
+  Atomics.sub(inside, at, 1);
+}
+
+/** What `meddle` is told. */
+export interface Meddling {
+  readonly kcs: readonly Kcont<unknown>[];
+  readonly rounds: number;
+  readonly seed: number;
+  /** Longest delay; 0: only schedules without a delay, whose accounts are exact. */
+  readonly delayMs: number;
+}
+
+/** A small generator of numbers from 0 to 2^32, by Marsaglia (2003). */
+export function randomFrom(seed: number): () => number {
+  let state = (seed ^ 0x9e3779b9) | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return state >>> 0;
+  };
+}
+
+/** Schedules and stops handles at random, from whichever CPU it runs on. */
+export async function meddle({
+  kcs,
+  rounds,
+  seed,
+  delayMs,
+}: Meddling): Promise<{ scheduled: number; cancelled: number }> {
+  const random = randomFrom(seed);
+  const { cpus } = (kcs[0] as Kcont<unknown>).wq.kernel;
+  let scheduled = 0;
+  let cancelled = 0;
+  for (let round = 0; round < rounds; round++) {
+    const kc = kcs[random() % kcs.length] as Kcont<unknown>;
+    const what = random() % 8;
+    if (what < 4) {
+      const cpu = cpus[random() % cpus.length] ?? null;
+      if (kc.schedule(delayMs === 0 ? 0 : random() % (delayMs + 1), cpu)) scheduled++;
+    } else if (what < 7) cancelled += kc.cancel() & 1;
+    else kc.touch();
+    // Its own dispatcher is to have a part in it.
+    if (random() % 64 === 0) await new Promise(setImmediate);
+  }
+  return { scheduled, cancelled };
+}
+
+/** Schedules handles one after the other, on a CPU. */
+export function scheduleAll({ kcs, cpu }: { kcs: readonly Kcont<unknown>[]; cpu: number }): void {
+  for (const kc of kcs) kc.schedule(0, kc.wq.kernel.cpus[cpu] ?? null);
+}
+
+/** What `inLock` is told. */
+export interface Inside {
+  readonly log: Int32Array;
+  readonly inside: Int32Array;
+  readonly what: number;
+}
+
+/** Writes down that it ran; and that it was not alone, if so. */
+export function inLock({ log, inside, what }: Inside): void {
+  const alone = Atomics.add(inside, 0, 1) === 0;
+  log[Atomics.add(log, 0, 1) + 1] = alone ? what : -1;
+  Atomics.sub(inside, 0, 1);
+}
+
+/** The same, across an await. */
+export async function inLockLong(told: Inside): Promise<void> {
+  const { log, inside, what } = told;
+  const alone = Atomics.add(inside, 0, 1) === 0;
+  log[Atomics.add(log, 0, 1) + 1] = alone ? what : -1;
+  await new Promise(setImmediate);
+  Atomics.sub(inside, 0, 1);
+}
+
+/** Takes a lock so many times, and does something with it held. */
+export async function contend({
+  lock,
+  inside,
+  times,
+}: {
+  lock: SharedMutex;
+  inside: Int32Array;
+  times: number;
+}): Promise<number> {
+  let overlaps = 0;
+  for (let i = 0; i < times; i++) {
+    await lock.enter();
+    if (Atomics.add(inside, 0, 1) !== 0) overlaps++;
+    await new Promise(setImmediate);
+    Atomics.sub(inside, 0, 1);
+    lock.exit();
+  }
+  return overlaps;
+}
+
+/** Takes a lock and never gives it back. */
+export async function grab({ lock, words }: { lock: SharedMutex; words: Int32Array }): Promise<void> {
+  await lock.enter();
+  die(words);
+}
+
+/** Continuation by continuation: the lock it has now. */
+export function relock({ kc, lock }: { kc: Kcont<unknown>; lock: SharedMutex | null }): void {
+  kc.setLock(lock);
+}
+
+export function isHeld(lock: SharedMutex): boolean {
+  return lock.held;
+}

@@ -1,0 +1,353 @@
+/*
+ * The memory in which the locks between CPUs live: one SharedArrayBuffer, in lines of 64 bytes.
+ *
+ *   line 0        magic | id, 3 words | top | CPUs that have joined | a free list per size
+ *   line 1 … 32   the bell of each CPU
+ *   line 33 …     locks, each a whole number of lines:
+ *
+ *     line 0      kind | generation | references | attached CPUs | owner | waiting | next free
+ *     line 1, 2   one word per CPU: does it ask for the write side? (shared-words.ts)
+ *     then        Mutex, SpinLock   nothing                              192 bytes
+ *                 RWLock            one word per CPU, side by side       320 bytes
+ *                 RMLock            a line left free, a line per CPU    2304 bytes
+ *
+ * A line left free: the buffer need not begin at a line of the cache, so that the last words of one
+ * line may share a line of the cache with the first word of the next.
+ *
+ * Every lock can be found by going from line to line, so that one thread can put right all that a
+ * dead one has left (shared-recover.ts). Words other than a lock's first never look like one.
+ *
+ * Memory comes from the top, or from the lists of what has been freed: stacks whose heads carry a
+ * tag, so that a head that was taken and put back in between is not mistaken for an old one. A
+ * thread that dies while it takes or frees a lock loses that one lock's memory, and nothing else.
+ *
+ * A lock is freed when nobody has a reference: each thread that is attached to it has one, until the
+ * garbage collector has found that thread's object unreachable; and each handle that was made of it
+ * and not unpinned yet. Handles carry a generation, so that one that outlives its lock is found out.
+ *
+ * Cost: allocating is a compareExchange and as many stores as there are words. A ring makes the
+ * thread look at those locks for which it waits, not at all.
+ *
+ * What it does not do: it does not grow. Untouched, its memory costs the process nothing.
+ */
+
+import { threadId } from 'node:worker_threads';
+import { KcontError, invalid } from '../errors.ts';
+import { FutexBell } from './shared-bell.ts';
+
+/** Words in a line. */
+export const LINE = 16;
+/** CPUs that can share an arena: as many as a word has bits. */
+export const CPUS = 32;
+
+/** What a lock is, as the memory says it. */
+export const MUTEX = 1;
+export const SPIN = 2;
+export const RW = 3;
+export const RM = 4;
+export type Kind = typeof MUTEX | typeof SPIN | typeof RW | typeof RM;
+
+/** Lines of each kind. */
+const LINES: Readonly<Record<Kind, number>> = {
+  [MUTEX]: 3,
+  [SPIN]: 3,
+  [RW]: 5,
+  [RM]: 4 + CPUS,
+};
+
+// Words of line 0 of the arena.
+const ID = 1;
+const TOP = 4;
+const JOINED = 5;
+/** By kind; a Mutex and a SpinLock have the same size, and the same list. */
+const FREE: Readonly<Record<Kind, number>> = { [MUTEX]: 6, [SPIN]: 6, [RW]: 7, [RM]: 8 };
+const FIRST = 1 + CPUS;
+
+// Words of line 0 of a lock.
+const KIND = 0;
+const GENERATION = 1;
+const REFERENCES = 2;
+const ATTACHED = 3;
+/** 0: nobody has the write side, or has claimed it; else the number of the CPU, plus 1. */
+export const OWNER = 4;
+/** A bit for each CPU that may be asking for a side. */
+export const WAITING = 5;
+const NEXT_FREE = 6;
+
+const MAGIC = 0x6b_63_6c_00;
+const ARENA_MAGIC = 0x6b_63_61_01;
+
+/** A line's number has 18 bits, so an arena 16 MiB. */
+const LINE_BITS = 18;
+const LINE_MASK = (1 << LINE_BITS) - 1;
+const MOST_BYTES = 2 ** LINE_BITS * LINE * 4;
+const LEAST_BYTES = (FIRST + LINES[RM]) * LINE * 4;
+
+/** How one CPU wakes another: a seam. {@link FutexBell} is what there is by default. */
+export interface Bell {
+  /** Makes that CPU call {@link Arena.look} soon, whatever it is doing now. May be called in vain. */
+  ring(cpu: number): void;
+  /** Whether this thread has to stay alive for its bell: code on it waits for another CPU. */
+  keepAlive(on: boolean): void;
+}
+
+/** What looks again when the bell has rung. */
+export interface Listener {
+  balance(): void;
+}
+
+/** How a thread joins an arena. */
+export interface JoinOptions {
+  /** Which CPU it is, 0 … 31; by default the first that is free. */
+  cpu?: number;
+  /** How CPUs wake each other; the same on all of them. */
+  bell?: Bell;
+}
+
+/** What one thread knows of a shared memory of locks. */
+export class Arena {
+  readonly buffer: SharedArrayBuffer;
+  readonly words: Int32Array;
+  /** Which CPU this thread is. */
+  readonly cpu: number;
+  readonly #bell: Bell;
+  readonly #listening = new Set<Listener>();
+  readonly #attached = new Map<number, WeakRef<object>>();
+  readonly #collected = new FinalizationRegistry<number>((at) => this.#detach(at));
+  /** Locks for which code on this thread waits, where another CPU has them. */
+  #keeping = 0;
+
+  private constructor(buffer: SharedArrayBuffer, { cpu, bell }: JoinOptions) {
+    this.buffer = buffer;
+    this.words = new Int32Array(buffer);
+    this.cpu = this.#join(cpu);
+    this.#bell = bell ?? new FutexBell(this.words, LINE, this.cpu, () => this.look());
+  }
+
+  /** Makes an arena of so many bytes, and joins it. */
+  static create(bytes: number = MOST_BYTES, options: JoinOptions = {}): Arena {
+    if (!(Number.isInteger(bytes) && bytes >= LEAST_BYTES && bytes <= MOST_BYTES)) {
+      throw invalid('bytes', `an integer from ${LEAST_BYTES} to ${MOST_BYTES}`, bytes);
+    }
+    const buffer = new SharedArrayBuffer(bytes);
+    const words = new Int32Array(buffer);
+    words[ID] = threadId;
+    words[ID + 1] = made[0]++;
+    // Another copy of this module on this thread counts from 0 too.
+    words[ID + 2] = Math.trunc(Math.random() * 2 ** 31);
+    words[TOP] = FIRST;
+    words[0] = ARENA_MAGIC;
+    return Arena.join(buffer, options);
+  }
+
+  /**
+   * Joins the arena in this buffer: once per thread, and gets the same object thereafter.
+   *
+   * @throws KcontError EINVAL if there is none in it, EBUSY if that CPU has joined and was not
+   * recovered, ENOMEM if there is no number left
+   */
+  static join(buffer: SharedArrayBuffer, options: JoinOptions = {}): Arena {
+    const words = new Int32Array(buffer);
+    if (words[0] !== ARENA_MAGIC) throw invalid('buffer', 'the buffer of an arena', buffer);
+    const id = idOf(words);
+    let arena = arenas.get(id);
+    if (arena === undefined) {
+      arena = new Arena(buffer, options);
+      arenas.set(id, arena);
+      homes[0] ??= arena;
+    }
+    return arena;
+  }
+
+  /** For specs: this thread plays one more CPU. */
+  static play(buffer: SharedArrayBuffer, options: JoinOptions): Arena {
+    return new Arena(buffer, options);
+  }
+
+  /** The arena in which this thread makes its locks: the first that it made or joined. */
+  static home(): Arena {
+    return homes[0] ?? Arena.create();
+  }
+
+  #join(wanted: number | undefined): number {
+    if (wanted !== undefined && !(Number.isInteger(wanted) && wanted >= 0 && wanted < CPUS)) {
+      throw invalid('cpu', `an integer from 0 to ${CPUS - 1}`, wanted);
+    }
+    for (;;) {
+      const joined = Atomics.load(this.words, JOINED);
+      const cpu = wanted ?? 31 - Math.clz32(~joined & -~joined);
+      if (cpu < 0) throw new KcontError('ENOMEM', `an arena has room for ${CPUS} threads`);
+      const bit = 1 << cpu;
+      if ((joined & bit) !== 0) {
+        throw new KcontError('EBUSY', `CPU ${cpu} has joined the arena, and was not recovered`);
+      }
+      if (Atomics.compareExchange(this.words, JOINED, joined, joined | bit) === joined) return cpu;
+    }
+  }
+
+  /** A bit for each CPU that has joined, and was not recovered. */
+  get joined(): number {
+    return Atomics.load(this.words, JOINED);
+  }
+
+  /** A CPU is dead. */
+  strike(cpu: number): void {
+    Atomics.and(this.words, JOINED, ~(1 << cpu));
+  }
+
+  /** Wakes another CPU. */
+  ring(cpu: number): void {
+    this.#bell.ring(cpu);
+  }
+
+  /** The bell has rung: looks again at what this thread waits for. */
+  look(): void {
+    for (const listener of Array.from(this.#listening)) listener.balance();
+  }
+
+  /** Whether a lock is to be looked at when the bell rings. */
+  listen(listener: Listener, on: boolean): void {
+    if (on) this.#listening.add(listener);
+    else this.#listening.delete(listener);
+  }
+
+  /** Code begins (or ceases) to wait for what another CPU has: that keeps the thread alive. */
+  keepAlive(on: boolean): void {
+    this.#keeping += on ? 1 : -1;
+    if (on ? this.#keeping === 1 : this.#keeping === 0) this.#bell.keepAlive(on);
+  }
+
+  /**
+   * Takes memory for a lock that nobody holds, with one reference.
+   *
+   * @returns the index of its first word
+   * @throws KcontError ENOMEM if there is none
+   */
+  allocate(kind: Kind): number {
+    const { words } = this;
+    const at = (this.#pop(FREE[kind]) || this.#fromTop(LINES[kind])) * LINE;
+    Atomics.store(words, at + REFERENCES, 1);
+    Atomics.store(words, at + KIND, MAGIC | kind);
+    return at;
+  }
+
+  #fromTop(lines: number): number {
+    const { words } = this;
+    const top = Atomics.add(words, TOP, lines);
+    if ((top + lines) * LINE <= words.length) return top;
+    Atomics.sub(words, TOP, lines);
+    throw new KcontError('ENOMEM', 'the arena of the locks between CPUs is full');
+  }
+
+  #pop(list: number): number {
+    const { words } = this;
+    for (;;) {
+      const head = Atomics.load(words, list);
+      const line = head & LINE_MASK;
+      if (line === 0) return 0;
+      const next = Atomics.load(words, line * LINE + NEXT_FREE);
+      if (this.#swap(list, head, next)) return line;
+    }
+  }
+
+  #push(list: number, line: number): void {
+    const { words } = this;
+    for (;;) {
+      const head = Atomics.load(words, list);
+      Atomics.store(words, line * LINE + NEXT_FREE, head & LINE_MASK);
+      if (this.#swap(list, head, line)) return;
+    }
+  }
+
+  /** A new head, with the next tag. */
+  #swap(list: number, head: number, line: number): boolean {
+    const swapped = ((head & ~LINE_MASK) + (1 << LINE_BITS)) | line;
+    return Atomics.compareExchange(this.words, list, head, swapped) === head;
+  }
+
+  /** What kind of lock begins at this word; 0: none. */
+  kindAt(at: number): Kind | 0 {
+    const kind = Atomics.load(this.words, at + KIND) ^ MAGIC;
+    return kind >= MUTEX && kind <= RM ? (kind as Kind) : 0;
+  }
+
+  /** How often the memory of a lock has been used before. */
+  generationAt(at: number): number {
+    return Atomics.load(this.words, at + GENERATION);
+  }
+
+  /** Takes one more reference to a lock; false: it has been freed. */
+  retain(at: number, generation: number): boolean {
+    const { words } = this;
+    for (let seen = Atomics.load(words, at + REFERENCES); seen > 0;) {
+      const now = Atomics.compareExchange(words, at + REFERENCES, seen, seen + 1);
+      if (now !== seen) {
+        seen = now;
+        continue;
+      }
+      if (this.kindAt(at) !== 0 && this.generationAt(at) === generation) return true;
+      // It has been freed and is another lock by now.
+      this.release(at);
+      return false;
+    }
+    return false;
+  }
+
+  /** Gives a reference back; frees the lock with the last one. */
+  release(at: number): void {
+    const { words } = this;
+    if (Atomics.sub(words, at + REFERENCES, 1) !== 1) return;
+    const kind = this.kindAt(at) as Kind;
+    Atomics.store(words, at + KIND, 0);
+    Atomics.add(words, at + GENERATION, 1);
+    for (const word of [ATTACHED, OWNER, WAITING]) Atomics.store(words, at + word, 0);
+    words.fill(0, at + LINE, at + LINES[kind] * LINE);
+    this.#push(FREE[kind], at / LINE);
+  }
+
+  /** What this thread has made of a lock; undefined: it is not attached. */
+  attachedAt(at: number): object | undefined {
+    return this.#attached.get(at)?.deref();
+  }
+
+  /** This thread is attached to a lock by this object, to which a reference passes. */
+  attach(at: number, gate: object): void {
+    Atomics.or(this.words, at + ATTACHED, 1 << this.cpu);
+    this.#attached.set(at, new WeakRef(gate));
+    this.#collected.register(gate, at);
+  }
+
+  #detach(at: number): void {
+    if (this.attachedAt(at) === undefined) {
+      this.#attached.delete(at);
+      Atomics.and(this.words, at + ATTACHED, ~(1 << this.cpu));
+    }
+    this.release(at);
+  }
+
+  /** Gives back the reference of a dead CPU. */
+  detachDead(at: number, cpu: number): void {
+    const bit = 1 << cpu;
+    if ((Atomics.and(this.words, at + ATTACHED, ~bit) & bit) !== 0) this.release(at);
+  }
+
+  /** The first words of all locks. */
+  *[Symbol.iterator](): Generator<number, void, undefined> {
+    const end = Math.min(Atomics.load(this.words, TOP) * LINE, this.words.length);
+    for (let at = FIRST * LINE; at < end;) {
+      const kind = this.kindAt(at);
+      if (kind !== 0) yield at;
+      at += (kind === 0 ? 1 : LINES[kind]) * LINE;
+    }
+  }
+}
+
+/** By their ids: a buffer that comes twice is two objects. */
+const arenas = new Map<string, Arena>();
+/** The home of this thread, once it has one. */
+const homes: Arena[] = [];
+const made: [number] = [0];
+
+function idOf(words: Int32Array): string {
+  return `${words[ID]} ${words[ID + 1]} ${words[ID + 2]}`;
+}

@@ -1,0 +1,64 @@
+import { holder, type EnterOptions } from '../lock/lock.ts';
+import { MUTEX } from './shared-arena.ts';
+import type { Gate } from './shared-gate.ts';
+import { SharedLock, newGate } from './shared-lock.ts';
+
+/**
+ * A mutual exclusion lock between CPUs.
+ *
+ * @remarks
+ * Has all that a {@link Mutex} has, for threads: given to a continuation it is taken before the
+ * function and released when that settles, on whichever CPU that is. Make it on one CPU and pass it to
+ * the others as an argument; each `new` makes another lock.
+ *
+ * @example
+ * ```ts
+ * const lock = new SharedMutex();
+ * await lock.run(() => rewrite(table)); // on no other CPU meanwhile
+ * ```
+ *
+ * @public
+ */
+export class SharedMutex extends SharedLock {
+  /**
+   * Makes a lock that nobody holds.
+   *
+   * @throws KcontError ENOMEM if the shared memory of the locks is full
+   */
+  constructor();
+  /** @internal */
+  constructor(gate: Gate);
+  constructor(gate: Gate = newGate(MUTEX)) {
+    super(gate);
+    gate.face = this;
+  }
+
+  /**
+   * Waits for the lock, for use with `using`.
+   *
+   * @param options - as for `enter`
+   * @returns a promise of what releases the lock when it is disposed; disposing it twice releases
+   * once
+   */
+  async hold(options?: EnterOptions): Promise<Disposable> {
+    await this.enter(options);
+    return holder(this);
+  }
+
+  /**
+   * Runs a function with the lock held.
+   *
+   * @param func - called once the lock is held; it is released when the function has settled,
+   * also by an error
+   * @param options - as for `enter`
+   * @returns what the function returns; rejected with what it throws, or as `enter` is
+   */
+  async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
+    await this.enter(options);
+    try {
+      return await func();
+    } finally {
+      this.exit();
+    }
+  }
+}

@@ -1,0 +1,214 @@
+// Functions that run once on another CPU, and their results.
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
+import type { Cpu } from '../../lib/index.ts';
+import { rejectionOf } from '../support/lab.ts';
+import { closeAfterEach, startMachine, type Machine } from '../support/cpus.ts';
+
+function cpuAt({ cpus }: Machine, index: number): Cpu {
+  return cpus[index] as Cpu;
+}
+
+/** A view whose bytes all threads share. */
+function shared(words: number): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(4 * words));
+}
+
+describe('run on another CPU', () => {
+  closeAfterEach();
+
+  it('returns what the function returns there', async () => {
+    const machine = await startMachine(2);
+    const { queue, work } = machine;
+    expect(await queue.run(work.where, { cpu: cpuAt(machine, 1) })).to.equal(1);
+    expect(await queue.run(work.where, { cpu: cpuAt(machine, 2) })).to.equal(2);
+    expect(await queue.run(work.increment, { arg: 41, cpu: cpuAt(machine, 1) })).to.equal(42);
+  });
+
+  it('clones arguments and results of all kinds', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const values = [
+      undefined,
+      null,
+      true,
+      false,
+      0,
+      -0,
+      NaN,
+      1.5,
+      2 ** 60,
+      'text',
+      10n,
+      [1, { two: [3] }],
+      { deep: { map: new Map([[1, new Set([2])]]), date: new Date(5), bytes: Uint8Array.of(1) } },
+    ];
+    for (const value of values) {
+      expect(await queue.run(work.echo, { arg: value, cpu })).to.deep.equal(value);
+    }
+    const cyclic: { self?: unknown } = {};
+    cyclic.self = cyclic;
+    const back = (await queue.run(work.echo, { arg: cyclic, cpu })) as typeof cyclic;
+    expect(back.self).to.equal(back);
+  });
+
+  it('clones at the call: later changes are not seen', async () => {
+    const machine = await startMachine(1);
+    const arg = { n: 1 };
+    const result = machine.queue.run(machine.work.echo, { arg, cpu: cpuAt(machine, 1) });
+    arg.n = 2;
+    expect(await result).to.deep.equal({ n: 1 });
+  });
+
+  it('refuses an argument that cannot be cloned, and runs nothing', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    expect(await rejectionOf(queue.run(work.note, { arg: () => 1, cpu }))).to.equal('EINVAL');
+    expect(await queue.run(work.ran, { cpu })).to.deep.equal([]);
+  });
+
+  it('says so when a result cannot be cloned', async () => {
+    const machine = await startMachine(1);
+    const result = machine.queue.run(machine.work.notCloneable, { cpu: cpuAt(machine, 1) });
+    expect(await rejectionOf(result)).to.equal('EINVAL');
+  });
+
+  it('moves what is in the transfer list, both ways', async () => {
+    const machine = await startMachine(1);
+    const buffer = new ArrayBuffer(8);
+    const back = await machine.queue.run(machine.work.moveBack, {
+      arg: buffer,
+      transfer: [buffer],
+      cpu: cpuAt(machine, 1),
+    });
+    expect([buffer.byteLength, back.byteLength]).to.deep.equal([0, 8]);
+  });
+
+  it('shares shared memory without a copy', async () => {
+    const machine = await startMachine(1);
+    const words = shared(1);
+    await machine.queue.run(machine.work.addToShared, { arg: words, cpu: cpuAt(machine, 1) });
+    expect(words[0]).to.equal(1);
+  });
+
+  it('rejects with what the function throws, class, code and cause included', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const error = await queue.run(work.fail, { arg: 'bad', cpu }).catch((thrown: unknown) => thrown);
+    expect(error).to.be.an.instanceOf(RangeError);
+    expect(error).to.include({ message: 'bad', code: 'ESPEC' });
+    expect((error as Error).cause).to.include({ message: 'because' });
+    expect((error as Error).stack).to.contain('cpu-work');
+    const later = await queue.run(work.failLater, { arg: 'worse', cpu }).catch((e: unknown) => e);
+    expect((later as Error).message).to.equal('worse');
+    expect(machine.errors).to.deep.equal([]);
+  });
+
+  it('takes the next CPU that is available, on a queue that is not per CPU', async () => {
+    const machine = await startMachine(2);
+    const { wq, work } = machine;
+    const used = await Promise.all(
+      Array.from({ length: 2 }, () => wq.prilow.run(work.burn, { arg: 60 })),
+    );
+    expect(used.toSorted()).to.deep.equal([1, 2]);
+  });
+
+  it('stays on this CPU for a closure, and on a queue per CPU without a CPU', async () => {
+    const { queue, wq, work } = await startMachine(1);
+    expect(await wq.prilow.run(() => curcpu().index)).to.equal(0);
+    expect(await queue.run(work.where)).to.equal(0);
+    expect(await queue.run((n: number) => n + 1, { arg: 1 })).to.equal(2);
+  });
+
+  it('refuses a closure, a lock of this CPU, and a CPU where there are no queues per CPU', async () => {
+    const machine = await startMachine(1);
+    const { queue, wq, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const error = await queue.run(() => 1, { cpu }).catch((thrown: unknown) => thrown);
+    expect(error).to.be.an.instanceOf(KcontError);
+    expect((error as KcontError).message).to.contain('export it from the CPU module');
+    for (const lock of [new Mutex(), new SpinLock()]) {
+      expect(await rejectionOf(queue.run(work.where, { cpu, lock }))).to.equal('EINVAL');
+    }
+    expect(await rejectionOf(wq.prilow.run(work.where, { cpu }))).to.equal('ENOENT');
+    const [other] = new Kernel().cpus;
+    expect(await rejectionOf(queue.run(work.where, { cpu: other ?? null }))).to.equal('EINVAL');
+  });
+
+  it('aborted before it is entered, never is', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const controller = new AbortController();
+    const burnt = queue.run(work.burn, { arg: 50, cpu });
+    const result = queue.run(work.note, { arg: 1, cpu, signal: controller.signal });
+    controller.abort(new Error('not wanted'));
+    expect(await result.catch((error: unknown) => (error as Error).message)).to.equal('not wanted');
+    await burnt;
+    expect(await queue.run(work.ran, { cpu })).to.deep.equal([]);
+  });
+
+  it('aborted later, aborts the signal of the function, and nothing else', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const result = queue.run(work.untilAborted, { arg: null, cpu, signal });
+    const other = queue.run(work.linger, { arg: 20, cpu });
+    await queue.run(work.where, { cpu });
+    controller.abort(new Error('enough'));
+    expect(await result).to.equal('enough');
+    await other;
+  });
+
+  it('aborted with kill, ends whatever it does, and touches no other work', async () => {
+    const machine = await startMachine(1);
+    const { queue, wq, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const other = queue.run(work.linger, { arg: 300, cpu });
+    const controller = new AbortController();
+    const { signal } = controller;
+    const result = wq.prilow.run(work.burn, { arg: 60_000, kill: true, signal });
+    expect(await wq.prilow.run(work.increment, { arg: 1 })).to.equal(2);
+    setTimeout(() => controller.abort(new Error('killed')), 100);
+    expect(await result.catch((error: unknown) => (error as Error).message)).to.equal('killed');
+    await other;
+    expect(await wq.prilow.run(work.increment, { arg: 1, kill: true })).to.equal(2);
+    expect(machine.errors).to.deep.equal([]);
+  });
+
+  it('with a delay, runs no earlier', async () => {
+    const machine = await startMachine(1);
+    const { queue, work, kernel } = machine;
+    const since = kernel.now();
+    await queue.run(work.where, { cpu: cpuAt(machine, 1), delayMs: 30 });
+    expect(kernel.now() - since).to.be.at.least(30);
+  });
+
+  it('is waited for by kernel.drain', async () => {
+    const machine = await startMachine(2);
+    const { queue, work, kernel } = machine;
+    let done = 0;
+    for (const index of [1, 2]) {
+      void queue.run(work.linger, { arg: 30, cpu: cpuAt(machine, index) }).then(() => done++);
+    }
+    await kernel.drain();
+    await new Promise(setImmediate);
+    expect(done).to.equal(2);
+  });
+
+  it('is rejected when the kernel closes and can wait no longer', async () => {
+    const machine = await startMachine(1);
+    const { queue, work, kernel } = machine;
+    const cpu = cpuAt(machine, 1);
+    const stuck = rejectionOf(queue.run(work.burn, { arg: 60_000, cpu }));
+    const queued = rejectionOf(queue.run(work.where, { cpu }));
+    await kernel.close({ graceMs: 20 });
+    expect([await stuck, await queued]).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
+  });
+});

@@ -1,0 +1,59 @@
+// A second thread for specs of locks: what it is told it does, and says when it has.
+
+import { once } from 'node:events';
+import { Worker } from 'node:worker_threads';
+import { toHandle, type Passable } from '../../lib/cpu/shared-handle.ts';
+import { recover } from '../../lib/cpu/shared-recover.ts';
+import type { Answer, Given, Order } from './lock-worker.ts';
+
+type Told = Order extends infer O ? (O extends Order ? Omit<O, 'id'> : never) : never;
+
+export class Peer {
+  readonly #worker: Worker;
+  readonly #exited: Promise<unknown>;
+  readonly #waiting = new Map<number, (result: unknown) => void>();
+  #told = 0;
+
+  constructor(locks: readonly Passable[], memory: SharedArrayBuffer) {
+    const handles = locks.map(toHandle);
+    const given: Given = { handles, memory };
+    const entry = new URL(`./lock-worker${import.meta.url.slice(-3)}`, import.meta.url);
+    this.#worker = new Worker(entry, { workerData: given });
+    this.#exited = once(this.#worker, 'exit');
+    this.#worker.on('message', ({ id, result }: Answer) => this.#waiting.get(id)?.(result));
+  }
+
+  /** Tells it what to do; resolves when it has done it. */
+  tell(order: Told): Promise<unknown> {
+    const id = ++this.#told;
+    return new Promise((resolve, reject) => {
+      this.#worker.once('error', reject);
+      this.#waiting.set(id, (result) => {
+        this.#worker.off('error', reject);
+        this.#waiting.delete(id);
+        resolve(result);
+      });
+      this.#worker.postMessage({ id, ...order });
+    });
+  }
+
+  /** Which CPU it is. */
+  async cpu(): Promise<number> {
+    return (await this.tell({ do: 'cpu', lock: 0 })) as number;
+  }
+
+  /** Lets it end by itself. */
+  async quit(): Promise<void> {
+    const cpu = await this.cpu();
+    await this.tell({ do: 'quit', lock: 0 });
+    await this.#exited;
+    recover(cpu);
+  }
+
+  /** Ends it wherever it is; `cpu`: what it is, which it need not be able to say any more. */
+  async kill(cpu: number): Promise<number> {
+    await this.#worker.terminate();
+    await this.#exited;
+    return recover(cpu);
+  }
+}

@@ -1,0 +1,90 @@
+// A thread that does with locks what it is told: the other side of lock-peer.ts.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { Arena } from '../../lib/cpu/shared-arena.ts';
+import { attach, type SharedLockHandle } from '../../lib/cpu/shared-handle.ts';
+import { SharedMutex } from '../../lib/cpu/shared-mutex.ts';
+import { SharedSides } from '../../lib/cpu/shared-rw-lock.ts';
+import { SharedSpinLock } from '../../lib/cpu/shared-spin-lock.ts';
+import type { Lock } from '../../lib/index.ts';
+import { Load } from './lock-load.ts';
+
+/** What the thread is given. */
+export interface Given {
+  readonly handles: readonly SharedLockHandle[];
+  readonly memory: SharedArrayBuffer;
+}
+
+/** What it may be told; each is answered. */
+export type Order = {
+  readonly id: number;
+  readonly lock: number;
+  readonly side?: 'read' | 'write';
+} & (
+  | { readonly do: 'cpu' | 'tryEnter' | 'enter' | 'exit' | 'held' | 'quit' }
+  | { readonly do: 'holdUntil'; readonly word: number }
+  | { readonly do: 'load'; readonly load: Load['name']; readonly times: number }
+);
+
+export interface Answer {
+  readonly id: number;
+  readonly result: unknown;
+}
+
+const { handles, memory } = workerData as Given;
+const locks = handles.map(attach);
+const words = new Int32Array(memory);
+
+function side(order: Order): Lock {
+  const lock = locks[order.lock];
+  return lock instanceof SharedSides ? lock[order.side ?? 'write'] : (lock as Lock);
+}
+
+async function obey(order: Order): Promise<unknown> {
+  switch (order.do) {
+    case 'cpu':
+      return Arena.home().cpu;
+    case 'tryEnter':
+      return side(order).tryEnter();
+    case 'enter':
+      return side(order).enter();
+    case 'exit':
+      return side(order).exit();
+    case 'held':
+      return side(order).held;
+    case 'quit':
+      return parentPort?.unref();
+    case 'holdUntil': {
+      // Says that it holds it, then blocks until it is told to go on.
+      const lock = side(order);
+      if (lock instanceof SharedSpinLock) lock.enterSync();
+      else if (!lock.tryEnter()) throw new Error('it is held');
+      Atomics.store(words, order.word, 1);
+      Atomics.notify(words, order.word);
+      Atomics.wait(words, order.word, 1);
+      return lock.exit();
+    }
+    case 'load': {
+      const lock = locks[order.lock];
+      if (
+        !(
+          lock instanceof SharedMutex ||
+          lock instanceof SharedSpinLock ||
+          lock instanceof SharedSides
+        )
+      ) {
+        throw new Error('no lock');
+      }
+      return new Load(order.load, lock, words, Arena.home().cpu).run(order.times);
+    }
+  }
+}
+
+parentPort?.on('message', (order: Order) => {
+  obey(order).then(
+    (result) => parentPort?.postMessage({ id: order.id, result } satisfies Answer),
+    (error: unknown) => {
+      throw error;
+    },
+  );
+});

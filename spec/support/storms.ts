@@ -1,0 +1,280 @@
+// Storms: races between threads, provoked many times over. Each takes a seed and a size, throws when
+// a promise is broken, and says what it has done. `npm run storm` runs them for long.
+import { expect } from 'chai';
+import { Kcont } from '../../lib/index.ts';
+import type { Cpu } from '../../lib/index.ts';
+import { SharedMutex } from '../../lib/cpu/index.ts';
+import type { Machine } from './cpus.ts';
+import { GATE, OPEN, WORDS, randomFrom } from './cpu-work.ts';
+
+function shared(words: number): Int32Array {
+  return new Int32Array(new SharedArrayBuffer(4 * words));
+}
+
+function turn(): Promise<void> {
+  return new Promise(setImmediate);
+}
+
+/** How a storm is run. */
+export interface Storm {
+  readonly name: string;
+  readonly cpus: number;
+  /** In the suite. */
+  readonly short: number;
+  /** For `npm run storm`. */
+  readonly long: number;
+  run(machine: Machine, size: number, seed: number): Promise<string>;
+}
+
+const stopAgainstEntry: Storm = {
+  name: 'stop against entry',
+  cpus: 1,
+  short: 6_000,
+  long: 400_000,
+  async run({ queue, work, cpus, kernel }, size, seed) {
+    const random = randomFrom(seed);
+    const HANDLES = 16;
+    const cpu = cpus[1] as Cpu;
+    const counts = shared(HANDLES);
+    const kcs = Array.from(
+      { length: HANDLES },
+      (_, at) => new Kcont(queue, null, work.count, { counts, at }),
+    );
+    const expected = kcs.map(() => 0);
+    let withdrawn = 0;
+    let spins = 0;
+    for (let round = 0; round < size; round++) {
+      const at = round % HANDLES;
+      const kc = kcs[at] as Kcont<unknown>;
+      while (!kc.schedule(0, cpu)) await turn();
+      for (let left = random() % 4096; left > 0; left--) spins++;
+      if (kc.stop()) expected[at]!++;
+      else {
+        withdrawn++;
+        expect(Atomics.load(counts, at), `entries of handle ${at}`).to.equal(expected[at]);
+      }
+      if (round % 64 === 0) await turn();
+    }
+    await kernel.drain();
+    expect(Array.from(counts)).to.deep.equal(expected);
+    for (const kc of kcs) kc.destroy();
+    return `${size} rounds, ${withdrawn} withdrawn, ${size - withdrawn} entered, ${spins} spins`;
+  },
+};
+
+async function meddling(
+  { queue, work, cpus, kernel }: Machine,
+  size: number,
+  seed: number,
+  delayMs: number,
+): Promise<{ scheduled: number; cancelled: number; entries: number }> {
+  const HANDLES = 12;
+  const inside = shared(HANDLES);
+  const entries = shared(HANDLES);
+  const overlaps = shared(HANDLES);
+  const kcs = Array.from(
+    { length: HANDLES },
+    (_, at) => new Kcont<unknown>(queue, null, work.tally as never, { inside, entries, overlaps, at }),
+  );
+  // What is passed on has a place that all can see.
+  const told = await Promise.all(
+    cpus.map((cpu, index) =>
+      queue.run(work.meddle, { arg: { kcs, rounds: size, seed: seed + index, delayMs }, cpu }),
+    ),
+  );
+  let scheduled = 0;
+  let cancelled = 0;
+  for (const part of told) {
+    scheduled += part.scheduled;
+    cancelled += part.cancelled;
+  }
+  if (delayMs > 0) for (const kc of kcs) cancelled += kc.cancel() & 1;
+  await kernel.drain();
+  expect(Array.from(overlaps), 'overlaps').to.deep.equal(kcs.map(() => 0));
+  expect(
+    kcs.filter((kc) => kc.busy),
+    'busy in the end',
+  ).to.deep.equal([]);
+  for (const kc of kcs) kc.destroy();
+  return { scheduled, cancelled, entries: entries.reduce((sum, n) => sum + n, 0) };
+}
+
+const threeThreads: Storm = {
+  name: 'three threads schedule and stop the same handles',
+  cpus: 2,
+  short: 4_000,
+  long: 300_000,
+  async run(machine, size, seed) {
+    const { scheduled, cancelled, entries } = await meddling(machine, size, seed, 0);
+    expect(entries + cancelled, 'entered or withdrawn').to.equal(scheduled);
+    return `${scheduled} scheduled = ${entries} entered + ${cancelled} withdrawn`;
+  },
+};
+
+const threeThreadsTimers: Storm = {
+  name: 'three threads schedule and stop the same timers',
+  cpus: 2,
+  short: 4_000,
+  long: 300_000,
+  async run(machine, size, seed) {
+    const { scheduled, cancelled, entries } = await meddling(machine, size, seed, 3);
+    expect(entries + cancelled, 'entered or withdrawn').to.be.at.most(scheduled);
+    return `${scheduled} scheduled, ${entries} entered, ${cancelled} withdrawn`;
+  },
+};
+
+const ordered: Storm = {
+  name: 'order per workqueue and CPU, from three threads',
+  cpus: 2,
+  short: 30,
+  long: 2_000,
+  async run({ queue, work, cpus, kernel }, size) {
+    const PER_SENDER = 40;
+    const target = cpus[1] as Cpu;
+    for (let round = 0; round < size; round++) {
+      const log = shared(1 + PER_SENDER * 3);
+      const parts = cpus.map((_, sender) =>
+        Array.from(
+          { length: PER_SENDER },
+          (__, i) => new Kcont(queue, null, work.write, { log, what: sender * 1000 + i }),
+        ),
+      );
+      await Promise.all(
+        cpus.map((cpu, sender) =>
+          queue.run(work.scheduleAll, { arg: { kcs: parts[sender] as Kcont<unknown>[], cpu: 1 }, cpu }),
+        ),
+      );
+      await kernel.drain();
+      const said = Array.from(log.subarray(1));
+      for (const sender of cpus.keys()) {
+        const own = said.filter((what) => Math.floor(what / 1000) === sender);
+        expect(own, `sender ${sender}`).to.deep.equal(
+          Array.from({ length: PER_SENDER }, (_, i) => sender * 1000 + i),
+        );
+      }
+      for (const kc of parts.flat()) kc.destroy();
+    }
+    return `${size} rounds of ${PER_SENDER} each on CPU ${target.index}`;
+  },
+};
+
+const lockOrder: Storm = {
+  name: 'order per workqueue, lock and CPU while another CPU contends for the lock',
+  cpus: 2,
+  short: 6,
+  long: 300,
+  async run({ queue, work, cpus, kernel }, size, seed) {
+    const random = randomFrom(seed);
+    const EACH = 40;
+    for (let round = 0; round < size; round++) {
+      const lock = new SharedMutex();
+      const log = shared(1 + 2 * EACH);
+      const inside = shared(1);
+      const contended = queue.run(work.contend, {
+        arg: { lock, inside, times: 10 },
+        cpu: cpus[2] ?? null,
+      });
+      const kcs = [1, 1].flatMap((index, part) =>
+        Array.from({ length: EACH }, (_, i) => {
+          const func = random() % 4 === 0 ? work.inLockLong : work.inLock;
+          return new Kcont(queue, lock, func, { log, inside, what: part * EACH + i });
+        }).map((kc) => ({ kc, index })),
+      );
+      for (const { kc, index } of kcs) {
+        kc.schedule(0, cpus[index] ?? null);
+        if (random() % 16 === 0) await turn();
+      }
+      expect(await contended, 'overlaps').to.equal(0);
+      await kernel.drain();
+      expect(Array.from(log.subarray(1))).to.deep.equal(kcs.map((_, i) => i));
+      for (const { kc } of kcs) kc.destroy();
+    }
+    return `${size} rounds of ${2 * EACH} in one lock`;
+  },
+};
+
+const death: Storm = {
+  name: 'a CPU dies with 5000 queued, 500 timers and a lock held',
+  cpus: 1,
+  short: 1,
+  long: 20,
+  async run({ queue, work, cpus, event, kernel }, size) {
+    const cpu = cpus[1] as Cpu;
+    for (let round = 0; round < size; round++) {
+      const words = shared(WORDS);
+      const log = shared(6000);
+      const timed = shared(600);
+      const queued = Array.from(
+        { length: 5000 },
+        (_, what) => new Kcont(queue, null, work.write, { log, what }, { affinity: 'strong' }),
+      );
+      const timers = Array.from(
+        { length: 500 },
+        (_, what) =>
+          new Kcont(queue, null, work.write, { log: timed, what }, { affinity: 'strong' }),
+      );
+      const up = event('up');
+      const lock = new SharedMutex();
+      const died = queue
+        .run(work.grab, { arg: { lock, words }, cpu })
+        .catch((error: unknown) => error);
+      while (Atomics.load(words, GATE) === 0) await turn();
+      for (const kc of queued) kc.schedule(0, cpu);
+      for (const [i, kc] of timers.entries()) kc.schedule(100 + (i >> 3), cpu);
+      const waited = lock.enter();
+      Atomics.store(words, OPEN, 1);
+      Atomics.notify(words, OPEN);
+      expect(await died).to.include({ code: 'ECPUDIED' });
+      await waited;
+      lock.exit();
+      await up;
+      await kernel.drain();
+      while (Atomics.load(timed, 0) < 500) await turn();
+      expect(Array.from(log.subarray(1, 5001))).to.deep.equal(queued.map((_, i) => i));
+      expect(Array.from(timed.subarray(1, 501))).to.deep.equal(timers.map((_, i) => i));
+      for (const kc of [...queued, ...timers]) kc.destroy();
+    }
+    return `${size} deaths, 5500 of 5500 ran in order after each, the lock was handed on`;
+  },
+};
+
+const blocked: Storm = {
+  name: 'stops while a CPU is blocked for 500 ms',
+  cpus: 1,
+  short: 1,
+  long: 20,
+  async run({ queue, work, cpus, kernel }, size) {
+    const cpu = cpus[1] as Cpu;
+    const HANDLES = 500;
+    let slowestMs = 0;
+    for (let round = 0; round < size; round++) {
+      const words = shared(WORDS);
+      const counts = shared(HANDLES);
+      const kcs = Array.from(
+        { length: HANDLES },
+        (_, at) => new Kcont(queue, null, work.count, { counts, at }),
+      );
+      void queue.run(work.hog, { arg: { words, ms: 500 }, cpu });
+      while (Atomics.load(words, GATE) === 0) await turn();
+      for (const [i, kc] of kcs.entries()) kc.schedule(i % 2 === 0 ? 0 : 5, cpu);
+      const since = performance.now();
+      const verdicts = kcs.filter((kc) => kc.stop());
+      slowestMs = Math.max(slowestMs, performance.now() - since);
+      expect(verdicts).to.deep.equal([]);
+      await kernel.drain();
+      expect(counts.every((entries) => entries === 0)).to.equal(true);
+      for (const kc of kcs) kc.destroy();
+    }
+    return `${size} times ${HANDLES} stops, at most ${slowestMs.toFixed(2)} ms for all of them`;
+  },
+};
+
+export const storms: readonly Storm[] = [
+  stopAgainstEntry,
+  threeThreads,
+  threeThreadsTimers,
+  ordered,
+  lockOrder,
+  death,
+  blocked,
+];
