@@ -42,7 +42,7 @@ function check(found: Uint8Array, { expected }: Load): void {
 /** How a side makes one thumbnail. The picture is its own copy, which it may give away. */
 type Resize = (order: images.Order & { image: Uint8Array<ArrayBuffer> }) => Promise<unknown>;
 
-const AT_ONCE = 8;
+const AT_ONCE = 4;
 
 /** So many thumbnails, as many of them asked for at once. */
 function resizing(role: Role, name: string, from: Load, quick: boolean, resize: Resize): Side {
@@ -70,8 +70,8 @@ function resizing(role: Role, name: string, from: Load, quick: boolean, resize: 
 
 function thumbnails({ quick }: Effort): Case {
   return {
-    name: 'a JPEG of 640 x 480 to 160 x 120, eight asked for at once',
-    rounds: 7,
+    name: 'a JPEG of 320 x 240 to 80 x 60, four asked for at once',
+    rounds: 9,
     metrics: [
       { name: '', unit: 'ms', goals: [{ against: PISCINA, atMost: 1.05 }], asPart: true },
       {
@@ -82,7 +82,7 @@ function thumbnails({ quick }: Effort): Case {
       },
     ],
     async sides() {
-      const from = await (quick ? load(64, 48, 16) : load(640, 480, 160));
+      const from = await (quick ? load(64, 48, 16) : load(320, 240, 80));
       const { kernel, cpu, funcs } = await startOneCpu<typeof images>('image-work');
       // One at a time, as the pools do it: what is decoded takes room.
       const wq = kernel.acquire(kernel.wq.prilow.priority, { perCpu: true, maxActive: 1 });
@@ -102,6 +102,8 @@ function thumbnails({ quick }: Effort): Case {
 }
 
 const URGENT_EVERY_MS = 15;
+const CROWD = 20;
+const ITEMS = 60;
 const PISCINA_QUEUE = 'piscina with a taskQueue by priority';
 
 /** The `queueOptionsSymbol` of piscina: a property of a task that its queue can see. */
@@ -150,8 +152,8 @@ interface Flooded {
 
 /** How long urgent items take while there is always a crowd of thumbnails to be made. */
 function flooded(role: Role, name: string, from: Load, quick: boolean, side: Flooded): Side {
-  const crowd = quick ? 3 : 40;
-  const items = quick ? 3 : 100;
+  const crowd = quick ? 3 : CROWD;
+  const items = quick ? 3 : ITEMS;
 
   async function sample(): Promise<readonly number[]> {
     let over = false;
@@ -188,14 +190,14 @@ function flooded(role: Role, name: string, from: Load, quick: boolean, side: Flo
 
 function urgent({ quick }: Effort): Case {
   return {
-    name: 'an urgent item, with 40 thumbnails of low priority always asked for',
+    name: 'an urgent item, with 20 thumbnails of low priority always asked for',
     rounds: 3,
     metrics: [
       { name: 'median', unit: 'ms', goals: [], asPart: true },
       { name: 'p99', unit: 'ms', goals: [{ against: PISCINA, atMost: 0.2 }], asPart: true },
     ],
     async sides() {
-      const from = await (quick ? load(32, 24, 8) : load(200, 150, 50));
+      const from = await (quick ? load(32, 24, 8) : load(160, 120, 40));
       const { kernel, cpu, percpu, funcs } = await startOneCpu<typeof images>('image-work');
       const low = kernel.acquire(kernel.wq.prilow.priority, { perCpu: true, maxActive: 1 });
       const fifo = await ifItRuns(PISCINA, () => startPiscina('image-work'));
