@@ -15,7 +15,17 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
-import { EXPIRED, INVOKING, QUEUED, QUIET, REMOTE, RUNNING, SCHEDULED, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  QUEUED,
+  QUIET,
+  REMOTE,
+  RUNNING,
+  SCHEDULED,
+  UNREF,
+  WAITED,
+} from './state.ts';
 
 /**
  * Handles errors of continuations.
@@ -113,6 +123,13 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
     if (extras.settled.length > 0) callSettled(dispatcher, kc);
   }
   if (!released) failLater(dispatcher, kc, notHeld(kc));
+}
+
+/** Calls back when the run in flight has settled. */
+export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
+  const extras = kc._needExtras();
+  extras.settled.push(callback);
+  extras.remote?.awaitSettle();
 }
 
 /** Calls those who wait for a run in flight to settle. */

@@ -23,7 +23,6 @@ export type KcontErrorCode =
   | 'ENOMEM'
   | 'EPERM'
   | 'ENOTSUP'
-  | 'ENOMEM'
   | 'ETIMEDOUT'
   | 'ECPUDIED'
   | 'ESHUTDOWN';

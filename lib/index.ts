@@ -6,13 +6,7 @@
 
 export type { Clock } from './clock/clock.ts';
 export { VirtualClock } from './clock/virtual-clock.ts';
-export {
-  Cpu,
-  type CpuEvent,
-  type CpuLimits,
-  type CpuState,
-  type StartCpusOptions,
-} from './cpu.ts';
+export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from './cpu.ts';
 export type { Affinity, ContextPolicy } from './details.ts';
 export type { OnError } from './enter.ts';
 export { KcontError, type KcontErrorCode } from './errors.ts';

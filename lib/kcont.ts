@@ -2,6 +2,7 @@ import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
+import { whenSettled } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
@@ -269,9 +270,7 @@ export class Kcont<A> {
    */
   cancel(): number {
     const state = this._withdraw();
-    return (
-      ((state & SCHEDULED) === 0 ? 0 : CANCELLED) | ((state & RUNNING) === 0 ? 0 : DRAINING)
-    );
+    return ((state & SCHEDULED) === 0 ? 0 : CANCELLED) | ((state & RUNNING) === 0 ? 0 : DRAINING);
   }
 
   /**
@@ -355,9 +354,7 @@ export class Kcont<A> {
   /** Stops it for good: from now on it refuses to be scheduled. A second time does nothing. */
   destroy(): void {
     if ((this._state & DEAD) !== 0) return;
-    const remote = this._remote;
-    if (remote === null) this.stop();
-    else remote.destroy();
+    if (this._remote?.destroy() === undefined) this.stop();
     this._buried();
   }
 
@@ -628,10 +625,3 @@ readsAs<Kcont<unknown>>(Kcont, (kc) => {
   const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
   return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
 });
-
-/** Calls back when the run in flight has settled. */
-function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
-  const extras = kc._needExtras();
-  extras.settled.push(callback);
-  extras.remote?.awaitSettle();
-}

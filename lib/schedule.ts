@@ -7,7 +7,17 @@ import { coalesce } from './details.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
-import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, REMOTE, ROAMS, UNREF } from './state.ts';
+import {
+  DEAD,
+  EXPIRED,
+  HALTING,
+  INVOKING,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  ROAMS,
+  UNREF,
+} from './state.ts';
 import { FAR } from './wheel.ts';
 
 /** Longest delay, in ms. */

@@ -47,7 +47,11 @@ export class Bells {
     if (port === undefined) return;
     this.#ports[cpu] = undefined;
     const values = this.#values[cpu] as Map<number, unknown>;
-    for (let got = receiveMessageOnPort(port); got !== undefined; got = receiveMessageOnPort(port)) {
+    for (
+      let got = receiveMessageOnPort(port);
+      got !== undefined;
+      got = receiveMessageOnPort(port)
+    ) {
       keep(values, got.message);
     }
     port.close();

@@ -65,7 +65,10 @@ export function numberOf({ words }: Memory, block: number): number {
   return (words[block + LOCK] as number) / LINE;
 }
 
-function handleOf(arena: Arena, { at, side, generation }: WrittenLock): Parameters<typeof attach>[0] {
+function handleOf(
+  arena: Arena,
+  { at, side, generation }: WrittenLock,
+): Parameters<typeof attach>[0] {
   const kcontLock = (side & 15) as Kind;
   const { buffer } = arena;
   return { kcontLock, side: SIDES[side >> 4] ?? 'both', buffer, at, generation };

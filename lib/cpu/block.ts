@@ -180,7 +180,12 @@ export const HANDLE_KIND = 0;
 export const JOB_KIND = 1;
 
 /** What a block says of its workqueue and of itself, in one word. */
-export function packSpec(priority: number, perCpu: boolean, affinity: number, kind: number): number {
+export function packSpec(
+  priority: number,
+  perCpu: boolean,
+  affinity: number,
+  kind: number,
+): number {
   return priority | (perCpu ? 256 : 0) | (affinity << 9) | (kind << 11);
 }
 

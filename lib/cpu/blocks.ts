@@ -25,7 +25,6 @@ import {
   ARG_TAG,
   ARG_VERSION,
   BLOCK_SHIFT,
-  BLOCK_UNITS,
   CARRIED,
   CPU,
   DEADLINE,
@@ -56,21 +55,17 @@ import {
   packSpec,
   priorityOf,
 } from './block.ts';
-import { decode, encode } from './codec.ts';
+import { grabBlocks } from './block-slabs.ts';
+import { encode } from './codec.ts';
 import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
 import { locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
-import { DEFINE, FORGET, FREE, type Note } from './mail.ts';
-import { SEQUENCE, SLABS, SLAB_UNITS, UNIT, type Memory } from './memory.ts';
+import { FORGET, FREE, type Note } from './mail.ts';
+import { SEQUENCE } from './memory.ts';
 import { Remote } from './remote.ts';
 
-/** What a block cannot hold. */
-export interface Definition {
-  readonly arg: unknown;
-  readonly name: string | undefined;
-}
-
+/** The handles that one CPU knows. */
 export class Blocks {
   readonly #machine: CpuMachine;
   /** Handles that this CPU knows, by block. */
@@ -152,7 +147,7 @@ export class Blocks {
   ): R {
     const machine = this.#machine;
     const { memory, dispatcher, index } = machine;
-    const block = this.#free.pop() ?? this.#grab();
+    const block = this.#free.pop() ?? grabBlocks(machine.memory, index, this.#free);
     const { words, floats } = memory;
     const { wq } = kc;
     const extras = kc._needExtras();
@@ -195,7 +190,7 @@ export class Blocks {
     this.#remotes[block >> BLOCK_SHIFT] = remote;
     kc._state |= REMOTE | UNREF;
     Atomics.store(words, block, word);
-    machine.count(0, word);
+    machine.alive.count(0, word);
     return remote;
   }
 
@@ -310,75 +305,6 @@ export class Blocks {
     else if (posted !== 0) this.#machine.bells.claim(from, posted);
   }
 
-  /** Lets another CPU know what it has to, before it is sent something of the handle. */
-  tell(remote: Remote, cpu: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    remote.told |= 1 << cpu;
-    const { block, handle, version, kc } = remote;
-    const name = kc._details?.name;
-    const ported = (words[block + ARG_TAG] as number) >= PORTED;
-    if (remote instanceof JobFace || (!ported && name === undefined)) return;
-    if (ported && version !== words[block + ARG_VERSION]) return;
-    const definition: Definition = { arg: ported ? encode(machine, kc._arg) : undefined, name };
-    const posted = machine.bells.post(cpu, definition);
-    if (posted === 0) remote.told &= ~(1 << cpu);
-    else machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
-  }
-
-  /** What another CPU has told. */
-  define(block: number, handle: number, version: number, message: [unknown] | undefined): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    if (message === undefined || words[block + HANDLE] !== handle) return;
-    const remote = this.face(block);
-    const { kc } = remote;
-    const { arg, name } = message[0] as Definition;
-    if (remote instanceof JobFace) {
-      remote.given(decode(machine, arg), version);
-      machine.resumeIfAside(kc);
-      return;
-    }
-    if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
-    if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
-    remote.version = version;
-    kc._arg = decode(machine, arg);
-    machine.resumeIfAside(kc);
-  }
-
-  /** Another CPU needs to be told. */
-  answer(block: number, handle: number, cpu: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    if (words[block + HANDLE] !== handle) return;
-    const remote = this.face(block);
-    if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
-    else if (remote.version === words[block + ARG_VERSION]) {
-      this.tell(remote, cpu);
-      machine.ring(cpu);
-    } else {
-      remote.stop();
-      machine.later(() => machine.faults.lost(remote));
-    }
-  }
-
-  /** A CPU has a new thread: tells it what it needs for what has been left there. */
-  retell(cpu: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    for (const remote of this) {
-      const target = words[remote.block + CPU];
-      if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
-      if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
-      else this.tell(remote, cpu);
-    }
-  }
-
-  /** A thread has taken the place of another: it has to be told everything anew. */
-  untell(cpu: number): void {
-    for (const remote of this) remote.told &= ~(1 << cpu);
-  }
-
   /** A handle that was made here is not needed any more. */
   reclaim(block: number, handle: number): void {
     const machine = this.#machine;
@@ -417,36 +343,6 @@ export class Blocks {
     this.#remotes[block >> BLOCK_SHIFT] = undefined;
     if ((kc._state & SCHEDULED) !== 0) this.#machine.dispatcher.withdraw(kc);
     kc._buried();
-  }
-
-  /** A fresh block, out of a new slab: its first units link it to the slab before. */
-  #grab(): number {
-    const { memory } = this.#machine;
-    const slab = memory.grab(SLAB_UNITS);
-    const size = BLOCK_UNITS * UNIT;
-    const { words } = memory;
-    for (let at = slab + size; at < slab + SLAB_UNITS * UNIT; at += size) {
-      words[at + HOME] = this.#machine.index;
-      if (at > slab + size) this.#free.push(at);
-    }
-    let last = words[SLABS] as number;
-    for (;;) {
-      words[slab] = last;
-      const found = Atomics.compareExchange(words, SLABS, last, slab);
-      if (found === last) return slab + size;
-      last = found;
-    }
-  }
-}
-
-/** All blocks there are, used or not. */
-export function* allBlocks(memory: Memory): Generator<number, void, undefined> {
-  const size = BLOCK_UNITS * UNIT;
-  let slab = Atomics.load(memory.words, SLABS);
-  while (slab !== 0) {
-    memory.reach(slab + SLAB_UNITS * UNIT - 1);
-    for (let at = slab + size; at < slab + SLAB_UNITS * UNIT; at += size) yield at;
-    slab = memory.words[slab] as number;
   }
 }
 

@@ -31,7 +31,8 @@ interface Token {
  * Throws KcontError EINVAL for a continuation that cannot leave its CPU.
  */
 export function encode(machine: CpuMachine, value: unknown): Wire {
-  if (typeof value !== 'object' || value === null || !hasTokens(value, new Set())) return [0, value];
+  if (typeof value !== 'object' || value === null || !hasTokens(value, new Set()))
+    return [0, value];
   return [1, replace(value, new Map(), (found) => tokenFor(machine, found))];
 }
 

@@ -20,7 +20,11 @@ export function moduleUrl(module: unknown): string {
     if (/^(?:file|data|node):/.test(module)) return module;
     if (isAbsolute(module)) return pathToFileURL(module).href;
   }
-  throw invalid('module', "a file URL, as new URL('./work.js', import.meta.url), or an absolute path", module);
+  throw invalid(
+    'module',
+    "a file URL, as new URL('./work.js', import.meta.url), or an absolute path",
+    module,
+  );
 }
 
 /** The functions of one CPU's instance of the module. */

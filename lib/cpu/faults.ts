@@ -11,7 +11,7 @@ import { label } from '../schedule.ts';
 import { HOME } from './block.ts';
 import type { CpuMachine } from './machine.ts';
 import { FAILED } from './mail.ts';
-import type { Remote } from './remote.ts';
+import type { RemoteHandle } from './remote-handle.ts';
 
 /** An error, as it travels. */
 interface WiredError {
@@ -39,7 +39,14 @@ const DEEPEST = 8;
 /** An error in a form that can be cloned, whatever was thrown. */
 export function wireError(error: unknown, depth = 0): WiredError {
   if (!(error instanceof Error)) {
-    return { isError: false, name: '', message: '', stack: undefined, own: {}, value: plain(error) };
+    return {
+      isError: false,
+      name: '',
+      message: '',
+      stack: undefined,
+      own: {},
+      value: plain(error),
+    };
   }
   const own: Record<string, unknown> = {};
   for (const key of Object.getOwnPropertyNames(error)) {
@@ -48,7 +55,19 @@ export function wireError(error: unknown, depth = 0): WiredError {
     own[key] = key === 'cause' && depth < DEEPEST ? wireError(value, depth + 1) : plain(value);
   }
   const { name, message, stack } = error;
-  return { isError: true, name: String(name), message: String(message), stack, own, value: undefined };
+  return {
+    isError: true,
+    name: text(name),
+    message: text(message),
+    stack,
+    own,
+    value: undefined,
+  };
+}
+
+/** Whoever throws may have put anything there. */
+function text(value: unknown): string {
+  return String(value);
 }
 
 /** The value if it can be cloned, or how it reads. */
@@ -87,7 +106,7 @@ export class Faults {
   }
 
   /** A function has failed here. False: its handle was made here. */
-  failed(remote: Remote, error: unknown): boolean {
+  failed(remote: RemoteHandle, error: unknown): boolean {
     const machine = this.#machine;
     const home = machine.memory.words[remote.block + HOME] as number;
     if (home === machine.index) return false;
@@ -97,14 +116,14 @@ export class Faults {
   }
 
   /** A run was ended from outside, wherever it was. */
-  failedAt(remote: Remote, error: unknown): void {
+  failedAt(remote: RemoteHandle, error: unknown): void {
     if (this.failed(remote, error)) return;
     remote.kc._wq._failed++;
     this.#machine.later(() => reportLater(this.#machine.dispatcher, remote.kc, error));
   }
 
   /** What a function has to be called with is gone, with the CPU that knew it. */
-  lost(remote: Remote): void {
+  lost(remote: RemoteHandle): void {
     const what = `${label(remote.kc)} was stopped: the CPU that knew its argument has died`;
     reportLater(this.#machine.dispatcher, remote.kc, new KcontError('ECPUDIED', what));
   }

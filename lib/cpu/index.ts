@@ -7,7 +7,13 @@
 import { registerCpuStarter } from '../cpu.ts';
 import { startCpus } from './start.ts';
 
-export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from '../cpu.ts';
+export {
+  Cpu,
+  type CpuEvent,
+  type CpuLimits,
+  type CpuState,
+  type StartCpusOptions,
+} from '../cpu.ts';
 export { curcpu } from '../kernel.ts';
 export { SharedLock } from './shared-lock.ts';
 export { SharedMutex } from './shared-mutex.ts';

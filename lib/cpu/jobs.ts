@@ -116,7 +116,15 @@ export class RemoteJobs {
     reject: (reason: unknown) => void,
   ): JobFace {
     const machine = this.#machine;
-    const { arg, cpu = null, delayMs = 0, lock = null, name = funcName, signal, transfer = [] } = options;
+    const {
+      arg,
+      cpu = null,
+      delayMs = 0,
+      lock = null,
+      name = funcName,
+      signal,
+      transfer = [],
+    } = options;
     checkSignal(signal);
     const ported = tagOf(arg) >= PORTED;
     const isFree = lock === null && !ported && delayMs === 0;
@@ -140,11 +148,11 @@ export class RemoteJobs {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
       this.#sent.set(face.block, waiting);
-      machine.hold(1);
+      machine.alive.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      if (this.#sent.delete(face.block)) machine.hold(-1);
+      if (this.#sent.delete(face.block)) machine.alive.hold(-1);
       kc.destroy();
       throw error;
     }
@@ -200,7 +208,10 @@ export class RemoteJobs {
     try {
       posted = machine.bells.post(ran, reason);
     } catch {
-      posted = machine.bells.post(ran, new DOMException('This operation was aborted', 'AbortError'));
+      posted = machine.bells.post(
+        ran,
+        new DOMException('This operation was aborted', 'AbortError'),
+      );
     }
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
@@ -235,7 +246,7 @@ export class RemoteJobs {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
-    this.#machine.hold(-1);
+    this.#machine.alive.hold(-1);
     const { signal, onAbort } = waiting;
     if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
     if (thrown) waiting.reject(result);

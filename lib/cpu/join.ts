@@ -16,7 +16,7 @@ import { wireError } from './faults.ts';
 import { CpuMachine } from './machine.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from './shared-arena.ts';
-import { Memory, STARTING, STATE, UP } from './memory.ts';
+import { LOCK_CPU, Memory, STARTING, STATE, UP } from './memory.ts';
 
 /** What a thread is given to become a CPU. */
 export interface Joining {
@@ -55,8 +55,9 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
   try {
     // Before the module, which may make locks at once.
     const arena = Arena.join(joining.locks);
-    const module = await CpuModule.load(joining.module, joining.names);
     const memory = new Memory(joining.buffer);
+    memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
+    const module = await CpuModule.load(joining.module, joining.names);
     const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
     for (const [cpu, port] of ports.entries()) if (port !== null) machine.bells.connect(cpu, port);
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
@@ -65,17 +66,18 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
       switch (order.type) {
         case 'port':
           machine.bells.connect(order.cpu, order.port);
-          machine.blocks.retell(order.cpu);
+          machine.definitions.retell(order.cpu);
           break;
         case 'gone':
-          machine.blocks.untell(order.cpu);
+          machine.definitions.untell(order.cpu);
           machine.bells.disconnect(order.cpu);
           break;
         case 'drain':
           machine.take();
           void kernel.drain().then(() => answer({ type: 'drained' }));
           break;
-        default:
+        case 'stop':
+        case 'close':
           if (order.type === 'stop') machine.retire();
           void kernel.close({ graceMs: order.graceMs }).then((report) => {
             answer({ type: 'closed', report });

@@ -9,10 +9,6 @@
  * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Senders ring only
  * for one that sleeps, and only the first of them does. Since it looks again after saying that it
  * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
- *
- * To keep the process alive: whoever makes a continuation scheduled or running, where it was neither,
- * counts it as begun, and whoever ends that counts it as ended, each in a word of its own CPU. While
- * the sums differ, CPU 0 keeps a port referenced.
  */
 
 import { commonMs } from '../clock/host.ts';
@@ -28,11 +24,14 @@ import { QUEUED, RUNNING, SCHEDULED, WAITED } from '../state.ts';
 import type { CloseReport } from '../shutdown.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { Bells } from './bells.ts';
-import { ANY, HOME, WAITERS, isCounted, readWord } from './block.ts';
-import { Blocks, allBlocks } from './blocks.ts';
+import { ANY, HOME, WAITERS } from './block.ts';
+import { Blocks } from './blocks.ts';
 import type { CpuModule } from './cpu-module.ts';
+import { lagOf, stateOf } from './cpu-state.ts';
+import { Definitions } from './definitions.ts';
 import { Faults } from './faults.ts';
 import { RemoteJobs } from './jobs.ts';
+import { KeepAlive } from './keep-alive.ts';
 import {
   ABORT,
   DEFINE,
@@ -40,7 +39,6 @@ import {
   FAILED,
   FORGET,
   FREE,
-  KEEPER,
   Mail,
   NEED,
   RELOCK,
@@ -52,25 +50,16 @@ import {
   ASLEEP,
   AWAKE,
   AWAKE_SINCE,
-  BEGUN,
-  DOWN,
-  ENDED,
   EPOCH,
-  HOLDS,
-  KEEP,
   LOCK_CPU,
   RUNG,
   RUNG_AT,
   SLEEP,
-  STARTING,
-  STATE,
-  STOPPING,
-  UP,
   WAKES_AT,
   type Memory,
 } from './memory.ts';
 import { Placement } from './placement.ts';
-import type { Remote } from './remote.ts';
+import type { RemoteHandle } from './remote-handle.ts';
 import type { Arena } from './shared-arena.ts';
 
 /** What starts and stops the threads: on CPU 0 only. */
@@ -106,6 +95,8 @@ export class CpuMachine implements Machine {
   readonly jobs: RemoteJobs;
   readonly faults: Faults;
   readonly placement: Placement;
+  readonly alive: KeepAlive;
+  readonly definitions: Definitions;
   supervision: Supervision | null = null;
   /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
   readonly #leastShiftMs: number;
@@ -117,12 +108,6 @@ export class CpuMachine implements Machine {
   #taking = false;
   /** To be called when the mail has been read, since they are the user's. */
   readonly #later: (() => void)[] = [];
-  /** Something has ended that kept the process alive. */
-  #ended = false;
-  /** By how much the count was off when it was last looked at. */
-  #off = 0;
-  /** CPU 0: the process is kept alive. */
-  #keeping = false;
 
   /** The locks that all CPUs share. */
   readonly arena: Arena;
@@ -138,11 +123,15 @@ export class CpuMachine implements Machine {
     this.slot = memory.slot(here.index);
     memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.mail = new Mail(memory, here.index);
-    this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () => this.dispatcher.request());
+    this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () =>
+      this.dispatcher.request(),
+    );
     this.blocks = new Blocks(this);
     this.jobs = new RemoteJobs(this);
     this.faults = new Faults(this);
     this.placement = new Placement(this);
+    this.alive = new KeepAlive(this);
+    this.definitions = new Definitions(this);
     const { clock } = this.dispatcher;
     const before = clock.now;
     const common = commonMs();
@@ -186,12 +175,11 @@ export class CpuMachine implements Machine {
   }
 
   sleep(): boolean {
-    if (this.#ended) this.#checkKeeper();
+    this.alive.check();
     const { words, floats } = this.memory;
     const next = this.dispatcher.wheel.nextTick();
     this.placement.publish();
-    floats[(this.slot + WAKES_AT) >> 1] =
-      next - this.dispatcher.clock._phase + this.#mostShiftMs;
+    floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
     Atomics.store(words, this.slot + SLEEP, ASLEEP);
     if (!this.mail.waiting || this.#retired) return false;
     Atomics.store(words, this.slot + SLEEP, AWAKE);
@@ -222,7 +210,7 @@ export class CpuMachine implements Machine {
     return this.blocks.whyNot(kc) ?? `${label(kc)} cannot be scheduled there`;
   }
 
-  place(remote: Remote, cpu: Cpu | null, delayed: boolean): number {
+  place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
     return this.placement.place(remote, cpu, delayed);
   }
 
@@ -235,7 +223,13 @@ export class CpuMachine implements Machine {
   }
 
   /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
-  submit(remote: Remote, target: number, generation: number, seq: number, silent: boolean): void {
+  submit(
+    remote: RemoteHandle,
+    target: number,
+    generation: number,
+    seq: number,
+    silent: boolean,
+  ): void {
     if (target === ANY) {
       for (const cpu of this.placement.candidates()) this.#submitTo(cpu, remote, generation, seq);
       this.placement.wakeOne((cpu) => this.ring(cpu));
@@ -250,13 +244,13 @@ export class CpuMachine implements Machine {
     if (!silent || this.placement.isFlooding(target)) this.ring(target);
   }
 
-  #submitTo(target: number, remote: Remote, generation: number, seq: number): void {
+  #submitTo(target: number, remote: RemoteHandle, generation: number, seq: number): void {
     if (target === this.index) {
       this.take();
       remote.file(generation, seq);
       return;
     }
-    if ((remote.told & (1 << target)) === 0) this.blocks.tell(remote, target);
+    if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
     this.placement.sent(target);
     const { block, handle, posted } = remote;
     this.mail.send(target, ENTRY, block, handle, generation, seq, posted);
@@ -298,10 +292,10 @@ export class CpuMachine implements Machine {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.blocks.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        this.definitions.define(block, handle, note.generation, this.bells.claim(from, note.value));
         break;
       case NEED:
-        this.blocks.answer(block, handle, from);
+        this.definitions.answer(block, handle, from);
         break;
       case ABORT:
         this.jobs.aborted(block, handle, this.bells.claim(from, note.value));
@@ -318,8 +312,7 @@ export class CpuMachine implements Machine {
         break;
       }
       default:
-        this.#ended = true;
-        this.#checkKeeper();
+        this.alive.told();
     }
   }
 
@@ -332,7 +325,7 @@ export class CpuMachine implements Machine {
   // What happens to handles.
 
   /** A run has settled here: tells who waits for that elsewhere. */
-  tellWaiters(remote: Remote): void {
+  tellWaiters(remote: RemoteHandle): void {
     const { block, handle } = remote;
     let waiters = Atomics.exchange(this.memory.words, block + WAITERS, 0) & ~(1 << this.index);
     while (waiters !== 0) {
@@ -343,13 +336,13 @@ export class CpuMachine implements Machine {
   }
 
   /** Its run elsewhere has settled: what waited for that goes on. */
-  #settled(remote: Remote): void {
+  #settled(remote: RemoteHandle): void {
     this.resumeIfAside(remote.kc);
     if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
   }
 
   /** Its lock was changed here: its entry elsewhere may wait for the old one. */
-  tellLock(remote: Remote, cpu: number): void {
+  tellLock(remote: RemoteHandle, cpu: number): void {
     if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
     const cpus = cpu === ANY ? this.placement.candidates() : [cpu];
     for (const one of cpus) this.send(one, RELOCK, remote.block, remote.handle);
@@ -364,11 +357,11 @@ export class CpuMachine implements Machine {
   }
 
   /** A run was ended from outside: as if it had settled elsewhere. */
-  settledAt(remote: Remote): void {
+  settledAt(remote: RemoteHandle): void {
     this.#settled(remote);
   }
 
-  callSettled(remote: Remote): void {
+  callSettled(remote: RemoteHandle): void {
     const { kc } = remote;
     this.later(() => callSettled(this.dispatcher, kc));
   }
@@ -388,133 +381,23 @@ export class CpuMachine implements Machine {
   }
 
   /** Something has to be known of a handle that only others can tell. */
-  need(remote: Remote): void {
+  need(remote: RemoteHandle): void {
     const home = this.memory.words[remote.block + HOME] as number;
     if (home !== this.index) this.send(home, NEED, remote.block, remote.handle);
   }
 
-  fail(remote: Remote, error: unknown): boolean {
+  fail(remote: RemoteHandle, error: unknown): boolean {
     return this.faults.failed(remote, error);
-  }
-
-  // Keeping the process alive.
-
-  /** The word of a continuation has changed: counts what keeps the process alive. */
-  count(before: number, after: number): void {
-    const was = isCounted(before);
-    if (was === isCounted(after)) return;
-    if (was) this.#end();
-    else this.#begin();
-  }
-
-  #begin(): void {
-    const { words } = this.memory;
-    words[this.slot + BEGUN]!++;
-    if (this.index === 0) {
-        if (!this.#keeping) this.#keep(true);
-    } else if (Atomics.load(words, KEEP) === 0) this.send(0, KEEPER, 0, 0);
-  }
-
-  #end(): void {
-    this.memory.words[this.slot + ENDED]!++;
-    if (this.#ended) return;
-    this.#ended = true;
-    this.dispatcher.request();
-  }
-
-  /** Somebody here waits for a result: `by` 1, or does so no longer: `by` -1. */
-  hold(by: 1 | -1): void {
-    this.memory.words[this.slot + HOLDS]! += by;
-    if (by === 1) this.#begin();
-    else this.#end();
-  }
-
-  #checkKeeper(): void {
-    this.#ended = false;
-    if (this.index === 0) this.#keep(!this.isIdle());
-    else if (Atomics.load(this.memory.words, KEEP) === 1 && this.isIdle()) {
-      this.send(0, KEEPER, 0, 0);
-    }
-  }
-
-  #keep(alive: boolean): void {
-    if (alive === this.#keeping) return;
-    this.#keeping = alive;
-    Atomics.store(this.memory.words, KEEP, alive ? 1 : 0);
-    // Something may have begun before it could see that it has to say so.
-    if (!alive && !this.isIdle()) this.#keep(true);
-    else this.supervision?.keep(alive);
-  }
-
-  /**
-   * A thread may have ended between a change of a word and its counting: counts what there is. Twice
-   * the same, some time apart, it is believed.
-   */
-  recount(): void {
-    this.#off = NaN;
-    this.#checkCount();
-  }
-
-  /** True: the count is right, as far as can be told. */
-  #checkCount(): void {
-    const before = this.#sums();
-    let counted = 0;
-    for (let cpu = 0; cpu < this.memory.slots; cpu++) {
-      counted += this.memory.words[this.memory.slot(cpu) + HOLDS] as number;
-    }
-    for (const block of allBlocks(this.memory)) {
-      if (isCounted(readWord(this.memory, block))) counted++;
-    }
-    const after = this.#sums();
-    const moved = before.begun !== after.begun || before.ended !== after.ended;
-    const off = moved ? NaN : (counted - (after.begun - after.ended)) | 0;
-    if (off === 0 && this.#off === 0) return;
-    if (off === this.#off) this.memory.words[this.slot + BEGUN]! += off;
-    this.#off = off;
-    this.supervision?.later(RECOUNT_MS, () => this.#checkCount());
-    this.#ended = true;
-    this.dispatcher.request();
-  }
-
-  /** Whether nothing is scheduled or running that keeps the process alive. */
-  isIdle(): boolean {
-    for (;;) {
-      const first = this.#sums();
-      const second = this.#sums();
-      // Each word only grows, so two equal readings are what there was between them.
-      if (first.begun === second.begun && first.ended === second.ended) {
-        return first.begun === first.ended;
-      }
-    }
-  }
-
-  #sums(): { begun: number; ended: number } {
-    const { memory } = this;
-    let begun = 0;
-    let ended = 0;
-    for (let cpu = 0; cpu < memory.slots; cpu++) {
-      begun = (begun + Atomics.load(memory.words, memory.slot(cpu) + BEGUN)) | 0;
-      ended = (ended + Atomics.load(memory.words, memory.slot(cpu) + ENDED)) | 0;
-    }
-    return { begun, ended };
   }
 
   // CPUs.
 
   stateOf(index: number): CpuState {
-    const state = Atomics.load(this.memory.words, this.memory.slot(index) + STATE);
-    return STATES[state] as CpuState;
+    return stateOf(this.memory, index);
   }
 
   lagOf(index: number): number {
-    const { words, floats } = this.memory;
-    const slot = this.memory.slot(index);
-    if (index === this.index || words[slot + STATE] !== UP) return 0;
-    const at = (word: number): number => floats[(slot + word) >> 1] as number;
-    const asleep = Atomics.load(words, slot + SLEEP);
-    let since = at(AWAKE_SINCE);
-    if (asleep !== AWAKE) since = Math.min(at(WAKES_AT), asleep === RUNG ? at(RUNG_AT) : Infinity);
-    return Math.max(0, this.sharedMs() - since);
+    return index === this.index ? 0 : lagOf(this.memory, index, this.sharedMs());
   }
 
   drain(local: () => Promise<void>): Promise<void> {
@@ -533,15 +416,3 @@ export class CpuMachine implements Machine {
     return (this.supervision as Supervision).restart(index, options);
   }
 }
-
-/** Between two counts, in ms. */
-const RECOUNT_MS = 50;
-
-const STATES: readonly CpuState[] = ((): CpuState[] => {
-  const states: CpuState[] = [];
-  states[DOWN] = 'down';
-  states[STARTING] = 'starting';
-  states[UP] = 'up';
-  states[STOPPING] = 'stopping';
-  return states;
-})();

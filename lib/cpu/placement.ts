@@ -21,7 +21,7 @@ import { isSharedIn, numberOf } from './block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';
 import type { CpuMachine } from './machine.ts';
 import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP } from './memory.ts';
-import type { Remote } from './remote.ts';
+import type { RemoteHandle } from './remote-handle.ts';
 import { LINE } from './shared-arena.ts';
 import type { SharedLock } from './shared-lock.ts';
 
@@ -67,7 +67,7 @@ export class Placement {
   }
 
   /** Where an entry goes. */
-  place(remote: Remote, cpu: Cpu | null, delayed: boolean): number {
+  place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
     const machine = this.#machine;
     const { words } = machine.memory;
     const spec = words[remote.block + SPEC] as number;
@@ -167,7 +167,8 @@ export class Placement {
     const machine = this.#machine;
     const { memory } = machine;
     if (cpu === machine.index) return false;
-    if (memory.words[memory.slot(cpu) + STATE] !== UP || machine.lagOf(cpu) > BEHIND_MS) return true;
+    if (memory.words[memory.slot(cpu) + STATE] !== UP || machine.lagOf(cpu) > BEHIND_MS)
+      return true;
     const best = this.#chooseIndex();
     return this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
   }

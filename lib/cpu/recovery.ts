@@ -38,7 +38,7 @@ import {
   rescueWord,
   settled,
 } from './block.ts';
-import { allBlocks } from './blocks.ts';
+import { allBlocks } from './block-slabs.ts';
 import { numberOf } from './block-lock.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -54,16 +54,21 @@ interface Found {
   readonly deadline: number;
 }
 
-/** Takes over what a CPU had to do. Its state is no longer UP. Returns how many locks it held. */
-export function recover(machine: CpuMachine, dead: number, cause: unknown): number {
+/** Frees or hands on the locks that a dead CPU held. Returns how many there were. */
+export function recoverLocksOf({ memory, arena }: CpuMachine, dead: number): number {
+  const at = memory.slot(dead) + LOCK_CPU;
+  const lockCpu = memory.words[at] as number;
+  memory.words[at] = 0;
+  return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, arena);
+}
+
+/** Takes over what a CPU had to do. Its state is no longer UP. */
+export function recover(machine: CpuMachine, dead: number, cause: unknown): void {
   const { memory } = machine;
   const { words } = memory;
   const bit = 1 << dead;
   // What it has finished to say.
   machine.take();
-  const lockCpu = words[memory.slot(dead) + LOCK_CPU] as number;
-  const heldLocks = lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, machine.arena);
-  words[memory.slot(dead) + LOCK_CPU] = 0;
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
@@ -84,8 +89,7 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): numb
     if (words[block + HOME] === dead) inherit(machine, block);
   }
   move(machine, dead, moving.toSorted(inOrder));
-  machine.recount();
-  return heldLocks;
+  machine.alive.recount();
 }
 
 /** Files what has to run on this CPU, left by the thread that was it before. */
@@ -128,7 +132,7 @@ function endRun(machine: CpuMachine, block: number, dead: number, cause: unknown
     const word = rescueWord(memory, block);
     const next = (word & ~BITS) | settled(word);
     if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
-    machine.count(word, next);
+    machine.alive.count(word, next);
     break;
   }
   const face = machine.blocks.face(block);

@@ -18,16 +18,16 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid, show } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { QUEUED, RUNNING } from '../state.ts';
 import { readWord } from './block.ts';
-import { allBlocks } from './blocks.ts';
+import { allBlocks } from './block-slabs.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
 import { DOWN, STATE, STOPPING } from './memory.ts';
-import { recover } from './recovery.ts';
+import { recover, recoverLocksOf } from './recovery.ts';
 import { Thread, type Ending } from './threads.ts';
 
 const BLOCKED_MS = 1000;
@@ -186,7 +186,7 @@ export class Supervisor implements Supervision {
     const { resourceLimits } = this.#options;
     const thread = new Thread(this.#machine, index, this.#url, resourceLimits, others);
     seat.thread = thread;
-    this.#machine.blocks.retell(index);
+    this.#machine.definitions.retell(index);
     void thread.ended.then((ending) => this.#ended(seat, thread, ending));
     await thread.up;
     seat.upSinceMs = this.#machine.kernel.now();
@@ -204,18 +204,18 @@ export class Supervisor implements Supervision {
     const { index } = seat.cpu;
     if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
+    seat.heldLocks = recoverLocksOf(this.#machine, index);
     if (this.#closing) return;
     for (const other of this.#threads()) other.gone(index);
-    this.#machine.blocks.untell(index);
+    this.#machine.definitions.untell(index);
     this.#machine.bells.disconnect(index);
     const cause = error ?? new Error(`its thread ended with code ${code}`);
-    seat.heldLocks = recover(this.#machine, index, cause);
+    recover(this.#machine, index, cause);
     if (seat.stopped) {
       this.#say('stopped', seat);
       return;
     }
-    const steady =
-      seat.upSinceMs > 0 && this.#machine.kernel.now() - seat.upSinceMs > STEADY_MS;
+    const steady = seat.upSinceMs > 0 && this.#machine.kernel.now() - seat.upSinceMs > STEADY_MS;
     seat.failures = steady ? 0 : seat.failures + 1;
     seat.upSinceMs = 0;
     if (seat.isReserve) return;
@@ -223,7 +223,7 @@ export class Supervisor implements Supervision {
     const waitMs = Math.min(backoffMs * 2 ** Math.max(0, seat.failures - 1), longestBackoffMs);
     seat.restart = this.#timer(() => void this.#start(seat).catch(() => undefined));
     seat.restart.schedule(waitMs);
-    const what = `CPU ${index} died: ${cause instanceof Error ? cause.message : String(cause)}`;
+    const what = `CPU ${index} died: ${cause instanceof Error ? cause.message : show(cause)}`;
     this.#say('died', seat, Object.assign(new KcontError('ECPUDIED', what), { cause }));
   }
 
@@ -294,7 +294,9 @@ export class Supervisor implements Supervision {
       await Promise.all(this.#threads().map((thread) => thread.drain()));
       if (!this.#hasWork()) return;
       // On its way between CPUs, or left for a CPU that is down.
-      await new Promise<void>((resolve) => void this.later(DRAIN_MS, resolve));
+      await new Promise<void>((resolve) => {
+        this.later(DRAIN_MS, resolve);
+      });
     }
   }
 

@@ -157,7 +157,8 @@ export class Thread {
  */
 function makeWorker(options: WorkerOptions): Worker {
   const { execArgv } = process;
-  if (!execArgv.some((arg) => arg.startsWith('--input-type'))) return new Worker(ENTRY_URL, options);
+  if (!execArgv.some((arg) => arg.startsWith('--input-type')))
+    return new Worker(ENTRY_URL, options);
   const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
   return new Worker(ENTRY_URL, { ...options, execArgv: kept });
 }

@@ -44,7 +44,7 @@ function call(kc: Kcont<Held>, name: Call, cpu: Cpu | null, done: () => void): b
       return kc.stop();
     case 'cancel':
       return kc.cancel();
-    default:
+    case 'drainAsync':
       return kc.drainAsync(done);
   }
 }
@@ -107,7 +107,7 @@ for (const { where, index } of [
           expect(call(kc, name, cpu, () => undefined)).to.equal(
             answer === 'expired' ? expired : answer,
           );
-          expect(bitsOf(kc)).to.equal(bits(next, expired && !clearsExpired(name, answer as boolean)));
+          expect(bitsOf(kc)).to.equal(bits(next, expired && !clearsExpired(name, answer)));
         });
       }
     }

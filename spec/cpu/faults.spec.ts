@@ -1,7 +1,7 @@
 // What happens when a CPU's thread misbehaves.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Kcont, KcontError, Kernel, VirtualClock } from '../../lib/index.ts';
+import { Kcont, Kernel, VirtualClock, type KcontError } from '../../lib/index.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { closeAfterEach, moduleOf, startMachine } from '../support/cpus.ts';
 

@@ -65,7 +65,7 @@ export function crash(message: string): void {
 /** Waits until it is aborted; returns what the reason says. */
 export function untilAborted(_: unknown, signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
-    signal.addEventListener('abort', () => resolve(String((signal.reason as Error).message)));
+    signal.addEventListener('abort', () => resolve((signal.reason as Error).message));
   });
 }
 
@@ -272,7 +272,13 @@ export async function contend({
 }
 
 /** Takes a lock and never gives it back. */
-export async function grab({ lock, words }: { lock: SharedMutex; words: Int32Array }): Promise<void> {
+export async function grab({
+  lock,
+  words,
+}: {
+  lock: SharedMutex;
+  words: Int32Array;
+}): Promise<void> {
   await lock.enter();
   die(words);
 }

@@ -2,7 +2,7 @@
 import { afterEach } from 'mocha';
 import { Kernel } from '../../lib/index.ts';
 import type { Cpu, CpuEvent, StartCpusOptions, Workqueue } from '../../lib/index.ts';
-import '../../lib/cpu/index.ts';
+import { curcpu } from '../../lib/cpu/index.ts';
 import type * as Work from './cpu-work.ts';
 
 const ending = import.meta.url.slice(-3);
@@ -25,6 +25,9 @@ export interface Machine {
   /** The next event of a type, of those that come from now on. */
   event(type: CpuEvent['type']): Promise<CpuEvent>;
 }
+
+/** The CPU of this thread: what is imported to have CPUs at all. */
+export const here: Cpu = curcpu();
 
 const kernels: Kernel[] = [];
 

@@ -74,7 +74,8 @@ async function meddling(
   const overlaps = shared(HANDLES);
   const kcs = Array.from(
     { length: HANDLES },
-    (_, at) => new Kcont<unknown>(queue, null, work.tally as never, { inside, entries, overlaps, at }),
+    (_, at) =>
+      new Kcont<unknown>(queue, null, work.tally as never, { inside, entries, overlaps, at }),
   );
   // What is passed on has a place that all can see.
   const told = await Promise.all(
@@ -141,7 +142,10 @@ const ordered: Storm = {
       );
       await Promise.all(
         cpus.map((cpu, sender) =>
-          queue.run(work.scheduleAll, { arg: { kcs: parts[sender] as Kcont<unknown>[], cpu: 1 }, cpu }),
+          queue.run(work.scheduleAll, {
+            arg: { kcs: parts[sender] as Kcont<unknown>[], cpu: 1 },
+            cpu,
+          }),
         ),
       );
       await kernel.drain();
