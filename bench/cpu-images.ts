@@ -156,12 +156,11 @@ function flooded(role: Role, name: string, from: Load, quick: boolean, side: Flo
   const items = quick ? 3 : ITEMS;
 
   async function sample(): Promise<readonly number[]> {
-    let over = false;
-    let made = 0;
+    const flood = { over: false, made: 0 };
     const keepUp = async (): Promise<void> => {
-      while (!over) {
+      while (!flood.over) {
         check((await side.resize({ image: from.image, width: from.width })) as Uint8Array, from);
-        made++;
+        flood.made++;
       }
     };
     const crowds = Array.from({ length: crowd }, keepUp);
@@ -178,10 +177,10 @@ function flooded(role: Role, name: string, from: Load, quick: boolean, side: Flo
       urgents.push(one(value));
     }
     await Promise.all(urgents);
-    over = true;
+    flood.over = true;
     await Promise.all(crowds);
     expectSame('urgent items', waits.length, items);
-    expectTrue('the flood went on', made >= crowd);
+    expectTrue('the flood went on', flood.made >= crowd);
     return [quantile(waits, 0.5), quantile(waits, 0.99)];
   }
 

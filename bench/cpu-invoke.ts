@@ -93,7 +93,9 @@ function results(effort: Effort, func: 'echo' | 'echoLater', kind: string): Case
       const { cpu, percpu, funcs } = await startOneCpu<typeof work>();
       const { [func]: called } = funcs;
       return [
-        inFlight('kcont', 'kcont', count, (arg) => percpu.run<number, number>(called, { arg, cpu })),
+        inFlight('kcont', 'kcont', count, (arg) =>
+          percpu.run<number, number>(called, { arg, cpu }),
+        ),
         ...(await startPools('work', ...POOLS)).map(({ name, run }) =>
           inFlight('peer', name, count, (value) => run(func, value)),
         ),

@@ -58,11 +58,7 @@ function compareExchanges(count: number): Side {
 }
 
 /** Handles, and how they come to wait there. */
-function kcont(
-  { cpu, percpu, funcs }: OneCpu<typeof work>,
-  count: number,
-  delayMs: number,
-): Side {
+function kcont({ cpu, percpu, funcs }: OneCpu<typeof work>, count: number, delayMs: number): Side {
   const gate = new Gate();
   const kcs = Array.from({ length: count }, (_, i) => new Kcont(percpu, null, funcs.enter, i));
   const held = delayMs === 0;

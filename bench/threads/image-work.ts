@@ -12,7 +12,7 @@ export interface Order {
 
 /** Decodes a JPEG, scales it and encodes it again. */
 export async function thumbnail({ image, width }: Order): Promise<Uint8Array> {
-  const picture = await Jimp.read(Buffer.from(image.buffer, image.byteOffset, image.byteLength) as never);
+  const picture = await Jimp.read(Buffer.from(image.buffer, image.byteOffset, image.byteLength));
   picture.resize({ w: width });
   return new Uint8Array(await picture.getBuffer('image/jpeg', { quality: 80 }));
 }

@@ -3,8 +3,8 @@
 
 import { Worker } from 'node:worker_threads';
 import { fileURLToPath } from 'node:url';
-import { Kernel, type Cpu, type Workqueue } from '../../lib/index.ts';
-import '../../lib/cpu/index.ts';
+import { Kernel, type Workqueue } from '../../lib/index.ts';
+import { Cpu } from '../../lib/cpu/index.ts';
 import type { Role, Side } from '../harness/bench.ts';
 import { expectSame, timedOnThreads } from '../harness/timed.ts';
 import {
@@ -22,7 +22,7 @@ const ending = import.meta.url.slice(-3);
 export type WorkFile = 'work' | 'image-work';
 
 const WORKERPOOL_FILES: Record<WorkFile, string> = {
-  'work': 'workerpool-worker',
+  work: 'workerpool-worker',
   'image-work': 'workerpool-image-worker',
 };
 
@@ -48,7 +48,9 @@ export async function startOneCpu<Funcs>(file: WorkFile = 'work'): Promise<OneCp
   const kernel = new Kernel();
   const funcs = await kernel.startCpus<Funcs>({ module: beside(file), count: 1 });
   const percpu = kernel.acquire(kernel.wq.prihigh.priority, { perCpu: true });
-  return { kernel, cpu: kernel.cpus[1] as Cpu, percpu, funcs };
+  const [, cpu] = kernel.cpus;
+  if (!(cpu instanceof Cpu)) throw new Error('there is no CPU 1');
+  return { kernel, cpu, percpu, funcs };
 }
 
 /** How a pool is asked for a run. */

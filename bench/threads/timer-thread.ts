@@ -16,5 +16,9 @@ parentPort?.on('message', (order: Order) => {
   const [id, delayMs] = order;
   clearTimeout(timeouts.get(id));
   if (delayMs < 0) timeouts.delete(id);
-  else timeouts.set(id, setTimeout(() => timeouts.delete(id), delayMs));
+  else
+    timeouts.set(
+      id,
+      setTimeout(() => timeouts.delete(id), delayMs),
+    );
 });
