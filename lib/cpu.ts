@@ -113,7 +113,9 @@ readsAs(Cpu, (cpu) => `Cpu ${cpu.index} { ${cpu.state} }`);
  * @public
  */
 export interface CpuEvent {
+  /** What happened. */
   readonly type: 'up' | 'died' | 'stopped' | 'blocked' | 'unblocked';
+  /** To which CPU. */
   readonly cpu: Cpu;
   /** For how long it has been blocked, in ms; 0 for the other events. */
   readonly lagMs: number;

@@ -125,14 +125,22 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if (!released) failLater(dispatcher, kc, notHeld(kc));
 }
 
-/** Calls back when the run in flight has settled. */
+/**
+ * Calls back when the run in flight has settled.
+ *
+ * @internal
+ */
 export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
   const extras = kc._needExtras();
   extras.settled.push(callback);
   extras.remote?.awaitSettle();
 }
 
-/** Calls those who wait for a run in flight to settle. */
+/**
+ * Calls those who wait for a run in flight to settle.
+ *
+ * @internal
+ */
 export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   for (const callback of kc._extras?.settled.splice(0) ?? []) {
     try {
@@ -164,7 +172,11 @@ function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): 
   }
 }
 
-/** The same, for an error that comes from another CPU. */
+/**
+ * The same, for an error that comes from another CPU.
+ *
+ * @internal
+ */
 export function reportLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   try {
     report(dispatcher, kc, error);

@@ -2,7 +2,7 @@
 // require(), and looks through the files that were packed.
 
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, readdirSync } from 'node:fs';
+import { existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { peers, pkg, withConsumer } from './consumer.mjs';
 
@@ -33,6 +33,26 @@ const oneCore = `
   assert.equal(kernel.inspect().pending, 1);
 `;
 
+/** Worker threads find their own file, and there is one core in each; CommonJS callers too. */
+const cpus = `
+  const assert = require('node:assert/strict');
+  const { kernel, wq } = require('kcont');
+  require('kcont/cpu');
+  const work = require('./work.cjs');
+  const module = require.resolve('./work.cjs');
+  kernel.startCpus({ module, count: 1 }).then(async (functions) => {
+    assert.equal(functions.where, work.where);
+    assert.equal(await wq.prilow.run(work.where), 1);
+    assert.equal(await wq.prilow.run(work.twice, { arg: 21 }), 42);
+    console.log('kcont/cpu: runs functions of a CommonJS module on another thread');
+  });
+`;
+const work = `
+  const { curcpu } = require('kcont');
+  exports.where = () => curcpu().index;
+  exports.twice = (n) => 2 * n;
+`;
+
 await withConsumer(peers, (folder) => {
   for (const [subpath, target] of Object.entries(pkg.exports)) {
     if (!target.default) continue;
@@ -44,6 +64,8 @@ await withConsumer(peers, (folder) => {
   }
 
   execFileSync(process.execPath, ['-e', oneCore], { cwd: folder, stdio: 'inherit' });
+  writeFileSync(join(folder, 'work.cjs'), work);
+  execFileSync(process.execPath, ['-e', cpus], { cwd: folder, stdio: 'inherit' });
 
   const home = join(folder, 'node_modules', pkg.name);
   const files = readdirSync(home, { recursive: true, encoding: 'utf8' });

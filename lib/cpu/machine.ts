@@ -55,6 +55,8 @@ import {
   RUNG,
   RUNG_AT,
   SLEEP,
+  STATE,
+  STOPPING,
   WAKES_AT,
   type Memory,
 } from './memory.ts';
@@ -184,6 +186,11 @@ export class CpuMachine implements Machine {
     if (!this.mail.waiting || this.#retired) return false;
     Atomics.store(words, this.slot + SLEEP, AWAKE);
     return true;
+  }
+
+  /** It is to enter nothing more that others may enter. */
+  get isStopping(): boolean {
+    return this.memory.words[this.slot + STATE] === STOPPING;
   }
 
   /** What is scheduled here and has not been entered is left to others, or to the next thread. */

@@ -123,6 +123,8 @@ export class Remote extends RemoteHandle implements RemoteState {
   admit(): Admission {
     const word = readWord(this.machine.memory, this.block);
     if (!this.#isMine(word)) return STALE;
+    // What is left is taken out of the lists as soon as this CPU hears that it is to stop.
+    if (this.machine.isStopping) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
       // Its settle tells this CPU, unless it came between.

@@ -1,8 +1,7 @@
 // The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
 // read by `ran`.
 import { setTimeout as sleep } from 'node:timers/promises';
-import { curcpu } from '../../lib/index.ts';
-import type { Kcont } from '../../lib/index.ts';
+import { Kcont, curcpu } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
 
@@ -290,4 +289,54 @@ export function relock({ kc, lock }: { kc: Kcont<unknown>; lock: SharedMutex | n
 
 export function isHeld(lock: SharedMutex): boolean {
   return lock.held;
+}
+
+/** Counts, and schedules itself again on the CPU it runs on. */
+export function beat({ words, ms }: { words: Int32Array; ms: number }, kc: Kcont<unknown>): void {
+  Atomics.add(words, 0, 1);
+  Atomics.store(words, PLACE, curcpu().index + 1);
+  kc.reset(ms);
+}
+
+/** Makes a continuation on this CPU and has it run on another one. */
+export function delegate({
+  counts,
+  at,
+  cpu,
+}: {
+  counts: Int32Array;
+  at: number;
+  cpu: number;
+}): void {
+  const { kernel } = curcpu();
+  const queue = kernel.acquire(127, { perCpu: true });
+  const kc = new Kcont(queue, null, count, { counts, at });
+  kc.schedule(0, kernel.cpus[cpu] ?? null);
+}
+
+/** Runs a function on another CPU, from this one. */
+export function runOn({ cpu, value }: { cpu: number; value: unknown }): Promise<unknown> {
+  const { kernel } = curcpu();
+  return kernel.acquire(127, { perCpu: true }).run(echo, {
+    arg: { value, by: curcpu().index },
+    cpu: kernel.cpus[cpu] ?? null,
+  });
+}
+
+/** What this CPU sees of all of them. */
+export function statesSeen(): string[] {
+  return curcpu().kernel.cpus.map(({ index, state }) => `${index} ${state}`);
+}
+
+/** Writes its priority down, by the name of its workqueue. */
+export function writePriority(log: Int32Array, kc: Kcont<Int32Array>): void {
+  log[Atomics.add(log, 0, 1) + 1] = kc.wq.priority;
+}
+
+export function destroyFrom({ kc }: Passed): void {
+  kc.destroy();
+}
+
+export function haltFrom({ kc }: Passed): Promise<boolean> {
+  return kc.halt();
 }

@@ -1,0 +1,79 @@
+// The word of a control block, and the section that protects more than the word.
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import {
+  BITS,
+  BUSY,
+  entered,
+  expired,
+  generationOf,
+  isCounted,
+  nextGeneration,
+  packSpec,
+  affinityOf,
+  isPerCpu,
+  kindOf,
+  priorityOf,
+  readWord,
+  rescueWord,
+  scheduled,
+  settled,
+  stopped,
+} from '../../lib/cpu/block.ts';
+import { Memory } from '../../lib/cpu/memory.ts';
+import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, UNREF } from '../../lib/state.ts';
+
+describe('the word of a control block', () => {
+  it('goes where the state diagram goes', () => {
+    expect(scheduled(EXPIRED, true)).to.equal(PENDING);
+    expect(scheduled(EXPIRED, false)).to.equal(QUEUED | INVOKING);
+    expect(scheduled(RUNNING, true)).to.equal(RUNNING | PENDING);
+    expect(expired(PENDING)).to.equal(QUEUED | INVOKING | EXPIRED);
+    expect(entered(QUEUED | INVOKING)).to.equal(RUNNING | INVOKING | EXPIRED);
+    expect(settled(RUNNING | INVOKING | EXPIRED)).to.equal(EXPIRED);
+    expect(settled(RUNNING | QUEUED | INVOKING)).to.equal(QUEUED | INVOKING);
+    expect(stopped(QUEUED | INVOKING | RUNNING | EXPIRED)).to.equal(RUNNING);
+    expect(stopped(RUNNING | INVOKING | PENDING)).to.equal(RUNNING | INVOKING);
+  });
+
+  it('takes generations that come round, and keep the bits', () => {
+    let word = nextGeneration(0, PENDING);
+    expect([generationOf(word), word & BITS]).to.deep.equal([1, PENDING]);
+    word = nextGeneration(-1, QUEUED);
+    expect([generationOf(word), word & BITS]).to.deep.equal([0, QUEUED]);
+    expect(generationOf(nextGeneration(2 ** 31 - 1, 0))).to.equal(2 ** 22);
+  });
+
+  it('keeps the process alive while it is scheduled or runs, unless it is unreferenced', () => {
+    expect([0, EXPIRED, PENDING, QUEUED, RUNNING, PENDING | UNREF].map(isCounted)).to.deep.equal([
+      false,
+      false,
+      true,
+      true,
+      true,
+      false,
+    ]);
+  });
+
+  it('says what it is in another word', () => {
+    const spec = packSpec(223, true, 2, 1);
+    expect([priorityOf(spec), isPerCpu(spec), affinityOf(spec), kindOf(spec)]).to.deep.equal([
+      223,
+      true,
+      2,
+      1,
+    ]);
+  });
+});
+
+describe('the section of a control block', () => {
+  it('is broken into when whoever is in it does not come out', () => {
+    const memory = Memory.make(2, 2);
+    const block = memory.grab(2);
+    memory.words[block] = PENDING | BUSY;
+    expect(rescueWord(memory, block)).to.equal(PENDING);
+    expect(readWord(memory, block)).to.equal(PENDING);
+    // Had it been alive, it would have found out, and begun again.
+    expect(Atomics.compareExchange(memory.words, block, PENDING | BUSY, QUEUED)).to.equal(PENDING);
+  });
+});
