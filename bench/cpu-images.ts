@@ -8,7 +8,6 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import type { Bench, Case, Effort, Role, Side } from './harness/bench.ts';
 import { quantile } from './harness/stats.ts';
 import { expectSame, expectTrue, timedOnThreads } from './harness/timed.ts';
-import { draw, thumbnail } from './threads/image-work.ts';
 import type * as images from './threads/image-work.ts';
 import type { PiscinaQueue } from './threads/peer.ts';
 import {
@@ -30,7 +29,13 @@ interface Load {
   readonly expected: Uint8Array;
 }
 
+/** Loaded by those who run it, not by those who ask what benches there are. */
+function codec(): Promise<typeof images> {
+  return import('./threads/image-work.ts');
+}
+
 async function load(width: number, height: number, small: number): Promise<Load> {
+  const { draw, thumbnail } = await codec();
   const image = await draw(width, height);
   return { image, width: small, expected: await thumbnail({ image, width: small }) };
 }
@@ -82,6 +87,7 @@ function thumbnails({ quick }: Effort): Case {
       },
     ],
     async sides() {
+      const { thumbnail } = await codec();
       const from = await (quick ? load(64, 48, 16) : load(320, 240, 80));
       const { kernel, cpu, funcs } = await startOneCpu<typeof images>('image-work');
       // One at a time, as the pools do it: what is decoded takes room.
