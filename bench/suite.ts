@@ -16,6 +16,11 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   heap: () => import('./heap.ts'),
   idle: () => import('./idle.ts'),
   growth: () => import('./growth.ts'),
+  'cpu-invoke': () => import('./cpu-invoke.ts'),
+  'cpu-round-trip': () => import('./cpu-round-trip.ts'),
+  'cpu-stop': () => import('./cpu-stop.ts'),
+  'cpu-timer': () => import('./cpu-timer.ts'),
+  'cpu-images': () => import('./cpu-images.ts'),
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
 };

@@ -62,6 +62,10 @@ export class JobFace extends Remote {
     if (this.posted !== 0 && this.version < 0) {
       this.machine.bells.claim(this.home, this.posted);
     }
+    // Somebody may keep the face: what it carried is the user's.
+    this.arg = undefined;
+    this.#result = undefined;
+    this.#controller = undefined;
   }
 
   /** The caller does not want it any more. */
