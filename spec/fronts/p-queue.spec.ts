@@ -416,15 +416,16 @@ describe('KcontPQueue', () => {
   });
 
   it('leaves rates to p-queue', async () => {
+    const begin = performance.now();
     const limited = new KcontPQueue({ interval: 40, intervalCap: 1 });
     const lock = new Mutex();
-    const begin = performance.now();
     const at: number[] = [];
     const note = (): void => void at.push(performance.now() - begin);
     void limited.add(note, { lock });
     void limited.add(note, { lock });
     await limited.onIdle();
-    expect((at[1] ?? 0) - (at[0] ?? 0)).to.be.greaterThan(30);
+    // Not from the first one, which the machine may have held up within its interval.
+    expect(at[1]).to.be.at.least(38);
   });
 });
 

@@ -160,6 +160,8 @@ describe('a kernel that closes', () => {
       }
     });
     const waiting = [promises.setTimeout(1), promises.setTimeout(1)].map(codeOf);
+    // All are due when it ends, and come together.
+    burn(5);
     expect(await Promise.all(waiting)).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
     expect((await closed).unfinished).to.deep.equal([
       { name: 'timers', wq: 'pri198', state: 'queued' },

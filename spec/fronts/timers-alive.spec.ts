@@ -36,9 +36,10 @@ const programs: Record<string, readonly [source: string, ...prints: string[]]> =
   ],
   'ref: false is fulfilled while something else keeps it alive': [
     `import { setTimeout, setImmediate } from 'PROMISES';
-     void setTimeout(300, 'timeout', { ref: false }).then(console.log);
-     void setImmediate('immediate', { ref: false }).then(console.log);
-     await setTimeout(900);`,
+     const hold = globalThis.setInterval(() => undefined, 5);
+     console.log(await setImmediate('immediate', { ref: false }));
+     console.log(await setTimeout(5, 'timeout', { ref: false }));
+     clearInterval(hold);`,
     'immediate',
     'timeout',
   ],
@@ -71,14 +72,22 @@ const programs: Record<string, readonly [source: string, ...prints: string[]]> =
     'exit',
   ],
   'the primitive of a timer clears nothing in another thread': [
-    `import { setTimeout, clearTimeout } from 'TIMERS';
+    `import { setInterval, clearInterval } from 'TIMERS';
      import { Worker } from 'node:worker_threads';
-     const timer = setTimeout(() => console.log('called'), 1500);
+     let over = false;
+     const timer = setInterval(() => {
+       if (!over) return;
+       console.log('called');
+       clearInterval(timer);
+     }, 5);
      const worker = new Worker(
        'import("TIMERS").then(({ clearTimeout }) => clearTimeout(' + timer[Symbol.toPrimitive]() + '))',
        { eval: true },
      );
-     worker.on('exit', (code) => console.log('worker', code));`,
+     worker.on('exit', (code) => {
+       console.log('worker', code);
+       over = true;
+     });`,
     'worker 0',
     'called',
   ],
