@@ -30,7 +30,7 @@ describe('a handle passed to another CPU', () => {
     const { queue, work, cpus } = await startMachine(2);
     for (const target of [0, 1, 2]) {
       const counts = shared(1);
-      const kc = new Kcont<unknown>(queue, null, work.count as never, { counts, at: 0 });
+      const kc = new Kcont<unknown>(queue, null, work.count, { counts, at: 0 });
       const arg = { kc, cpu: target };
       expect(await queue.run(work.scheduleFrom, { arg, cpu: cpus[1] ?? null })).to.equal(true);
       await until(() => Atomics.load(counts, 0) === 1);
@@ -118,7 +118,7 @@ describe('a handle passed to another CPU', () => {
     const kc = new Kcont(queue, null, work.hold, { words, ack: false });
     kc.schedule(0, cpus[1] ?? null);
     await until(() => Atomics.load(words, 0) === 1);
-    const there = queue.run(work.haltFrom, { arg: { kc: kc as never }, cpu: cpus[1] ?? null });
+    const there = queue.run(work.haltFrom, { arg: { kc }, cpu: cpus[1] ?? null });
     const here = kc.halt();
     Atomics.store(words, 1, 1);
     expect([await here, await there]).to.deep.equal([true, true]);
@@ -153,7 +153,7 @@ describe('code on another CPU', () => {
   it('beats on while this thread is blocked', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const words = shared(WORDS);
-    const kc = new Kcont<never>(queue, null, work.beat as never, { words, ms: 5 } as never);
+    const kc = new Kcont<never>(queue, null, work.beat, { words, ms: 5 } as never);
     kc.schedule(0, cpus[1]);
     await until(() => Atomics.load(words, 0) > 0);
     const before = Atomics.load(words, 0);
@@ -222,12 +222,7 @@ describe('where a continuation runs', () => {
     const words = shared(WORDS);
     const kc = new Kcont(wq.prilow, null, work.hold, { words, ack: false }) as never;
     expect(await ranOn(kc, words, null)).to.be.oneOf([1, 2]);
-    const timer = new Kcont<never>(
-      wq.prilow,
-      null,
-      work.beat as never,
-      { words, ms: 1e6 } as never,
-    );
+    const timer = new Kcont<never>(wq.prilow, null, work.beat, { words, ms: 1e6 } as never);
     Atomics.store(words, PLACE, 0);
     timer.schedule(5);
     await until(() => Atomics.load(words, PLACE) > 0);
