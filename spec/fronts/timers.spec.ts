@@ -373,19 +373,12 @@ for (const { name, timers } of apis) {
       const order = new Calls<string>();
       const interval = setInterval(() => {
         order.note('interval');
+        if (order.all.length === 2) return clearInterval(interval);
+        // Counted from the end of this one, the next call would come behind that timer.
         setTimeout(() => order.note('timer'), 60);
-        // Counted from its end, the next call would come behind that timer.
         burn(30);
-        if (order.all.filter((it) => it === 'interval').length === 3) clearInterval(interval);
       }, 50);
-      expect(await order.until(6)).to.deep.equal([
-        'interval',
-        'interval',
-        'timer',
-        'interval',
-        'timer',
-        'timer',
-      ]);
+      expect(await order.until(3)).to.deep.equal(['interval', 'interval', 'timer']);
     });
 
     it('goes on in a later turn where the callback takes longer than the delay', async () => {
