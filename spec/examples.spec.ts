@@ -252,7 +252,7 @@ describe('examples/gateway', function () {
 });
 
 describe('examples/thumbnails', function () {
-  this.timeout(120_000);
+  this.timeout(180_000);
 
   it('serves people first under a flood, rids its CPUs of who hung up, and exits 0', async () => {
     const outcome = await new Program('thumbnails', '--seconds', '3').ended();
