@@ -7,7 +7,7 @@
  * `stop` (finish what runs, and leave the rest to others).
  */
 
-import type { MessagePort } from 'node:worker_threads';
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { Cpu } from '../cpu.ts';
 import { kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
@@ -27,12 +27,18 @@ export interface Joining {
   readonly module: string;
   readonly names: readonly string[];
   readonly cpus: number;
-  readonly ports: readonly (MessagePort | null)[];
+  /** To each other CPU that has a thread, and to which of its threads. */
+  readonly ports: readonly ({ readonly port: MessagePort; readonly epoch: number } | null)[];
 }
 
 /** What CPU 0 says to a thread. */
 export type Order =
-  | { readonly type: 'port'; readonly cpu: number; readonly port: MessagePort }
+  | {
+      readonly type: 'port';
+      readonly cpu: number;
+      readonly port: MessagePort;
+      readonly epoch: number;
+    }
   | { readonly type: 'gone'; readonly cpu: number }
   | { readonly type: 'drain' }
   | { readonly type: 'close'; readonly graceMs: number }
@@ -59,33 +65,19 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
     memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
     const module = await CpuModule.load(joining.module, joining.names);
     const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
-    for (const [cpu, port] of ports.entries()) if (port !== null) machine.bells.connect(cpu, port);
+    for (const [cpu, to] of ports.entries()) {
+      if (to !== null) machine.bells.connect(cpu, to.port, to.epoch);
+    }
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
     machine.dispatcher.machine = machine;
-    parent.on('message', (order: Order) => {
-      switch (order.type) {
-        case 'port':
-          machine.bells.connect(order.cpu, order.port);
-          machine.definitions.retell(order.cpu);
-          break;
-        case 'gone':
-          machine.definitions.untell(order.cpu);
-          machine.bells.disconnect(order.cpu);
-          break;
-        case 'drain':
-          machine.take();
-          void kernel.drain().then(() => answer({ type: 'drained' }));
-          break;
-        case 'stop':
-        case 'close':
-          if (order.type === 'stop') machine.retire();
-          void kernel.close({ graceMs: order.graceMs }).then((report) => {
-            answer({ type: 'closed', report });
-            parent.close();
-            machine.bells.close();
-          });
+    const obey = (order: Order): void => carryOut(machine, order, answer, parent);
+    parent.on('message', obey);
+    machine.refresh = () => {
+      for (let got = receiveMessageOnPort(parent); got !== undefined;) {
+        obey(got.message as Order);
+        got = receiveMessageOnPort(parent);
       }
-    });
+    };
     Atomics.compareExchange(memory.words, machine.slot + STATE, STARTING, UP);
     // First what it has to run, then what it has to know for that: nothing runs before both.
     resumeWork(machine);
@@ -95,5 +87,35 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
   } catch (error) {
     answer({ type: 'failed', error: wireError(error) });
     parent.close();
+  }
+}
+
+function carryOut(
+  machine: CpuMachine,
+  order: Order,
+  answer: (message: Answer) => void,
+  parent: MessagePort,
+): void {
+  switch (order.type) {
+    case 'port':
+      machine.bells.connect(order.cpu, order.port, order.epoch);
+      machine.definitions.retell(order.cpu);
+      break;
+    case 'gone':
+      machine.definitions.untell(order.cpu);
+      machine.bells.disconnect(order.cpu);
+      break;
+    case 'drain':
+      machine.take();
+      void kernel.drain().then(() => answer({ type: 'drained' }));
+      break;
+    case 'stop':
+    case 'close':
+      if (order.type === 'stop') machine.retire();
+      void kernel.close({ graceMs: order.graceMs }).then((report) => {
+        answer({ type: 'closed', report });
+        parent.close();
+        machine.bells.close();
+      });
   }
 }

@@ -50,7 +50,6 @@ import {
   ASLEEP,
   AWAKE,
   AWAKE_SINCE,
-  EPOCH,
   LOCK_CPU,
   RUNG,
   RUNG_AT,
@@ -100,6 +99,8 @@ export class CpuMachine implements Machine {
   readonly alive: KeepAlive;
   readonly definitions: Definitions;
   supervision: Supervision | null = null;
+  /** Reads what CPU 0 has told this thread; CPU 0 knows it. */
+  refresh: () => void = () => undefined;
   /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
   readonly #leastShiftMs: number;
   readonly #mostShiftMs: number;
@@ -125,8 +126,11 @@ export class CpuMachine implements Machine {
     this.slot = memory.slot(here.index);
     memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.mail = new Mail(memory, here.index);
-    this.bells = new Bells(memory.words[this.slot + EPOCH] as number, () =>
-      this.dispatcher.request(),
+    this.bells = new Bells(
+      memory,
+      here.index,
+      () => this.dispatcher.request(),
+      () => this.refresh(),
     );
     this.blocks = new Blocks(this);
     this.jobs = new RemoteJobs(this);

@@ -48,16 +48,18 @@ export class Thread {
     const { memory } = machine;
     const { words } = memory;
     const slot = memory.slot(index);
-    words[slot + EPOCH]!++;
+    const epoch = (words[slot + EPOCH] as number) + 1;
+    Atomics.store(words, slot + EPOCH, epoch);
     Atomics.store(words, slot + STATE, STARTING);
-    const ports: (MessagePort | null)[] = Array.from({ length: memory.slots }, () => null);
+    const ports: Joining['ports'][number][] = Array.from({ length: memory.slots }, () => null);
+    const epochOf = (cpu: number): number => words[memory.slot(cpu) + EPOCH] as number;
     const mine = new MessageChannel();
-    machine.bells.connect(index, mine.port1);
-    ports[0] = mine.port2;
+    machine.bells.connect(index, mine.port1, epoch);
+    ports[0] = { port: mine.port2, epoch: epochOf(0) };
     for (const other of others) {
       const channel = new MessageChannel();
-      other.#order({ type: 'port', cpu: index, port: channel.port1 }, [channel.port1]);
-      ports[other.index] = channel.port2;
+      other.#order({ type: 'port', cpu: index, port: channel.port1, epoch }, [channel.port1]);
+      ports[other.index] = { port: channel.port2, epoch: epochOf(other.index) };
     }
     const workerData: Joining = {
       kcontCpu: true,
@@ -72,7 +74,7 @@ export class Thread {
     this.#worker = makeWorker({
       name: `kcont CPU ${index}`,
       workerData,
-      transferList: ports.filter((port) => port !== null),
+      transferList: ports.flatMap((to) => to?.port ?? []),
       ...(limits === undefined ? {} : { resourceLimits: limits }),
     });
     let failure: unknown;
@@ -83,7 +85,7 @@ export class Thread {
     this.up = new Promise((resolve, reject) => {
       this.#worker.on('message', (answer: Answer) => {
         if (answer.type === 'up') {
-          this.#worker.unref();
+          if (this.#waits === 0) this.#worker.unref();
           resolve();
         } else if (answer.type === 'failed') failure = unwireError(answer.error);
         else if (answer.type === 'drained') this.#drained.shift()?.();

@@ -74,8 +74,7 @@ async function meddling(
   const overlaps = shared(HANDLES);
   const kcs = Array.from(
     { length: HANDLES },
-    (_, at) =>
-      new Kcont<unknown>(queue, null, work.tally as never, { inside, entries, overlaps, at }),
+    (_, at) => new Kcont<unknown>(queue, null, work.tally, { inside, entries, overlaps, at }),
   );
   // What is passed on has a place that all can see.
   const told = await Promise.all(
@@ -273,6 +272,62 @@ const blocked: Storm = {
   },
 };
 
+const chaos: Storm = {
+  name: 'CPUs die at random while three threads schedule and stop',
+  cpus: 2,
+  short: 4,
+  long: 120,
+  async run({ queue, wq, work, cpus, kernel, errors }, size, seed) {
+    const random = randomFrom(seed);
+    const HANDLES = 12;
+    const counts = shared(HANDLES);
+    let deaths = 0;
+    let settledRuns = 0;
+    for (let round = 0; round < size; round++) {
+      const kcs = Array.from({ length: HANDLES }, (_, at) => {
+        const affinity = (['strong', 'weak', 'none'] as const)[random() % 3] ?? 'none';
+        return new Kcont<unknown>(queue, null, work.count, { counts, at }, { affinity });
+      });
+      const runs: Promise<unknown>[] = [];
+      const follow = (run: Promise<unknown>): void => {
+        runs.push(
+          run.then(
+            () => undefined,
+            (error: unknown) => error,
+          ),
+        );
+      };
+      for (const [index, cpu] of cpus.entries()) {
+        const told = { kcs, rounds: 600, seed: seed + round * 3 + index, delayMs: 2 };
+        follow(queue.run(work.meddle, { arg: told, cpu }));
+      }
+      for (let i = 0; i < 40; i++) {
+        follow(wq.prilow.run(work.increment, { arg: i }));
+        follow(wq.prilow.run(work.echo, { arg: [i] }));
+        if (random() % 20 === 0) {
+          deaths++;
+          follow(queue.run(work.exit, { arg: 0, cpu: cpus[1 + (random() % 2)] ?? null }));
+        }
+        if (random() % 4 === 0) await turn();
+      }
+      for (const error of await Promise.all(runs)) {
+        settledRuns++;
+        if (error !== undefined) expect(error).to.include({ code: 'ECPUDIED' });
+      }
+      for (const kc of kcs) kc.stop();
+      await kernel.drain();
+      expect(
+        kcs.filter((kc) => kc.busy),
+        'busy in the end',
+      ).to.deep.equal([]);
+      for (const kc of kcs) kc.destroy();
+      for (const error of errors.splice(0)) expect(error).to.include({ code: 'ECPUDIED' });
+    }
+    for (const cpu of cpus) expect(await queue.run(work.increment, { arg: 1, cpu })).to.equal(2);
+    return `${size} rounds, ${deaths} deaths, ${settledRuns} runs settled`;
+  },
+};
+
 export const storms: readonly Storm[] = [
   stopAgainstEntry,
   threeThreads,
@@ -280,5 +335,6 @@ export const storms: readonly Storm[] = [
   ordered,
   lockOrder,
   death,
+  chaos,
   blocked,
 ];
