@@ -26,7 +26,6 @@ class Table {
   readonly cpus: PlayedCpus = new PlayedCpus(3);
   readonly all: Three;
   waiting = 0;
-  readonly #labs = this.cpus.arenas.map(() => new Lab());
 
   constructor(kind: Kind) {
     this.all = this.cpus.lock(kind) as Three;
@@ -51,7 +50,7 @@ class Table {
 
   /** A continuation that runs, or waits and is stopped. */
   run(cpu: number, side: Side): void {
-    const lab = this.#labs[cpu] as Lab;
+    const lab = new Lab();
     const kc = lab.sync('kc', { lock: this.#lock(cpu, side) });
     kc.schedule(0);
     lab.clock.tick(0);

@@ -122,6 +122,9 @@ export function dieAfter(
 /** For CPUs that have nothing to say to each other. */
 export const quietBell: Bell = { ring: () => undefined, keepAlive: () => undefined };
 
+/** For the bells, and one lock of any kind or more. */
+const BYTES = 2 ** 13;
+
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
   /** Of the lock that was made last, one per CPU. */
@@ -133,7 +136,7 @@ export class PlayedCpus {
   readonly keptAlive: boolean[];
 
   constructor(count: number) {
-    const { buffer } = Arena.create(2 ** 16);
+    const buffer = Arena.layOut(BYTES);
     this.keptAlive = Array.from({ length: count }, () => false);
     this.arenas = this.keptAlive.map((_, i) =>
       Arena.play(buffer, {
@@ -168,6 +171,9 @@ export class PlayedCpus {
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
     this.rung.delete(cpu);
+    // Those who waited there are gone with it.
+    const turnstile = this.gates[cpu]?.turnstile;
+    for (const waiter of turnstile ?? []) turnstile?.remove(waiter);
     return recover(cpu + 1, this.arenas[by]);
   }
 }
