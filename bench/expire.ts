@@ -5,6 +5,7 @@
 // the CPU time of timers that expire as time goes by, with the loop's wake-ups, the same for both.
 
 import { setImmediate as turn } from 'node:timers/promises';
+import type { HostTimeout } from '../lib/fronts/timers.ts';
 import { Kcont } from '../lib/index.ts';
 import { costs, sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
 import { bareCalls } from './harness/floors.ts';
@@ -20,14 +21,19 @@ const HEAD_START_QUICK_MS = 50;
 const NS_PER_US = 1000;
 
 /** Which timers there are, and up to when they are waited for. */
-interface Plan {
+export interface Plan {
   readonly delays: readonly number[];
   readonly windowMs: number;
   /** How many are due within the window. */
   readonly due: number;
 }
 
-function planFor({ quick }: Effort, count: number, spreadMs: number, windowMs: number): Plan {
+export function planFor(
+  { quick }: Effort,
+  count: number,
+  spreadMs: number,
+  windowMs: number,
+): Plan {
   const headStartMs = quick ? HEAD_START_QUICK_MS : HEAD_START_MS;
   const delays = Array.from(permutation(count), (at) => headStartMs + 1 + (at % spreadMs));
   const lastMs = headStartMs + windowMs;
@@ -63,7 +69,7 @@ interface Armed {
   stop(): void;
 }
 
-type Arm = (delays: readonly number[], log: Log) => Armed;
+export type Arm = (delays: readonly number[], log: Log) => Armed;
 
 function armed(kcs: readonly Kcont<number>[]): Armed {
   return {
@@ -100,8 +106,10 @@ function armKcontsAtOnce(): Arm {
   };
 }
 
+const nodeTimers = globalThis as unknown as TimerFunctions;
+
 /** A closure each: calls without arguments are the cheapest. */
-function armTimeouts(): Arm {
+export function armTimeouts({ setTimeout, clearTimeout }: TimerFunctions = nodeTimers): Arm {
   return (delays, log) => {
     // Node does not promise an order among different delays.
     const timeouts = delays.map((delayMs) => setTimeout(() => log.enter(0), delayMs));
@@ -112,8 +120,14 @@ function armTimeouts(): Arm {
   };
 }
 
+/** As Node has them, or a drop-in. */
+export interface TimerFunctions {
+  setTimeout(callback: () => void, delayMs: number): HostTimeout;
+  clearTimeout(timeout: HostTimeout): void;
+}
+
 /** From when all are due until all are entered, for each. */
-function drained(role: 'kcont' | 'peer', name: string, arm: Arm, plan: Plan): Side {
+export function drained(role: 'kcont' | 'peer', name: string, arm: Arm, plan: Plan): Side {
   async function sample(): Promise<readonly number[]> {
     const log = new Log(plan.due);
     const timers = arm(plan.delays, log);

@@ -18,7 +18,7 @@ function used(): number {
 }
 
 /** What a thing costs, made so many times and kept. */
-function kept<T>(
+export function kept<T>(
   role: Side['role'],
   name: string,
   count: number,

@@ -32,6 +32,7 @@
 import type { Clock, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, type Flight, type OnError } from './enter.ts';
+import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { restartTimerFrom } from './schedule.ts';
@@ -70,6 +71,8 @@ export class Dispatcher implements Driven {
   machine: Machine | null = null;
   /** Asynchronous functions have been entered in this pass. */
   lingers = false;
+  /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
+  readonly tasks: Set<Task> = new Set<Task>();
   /** Refuses to schedule. */
   closed = false;
   /** The continuation whose function is on the stack, if any is. */

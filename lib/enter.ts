@@ -185,7 +185,8 @@ export function reportLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: u
   }
 }
 
-function isThenable(value: unknown): value is PromiseLike<void> {
+/** Whether a result is a promise, or passes for one. */
+export function isThenable(value: unknown): value is PromiseLike<unknown> {
   return (
     typeof value === 'object' &&
     value !== null &&

@@ -77,6 +77,16 @@ export function invalid(name: string, expected: string, got: unknown): KcontErro
 }
 
 /**
+ * Checks that options are an object.
+ *
+ * @internal
+ */
+export function checkObject(options: unknown): void {
+  if (typeof options !== 'object' || options === null)
+    throw invalid('options', 'an object', options);
+}
+
+/**
  * Checks that a value can be called.
  *
  * @internal

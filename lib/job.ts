@@ -3,7 +3,7 @@ import { asynchronous, invalid } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import type { KcontOptions } from './options.ts';
 import type { Lock } from './lock/lock.ts';
-import { QUIET } from './state.ts';
+import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -46,13 +46,16 @@ export interface RunOptions {
 export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
 
 /**
- * The argument of continuations by which somebody waits for a result: a shutdown tells it.
+ * By which somebody waits for a result: a shutdown tells it that there will be none. It is the
+ * argument of a continuation whose state has the bit TASK, or is known to the dispatcher.
  *
  * @internal
  */
-export abstract class Task {
+export interface Task {
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
-  abstract abort(reason: unknown): void;
+  _abort(reason: unknown): void;
+  /** Nobody waits any longer: it was aborted during its run, which goes on. */
+  _abandon?(reason: unknown): void;
 }
 
 /**
@@ -60,7 +63,7 @@ export abstract class Task {
  *
  * @internal
  */
-export class Job<T> extends Task {
+export class Job<T> implements Task {
   readonly #func: RunFunction<T>;
   readonly #arg: unknown;
   readonly #hasArg: boolean;
@@ -78,7 +81,6 @@ export class Job<T> extends Task {
     resolve: (value: T | PromiseLike<T>) => void,
     reject: (reason: unknown) => void,
   ) {
-    super();
     if (typeof func !== 'function') throw invalid('func', 'a function', func);
     const { lock = null, delayMs = 0, cpu = null, signal, name, context } = options;
     if (signal !== undefined && !(signal instanceof AbortSignal)) {
@@ -95,7 +97,7 @@ export class Job<T> extends Task {
         ? undefined
         : { name: name ?? func.name, context: context ?? 'none' };
     this.#kc = new Kcont<Job<T>>(wq, lock, run, this, kcOptions);
-    this.#kc._state |= QUIET;
+    this.#kc._state |= QUIET | TASK;
     try {
       signal?.throwIfAborted();
       this.#kc.schedule(delayMs, cpu);
@@ -104,17 +106,21 @@ export class Job<T> extends Task {
       throw error;
     }
     if (signal === undefined) return;
-    this.#onAbort = () => this.abort(signal.reason);
+    this.#onAbort = () => this._abort(signal.reason);
     signal.addEventListener('abort', this.#onAbort, { once: true });
   }
 
   /** Before the function is entered: it never is. Later: its signal is aborted. */
-  override abort(reason: unknown): void {
+  _abort(reason: unknown): void {
     if (this.#kc.running) this.#controller?.abort(reason);
     else {
       this.#finish();
       this.#reject(reason);
     }
+  }
+
+  _abandon(reason: unknown): void {
+    this.#reject(reason);
   }
 
   enter(): undefined | Promise<T> {

@@ -161,6 +161,11 @@ export class Kernel {
     return queue._acquire();
   }
 
+  /** Whether it has been closed: true from the call of {@link Kernel.close} on. */
+  get closed(): boolean {
+    return this.#dispatcher.closed;
+  }
+
   /** Its event loops; `cpus[0]` is the thread that made it. */
   get cpus(): readonly Cpu[] {
     return this._cpus;
@@ -216,6 +221,11 @@ export class Kernel {
   /**
    * Shuts down in order: refuses to schedule, stops the timers that are PENDING, finishes what is
    * queued and running by priority; when the grace is over aborts the rest and reports it by name.
+   *
+   * @remarks
+   * From the call on, {@link Kernel.closed} is true. Whoever waits for a result that will not come,
+   * of `run` or of a front, gets KcontError ESHUTDOWN. Deadlines run on as long as what they limit
+   * may go on; then their signals are aborted.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000
    * @returns a promise of what did not finish; the same one for every call

@@ -2,18 +2,21 @@
  * Ordered shutdown of a kernel.
  *
  *   refuse    no continuation can be scheduled any more
- *   withdraw  timers that are PENDING are stopped: what is not due now has not begun
+ *   withdraw  timers that are PENDING are stopped: what is not due now has not begun. Those that
+ *             limit what has begun, deadlines, run on
  *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
- *   abort     one-shot runs get their signal aborted; what is queued is stopped
- *   report    by name, what did not finish
+ *   abort     one-shot runs get their signal aborted; what is queued, and the deadlines, are stopped
+ *   report    by name, what did not finish. Nobody waits for it any longer
+ *
+ * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
 
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
-import { Task } from './job.ts';
+import type { Task } from './job.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
-import { QUEUED } from './state.ts';
+import { LIMIT, QUEUED, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -67,14 +70,16 @@ export async function close(
   clockQueue: Workqueue,
   graceMs: number,
 ): Promise<CloseReport> {
-  const withdrawn = Array.from(dispatcher.wheel, (kc) => kc.name);
-  for (const kc of dispatcher.wheel) withdraw(kc);
+  const timers = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) === 0);
   const done = new AbortController();
   const alarm = (delayMs: number): Promise<void> =>
     clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
   const grace = alarm(graceMs);
   const patience = alarm(graceMs + ABORT_MS);
   dispatcher.closed = true;
+  // Who is told of it finds the kernel closed.
+  const withdrawn = stopTimers(timers);
+  for (const task of dispatcher.tasks) task._abort(closed());
   await Promise.race([drained(queues), grace]);
 
   const unfinished: Unfinished[] = [];
@@ -82,13 +87,14 @@ export async function close(
     unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'queued' });
     withdraw(kc);
   }
-  for (const { kc } of dispatcher.flights) {
-    if (kc._arg instanceof Task) kc._arg.abort(closed());
-  }
+  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
+  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
+  withdrawn.push(...stopTimers(limits));
   await Promise.race([drained(queues), patience]);
   done.abort();
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'running' });
+    taskOf(kc)?._abandon?.(closed());
   }
   dispatcher.rest();
   return { withdrawn, unfinished };
@@ -111,9 +117,25 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
   return found;
 }
 
+/** Stops those that are PENDING, and returns their names. */
+function stopTimers(timers: readonly Kcont<unknown>[]): string[] {
+  const stopped: string[] = [];
+  for (const kc of timers) {
+    // Whoever was told of the one before may have stopped it.
+    if (!kc.pending) continue;
+    stopped.push(kc.name);
+    withdraw(kc);
+  }
+  return stopped;
+}
+
 function withdraw(kc: Kcont<unknown>): void {
   kc.stop();
-  if (kc._arg instanceof Task) kc._arg.abort(closed());
+  taskOf(kc)?._abort(closed());
+}
+
+function taskOf(kc: Kcont<unknown>): Task | undefined {
+  return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
 function closed(): KcontError {

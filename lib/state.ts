@@ -40,10 +40,14 @@ export const WAITED = 256;
 
 /** Its errors are handed to whoever awaits it, and to nobody else. */
 export const QUIET = 512;
+/** Its argument is a Task, which a shutdown tells that it is over. */
+export const TASK = 1024;
+/** It limits what others do: a shutdown leaves its timer running for as long as these may go on. */
+export const LIMIT = 2048;
 /** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
-export const REMOTE = 1024;
+export const REMOTE = 4096;
 /** Where it runs is chosen anew each time it is scheduled. */
-export const ROAMS = 2048;
+export const ROAMS = 8192;
 
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;

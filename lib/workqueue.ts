@@ -221,7 +221,8 @@ export class Workqueue {
    * @param options - a lock, a delay, a signal
    * @returns what the function returns; rejected with what it throws. Aborted before it was
    * entered, it never is, and the promise is rejected at once with the signal's reason. Rejected with
-   * KcontError as the constructor and `schedule` of Kcont throw
+   * KcontError ESHUTDOWN when the kernel has closed before it has settled; with KcontError as the
+   * constructor and `schedule` of Kcont throw
    */
   run<T>(func: (signal: AbortSignal) => T | PromiseLike<T>, options?: RunOptions): Promise<T>;
   /**

@@ -9,9 +9,9 @@ import { join } from 'node:path';
 /** This package's package.json. Scripts are run by npm, so from the repository's root. */
 export const pkg = JSON.parse(readFileSync('package.json', 'utf8'));
 
-/** What some entry points need beside this package, as npm is told. */
-export const peers = Object.entries(pkg.peerDependencies ?? {}).map(
-  ([name, range]) => `${name}@${range}`,
+/** What some entry points need beside this package, in the version used here, as npm is told. */
+export const peers = Object.keys(pkg.peerDependencies ?? {}).map(
+  (name) => `${name}@${pkg.devDependencies[name]}`,
 );
 
 /**

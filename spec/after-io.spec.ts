@@ -1,14 +1,15 @@
 import { once } from 'node:events';
-import { connect, createServer, type AddressInfo, type Socket } from 'node:net';
+import { connect, createServer, type AddressInfo } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
 import { Kcont, Kernel } from '../lib/index.ts';
 import { burn } from './support/busy.ts';
+import { tell, waitForSent, type Chat } from './support/chatter.ts';
 
 const SOCKETS = 100;
-const IDLE_MS = 200;
-const STALL_MS = 300;
-const STALLS = 3;
+const IDLE_MS = 500;
+const STALL_MS = 600;
+const STALLS = 2;
 
 interface Killed {
   kcont: number;
@@ -16,22 +17,33 @@ interface Killed {
 }
 
 /**
- * Serves sockets that send all the time, each with an idle timer of both kinds, while `stall` is
- * called now and then; counts the idle timers that fired.
+ * Serves sockets that are never idle, each with an idle timer of both kinds, while the loop is made
+ * to stall; counts the idle timers that fired. Each stall begins when all sockets have just been
+ * heard and, with \`burnHeard\`, ends when all have sent again: so no socket is idle, even if the
+ * machine holds up the thread that sends.
  */
-async function serve(stall: (kernel: Kernel, calm: () => void) => void): Promise<Killed> {
+async function serve(
+  stall: (burnHeard: () => void, calm: () => void, kernel: Kernel) => void,
+): Promise<Killed> {
   const kernel = new Kernel();
   const killed: Killed = { kcont: 0, setTimeout: 0 };
-  const sockets: Socket[] = [];
+  const rounds = new Int32Array(new SharedArrayBuffer(8));
   const ends: (() => void)[] = [];
+  let heard = 0;
+  let expected = 0;
+  let allHeard: (() => void) | undefined;
   const server = createServer((socket) => {
-    sockets.push(socket);
     const idle = new Kcont(kernel.wq.softclock, null, () => void killed.kcont++, null);
-    idle.schedule(IDLE_MS);
-    const timer = setTimeout(() => void killed.setTimeout++, IDLE_MS);
-    socket.on('data', () => {
+    let timer: NodeJS.Timeout | undefined;
+    socket.on('data', (data) => {
+      if (timer === undefined) {
+        idle.schedule(IDLE_MS);
+        timer = setTimeout(() => void killed.setTimeout++, IDLE_MS);
+      }
       idle.touch();
       timer.refresh();
+      heard += data.length;
+      if (heard === expected) allHeard?.();
     });
     socket.on('error', () => undefined);
     ends.push(() => {
@@ -42,18 +54,33 @@ async function serve(stall: (kernel: Kernel, calm: () => void) => void): Promise
   }).listen(0, '127.0.0.1');
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
-  const worker = new Worker(new URL('support/chatter.js', import.meta.url), {
-    workerData: { port, sockets: SOCKETS, everyMs: 50 },
-  });
-  while (sockets.length < SOCKETS) await once(server, 'connection');
+  const workerData: Chat = { port, sockets: SOCKETS, rounds };
+  const worker = new Worker(new URL('support/chatter.js', import.meta.url), { workerData });
+  const exit = once(worker, 'exit');
+  const send = (): void => {
+    expected += SOCKETS;
+    tell(rounds);
+  };
+  const hear = async (): Promise<void> => {
+    send();
+    await new Promise<void>((resolve) => {
+      allHeard = resolve;
+    });
+  };
+  const burnHeard = (): void => {
+    send();
+    waitForSent(rounds);
+    burn(STALL_MS);
+  };
   for (let i = 0; i < STALLS; i++) {
-    await new Promise<void>((calm) => stall(kernel, calm));
-    // Some turns in peace, so that every socket is heard again.
-    for (const socket of sockets) await once(socket, 'data');
+    await hear();
+    await new Promise<void>((calm) => stall(burnHeard, calm, kernel));
   }
+  // Whoever was to be killed after the last one has been, now that all have been heard again.
+  await hear();
   for (const end of ends) end();
   server.close();
-  await once(worker, 'exit');
+  await exit;
   await kernel.close();
   return killed;
 }
@@ -62,9 +89,9 @@ describe('a loop that stalls', function () {
   this.timeout(30_000);
 
   it('kills no live connection after a stall in the check phase, as setTimeout does', async () => {
-    const killed = await serve((_, calm) => {
+    const killed = await serve((burnHeard, calm) => {
       setImmediate(() => {
-        burn(STALL_MS);
+        burnHeard();
         calm();
       });
     });
@@ -73,15 +100,15 @@ describe('a loop that stalls', function () {
   });
 
   it('kills no live connection after a stall in the check phase behind the pass', async () => {
-    const killed = await serve((kernel, calm) => {
+    const killed = await serve((burnHeard, calm, kernel) => {
       new Kcont(
         kernel.wq.softclock,
         null,
-        () => void setImmediate(() => burn(STALL_MS)),
+        () => void setImmediate(() => burnHeard()),
         null,
       ).schedule();
       setImmediate(() => {
-        burn(STALL_MS);
+        burnHeard();
         calm();
       });
     });
@@ -89,9 +116,9 @@ describe('a loop that stalls', function () {
   });
 
   it('kills no live connection after a stall in an I/O callback', async () => {
-    const killed = await serve((_, calm) => {
+    const killed = await serve((burnHeard, calm) => {
       const probe = createServer((socket) => {
-        burn(STALL_MS);
+        burnHeard();
         socket.destroy();
         probe.close();
         calm();
@@ -104,12 +131,12 @@ describe('a loop that stalls', function () {
   });
 
   it('kills no live connection after a stall in a continuation', async () => {
-    const killed = await serve((kernel, calm) => {
+    const killed = await serve((burnHeard, calm, kernel) => {
       new Kcont(
         kernel.wq.softserial,
         null,
         () => {
-          burn(STALL_MS);
+          burnHeard();
           calm();
         },
         null,
@@ -119,10 +146,10 @@ describe('a loop that stalls', function () {
   });
 
   it('kills no live connection after a stall in a timer, a microtask or a nextTick', async () => {
-    const killed = await serve((_, calm) => {
-      setTimeout(() => burn(STALL_MS), 1);
-      queueMicrotask(() => burn(STALL_MS));
-      process.nextTick(() => burn(STALL_MS));
+    const killed = await serve((burnHeard, calm) => {
+      setTimeout(() => burnHeard(), 1);
+      queueMicrotask(() => burnHeard());
+      process.nextTick(() => burnHeard());
       setTimeout(calm, 10);
     });
     expect(killed.kcont).to.equal(0);

@@ -42,7 +42,8 @@ describe('examples/pipeline', function () {
   it('compares three sites under load: right answers, in order for each user, and a table', async () => {
     const { code, stdout, stderr } = await run(['--seconds', '3']);
     expect(code, stdout + stderr).to.equal(0);
-    expect(stdout).to.match(/^site: open, \d+ inside/);
+    expect(stderr).to.equal('');
+    expect(stdout).to.match(/^site: open, \d+ inside/m);
     expect(stdout).to.match(/^ {2}▼ authenticate +prihigh +\d+ queued +\d+ of 16 running/m);
     expect(stdout).to.match(/^ +kcont\/pipeline +RxJS +streams \+ p-limit$/m);
     expect(stdout).to.match(/^lines of code +\d+ +\d+ +\d+$/m);

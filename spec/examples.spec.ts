@@ -9,9 +9,9 @@ import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { LineReader, MAX_LINE, parse } from '../examples/gateway/protocol.ts';
+import { widthOf } from '../examples/thumbnails/jpeg.ts';
 
 const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
-const gateway = fileURLToPath(new URL(`../examples/gateway/main${ending}`, import.meta.url));
 
 interface Outcome {
   readonly code: number | null;
@@ -26,8 +26,9 @@ class Program {
   readonly #child: ChildProcessWithoutNullStreams;
   readonly #closed: Promise<unknown>;
 
-  constructor(...args: string[]) {
-    this.#child = spawn(process.execPath, [gateway, ...args]);
+  constructor(example: string, ...args: string[]) {
+    const main = fileURLToPath(new URL(`../examples/${example}/main${ending}`, import.meta.url));
+    this.#child = spawn(process.execPath, [main, ...args]);
     this.#child.stdout.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
     this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
     this.#closed = once(this.#child, 'close');
@@ -88,7 +89,7 @@ describe('examples/gateway', function () {
 
   describe('its demonstration', () => {
     it('keeps every promise under load and stalls, beside setTimeout, and exits 0', async () => {
-      const outcome = await new Program('--devices', '60', '--seconds', '8').ended();
+      const outcome = await new Program('gateway', '--devices', '60', '--seconds', '8').ended();
       expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
       const { stdout } = outcome;
       expect(stdout).to.match(/^live connections killed by mistake +0 +[\d,]+$/m);
@@ -108,7 +109,7 @@ describe('examples/gateway', function () {
     let typist: Typist;
 
     beforeEach(async () => {
-      program = new Program('--serve');
+      program = new Program('gateway', '--serve');
       const [, port] = await program.printed(/on 127\.0\.0\.1 port (\d+)/);
       typist = new Typist(Number(port));
       expect(await typist.hear()).to.equal('READY');
@@ -178,7 +179,7 @@ describe('examples/gateway', function () {
     ];
     for (const [args, message] of wrong) {
       it(`refuses ${args}, and tells how to call it`, async () => {
-        const { code, stderr } = await new Program(...args.split(' ')).ended();
+        const { code, stderr } = await new Program('gateway', ...args.split(' ')).ended();
         expect(code).to.equal(2);
         expect(stderr)
           .to.match(message)
@@ -187,7 +188,7 @@ describe('examples/gateway', function () {
     }
 
     it('prints its usage when asked', async () => {
-      const { code, stdout } = await new Program('--help').ended();
+      const { code, stdout } = await new Program('gateway', '--help').ended();
       expect(code).to.equal(0);
       expect(stdout).to.match(/^Usage: npm start/);
     });
@@ -196,7 +197,12 @@ describe('examples/gateway', function () {
       const other = createServer().listen(0, '127.0.0.1');
       await once(other, 'listening');
       const { port } = other.address() as AddressInfo;
-      const { code, stderr } = await new Program('--serve', '--port', String(port)).ended();
+      const { code, stderr } = await new Program(
+        'gateway',
+        '--serve',
+        '--port',
+        String(port),
+      ).ended();
       other.close();
       expect(code).to.equal(1);
       expect(stderr).to.match(/EADDRINUSE/);
@@ -242,5 +248,118 @@ describe('examples/gateway', function () {
       rubbish.push('PONG', 'ACK 1.5', 'ACK 9999999999999999', 'PING \u0007', 'GET / HTTP/1.1');
       expect(rubbish.map((line) => parse(line).kind)).to.deep.equal(rubbish.map(() => 'malformed'));
     });
+  });
+});
+
+describe('examples/thumbnails', function () {
+  this.timeout(180_000);
+
+  it('serves people first under a flood, rids its CPUs of who hung up, and exits 0', async () => {
+    const outcome = await new Program('thumbnails', '--seconds', '3').ended();
+    const { code, stdout, stderr } = outcome;
+    expect(code, stdout + stderr).to.equal(0);
+    expect(stderr).to.match(/^flood +[\d.]+ s .* put off/m);
+    expect(stdout).to.match(/^ +calm +flood +hang-ups$/m);
+    expect(stdout).to.match(/^ {2}p99(?: +[\d.]+ ms){3}$/m);
+    expect(stdout).to.match(/^ {2}refused, wrong +0, 0 +0, 0 +0, 0$/m);
+    expect(stdout).to.match(/^ {2}put off: 503, Retry-After +0 +[1-9]\d* +0$/m);
+    expect(stdout).to.match(/^hung up on +0 +0 +[1-9]\d*$/m);
+    expect(stdout).to.match(/^CPU 2: thumbnails, busy(?: +\d+, \d+ %){3}$/m);
+    expect(stdout).to.match(/^cancelled: [1-9]\d* were withdrawn before they began/m);
+    expect(stdout).to.match(/with 6 of the 6 answered who had asked; unfinished: none$/m);
+  });
+
+  describe('as a service', () => {
+    let program: Program;
+    let origin: string;
+
+    beforeEach(async () => {
+      program = new Program('thumbnails', '--serve', '--affinity', 'strong');
+      origin = (await program.printed(/^(http:\/\/127\.0\.0\.1:\d+)\//m))[1] as string;
+    });
+
+    afterEach(async () => {
+      program.signal('SIGKILL');
+      await program.ended();
+    });
+
+    it('makes thumbnails, keeps a client on its CPU, puts off what is asked ahead, and drains', async () => {
+      const page = await fetch(origin);
+      expect(await page.text()).to.include('"photo-17"');
+      const cpus: (string | null)[] = [];
+      for (const width of [40, 41, 42]) {
+        const answer = await fetch(`${origin}/photos/photo-3?client=ann&width=${width}`);
+        expect(answer.headers.get('content-type')).to.equal('image/jpeg');
+        expect(widthOf(new Uint8Array(await answer.arrayBuffer()))).to.equal(width);
+        cpus.push(answer.headers.get('x-cpu'));
+      }
+      expect(new Set(cpus).size, cpus.join()).to.equal(1);
+      expect((await fetch(`${origin}/photos/nobody?width=40`)).status).to.equal(404);
+      expect((await fetch(`${origin}/photos/photo-3?width=-1`)).status).to.equal(400);
+
+      const ahead = await Promise.all(
+        Array.from({ length: 12 }, (_, i) =>
+          fetch(`${origin}/photos/photo-4?client=bob&width=${300 + i}`, {
+            headers: { 'sec-purpose': 'prefetch' },
+          }),
+        ),
+      );
+      const putOff = ahead.filter(({ status }) => status === 503);
+      expect(ahead.filter(({ status }) => status === 200)).not.to.have.length(0);
+      expect(putOff).not.to.have.length(0);
+      expect(putOff.map(({ headers }) => headers.get('retry-after'))).to.deep.equal(
+        putOff.map(() => '1'),
+      );
+      const { counts } = (await (await fetch(`${origin}/stats`)).json()) as { counts: object };
+      expect(counts).to.include({ urgent: 3, refused: putOff.length, failed: 0 });
+
+      program.signal('SIGTERM');
+      const { code, stdout, stderr } = await program.ended();
+      expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
+      expect(stdout).to.match(/^unfinished: none$/m);
+    });
+  });
+
+  for (const [args, message] of [
+    ['--second 3', /Unknown option '--second'/],
+    ['--seconds 2', /--seconds must be a whole number from 3 to 60, got 2/],
+    ['--affinity some', /--affinity must be strong, weak or none, got some/],
+  ] as const) {
+    it(`refuses ${args}, and tells how to call it`, async () => {
+      const { code, stderr } = await new Program('thumbnails', ...args.split(' ')).ended();
+      expect(code).to.equal(2);
+      expect(stderr)
+        .to.match(message)
+        .and.to.match(/^Usage: /m);
+    });
+  }
+
+  it('reads no width from what is no JPEG', () => {
+    const files = [
+      [],
+      [0xff, 0xd8],
+      [0x89, 0x50, 0x4e, 0x47, 0, 0],
+      [0xff, 0xd8, 0xff, 0xe0, 0, 2],
+    ];
+    expect(files.map((bytes) => widthOf(Uint8Array.from(bytes)))).to.deep.equal([0, 0, 0, 0]);
+  });
+});
+
+describe('examples/heartbeat', function () {
+  this.timeout(60_000);
+
+  it('loses no lease on CPU 1 while the main loop burns, and those of setInterval, and exits 0', async () => {
+    const outcome = await new Program('heartbeat', '--seconds', '3').ended();
+    expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
+    expect(outcome.stdout).to.match(/^the main loop burns for 1500 ms, 2 of 2$/m);
+    expect(outcome.stdout).to.match(/^leases lost +0 +[1-9]\d+$/m);
+  });
+
+  it('refuses what it does not understand, and tells how to call it', async () => {
+    const { code, stderr } = await new Program('heartbeat', '--seconds', '1').ended();
+    expect(code).to.equal(2);
+    expect(stderr)
+      .to.match(/--seconds must be a number from 2 to 60/)
+      .and.to.match(/^Usage: /m);
   });
 });

@@ -11,7 +11,9 @@ import {
   kernel as processWide,
   wq,
 } from '../lib/index.ts';
+import type { Task } from '../lib/job.ts';
 import { makeRunnableNext } from '../lib/schedule.ts';
+import { TASK } from '../lib/state.ts';
 
 const code = (f: () => unknown): string => {
   try {
@@ -223,6 +225,20 @@ describe('Kernel', () => {
     await clock.advance(0);
     expect(await closed).to.deep.equal({ withdrawn: [], unfinished: [] });
     expect(ran).to.deep.equal(['a']);
+  });
+
+  it('is closed from the call of close on, also to those whom that call tells', async () => {
+    const seen = [kernel.closed];
+    await kernel.close({ graceMs: NaN }).catch(() => void seen.push(kernel.closed));
+    const asker: Task = { _abort: () => void seen.push(kernel.closed) };
+    const kc = new Kcont(kernel.wq.prilow, null, () => undefined, asker);
+    kc._state |= TASK;
+    kc.schedule(1000);
+    const closing = kernel.close();
+    seen.push(kernel.closed);
+    await clock.advance(0);
+    await closing;
+    expect([...seen, kernel.closed]).to.deep.equal([false, false, true, true, true]);
   });
 
   it('tells what it does, in figures and in a line', () => {

@@ -24,6 +24,9 @@ class Counted implements Clock {
     throw new Error('not driven');
   }
 
+  _laterUnref(): boolean {
+    return false;
+  }
   _raise(): never {
     throw new Error('not raised');
   }

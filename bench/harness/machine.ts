@@ -16,7 +16,17 @@ export interface Machine {
   readonly peers: Readonly<Record<string, string>>;
 }
 
-const PEERS = ['p-queue', 'p-limit', 'async-mutex', 'fastq', 'undici'];
+const PEERS = [
+  'p-queue',
+  'p-limit',
+  'async-mutex',
+  'fastq',
+  'undici',
+  'piscina',
+  'tinypool',
+  'workerpool',
+  'jimp',
+];
 
 export function describeMachine(): Machine {
   return {

@@ -56,6 +56,25 @@ function figuresOf(side: Side, samples: readonly number[]): Figures {
   return { role, name, ...(at === undefined ? {} : { at }), samples, ...spread(samples) };
 }
 
+/**
+ * For `compare`: kcont beside its peers, and beside what it may cost at most, in the metric's unit. By
+ * name of the metric.
+ */
+export function besideLimits(
+  limits: Readonly<Record<string, number>>,
+): (metric: Metric, figures: readonly Figures[]) => Comparison[] {
+  return (metric, figures) => {
+    const limit = limits[metric.name];
+    const kcont = figures.find(({ role }) => role === 'kcont');
+    const found = comparePeers(metric, figures);
+    if (limit === undefined || kcont === undefined) return found;
+    const name = `at most ${limit} ${metric.unit}, that being 1`;
+    const samples = kcont.samples.map(() => limit);
+    const asPart = { ...metric, goals: [{ against: name, atMost: 1 }] };
+    return [...found, compare(kcont.samples, { name, samples }, asPart)];
+  };
+}
+
 function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[] {
   const kcont = figures.find(({ role }) => role === 'kcont');
   if (kcont === undefined) return [];

@@ -22,16 +22,47 @@ const MOST_OPS = 1e8;
  * clear that the side is wanted. `at`: for a curve, how many are alive.
  */
 export function timed(role: Role, name: string, made: Work | (() => Work), at?: number): Side {
+  return side(role, name, made, ({ ns }) => [ns], at);
+}
+
+/** What goes through the system's scheduler varies more, and its code is called less often. */
+const LONGER = 4;
+
+/**
+ * The same for work on several threads. Two figures: the time that went by, and the CPU time of all
+ * threads.
+ */
+export function timedOnThreads(role: Role, name: string, made: Work | (() => Work)): Side {
+  const once = side(role, name, made, ({ elapsedNs, cpuNs }) => [elapsedNs, cpuNs]);
+  return {
+    ...once,
+    warm: (effort) =>
+      once.warm?.({
+        ...effort,
+        targetMs: effort.targetMs * LONGER,
+        warmMs: effort.warmMs * LONGER,
+      }),
+  };
+}
+
+function side(
+  role: Role,
+  name: string,
+  made: Work | (() => Work),
+  read: (watch: Stopwatch) => number[],
+  at?: number,
+): Side {
   let work: Work;
   let ops: number;
 
-  async function once(): Promise<number> {
+  /** The figures of one run, the time first. */
+  async function once(): Promise<number[]> {
     const watch = new Stopwatch();
     const running = work.run(ops);
     if (running !== undefined) await running;
-    const { ns } = watch;
+    const figures = read(watch);
     work.check?.(ops);
-    return ns;
+    return figures;
   }
 
   /** Finds how many operations a run needs, and lets the compiler finish with them. */
@@ -42,7 +73,8 @@ export function timed(role: Role, name: string, made: Work | (() => Work), at?: 
     await work.before?.();
     const begin = performance.now();
     for (;;) {
-      const ms = (await once()) / NS_PER_MS;
+      const [ns = NaN] = await once();
+      const ms = ns / NS_PER_MS;
       const enough = ms >= targetMs * 0.8 || ops >= MOST_OPS;
       if (enough && performance.now() - begin >= warmMs) break;
       const grow = enough ? 1 : Math.min(8, Math.max(1.1, targetMs / Math.max(ms, 1e-3)));
@@ -58,7 +90,7 @@ export function timed(role: Role, name: string, made: Work | (() => Work), at?: 
     before: () => work.before?.(),
     after: () => work.after?.(),
     warm,
-    sample: async () => [(await once()) / ops],
+    sample: async () => (await once()).map((ns) => ns / ops),
   };
 }
 

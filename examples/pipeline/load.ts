@@ -5,30 +5,8 @@
 
 import { Agent, get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { EACH, OPERATORS, OPERATOR_EVERY_MS, USERS, type Order, type Seen } from './population.ts';
 import { tokenOf } from './work.ts';
-
-/** What the load is told. */
-export interface Order {
-  readonly port: number;
-  readonly warmUpMs: number;
-  readonly forMs: number;
-}
-
-/** What it has seen: latencies in ms. */
-export interface Seen {
-  readonly crowd: readonly number[];
-  readonly operators: readonly number[];
-  /** All answers, also those of the time for warming up. */
-  readonly answered: number;
-  /** Answers that were not what was asked for. */
-  readonly wrong: number;
-}
-
-const USERS = 64;
-/** Connections of each user of the crowd. */
-const EACH = 3;
-const OPERATORS = 8;
-const OPERATOR_EVERY_MS = 40;
 
 process.on('message', (order: Order) => {
   void run(order).then((seen) => process.send?.(seen));

@@ -39,6 +39,13 @@ export interface Clock {
    * @internal
    */
   _drain(): boolean;
+  /**
+   * Calls back in the turn after the next, if there is one: asking for it keeps nothing alive.
+   *
+   * @returns false: there are no turns, time stands still
+   * @internal
+   */
+  _laterUnref(callback: () => void): boolean;
 }
 
 /**

@@ -125,6 +125,13 @@ export class HostClock implements Clock {
     runNextTicks?.();
     return runNextTicks !== undefined;
   }
+
+  _laterUnref(callback: () => void): boolean {
+    if (!this._rations) return false;
+    // Something may have been asked for that has come to nothing by now: the next turn proves nothing.
+    atEndOfTurn(() => atEndOfTurn(callback).unref()).unref();
+    return true;
+  }
 }
 
 class HostWaker implements Waker {
@@ -208,8 +215,8 @@ export function nextTurn(): Promise<void> {
 }
 
 /** Calls a function in the check phase of this turn, or of the next from within one. */
-export function atEndOfTurn(callback: () => void): void {
-  nobody.runInAsyncScope(realSetImmediate, undefined, callback);
+export function atEndOfTurn(callback: () => void): NodeJS.Immediate {
+  return nobody.runInAsyncScope(realSetImmediate, undefined, callback);
 }
 
 const realSetImmediate = globalThis.setImmediate;

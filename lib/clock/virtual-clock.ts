@@ -97,6 +97,11 @@ export class VirtualClock implements Clock {
   }
 
   /** @internal */
+  _laterUnref(): boolean {
+    return false;
+  }
+
+  /** @internal */
   _raise(error: unknown): void {
     if (this.#advancing > 0) this.#raised.push(error);
     else

@@ -15,7 +15,7 @@ import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
-import { QUIET, REMOTE, SCHEDULED, UNREF } from '../state.ts';
+import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { ABSENT, PORTED, tagOf } from './argument.ts';
 import {
@@ -58,7 +58,7 @@ import {
 import { grabBlocks } from './block-slabs.ts';
 import { encode } from './codec.ts';
 import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
-import { locked, tied, type AnyFunction } from './cpu-module.ts';
+import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
 import { FORGET, FREE, type Note } from './mail.ts';
@@ -72,6 +72,13 @@ export class Blocks {
   readonly #remotes: (Remote | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #queues = new Map<string, Workqueue>();
+
+  /**
+   * The last job that was dropped, for nothing but its hidden classes: if none lives at a full
+   * collection, V8 throws away all code that was compiled for them, and the next thousands of runs
+   * cost ten times as much.
+   */
+  lastJob: JobFace | undefined = undefined;
 
   constructor(machine: CpuMachine) {
     this.#machine = machine;
@@ -98,7 +105,7 @@ export class Blocks {
     }
     const policy = kc._extras?.policy ?? 'none';
     if (policy !== 'none') {
-      return `${label(kc)} cannot take its AsyncLocalStorage stores to another CPU: make it with context 'none'`;
+      return contextual(label(kc));
     }
     return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
   }
@@ -243,7 +250,7 @@ export class Blocks {
     const remote = new JobFace(machine, kc, block, handle, -1);
     remote.func = this.functionOf(block);
     kc._arg = new JobTask(remote);
-    kc._state |= QUIET;
+    kc._state |= QUIET | TASK;
     link(remote);
     return remote;
   }
@@ -345,6 +352,7 @@ export class Blocks {
     this.#remotes[block >> BLOCK_SHIFT] = undefined;
     if ((kc._state & SCHEDULED) !== 0) this.#machine.dispatcher.withdraw(kc);
     kc._buried();
+    if (remote instanceof JobFace) this.lastJob = remote;
   }
 }
 

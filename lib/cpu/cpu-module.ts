@@ -87,6 +87,11 @@ export function tied(name: string): string {
   return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
 }
 
+/** Why a function cannot run on another CPU in a context. */
+export function contextual(name: string): string {
+  return `${name || '(anonymous)'} cannot take its AsyncLocalStorage stores to another CPU: make it with context 'none'`;
+}
+
 /** Why a function cannot run on another CPU with its lock. */
 export function locked(name: string): string {
   return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;

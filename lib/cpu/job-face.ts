@@ -4,7 +4,7 @@
  */
 
 import { KcontError, asynchronous } from '../errors.ts';
-import { Task } from '../job.ts';
+import type { Task } from '../job.ts';
 import { ABSENT, PORTED, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
 import { decode, encode } from './codec.ts';
@@ -12,7 +12,7 @@ import type { AnyFunction } from './cpu-module.ts';
 import { wireError } from './faults.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
-import { unwrap } from './transfer.ts';
+import { movedWith } from './transfer.ts';
 
 /** In the note of a result: it is an error. */
 export const THROWN = 16;
@@ -62,6 +62,10 @@ export class JobFace extends Remote {
     if (this.posted !== 0 && this.version < 0) {
       this.machine.bells.claim(this.home, this.posted);
     }
+    // Somebody may keep the face: what it carried is the user's.
+    this.arg = undefined;
+    this.#result = undefined;
+    this.#controller = undefined;
   }
 
   /** The caller does not want it any more. */
@@ -115,9 +119,8 @@ export class JobFace extends Remote {
     else this.#answer(this.#result);
   }
 
-  #answer(result: unknown): void {
+  #answer(value: unknown): void {
     const { machine, block, handle } = this;
-    const { value, transfer } = unwrap(result);
     const { home } = this;
     if (home === machine.index) {
       machine.jobs.settle(block, handle, false, value);
@@ -130,7 +133,7 @@ export class JobFace extends Remote {
     }
     let posted: number;
     try {
-      posted = machine.bells.post(home, encode(machine, value), transfer);
+      posted = machine.bells.post(home, encode(machine, value), movedWith(value));
     } catch (error) {
       const what = `the result of ${this.kc.name} cannot be cloned: ${(error as Error).message}`;
       this.report(new KcontError('EINVAL', what));
@@ -155,15 +158,14 @@ export class JobFace extends Remote {
 }
 
 /** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
-export class JobTask extends Task {
+export class JobTask implements Task {
   readonly face: JobFace;
 
   constructor(face: JobFace) {
-    super();
     this.face = face;
   }
 
-  override abort(reason: unknown): void {
+  _abort(reason: unknown): void {
     if (this.face.kc.running) this.face.abort(reason);
     else this.face.report(reason);
   }

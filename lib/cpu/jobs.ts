@@ -20,13 +20,13 @@ import type { RunOptions } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
-import { HALTING, INVOKING, QUIET, RUNNING } from '../state.ts';
+import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { PORTED, inline, tagOf } from './argument.ts';
 import { ARG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
 import { decode, encode } from './codec.ts';
-import { locked, tied, type AnyFunction } from './cpu-module.ts';
+import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import { unwireError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -67,6 +67,9 @@ export class RemoteJobs {
         : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
+    if ((options.context ?? 'none') !== 'none') {
+      return Promise.reject(new KcontError('EINVAL', contextual(func.name)));
+    }
     return new Promise((resolve, reject) => {
       void this.#send(wq, number as number, func.name, options, resolve, reject);
     });
@@ -129,8 +132,10 @@ export class RemoteJobs {
     const ported = tagOf(arg) >= PORTED;
     const isFree = lock === null && !ported && delayMs === 0;
     const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
-    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name });
-    kc._state |= QUIET;
+    // Whoever names a CPU means its own state: a connection, a cache.
+    const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
+    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
+    kc._state |= QUIET | TASK;
     const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
     face.func = machine.module.at(number);
     face.given(arg, 0);

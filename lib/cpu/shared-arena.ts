@@ -126,6 +126,11 @@ export class Arena {
 
   /** Makes an arena of so many bytes, and joins it. */
   static create(bytes: number = MOST_BYTES, options: JoinOptions = {}): Arena {
+    return Arena.join(Arena.layOut(bytes), options);
+  }
+
+  /** Makes an arena that nobody has joined. */
+  static layOut(bytes: number): SharedArrayBuffer {
     if (!(Number.isInteger(bytes) && bytes >= LEAST_BYTES && bytes <= MOST_BYTES)) {
       throw invalid('bytes', `an integer from ${LEAST_BYTES} to ${MOST_BYTES}`, bytes);
     }
@@ -137,7 +142,7 @@ export class Arena {
     words[ID + 2] = Math.trunc(Math.random() * 2 ** 31);
     words[TOP] = FIRST;
     words[0] = ARENA_MAGIC;
-    return Arena.join(buffer, options);
+    return buffer;
   }
 
   /**

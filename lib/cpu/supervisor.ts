@@ -236,7 +236,7 @@ export class Supervisor implements Supervision {
 
   #say(type: CpuEvent['type'], seat: Seat, error?: unknown): void {
     const { onEvent } = this.#options;
-    if (onEvent === undefined || this.#closing) return;
+    if (onEvent === undefined || this.#closing || seat.isReserve) return;
     const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
     const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
     queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
@@ -280,7 +280,7 @@ export class Supervisor implements Supervision {
     this.#setState(index, STOPPING);
     const timeOut = this.#timer(() => void thread.terminate());
     timeOut.schedule(graceMs + END_MS);
-    await thread.stop(graceMs);
+    await thread.stop(graceMs, () => void timeOut.reset(END_MS));
     timeOut.destroy();
   }
 
@@ -310,6 +310,14 @@ export class Supervisor implements Supervision {
     return false;
   }
 
+  /** Nothing of ours is left there once it has reported: what else keeps its loop alive is ended. */
+  async #closeThread(thread: Thread, graceMs: number): Promise<CloseReport | undefined> {
+    const timeOut = this.#timer(() => void thread.terminate());
+    const report = await thread.close(graceMs, () => void timeOut.schedule(END_MS));
+    timeOut.destroy();
+    return report;
+  }
+
   /** Ends all threads at once. */
   async abandon(): Promise<void> {
     this.#closing = true;
@@ -326,7 +334,7 @@ export class Supervisor implements Supervision {
     timeOut.schedule(graceMs + END_MS);
     const [own, ...others] = await Promise.all([
       local(),
-      ...this.#threads().map((thread) => thread.close(graceMs)),
+      ...this.#threads().map((thread) => this.#closeThread(thread, graceMs)),
     ]);
     timeOut.destroy();
     await this.abandon();

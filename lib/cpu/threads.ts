@@ -110,21 +110,25 @@ export class Thread {
     this.#order({ type: 'gone', cpu });
   }
 
-  /** Lets it finish what runs, and end. What did not finish, if it came to say so. */
-  close(graceMs: number): Promise<CloseReport | undefined> {
-    return this.#end({ type: 'close', graceMs });
+  /**
+   * Lets it finish what runs, and end. What did not finish, if it came to say so; it calls back
+   * then: what keeps the thread from ending after that is not ours.
+   */
+  close(graceMs: number, done: () => void): Promise<CloseReport | undefined> {
+    return this.#end({ type: 'close', graceMs }, done);
   }
 
   /** The same, but leaves what is queued to others. */
-  async stop(graceMs: number): Promise<void> {
-    await this.#end({ type: 'stop', graceMs });
+  async stop(graceMs: number, done: () => void): Promise<void> {
+    await this.#end({ type: 'stop', graceMs }, done);
   }
 
-  async #end(order: Order): Promise<CloseReport | undefined> {
+  async #end(order: Order, done: () => void): Promise<CloseReport | undefined> {
     let report: CloseReport | undefined;
     const reported = new Promise<void>((resolve) => {
       this.#report = (said) => {
         report = said;
+        done();
         resolve();
       };
     });

@@ -1,20 +1,15 @@
-/** A result whose parts are moved to the caller. */
-class Moved {
-  readonly value: unknown;
-  readonly transfer: readonly object[];
-
-  constructor(value: unknown, list: readonly object[]) {
-    this.value = value;
-    this.transfer = list;
-  }
-}
+/**
+ * What is to be moved with a result. Kept beside it: whoever calls the function himself, or on the
+ * CPU he is on, gets the result as it is.
+ */
+const lists = new WeakMap<object, readonly object[]>();
 
 /**
  * Returned by a CPU function: the result, and what of it is moved to the caller, not copied.
  *
  * @param value - the result
  * @param list - buffers and ports within it, which this CPU loses
- * @returns what the function has to return
+ * @returns the result
  *
  * @example
  * ```ts
@@ -27,10 +22,11 @@ class Moved {
  * @public
  */
 export function transfer<T>(value: T, list: readonly object[]): T {
-  return new Moved(value, list) as T;
+  if (typeof value === 'object' && value !== null) lists.set(value, list);
+  return value;
 }
 
-/** A function's result, and what of it is to be moved. */
-export function unwrap(result: unknown): { value: unknown; transfer: readonly object[] } {
-  return result instanceof Moved ? result : { value: result, transfer: [] };
+/** What of a result is to be moved. */
+export function movedWith(result: unknown): readonly object[] {
+  return typeof result === 'object' && result !== null ? (lists.get(result) ?? []) : [];
 }

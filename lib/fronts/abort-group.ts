@@ -3,14 +3,11 @@
  * searched through for each, and nobody is warned of a leak of listeners.
  */
 
-/** Who wants to know of an abort. */
-export interface Abortable {
-  /** Called once, when the signal is aborted, in the order of joining. */
-  abort(reason: unknown): void;
-}
+import type { Task } from '../job.ts';
 
 class Group {
-  readonly members: Set<Abortable> = new Set();
+  /** Told once, when the signal is aborted, in the order of joining. */
+  readonly members: Set<Task> = new Set();
   readonly #signal: AbortSignal;
 
   constructor(signal: AbortSignal) {
@@ -19,14 +16,14 @@ class Group {
 
   readonly listener = (): void => {
     groups.delete(this.#signal);
-    for (const member of this.members) member.abort(this.#signal.reason);
+    for (const member of this.members) member._abort(this.#signal.reason);
   };
 }
 
 const groups = new WeakMap<AbortSignal, Group>();
 
 /** From now on it is told; the signal must not be aborted yet. */
-export function join(signal: AbortSignal, member: Abortable): void {
+export function join(signal: AbortSignal, member: Task): void {
   let group = groups.get(signal);
   if (group === undefined) {
     groups.set(signal, (group = new Group(signal)));
@@ -36,7 +33,7 @@ export function join(signal: AbortSignal, member: Abortable): void {
 }
 
 /** It is not told any more. */
-export function leave(signal: AbortSignal, member: Abortable): void {
+export function leave(signal: AbortSignal, member: Task): void {
   const group = groups.get(signal);
   if (group?.members.delete(member) !== true || group.members.size > 0) return;
   groups.delete(signal);

@@ -4,10 +4,12 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { RunOptions } from '../job.ts';
 import { Workqueue } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
+import { WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 
 /**
  * The limits of an executor: p-queue's options `concurrency`, `interval`, `intervalCap`, `strict`,
@@ -49,6 +51,8 @@ export class Executor {
   private constructor(wq: Workqueue, options: ExecutorOptions) {
     this.wq = wq;
     this.queue = new KcontPQueue(options);
+    const { tasks } = wq._dispatcher;
+    this.queue._on('empty', () => void tasks.delete(this), false);
   }
 
   /**
@@ -66,12 +70,14 @@ export class Executor {
    * @param options - as for `Workqueue.run`, and priority, id and timeout; a lock is waited for
    * without taking a slot, and a delay is over before the function queues up
    * @returns what the function returns; rejected with what it throws, as `Workqueue.run` and PQueue
-   * do, with p-queue's TimeoutError when the time is over
+   * do, with p-queue's TimeoutError when the time is over, with KcontError ESHUTDOWN when the kernel is
+   * closed, also while the executor is paused
    */
   async run<T>(
     func: (signal: AbortSignal) => T | PromiseLike<T>,
     options: ExecutorRunOptions = {},
   ): Promise<T> {
+    checkObject(options);
     const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = options;
     if (typeof func !== 'function') throw invalid('func', 'a function', func);
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
@@ -84,10 +90,25 @@ export class Executor {
     const controller = mayGiveUp ? new AbortController() : undefined;
     const job: RunOptions = { cpu, name: name ?? func.name };
     if (controller !== undefined) job.signal = controller.signal;
-    const done = this.queue.add(() => this.wq.run(call, job), { ...queueing, ...given });
-    // p-queue gives up: by a timeout, or by the signal.
-    if (controller !== undefined) done.catch((reason: unknown) => controller.abort(reason));
-    return done;
+    return new Promise<T>((resolve, reject) => {
+      const adding: Partial<Withdrawable> = { ...queueing, ...given, [WITHDRAWN]: reject };
+      this.queue
+        .add(() => this.wq.run(call, job), adding)
+        .then(resolve, (reason: unknown) => {
+          // It may be p-queue that gives up: by a timeout, or by the signal.
+          controller?.abort(reason);
+          reject(reason);
+        });
+      if (this.queue.size > 0) this.wq._dispatcher.tasks.add(this);
+    });
+  }
+
+  /**
+   * The kernel is closed: what waits is withdrawn, also while it is paused.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    this.queue._withdraw(reason);
   }
 
   /** Lets nothing more begin. */
@@ -109,6 +130,8 @@ export class Executor {
     return this.wq.kernel.wq.softclock.run(() => undefined, { delayMs, ...given });
   }
 }
+
+readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._fill}`);
 
 /**
  * Makes an executor that runs functions on a workqueue within limits.
@@ -132,5 +155,6 @@ export class Executor {
  */
 export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Executor {
   if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
+  checkObject(options);
   return Executor._make(wq, options);
 }

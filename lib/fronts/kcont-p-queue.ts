@@ -1,4 +1,5 @@
 import PQueue, { type Options } from 'p-queue';
+import { readsAs } from '../inspect.ts';
 import { Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
@@ -8,14 +9,10 @@ import { Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont
  */
 export type KcontPQueueOptions = Omit<Options<KcontQueue, KcontQueueAddOptions>, 'queueClass'>;
 
-/**
- * A function for a KcontPQueue.
- *
- * @public
- */
-export type KcontPQueueTask<T> = (options: {
-  readonly signal?: AbortSignal | undefined;
-}) => T | PromiseLike<T>;
+/** As p-queue has them. */
+type Task<T> = Parameters<typeof PQueue.prototype.add<T>>[0];
+
+type QueueEvent = 'empty' | 'idle' | 'next' | 'active';
 
 /**
  * A PQueue on a {@link KcontQueue}, with locks: order per key.
@@ -60,17 +57,32 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * Adds a function.
-   *
-   * @param task - called with the signal
-   * @param options - as for a PQueue, and a lock
-   * @returns what the function returns; rejected with what it throws, and as PQueue does; with
-   * KcontError EINVAL for a lock that is none of kcont's
+   * As that of a PQueue, whose type it has, which differs from 9 to 10: options may have a lock.
+   * @internal
    */
-  override add<T>(task: KcontPQueueTask<T>, options?: Partial<KcontQueueAddOptions>): Promise<T> {
+  override add<T>(task: Task<T>, options?: Partial<KcontQueueAddOptions>): Promise<T> {
     const lock = options?.lock ?? null;
-    if (lock === null) return super.add<T>(task as (given: object) => PromiseLike<T>, options);
+    if (lock === null) return super.add<T>(task, options);
     return super.add((given) => this.#withLock(() => task(given)), options);
+  }
+
+  /**
+   * How full it is, for `util.inspect`.
+   * @internal
+   */
+  get _fill(): string {
+    const paused = this.isPaused ? ', paused' : '';
+    return `{ ${this.size} waiting, ${this.pending} of ${this.concurrency} running${paused} }`;
+  }
+
+  /** Takes out all functions that wait, those for a lock included. */
+  override clear(): void {
+    this.#home.clearing = true;
+    try {
+      super.clear();
+    } finally {
+      this.#home.clearing = false;
+    }
   }
 
   /** How many functions wait, those for a lock included. */
@@ -99,19 +111,55 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     }
   }
 
-  /** As that of a PQueue; it is neither empty nor idle while functions wait for a lock. */
+  /**
+   * As that of p-queue 9; it is neither empty nor idle while functions wait for a lock.
+   * @internal
+   */
   override emit(...args: Parameters<PQueue['emit']>): boolean {
-    const [event] = args;
-    if ((event === 'empty' || event === 'idle') && #home in this && this.size > 0) return false;
-    return super.emit(...args);
+    return !KcontPQueue.#hides(this, args[0]) && super.emit(...args);
+  }
+
+  /**
+   * The same, of p-queue 10.
+   * @internal
+   */
+  dispatchEvent(event: Event): boolean {
+    return (
+      !KcontPQueue.#hides(this, event.type) && EventTarget.prototype.dispatchEvent.call(this, event)
+    );
+  }
+
+  /** Called by the constructor of PQueue too, when there is no home yet. */
+  static #hides(queue: KcontPQueue, event: unknown): boolean {
+    return (event === 'empty' || event === 'idle') && #home in queue && queue.size > 0;
+  }
+
+  /**
+   * Listens to an event: p-queue 9 is an EventEmitter, p-queue 10 an EventTarget.
+   * @internal
+   */
+  _on(event: QueueEvent, listener: () => void, once: boolean): void {
+    const it = this as Partial<Pick<PQueue, 'on' | 'once'>> & Partial<EventTarget>;
+    if (it.addEventListener !== undefined) it.addEventListener(event, listener, { once });
+    else if (once) it.once?.(event, listener);
+    else it.on?.(event, listener);
+  }
+
+  /**
+   * Takes out all functions that wait, and tells those who want to hear of it.
+   * @internal
+   */
+  _withdraw(reason: unknown): void {
+    this.#inner._tell(reason);
+    this.clear();
   }
 
   get #inner(): KcontQueue {
     return this.#home.queue as KcontQueue;
   }
 
-  #event(name: 'empty' | 'idle' | 'next' | 'active'): Promise<void> {
-    return new Promise((resolve) => void this.once(name, () => resolve()));
+  #event(name: QueueEvent): Promise<void> {
+    return new Promise((resolve) => this._on(name, resolve, true));
   }
 
   /** Calls a function whose lock is held, and gives it back when that has ended. */
@@ -125,3 +173,5 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     }
   }
 }
+
+readsAs(KcontPQueue, (queue) => `KcontPQueue ${queue._fill}`);

@@ -21,6 +21,7 @@
 
 import type { Queue, QueueAddOptions } from 'p-queue';
 import { KcontError } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import { after, stamp, unlink, type Entry } from '../list.ts';
 import { checkLock, type BaseLock, type Lock } from '../lock/lock.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';
@@ -45,12 +46,22 @@ export interface KcontQueueAddOptions extends QueueAddOptions {
   readonly lock?: Lock | null;
 }
 
+/** By which somebody who has added a function hears that it has been withdrawn. */
+export const WITHDRAWN: unique symbol = Symbol('withdrawn');
+
+/** The options of those who want to hear. */
+export interface Withdrawable extends KcontQueueAddOptions {
+  readonly [WITHDRAWN]?: (reason: unknown) => void;
+}
+
 /** What a KcontPQueue and its queues share. */
 export class Home {
   /** The queue at present: `clear` makes a new one. */
   queue: KcontQueue | undefined = undefined;
   /** The item whose function is about to be called. */
   starting: Item | null = null;
+  /** p-queue is about to clear it, and 10 does so only if it has something to clear. */
+  clearing = false;
   /** Has p-queue look whether it can start something. */
   look: () => void = () => undefined;
 }
@@ -66,12 +77,20 @@ export class Item implements Ranked {
   readonly id: string | undefined;
   readonly run: KcontQueueRun;
   readonly chain: Chain | null;
+  readonly withdrawn: ((reason: unknown) => void) | undefined;
 
-  constructor(run: KcontQueueRun, priority: number, id: string | undefined, chain: Chain | null) {
+  constructor(
+    run: KcontQueueRun,
+    priority: number,
+    id: string | undefined,
+    chain: Chain | null,
+    withdrawn: ((reason: unknown) => void) | undefined,
+  ) {
     this.run = run;
     this.priority = priority;
     this.id = id;
     this.chain = chain;
+    this.withdrawn = withdrawn;
   }
 }
 
@@ -126,6 +145,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
 
   /** How many functions wait and could begin now, as far as locks go. */
   get size(): number {
+    if (this.#home?.clearing === true) return this.#items.size;
     this.#first();
     return this.#readyCount;
   }
@@ -153,7 +173,8 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
       throw new KcontError('ENOTSUP', 'locks need a KcontPQueue in place of a PQueue');
     }
     const chain = lock === null ? null : this.#chainOf(lock);
-    this.#insert(new Item(run, priority, id, chain));
+    const withdrawn = (options as Partial<Withdrawable>)[WITHDRAWN];
+    this.#insert(new Item(run, priority, id, chain, withdrawn));
   }
 
   /**
@@ -219,6 +240,14 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     if (item === undefined) return;
     this.#delete(item);
     if (item.chain !== null) this.#lookAtChain(item.chain);
+  }
+
+  /**
+   * Tells all who want to hear of it that their functions are going to be withdrawn.
+   * @internal
+   */
+  _tell(reason: unknown): void {
+    for (const { withdrawn } of this.#items) withdrawn?.(reason);
   }
 
   /**
@@ -356,3 +385,5 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     this.#lookAtChain(chain);
   }
 }
+
+readsAs(KcontQueue, (queue) => `KcontQueue { ${queue._count} waiting }`);

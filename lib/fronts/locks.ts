@@ -18,12 +18,14 @@
  */
 
 import { threadId } from 'node:worker_threads';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
+import type { Task } from '../job.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave, type Abortable } from './abort-group.ts';
+import { join, leave } from './abort-group.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**
@@ -132,6 +134,11 @@ export class Lock {
   get [Symbol.toStringTag](): string {
     return 'Lock';
   }
+
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<Lock>(Lock, (it) => `Lock { ${it.#name}, ${it.#mode} }`);
+  }
 }
 
 /** A name in use. */
@@ -227,7 +234,8 @@ export class LockManager {
    * @param callback - called when the lock is granted; it is held until what this returns has settled
    * @returns what the callback returns, once the lock is free again; rejected with what it throws,
    * with a DOMException AbortError when the lock was stolen, TypeError for arguments that are not
-   * what they have to be, DOMException InvalidStateError when the kernel is closed
+   * what they have to be, DOMException InvalidStateError when the kernel is closed before the
+   * callback is called, KcontError ESHUTDOWN when it is before that has ended
    */
   request<T>(name: string, callback: LockGrantedCallback<T>): Promise<T>;
   /**
@@ -278,6 +286,18 @@ export class LockManager {
     return 'LockManager';
   }
 
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<LockManager>(LockManager, (it) => {
+      let [held, pending] = [0, 0];
+      for (const resource of it.#resources.values()) {
+        held += resource.held.size;
+        pending += resource.pending.size;
+      }
+      return `LockManager { ${held} held, ${pending} pending }`;
+    });
+  }
+
   /** A request from its making to the end of its callback. */
   async #follow<T>(
     name: string,
@@ -286,16 +306,26 @@ export class LockManager {
     fail: (reason: unknown) => void,
   ): Promise<T> {
     const { mode, signal } = asked;
+    const { tasks } = this.#wq._dispatcher;
     let request!: Request;
-    let waiting!: Abortable;
+    let onSignal!: Task;
+    let onClose!: Task;
     const answered = new Promise<boolean>((answer, reject) => {
       request = { name, mode, answer, fail };
-      waiting = { abort: (reason) => void (this.#withdraw(request) && reject(reason)) };
+      const withdraw = (reason: unknown): void => void (this.#withdraw(request) && reject(reason));
+      onSignal = { _abort: withdraw };
+      onClose = { _abort: () => withdraw(invalidState()) };
     });
-    if (signal !== undefined) join(signal, waiting);
+    if (signal !== undefined) join(signal, onSignal);
+    tasks.add(onClose);
     this.#enqueue(request, asked);
-    const granted = await answered;
-    if (signal !== undefined) leave(signal, waiting);
+    let granted: boolean;
+    try {
+      granted = await answered;
+    } finally {
+      tasks.delete(onClose);
+      if (signal !== undefined) leave(signal, onSignal);
+    }
     let entered = false;
     const call = (): T | PromiseLike<T> => {
       entered = true;
@@ -409,6 +439,7 @@ export function createLocks(
   options: LocksOptions = {},
 ): LockManager {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { wq = kernel.wq.prihigh } = options;
   if ((wq as Workqueue | null)?.kernel !== kernel || wq.fast) {
     throw invalid('wq', 'a Workqueue of the same kernel that takes asynchronous functions', wq);

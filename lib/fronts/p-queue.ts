@@ -10,5 +10,5 @@ export {
   type ExecutorOptions,
   type ExecutorRunOptions,
 } from './executor.ts';
-export { KcontPQueue, type KcontPQueueOptions, type KcontPQueueTask } from './kcont-p-queue.ts';
+export { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
 export { KcontQueue, type KcontQueueAddOptions, type KcontQueueRun } from './kcont-queue.ts';

@@ -24,13 +24,17 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { invalid } from '../errors.ts';
+import { isThenable } from '../enter.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
+import type { Task as Awaited } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
+import { TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave, type Abortable } from './abort-group.ts';
+import { join, leave } from './abort-group.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,
@@ -149,6 +153,11 @@ class Lanes implements PriorityFollower {
     }
   }
 
+  /** How many are queued, of all levels. */
+  get size(): number {
+    return this.#levels.reduce((sum, { size }) => sum + size, 0);
+  }
+
   #move(moved: readonly Task[]): void {
     for (const task of moved) {
       this.#level(task).delete(task);
@@ -183,7 +192,7 @@ function levelOf({ isContinuation, prioritySource }: Task): number {
 }
 
 /** A task that was posted, or the continuation of one that yields. */
-class Task implements Abortable {
+class Task implements Awaited {
   order = 0;
   level = 0;
   readonly isContinuation: boolean;
@@ -194,7 +203,7 @@ class Task implements Abortable {
   readonly #abortSource: AbortSignal | null;
   readonly #lanes: Lanes;
   readonly #queues: Queues;
-  readonly #steps: () => unknown;
+  readonly #steps: () => void | Promise<void>;
   readonly #reject: (reason: unknown) => void;
   #kc: Kcont<Task> | null = null;
   #queued = false;
@@ -204,7 +213,7 @@ class Task implements Abortable {
     isContinuation: boolean,
     { abortSource, prioritySource }: SchedulingState,
     queues: Queues,
-    steps: () => unknown,
+    steps: () => void | Promise<void>,
     reject: (reason: unknown) => void,
   ) {
     this.#name = name;
@@ -225,6 +234,7 @@ class Task implements Abortable {
     else {
       const { softclock } = this.#queues.kernel.wq;
       this.#kc = new Kcont<Task>(softclock, null, Task.#due, this, { name: this.#name });
+      this.#kc._state |= TASK;
       this.#kc.schedule(delayMs);
     }
     if (this.#abortSource !== null) join(this.#abortSource, this);
@@ -236,6 +246,7 @@ class Task implements Abortable {
     if (this.#kc?.wq !== wq) {
       this.#kc?.destroy();
       this.#kc = new Kcont<Task>(wq, this.#lanes.gate, Task.#run, this, { name: this.#name });
+      this.#kc._state |= TASK;
     }
     this.#kc.reset();
   }
@@ -258,9 +269,10 @@ class Task implements Abortable {
   }
 
   /** It never runs, or has begun: its promise is rejected in any case. */
-  abort(reason: unknown): void {
+  _abort(reason: unknown): void {
     this.#reject(reason);
     this.#leave();
+    this.#complete();
   }
 
   #complete(): void {
@@ -280,14 +292,12 @@ class Task implements Abortable {
     const gate = kc.setLock(null) as Mutex;
     queueMicrotask(() => gate.exit());
     task.#leave();
-    const result = task.#steps();
+    const running = task.#steps();
     task.#complete();
     // The run goes on, for those who drain and close, until the promise has settled.
-    return result instanceof Promise ? result.then(nothing, nothing) : undefined;
+    return running;
   }
 }
-
-function nothing(): void {}
 
 /** The workqueues of a scheduler, each acquired when first used. */
 class Queues {
@@ -350,7 +360,7 @@ export class Scheduler {
    * @param options - signal, priority, delay
    * @returns what the callback returns; rejected with what it throws, with the signal's reason when
    * that is aborted before the callback has returned, with TypeError for an argument that is not
-   * what it has to be, with KcontError ESHUTDOWN when the kernel is closed
+   * what it has to be, with KcontError ESHUTDOWN when the kernel is closed before it has settled
    */
   postTask<T>(
     callback: SchedulerPostTaskCallback<T>,
@@ -370,15 +380,16 @@ export class Scheduler {
           own ?? (abortSource instanceof TaskSignal ? abortSource : DEFAULT_STATE.prioritySource),
       };
       const context = this.#current.run(state, hereAndNow);
-      const steps = (): unknown => {
+      const steps = (): void | Promise<void> => {
         try {
           const result = context.runInAsyncScope(callback);
+          // Followed, not resolved with: a shutdown may still reject it.
+          if (isThenable(result)) return Promise.resolve(result).then(resolve, reject);
           resolve(result);
-          return result;
         } catch (error) {
           reject(error);
-          return undefined;
         }
+        return undefined;
       };
       new Task(callback.name || 'postTask', false, state, this.#queues, steps, reject).begin(
         delayMs,
@@ -413,6 +424,14 @@ export class Scheduler {
   get [Symbol.toStringTag](): string {
     return 'Scheduler';
   }
+
+  /** How it reads in `util.inspect`: with the tasks of all schedulers of its kernel. */
+  static {
+    readsAs<Scheduler>(
+      Scheduler,
+      (it) => `Scheduler { ${lanesOf(it.#queues.kernel).size} queued }`,
+    );
+  }
 }
 
 /**
@@ -441,6 +460,7 @@ export function createScheduler(
   options: SchedulerOptions = {},
 ): Scheduler {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { patienceMs = Infinity } = options;
   if (!(patienceMs >= 0)) throw invalid('patienceMs', 'a number >= 0', patienceMs);
   return Scheduler._make(kernel, patienceMs);

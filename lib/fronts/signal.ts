@@ -19,7 +19,10 @@
 
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { invalid } from '../errors.ts';
+import { checkObject, invalid } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
+import type { Task } from '../job.ts';
+import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { checkDelay } from './node-error.ts';
 
@@ -65,7 +68,7 @@ export interface DeadlineOptions {
 const POOLED = 4096;
 
 /** A pooled continuation, and whose deadline it is at present. */
-class Slot {
+class Slot implements Task {
   controller: AbortController | null = null;
   readonly kc: Kcont<Slot>;
   readonly #pool: Slot[];
@@ -73,12 +76,19 @@ class Slot {
   constructor(wq: Workqueue, ref: boolean, pool: Slot[]) {
     this.#pool = pool;
     this.kc = new Kcont<Slot>(wq, null, Slot.#pass, this, ref ? undefined : { ref: false });
+    this.kc._state |= TASK | LIMIT;
   }
 
-  static #pass(slot: Slot): void {
-    const { controller } = slot;
-    slot.free();
-    controller?.abort(timedOut());
+  /** Called as it reads in reports. */
+  static readonly #pass = {
+    deadline: (slot: Slot): void => slot._abort(timedOut()),
+  }.deadline;
+
+  /** The deadline has passed, or its kernel is closed and cannot keep it. */
+  _abort(reason: unknown): void {
+    const { controller } = this;
+    this.free();
+    controller?.abort(reason);
   }
 
   /** Starts the time of a new signal, which gets one property only: on Node 20 each costs 1.5 µs. */
@@ -149,10 +159,15 @@ export function createDeadline(
  *
  * @param signal - what {@link deadline} has returned
  * @returns true: it will not be aborted any more; false: it has passed, or had been let go before
+ * @throws KcontError EINVAL for what is no such signal
  *
  * @public
  */
 export function release(signal: DeadlineSignal): boolean {
+  const given = signal as Partial<DeadlineSignal> | null | undefined;
+  if (typeof given?.[Symbol.dispose] !== 'function') {
+    throw invalid('signal', 'what deadline has returned', signal);
+  }
   return signal[Symbol.dispose]();
 }
 
@@ -163,7 +178,8 @@ export function release(signal: DeadlineSignal): boolean {
  * The reason is the same: a DOMException called `TimeoutError`. It costs no host timer, and can be
  * let go early, which whoever makes many should do: until then it is kept. Never aborted early, and
  * after the I/O that has arrived. Its listeners see no AsyncLocalStorage store. It does not keep the
- * process alive.
+ * process alive. When the kernel closes, it runs on as long as work of the kernel does, and is then
+ * aborted with KcontError ESHUTDOWN.
  *
  * @param ms - after how many ms it is aborted: 0 … 2^53−1
  * @returns the signal
@@ -213,10 +229,16 @@ export class Deadline implements Disposable {
   constructor(kernel: Kernel = processKernel, options: DeadlineOptions = {}) {
     const { wq, ref } = settings(kernel, options);
     this.#kc = new Kcont<Deadline>(wq, null, Deadline.#pass, this, { ref, name: 'Deadline' });
+    this.#kc._state |= TASK | LIMIT;
   }
 
   static #pass(self: Deadline): void {
-    self.#controller.abort(timedOut());
+    self._abort(timedOut());
+  }
+
+  /** @internal */
+  _abort(reason: unknown): void {
+    this.#controller.abort(reason);
   }
 
   /** The signal: a new one after the deadline has passed and is armed again. */
@@ -263,6 +285,19 @@ export class Deadline implements Disposable {
     return armed;
   }
 
+  /** How it reads in `util.inspect`. */
+  static {
+    readsAs<Deadline>(Deadline, (it) => {
+      const kc = it.#kc;
+      if (kc.destroyed) return 'Deadline { disposed }';
+      if (kc.pending) {
+        return `Deadline { due in ${Math.ceil(kc.deadline - kc.wq.kernel.now())} ms }`;
+      }
+      if (kc.invoking) return 'Deadline { due }';
+      return `Deadline { ${it.signal.aborted ? 'passed' : 'not armed'} }`;
+    });
+  }
+
   /** Stops the time for good. */
   [Symbol.dispose](): void {
     this.#kc.destroy();
@@ -275,6 +310,7 @@ function timedOut(): DOMException {
 
 function settings(kernel: Kernel, options: DeadlineOptions): { wq: Workqueue; ref: boolean } {
   if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+  checkObject(options);
   const { wq = kernel.wq.softclock, ref = false } = options;
   if (typeof ref !== 'boolean') throw invalid('ref', 'a boolean', ref);
   if ((wq as Workqueue | null)?.kernel !== kernel)

@@ -15,6 +15,7 @@
  */
 
 import { getEventListeners } from 'node:events';
+import { readsAs } from '../inspect.ts';
 import { toDictionary, toEnum, toSignal } from './web-idl.ts';
 
 /**
@@ -333,3 +334,7 @@ function signalChange(signal: TaskSignal, priority: TaskPriority): void {
     state.changing = false;
   }
 }
+
+readsAs<TaskSignal>(TaskSignal, (signal) => {
+  return `TaskSignal { ${stateOf(signal).priority}${signal.aborted ? ', aborted' : ''} }`;
+});

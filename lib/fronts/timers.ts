@@ -47,7 +47,7 @@ const made = new WeakMap<Kernel, Timers>();
  * @public
  */
 export function createTimers(on: Kernel): Timers {
-  if (!(on instanceof Kernel)) throw invalid('on', 'a Kernel', on);
+  if (!(on instanceof Kernel)) throw invalid('kernel', 'a Kernel', on);
   let timers = made.get(on);
   if (timers === undefined) {
     timers = functionsOn(on);

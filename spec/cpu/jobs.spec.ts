@@ -11,7 +11,7 @@ function cpuAt({ cpus }: Machine, index: number): Cpu {
 }
 
 /** A view whose bytes all threads share. */
-function shared(words: number): Int32Array {
+function shared(words: number): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(4 * words));
 }
 
@@ -212,5 +212,57 @@ describe('run on another CPU', () => {
     const queued = rejectionOf(queue.run(work.where, { cpu }));
     await kernel.close({ graceMs: 20 });
     expect([await stuck, await queued]).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
+  });
+
+  it('gives back what its function moves, wherever that runs', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    for (const cpu of [null, cpuAt(machine, 0), cpuAt(machine, 1)]) {
+      const buffer = await queue.run(work.moveBack, { arg: new ArrayBuffer(8), cpu });
+      expect(buffer).to.be.an.instanceof(ArrayBuffer);
+      expect(buffer.byteLength).to.equal(8);
+    }
+    expect(work.moveBack(new ArrayBuffer(8)).byteLength).to.equal(8);
+  });
+
+  it('is refused a context that it cannot take along', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const context = 'create';
+    const there = queue.run(work.where, { cpu: cpuAt(machine, 1), context });
+    expect(await rejectionOf(there)).to.equal('EINVAL');
+    expect(await queue.run(work.where, { context })).to.equal(0);
+  });
+
+  it('waits for the next thread of the CPU that it names, when that dies', async () => {
+    const machine = await startMachine(2);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const exit = rejectionOf(queue.run(work.exit, { arg: 1, cpu }));
+    const where = queue.run(work.where, { cpu });
+    expect([await exit, await where]).to.deep.equal(['ECPUDIED', 1]);
+  });
+
+  it('that left something open does not cost a close its grace', async () => {
+    const machine = await startMachine(1);
+    const { queue, work, kernel } = machine;
+    await queue.run(work.leaveOpen, { cpu: cpuAt(machine, 1) });
+    const { unfinished } = await kernel.close({ graceMs: 1e9 });
+    expect(unfinished).to.deep.equal([]);
+  });
+
+  it('that is killed is no event of a CPU that anybody knows', async () => {
+    const machine = await startMachine(1);
+    const { queue, work, events, kernel } = machine;
+    const controller = new AbortController();
+    const running = shared(1);
+    const stuck = rejectionOf(
+      queue.run(work.signalAndBurn, { arg: running, kill: true, signal: controller.signal }),
+    );
+    while (Atomics.load(running, 0) === 0) await new Promise(setImmediate);
+    controller.abort();
+    await stuck;
+    await kernel.close();
+    expect(events.filter(({ cpu }) => !kernel.cpus.includes(cpu))).to.deep.equal([]);
   });
 });

@@ -4,6 +4,7 @@ import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { SharedMutex, SharedRWLock } from '../../lib/cpu/index.ts';
+import { Arena } from '../../lib/cpu/shared-arena.ts';
 import { codeOf } from '../support/lab.ts';
 import { closeAfterEach, startMachine } from '../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../support/cpu-work.ts';
@@ -133,5 +134,15 @@ describe('a lock between CPUs', () => {
     expect((await died).heldLocks).to.equal(1);
     await lock.enter();
     lock.exit();
+  });
+
+  it('has room for the CPUs of one kernel after the other', async () => {
+    const before = Arena.home().joined;
+    const { kernel, queue, cpus, work } = await startMachine(2);
+    const lock = new SharedMutex();
+    await queue.run(work.ran, { cpu: cpus[1] ?? null, lock });
+    expect(Arena.home().joined).not.to.equal(before);
+    await kernel.close();
+    expect(Arena.home().joined).to.equal(before);
   });
 });

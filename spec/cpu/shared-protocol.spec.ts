@@ -23,7 +23,9 @@ function wait(ran: string[], lock: Lock, name: string, signal?: AbortSignal): vo
 type Pair = [Sides, Sides];
 type Three = [Sides, Sides, Sides];
 
-describe('a lock between CPUs', () => {
+describe('a lock between CPUs', function () {
+  this.timeout(60_000);
+
   for (const kind of KINDS) {
     describe(NAMES[kind], () => {
       it('held on one CPU is held on all, and free on none', () => {
@@ -433,7 +435,9 @@ for (const kind of [RW, RM] as const) {
   });
 }
 
-describe('any order of events at a lock between CPUs', () => {
+describe('any order of events at a lock between CPUs', function () {
+  this.timeout(60_000 * soak);
+
   const CPUS = 3;
   type Event = {
     cpu: number;

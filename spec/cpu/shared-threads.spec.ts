@@ -23,7 +23,7 @@ import {
 import { Peer } from '../support/lock-peer.ts';
 
 describe('locks between threads', function () {
-  this.timeout(60_000);
+  this.timeout(60_000 * soak);
 
   let memory: SharedArrayBuffer;
   let words: Int32Array;
@@ -139,7 +139,7 @@ describe('locks between threads', function () {
           ]);
           expect([words[COUNT], words[WRONG]]).to.deep.equal([threads * each, 0]);
           expect(lock.held).to.equal(false);
-        }).timeout(60_000 * soak);
+        });
       }
     }
 
@@ -213,7 +213,7 @@ describe('locks between threads', function () {
         await peers.pop()?.quit();
         expect(lock.held).to.equal(false);
       }
-    }).timeout(120_000 * soak);
+    });
   });
 
   describe('SharedSpinLock', () => {
@@ -338,7 +338,7 @@ describe('locks between threads', function () {
             0,
           ]);
           expect([lock.read.held, lock.write.held]).to.deep.equal([false, false]);
-        }).timeout(60_000 * soak);
+        });
       }
 
       it('outlives threads that are killed at any moment of their work', async () => {
@@ -357,7 +357,7 @@ describe('locks between threads', function () {
           await new Load('read and write', lock, words, here).run(20);
           expect([lock.read.held, lock.write.held, words[WRONG]]).to.deep.equal([false, false, 0]);
         }
-      }).timeout(120_000 * soak);
+      });
     });
   }
 });

@@ -253,7 +253,7 @@ describe('KcontPQueue', () => {
     expect(lock.tryEnter()).to.equal(true);
     const events: string[] = [];
     for (const event of ['empty', 'idle', 'active'] as const) {
-      queue.on(event, () => void events.push(event));
+      queue._on(event, () => void events.push(event), false);
     }
     void add('mine', { lock });
     const empty = queue.onEmpty();
@@ -416,15 +416,16 @@ describe('KcontPQueue', () => {
   });
 
   it('leaves rates to p-queue', async () => {
+    const begin = performance.now();
     const limited = new KcontPQueue({ interval: 40, intervalCap: 1 });
     const lock = new Mutex();
-    const begin = performance.now();
     const at: number[] = [];
     const note = (): void => void at.push(performance.now() - begin);
     void limited.add(note, { lock });
     void limited.add(note, { lock });
     await limited.onIdle();
-    expect((at[1] ?? 0) - (at[0] ?? 0)).to.be.greaterThan(30);
+    // Not from the first one, which the machine may have held up within its interval.
+    expect(at[1]).to.be.at.least(38);
   });
 });
 

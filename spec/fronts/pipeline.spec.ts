@@ -1117,7 +1117,7 @@ describe('pipeline', () => {
       const f = (n: number): number => n;
       const wrong: [string, () => unknown][] = [
         ['name must be a string, got 5', () => pipeline(5 as never)],
-        ['name must be a name, got ""', () => begin.stage('', f)],
+        ['name must be a string that is not empty, got ""', () => begin.stage('', f)],
         ['name must be that of no other stage, got "a"', () => begin.stage('a', f).stage('a', f)],
         ['func must be a function, got 1', () => begin.stage('a', 1 as never)],
         [

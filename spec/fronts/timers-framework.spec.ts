@@ -15,7 +15,6 @@ function run(...flags: string[]): Promise<string[]> {
 
 describe('fastify and ws on kcont/timers/register', function () {
   this.timeout(120_000);
-  this.retries(2);
 
   it('behave as they do on Node’s timers: replies, keep-alive, timeouts, heartbeats, close', async () => {
     const [node, kcont] = await Promise.all([run(), run('--import', register)]);

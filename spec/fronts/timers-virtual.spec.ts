@@ -2,6 +2,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { readFile } from 'node:fs';
 import { inspect } from 'node:util';
+import { MessageChannel } from 'node:worker_threads';
 import { expect } from 'chai';
 import sinon from 'sinon';
 import * as own from '../../lib/fronts/timers.ts';
@@ -341,7 +342,10 @@ describe('kcont/timers on the clock of the host', function () {
   it('yields to I/O between many timers, and keeps the order', async () => {
     const { setTimeout, setImmediate } = createTimers(new Kernel());
     const order: string[] = [];
+    // What is posted here has arrived before the next poll phase.
+    const { port1: inbox, port2: outbox } = new MessageChannel();
     await new Promise<void>((resolve) => {
+      inbox.once('message', () => void order.push('I/O'));
       readFile(new URL(import.meta.url), () => {
         for (let i = 0; i < 30; i++) {
           setTimeout(() => {
@@ -350,14 +354,17 @@ describe('kcont/timers on the clock of the host', function () {
                 order.push('immediate');
                 resolve();
               });
-              readFile(new URL(import.meta.url), () => void order.push('I/O'));
+              outbox.postMessage('I/O');
             }
             order.push(`timer ${i}`);
             burn(1);
           }, 5);
         }
+        // All are due when it ends.
+        burn(10);
       });
     });
+    inbox.close();
     const timersRan = order.filter((it) => it.startsWith('timer'));
     expect(timersRan).to.deep.equal(Array.from({ length: 30 }, (_, i) => `timer ${i}`));
     expect(order.at(-1)).to.equal('immediate');
@@ -382,7 +389,9 @@ describe('kcont/timers on the clock of the host', function () {
       immediate[Symbol.dispose]();
       return immediate;
     });
-    await promises.setTimeout(20);
+    // Behind what has been set.
+    await promises.setImmediate();
+    await promises.setTimeout(1);
     // The group of the last callback keeps its timers until the next one sets some.
     for (let i = 0; i < 20 && refs.some((ref) => ref.deref() !== undefined); i++) {
       await promises.setTimeout(1);

@@ -81,6 +81,18 @@ export function moveBack(buffer: ArrayBuffer): ArrayBuffer {
   return transfer(buffer, [buffer]);
 }
 
+/** Something keeps this thread's event loop alive for good. */
+export function leaveOpen(): void {
+  setInterval(() => undefined, 1e6);
+}
+
+/** Never ends, once it has said that it runs. */
+export function signalAndBurn(running: Int32Array): void {
+  Atomics.store(running, 0, 1);
+  Atomics.notify(running, 0);
+  for (;;);
+}
+
 export function addToShared(shared: Int32Array): number {
   return Atomics.add(shared, 0, 1);
 }

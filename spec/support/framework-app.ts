@@ -10,12 +10,19 @@ function say(what: string, seen: unknown): void {
   console.log(`${what}: ${String(seen)}`);
 }
 
-/** Whether something came when it was due: Node may be a ms early, and a busy machine late. */
-async function timed(what: string, expectedMs: number, until: Promise<unknown>): Promise<void> {
-  const start = performance.now();
-  const seen = await until;
-  const lateMs = performance.now() - start - expectedMs;
-  say(what, `${String(seen)}, ${lateMs < -2 ? 'EARLY' : lateMs > 3000 ? 'LATE' : 'in time'}`);
+/**
+ * Whether something came when it was due: Node may be a ms early, and a busy machine late. The time
+ * counts from before what starts the timer, which the machine may hold up.
+ */
+async function timed(
+  what: string,
+  expectedMs: number,
+  start: () => Promise<unknown>,
+): Promise<void> {
+  const startMs = performance.now();
+  const seen = await start();
+  const lateMs = performance.now() - startMs - expectedMs;
+  say(what, `${String(seen)}, ${lateMs < -2 ? 'EARLY' : lateMs > 20_000 ? 'LATE' : 'in time'}`);
 }
 
 function wait(ms: number): Promise<void> {
@@ -25,9 +32,10 @@ function wait(ms: number): Promise<void> {
 }
 
 const app = Fastify({
-  keepAliveTimeout: 100,
-  requestTimeout: 200,
-  handlerTimeout: 150,
+  // What is not to time out has ten times as long as it needs, and more.
+  keepAliveTimeout: 1000,
+  requestTimeout: 1000,
+  handlerTimeout: 1000,
   http: { connectionsCheckingInterval: 50 },
 });
 
@@ -58,36 +66,26 @@ for (const path of ['/hello?name=ann', '/hello', '/later', '/interval', '/nowher
   const response = await fetch(url + path);
   say(path, `${response.status} ${await response.text()}`);
 }
-await timed(
-  'handler timeout',
-  150,
-  fetch(`${url}/never`).then((response) => response.status),
-);
+await timed('handler timeout', 1000, async () => (await fetch(`${url}/never`)).status);
 
 // Keep-alive: two requests over one connection, then the server closes it.
 const kept = connect(port, '127.0.0.1').setEncoding('utf8');
-for (let i = 0; i < 2; i++) {
-  kept.write(`GET /hello?name=${i} HTTP/1.1\r\nHost: x\r\n\r\n`);
-  say(
-    'kept alive',
-    String((await once(kept, 'data'))[0])
-      .split('\r\n')
-      .at(-1),
-  );
-}
-await timed(
-  'keep-alive',
-  100,
-  once(kept, 'close').then(() => 'closed'),
-);
+await timed('keep-alive', 1000, async () => {
+  for (let i = 0; i < 2; i++) {
+    kept.write(`GET /hello?name=${i} HTTP/1.1\r\nHost: x\r\n\r\n`);
+    const [reply] = await once(kept, 'data');
+    say('kept alive', String(reply).split('\r\n').at(-1));
+  }
+  await once(kept, 'close');
+  return 'closed';
+});
 
 const half = connect(port, '127.0.0.1').setEncoding('utf8');
-half.write('GET /hello HTTP/1.1\r\nHost: x\r\n');
-await timed(
-  'half a request',
-  200,
-  once(half, 'data').then(([head]) => String(head).split('\r\n')[0]),
-);
+await timed('half a request', 1000, async () => {
+  half.write('GET /hello HTTP/1.1\r\nHost: x\r\n');
+  const [head] = await once(half, 'data');
+  return String(head).split('\r\n')[0];
+});
 half.destroy();
 
 // A heartbeat as the documentation of ws shows it.
@@ -112,19 +110,18 @@ const heartbeat = setInterval(() => {
     alive.set(socket, false);
     socket.ping();
   }
-}, 50);
+}, 500);
 
 const good = new WebSocket(`ws://127.0.0.1:${port}`);
 await once(good, 'open');
 let pings = 0;
 good.on('ping', () => void pings++);
-const silent = new WebSocket(`ws://127.0.0.1:${port}`, { autoPong: false });
-await once(silent, 'open');
-await timed(
-  'a client that does not answer a ping',
-  50,
-  once(silent, 'close').then(([code]) => `closed with ${code}`),
-);
+await timed('a client that does not answer a ping', 500, async () => {
+  const silent = new WebSocket(`ws://127.0.0.1:${port}`, { autoPong: false });
+  await once(silent, 'open');
+  const [code] = await once(silent, 'close');
+  return `closed with ${code}`;
+});
 say('a client that does, after some pings', `${pings > 0} ${good.readyState === WebSocket.OPEN}`);
 good.send('still there');
 say('its echo', (await once(good, 'message'))[0]);
@@ -139,34 +136,30 @@ deaf.write(
 await once(deaf, 'data');
 deaf.resume();
 const mask = [0, 0, 0, 0];
-deaf.write(Buffer.from([0x81, 0x88, ...mask, ...Buffer.from('close me')]));
-await timed(
-  'a client that does not close',
-  100,
-  once(deaf, 'close').then(() => 'closed'),
-);
+await timed('a client that does not close', 100, async () => {
+  deaf.write(Buffer.from([0x81, 0x88, ...mask, ...Buffer.from('close me')]));
+  await once(deaf, 'close');
+  return 'closed';
+});
 
 const mute = createServer(() => undefined).listen(0, '127.0.0.1');
 await once(mute, 'listening');
 const { port: mutePort } = mute.address() as AddressInfo;
-const waiting = new WebSocket(`ws://127.0.0.1:${mutePort}`, { handshakeTimeout: 60 });
-await timed(
-  'a server that does not shake hands',
-  60,
-  once(waiting, 'error').then(([error]) => (error as Error).message),
-);
+await timed('a server that does not shake hands', 60, async () => {
+  const waiting = new WebSocket(`ws://127.0.0.1:${mutePort}`, { handshakeTimeout: 60 });
+  const [error] = await once(waiting, 'error');
+  return (error as Error).message;
+});
 mute.close();
 
-const slow = Fastify({ pluginTimeout: 60 });
-slow.register(() => new Promise(() => undefined));
-await timed(
-  'a plugin that does not load',
-  60,
-  Promise.resolve(slow.ready()).then(
+await timed('a plugin that does not load', 60, async () => {
+  const slow = Fastify({ pluginTimeout: 60 });
+  slow.register(() => new Promise(() => undefined));
+  return slow.ready().then(
     () => 'loaded',
     (error: { code: string }) => error.code,
-  ),
-);
+  );
+});
 
 good.close();
 await once(good, 'close');

@@ -46,39 +46,89 @@ export class Died extends Error {}
 
 const STEPS = ['load', 'store', 'exchange', 'compareExchange', 'or', 'and', 'add', 'sub'] as const;
 
-/**
- * Calls a function until it has taken so many steps on shared memory, and then no more of it.
- *
- * @returns whether it died: false if it needed fewer steps
- */
-export function dieAfter(steps: number, call: () => void): boolean {
-  const whole = Object.fromEntries(STEPS.map((name) => [name, Atomics[name]]));
-  let left = steps;
-  for (const name of STEPS) {
-    const step = Atomics[name] as (...args: unknown[]) => number;
-    Object.assign(Atomics, {
-      [name]: (...args: unknown[]) => {
-        if (left-- <= 0) throw new Died('dead');
-        return step(...args);
+const whole = Object.fromEntries(STEPS.map((name) => [name, Atomics[name]]));
+
+/** Calls a function; at each of its steps on shared memory another one, with what it is the nth. */
+function atEachStep(call: () => void, before: (nth: number) => void): void {
+  let steps = 0;
+  const changed = Object.fromEntries(
+    Object.entries(whole).map(([name, step]) => [
+      name,
+      (...args: unknown[]) => {
+        Object.assign(Atomics, whole);
+        try {
+          before(steps++);
+        } finally {
+          Object.assign(Atomics, changed);
+        }
+        return (step as (...args: unknown[]) => number)(...args);
       },
-    });
-  }
+    ]),
+  );
+  Object.assign(Atomics, changed);
   try {
     call();
-  } catch (error) {
-    if (!(error instanceof Died)) throw error;
   } finally {
     Object.assign(Atomics, whole);
   }
+}
+
+/**
+ * Calls a function on one CPU, and when it has taken so many steps on shared memory lets another CPU
+ * do something before it goes on; and something more after each of the next steps.
+ *
+ * @returns false: it needed fewer steps, and the other CPU did nothing
+ */
+export function interleave(
+  steps: number,
+  call: () => void,
+  ...between: readonly (() => void)[]
+): boolean {
+  let came = false;
+  atEachStep(call, (nth) => {
+    came ||= nth === steps;
+    between[nth - steps]?.();
+  });
+  return came;
+}
+
+/**
+ * Calls a function until it has taken so many steps on shared memory, and then no more of it.
+ *
+ * @param between - what another CPU does so many steps before it dies
+ * @returns false: it needed fewer steps, and did not die
+ */
+export function dieAfter(
+  steps: number,
+  call: () => void,
+  between: () => void = () => undefined,
+  before: number = 0,
+): boolean {
+  let died = false;
+  try {
+    atEachStep(call, (nth) => {
+      if (nth === steps - before) between();
+      if (nth < steps) return;
+      died = true;
+      throw new Died('dead');
+    });
+  } catch (error) {
+    if (!(error instanceof Died)) throw error;
+  }
   // A promise may have kept the error for itself.
-  return left < 0;
+  return died;
 }
 
 /** For CPUs that have nothing to say to each other. */
 export const quietBell: Bell = { ring: () => undefined, keepAlive: () => undefined };
 
+/** For the bells, and one lock of any kind or more. */
+const BYTES = 2 ** 13;
+
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
+  /** Of the lock that was made last, one per CPU. */
+  gates: Gate[] = [];
   readonly #dead = new Set<number>();
   /** Bells that have rung and were not heard. */
   readonly rung: Set<number> = new Set();
@@ -86,7 +136,7 @@ export class PlayedCpus {
   readonly keptAlive: boolean[];
 
   constructor(count: number) {
-    const { buffer } = Arena.create(2 ** 16);
+    const buffer = Arena.layOut(BYTES);
     this.keptAlive = Array.from({ length: count }, () => false);
     this.arenas = this.keptAlive.map((_, i) =>
       Arena.play(buffer, {
@@ -103,7 +153,8 @@ export class PlayedCpus {
   lock(kind: Kind): Sides[] {
     const [first] = this.arenas as [Arena];
     const at = first.allocate(kind);
-    return this.arenas.map((arena) => sidesOf(new Gate(arena, at, kind)));
+    this.gates = this.arenas.map((arena) => new Gate(arena, at, kind));
+    return this.gates.map(sidesOf);
   }
 
   /** A CPU hears its bell. */
@@ -120,6 +171,9 @@ export class PlayedCpus {
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
     this.rung.delete(cpu);
+    // Those who waited there are gone with it.
+    const turnstile = this.gates[cpu]?.turnstile;
+    for (const waiter of turnstile ?? []) turnstile?.remove(waiter);
     return recover(cpu + 1, this.arenas[by]);
   }
 }

@@ -1,6 +1,7 @@
 import { KcontError } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
+import { LIMIT } from '../../state.ts';
 import type { Item } from './item.ts';
 import type { Stage } from './stage.ts';
 
@@ -24,6 +25,7 @@ export class Deadline {
     this.#ownMs = ownMs;
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
     this.#kc = new Kcont<Deadline>(kernel.wq.softclock, null, deadline, this);
+    this.#kc._state |= LIMIT;
     if (ownMs !== undefined) this.#kc.schedule(ownMs);
   }
 
@@ -41,7 +43,8 @@ export class Deadline {
     if (this.#stage === undefined) return;
     this.#stage = undefined;
     this.#stageAt = Infinity;
-    if (this.#ownAt === Infinity) this.#kc.stop();
+    // On a kernel that closes, no stage is to come.
+    if (this.#ownAt === Infinity || this.#kernel.closed) this.#kc.stop();
     else this.#kc.schedule(Math.max(this.#ownAt - this.#kernel.now(), 0));
   }
 
@@ -55,7 +58,7 @@ export class Deadline {
       stage === undefined ? `its deadline of ${this.#ownMs}` : `the stage's ${stage.deadlineMs}`;
     const item = this.#item;
     const message = `${item.pipeline}/${item.stage}: ${limit} ms is over`;
-    item.abort(new KcontError('ETIMEDOUT', message));
+    item._abort(new KcontError('ETIMEDOUT', message));
   }
 }
 

@@ -154,7 +154,7 @@ export class Flow {
   abort(reason: unknown): void {
     this.#refuse();
     // From the end, so that nobody is let in just to leave.
-    for (const item of [...this.#items].toReversed()) item.abort(reason);
+    for (const item of [...this.#items].toReversed()) item._abort(reason);
   }
 
   close(graceMs: number): Promise<PipelineReport> {

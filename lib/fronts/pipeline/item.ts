@@ -15,12 +15,14 @@
  * resolved, so that lock and room are free, and what the function's own promise does is ignored.
  */
 
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncResource } from 'node:async_hooks';
+import { isThenable } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
-import { Task } from '../../job.ts';
+import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
+import { TASK } from '../../state.ts';
 import { Deadline } from './deadline.ts';
 import type { Flow } from './flow.ts';
 import type { Key, Keys } from './keys.ts';
@@ -60,7 +62,7 @@ const STATES = ['waiting', 'waiting', 'queued', 'running', 'running', 'running']
  *
  * @internal
  */
-export class Item extends Task implements Entry, StageContext {
+export class Item implements Task, Entry, StageContext {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
@@ -86,7 +88,7 @@ export class Item extends Task implements Entry, StageContext {
   #lock: BaseLock | null = null;
   #keys: Keys | undefined = undefined;
   #deadline: Deadline | undefined = undefined;
-  #carry: ReturnType<typeof AsyncLocalStorage.snapshot> | undefined = undefined;
+  #carry: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
   #onAbort: (() => void) | undefined = undefined;
@@ -101,7 +103,6 @@ export class Item extends Task implements Entry, StageContext {
     answer: Answer,
     onLetIn?: () => void,
   ) {
-    super();
     this.flow = flow;
     this.input = value;
     this.value = value;
@@ -111,14 +112,15 @@ export class Item extends Task implements Entry, StageContext {
     this.#onLetIn = onLetIn;
     this.#at = first;
     this.kc = new Kcont<Item>(first.queueFor(this), null, first.enter, this);
-    if (flow.carries) this.#carry = AsyncLocalStorage.snapshot();
+    this.kc._state |= TASK;
+    if (flow.carries) this.#carry = new AsyncResource('KCONT', { requireManualDestroy: true });
     const { signal, deadlineMs } = options;
     if (deadlineMs !== undefined || flow.hasDeadlines) {
       this.#deadline = new Deadline(flow.kernel, this, deadlineMs);
     }
     if (signal === undefined) return;
     this.#signal = signal;
-    this.#onAbort = () => this.abort(signal.reason);
+    this.#onAbort = () => this._abort(signal.reason);
     signal.addEventListener('abort', this.#onAbort, { once: true });
   }
 
@@ -211,7 +213,10 @@ export class Item extends Task implements Entry, StageContext {
     const carry = this.#carry;
     let result: unknown;
     try {
-      result = carry === undefined ? func(this.value, this) : carry(func, this.value, this);
+      result =
+        carry === undefined
+          ? func(this.value, this)
+          : carry.runInAsyncScope(func, undefined, this.value, this);
     } catch (error) {
       this.#fail(error);
     }
@@ -261,7 +266,7 @@ export class Item extends Task implements Entry, StageContext {
   }
 
   /** Makes it leave, wherever it is. */
-  override abort(reason: unknown): void {
+  _abort(reason: unknown): void {
     if (this.#failed || this.#phase === GONE) return;
     this.#fail(reason);
     if (this.#phase === AT_DOOR) {
@@ -303,12 +308,4 @@ export class Item extends Task implements Entry, StageContext {
 
 function hop(item: Item): void {
   item.hop();
-}
-
-function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
 }

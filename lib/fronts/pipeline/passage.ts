@@ -232,7 +232,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
     this.#stop();
     this.#ended = true;
     this.#unlisten();
-    for (const item of [...this.#items].toReversed()) item.abort(reason);
+    for (const item of [...this.#items].toReversed()) item._abort(reason);
     this.#items.clear();
     this.#head = undefined;
     this.#tail = undefined;

@@ -1,7 +1,7 @@
 import { Duplex, type Writable } from 'node:stream';
 import { pipeline as connect } from 'node:stream/promises';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, invalid } from '../../errors.ts';
+import { checkFunction, checkObject, invalid } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import { checkCount, checkDeadline, checkSignal } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';
@@ -172,7 +172,9 @@ export class Pipeline<In, Out> {
     this.#flow.accept(value, this.#check(options), answer);
   }
 
-  #check({ urgent = false, deadlineMs, signal }: ItemOptions): CheckedOptions {
+  #check(options: ItemOptions): CheckedOptions {
+    checkObject(options);
+    const { urgent = false, deadlineMs, signal } = options;
     checkUrgent(urgent);
     checkDeadline(deadlineMs);
     checkSignal(signal);
@@ -192,6 +194,7 @@ export class Pipeline<In, Out> {
     source: PipelineSource<In>,
     options: ThroughOptions<In> = {},
   ): AsyncIterableIterator<Out> {
+    checkObject(options);
     const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
     const item = this.#check(rest);
     checkSignal(signal);
@@ -215,6 +218,9 @@ export class Pipeline<In, Out> {
     sink: PipelineSink<Out>,
     options?: ThroughOptions<In>,
   ): Promise<void> {
+    if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
+      throw invalid('sink', 'a function or a writable stream', sink);
+    }
     const results = this.through(source, options);
     if (typeof sink === 'function') {
       for await (const result of results) await sink(result);

@@ -1,4 +1,5 @@
-import { KcontError, checkFunction, invalid } from '../../errors.ts';
+import { KcontError, checkFunction, checkObject, invalid } from '../../errors.ts';
+import { readsAs } from '../../inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
 import { checkLock, type Lock } from '../../lock/lock.ts';
 import { Workqueue } from '../../workqueue.ts';
@@ -173,11 +174,14 @@ export class PipelinePlan<In, Out> {
     func: (value: Out, context: StageContext) => R,
     options: StageOptions<Out, R> = {},
   ): PipelinePlan<In, Awaited<R>> {
-    if (typeof name !== 'string' || name === '') throw invalid('name', 'a name', name);
+    if (typeof name !== 'string' || name === '') {
+      throw invalid('name', 'a string that is not empty', name);
+    }
     if (this.#steps.some((step) => step.name === name)) {
       throw invalid('name', 'that of no other stage', name);
     }
     checkFunction(func);
+    checkObject(options);
     const { wq = 'prihigh', limit, buffer, deadlineMs, lock } = options;
     if (!(wq instanceof Workqueue || Object.hasOwn(processKernel.wq, wq))) {
       throw invalid('wq', "a Workqueue or the name of one, such as 'prihigh'", wq);
@@ -212,6 +216,7 @@ export class PipelinePlan<In, Out> {
    * kernel, a `limit` that the workqueue does not allow, or if there is no stage
    */
   start(options: StartOptions<In> = {}): Pipeline<In, Out> {
+    checkObject(options);
     const { kernel = processKernel, signal, deadlineMs, onError, context = 'none' } = options;
     if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
     checkSignal(signal);
@@ -233,6 +238,16 @@ export class PipelinePlan<In, Out> {
       carries,
     };
     return Pipeline._make<In, Out>(new Flow(settings, this.#steps));
+  }
+
+  /** How it reads in `util.inspect`: its stages. */
+  static {
+    readsAs<PipelinePlan<unknown, unknown>>(PipelinePlan, (it) => {
+      const stages = it.#steps.map(({ name, keyOf }) =>
+        keyOf === undefined ? name : `by ${keyOf.name || 'key'}: ${name}`,
+      );
+      return `PipelinePlan ${it.name} { ${stages.join(', ')} }`;
+    });
   }
 }
 

@@ -1,8 +1,9 @@
 import { AsyncResource } from 'node:async_hooks';
+import type { Task } from '../../job.ts';
 import type { Entry } from '../../list.ts';
 
 /** A timer or an immediate. */
-export interface Called {
+export interface Called extends Task {
   /** Its turn has come. */
   _call(): void;
 }
@@ -40,6 +41,11 @@ export class Callback extends AsyncResource implements Entry {
   /** Its turn has come. */
   call(): void {
     this.#called._call();
+  }
+
+  /** Its turn will not come: the kernel is closed. */
+  abort(reason: unknown): void {
+    this.#called._abort(reason);
   }
 
   /** Calls a function of the timer or immediate, in the context. */

@@ -4,7 +4,7 @@ import { Callback } from './callback.ts';
 import type { Turns } from './turns.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
-const over: Callback = new Callback('Immediate', { _call: () => undefined });
+const over: Callback = new Callback('Immediate', { _call: nothing, _abort: nothing });
 
 /**
  * What `setImmediate` returns, as Node's own class of this name.
@@ -16,6 +16,8 @@ export class Immediate {
   #func: ((...args: never[]) => unknown) | null;
   #args: unknown[] | undefined;
   #callback: Callback;
+  /** Told why it will not be called, where somebody waits for it. */
+  readonly #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   /** It keeps the process alive; null: it has been called or cleared. */
   #ref: boolean | null = true;
@@ -24,10 +26,12 @@ export class Immediate {
     turns: Turns,
     func: (...args: never[]) => unknown,
     args: unknown[] | undefined,
+    onShutdown: ((reason: unknown) => void) | undefined,
   ) {
     this.#func = func;
     this.#args = args;
     this.#turns = turns;
+    this.#onShutdown = onShutdown;
     this.#callback = new Callback('Immediate', this);
     turns.addImmediate(this.#callback);
   }
@@ -37,8 +41,9 @@ export class Immediate {
     turns: Turns,
     func: (...args: never[]) => unknown,
     args: unknown[] | undefined,
+    onShutdown?: (reason: unknown) => void,
   ): Immediate {
-    return new Immediate(turns, func, args);
+    return new Immediate(turns, func, args, onShutdown);
   }
 
   /** Keeps the process alive until it has been called, as by default. */
@@ -101,6 +106,15 @@ export class Immediate {
     }
   }
 
+  /**
+   * The kernel is closed.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    this._clear();
+    this.#onShutdown?.(reason);
+  }
+
   /** How it reads in `util.inspect`. */
   static {
     readsAs<Immediate>(Immediate, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
@@ -120,3 +134,5 @@ export class Immediate {
     this.#callback = over;
   }
 }
+
+function nothing(): void {}

@@ -39,6 +39,9 @@ export interface Scheduler {
 /**
  * The functions of `node:timers/promises`.
  *
+ * @remarks
+ * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed.
+ *
  * @public
  */
 export interface TimersPromises {
@@ -103,7 +106,11 @@ export function promisesOn(turns: Turns): TimersPromises {
         listening?.[Symbol.dispose]();
         resolve(value as T);
       };
-      const timer = Timeout._make(turns, fulfil, delayMs(delay), undefined, false);
+      const fail = (reason: unknown): void => {
+        listening?.[Symbol.dispose]();
+        reject(reason);
+      };
+      const timer = Timeout._make(turns, fulfil, delayMs(delay), undefined, false, fail);
       if (ref === false) timer.unref();
       const listening = onAbort(signal, () => timer.close(), reject);
     });
@@ -117,7 +124,11 @@ export function promisesOn(turns: Turns): TimersPromises {
         listening?.[Symbol.dispose]();
         resolve(value as T);
       };
-      const immediate = Immediate._make(turns, fulfil, undefined);
+      const fail = (reason: unknown): void => {
+        listening?.[Symbol.dispose]();
+        reject(reason);
+      };
+      const immediate = Immediate._make(turns, fulfil, undefined, fail);
       if (ref === false) immediate.unref();
       const listening = onAbort(signal, () => immediate._clear(), reject);
     });
@@ -139,21 +150,18 @@ export function promisesOn(turns: Turns): TimersPromises {
       waiting++;
       wake();
     };
-    let abort: AbortError | undefined;
-    const timer = Timeout._make(turns, tick, delayMs(delay), undefined, true);
+    let failure: { readonly reason: unknown } | undefined;
+    const fail = (reason: unknown): void => {
+      failure ??= { reason };
+      wake();
+    };
+    const timer = Timeout._make(turns, tick, delayMs(delay), undefined, true, fail);
     if (ref === false) timer.unref();
-    const listening = onAbort(
-      signal,
-      () => timer.close(),
-      (reason) => {
-        abort = reason;
-        wake();
-      },
-    );
+    const listening = onAbort(signal, () => timer.close(), fail);
     try {
       for (;;) {
         for (; waiting > 0; waiting--) yield value as T;
-        if (abort !== undefined) throw abort;
+        if (failure !== undefined) throw failure.reason;
         await new Promise<void>((resolve) => {
           wake = resolve;
         });

@@ -1,7 +1,9 @@
 import { readsAs } from '../../inspect.ts';
+import { ESHUTDOWN } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal } from '../../schedule.ts';
+import { TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
 import type { Turns } from './turns.ts';
 
@@ -18,6 +20,8 @@ export class Timeout {
   #args: unknown[] | undefined;
   /** Null: it will not be called. */
   #callback: Callback | null;
+  /** Told why it will not be called, where somebody waits for it. */
+  readonly #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   readonly #kc: Kcont<Timeout>;
   readonly #delayMs: number;
@@ -32,13 +36,16 @@ export class Timeout {
     delayMs: number,
     args: unknown[] | undefined,
     repeats: boolean,
+    onShutdown: ((reason: unknown) => void) | undefined,
   ) {
     this.#func = func;
     this.#args = args;
     this.#turns = turns;
     this.#delayMs = delayMs;
     this.#repeats = repeats;
+    this.#onShutdown = onShutdown;
     this.#kc = new Kcont<Timeout>(turns.softclock, null, timeout, this);
+    this.#kc._state |= TASK;
     this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
@@ -51,8 +58,9 @@ export class Timeout {
     delayMs: number,
     args: unknown[] | undefined,
     repeats: boolean,
+    onShutdown?: (reason: unknown) => void,
   ): Timeout {
-    return new Timeout(turns, func, delayMs, args, repeats);
+    return new Timeout(turns, func, delayMs, args, repeats, onShutdown);
   }
 
   /**
@@ -87,7 +95,10 @@ export class Timeout {
    */
   refresh(): this {
     if (this.#func === null) return this;
+    const { pending } = this.#kc;
     this.#arm();
+    // Not called yet, and not where a cold one would be looked at for nothing.
+    if (pending) return this;
     // Expired, it stands in line.
     if (this.#callback !== null) unlink(this.#callback);
     else {
@@ -160,11 +171,19 @@ export class Timeout {
     try {
       callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
     } finally {
-      // Not on a kernel that has closed meanwhile.
-      if (this.#repeats && this.#callback !== null) this.#kc._scheduleFrom(startMs, this.#delayMs);
+      if (this.#repeats && this.#callback !== null) this.#again(startMs);
       // Neither refreshed by its own function, nor cleared.
       if (!this.#kc.pending) this.#retire();
     }
+  }
+
+  /**
+   * The kernel is closed.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    this.close();
+    this.#onShutdown?.(reason);
   }
 
   /** How it reads in `util.inspect`. */
@@ -179,6 +198,12 @@ export class Timeout {
     if (kc.invoking) kc.stop();
     const errno = this.#turns.together.arm(kc, this.#delayMs);
     if (errno !== 0) throw refusal(kc, errno, this.#delayMs, null);
+  }
+
+  #again(startMs: number): void {
+    const kc = this.#kc;
+    const errno = kc._scheduleFrom(startMs, this.#delayMs);
+    if (errno === ESHUTDOWN) this._abort(refusal(kc, errno, this.#delayMs, null));
   }
 
   #retire(): void {

@@ -32,16 +32,21 @@
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
+ * When the kernel closes, what stands in line is called; what does not within the grace, and
+ * immediates that are unreferenced, is cleared.
+ *
  * A callback that throws is an uncaught exception. The others go on in the next pass.
  */
 
 import type { Clock } from '../../clock/clock.ts';
 import { ESHUTDOWN } from '../../errors.ts';
+import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
+import { TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
@@ -49,11 +54,11 @@ import { Together } from './together.ts';
 
 /** Callbacks between two looks at the clock. */
 const CLOCK_EVERY = 16;
-/** How often unreferenced immediates are looked after, in ms. */
+/** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
 /** The lines of one kernel, and who works them off. */
-export class Turns {
+export class Turns implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
   readonly clock: Clock;
@@ -72,6 +77,8 @@ export class Turns {
   #begun = false;
   /** Immediates that keep the process alive. */
   #refs = 0;
+  /** A later turn, if there is one, is for those that do not. */
+  #awaitsTurn = false;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
@@ -84,6 +91,7 @@ export class Turns {
       name: 'timers',
       ref: false,
     });
+    this.#runner._state |= TASK;
   }
 
   /** A timer has expired: on a kernel that closes, too. */
@@ -134,6 +142,13 @@ export class Turns {
     }
   }
 
+  /** The kernel is closed, and nobody works the lines off any more. */
+  _abort(reason: unknown): void {
+    for (const line of [this.#immediates, this.#timers, this.#set, this.#expired]) {
+      for (const callback of Array.from(line)) callback.abort(reason);
+    }
+  }
+
   /** Calls back whatever stands in a line; false: the pass has to end first. */
   #workOff(line: Fifo<Callback>, budgetMs: number): boolean {
     if (line.empty) return true;
@@ -162,10 +177,28 @@ export class Turns {
     } else if (this.#set.empty) runner.stop();
     else {
       runner.stop();
-      runner.ack();
-      runner._schedule(UNREF_MS, null);
+      this.#awaitTurn();
     }
   }
+
+  /** Unreferenced immediates are called when something else brings about another turn. */
+  #awaitTurn(): void {
+    if (this.#awaitsTurn) return;
+    this.#awaitsTurn = this.clock._laterUnref(this.#turn);
+    if (this.#awaitsTurn) return;
+    const runner = this.#runner;
+    runner.ack();
+    const errno = runner._schedule(UNREF_MS, null);
+    if (errno !== 0) this._abort(refusal(runner, errno, UNREF_MS, null));
+  }
+
+  readonly #turn = (): void => {
+    this.#awaitsTurn = false;
+    const runner = this.#runner;
+    if (runner.invoking || this.#set.empty) return;
+    if (runner.wq._dispatcher.closed) this._abort(refusal(runner, ESHUTDOWN, 0, null));
+    else makeRunnable(runner);
+  };
 }
 
 function runTurn(turns: Turns): void {

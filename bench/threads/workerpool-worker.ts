@@ -1,0 +1,7 @@
+// The worker file of workerpool, which wants its functions registered.
+
+import { load, type WorkerpoolModule } from './peer.ts';
+import * as work from './work.ts';
+
+const { default: workerpool } = await load<WorkerpoolModule>('workerpool');
+workerpool.worker({ ...work });
