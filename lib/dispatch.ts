@@ -35,6 +35,7 @@ import { enter, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { Fifo, stamp, unlink } from './list.ts';
+import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
@@ -369,7 +370,7 @@ export class Dispatcher implements Driven {
       wq._wake();
     } else if (remote === null || remote.enter()) enter(this, kc);
     else {
-      lock?._release();
+      release(lock);
       this.withdraw(kc);
     }
   }

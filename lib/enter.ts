@@ -15,6 +15,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
+import { release } from './lock/lock.ts';
 import {
   EXPIRED,
   INVOKING,
@@ -112,7 +113,7 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const again = (state & QUEUED) !== 0;
   kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
   const lock = kc._lock;
-  const released = lock === null || lock._release();
+  const released = release(lock);
   if ((state & REMOTE) !== 0) remoteOf(kc).settle();
   // Set aside while it ran; or still in the run queue, where it has not been reached.
   if (again && kc._next === kc) dispatcher.resume(kc);
@@ -142,7 +143,7 @@ export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
  * @internal
  */
 export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
-  for (const callback of kc._extras?.settled.splice(0) ?? []) {
+  for (const callback of kc._needExtras().settled.splice(0)) {
     try {
       callback();
     } catch (error) {

@@ -2,7 +2,7 @@
  * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
  */
 
-import { Cpu } from './cpu.ts';
+import { Cpu, remoteOf, type Machine } from './cpu.ts';
 import { coalesce } from './details.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
 import type { Kcont } from './kcont.ts';
@@ -61,10 +61,11 @@ export function scheduleAfar<A>(
   cpu: Cpu | null,
   busy?: number,
 ): number {
-  const errno = kc._remote === null ? (kc._wq._dispatcher.machine?.depart(kc) ?? EINVAL) : 0;
+  const machine = kc._wq._dispatcher.machine as Machine;
+  const errno = kc._remote === null ? machine.depart(kc) : 0;
   if (errno !== 0) return errno;
   const anew = busy !== undefined;
-  return kc._remote?.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, anew) ?? EINVAL;
+  return remoteOf(kc).schedule(delayMs, cpu, busy ?? INVOKING | HALTING, anew);
 }
 
 /** The error that goes with an errno of `whyNot`. */

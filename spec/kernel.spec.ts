@@ -12,7 +12,7 @@ import {
   wq,
 } from '../lib/index.ts';
 import type { Task } from '../lib/job.ts';
-import { makeRunnableNext } from '../lib/schedule.ts';
+import { makeRunnableNext, refileTimer } from '../lib/schedule.ts';
 import { TASK } from '../lib/state.ts';
 
 const code = (f: () => unknown): string => {
@@ -35,6 +35,19 @@ describe('Kernel', () => {
     clock = new VirtualClock();
     kernel = new Kernel({ clock });
     ran = [];
+  });
+
+  it('has one CPU, which is up and keeps up, before others are started', () => {
+    const cpus = new Kernel().cpus.map(({ index, state, lagMs }) => ({ index, state, lagMs }));
+    expect(cpus).to.deep.equal([{ index: 0, state: 'up', lagMs: 0 }]);
+  });
+
+  it('files no timer again whose new deadline is over too', () => {
+    const clock = new VirtualClock();
+    const kc = new Kcont(new Kernel({ clock }).wq.softclock, null, () => undefined, null);
+    kc.schedule(5);
+    expect(refileTimer(kc, clock.now)).to.equal(false);
+    expect(kc.deadline).to.equal(5);
   });
 
   it('refuses options that are not what they have to be', () => {

@@ -82,6 +82,7 @@ export class HostClock implements Clock {
   }
 
   get _rations(): boolean {
+    if (setTimeout !== this.#setTimeout) this.#look();
     return this.#performance === hostPerformance;
   }
 

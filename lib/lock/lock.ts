@@ -270,3 +270,12 @@ export function checkLock(lock: unknown): asserts lock is BaseLock | null {
     );
   }
 }
+
+/**
+ * Releases what a continuation has taken. False: there is a lock, and nobody held it.
+ *
+ * @internal
+ */
+export function release(lock: BaseLock | null): boolean {
+  return lock === null || lock._release();
+}

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import sinon from 'sinon';
 import { HostClock } from '../../lib/clock/host.ts';
 import { Kcont, Kernel, SpinLock } from '../../lib/index.ts';
+import { hostClock } from '../../lib/clock/host.ts';
 import { runModule } from '../support/child.ts';
 
 describe('the clock of the host', function () {
@@ -16,6 +17,15 @@ describe('the clock of the host', function () {
   });
 
   describe('under fake timers', () => {
+    it('says that there is no turn of the loop to wait for', () => {
+      const fake = sinon.useFakeTimers();
+      try {
+        expect(hostClock._laterUnref(() => undefined)).to.equal(false);
+      } finally {
+        fake.restore();
+      }
+    });
+
     it('obeys those installed after the kernel was made', () => {
       const kernel = new Kernel();
       const ran: string[] = [];

@@ -260,4 +260,15 @@ describe('where a continuation runs', () => {
     await kernel.drain();
     expect(Array.from(log.subarray(1, 6))).to.deep.equal([215, 199, 127, 103, 100]);
   });
+
+  it('is given another argument together with its function', async () => {
+    const { queue, cpus, work } = await startMachine(1);
+    const cpu = cpus[1] ?? null;
+    const kc = new Kcont<unknown>(queue, null, work.note, 'first');
+    kc.schedule(1e6, cpu);
+    kc.setFunc(work.note, 'second');
+    kc.schedule(0, cpu);
+    await queue.drain();
+    expect(await queue.run(work.ran, { cpu })).to.deep.equal(['second']);
+  });
 });
