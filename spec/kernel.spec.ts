@@ -43,10 +43,10 @@ describe('Kernel', () => {
   });
 
   it('files no timer again whose new deadline is over too', () => {
-    const clock = new VirtualClock();
-    const kc = new Kcont(new Kernel({ clock }).wq.softclock, null, () => undefined, null);
+    const still = new VirtualClock();
+    const kc = new Kcont(new Kernel({ clock: still }).wq.softclock, null, () => undefined, null);
     kc.schedule(5);
-    expect(refileTimer(kc, clock.now)).to.equal(false);
+    expect(refileTimer(kc, still.now)).to.equal(false);
     expect(kc.deadline).to.equal(5);
   });
 
