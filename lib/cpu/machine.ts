@@ -109,8 +109,6 @@ export class CpuMachine implements Machine {
   #retired = false;
   /** Is reading its mail. */
   #taking = false;
-  /** To be called when the mail has been read, since they are the user's. */
-  readonly #later: (() => void)[] = [];
 
   /** The locks that all CPUs share. */
   readonly arena: Arena;
@@ -176,7 +174,6 @@ export class CpuMachine implements Machine {
     } finally {
       this.#taking = false;
     }
-    while (this.#later.length > 0) this.#later.shift()?.();
     return true;
   }
 
@@ -242,8 +239,10 @@ export class CpuMachine implements Machine {
     silent: boolean,
   ): void {
     if (target === ANY) {
-      for (const cpu of this.placement.candidates()) this.#submitTo(cpu, remote, generation, seq);
-      this.placement.wakeOne((cpu) => this.ring(cpu));
+      const cpus = this.placement.candidates();
+      for (const cpu of cpus) this.#submitTo(cpu, remote, generation, seq);
+      const sleeper = this.placement.sleeper(cpus);
+      if (sleeper !== undefined) this.ring(sleeper);
       return;
     }
     if (target === this.index) {
@@ -252,7 +251,7 @@ export class CpuMachine implements Machine {
       return;
     }
     this.#submitTo(target, remote, generation, seq);
-    if (!silent || this.placement.isFlooding(target)) this.ring(target);
+    if (!silent || this.placement.isFlooding()) this.ring(target);
   }
 
   #submitTo(target: number, remote: RemoteHandle, generation: number, seq: number): void {
@@ -327,10 +326,9 @@ export class CpuMachine implements Machine {
     }
   }
 
-  /** Calls back when the mail has been read, or soon. */
+  /** Calls back soon: what is the user's is not called while mail is read. */
   later(callback: () => void): void {
-    if (this.#taking) this.#later.push(callback);
-    else queueMicrotask(callback);
+    queueMicrotask(callback);
   }
 
   // What happens to handles.
@@ -354,9 +352,9 @@ export class CpuMachine implements Machine {
 
   /** Its lock was changed here: its entry elsewhere may wait for the old one. */
   tellLock(remote: RemoteHandle, cpu: number): void {
+    // What has a lock is never sent to several CPUs.
     if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
-    const cpus = cpu === ANY ? this.placement.candidates() : [cpu];
-    for (const one of cpus) this.send(one, RELOCK, remote.block, remote.handle);
+    this.send(cpu, RELOCK, remote.block, remote.handle);
   }
 
   #relocked(block: number, handle: number): void {

@@ -74,9 +74,7 @@ export class Placement {
     const affinity = affinityOf(spec);
     if (affinity === STRONG) {
       const tied = words[remote.block + TIED] as number;
-      const target = cpu?.index ?? (tied === ANY ? this.#chooseFor(spec) : tied);
-      words[remote.block + TIED] = target;
-      return target;
+      return cpu?.index ?? (tied === ANY ? this.#chooseFor(spec) : tied);
     }
     if (cpu !== null) return cpu.index;
     if (affinity === WEAK) {
@@ -128,7 +126,7 @@ export class Placement {
     return best;
   }
 
-  /** Those who may take what any CPU may run: the least laden first. */
+  /** Those who may take what any CPU may run: all that are up, or a few of them in turn. */
   candidates(): readonly number[] {
     const { memory } = this.#machine;
     const others = memory.publicCpus - 1;
@@ -141,14 +139,10 @@ export class Placement {
     return found.length > 0 ? found : [1 + (this.#turn % others)];
   }
 
-  /** Wakes one that sleeps, of those who may take it. */
-  wakeOne(ring: (cpu: number) => void): void {
+  /** The first that sleeps of those who have been sent something; undefined: all will look by themselves. */
+  sleeper(cpus: readonly number[]): number | undefined {
     const { memory } = this.#machine;
-    for (const cpu of this.candidates()) {
-      if (Atomics.load(memory.words, memory.slot(cpu) + SLEEP) !== ASLEEP) continue;
-      ring(cpu);
-      return;
-    }
+    return cpus.find((cpu) => Atomics.load(memory.words, memory.slot(cpu) + SLEEP) === ASLEEP);
   }
 
   /** Something has been sent to a CPU. */
@@ -157,7 +151,7 @@ export class Placement {
   }
 
   /** A note was sent that nobody need be woken for: whether it is time to wake all the same. */
-  isFlooding(_cpu: number): boolean {
+  isFlooding(): boolean {
     this.#silent = (this.#silent + 1) % FLOOD;
     return this.#silent === 0;
   }

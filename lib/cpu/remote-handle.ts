@@ -39,6 +39,7 @@ import {
   LOCK_VERSION,
   RAN,
   SEQ,
+  TIED,
   WAITERS,
   generationOf,
   nextGeneration,
@@ -132,6 +133,7 @@ export abstract class RemoteHandle {
         words[block + CPU] === target &&
         (floats[(block + DEADLINE) >> 1] as number) <= deadline;
       words[block + CPU] = target;
+      words[block + TIED] = target;
       words[block + SEQ] = seq;
       floats[(block + DEADLINE) >> 1] = deadline;
       floats[(block + DELAY) >> 1] = delayMs;
