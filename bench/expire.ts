@@ -8,7 +8,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import type { HostTimeout } from '../lib/fronts/timers.ts';
 import { Kcont } from '../lib/index.ts';
 import { costs, sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
-import { bareCalls } from './harness/floors.ts';
+import { Bare, bareCalls } from './harness/floors.ts';
 import { ownQueue } from './harness/pending.ts';
 import { permutation } from './harness/random.ts';
 import { stall } from './harness/stall.ts';
@@ -149,6 +149,38 @@ export function drained(role: 'kcont' | 'peer', name: string, arm: Arm, plan: Pl
   return { role, name, warm: async () => void (await sample()), sample };
 }
 
+/**
+ * A list of objects as large as a handle, linked in the order of their deadlines: each is looked at
+ * once, and called. They lie in memory as they were made, in no order, and it is this that costs.
+ */
+function inOrder({ delays, due }: Plan): Side {
+  let called = 0;
+  const func = (): void => void called++;
+  return {
+    role: 'floor',
+    name: 'a list in that order, each called',
+    async sample() {
+      const timers = delays.map((delayMs) => Object.assign(new Bare(), { due: delayMs, func }));
+      const [first, ...others] = timers.toSorted((a, b) => a.due - b.due);
+      let last = (first as Bare).prev;
+      for (const timer of others) last = last.next = timer;
+      // The others have grown old too, and been out of the caches.
+      await turn();
+      called = 0;
+      const watch = new Stopwatch();
+      let timer = first as Bare;
+      for (let i = 0; i < due; i++) {
+        timer.state = 1;
+        timer.func?.();
+        timer = timer.next;
+      }
+      const { ns } = watch;
+      expectSame('functions called', called, due);
+      return [ns / due];
+    },
+  };
+}
+
 function afterStall(name: string, effort: Effort, plan: Plan, rounds: number, kconts: Arm): Case {
   return {
     name,
@@ -158,6 +190,7 @@ function afterStall(name: string, effort: Effort, plan: Plan, rounds: number, kc
       drained('kcont', 'kcont', kconts, plan),
       drained('peer', 'setTimeout', armTimeouts(), plan),
       bareCalls(sized(effort, 100_000)),
+      inOrder(plan),
     ],
   };
 }
