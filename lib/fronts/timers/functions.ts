@@ -7,6 +7,7 @@ import * as host from 'node:timers';
 import { promisify } from 'node:util';
 import { asking } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
+import { named } from '../named.ts';
 import { delayMs } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { promisesOn, type TimersPromises } from './promises.ts';
@@ -156,12 +157,15 @@ export function functionsOn(kernel: Kernel): Timers {
   }
 
   return {
-    setTimeout: promisifying(setTimeout, promises.setTimeout) as SetTimeout,
-    setInterval: setInterval as SetTimer,
-    setImmediate: promisifying(setImmediate, promises.setImmediate) as SetImmediate,
-    clearTimeout,
-    clearInterval,
-    clearImmediate,
+    setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,
+    setInterval: named('setInterval', setInterval) as SetTimer,
+    setImmediate: promisifying(
+      named('setImmediate', setImmediate),
+      promises.setImmediate,
+    ) as SetImmediate,
+    clearTimeout: named('clearTimeout', clearTimeout),
+    clearInterval: named('clearInterval', clearInterval),
+    clearImmediate: named('clearImmediate', clearImmediate),
     promises,
   };
 }
