@@ -66,6 +66,8 @@ export interface SetTimer {
 export interface SetTimeout extends SetTimer {
   /** What `util.promisify` makes of it. */
   readonly [promisify.custom]: TimersPromises['setTimeout'];
+  /** In types alone, as in `@types/node`, so that this can be given where Node's is asked for. */
+  readonly __promisify__: TimersPromises['setTimeout'];
 }
 
 /**
@@ -86,6 +88,8 @@ export interface SetImmediate {
   (callback: (_: void) => void): Immediate;
   /** What `util.promisify` makes of it. */
   readonly [promisify.custom]: TimersPromises['setImmediate'];
+  /** In types alone, as in `@types/node`, so that this can be given where Node's is asked for. */
+  readonly __promisify__: TimersPromises['setImmediate'];
 }
 
 /**
