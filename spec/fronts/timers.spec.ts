@@ -889,6 +889,20 @@ for (const { name, timers } of apis) {
 }
 
 describe('kcont/timers and node:timers', function () {
+  it('clearImmediate clears a timer, as Node’s does by chance, and leaves alone what is none', async () => {
+    // Node’s counts the immediates that wait, and counts one less for each of these.
+    const order: string[] = [];
+    const timer = front.setTimeout(() => void order.push('timer'), 1);
+    const interval = front.setInterval(() => void order.push('interval'), 1);
+    front.setImmediate(() => void order.push('immediate'));
+    const node = nodeTimers.setImmediate(() => void order.push('of Node'));
+    for (const it of [timer, interval, {}, 5, 'x', nodeTimers.setTimeout(() => undefined), node]) {
+      front.clearImmediate(it as never);
+    }
+    await front.promises.setTimeout(1);
+    await nodeTimers.promises.setImmediate();
+    expect(order).to.deep.equal(['immediate']);
+  });
   this.timeout(30_000);
 
   /** A callback: what it puts into the queues, and which earlier ones it clears. */

@@ -157,7 +157,10 @@ export function functionsOn(kernel: Kernel): Timers {
 
   function clearImmediate(immediate?: unknown): void {
     if (immediate instanceof Immediate) immediate._clear();
-    else host.clearImmediate(immediate as NodeJS.Immediate);
+    // In Node it takes a timer out of its list, by chance.
+    else if (immediate instanceof Timeout) immediate.close();
+    // Whatever else it is given, Node counts as an immediate less, and may never call the next one.
+    else if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
 
   return {
@@ -172,6 +175,10 @@ export function functionsOn(kernel: Kernel): Timers {
     clearImmediate: named('clearImmediate', clearImmediate),
     promises,
   };
+}
+
+function isOfNode(immediate: unknown): immediate is NodeJS.Immediate {
+  return typeof (immediate as HostImmediate | null | undefined)?._onImmediate === 'function';
 }
 
 function given(args: unknown[]): unknown[] | undefined {
