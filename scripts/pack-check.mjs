@@ -36,9 +36,9 @@ const oneCore = `
   assert.equal(require('kcont/kern').kcont_create, kern.kcont_create);
   require('kcont/timers').setTimeout(() => undefined, 1e6).unref();
   assert.equal(kernel.inspect().pending, 1);
-  const { setImmediate, setTimeout } = require('kcont/timers');
-  assert.equal(setTimeout(() => undefined, 1e6).unref().constructor.name, 'Timeout');
-  assert.equal(setImmediate(() => undefined).constructor.name, 'Immediate');
+  const timers = require('kcont/timers');
+  assert.equal(timers.setTimeout(() => undefined, 1e6).unref().constructor.name, 'Timeout');
+  assert.equal(timers.setImmediate(() => undefined).constructor.name, 'Immediate');
 `;
 
 /** Worker threads find their own file, and there is one core in each; CommonJS callers too. */
