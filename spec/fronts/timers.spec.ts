@@ -311,11 +311,13 @@ for (const { name, timers } of apis) {
     });
 
     it('do nothing with a timer that has been called or cleared', async () => {
-      const timer = setTimeout(() => undefined, 1);
+      let calls = 0;
+      const timer = setTimeout(() => void calls++, 1);
       await behind(1);
-      clearTimeout(timer);
-      clearTimeout(timer);
-      clearTimeout(+timer);
+      setTimeout(() => void calls++, 1);
+      for (const it of [timer, timer, +timer]) expect(clearTimeout(it)).to.equal(undefined);
+      await behind(1);
+      expect(calls).to.equal(2);
     });
 
     it('keep a timer from being called that is due, by another one that is', async () => {
