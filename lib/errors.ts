@@ -60,6 +60,7 @@ export class KcontError extends Error {
  */
 export function show(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
+  if (typeof value === 'bigint') return `${value}n`;
   if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
   if (typeof value === 'object' && value !== null) {
     return `an instance of ${(value.constructor as { name?: string } | undefined)?.name || 'Object'}`;

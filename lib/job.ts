@@ -52,6 +52,8 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
  * @internal
  */
 export interface Task {
+  /** What it is called in reports, if not as its continuation's function. */
+  readonly _name?: string;
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
   _abort(reason: unknown): void;
   /** Nobody waits any longer: it was aborted during its run, which goes on. */

@@ -227,7 +227,8 @@ export class Kernel {
    * of `run` or of a front, gets KcontError ESHUTDOWN. Deadlines run on as long as what they limit
    * may go on; then their signals are aborted.
    *
-   * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000
+   * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
+   * may take 100 ms more to settle
    * @returns a promise of what did not finish; the same one for every call
    */
   close(options: { graceMs?: number } = {}): Promise<CloseReport> {

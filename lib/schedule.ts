@@ -5,6 +5,7 @@
 import { Cpu, remoteOf, type Machine } from './cpu.ts';
 import { coalesce } from './details.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
+import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
 import {
@@ -16,6 +17,7 @@ import {
   QUEUED,
   REMOTE,
   ROAMS,
+  TASK,
   UNREF,
 } from './state.ts';
 import { FAR } from './wheel.ts';
@@ -94,7 +96,13 @@ export function refusal<A>(
 
 /** How a continuation is called in messages. */
 export function label<A>(kc: Kcont<A>): string {
-  return kc.name || '(anonymous)';
+  return nameOf(kc) || '(anonymous)';
+}
+
+/** What it is called in reports. */
+export function nameOf<A>(kc: Kcont<A>): string {
+  const task = (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
+  return task?._name ?? kc.name;
 }
 
 /** IDLE, PENDING or ACKED: to QUEUED. */

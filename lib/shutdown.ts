@@ -16,6 +16,7 @@ import { KcontError } from './errors.ts';
 import type { Task } from './job.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
+import { nameOf } from './schedule.ts';
 import { LIMIT, QUEUED, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -84,7 +85,7 @@ export async function close(
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
-    unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'queued' });
+    unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'queued' });
     withdraw(kc);
   }
   for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
@@ -93,7 +94,7 @@ export async function close(
   await Promise.race([drained(queues), patience]);
   done.abort();
   for (const { kc } of dispatcher.flights) {
-    unfinished.push({ name: kc.name, wq: kc._wq.name, state: 'running' });
+    unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(closed());
   }
   dispatcher.rest();
@@ -123,7 +124,7 @@ function stopTimers(timers: readonly Kcont<unknown>[]): string[] {
   for (const kc of timers) {
     // Whoever was told of the one before may have stopped it.
     if (!kc.pending) continue;
-    stopped.push(kc.name);
+    stopped.push(nameOf(kc));
     withdraw(kc);
   }
   return stopped;

@@ -19,6 +19,11 @@ const load = `
     for (const name of names) {
       assert.equal(required[name], imported[name], id + ' is loaded twice: ' + name);
       assert.notEqual(imported[name], undefined, name + ' is undefined');
+      // Bundling must not rename what people read in traces; an alias has the name of the other.
+      const own = imported[name].name;
+      if (typeof imported[name] === 'function' && imported[own] !== imported[name]) {
+        assert.equal(own, name);
+      }
     }
     console.log(id + ': ' + names.length + ' exports, the same by import and by require');
   });
@@ -31,6 +36,9 @@ const oneCore = `
   assert.equal(require('kcont/kern').kcont_create, kern.kcont_create);
   require('kcont/timers').setTimeout(() => undefined, 1e6).unref();
   assert.equal(kernel.inspect().pending, 1);
+  const timers = require('kcont/timers');
+  assert.equal(timers.setTimeout(() => undefined, 1e6).unref().constructor.name, 'Timeout');
+  assert.equal(timers.setImmediate(() => undefined).constructor.name, 'Immediate');
 `;
 
 /** Worker threads find their own file, and there is one core in each; CommonJS callers too. */

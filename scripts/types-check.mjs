@@ -20,6 +20,12 @@ const CONSUMERS = [
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {
+    // With the DOM, `typeof setTimeout` takes code as a string too.
+    name: 'ES module, without the DOM',
+    files: ['timers.mts'],
+    options: { lib: ['es2022', 'esnext.disposable'] },
+  },
+  {
     name: 'ES module, without @types/node',
     files: ['esm.mts', 'fronts.mts'],
     options: { types: [], lib: ['es2022', 'dom', 'esnext.disposable'] },

@@ -81,7 +81,7 @@ describe('bad input', () => {
       'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got NaN',
       'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got 9007199254740992',
       'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got "5"',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got 5',
+      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got 5n',
       'ENOENT: workqueue softclock has no queue per CPU',
       'EINVAL: cpu must be null or a Cpu of the same kernel, got an instance of Cpu',
       'EINVAL: cpu must be null or a Cpu of the same kernel, got 0',

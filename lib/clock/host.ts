@@ -25,6 +25,13 @@ const nobody = new AsyncResource('KCONT', { requireManualDestroy: true });
 
 /** Taken at load: errors are raised also while fake timers stand in. */
 const { queueMicrotask } = globalThis;
+const { nextTick } = process;
+
+/** Calls a function when all microtasks are over: those in the queue, and those they add. */
+export function afterMicrotasks(func: () => void): void {
+  // Ticks that a microtask asks for wait until no microtask is left.
+  queueMicrotask(() => nextTick(func));
+}
 
 /**
  * What Node itself calls between two timers and between two immediates: empties the queues of

@@ -88,7 +88,7 @@ export class Executor {
     const mayGiveUp =
       signal !== undefined || (queueing.timeout ?? this.queue.timeout) !== undefined;
     const controller = mayGiveUp ? new AbortController() : undefined;
-    const job: RunOptions = { cpu, name: name ?? func.name };
+    const job: RunOptions = { cpu, name: name ?? (func.name || 'run') };
     if (controller !== undefined) job.signal = controller.signal;
     return new Promise<T>((resolve, reject) => {
       const adding: Partial<Withdrawable> = { ...queueing, ...given, [WITHDRAWN]: reject };

@@ -11,9 +11,9 @@
  *   background        103      104
  *
  * Each task is a continuation on the workqueue of its level. All of them take one lock, the gate,
- * which is not released when the task's function has returned but in the microtask after: so all
- * microtasks of a task run before the next task is chosen, and what they yield to or post takes part
- * in the choice. That makes one task a turn of the event loop, and I/O comes between any two.
+ * which is not released when the task's function has returned but when all microtasks are over: so
+ * they run before the next task is chosen, and what they yield to or post takes part in the choice.
+ * To release it in the next microtask is not enough, since a pass goes on for some of them. That makes one task a turn of the event loop, and I/O comes between any two.
  *
  * A task whose priority changes moves to another workqueue. There it stands among the others by the
  * time it was posted, so those that were posted after it are scheduled anew, behind it.
@@ -24,6 +24,7 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { afterMicrotasks } from '../clock/host.ts';
 import { isThenable } from '../enter.ts';
 import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
@@ -290,7 +291,7 @@ class Task implements Awaited {
 
   static #run(task: Task, kc: Kcont<Task>): void | Promise<void> {
     const gate = kc.setLock(null) as Mutex;
-    queueMicrotask(() => gate.exit());
+    afterMicrotasks(() => gate.exit());
     task.#leave();
     const running = task.#steps();
     task.#complete();

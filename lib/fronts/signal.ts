@@ -24,6 +24,7 @@ import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
 import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
+import { named } from './named.ts';
 import { checkDelay } from './node-error.ts';
 
 /**
@@ -142,7 +143,7 @@ export function createDeadline(
 ): DeadlineFunction {
   const { wq, ref } = settings(kernel, options);
   const pool: Slot[] = [];
-  return (ms) => {
+  return named('deadline', (ms) => {
     checkDelay(ms);
     const slot = pool.pop() ?? new Slot(wq, ref, pool);
     try {
@@ -151,7 +152,7 @@ export function createDeadline(
       slot.free();
       throw error;
     }
-  };
+  });
 }
 
 /**

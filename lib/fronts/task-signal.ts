@@ -16,7 +16,7 @@
 
 import { getEventListeners } from 'node:events';
 import { readsAs } from '../inspect.ts';
-import { toDictionary, toEnum, toSignal } from './web-idl.ts';
+import { toDictionary, toEnum, toSequence, toSignal } from './web-idl.ts';
 
 /**
  * How urgent a task is.
@@ -174,7 +174,7 @@ export class TaskSignal extends AbortSignal {
    * @throws TypeError for what is no signal and no priority
    */
   static override any(signals: Iterable<AbortSignal>, init: TaskSignalAnyInit = {}): TaskSignal {
-    const sources = Array.from(signals, (signal) => toSignal(signal, 'signals'));
+    const sources = toSequence(signals, 'signals', (signal) => toSignal(signal, 'signals'));
     const { priority } = toDictionary(init, 'init');
     if (!(priority instanceof TaskSignal)) {
       const fixed = toPriority(priority, 'priority');

@@ -43,6 +43,15 @@ export function toSignal(value: unknown, name: string): AbortSignal {
   return value;
 }
 
+/** A sequence: an object that can be iterated. */
+export function toSequence<T, U>(value: Iterable<T>, name: string, convert: (item: T) => U): U[] {
+  const iterable: unknown = value;
+  if (typeof iterable !== 'object' || iterable === null || !(Symbol.iterator in iterable)) {
+    throw new TypeError(`${name} must be iterable, got ${show(value)}`);
+  }
+  return Array.from(value, convert);
+}
+
 /** An `[EnforceRange] unsigned long long`: a whole number from 0 to 2^53−1, cut off. */
 export function toCount(value: unknown, name: string): number {
   const count = typeof value === 'bigint' ? NaN : Math.trunc(Number(value));

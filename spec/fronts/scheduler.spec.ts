@@ -151,6 +151,26 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('deep,tick,next');
     });
 
+    it('does so on the clock of the host, whose passes go on with what has settled', async () => {
+      const hosted = createScheduler(new Kernel());
+      const deeply = async (name: string): Promise<void> => {
+        for (let i = 0; i < 20; i++) await Promise.resolve();
+        ran.push(name);
+      };
+      await Promise.all([
+        hosted.postTask(async () => {
+          await deeply('first');
+          process.nextTick(() => void ran.push('tick'));
+          await hosted.yield();
+          await deeply('goes on');
+          await hosted.yield();
+          ran.push('ends');
+        }),
+        hosted.postTask(() => void ran.push('next')),
+      ]);
+      expect(ran).to.deep.equal(['first', 'tick', 'goes on', 'ends', 'next']);
+    });
+
     it('lets go on what a task awaits while others run', async () => {
       const gate = deferred();
       void scheduler.postTask(async () => {

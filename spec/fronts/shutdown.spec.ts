@@ -204,6 +204,38 @@ describe('a kernel that closes', () => {
     expect(await closing).to.deep.equal({ withdrawn: ['deadline'], unfinished: [] });
   });
 
+  it('names timers by their functions, and what ran in an executor', async () => {
+    const { setTimeout, setInterval, promises } = createTimers(kernel);
+    setTimeout(function closeIdle() {}, 60_000);
+    setInterval(function poll() {}, 60_000);
+    setTimeout(() => undefined, 60_000);
+    const codes = [
+      codeOf(promises.setTimeout(60_000)),
+      codeOf(createExecutor(kernel.wq.prilow).run(() => never())),
+    ];
+    await clock.advance(0);
+    const closing = kernel.close({ graceMs: 0 });
+    await clock.advance(1000);
+    expect(await closing).to.deep.equal({
+      withdrawn: ['timeout closeIdle', 'interval poll', 'timeout', 'timeout'],
+      unfinished: [{ name: 'run', wq: 'prilow', state: 'running' }],
+    });
+    expect(await Promise.all(codes)).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
+  });
+
+  it('says of an immediate what it is, where it is refused one', async () => {
+    const { setImmediate, setInterval } = createTimers(kernel);
+    await kernel.close();
+    expect(() => setImmediate(() => undefined)).to.throw(
+      KcontError,
+      'immediate cannot be scheduled: the kernel is closed',
+    );
+    expect(() => setInterval(function poll() {}, 5)).to.throw(
+      KcontError,
+      'interval poll cannot be scheduled: the kernel is closed',
+    );
+  });
+
   it('aborts no deadline that another one has let go', async () => {
     const deadline = createDeadline(kernel);
     const [first, second] = [deadline(100), deadline(200)];

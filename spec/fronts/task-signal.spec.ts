@@ -160,7 +160,9 @@ describe('TaskSignal.any', () => {
   });
 
   it('is refused what is no signal, and what is no priority', () => {
-    expect(() => TaskSignal.any(broken(undefined))).to.throw(TypeError);
+    for (const signals of [undefined, null, 5, 'ab', {}, { length: 0 }]) {
+      expect(() => TaskSignal.any(broken(signals))).to.throw(TypeError, 'signals must be iterable');
+    }
     expect(() => TaskSignal.any([broken({})])).to.throw(TypeError);
     expect(() => TaskSignal.any([], { priority: broken('urgent') })).to.throw(TypeError);
     expect(() => TaskSignal.any([], { priority: broken(new AbortController().signal) })).to.throw(

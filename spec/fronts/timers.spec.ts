@@ -311,11 +311,13 @@ for (const { name, timers } of apis) {
     });
 
     it('do nothing with a timer that has been called or cleared', async () => {
-      const timer = setTimeout(() => undefined, 1);
+      let calls = 0;
+      const timer = setTimeout(() => void calls++, 1);
       await behind(1);
-      clearTimeout(timer);
-      clearTimeout(timer);
-      clearTimeout(+timer);
+      setTimeout(() => void calls++, 1);
+      for (const it of [timer, timer, +timer]) expect(clearTimeout(it)).to.equal(undefined);
+      await behind(1);
+      expect(calls).to.equal(2);
     });
 
     it('keep a timer from being called that is due, by another one that is', async () => {
@@ -889,6 +891,20 @@ for (const { name, timers } of apis) {
 }
 
 describe('kcont/timers and node:timers', function () {
+  it('clearImmediate clears a timer, as Node’s does by chance, and leaves alone what is none', async () => {
+    // Node’s counts the immediates that wait, and counts one less for each of these.
+    const order: string[] = [];
+    const timer = front.setTimeout(() => void order.push('timer'), 1);
+    const interval = front.setInterval(() => void order.push('interval'), 1);
+    front.setImmediate(() => void order.push('immediate'));
+    const node = nodeTimers.setImmediate(() => void order.push('of Node'));
+    for (const it of [timer, interval, {}, 5, 'x', nodeTimers.setTimeout(() => undefined), node]) {
+      front.clearImmediate(it as never);
+    }
+    await front.promises.setTimeout(1);
+    await nodeTimers.promises.setImmediate();
+    expect(order).to.deep.equal(['immediate']);
+  });
   this.timeout(30_000);
 
   /** A callback: what it puts into the queues, and which earlier ones it clears. */

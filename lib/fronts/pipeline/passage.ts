@@ -214,22 +214,22 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
   #fail(error: unknown): void {
     if (this.#abandoned) return;
     this.#failure ??= { error };
-    this.#stop();
+    this.#stop(error);
   }
 
-  #stop(): void {
+  #stop(reason: unknown): void {
     if (this.#stopped) return;
     this.#stopped = true;
     this.#wakeFeed?.();
     this.#wakeFeed = undefined;
-    if (!this.#ended) this.#source.stop().catch(() => undefined);
+    if (!this.#ended) this.#source.stop(reason).catch(() => undefined);
   }
 
   /** Nobody wants the results any more. */
   #abandon(reason: unknown): void {
     this.#started = true;
     this.#abandoned = true;
-    this.#stop();
+    this.#stop(reason);
     this.#ended = true;
     this.#unlisten();
     for (const item of [...this.#items].toReversed()) item._abort(reason);

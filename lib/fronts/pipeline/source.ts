@@ -6,8 +6,8 @@
 export interface Source<T> {
   /** The next one. */
   next(): Promise<IteratorResult<T, unknown>>;
-  /** No more are wanted: gives back what it holds, also while a `next` is under way. */
-  stop(): Promise<void>;
+  /** No more are wanted, and why: gives back what it holds, also while a `next` is under way. */
+  stop(reason: unknown): Promise<void>;
 }
 
 /**
@@ -56,7 +56,8 @@ function fromWeb<T>(stream: ReadableStreamLike<T>): Source<T> {
       const { done, value } = await reader.read();
       return done ? { done: true, value: undefined } : { done: false, value: value as T };
     },
-    stop: () => reader.cancel(),
+    // Whoever writes to the other end is told.
+    stop: (reason) => reader.cancel(reason),
   };
 }
 

@@ -7,6 +7,7 @@ import * as host from 'node:timers';
 import { promisify } from 'node:util';
 import { asking } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
+import { named } from '../named.ts';
 import { delayMs } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { promisesOn, type TimersPromises } from './promises.ts';
@@ -65,6 +66,8 @@ export interface SetTimer {
 export interface SetTimeout extends SetTimer {
   /** What `util.promisify` makes of it. */
   readonly [promisify.custom]: TimersPromises['setTimeout'];
+  /** In types alone, as in `@types/node`, so that this can be given where Node's is asked for. */
+  readonly __promisify__: TimersPromises['setTimeout'];
 }
 
 /**
@@ -85,6 +88,8 @@ export interface SetImmediate {
   (callback: (_: void) => void): Immediate;
   /** What `util.promisify` makes of it. */
   readonly [promisify.custom]: TimersPromises['setImmediate'];
+  /** In types alone, as in `@types/node`, so that this can be given where Node's is asked for. */
+  readonly __promisify__: TimersPromises['setImmediate'];
 }
 
 /**
@@ -152,18 +157,28 @@ export function functionsOn(kernel: Kernel): Timers {
 
   function clearImmediate(immediate?: unknown): void {
     if (immediate instanceof Immediate) immediate._clear();
-    else host.clearImmediate(immediate as NodeJS.Immediate);
+    // In Node it takes a timer out of its list, by chance.
+    else if (immediate instanceof Timeout) immediate.close();
+    // Whatever else it is given, Node counts as an immediate less, and may never call the next one.
+    else if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
 
   return {
-    setTimeout: promisifying(setTimeout, promises.setTimeout) as SetTimeout,
-    setInterval: setInterval as SetTimer,
-    setImmediate: promisifying(setImmediate, promises.setImmediate) as SetImmediate,
-    clearTimeout,
-    clearInterval,
-    clearImmediate,
+    setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,
+    setInterval: named('setInterval', setInterval) as SetTimer,
+    setImmediate: promisifying(
+      named('setImmediate', setImmediate),
+      promises.setImmediate,
+    ) as SetImmediate,
+    clearTimeout: named('clearTimeout', clearTimeout),
+    clearInterval: named('clearInterval', clearInterval),
+    clearImmediate: named('clearImmediate', clearImmediate),
     promises,
   };
+}
+
+function isOfNode(immediate: unknown): immediate is NodeJS.Immediate {
+  return typeof (immediate as HostImmediate | null | undefined)?._onImmediate === 'function';
 }
 
 function given(args: unknown[]): unknown[] | undefined {

@@ -7,6 +7,7 @@
 
 import { addAbortListener } from 'node:events';
 import * as host from 'node:timers/promises';
+import { named } from '../named.ts';
 import { delayMs } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
@@ -191,7 +192,12 @@ export function promisesOn(turns: Turns): TimersPromises {
   }
   const scheduler = Object.create(Scheduler.prototype) as Scheduler;
 
-  return { setTimeout, setImmediate, setInterval, scheduler };
+  return {
+    setTimeout: named('setTimeout', setTimeout),
+    setImmediate: named('setImmediate', setImmediate),
+    setInterval: named('setInterval', setInterval),
+    scheduler,
+  };
 }
 
 function nothing(): void {}

@@ -157,6 +157,17 @@ export class Timeout {
   }
 
   /**
+   * What it is called in reports.
+   * @internal
+   */
+  get _name(): string {
+    const what = this.#repeats ? 'interval' : 'timeout';
+    // That of a promise says nothing to whoever waits for it.
+    const name = this.#onShutdown === undefined ? this.#func?.name : undefined;
+    return name ? `${what} ${name}` : what;
+  }
+
+  /**
    * Its delay is over.
    * @internal
    */

@@ -1,10 +1,12 @@
 /*
  * Timers that one callback sets with the same delay come together.
  *
- * Node counts all delays of a callback from the same instant, its loop's cached time, so such
- * timers come in one timers phase: the immediate that one of them sets comes after all of them.
- * Programs rely on it, mostly unawares. But that instant lies before the call, which makes timers
- * early. Here a delay counts from the call, and a tick may end between two calls:
+ * Node refreshes its loop's cached time at each setTimeout, and counts from it in whole ms. So timers
+ * that are set within one ms come in one timers phase: the immediate that one of them sets comes
+ * after all of them. Where a ms ends between two calls they mostly come apart, and the immediate
+ * comes between them. A callback is seldom at work just then, so programs rely on the one, mostly
+ * unawares, and fail now and then by the other. Here they can rely on it. A delay counts from the
+ * call, and a tick may end between two calls:
  *
  *     tick   |        7        |        8        |
  *     calls             a  b  c    d  e

@@ -39,7 +39,7 @@
  */
 
 import type { Clock } from '../../clock/clock.ts';
-import { ESHUTDOWN } from '../../errors.ts';
+import { ESHUTDOWN, KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
@@ -102,8 +102,9 @@ export class Turns implements Task {
 
   /** An immediate has been set; it keeps the process alive. */
   addImmediate(immediate: Callback): void {
-    const runner = this.#runner;
-    if (runner.wq._dispatcher.closed) throw refusal(runner, ESHUTDOWN, 0, null);
+    if (this.#runner.wq._dispatcher.closed) {
+      throw new KcontError('ESHUTDOWN', 'immediate cannot be scheduled: the kernel is closed');
+    }
     this.#set.push(immediate);
     this.ref();
   }
