@@ -1,6 +1,7 @@
 // The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
 // read by `ran`.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MessagePort } from 'node:worker_threads';
 import { Kcont, curcpu } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
@@ -358,4 +359,35 @@ export function report(): { pending: number; queued: number; running: number; na
   const { pending, queued, running, workqueues } = curcpu().kernel.inspect();
   const names = workqueues.filter((wq) => wq.queued + wq.running > 0).map(({ name }) => name);
   return { pending, queued, running, names };
+}
+
+let posted = 0;
+
+/** From now on `valuesPosted` counts on this CPU, for good. */
+export function watchPosts(): void {
+  const { postMessage } = MessagePort.prototype;
+  MessagePort.prototype.postMessage = function noted(this: MessagePort, message: unknown, list) {
+    // A bell is no value, and what CPU 0 says to a thread is none either.
+    if (Array.isArray(message)) posted++;
+    postMessage.call(this, message, list as never);
+  };
+}
+
+/** How many values this CPU has posted since the last call. */
+export function valuesPosted(): number {
+  const before = posted;
+  posted = 0;
+  return before;
+}
+
+/** Runs functions with its argument on whichever CPU is next, and changes it before they run. */
+export async function spread(arg: { n: number }): Promise<number[]> {
+  const { wq } = curcpu().kernel;
+  const results = Array.from({ length: 4 }, () => wq.prilow.run(numberOf, { arg }));
+  arg.n = 3;
+  return await Promise.all(results);
+}
+
+export function numberOf({ n }: { n: number }): number {
+  return n;
 }
