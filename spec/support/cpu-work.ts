@@ -5,6 +5,7 @@ import { MessagePort } from 'node:worker_threads';
 import { Kcont, curcpu } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
+import type { CpuMachine } from '../../lib/cpu/machine.ts';
 
 const notes: unknown[] = [];
 
@@ -359,6 +360,12 @@ export function report(): { pending: number; queued: number; running: number; na
   const { pending, queued, running, workqueues } = curcpu().kernel.inspect();
   const names = workqueues.filter((wq) => wq.queued + wq.running > 0).map(({ name }) => name);
   return { pending, queued, running, names };
+}
+
+/** What this CPU has kept of the jobs that have ended here. */
+export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
+  const { lastJob } = (curcpu()._machine as CpuMachine).blocks;
+  return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 
 let posted = 0;
