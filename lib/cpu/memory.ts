@@ -26,6 +26,8 @@ import { KcontError } from '../errors.ts';
 export const UNIT = 16;
 /** What the buffer may grow to, in bytes: address space, not memory. */
 const MOST_BYTES = 2 ** 30;
+/** Beyond this it is for what cannot be done without, in bytes. */
+const AMPLE_BYTES: number = MOST_BYTES / 4;
 /** By how many bytes it grows at least. */
 const STEP_BYTES = 2 ** 20;
 /** Units in a slab. */
@@ -148,6 +150,11 @@ export class Memory {
     if (end > this.buffer.byteLength) this.#grow(end);
     this.reach(word + units * UNIT - 1);
     return word;
+  }
+
+  /** Whether there is memory for what only makes things faster. */
+  get isAmple(): boolean {
+    return (this.words[BUMP] as number) * UNIT * 4 < AMPLE_BYTES;
   }
 
   /** Sees to it that a word that exists is within the views. */

@@ -10,7 +10,8 @@
  *
  * Text is JSON, where JSON says it exactly: strings, booleans, null, finite numbers but -0; arrays
  * without holes and plain objects of these, each of them in one place only. Everything else goes by
- * port, as structuredClone does it, and so does what is longer than the text may be.
+ * port, as structuredClone does it, and so does what is longer than the text may be, or has no text
+ * yet when the memory is a quarter full.
  *
  * Who is late may read a text that is being written for somebody else. That does not matter: the entry
  * it is read for has another generation by then, and cannot be entered.
@@ -36,6 +37,7 @@ export function writeText(memory: Memory, block: number, value: unknown): number
   if (length > MOST_BYTES) return 0;
   const { words } = memory;
   if (words[block + TEXT] === 0) {
+    if (!memory.isAmple) return 0;
     const at = memory.grab(TEXT_UNITS);
     memory.words[block + TEXT] = at;
   }

@@ -97,6 +97,15 @@ describe('the text of a block', () => {
     expect(sizes).to.deep.equal([1024, 0, -1024, 0, 61, 0]);
   });
 
+  it('is made while there is memory to spare', () => {
+    const memory = Memory.make(2, 2);
+    const [first, second] = [blockIn(memory), blockIn(memory)];
+    const length = writeText(memory, first, 'one');
+    memory.words[0] = 2 ** 22;
+    expect([memory.isAmple, writeText(memory, second, 'two')]).to.deep.equal([false, 0]);
+    expect(writeText(memory, first, 'new')).to.equal(length);
+  });
+
   it('keeps its place', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
