@@ -41,16 +41,14 @@ export function writeText(memory: Memory, block: number, value: unknown): number
     const at = memory.grab(TEXT_UNITS);
     memory.words[block + TEXT] = at;
   }
-  const at = (memory.words[block + TEXT] as number) * 4;
+  const at = placeOf(memory, block);
   memory.bytes.write(text, at, isWide ? 'ucs2' : 'latin1');
   return isWide ? -length : length;
 }
 
 /** The value that stands beside a block; undefined: it is being written for somebody else. */
 export function readText(memory: Memory, block: number, length: number): unknown {
-  const word = memory.words[block + TEXT] as number;
-  memory.reach(word + TEXT_UNITS * UNIT - 1);
-  const at = word * 4;
+  const at = placeOf(memory, block);
   const { bytes } = memory;
   try {
     const encoding = length < 0 ? 'ucs2' : 'latin1';
@@ -59,6 +57,13 @@ export function readText(memory: Memory, block: number, length: number): unknown
   } catch {
     return undefined;
   }
+}
+
+/** The first byte of a block's text, which is within the views. */
+function placeOf(memory: Memory, block: number): number {
+  const word = memory.words[block + TEXT] as number;
+  memory.reach(word + TEXT_UNITS * UNIT - 1);
+  return word * 4;
 }
 
 /** Whether JSON says a value exactly. */

@@ -115,6 +115,16 @@ describe('the text of a block', () => {
     expect(memory.words[block + TEXT]).to.equal(place);
   });
 
+  it('may be where this CPU has not looked yet', () => {
+    const memory = Memory.make(2, 2);
+    const elsewhere = new Memory(memory.buffer);
+    const block = blockIn(memory);
+    memory.grab(2 ** 15);
+    writeText(memory, block, 'argument');
+    const length = writeText(elsewhere, block, 'result');
+    expect(readText(new Memory(memory.buffer), block, length)).to.equal('result');
+  });
+
   it('reads as nothing while it is being written for somebody else', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
