@@ -74,6 +74,10 @@ function isText(value: unknown, seen: object[]): boolean {
   return typeof value === 'boolean';
 }
 
+function indexBefore(length: number): string | undefined {
+  return length === 0 ? undefined : String(length - 1);
+}
+
 function isPlain(value: object, seen: object[]): boolean {
   // The same object in two places has to be the same there, too.
   if (seen.length >= MOST_OBJECTS || seen.includes(value) || types.isProxy(value)) return false;
@@ -81,7 +85,9 @@ function isPlain(value: object, seen: object[]): boolean {
   const prototype: unknown = Object.getPrototypeOf(value);
   const keys = Object.keys(value);
   if (Array.isArray(value)) {
-    if (prototype !== Array.prototype || keys.length !== value.length) return false;
+    // Indices are the first keys: if the last key is the last index, there are no others.
+    const isWhole = keys.length === value.length && keys.at(-1) === indexBefore(value.length);
+    if (prototype !== Array.prototype || !isWhole) return false;
   } else if (prototype !== Object.prototype) return false;
   return keys.every((key) => isText((value as Record<string, unknown>)[key], seen));
 }

@@ -53,6 +53,7 @@ describe('the text of a block', () => {
     const cyclic: { self?: unknown } = {};
     cyclic.self = cyclic;
     const named = Object.assign([1], { name: 'more' });
+    const holed = Object.assign([, 1], { name: 'more' }); // oxlint-disable-line no-sparse-arrays
     const values: unknown[] = [
       undefined,
       -0,
@@ -65,6 +66,7 @@ describe('the text of a block', () => {
       [-0],
       [1, , 2], // oxlint-disable-line no-sparse-arrays
       named,
+      holed,
       cyclic,
       [inner, inner],
       new Date(0),
