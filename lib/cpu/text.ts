@@ -30,7 +30,7 @@ const WIDE = /[^\0-\u00ff]/;
 
 /** Writes a value beside a block. Returns what `readText` needs; 0: it has to go by port. */
 export function writeText(memory: Memory, block: number, value: unknown): number {
-  if (!isText(value, [])) return 0;
+  if (!new Look().isText(value)) return 0;
   const text = JSON.stringify(value);
   const isWide = WIDE.test(text);
   const length = isWide ? 2 * text.length : text.length;
@@ -66,28 +66,50 @@ function placeOf(memory: Memory, block: number): number {
   return word * 4;
 }
 
-/** Whether JSON says a value exactly. */
-function isText(value: unknown, seen: object[]): boolean {
-  if (typeof value === 'string') return value.length <= MOST_BYTES;
-  if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
-  if (typeof value === 'object') return value === null || isPlain(value, seen);
-  return typeof value === 'boolean';
-}
+/** Looks through one value. */
+class Look {
+  readonly #seen: object[] = [];
+  /** What the text may still take, at least: the look at a large value ends soon. */
+  #bytes = MOST_BYTES;
 
-function indexBefore(length: number): string | undefined {
-  return length === 0 ? undefined : String(length - 1);
-}
+  /** Whether JSON says a value exactly, and perhaps briefly enough. */
+  isText(value: unknown): boolean {
+    if (typeof value === 'string') return this.#hasRoom(value.length + 2);
+    if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
+    if (typeof value === 'object') return value === null || this.#isPlain(value);
+    return typeof value === 'boolean';
+  }
 
-function isPlain(value: object, seen: object[]): boolean {
-  // The same object in two places has to be the same there, too.
-  if (seen.length >= MOST_OBJECTS || seen.includes(value) || types.isProxy(value)) return false;
-  seen.push(value);
-  const prototype: unknown = Object.getPrototypeOf(value);
-  const keys = Object.keys(value);
-  if (Array.isArray(value)) {
+  #hasRoom(bytes: number): boolean {
+    this.#bytes -= bytes;
+    return this.#bytes >= 0;
+  }
+
+  #isPlain(value: object): boolean {
+    const seen = this.#seen;
+    // The same object in two places has to be the same there, too.
+    if (seen.length >= MOST_OBJECTS || seen.includes(value) || types.isProxy(value)) return false;
+    seen.push(value);
+    const prototype: unknown = Object.getPrototypeOf(value);
+    if (Array.isArray(value)) {
+      // A digit and a comma each.
+      return (
+        prototype === Array.prototype && this.#hasRoom(2 * value.length) && this.#isWhole(value)
+      );
+    }
+    if (prototype !== Object.prototype) return false;
+    return Object.keys(value).every(
+      (key) =>
+        this.#hasRoom(key.length + 4) && this.isText((value as Record<string, unknown>)[key]),
+    );
+  }
+
+  /** Without holes, and with nothing but elements. */
+  #isWhole(value: readonly unknown[]): boolean {
+    const keys = Object.keys(value);
+    if (keys.length !== value.length) return false;
     // Indices are the first keys: if the last key is the last index, there are no others.
-    const isWhole = keys.length === value.length && keys.at(-1) === indexBefore(value.length);
-    if (prototype !== Array.prototype || !isWhole) return false;
-  } else if (prototype !== Object.prototype) return false;
-  return keys.every((key) => isText((value as Record<string, unknown>)[key], seen));
+    if (keys.length > 0 && keys.at(-1) !== String(value.length - 1)) return false;
+    return value.every((element) => this.isText(element));
+  }
 }

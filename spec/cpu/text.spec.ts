@@ -99,6 +99,21 @@ describe('the text of a block', () => {
     expect(sizes).to.deep.equal([1024, 0, -1024, 0, 61, 0]);
   });
 
+  it('is given up at once for a large value', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    let looks = 0;
+    const large = Array.from({ length: 600 });
+    Object.defineProperty(large, 0, { enumerable: true, get: () => looks++ });
+    const entries = Array.from({ length: 600 }, (_, i) => [
+      `key ${i}`,
+      { get: () => looks++, enumerable: true },
+    ]);
+    const wide: object = Object.defineProperties({}, Object.fromEntries(entries));
+    expect([writeText(memory, block, large), looks]).to.deep.equal([0, 0]);
+    expect([writeText(memory, block, wide), looks < 128]).to.deep.equal([0, true]);
+  });
+
   it('is made while there is memory to spare', () => {
     const memory = Memory.make(2, 2);
     const [first, second] = [blockIn(memory), blockIn(memory)];
