@@ -34,6 +34,7 @@ import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
+import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
@@ -50,12 +51,25 @@ const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
+/** Whose functions are on the stack; several kernels may share a thread. */
+let entered: Dispatcher | null = null;
+
+/**
+ * The kernel whose pass this is called in; null: in none.
+ *
+ * @internal
+ */
+export function kernelInPass(): Kernel | null {
+  return entered === null ? null : entered.kernel;
+}
+
 /**
  * Collects the continuations of one CPU, and dispatches them in order.
  *
  * @internal
  */
 export class Dispatcher implements Driven {
+  readonly kernel: Kernel;
   readonly clock: Clock;
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
@@ -87,6 +101,8 @@ export class Dispatcher implements Driven {
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
+  /** In whose pass this one was begun: a function has advanced a virtual clock. */
+  #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
   /** When the budget of the pass is spent. */
@@ -100,7 +116,8 @@ export class Dispatcher implements Driven {
   #backlog = false;
   #backlogTick = 0;
 
-  constructor(clock: Clock, budgetMs: number, onError: OnError | undefined) {
+  constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
+    this.kernel = kernel;
     this.clock = clock;
     this.budgetMs = budgetMs;
     this.onError = onError;
@@ -178,8 +195,20 @@ export class Dispatcher implements Driven {
     if ((state & UNREF) === 0) this.unref();
   }
 
-  pass(): void {
+  #begin(): void {
     this.#passing = true;
+    this.#outer = entered;
+    entered = this;
+  }
+
+  #end(): void {
+    this.#passing = false;
+    entered = this.#outer;
+    this.#outer = null;
+  }
+
+  pass(): void {
+    this.#begin();
     this.#untilMs = 0;
     this.#rejoin();
     try {
@@ -189,7 +218,7 @@ export class Dispatcher implements Driven {
       this.#dispatchWithinBudget();
       while (this.#takesMore()) this.#dispatchWithinBudget();
     } finally {
-      this.#passing = false;
+      this.#end();
       this.#plan();
     }
     if (this.lingers) this.#linger(LINGER);
@@ -216,13 +245,13 @@ export class Dispatcher implements Driven {
       return;
     }
     if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return;
-    this.#passing = true;
+    this.#begin();
     try {
       this.#dispatchWithinBudget();
     } catch (error) {
       this.clock._raise(error);
     } finally {
-      this.#passing = false;
+      this.#end();
       this.#plan();
     }
     this.#linger(LINGER);
@@ -243,13 +272,13 @@ export class Dispatcher implements Driven {
   }
 
   runNow(): void {
-    this.#passing = true;
+    this.#begin();
     this.#rejoin();
     try {
       this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
     } finally {
-      this.#passing = false;
+      this.#end();
     }
   }
 

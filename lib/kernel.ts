@@ -2,7 +2,7 @@ import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
 import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
-import { Dispatcher } from './dispatch.ts';
+import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import { invalid } from './errors.ts';
 import {
@@ -126,7 +126,7 @@ export class Kernel {
       throw invalid('onError', 'a function', onError);
     }
     if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
-    this.#dispatcher = new Dispatcher(clock, budgetMs, onError);
+    this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
     const predefined = (name: string, priority: number): Workqueue =>
@@ -284,10 +284,15 @@ export const wq: PredefinedWorkqueues = kernel.wq;
 /**
  * The CPU this code runs on.
  *
- * @returns CPU 0 of the process-wide kernel; in a thread that a kernel has started, its CPU
+ * @remarks
+ * A thread that has made several kernels is CPU 0 of each. A function that one of them has entered gets
+ * that kernel's, until its first `await`: whose function goes on after it, nobody can tell.
+ *
+ * @returns in a thread that a kernel has started, its CPU; else CPU 0 of the kernel whose function is
+ * on the stack, and of the process-wide kernel where none is
  *
  * @public
  */
 export function curcpu(): Cpu {
-  return kernel._cpu;
+  return (kernelInPass() ?? kernel)._cpu;
 }

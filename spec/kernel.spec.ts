@@ -82,6 +82,27 @@ describe('Kernel', () => {
     expect(curcpu().index).to.equal(0);
   });
 
+  it('is the one whose CPU a function sees that it has entered, until the first await', async () => {
+    const virtual = new VirtualClock();
+    const inner = new Kernel({ clock: virtual });
+    const outer = new Kernel();
+    const seen: unknown[] = [];
+    const note = (): void => {
+      seen.push([processWide, outer, inner].indexOf(curcpu().kernel));
+    };
+    await outer.wq.prilow.run(async () => {
+      note();
+      void inner.wq.prilow.run(note);
+      virtual.tick(1);
+      note();
+      await new Promise(setImmediate);
+      note();
+    });
+    await processWide.wq.prilow.run(note);
+    note();
+    expect(seen).to.deep.equal([1, 2, 1, 0, 0, 0]);
+  });
+
   it('never meets another one', () => {
     const other = new Kernel({ clock: new VirtualClock() });
     make('mine').schedule(5);

@@ -2,6 +2,7 @@
  * How arguments and results travel between CPUs.
  *
  *   inline   undefined, null, booleans and numbers: in the control block, or in the note
+ *   text     small plain values of a job: beside the control block, as JSON
  *   ported   everything else: cloned by postMessage, as structuredClone does it
  *
  * Handles of continuations, and locks, are put into the clone as tokens and come out as this CPU's
@@ -15,8 +16,10 @@ const NULL = 2;
 const TRUE = 3;
 const FALSE = 4;
 const NUMBER = 5;
-/** From here on it is not inline. */
-export const PORTED = 6;
+/** Beside the control block: see text.ts. */
+export const TEXTUAL = 6;
+/** From here on it goes by port. */
+export const PORTED = 7;
 
 /** How a value travels. */
 export function tagOf(value: unknown): number {

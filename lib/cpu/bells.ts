@@ -10,6 +10,18 @@
  * posted before the note that names it, so it has arrived when the note is read: it is then taken
  * from the port at once, whether or not the event loop has come to it.
  *
+ * A value wakes as well as a bell does, and is the bell, if it finds its CPU asleep: one message, not
+ * two. The word by which a CPU says that it sleeps counts its sleeps:
+ *
+ *   sender     reads: asleep, the 7th time   posts [n, value]   7 asleep -> 7 rung     note    ring
+ *   CPU 1      7 asleep . . . . . . . . . . . . . . . . . . . . 7 rung . . wakes by the value: 7 awake
+ *   or         7 asleep . . . . . . . . . . . wakes by the value, looks, 8 asleep      rung for
+ *
+ * If it still is in the same sleep after the post, the value has yet to wake it, and nobody has to
+ * ring. If it has woken and sleeps again, the compareExchange fails, and the note's ring is a real one.
+ * Marked before the post, it would go without a bell while a large value is being copied.
+ * Who takes a message from a port asks for a pass, since that message may have been the bell.
+ *
  * A CPU that has a new thread has new ports. CPU 0 sends them to the others before that thread begins,
  * by the port that every worker has; whoever finds that its port is that of an earlier thread, or that
  * a value is missing, reads those messages at once, wherever the event loop is.
@@ -18,27 +30,64 @@
  */
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import { EPOCH, type Memory } from './memory.ts';
+import {
+  ASLEEP,
+  AWAKE,
+  EPOCH,
+  RUNG,
+  RUNG_AT,
+  SLEEP,
+  SLEEPS,
+  sleepOf,
+  type Memory,
+} from './memory.ts';
+
+/** What the ports of a CPU call. */
+export interface BellCalls {
+  /** Now, on the clock of all CPUs. */
+  nowMs(): number;
+  /** A message has come, which may have been the bell. */
+  rung(): void;
+  /** Reads what CPU 0 has sent. */
+  refresh(): void;
+}
 
 /** The ports of one CPU. */
 export class Bells {
   readonly #memory: Memory;
+  readonly #here: number;
+  readonly #calls: BellCalls;
   readonly #ports: (MessagePort | undefined)[] = [];
   /** Which of a CPU's threads each port leads to. */
   readonly #epochs: number[] = [];
-  /** Reads what CPU 0 has sent. */
-  readonly #refresh: () => void;
   /** Values that came before the notes that name them, by sender. */
   readonly #values: (Map<number, unknown> | undefined)[] = [];
-  readonly #rung: () => void;
   /** Names of values: no two threads that are the same CPU one after the other use the same. */
   #last: number;
 
-  constructor(memory: Memory, here: number, rung: () => void, refresh: () => void) {
+  constructor(memory: Memory, here: number, calls: BellCalls) {
     this.#memory = memory;
+    this.#here = here;
     this.#last = this.#epochOf(here) * 2 ** 32;
-    this.#rung = rung;
-    this.#refresh = refresh;
+    this.#calls = calls;
+  }
+
+  /** This CPU is awake: nobody has to ring. */
+  wake(): void {
+    this.#say(AWAKE);
+  }
+
+  /** This CPU sleeps from now on: it has to be rung for. */
+  sleep(): void {
+    this.#say(ASLEEP + SLEEPS);
+  }
+
+  #say(change: number): void {
+    const { words } = this.#memory;
+    const at = this.#memory.slot(this.#here) + SLEEP;
+    const word = words[at] as number;
+    const next = (word - sleepOf(word) + change) | 0;
+    if (next !== word) Atomics.store(words, at, next);
   }
 
   #epochOf(cpu: number): number {
@@ -46,19 +95,22 @@ export class Bells {
   }
 
   #portTo(cpu: number): MessagePort | undefined {
-    if (this.#epochs[cpu] !== this.#epochOf(cpu)) this.#refresh();
+    if (this.#epochs[cpu] !== this.#epochOf(cpu)) this.#calls.refresh();
     return this.#ports[cpu];
   }
 
   /** The port to a CPU, which may have been another thread before. */
   connect(cpu: number, port: MessagePort, epoch: number): void {
-    this.disconnect(cpu);
+    if (this.#ports[cpu] !== undefined) {
+      this.disconnect(cpu);
+      this.#calls.rung();
+    }
     this.#ports[cpu] = port;
     this.#epochs[cpu] = epoch;
     const values = (this.#values[cpu] ??= new Map<number, unknown>());
     port.on('message', (message: unknown) => {
       keep(values, message);
-      this.#rung();
+      this.#calls.rung();
     });
     port.unref();
   }
@@ -69,13 +121,7 @@ export class Bells {
     if (port === undefined) return;
     this.#ports[cpu] = undefined;
     const values = this.#values[cpu] as Map<number, unknown>;
-    for (
-      let got = receiveMessageOnPort(port);
-      got !== undefined;
-      got = receiveMessageOnPort(port)
-    ) {
-      keep(values, got.message);
-    }
+    while (receive(port, values));
     port.close();
   }
 
@@ -84,29 +130,46 @@ export class Bells {
     for (const cpu of this.#ports.keys()) this.disconnect(cpu);
   }
 
-  /** Wakes a CPU. */
+  /** Wakes a CPU, if it sleeps. */
   ring(cpu: number): void {
-    this.#portTo(cpu)?.postMessage(0);
+    const { words } = this.#memory;
+    const word = Atomics.load(words, this.#memory.slot(cpu) + SLEEP);
+    if (sleepOf(word) !== ASLEEP || !this.#isFirst(cpu, word)) return;
+    if (cpu === this.#here) this.#calls.rung();
+    else this.#portTo(cpu)?.postMessage(0);
+  }
+
+  /** Whether a CPU is still in the same sleep, and nobody else has rung for it. */
+  #isFirst(cpu: number, word: number): boolean {
+    const { words, floats } = this.#memory;
+    const slot = this.#memory.slot(cpu);
+    const next = word - ASLEEP + RUNG;
+    if (Atomics.compareExchange(words, slot + SLEEP, word, next) !== word) return false;
+    floats[(slot + RUNG_AT) >> 1] = this.#calls.nowMs();
+    return true;
   }
 
   /**
-   * Posts a value, and wakes. Returns what a note calls it; 0: nobody is at the other end.
+   * Posts a value, and wakes by it. Returns what a note calls it; 0: nobody is at the other end.
    *
    * Throws what `postMessage` throws for a value that cannot be cloned.
    */
   post(cpu: number, value: unknown, transfer?: readonly object[]): number {
     const port = this.#portTo(cpu);
     if (port === undefined) return 0;
-    const name = this.#last + 1;
+    // Taken at once: a getter in the value may post another one.
+    const name = ++this.#last;
+    const word = Atomics.load(this.#memory.words, this.#memory.slot(cpu) + SLEEP);
     port.postMessage([name, value], transfer as never);
-    return (this.#last = name);
+    if (sleepOf(word) === ASLEEP) this.#isFirst(cpu, word);
+    return name;
   }
 
   /** Takes the value that a note names: in an array of its own, or undefined if it never came. */
   claim(cpu: number, name: number): [unknown] | undefined {
     const found = this.#find(cpu, name);
     if (found !== undefined || this.#epochs[cpu] === this.#epochOf(cpu)) return found;
-    this.#refresh();
+    this.#calls.refresh();
     return this.#find(cpu, name);
   }
 
@@ -115,14 +178,22 @@ export class Bells {
     if (values === undefined) return undefined;
     while (!values.has(name)) {
       const port = this.#ports[cpu];
-      const received = port === undefined ? undefined : receiveMessageOnPort(port);
-      if (received === undefined) return undefined;
-      keep(values, received.message);
+      if (port === undefined || !receive(port, values)) return undefined;
+      // It is not heard of by the event loop any more, and may have been the bell.
+      this.#calls.rung();
     }
     const value = values.get(name);
     values.delete(name);
     return [value];
   }
+}
+
+/** Takes one message from a port; false: there is none. */
+function receive(port: MessagePort, values: Map<number, unknown>): boolean {
+  const received = receiveMessageOnPort(port);
+  if (received === undefined) return false;
+  keep(values, received.message);
+  return true;
 }
 
 function keep(values: Map<number, unknown>, message: unknown): void {

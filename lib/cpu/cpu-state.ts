@@ -12,6 +12,7 @@ import {
   STATE,
   UP,
   WAKES_AT,
+  sleepOf,
   type Memory,
 } from './memory.ts';
 
@@ -32,7 +33,7 @@ export function lagOf(memory: Memory, index: number, nowMs: number): number {
   const slot = memory.slot(index);
   if (words[slot + STATE] !== UP) return 0;
   const at = (word: number): number => floats[(slot + word) >> 1] as number;
-  const sleep = Atomics.load(words, slot + SLEEP);
+  const sleep = sleepOf(Atomics.load(words, slot + SLEEP));
   let since = at(AWAKE_SINCE);
   if (sleep !== AWAKE) since = Math.min(at(WAKES_AT), sleep === RUNG ? at(RUNG_AT) : Infinity);
   return Math.max(0, nowMs - since);

@@ -5,13 +5,14 @@
 
 import { KcontError, asynchronous } from '../errors.ts';
 import type { Task } from '../job.ts';
-import { ABSENT, PORTED, inline, tagOf } from './argument.ts';
+import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
 import { decode, encode } from './codec.ts';
 import type { AnyFunction } from './cpu-module.ts';
 import { wireError } from './faults.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
+import { readText, writeText } from './text.ts';
 import { movedWith } from './transfer.ts';
 
 /** In the note of a result: it is an error. */
@@ -25,6 +26,8 @@ export class JobFace extends Remote {
   #controller: AbortController | undefined = undefined;
   #result: unknown = undefined;
   #thrown = false;
+  /** What the caller needs to read the result beside the block; 0: it is not there. */
+  #text = 0;
 
   /** The argument has come by another way than at first. */
   given(arg: unknown, version: number): void {
@@ -34,15 +37,21 @@ export class JobFace extends Remote {
 
   protected override receive(tag: number, value: number, version: number): void {
     this.#hasArg = tag !== ABSENT;
-    if (tag >= PORTED) return;
+    if (tag >= TEXTUAL) return;
     this.arg = inline(tag, value);
     this.version = version;
   }
 
   protected override hasArg(): boolean {
     const { memory } = this.machine;
-    const { words } = memory;
-    if ((words[this.block + ARG_TAG] as number) < PORTED || this.version >= 0) return true;
+    const { words, floats } = memory;
+    const tag = words[this.block + ARG_TAG] as number;
+    if (tag < TEXTUAL || this.version >= 0) return true;
+    if (tag === TEXTUAL) {
+      const length = floats[(this.block + ARG) >> 1] as number;
+      this.given(readText(memory, this.block, length), words[this.block + ARG_VERSION] as number);
+      return true;
+    }
     const claimed = this.#claim();
     if (claimed === undefined) {
       this.machine.need(this);
@@ -111,6 +120,10 @@ export class JobFace extends Remote {
   #end(result: unknown, thrown: boolean): void {
     this.#result = result;
     this.#thrown = thrown;
+    const { machine, block, home } = this;
+    if (thrown || home === machine.index || tagOf(result) < TEXTUAL) return;
+    // While the run lasts nobody else can use the block.
+    if (movedWith(result).length === 0) this.#text = writeText(machine.memory, block, result);
   }
 
   /** The run has settled: its lock is free. */
@@ -129,6 +142,10 @@ export class JobFace extends Remote {
     const tag = tagOf(value);
     if (tag < PORTED) {
       machine.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
+      return;
+    }
+    if (this.#text !== 0) {
+      machine.send(home, RESULT, block, handle, TEXTUAL, this.#text);
       return;
     }
     let posted: number;

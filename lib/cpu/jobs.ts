@@ -4,7 +4,8 @@
  *   caller                                   CPU 2
  *   run(resize, { arg })
  *     Kcont with a block, of the kind JOB
- *     argument: in the block, or posted ---> claimed when it is entered
+ *     argument: in the block, beside it,
+ *     or posted --------------------------> read or claimed when it is entered
  *     note ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
  *     signal aborted: stop(); too late:
  *     note ABORT -------------------------> the function's signal is aborted
@@ -22,8 +23,8 @@ import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { PORTED, inline, tagOf } from './argument.ts';
-import { ARG, RAN } from './block.ts';
+import { PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
+import { ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
 import { decode, encode } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
@@ -31,6 +32,7 @@ import { unwireError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
+import { readText, writeText } from './text.ts';
 
 /** What a caller waits for. */
 interface Waiting {
@@ -129,9 +131,6 @@ export class RemoteJobs {
       transfer = [],
     } = options;
     checkSignal(signal);
-    const ported = tagOf(arg) >= PORTED;
-    const isFree = lock === null && !ported && delayMs === 0;
-    const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
     // Whoever names a CPU means its own state: a connection, a cache.
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
@@ -151,6 +150,9 @@ export class RemoteJobs {
     try {
       let errno = whyNot(kc, delayMs, null);
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
+      const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(face, arg));
+      const isFree = lock === null && !ported && delayMs === 0;
+      const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
       if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
       this.#sent.set(face.block, waiting);
       machine.alive.hold(1);
@@ -165,6 +167,18 @@ export class RemoteJobs {
     waiting.onAbort = () => this.#abort(waiting, signal.reason);
     signal.addEventListener('abort', waiting.onAbort, { once: true });
     return face;
+  }
+
+  /** Writes the argument beside the block. False: it has to be posted. */
+  #write(face: JobFace, arg: unknown): boolean {
+    const { words, floats } = this.#machine.memory;
+    const length = writeText(this.#machine.memory, face.block, arg);
+    if (length === 0) return false;
+    words[face.block + ARG_TAG] = TEXTUAL;
+    floats[(face.block + ARG) >> 1] = length;
+    // Wherever it runs, it is the value at the call.
+    face.given(undefined, -1);
+    return true;
   }
 
   /** Posts the argument, to be claimed when the function is about to be entered. */
@@ -234,7 +248,11 @@ export class RemoteJobs {
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
     if (tag < PORTED) {
-      this.settle(block, handle, false, inline(tag, value));
+      // What is not waited for any more may stand no more beside the block, either.
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      const { memory } = machine;
+      const result = tag === TEXTUAL ? readText(memory, block, value) : inline(tag, value);
+      this.settle(block, handle, false, result);
       return;
     }
     const message = machine.bells.claim(from, value)?.[0];

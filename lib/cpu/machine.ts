@@ -46,19 +46,7 @@ import {
   SETTLED,
   type Note,
 } from './mail.ts';
-import {
-  ASLEEP,
-  AWAKE,
-  AWAKE_SINCE,
-  LOCK_CPU,
-  RUNG,
-  RUNG_AT,
-  SLEEP,
-  STATE,
-  STOPPING,
-  WAKES_AT,
-  type Memory,
-} from './memory.ts';
+import { AWAKE_SINCE, LOCK_CPU, STATE, STOPPING, WAKES_AT, type Memory } from './memory.ts';
 import { Placement } from './placement.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 import type { Arena } from './shared-arena.ts';
@@ -124,12 +112,11 @@ export class CpuMachine implements Machine {
     this.slot = memory.slot(here.index);
     memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.mail = new Mail(memory, here.index);
-    this.bells = new Bells(
-      memory,
-      here.index,
-      () => this.dispatcher.request(),
-      () => this.refresh(),
-    );
+    this.bells = new Bells(memory, here.index, {
+      nowMs: () => this.sharedMs(),
+      rung: () => this.dispatcher.request(),
+      refresh: () => this.refresh(),
+    });
     this.blocks = new Blocks(this);
     this.jobs = new RemoteJobs(this);
     this.faults = new Faults(this);
@@ -158,9 +145,8 @@ export class CpuMachine implements Machine {
   // The dispatcher's side.
 
   wake(): void {
-    const { words, floats } = this.memory;
-    floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
-    if (words[this.slot + SLEEP] !== AWAKE) Atomics.store(words, this.slot + SLEEP, AWAKE);
+    this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
+    this.bells.wake();
     this.take();
   }
 
@@ -179,13 +165,13 @@ export class CpuMachine implements Machine {
 
   sleep(): boolean {
     this.alive.check();
-    const { words, floats } = this.memory;
+    const { floats } = this.memory;
     const next = this.dispatcher.wheel.nextTick();
     this.placement.publish();
     floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
-    Atomics.store(words, this.slot + SLEEP, ASLEEP);
+    this.bells.sleep();
     if (!this.mail.waiting || this.#retired) return false;
-    Atomics.store(words, this.slot + SLEEP, AWAKE);
+    this.bells.wake();
     return true;
   }
 
@@ -274,13 +260,7 @@ export class CpuMachine implements Machine {
 
   /** Wakes a CPU, if it sleeps. */
   ring(to: number): void {
-    const { words, floats } = this.memory;
-    const slot = this.memory.slot(to);
-    if (Atomics.load(words, slot + SLEEP) !== ASLEEP) return;
-    if (Atomics.compareExchange(words, slot + SLEEP, ASLEEP, RUNG) !== ASLEEP) return;
-    floats[(slot + RUNG_AT) >> 1] = this.sharedMs();
-    if (to === this.index) this.dispatcher.request();
-    else this.bells.ring(to);
+    this.bells.ring(to);
   }
 
   #receive(note: Note): void {
@@ -382,9 +362,13 @@ export class CpuMachine implements Machine {
     if (kc._next === kc) this.dispatcher.resume(kc);
   }
 
-  /** A CPU has died: whatever waits here for something from it has to ask somebody else. */
+  /**
+   * A CPU has died: whatever waits here for something from it has to ask somebody else. It may have
+   * been about to ring, and then nobody else has: this CPU looks for itself.
+   */
   lookAgain(): void {
     for (const { kc } of this.blocks) this.resumeIfAside(kc);
+    this.dispatcher.request();
   }
 
   /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */

@@ -10,7 +10,7 @@
  *                   sleep     asleep, state, epoch                    written by all, rarely
  *                   own       what only this CPU writes
  *                   returns   its mail nodes, given back by others    written by all
- *   then          units handed out in slabs, never taken back: control blocks, mail nodes, bytes
+ *   then          units handed out in slabs, never taken back: control blocks, mail nodes, texts
  *
  * A unit is 64 bytes, a cache line. Places are named by the index of their first 32-bit word. Views
  * have a fixed length, since those that follow the buffer's own length cost 40 ns an access where
@@ -26,6 +26,8 @@ import { KcontError } from '../errors.ts';
 export const UNIT = 16;
 /** What the buffer may grow to, in bytes: address space, not memory. */
 const MOST_BYTES = 2 ** 30;
+/** Beyond this it is for what cannot be done without, in bytes. */
+const AMPLE_BYTES: number = MOST_BYTES / 4;
 /** By how many bytes it grows at least. */
 const STEP_BYTES = 2 ** 20;
 /** Units in a slab. */
@@ -47,7 +49,7 @@ const SLOT = 4 * UNIT;
 
 /** Words of a slot, from its first. */
 export const INBOX = 0;
-/** Whether it has to be woken: AWAKE, ASLEEP, RUNG. */
+/** Whether it has to be woken, AWAKE, ASLEEP or RUNG, and how often it has slept. */
 export const SLEEP: number = UNIT;
 /** One of the states below. */
 export const STATE: number = UNIT + 1;
@@ -77,6 +79,13 @@ export const RUNG_AT: number = 3 * UNIT + 2;
 export const AWAKE = 0;
 export const ASLEEP = 1;
 export const RUNG = 2;
+/** What the number of sleeps is counted in. */
+export const SLEEPS = 4;
+
+/** Whether a CPU has to be woken, of the word SLEEP. */
+export function sleepOf(word: number): number {
+  return word & (SLEEPS - 1);
+}
 
 /** States of a CPU. */
 export const DOWN = 0;
@@ -100,7 +109,7 @@ export class Memory {
   readonly buffer: SharedArrayBuffer;
   words!: Int32Array<SharedArrayBuffer>;
   floats!: Float64Array<SharedArrayBuffer>;
-  bytes!: Uint8Array<SharedArrayBuffer>;
+  bytes!: Buffer<SharedArrayBuffer>;
 
   constructor(buffer: SharedArrayBuffer) {
     this.buffer = buffer;
@@ -143,6 +152,11 @@ export class Memory {
     return word;
   }
 
+  /** Whether there is memory for what only makes things faster. */
+  get isAmple(): boolean {
+    return (this.words[BUMP] as number) * UNIT * 4 < AMPLE_BYTES;
+  }
+
   /** Sees to it that a word that exists is within the views. */
   reach(word: number): void {
     if (word >= this.words.length) this.#view();
@@ -167,6 +181,6 @@ export class Memory {
     const bytes = buffer.byteLength;
     this.words = new Int32Array(buffer, 0, bytes / 4);
     this.floats = new Float64Array(buffer, 0, bytes / 8);
-    this.bytes = new Uint8Array(buffer, 0, bytes);
+    this.bytes = Buffer.from(buffer, 0, bytes);
   }
 }

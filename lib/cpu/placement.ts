@@ -20,7 +20,7 @@ import { ROAMS } from '../state.ts';
 import { isSharedIn, numberOf } from './block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';
 import type { CpuMachine } from './machine.ts';
-import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP } from './memory.ts';
+import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP, sleepOf } from './memory.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 import { LINE } from './shared-arena.ts';
 import type { SharedLock } from './shared-lock.ts';
@@ -142,7 +142,8 @@ export class Placement {
   /** The first that sleeps of those who have been sent something; undefined: all will look by themselves. */
   sleeper(cpus: readonly number[]): number | undefined {
     const { memory } = this.#machine;
-    return cpus.find((cpu) => Atomics.load(memory.words, memory.slot(cpu) + SLEEP) === ASLEEP);
+    const wordOf = (cpu: number): number => Atomics.load(memory.words, memory.slot(cpu) + SLEEP);
+    return cpus.find((cpu) => sleepOf(wordOf(cpu)) === ASLEEP);
   }
 
   /** Something has been sent to a CPU. */

@@ -77,16 +77,18 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): void
   words[memory.slot(dead) + ENDED]! += holds;
   const moving: Found[] = [];
   for (const block of allBlocks(memory)) {
+    // The views may be new ones: the dead may have grown the memory.
+    const { words: seen } = memory;
     const word = rescueWord(memory, block);
-    Atomics.and(words, block + KNOWN, ~bit);
-    Atomics.and(words, block + WAITERS, ~bit);
-    if (((words[block + HALTERS] as number) & bit) !== 0) endHalt(machine, block, bit);
-    const isThere = words[block + CPU] === dead || words[block + CPU] === ANY || block === intent;
+    Atomics.and(seen, block + KNOWN, ~bit);
+    Atomics.and(seen, block + WAITERS, ~bit);
+    if (((seen[block + HALTERS] as number) & bit) !== 0) endHalt(machine, block, bit);
+    const isThere = seen[block + CPU] === dead || seen[block + CPU] === ANY || block === intent;
     if ((word & SCHEDULED) !== 0 && isThere) moving.push(found(memory, block, word));
-    if ((word & RUNNING) !== 0 && words[block + RAN] === dead) {
+    if ((word & RUNNING) !== 0 && seen[block + RAN] === dead) {
       endRun(machine, block, dead, cause);
     }
-    if (words[block + HOME] === dead) inherit(machine, block);
+    if (seen[block + HOME] === dead) inherit(machine, block);
   }
   move(machine, dead, moving.toSorted(inOrder));
   machine.alive.recount();

@@ -27,6 +27,15 @@ describe('a CPU that fails', () => {
     expect(await queue.run(work.where, { cpu: cpus[1] ?? null })).to.equal(1);
   });
 
+  it('leaves blocks where no other CPU has looked yet, too', async () => {
+    const { queue, cpus, work, event } = await startMachine(1);
+    const cpu = cpus[1] ?? null;
+    const up = event('up');
+    expect(await rejectionOf(queue.run(work.growAndExit, { cpu }))).to.equal('ECPUDIED');
+    await up;
+    expect(await queue.run(work.where, { cpu })).to.equal(1);
+  });
+
   it('runs what was queued on it, in order, once it is up again', async () => {
     const { queue, cpus, work } = await startMachine(1);
     const cpu = cpus[1] ?? null;

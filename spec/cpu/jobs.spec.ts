@@ -4,6 +4,8 @@ import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { rejectionOf } from '../support/lab.ts';
+import { JobFace } from '../../lib/cpu/job-face.ts';
+import type { CpuMachine } from '../../lib/cpu/machine.ts';
 import { closeAfterEach, startMachine, type Machine } from '../support/cpus.ts';
 
 function cpuAt({ cpus }: Machine, index: number): Cpu {
@@ -264,5 +266,22 @@ describe('run on another CPU', () => {
     await stuck;
     await kernel.close();
     expect(events.filter(({ cpu }) => !kernel.cpus.includes(cpu))).to.deep.equal([]);
+  });
+
+  // Without one V8 throws away, at a full collection, all code that was compiled for jobs.
+  it('that has ended last is kept, emptied, on both CPUs, to keep the code of all', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const { blocks } = cpuAt(machine, 0)._machine as CpuMachine;
+    expect(blocks.lastJob).to.equal(undefined);
+    expect(await queue.run(work.lastJobHere, { cpu })).to.include({ isKept: false });
+    const words = shared(1);
+    await queue.run(work.addToShared, { arg: words, cpu });
+    const mine = blocks.lastJob;
+    expect([mine instanceof JobFace, mine?.arg]).to.deep.equal([true, undefined]);
+    const kept = { isKept: true, hasArg: false };
+    expect(await queue.run(work.lastJobHere, { cpu })).to.deep.equal(kept);
+    expect([blocks.lastJob === undefined, blocks.lastJob === mine]).to.deep.equal([false, false]);
   });
 });

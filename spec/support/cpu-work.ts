@@ -1,9 +1,12 @@
 // The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
 // read by `ran`.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { MessagePort } from 'node:worker_threads';
 import { Kcont, curcpu } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
+import { grabBlocks } from '../../lib/cpu/block-slabs.ts';
+import type { CpuMachine } from '../../lib/cpu/machine.ts';
 
 const notes: unknown[] = [];
 
@@ -358,4 +361,49 @@ export function report(): { pending: number; queued: number; running: number; na
   const { pending, queued, running, workqueues } = curcpu().kernel.inspect();
   const names = workqueues.filter((wq) => wq.queued + wq.running > 0).map(({ name }) => name);
   return { pending, queued, running, names };
+}
+
+/** What this CPU has kept of the jobs that have ended here. */
+export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
+  const { lastJob } = (curcpu()._machine as CpuMachine).blocks;
+  return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
+}
+
+/** Makes control blocks where no other CPU has looked yet, and dies. */
+export function growAndExit(): void {
+  const { memory, index } = curcpu()._machine as CpuMachine;
+  memory.grab(2 ** 15);
+  grabBlocks(memory, index, []);
+  process.exit(0);
+}
+
+let posted = 0;
+
+/** From now on `valuesPosted` counts on this CPU, for good. */
+export function watchPosts(): void {
+  const { postMessage } = MessagePort.prototype;
+  MessagePort.prototype.postMessage = function noted(this: MessagePort, message: unknown, list) {
+    // A bell is no value, and what CPU 0 says to a thread is none either.
+    if (Array.isArray(message)) posted++;
+    postMessage.call(this, message, list as never);
+  };
+}
+
+/** How many values this CPU has posted since the last call. */
+export function valuesPosted(): number {
+  const before = posted;
+  posted = 0;
+  return before;
+}
+
+/** Runs functions with its argument on whichever CPU is next, and changes it before they run. */
+export async function spread(arg: { n: number }): Promise<number[]> {
+  const { wq } = curcpu().kernel;
+  const results = Array.from({ length: 4 }, () => wq.prilow.run(numberOf, { arg }));
+  arg.n = 3;
+  return await Promise.all(results);
+}
+
+export function numberOf({ n }: { n: number }): number {
+  return n;
 }

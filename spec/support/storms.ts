@@ -332,10 +332,46 @@ const chaos: Storm = {
   },
 };
 
+const values: Storm = {
+  name: 'values of all sizes go both ways between CPUs that sleep in between',
+  cpus: 2,
+  short: 200,
+  long: 15_000,
+  async run({ queue, work, cpus }, size, seed) {
+    const random = randomFrom(seed);
+    const made: ((n: number) => unknown)[] = [
+      (n) => n,
+      (n) => ({ n, path: '/img/large.jpg', tags: ['a', 'b'] }),
+      (n) => new Map([[n, n]]),
+      (n) => ({ n, text: 'x'.repeat(n % 3000) }),
+    ];
+    for (let round = 0; round < size; round++) {
+      const trips = Array.from({ length: 1 + (random() % 3) }, async (_, i) => {
+        const value = made[random() % made.length]?.(round + i);
+        const by = 1 + (random() % 2);
+        const arg = { cpu: random() % 3, value };
+        const back = queue.run(work.runOn, { arg, cpu: cpus[by] ?? null });
+        expect(await back).to.deep.equal({ value, by });
+      });
+      let timer: NodeJS.Timeout | undefined;
+      const lost = new Promise((_, reject) => {
+        timer = setTimeout(() => reject(new Error(`nobody woke in round ${round}`)), 20_000);
+      });
+      await Promise.race([Promise.all(trips), lost]);
+      clearTimeout(timer);
+      const pause = random() % 4;
+      if (pause === 1) await turn();
+      if (pause === 2) await new Promise((resolve) => void setTimeout(resolve, random() % 3));
+    }
+    return `${size} rounds, no wake-up was lost`;
+  },
+};
+
 export const storms: readonly Storm[] = [
   stopAgainstEntry,
   threeThreads,
   threeThreadsTimers,
+  values,
   ordered,
   lockOrder,
   death,
