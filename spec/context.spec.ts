@@ -11,6 +11,9 @@ describe('the context of a function', () => {
   const turn = (): Promise<void> => wq.prilow.run(() => undefined);
 
   beforeEach(() => void (seen.length = 0));
+  // Node 20 else follows every promise of the process from here on, and the walks of the handle, whole
+  // suites of promises, take eight times as long. So the specs of the fronts come last (.mocharc.json).
+  after(() => als.disable());
 
   it('is that of no request by default, whoever scheduled it or started the pass', async () => {
     const job = new Kcont(wq.softnet, null, look, null);

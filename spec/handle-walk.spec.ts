@@ -312,10 +312,7 @@ async function walkAll(events: readonly Event[], depth: number, locked: boolean)
 }
 
 describe('a walk of one handle', () => {
-  // A soak goes one event deeper: ten times as many, at least. Where coverage is counted, which takes
-  // ten times as long, it is one event less; the suite without it goes to the whole depth.
-  const counted = process.env['NODE_V8_COVERAGE'] !== undefined;
-  const deeper = soak >= 20 ? 1 : counted ? -1 : 0;
+  const deeper = soak >= 20 ? 1 : 0; // ten times as many, at least
 
   it('agrees with the table after every sequence of the events of a plain handle', async function () {
     this.timeout(600_000);
