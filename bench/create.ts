@@ -3,7 +3,7 @@
 import { Kcont, wq } from '../lib/index.ts';
 import { costs, type Bench, type Case } from './harness/bench.ts';
 import { bareObject, clockRead } from './harness/floors.ts';
-import { expectSame, expectTrue, sink, timed } from './harness/timed.ts';
+import { expectSame, sink, timed } from './harness/timed.ts';
 
 const DELAY_MS = 30_000;
 
@@ -76,13 +76,6 @@ function destroyed(): Case {
             const call = { id: i };
             clearTimeout(setTimeout(() => sink(call.id), DELAY_MS));
           }
-        },
-      }),
-      timed('peer', 'AbortSignal.timeout', {
-        run(ops) {
-          let aborted = 0;
-          for (let i = 0; i < ops; i++) if (AbortSignal.timeout(DELAY_MS).aborted) aborted++;
-          expectTrue('none is aborted', aborted === 0);
         },
       }),
       bareObject(),

@@ -67,6 +67,22 @@ function inRequest(): Case {
   };
 }
 
+/** While other timers of that delay are pending, Node keeps their list, which it else makes anew. */
+function amongOthers(): Case {
+  const test = fixed();
+  return {
+    ...test,
+    name: `${test.name}, another one of that delay pending`,
+    metrics: costs('ns'),
+    sides(effort) {
+      setInterval(() => undefined, DELAY_MS).unref();
+      const other = new Kcont(wq.softclock, null, (_, kc) => void kc.reset(DELAY_MS), null);
+      other.unref().schedule(DELAY_MS);
+      return test.sides(effort);
+    },
+  };
+}
+
 /** Another delay every time. */
 function random(): Case {
   const kc = new Kcont(wq.softclock, null, fire, null);
@@ -151,5 +167,5 @@ function distinct(effort: Effort): Case {
 export const bench: Bench = {
   name: 'schedule-stop',
   about: 'A timer is armed and stopped before it is due. The time for the pair.',
-  cases: (effort) => [fixed(), random(), distinct(effort), inRequest()],
+  cases: (effort) => [fixed(), amongOthers(), random(), distinct(effort), inRequest()],
 };

@@ -1,6 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { RemoteState } from './cpu.ts';
-import type { Flight } from './enter.ts';
 import type { Scope } from './scope.ts';
 
 /**
@@ -34,8 +33,6 @@ export class Details {
   name: string | undefined = undefined;
   scope: Scope | undefined = undefined;
   extras: Extras | null = null;
-  /** Its asynchronous run. */
-  flight: Flight | undefined = undefined;
 }
 
 /**

@@ -75,6 +75,8 @@ export class Dispatcher implements Driven {
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
   readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
+  /** Flights that have landed. */
+  readonly spare: Flight[] = [];
   /** Jobs for the next pass, not for what is left of this one. */
   readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;

@@ -10,12 +10,12 @@
  */
 
 import { remoteOf } from './cpu.ts';
-import { Details } from './details.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
 import { release } from './lock/lock.ts';
+import { taskOf } from './schedule.ts';
 import {
   EXPIRED,
   INVOKING,
@@ -35,9 +35,13 @@ import {
  */
 export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
+/** What a spare flight carries. */
+const nobody = null as unknown as Kcont<unknown>;
+/** Flights that are kept for later, at most. */
+const SPARE = 1024;
+
 /**
- * The asynchronous run of a continuation. A continuation never overlaps itself, so it has one,
- * made for its first such run and used for all the others.
+ * An asynchronous run. Made when as many are under way for the first time, and used again and again.
  *
  * @internal
  */
@@ -46,17 +50,24 @@ export class Flight implements Entry {
   _prev: Entry = this;
   _seq = 0;
   _era = 0;
-  readonly kc: Kcont<unknown>;
-  readonly fulfilled: () => void;
+  kc: Kcont<unknown> = nobody;
+  readonly fulfilled: (value: unknown) => void;
   readonly rejected: (error: unknown) => void;
 
-  constructor(dispatcher: Dispatcher, kc: Kcont<unknown>) {
-    this.kc = kc;
-    this.fulfilled = () => land(dispatcher, this);
+  constructor(dispatcher: Dispatcher) {
+    this.fulfilled = (value) => {
+      const { kc } = this;
+      const task = taskOf(kc);
+      land(dispatcher, this);
+      task?._fulfilled?.(value);
+    };
     this.rejected = (error) => {
+      const { kc } = this;
+      const task = taskOf(kc);
       land(dispatcher, this);
       if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
       else kc._wq._failed++;
+      task?._rejected?.(error);
     };
   }
 }
@@ -90,8 +101,8 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
   const wq = kc._wq;
-  const details = (kc._details ??= new Details());
-  const flight = (details.flight ??= new Flight(dispatcher, kc));
+  const flight = dispatcher.spare.pop() ?? new Flight(dispatcher);
+  flight.kc = kc;
   dispatcher.current = undefined;
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;
@@ -102,9 +113,12 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike
 }
 
 function land(dispatcher: Dispatcher, flight: Flight): void {
+  const { kc } = flight;
   unlink(flight);
-  flight.kc._wq._fly(-1);
-  settle(dispatcher, flight.kc);
+  flight.kc = nobody;
+  if (dispatcher.spare.length < SPARE) dispatcher.spare.push(flight);
+  kc._wq._fly(-1);
+  settle(dispatcher, kc);
 }
 
 /** The function has returned, thrown, or its promise has settled. */

@@ -56,6 +56,9 @@ export interface Task {
   readonly _name?: string;
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
   _abort(reason: unknown): void;
+  /** The asynchronous run has settled, and its lock is free. */
+  _fulfilled?(value: unknown): void;
+  _rejected?(error: unknown): void;
   /** Nobody waits any longer: it was aborted during its run, which goes on. */
   _abandon?(reason: unknown): void;
 }
@@ -149,20 +152,17 @@ export class Job<T> implements Task {
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
     }
-    // Both follow the same promise, the job first: what awaits the result goes on when the run has
-    // settled and its lock is free.
-    const promise = Promise.resolve(result);
-    promise.then(
-      (value) => {
-        this.#finish();
-        this.#resolve(value);
-      },
-      (error: unknown) => {
-        this.#finish();
-        this.#reject(error);
-      },
-    );
-    return promise;
+    return Promise.resolve(result);
+  }
+
+  _fulfilled(value: unknown): void {
+    this.#finish();
+    this.#resolve(value as T);
+  }
+
+  _rejected(error: unknown): void {
+    this.#finish();
+    this.#reject(error);
   }
 
   /** A signal costs more than all the rest of a run: made for functions that take one. */

@@ -101,8 +101,12 @@ export function label<A>(kc: Kcont<A>): string {
 
 /** What it is called in reports. */
 export function nameOf<A>(kc: Kcont<A>): string {
-  const task = (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
-  return task?._name ?? kc.name;
+  return taskOf(kc)?._name ?? kc.name;
+}
+
+/** Who waits for its result, if anybody does. */
+export function taskOf<A>(kc: Kcont<A>): Task | undefined {
+  return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
 /** IDLE, PENDING or ACKED: to QUEUED. */

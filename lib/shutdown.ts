@@ -13,11 +13,10 @@
 
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
-import type { Task } from './job.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
-import { nameOf } from './schedule.ts';
-import { LIMIT, QUEUED, TASK } from './state.ts';
+import { nameOf, taskOf } from './schedule.ts';
+import { LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -133,10 +132,6 @@ function stopTimers(timers: readonly Kcont<unknown>[]): string[] {
 function withdraw(kc: Kcont<unknown>): void {
   kc.stop();
   taskOf(kc)?._abort(closed());
-}
-
-function taskOf(kc: Kcont<unknown>): Task | undefined {
-  return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
 function closed(): KcontError {
