@@ -211,7 +211,8 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * Changes the priority of a function; it goes behind those that have it already.
+   * Changes the priority of a function; it goes behind those that have the new one already. One that
+   * has it itself keeps its place, as in p-queue 10.
    *
    * @param id - its id
    * @param priority - the new one
@@ -222,6 +223,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     if (item === undefined) {
       throw new ReferenceError(`No promise function with the id "${id}" exists in the queue.`);
     }
+    if (item.priority === priority) return;
     this.#delete(item);
     item.priority = priority;
     this.#insert(item);
