@@ -55,19 +55,12 @@ export class Flight implements Entry {
   readonly rejected: (error: unknown) => void;
 
   constructor(dispatcher: Dispatcher) {
-    this.fulfilled = (value) => {
-      const { kc } = this;
-      const task = taskOf(kc);
-      land(dispatcher, this);
-      task?._fulfilled?.(value);
-    };
+    this.fulfilled = (value) => taskOf(land(dispatcher, this))?._fulfilled?.(value);
     this.rejected = (error) => {
-      const { kc } = this;
-      const task = taskOf(kc);
-      land(dispatcher, this);
+      const kc = land(dispatcher, this);
       if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
       else kc._wq._failed++;
-      task?._rejected?.(error);
+      taskOf(kc)?._rejected?.(error);
     };
   }
 }
@@ -112,13 +105,15 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike
   if (what !== undefined) fail(dispatcher, kc, what);
 }
 
-function land(dispatcher: Dispatcher, flight: Flight): void {
+/** A run has ended. Returns whose it was. */
+function land(dispatcher: Dispatcher, flight: Flight): Kcont<unknown> {
   const { kc } = flight;
   unlink(flight);
   flight.kc = nobody;
   if (dispatcher.spare.length < SPARE) dispatcher.spare.push(flight);
   kc._wq._fly(-1);
   settle(dispatcher, kc);
+  return kc;
 }
 
 /** The function has returned, thrown, or its promise has settled. */

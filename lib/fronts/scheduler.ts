@@ -13,7 +13,8 @@
  * Each task is a continuation on the workqueue of its level. All of them take one lock, the gate,
  * which is not released when the task's function has returned but when all microtasks are over: so
  * they run before the next task is chosen, and what they yield to or post takes part in the choice.
- * To release it in the next microtask is not enough, since a pass goes on for some of them. That makes one task a turn of the event loop, and I/O comes between any two.
+ * To release it in the next microtask is not enough, since a pass goes on for some of them. That
+ * makes one task a turn of the event loop, and I/O comes between any two.
  *
  * A task whose priority changes moves to another workqueue. There it stands among the others by the
  * time it was posted, so those that were posted after it are scheduled anew, behind it.
