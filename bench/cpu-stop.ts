@@ -1,5 +1,7 @@
 // Taking back what is to run on another thread.
 
+import { BLOCK_UNITS } from '../lib/cpu/block.ts';
+import { UNIT } from '../lib/cpu/memory.ts';
 import { Kcont } from '../lib/index.ts';
 import { sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
 import { besideLimits } from './harness/runner.ts';
@@ -19,7 +21,7 @@ import type * as work from './threads/work.ts';
 const MANY = 1000;
 const FAR_MS = 60_000;
 /** Words of a control block. */
-const BLOCK = 32;
+const BLOCK = BLOCK_UNITS * UNIT;
 
 /** Holds the other thread, or tells that it is held. */
 class Gate {

@@ -5,22 +5,7 @@ import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
 import { promisify } from 'node:util';
 import express, { type ErrorRequestHandler, type Request, type Response } from 'express';
-
-function say(what: string, seen: unknown): void {
-  console.log(`${what}: ${String(seen)}`);
-}
-
-/** Whether something came when it was due: Node may be a ms early, and a busy machine late. */
-async function timed(
-  what: string,
-  expectedMs: number,
-  start: () => Promise<unknown>,
-): Promise<void> {
-  const startMs = performance.now();
-  const seen = await start();
-  const lateMs = performance.now() - startMs - expectedMs;
-  say(what, `${String(seen)}, ${lateMs < -2 ? 'EARLY' : lateMs > 20_000 ? 'LATE' : 'in time'}`);
-}
+import { say, timed } from './observed.ts';
 
 const wait = promisify(setTimeout);
 const app = express();

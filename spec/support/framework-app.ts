@@ -5,25 +5,7 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import Fastify from 'fastify';
 import { WebSocket, WebSocketServer, type ServerOptions } from 'ws';
-
-function say(what: string, seen: unknown): void {
-  console.log(`${what}: ${String(seen)}`);
-}
-
-/**
- * Whether something came when it was due: Node may be a ms early, and a busy machine late. The time
- * counts from before what starts the timer, which the machine may hold up.
- */
-async function timed(
-  what: string,
-  expectedMs: number,
-  start: () => Promise<unknown>,
-): Promise<void> {
-  const startMs = performance.now();
-  const seen = await start();
-  const lateMs = performance.now() - startMs - expectedMs;
-  say(what, `${String(seen)}, ${lateMs < -2 ? 'EARLY' : lateMs > 20_000 ? 'LATE' : 'in time'}`);
-}
+import { say, timed } from './observed.ts';
 
 function wait(ms: number): Promise<void> {
   return new Promise((resolve) => {

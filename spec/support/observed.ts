@@ -1,0 +1,20 @@
+// What the apps of timers-framework.spec.ts print: a line per observation.
+
+export function say(what: string, seen: unknown): void {
+  console.log(`${what}: ${String(seen)}`);
+}
+
+/**
+ * Whether something came when it was due: Node may be a ms early, and a busy machine late. The time
+ * counts from before what starts the timer, which the machine may hold up.
+ */
+export async function timed(
+  what: string,
+  expectedMs: number,
+  start: () => Promise<unknown>,
+): Promise<void> {
+  const startMs = performance.now();
+  const seen = await start();
+  const lateMs = performance.now() - startMs - expectedMs;
+  say(what, `${String(seen)}, ${lateMs < -2 ? 'EARLY' : lateMs > 20_000 ? 'LATE' : 'in time'}`);
+}
