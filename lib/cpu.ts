@@ -2,7 +2,7 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import type { RunOptions } from './job.ts';
 import type { BaseLock } from './lock/lock.ts';
-import type { CloseReport } from './shutdown.ts';
+import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Workqueue } from './workqueue.ts';
 import { KcontError } from './errors.ts';
 import { readsAs } from './inspect.ts';
@@ -146,6 +146,13 @@ export interface StartCpusOptions {
   backoffMs?: number;
   /** The longest such wait, in ms. Default 30000. */
   longestBackoffMs?: number;
+  /**
+   * How long each thread may take to import the module, more than 0 ms; Infinity: any time. A thread
+   * that takes longer is ended. Default 30000: what takes longer hangs, even on a busy machine.
+   */
+  timeoutMs?: number;
+  /** Aborted before all CPUs are up: the start is given up, and its threads are ended. */
+  signal?: AbortSignal;
   /** Limits of each thread's memory, as those of `node:worker_threads`. */
   resourceLimits?: CpuLimits;
 }
@@ -274,8 +281,8 @@ export interface Machine {
   adopt(kc: Kcont<unknown>): void;
   /** Makes the state of a continuation known to all CPUs. An errno. */
   depart(kc: Kcont<unknown>): number;
-  /** Why a continuation cannot leave its CPU, as a sentence. */
-  reason(kc: Kcont<unknown>): string;
+  /** Why a continuation cannot leave its CPU. */
+  reason(kc: Kcont<unknown>): KcontError;
   /** Runs a function on another CPU; null: it is to run here. */
   run(
     wq: Workqueue,
@@ -285,7 +292,7 @@ export interface Machine {
   /** Waits for the other CPUs too, where this is CPU 0. `local`: for this one. */
   drain(local: () => Promise<void>): Promise<void>;
   /** Closes the other CPUs too, where this is CPU 0. `local`: closes this one. */
-  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
+  close(graceMs: number, local: LocalClose): Promise<CloseReport>;
   stateOf(index: number): CpuState;
   lagOf(index: number): number;
   stop(index: number, options: { graceMs?: number }): Promise<void>;

@@ -1,7 +1,7 @@
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
+import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import { invalid } from './errors.ts';
@@ -15,7 +15,7 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
-import { close, drained, type CloseReport } from './shutdown.ts';
+import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
   Workqueue,
@@ -102,6 +102,11 @@ export class Kernel {
   readonly wq: PredefinedWorkqueues;
   /** @internal */
   _cpus: readonly Cpu[];
+  /**
+   * Its other CPUs are being started.
+   * @internal
+   */
+  _starting: Pick<Machine, 'close'> | null = null;
   /**
    * The CPU of this thread.
    * @internal
@@ -236,9 +241,10 @@ export class Kernel {
     if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
       return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
     }
-    const local = (): Promise<CloseReport> =>
-      close(this.#dispatcher, [...this.#registry], this.wq.softclock, graceMs);
-    return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
+    const local: LocalClose = (guide) =>
+      close(this.#dispatcher, [...this.#registry], this.wq.softclock, graceMs, guide);
+    const others = this.#dispatcher.machine ?? this._starting;
+    return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */

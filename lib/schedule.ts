@@ -89,7 +89,7 @@ export function refusal<A>(
   if (kc.destroyed) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   const { machine } = kc._wq._dispatcher;
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
-    return new KcontError('EINVAL', machine.reason(kc));
+    return machine.reason(kc);
   }
   return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
 }

@@ -13,9 +13,9 @@
 
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
-import { Kcont } from './kcont.ts';
+import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
-import { nameOf, taskOf } from './schedule.ts';
+import { makeRunnable, nameOf, startTimer, taskOf } from './schedule.ts';
 import { LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -46,6 +46,27 @@ export interface CloseReport {
 }
 
 /**
+ * How the shutdown of one thread of a kernel is part of that of several.
+ *
+ * @internal
+ */
+export interface CloseGuide {
+  /** Fulfilled when all that has begun has finished; `drained` is fulfilled when it has here. */
+  readonly finished?: (drained: () => Promise<void>) => Promise<void>;
+  /** Fulfilled when the grace is over before its time. */
+  readonly over?: Promise<void>;
+  /** What those are told who wait for a result. */
+  readonly reason?: () => KcontError;
+}
+
+/**
+ * Closes this thread's part.
+ *
+ * @internal
+ */
+export type LocalClose = (guide?: CloseGuide) => Promise<CloseReport>;
+
+/**
  * Resolves when nothing is queued or running on any workqueue.
  *
  * @internal
@@ -69,32 +90,41 @@ export async function close(
   queues: readonly Workqueue[],
   clockQueue: Workqueue,
   graceMs: number,
+  guide: CloseGuide = {},
 ): Promise<CloseReport> {
+  const { finished = (local) => local(), over = never, reason = closed } = guide;
   const timers = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) === 0);
-  const done = new AbortController();
-  const alarm = (delayMs: number): Promise<void> =>
-    clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
-  const grace = alarm(graceMs);
-  const patience = alarm(graceMs + ABORT_MS);
+  let ring: () => void = nothing;
+  const alarm = new Kcont(clockQueue, null, () => ring(), null, { name: 'kernel.close' });
+  const after = (delayMs: number): Promise<void> =>
+    new Promise((resolve) => {
+      ring = resolve;
+      // A kernel that is closed schedules nothing else.
+      if (delayMs === 0) makeRunnable(alarm);
+      else startTimer(alarm, delayMs);
+    });
+  const local = (): Promise<void> => drained(queues);
   dispatcher.closed = true;
   // Who is told of it finds the kernel closed.
-  const withdrawn = stopTimers(timers);
-  for (const task of dispatcher.tasks) task._abort(closed());
-  await Promise.race([drained(queues), grace]);
+  const withdrawn = stopTimers(timers, reason);
+  for (const task of dispatcher.tasks) task._abort(reason());
+  await Promise.race([finished(local), after(graceMs), over]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
-    unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'queued' });
-    withdraw(kc);
+    const entry: Unfinished = { name: nameOf(kc), wq: kc._wq.name, state: 'queued' };
+    // What several CPUs may run is in the report of the one that withdraws it.
+    if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
-  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
+  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(reason());
   const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
-  withdrawn.push(...stopTimers(limits));
-  await Promise.race([drained(queues), patience]);
-  done.abort();
+  withdrawn.push(...stopTimers(limits, reason));
+  alarm.stop();
+  await Promise.race([local(), after(ABORT_MS)]);
+  alarm.destroy();
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
-    taskOf(kc)?._abandon?.(closed());
+    taskOf(kc)?._abandon?.(reason());
   }
   dispatcher.rest();
   return { withdrawn, unfinished };
@@ -118,20 +148,21 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
 }
 
 /** Stops those that are PENDING, and returns their names. */
-function stopTimers(timers: readonly Kcont<unknown>[]): string[] {
+function stopTimers(timers: readonly Kcont<unknown>[], reason: () => KcontError): string[] {
   const stopped: string[] = [];
   for (const kc of timers) {
+    const name = nameOf(kc);
     // Whoever was told of the one before may have stopped it.
-    if (!kc.pending) continue;
-    stopped.push(nameOf(kc));
-    withdraw(kc);
+    if (withdraw(kc, reason)) stopped.push(name);
   }
   return stopped;
 }
 
-function withdraw(kc: Kcont<unknown>): void {
-  kc.stop();
-  taskOf(kc)?._abort(closed());
+/** False: it was not scheduled any more. */
+function withdraw(kc: Kcont<unknown>, reason: () => KcontError): boolean {
+  if ((kc.cancel() & CANCELLED) === 0) return false;
+  taskOf(kc)?._abort(reason());
+  return true;
 }
 
 function closed(): KcontError {
@@ -139,3 +170,6 @@ function closed(): KcontError {
 }
 
 function nothing(): void {}
+
+/** Not fulfilled. */
+const never: Promise<void> = new Promise(nothing);

@@ -9,6 +9,8 @@
  * face of the same handle. They are looked for in arrays and in plain objects.
  */
 
+import { KcontError } from '../errors.ts';
+
 /** Tags, in the control block. A job without an argument has this one. */
 export const ABSENT = 0;
 const UNDEFINED = 1;
@@ -20,6 +22,8 @@ const NUMBER = 5;
 export const TEXTUAL = 6;
 /** From here on it goes by port. */
 export const PORTED = 7;
+/** It went by port to one CPU, and is nowhere else. */
+export const MOVED = 8;
 
 /** How a value travels. */
 export function tagOf(value: unknown): number {
@@ -51,4 +55,11 @@ export function inline(tag: number, value: number): unknown {
     default:
       return undefined;
   }
+}
+
+/** The error for an argument that cannot be cloned. */
+export function uncloneable(name: string, cause: unknown): KcontError {
+  const why = cause instanceof Error ? cause.message : 'a getter throws';
+  const what = `the argument of ${name} cannot be cloned for another CPU: ${why}`;
+  return Object.assign(new KcontError('EINVAL', what), { cause });
 }

@@ -17,7 +17,7 @@ import type { BaseLock } from '../lock/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { ABSENT, PORTED, tagOf } from './argument.ts';
+import { ABSENT, PORTED, tagOf, uncloneable } from './argument.ts';
 import {
   AFFINITIES,
   ANY,
@@ -95,35 +95,35 @@ export class Blocks {
     for (const remote of this.#remotes) if (remote !== undefined) yield remote;
   }
 
-  /** Why a continuation cannot run on another CPU, as a sentence; undefined: it can. */
-  whyNot(kc: Kcont<unknown>): string | undefined {
+  /** Why a continuation cannot run on another CPU; undefined: it can. */
+  whyNot(kc: Kcont<unknown>): KcontError | undefined {
     if (this.#machine.module.indexOf(kc._func) === undefined) {
-      return tied(label(kc));
+      return new KcontError('EINVAL', tied(label(kc)));
     }
     if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
-      return locked(label(kc));
+      return new KcontError('EINVAL', locked(label(kc)));
     }
     const policy = kc._extras?.policy ?? 'none';
     if (policy !== 'none') {
-      return contextual(label(kc));
+      return new KcontError('EINVAL', contextual(label(kc)));
     }
-    return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
+    return this.#uncloneable(kc._arg, label(kc));
   }
 
-  #uncloneable(value: unknown, what: string): string | undefined {
+  #uncloneable(value: unknown, name: string): KcontError | undefined {
     if (tagOf(value) < PORTED) return undefined;
     try {
       structuredClone(encode(this.#machine, value));
       return undefined;
     } catch (error) {
-      return `${what} cannot be cloned for another CPU: ${(error as Error).message}`;
+      return uncloneable(name, error);
     }
   }
 
-  /** Throws for a value that cannot be cloned. */
-  probe(value: unknown, what: string): void {
-    const problem = this.#uncloneable(value, what);
-    if (problem !== undefined) throw new KcontError('EINVAL', problem);
+  /** Throws for an argument that cannot be cloned. */
+  probe(arg: unknown, name: string): void {
+    const problem = this.#uncloneable(arg, name);
+    if (problem !== undefined) throw problem;
   }
 
   /** Gives a handle a block. */

@@ -51,7 +51,7 @@ function tokenFor(machine: CpuMachine, value: object): object | undefined {
   }
   if (kc._remote === null) {
     const problem = machine.blocks.whyNot(kc);
-    if (problem !== undefined) throw new KcontError('EINVAL', problem);
+    if (problem !== undefined) throw problem;
   }
   const { block, handle } = machine.blocks.remoteFor(kc);
   const token: Token = { block, handle };

@@ -5,8 +5,10 @@
  * handle, and keeps the entry aside until the answer comes.
  */
 
+import { reportLater } from '../enter.ts';
+import { label } from '../schedule.ts';
 import { SCHEDULED } from '../state.ts';
-import { PORTED } from './argument.ts';
+import { PORTED, uncloneable } from './argument.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU, HANDLE } from './block.ts';
 import { decode, encode } from './codec.ts';
 import { JobFace } from './job-face.ts';
@@ -28,20 +30,58 @@ export class Definitions {
     this.#machine = machine;
   }
 
-  /** Lets another CPU know what it has to, before it is sent something of the handle. */
+  /** The same, before anything is changed for it; and finds out if nobody is there to be told. */
+  prepare(remote: RemoteHandle, cpu: number): void {
+    const machine = this.#machine;
+    if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
+    if (remote instanceof JobFace) return;
+    this.tell(remote, cpu);
+    if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
+      machine.blocks.probe(remote.kc._arg, label(remote.kc));
+    }
+  }
+
+  /** Whether this CPU has the argument as it is now. */
+  #knows(remote: RemoteHandle): boolean {
+    return remote.version === this.#machine.memory.words[remote.block + ARG_VERSION];
+  }
+
+  /**
+   * Lets another CPU know what it has to, before it is sent something of the handle. Throws KcontError
+   * EINVAL for an argument that cannot be cloned.
+   */
   tell(remote: RemoteHandle, cpu: number): void {
     const machine = this.#machine;
     const { words } = machine.memory;
-    remote.told |= 1 << cpu;
     const { block, handle, version, kc } = remote;
     const name = kc._details?.name;
     const ported = (words[block + ARG_TAG] as number) >= PORTED;
-    if (remote instanceof JobFace || (!ported && name === undefined)) return;
-    if (ported && version !== words[block + ARG_VERSION]) return;
-    const definition: Definition = { arg: ported ? encode(machine, kc._arg) : undefined, name };
-    const posted = machine.bells.post(cpu, definition);
-    if (posted === 0) remote.told &= ~(1 << cpu);
-    else machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+    const isNeeded =
+      !(remote instanceof JobFace) && (ported ? this.#knows(remote) : name !== undefined);
+    if (isNeeded) {
+      let posted: number;
+      try {
+        posted = machine.bells.post(cpu, {
+          arg: ported ? encode(machine, kc._arg) : undefined,
+          name,
+        } satisfies Definition);
+      } catch (error) {
+        throw uncloneable(label(kc), error);
+      }
+      if (posted === 0) return;
+      machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+    }
+    remote.told |= 1 << cpu;
+  }
+
+  /** The same, where it is too late to refuse. Returns why it cannot be told. */
+  tryToTell(remote: RemoteHandle, cpu: number): unknown {
+    try {
+      this.tell(remote, cpu);
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   /** What another CPU has told. */
@@ -76,16 +116,21 @@ export class Definitions {
     if (words[block + HANDLE] !== handle) return;
     const remote = machine.blocks.face(block);
     if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
-    else if (remote.version === words[block + ARG_VERSION]) {
-      this.tell(remote, cpu);
-      machine.ring(cpu);
-    } else {
-      machine.later(() => {
-        remote.stop();
-        if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
-        machine.faults.lost(remote);
-      });
-    }
+    else if (this.#knows(remote)) {
+      const error = this.tryToTell(remote, cpu);
+      if (error === undefined) machine.ring(cpu);
+      else this.#giveUp(remote, cpu, () => reportLater(machine.dispatcher, remote.kc, error));
+    } else this.#giveUp(remote, cpu, () => machine.faults.lost(remote));
+  }
+
+  /** It can never run there: stops it, and says so. */
+  #giveUp(remote: RemoteHandle, cpu: number, report: () => void): void {
+    const machine = this.#machine;
+    machine.later(() => {
+      remote.stop();
+      if (cpu !== machine.index) machine.send(cpu, SETTLED, remote.block, remote.handle);
+      report();
+    });
   }
 
   /** A CPU has a new thread: tells it what it needs for what has been left there. */
@@ -95,8 +140,8 @@ export class Definitions {
     for (const remote of this.#machine.blocks) {
       const target = words[remote.block + CPU];
       if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
-      if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
-      else this.tell(remote, cpu);
+      if (remote instanceof JobFace) machine.jobs.offer(remote, cpu);
+      else this.tryToTell(remote, cpu);
     }
   }
 

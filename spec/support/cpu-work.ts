@@ -352,8 +352,11 @@ export function destroyFrom({ kc }: Passed): void {
   kc.destroy();
 }
 
-export function haltFrom({ kc }: Passed): Promise<boolean> {
-  return kc.halt();
+/** Halts it, and says when that has begun. */
+export function haltFrom({ kc, words }: Passed & { words: Int32Array }): Promise<boolean> {
+  const halted = kc.halt();
+  Atomics.store(words, GATE, 1);
+  return halted;
 }
 
 /** What this CPU's kernel has to do. */
