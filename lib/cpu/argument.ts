@@ -9,8 +9,6 @@
  * face of the same handle. They are looked for in arrays and in plain objects.
  */
 
-import { KcontError } from '../errors.ts';
-
 /** Tags, in the control block. A job without an argument has this one. */
 export const ABSENT = 0;
 const UNDEFINED = 1;
@@ -55,11 +53,4 @@ export function inline(tag: number, value: number): unknown {
     default:
       return undefined;
   }
-}
-
-/** The error for an argument that cannot be cloned. */
-export function uncloneable(name: string, cause: unknown): KcontError {
-  const why = cause instanceof Error ? cause.message : 'a getter throws';
-  const what = `the argument of ${name} cannot be cloned for another CPU: ${why}`;
-  return Object.assign(new KcontError('EINVAL', what), { cause });
 }

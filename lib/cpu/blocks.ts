@@ -17,7 +17,7 @@ import type { BaseLock } from '../lock/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { ABSENT, PORTED, tagOf, uncloneable } from './argument.ts';
+import { ABSENT, PORTED, tagOf } from './argument.ts';
 import {
   AFFINITIES,
   ANY,
@@ -56,8 +56,15 @@ import {
   priorityOf,
 } from './block.ts';
 import { grabBlocks } from './block-slabs.ts';
-import { encode } from './codec.ts';
-import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
+import { Sent, encode, uncloneable } from './codec.ts';
+import {
+  attachLock,
+  isSharedIn,
+  pinLock,
+  readLock,
+  unpinLock,
+  type WrittenLock,
+} from './block-lock.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
@@ -107,22 +114,27 @@ export class Blocks {
     if (policy !== 'none') {
       return new KcontError('EINVAL', contextual(label(kc)));
     }
-    return this.#uncloneable(kc._arg, label(kc));
+    return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
   }
 
-  #uncloneable(value: unknown, name: string): KcontError | undefined {
+  #uncloneable(value: unknown, what: string): KcontError | undefined {
     if (tagOf(value) < PORTED) return undefined;
+    const probe = new Sent();
     try {
-      structuredClone(encode(this.#machine, value));
+      structuredClone(encode(this.#machine, value, { keep: (sent) => probe.adopt(sent) }));
       return undefined;
     } catch (error) {
-      return uncloneable(name, error);
+      const problem = uncloneable(what, error);
+      if (problem.code === 'ENOMEM') throw problem;
+      return problem;
+    } finally {
+      probe.end();
     }
   }
 
-  /** Throws for an argument that cannot be cloned. */
-  probe(arg: unknown, name: string): void {
-    const problem = this.#uncloneable(arg, name);
+  /** Throws for a value that cannot be cloned. */
+  probe(value: unknown, what: string): void {
+    const problem = this.#uncloneable(value, what);
     if (problem !== undefined) throw problem;
   }
 
@@ -154,7 +166,8 @@ export class Blocks {
   ): R {
     const machine = this.#machine;
     const { memory, dispatcher, index } = machine;
-    const block = this.#free.pop() ?? grabBlocks(machine.memory, index, this.#free);
+    const lock = pinLock(kc._lock);
+    const block = this.#free.pop() ?? this.#grab(lock);
     const { words, floats } = memory;
     const { wq } = kc;
     const extras = kc._needExtras();
@@ -178,10 +191,9 @@ export class Blocks {
     words[block + SLACK] = extras.slackTicks;
     words[block + ARG_TAG] = tagOf(arg);
     words[block + ARG_VERSION] = 0;
-    const { at, side, generation } = pinLock(kc._lock);
-    words[block + LOCK] = at;
-    words[block + LOCK_SIDE] = side;
-    words[block + LOCK_GENERATION] = generation;
+    words[block + LOCK] = lock.at;
+    words[block + LOCK_SIDE] = lock.side;
+    words[block + LOCK_GENERATION] = lock.generation;
     words[block + LOCK_VERSION] = 0;
     floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
     const deadline = kc.pending ? kc.deadline + machine.sharedMs() - dispatcher.clock.now : 0;
@@ -199,6 +211,15 @@ export class Blocks {
     Atomics.store(words, block, word);
     machine.alive.count(0, word);
     return remote;
+  }
+
+  #grab(lock: WrittenLock): number {
+    try {
+      return grabBlocks(this.#machine.memory, this.#machine.index, this.#free);
+    } catch (error) {
+      unpinLock(this.#machine.arena, lock);
+      throw error;
+    }
   }
 
   /** What this CPU knows of a handle that is to be passed on. */
@@ -310,8 +331,14 @@ export class Blocks {
   /** A note says that a handle is scheduled here. */
   filed({ block, handle, generation, seq, from, value: posted }: Note): void {
     const { words } = this.#machine.memory;
-    if (words[block + HANDLE] === handle) this.face(block).file(generation, seq);
-    else if (posted !== 0) this.#machine.bells.claim(from, posted);
+    if (words[block + HANDLE] === handle) {
+      const remote = this.face(block);
+      // To be claimed, whatever becomes of it.
+      if (posted !== 0) remote.posted = posted;
+      remote.file(generation, seq);
+    } else if (posted !== 0 && this.#machine.bells.claim(from, posted) === undefined) {
+      this.#machine.bells.isBroken(from, posted);
+    }
   }
 
   /** A handle that was made here is not needed any more. */

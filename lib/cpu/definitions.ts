@@ -5,15 +5,16 @@
  * handle, and keeps the entry aside until the answer comes.
  */
 
-import { reportLater } from '../enter.ts';
+import { KcontError } from '../errors.ts';
 import { label } from '../schedule.ts';
 import { SCHEDULED } from '../state.ts';
-import { PORTED, uncloneable } from './argument.ts';
+import { PORTED } from './argument.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU, HANDLE } from './block.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable } from './codec.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
-import { DEFINE, SETTLED } from './mail.ts';
+import { DEFINE, SETTLED, type Note } from './mail.ts';
+import type { Remote } from './remote.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 
 /** What a block cannot hold. */
@@ -30,14 +31,22 @@ export class Definitions {
     this.#machine = machine;
   }
 
-  /** The same, before anything is changed for it; and finds out if nobody is there to be told. */
+  /**
+   * The same, before anything is changed for it. Throws KcontError EINVAL for an argument that cannot be
+   * cloned, also if nobody is there to be told.
+   */
   prepare(remote: RemoteHandle, cpu: number): void {
     const machine = this.#machine;
     if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
     if (remote instanceof JobFace) return;
-    this.tell(remote, cpu);
+    const what = `the argument of ${label(remote.kc)}`;
+    try {
+      this.#tell(remote, cpu);
+    } catch (error) {
+      throw uncloneable(what, error);
+    }
     if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
-      machine.blocks.probe(remote.kc._arg, label(remote.kc));
+      machine.blocks.probe(remote.kc._arg, what);
     }
   }
 
@@ -47,50 +56,51 @@ export class Definitions {
   }
 
   /**
-   * Lets another CPU know what it has to, before it is sent something of the handle. Throws KcontError
-   * EINVAL for an argument that cannot be cloned.
+   * Lets another CPU know what it has to, before it is sent something of the handle. Where that fails,
+   * for the argument was changed since it was looked at, that CPU asks when it comes to the handle,
+   * and then it is an error of the handle.
    */
   tell(remote: RemoteHandle, cpu: number): void {
+    try {
+      this.#tell(remote, cpu);
+    } catch {
+      // See above.
+    }
+  }
+
+  #tell(remote: RemoteHandle, cpu: number): void {
     const machine = this.#machine;
     const { words } = machine.memory;
     const { block, handle, version, kc } = remote;
     const name = kc._details?.name;
     const ported = (words[block + ARG_TAG] as number) >= PORTED;
-    const isNeeded =
-      !(remote instanceof JobFace) && (ported ? this.#knows(remote) : name !== undefined);
-    if (isNeeded) {
-      let posted: number;
-      try {
-        posted = machine.bells.post(cpu, {
-          arg: ported ? encode(machine, kc._arg) : undefined,
-          name,
-        } satisfies Definition);
-      } catch (error) {
-        throw uncloneable(label(kc), error);
-      }
-      if (posted === 0) return;
-      machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
-    }
+    // At once: a getter in the argument may schedule it.
     remote.told |= 1 << cpu;
-  }
-
-  /** The same, where it is too late to refuse. Returns why it cannot be told. */
-  tryToTell(remote: RemoteHandle, cpu: number): unknown {
+    const isNeeded = ported ? this.#knows(remote) : name !== undefined;
+    if (!isNeeded || remote instanceof JobFace) return;
+    let posted = 0;
     try {
-      this.tell(remote, cpu);
-      return undefined;
-    } catch (error) {
-      return error;
+      const arg = ported ? encode(machine, kc._arg, remote) : undefined;
+      posted = machine.bells.post(cpu, { arg, name } satisfies Definition);
+    } finally {
+      if (posted === 0) remote.told &= ~(1 << cpu);
     }
+    if (posted !== 0) machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
   /** What another CPU has told. */
-  define(block: number, handle: number, version: number, message: [unknown] | undefined): void {
+  define({ block, handle, generation: version, from, value }: Note): void {
     const machine = this.#machine;
     const { words } = machine.memory;
+    const message = machine.bells.claim(from, value);
+    const isBroken = message === undefined && machine.bells.isBroken(from, value);
     if (words[block + HANDLE] !== handle) return;
     const remote = machine.blocks.face(block);
     const { kc } = remote;
+    if (isBroken) {
+      this.#unreadable(remote);
+      return;
+    }
     if (message === undefined) {
       // Lost with the thread that sent it: whoever has the handle now is asked.
       machine.resumeIfAside(kc);
@@ -98,15 +108,39 @@ export class Definitions {
     }
     const { arg, name } = message[0] as Definition;
     if (remote instanceof JobFace) {
-      remote.given(decode(machine, arg), version);
-      machine.resumeIfAside(kc);
+      if (remote.receiveWire(arg, version)) machine.resumeIfAside(kc);
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
     if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
-    remote.version = version;
-    kc._arg = decode(machine, arg);
+    try {
+      kc._arg = decode(machine, arg);
+      remote.version = version;
+    } catch (error) {
+      // An older one may name what is gone: the newer one is asked for.
+      if (version === words[block + ARG_VERSION]) {
+        this.#unreadable(remote, error);
+        return;
+      }
+    }
     machine.resumeIfAside(kc);
+  }
+
+  /** What came for it cannot be read here: it will not run. */
+  #unreadable(remote: Remote, cause?: unknown): void {
+    if (remote instanceof JobFace) remote.reportUnreadable(cause);
+    else {
+      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#machine.index}`;
+      this.#fail(remote, Object.assign(new KcontError('EINVAL', what), { cause }));
+    }
+  }
+
+  /** It is stopped, and whoever made it is told. */
+  #fail(remote: Remote, error: unknown): void {
+    this.#machine.later(() => {
+      remote.stop();
+      this.#machine.faults.failedAt(remote, error);
+    });
   }
 
   /** Another CPU needs to be told. */
@@ -117,20 +151,19 @@ export class Definitions {
     const remote = machine.blocks.face(block);
     if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
     else if (this.#knows(remote)) {
-      const error = this.tryToTell(remote, cpu);
-      if (error === undefined) machine.ring(cpu);
-      else this.#giveUp(remote, cpu, () => reportLater(machine.dispatcher, remote.kc, error));
-    } else this.#giveUp(remote, cpu, () => machine.faults.lost(remote));
-  }
-
-  /** It can never run there: stops it, and says so. */
-  #giveUp(remote: RemoteHandle, cpu: number, report: () => void): void {
-    const machine = this.#machine;
-    machine.later(() => {
-      remote.stop();
-      if (cpu !== machine.index) machine.send(cpu, SETTLED, remote.block, remote.handle);
-      report();
-    });
+      try {
+        this.#tell(remote, cpu);
+        machine.ring(cpu);
+      } catch (error) {
+        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error));
+      }
+    } else {
+      machine.later(() => {
+        remote.stop();
+        if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+        machine.faults.lost(remote);
+      });
+    }
   }
 
   /** A CPU has a new thread: tells it what it needs for what has been left there. */
@@ -141,7 +174,7 @@ export class Definitions {
       const target = words[remote.block + CPU];
       if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
       if (remote instanceof JobFace) machine.jobs.offer(remote, cpu);
-      else this.tryToTell(remote, cpu);
+      else this.tell(remote, cpu);
     }
   }
 

@@ -23,17 +23,18 @@ import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { MOVED, PORTED, TEXTUAL, inline, tagOf, uncloneable } from './argument.ts';
+import { MOVED, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ANY, ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
-import { decode, encode, type Wire } from './codec.ts';
+import { decode, encode, uncloneable, type Wire } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
-import { unwireError } from './faults.ts';
+import { errorFrom, postError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 import { DOWN, EPOCH, STATE } from './memory.ts';
 import { readText, writeText } from './text.ts';
+import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
 interface Waiting {
@@ -205,13 +206,13 @@ export class RemoteJobs {
     const { face, transfer } = waiting;
     let posted = 0;
     try {
-      const wire = encode(machine, arg);
+      const wire = encode(machine, arg, face);
       if (cpu !== ANY && machine.stateOf(cpu) === 'up') {
         posted = machine.bells.post(cpu, wire, transfer);
       }
       if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
-      throw uncloneable(face.kc.name, error);
+      throw uncloneable(`the argument of ${face.kc.name}`, error);
     }
     face.posted = posted;
     machine.memory.floats[(face.block + ARG) >> 1] = posted;
@@ -248,8 +249,10 @@ export class RemoteJobs {
     try {
       this.#give(waiting, cpu);
     } catch (error) {
+      // It was changed since the call.
       face.stop();
-      this.settle(face.block, face.handle, true, uncloneable(face.kc.name, error));
+      const what = uncloneable(`the argument of ${face.kc.name}`, error);
+      this.settle(face.block, face.handle, true, what);
     }
   }
 
@@ -269,7 +272,7 @@ export class RemoteJobs {
   #give(waiting: Waiting, cpu: number): void {
     const machine = this.#machine;
     const { face, parcel } = waiting;
-    const arg = parcel?.wire ?? encode(machine, face.arg);
+    const arg = parcel?.wire ?? encode(machine, face.arg, face);
     const posted = machine.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
     if (posted === 0) return;
     if (parcel !== undefined) {
@@ -308,22 +311,14 @@ export class RemoteJobs {
       face.abort(reason);
       return;
     }
-    let posted: number;
-    try {
-      posted = machine.bells.post(ran, reason);
-    } catch {
-      posted = machine.bells.post(
-        ran,
-        new DOMException('This operation was aborted', 'AbortError'),
-      );
-    }
+    const posted = postError(machine.bells, ran, reason);
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, message: [unknown] | undefined): void {
     const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(message?.[0]);
+    face?.abort(errorFrom(message, face.kc.name));
   }
 
   /** A result has come. */
@@ -340,8 +335,25 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const message = machine.bells.claim(from, value)?.[0];
-    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+    const message = machine.bells.claim(from, value);
+    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
+    else this.#receive(block, handle, name, message);
+  }
+
+  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+    let result: unknown;
+    try {
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (message === undefined)
+        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+      result = decode(this.#machine, message[0]);
+    } catch (cause) {
+      const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
+      this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
+      return;
+    }
+    this.settle(block, handle, false, result);
   }
 
   /** There will be no results any more. */

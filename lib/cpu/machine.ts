@@ -265,7 +265,7 @@ export class CpuMachine implements Machine {
       return;
     }
     // If it cannot be told now, that CPU asks for it.
-    if ((remote.told & (1 << target)) === 0) this.definitions.tryToTell(remote, target);
+    if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
     this.placement.sent(target);
     const { block, handle, posted } = remote;
     this.mail.send(target, ENTRY, block, handle, generation, seq, posted);
@@ -282,7 +282,17 @@ export class CpuMachine implements Machine {
     this.bells.ring(to);
   }
 
+  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
   #receive(note: Note): void {
+    const { block, handle } = note;
+    try {
+      this.#carryOut(note);
+    } catch (error) {
+      this.later(() => this.faults.mishap(block, handle, error));
+    }
+  }
+
+  #carryOut(note: Note): void {
     const { block, handle, from } = note;
     this.memory.reach(block + 31);
     switch (note.kind) {
@@ -301,7 +311,7 @@ export class CpuMachine implements Machine {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        this.definitions.define(note);
         break;
       case NEED:
         this.definitions.answer(block, handle, from);

@@ -144,6 +144,8 @@ export class Supervisor implements Supervision {
     const { index } = life.cpu;
     const machine = this.#machine;
     this.#setState(index, DOWN);
+    // Locks in results that it has sent are attached here before its own references go.
+    machine.take();
     (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(machine, index);
     machine.definitions.untell(index);
     machine.bells.disconnect(index);
