@@ -135,12 +135,17 @@ export class Definitions {
     }
   }
 
-  /** It is stopped, and whoever made it is told. */
-  #fail(remote: Remote, error: unknown): void {
+  /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
+  #fail(remote: Remote, error: unknown, cpu: number = this.#machine.index): void {
     this.#machine.later(() => {
       remote.stop();
+      this.#letLook(remote, cpu);
       this.#machine.faults.failedAt(remote, error);
     });
+  }
+
+  #letLook({ block, handle }: Remote, cpu: number): void {
+    if (cpu !== this.#machine.index) this.#machine.send(cpu, SETTLED, block, handle);
   }
 
   /** Another CPU needs to be told. */
@@ -155,12 +160,12 @@ export class Definitions {
         this.#tell(remote, cpu);
         machine.ring(cpu);
       } catch (error) {
-        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error));
+        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
       }
     } else {
       machine.later(() => {
         remote.stop();
-        if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+        this.#letLook(remote, cpu);
         machine.faults.lost(remote);
       });
     }

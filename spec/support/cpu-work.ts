@@ -71,6 +71,23 @@ export function untilAborted(_: unknown, signal: AbortSignal): Promise<string> {
   });
 }
 
+/** Waits until it is aborted; returns what the reason is. */
+export function reasonOfAbort(
+  _: unknown,
+  signal: AbortSignal,
+): Promise<{ code: string; message: string }> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => {
+      const { code, message } = signal.reason as { code: string; message: string };
+      resolve({ code, message });
+    });
+  });
+}
+
+export function sizeOf(buffer: ArrayBuffer): number {
+  return buffer.byteLength;
+}
+
 /** Runs for so long, without keeping the thread busy. */
 export async function linger(ms: number): Promise<void> {
   await sleep(ms);
