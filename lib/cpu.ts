@@ -3,6 +3,7 @@ import type { Kernel } from './kernel.ts';
 import type { RunOptions } from './job.ts';
 import type { BaseLock } from './lock/lock.ts';
 import type { CloseReport, LocalClose } from './shutdown.ts';
+import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { KcontError } from './errors.ts';
 import { readsAs } from './inspect.ts';
@@ -212,7 +213,7 @@ export interface RemoteState {
   readonly bits: number;
   /** On the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
-  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno. */
+  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno, or DESTROYED. */
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number;
   touch(): boolean;
   /** Stops it. Returns the bits before. */
@@ -271,6 +272,8 @@ export type Admission = typeof ADMITTED | typeof ASIDE | typeof STALE;
 export interface Machine {
   /** The CPU of this thread. */
   readonly here: Cpu;
+  /** How far the shutdown of the kernel has come: it may be open where this CPU is being stopped. */
+  readonly phase: Phase;
   /** A pass begins: others need not ring. Takes in what they have sent. */
   wake(): void;
   /** Takes in what other CPUs have sent. True: there was something. */

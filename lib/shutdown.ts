@@ -3,10 +3,13 @@
  *
  *   refuse    no continuation can be scheduled any more
  *   withdraw  timers that are PENDING are stopped: what is not due now has not begun. Those that
- *             limit what has begun, deadlines, run on
+ *             limit what has begun, or that it may wait for, run on, and others like them can be armed
  *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
- *   abort     one-shot runs get their signal aborted; what is queued, and the deadlines, are stopped
+ *   abort     one-shot runs get their signal aborted; what is queued, and those timers, are stopped
  *   report    by name, what did not finish. Nobody waits for it any longer
+ *
+ * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
+ * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
@@ -16,7 +19,7 @@ import { KcontError } from './errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
 import { makeRunnable, nameOf, startTimer, taskOf } from './schedule.ts';
-import { LIMIT, QUEUED } from './state.ts';
+import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -71,9 +74,11 @@ export type LocalClose = (guide?: CloseGuide) => Promise<CloseReport>;
  *
  * @internal
  */
-export async function drained(queues: readonly Workqueue[]): Promise<void> {
-  while (queues.some((queue) => queue._load > 0)) {
-    await Promise.all(queues.map((queue) => queue.drain()));
+export async function drained(queues: Iterable<Workqueue>): Promise<void> {
+  for (;;) {
+    const loaded = Array.from(queues).filter((queue) => queue._load > 0);
+    if (loaded.length === 0) return;
+    await Promise.all(loaded.map((queue) => queue.drain()));
   }
 }
 
@@ -87,7 +92,7 @@ const ABORT_MS = 100;
  */
 export async function close(
   dispatcher: Dispatcher,
-  queues: readonly Workqueue[],
+  queues: Iterable<Workqueue>,
   clockQueue: Workqueue,
   graceMs: number,
   guide: CloseGuide = {},
@@ -99,16 +104,17 @@ export async function close(
   const after = (delayMs: number): Promise<void> =>
     new Promise((resolve) => {
       ring = resolve;
-      // A kernel that is closed schedules nothing else.
+      // A kernel that closes schedules nothing else.
       if (delayMs === 0) makeRunnable(alarm);
       else startTimer(alarm, delayMs);
     });
   const local = (): Promise<void> => drained(queues);
-  dispatcher.closed = true;
+  dispatcher.phase = GRACE;
   // Who is told of it finds the kernel closed.
   const withdrawn = stopTimers(timers, reason);
   for (const task of dispatcher.tasks) task._abort(reason());
-  await Promise.race([finished(local), after(graceMs), over]);
+  const done = finished(local).then(() => (dispatcher.phase = CLOSED));
+  await Promise.race([done, after(graceMs), over]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
@@ -117,11 +123,12 @@ export async function close(
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
   for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(reason());
-  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
-  withdrawn.push(...stopTimers(limits, reason));
+  withdrawn.push(...stopLimits(dispatcher, reason));
   alarm.stop();
   await Promise.race([local(), after(ABORT_MS)]);
   alarm.destroy();
+  dispatcher.phase = CLOSED;
+  withdrawn.push(...stopLimits(dispatcher, reason));
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(reason());
@@ -131,9 +138,9 @@ export async function close(
 }
 
 /** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
-function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont<unknown>> {
+function queued(dispatcher: Dispatcher, queues: Iterable<Workqueue>): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
-  for (const level of new Set(queues.map((queue) => queue._level))) {
+  for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
     for (const kc of level) found.add(kc);
   }
   for (const kc of dispatcher.deferred) found.add(kc);
@@ -145,6 +152,12 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
   }
   for (const { kc } of dispatcher.flights) if ((kc._state & QUEUED) !== 0) found.add(kc);
   return found;
+}
+
+/** Stops what the functions in flight have been left. */
+function stopLimits(dispatcher: Dispatcher, reason: () => KcontError): string[] {
+  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
+  return stopTimers(limits, reason);
 }
 
 /** Stops those that are PENDING, and returns their names. */

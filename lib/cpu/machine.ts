@@ -20,7 +20,7 @@ import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
 import { label } from '../schedule.ts';
-import { QUEUED, RUNNING, SCHEDULED, WAITED } from '../state.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
 import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { Bells } from './bells.ts';
@@ -46,7 +46,7 @@ import {
   SETTLED,
   type Note,
 } from './mail.ts';
-import { AWAKE_SINCE, LOCK_CPU, STATE, STOPPING, WAKES_AT, type Memory } from './memory.ts';
+import { AWAKE_SINCE, LOCK_CPU, PHASE, STATE, STOPPING, WAKES_AT, type Memory } from './memory.ts';
 import { Placement } from './placement.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 import type { Reserve } from './reserve.ts';
@@ -173,6 +173,11 @@ export class CpuMachine implements Machine {
     if (!this.mail.waiting) return false;
     this.bells.wake();
     return true;
+  }
+
+  /** How far the shutdown of the kernel has come, for all CPUs. */
+  get phase(): Phase {
+    return Atomics.load(this.memory.words, PHASE) as Phase;
   }
 
   /** It is to enter nothing more that others may enter, or its next thread. */

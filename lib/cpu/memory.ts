@@ -3,7 +3,7 @@
  *
  *   unit 0        next free unit | slots | how many CPUs are public
  *   unit 1        the last sequence number
- *   unit 2        whether CPU 0 keeps the process alive | whether the kernel is open
+ *   unit 2        whether CPU 0 keeps the process alive | how far its shutdown has come
  *   unit 3        the last slab of control blocks
  *   per slot      four units, each a cache line:
  *                   inbox     head of the mail for this CPU           written by all
@@ -40,13 +40,8 @@ const PUBLIC = 2;
 export const SEQUENCE: number = UNIT;
 /** Word: 1: CPU 0 keeps the process alive. */
 export const KEEP: number = 2 * UNIT;
-/** Word: OPEN, CLOSING or CLOSED. */
-export const KERNEL: number = 2 * UNIT + 1;
-
-/** The kernel takes what is scheduled; it finishes what has begun; it has been closed. */
-export const OPEN = 0;
-export const CLOSING = 1;
-export const CLOSED = 2;
+/** Word: how far the shutdown of the kernel has come, as in state.ts. */
+export const PHASE: number = 2 * UNIT + 1;
 
 /** Word: the last slab of control blocks; each one leads to the one before. */
 export const SLABS: number = 3 * UNIT;

@@ -17,13 +17,13 @@ import { KcontError, invalid } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport, LocalClose } from '../shutdown.ts';
-import { QUEUED, RUNNING } from '../state.ts';
+import { CLOSED, GRACE, QUEUED, RUNNING } from '../state.ts';
 import { ANY, readWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import { LeftOver } from './close-report.ts';
 import { Lifecycle, type LifeCalls } from './lifecycle.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
-import { CLOSED, CLOSING, DOWN, KERNEL, STATE, STOPPING } from './memory.ts';
+import { DOWN, PHASE, STATE, STOPPING } from './memory.ts';
 import { lossByClose, lossByDeath, recover, recoverLocksOf } from './recovery.ts';
 import type { Remote } from './remote.ts';
 import { Reserve } from './reserve.ts';
@@ -276,7 +276,7 @@ export class Supervisor implements Supervision {
     const machine = this.#machine;
     const { words } = machine.memory;
     const reason = new KcontError('ESHUTDOWN', 'the kernel is closed');
-    Atomics.store(words, KERNEL, CLOSING);
+    Atomics.store(words, PHASE, GRACE);
     this.#shut(reason);
     for (const life of this.#lives) life.close(graceMs);
     this.#withdrawStranded();
@@ -287,7 +287,7 @@ export class Supervisor implements Supervision {
     machine.take();
     this.#leftOver.withdraw(() => true);
     machine.jobs.abandon(reason);
-    Atomics.store(machine.memory.words, KERNEL, CLOSED);
+    Atomics.store(machine.memory.words, PHASE, CLOSED);
     this.#letGo();
     return this.#leftOver.with(own);
   }

@@ -1,9 +1,9 @@
 import { readsAs } from '../../inspect.ts';
-import { ESHUTDOWN } from '../../errors.ts';
+import { functionName } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
 import type { Turns } from './turns.ts';
 
@@ -46,9 +46,10 @@ export class Timeout {
     this.#onShutdown = onShutdown;
     this.#kc = new Kcont<Timeout>(turns.softclock, null, timeout, this);
     this.#kc._state |= TASK;
-    this.#arm();
+    const armed = this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
+    if (!armed) this.close();
   }
 
   /** @internal */
@@ -96,7 +97,7 @@ export class Timeout {
   refresh(): this {
     if (this.#func === null) return this;
     const { pending } = this.#kc;
-    this.#arm();
+    if (!this.#arm()) return this.close();
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
     // Expired, it stands in line.
@@ -163,8 +164,8 @@ export class Timeout {
   get _name(): string {
     const what = this.#repeats ? 'interval' : 'timeout';
     // That of a promise says nothing to whoever waits for it.
-    const name = this.#onShutdown === undefined ? this.#func?.name : undefined;
-    return name ? `${what} ${name}` : what;
+    const name = this.#onShutdown === undefined ? functionName(this.#func) : '';
+    return name === '' ? what : `${what} ${name}`;
   }
 
   /**
@@ -202,19 +203,28 @@ export class Timeout {
     readsAs<Timeout>(Timeout, (timer) => timer.#describe());
   }
 
-  /** The delay begins now. */
-  #arm(): void {
+  /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */
+  #arm(): boolean {
     const kc = this.#kc;
+    const { dispatcher } = this.#turns;
+    // What a run in flight may wait for goes on until that has settled.
+    if (this.#onShutdown !== undefined || (!dispatcher.closed && dispatcher.awaits)) {
+      kc._state |= LIMIT;
+    }
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();
     const errno = this.#turns.together.arm(kc, this.#delayMs);
-    if (errno !== 0) throw refusal(kc, errno, this.#delayMs, null);
+    if (errno === 0) return true;
+    if (dispatcher.phase === GRACE) return false;
+    throw refusal(kc, errno, this.#delayMs, null);
   }
 
   #again(startMs: number): void {
     const kc = this.#kc;
     const errno = kc._scheduleFrom(startMs, this.#delayMs);
-    if (errno === ESHUTDOWN) this._abort(refusal(kc, errno, this.#delayMs, null));
+    if (errno !== 0 && this.#turns.dispatcher.closed) {
+      this._abort(refusal(kc, errno, this.#delayMs, null));
+    }
   }
 
   #retire(): void {

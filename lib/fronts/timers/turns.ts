@@ -32,13 +32,14 @@
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
- * When the kernel closes, what stands in line is called; what does not within the grace, and
- * immediates that are unreferenced, is cleared.
+ * When the kernel closes, what stands in line is called; what does not within the grace is cleared.
+ * So are unreferenced immediates when the last run has settled.
  *
  * A callback that throws is an uncaught exception. The others go on in the next pass.
  */
 
 import type { Clock } from '../../clock/clock.ts';
+import type { Dispatcher } from '../../dispatch.ts';
 import { ESHUTDOWN, KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
@@ -46,7 +47,7 @@ import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
@@ -61,6 +62,7 @@ const UNREF_MS = 1;
 export class Turns implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
+  readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   /** Starts their delays. */
   readonly together: Together<Timeout>;
@@ -83,6 +85,7 @@ export class Turns implements Task {
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
     const dispatcher = this.softclock._dispatcher;
+    this.dispatcher = dispatcher;
     this.clock = dispatcher.clock;
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
@@ -91,7 +94,7 @@ export class Turns implements Task {
       name: 'timers',
       ref: false,
     });
-    this.#runner._state |= TASK;
+    this.#runner._state |= TASK | LIMIT;
   }
 
   /** A timer has expired: on a kernel that closes, too. */
@@ -100,13 +103,19 @@ export class Turns implements Task {
     if (!this.#runner.invoking) makeRunnable(this.#runner);
   }
 
-  /** An immediate has been set; it keeps the process alive. */
-  addImmediate(immediate: Callback): void {
-    if (this.#runner.wq._dispatcher.closed) {
+  /**
+   * An immediate has been set; it keeps the process alive. False: the kernel is in its grace, in which
+   * only those are called that a run in flight waits for.
+   */
+  addImmediate(immediate: Callback, isAwaited: boolean): boolean {
+    const { dispatcher } = this;
+    if (dispatcher.closed && !(isAwaited && dispatcher.phase === GRACE && dispatcher.awaits)) {
+      if (dispatcher.phase === GRACE && !isAwaited) return false;
       throw new KcontError('ESHUTDOWN', 'immediate cannot be scheduled: the kernel is closed');
     }
     this.#set.push(immediate);
     this.ref();
+    return true;
   }
 
   /**
@@ -197,8 +206,10 @@ export class Turns implements Task {
     this.#awaitsTurn = false;
     const runner = this.#runner;
     if (runner.invoking || this.#set.empty) return;
-    if (runner.wq._dispatcher.closed) this._abort(refusal(runner, ESHUTDOWN, 0, null));
-    else makeRunnable(runner);
+    const { dispatcher } = this;
+    const isServed = !dispatcher.closed || (dispatcher.phase === GRACE && dispatcher.awaits);
+    if (isServed) makeRunnable(runner);
+    else this._abort(refusal(runner, ESHUTDOWN, 0, null));
   };
 }
 
