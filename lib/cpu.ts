@@ -66,7 +66,11 @@ export class Cpu {
    * Ends its thread: what runs there may finish, what is queued stays or goes elsewhere.
    *
    * @remarks
-   * Continuations whose affinity is strong wait for {@link Cpu.restart}; the others go to another CPU.
+   * Continuations whose affinity is strong wait for {@link Cpu.restart}; the others go to another CPU. When
+   * the grace is over, the signals of functions that run are aborted, with KcontError ECPUDIED as their
+   * reason; a tenth of a second later the thread ends, and half a second later it is ended.
+   *
+   * Calls that meet join: the shortest grace counts, and the last call says whether a thread follows.
    *
    * @param options - `graceMs`: how long what runs may take to finish, 0 and more ms, default 5000;
    * what then still runs is ended with the thread
@@ -78,11 +82,12 @@ export class Cpu {
   }
 
   /**
-   * Ends its thread, if it has one, and starts another.
+   * Ends its thread, if it has one, and starts another. One that is starting already is waited for.
    *
    * @param options - as for {@link Cpu.stop}
    * @returns a promise, fulfilled when the CPU is up again; rejected with KcontError ECPUDIED when
-   * its thread could not be started
+   * its thread could not be started, and then it is tried again, or when it was stopped meanwhile;
+   * ETIMEDOUT when it has not imported the module in time; ESHUTDOWN when the kernel is closed
    * @throws as {@link Cpu.stop}
    */
   restart(options: { graceMs?: number } = {}): Promise<void> {
@@ -148,8 +153,9 @@ export interface StartCpusOptions {
   /** The longest such wait, in ms. Default 30000. */
   longestBackoffMs?: number;
   /**
-   * How long each thread may take to import the module, more than 0 ms; Infinity: any time. A thread
-   * that takes longer is ended. Default 30000: what takes longer hangs, even on a busy machine.
+   * How long each thread may take to import the module, now and whenever it is started again, in ms, more
+   * than 0; Infinity: no limit. A thread that takes longer is ended. Default 30000: much longer than an
+   * import takes on a busy machine, and shorter than most wait for a service to be up.
    */
   timeoutMs?: number;
   /** Aborted before all CPUs are up: the start is given up, and its threads are ended. */

@@ -187,8 +187,9 @@ export class Kernel {
    * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
    * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
    * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
-   * have been started before; ESHUTDOWN when the kernel is closed; ECPUDIED when a thread could not be
-   * started; and with what the module throws
+   * have been started before; ESHUTDOWN when the kernel is closed, also before all are up; ECPUDIED when a
+   * thread could not be started; ETIMEDOUT when the module was not imported in time; with the reason of the
+   * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
     return cpuStarter()(this, options) as Promise<M>;

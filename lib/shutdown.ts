@@ -28,9 +28,12 @@ import type { Workqueue } from './workqueue.ts';
  * @public
  */
 export interface Unfinished {
-  /** Its name. */
+  /**
+   * Its name. Of a CPU, as `CPU 1`, if its thread had to be ended and ran something that no other CPU
+   * knew of.
+   */
   readonly name: string;
-  /** Its workqueue's name. */
+  /** Its workqueue's name; empty for a CPU. */
   readonly wq: string;
   /** Whether its function was running, or was still to be entered. */
   readonly state: 'running' | 'queued';

@@ -1,8 +1,8 @@
 // CPUs that come and go: what is asked of them meanwhile, and what becomes of their work.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Kcont, KcontError, kern } from '../../lib/index.ts';
-import type { Cpu } from '../../lib/index.ts';
+import { Kcont, kern } from '../../lib/index.ts';
+import type { Cpu, KcontError } from '../../lib/index.ts';
 import { closeAfterEach, startMachine, type Machine } from '../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../support/cpu-work.ts';
 import { codeOf, rejectionOf } from '../support/lab.ts';

@@ -97,7 +97,7 @@ describe('a handle that several CPUs know', () => {
       cast.endRuns();
       cast.lock.exit();
       const { withdrawn, unfinished } = await closed;
-      expect([...withdrawn].sort()).to.deep.equal(['acked and pending', 'pending']);
+      expect(withdrawn.toSorted()).to.deep.equal(['acked and pending', 'pending']);
       expect(unfinished).to.deep.equal([]);
     });
   }
@@ -109,7 +109,7 @@ describe('a handle that several CPUs know', () => {
     await machine.queue.run(machine.work.echo, { arg: cast.kcs, cpu: machine.cpus[1] ?? null });
     const { unfinished } = await machine.kernel.close({ graceMs: 0 });
     expect(answersOf(cast.kcs)).to.deep.equal(cast.expected('closed'));
-    expect(unfinished.map(({ name, state }) => `${state} ${name}`).sort()).to.deep.equal([
+    expect(unfinished.map(({ name, state }) => `${state} ${name}`).toSorted()).to.deep.equal([
       'queued queued',
       'running acked',
       'running acked and pending',
