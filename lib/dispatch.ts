@@ -31,7 +31,7 @@
 
 import type { Clock, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, type Flight, type OnError } from './enter.ts';
+import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -50,6 +50,12 @@ const CLOCK_EVERY = 16;
 const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
+
+/** The argument of a continuation whose function returns AT_TOP. */
+interface AtTop {
+  /** What the function would do: called by the pass itself. */
+  run(): void;
+}
 
 /** Whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
@@ -94,6 +100,9 @@ export class Dispatcher implements Driven {
   closed = false;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
+
+  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  atTop: Kcont<unknown> | null = null;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
@@ -205,6 +214,7 @@ export class Dispatcher implements Driven {
 
   #end(): void {
     this.#passing = false;
+    this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
   }
@@ -218,7 +228,19 @@ export class Dispatcher implements Driven {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
-      while (this.#takesMore()) this.#dispatchWithinBudget();
+      for (;;) {
+        const kc = this.atTop;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
+        this.#dispatchWithinBudget();
+      }
     } finally {
       this.#end();
       this.#plan();
@@ -250,6 +272,10 @@ export class Dispatcher implements Driven {
     this.#begin();
     try {
       this.#dispatchWithinBudget();
+      while (this.atTop !== null) {
+        this.#goOnAtTop();
+        this.#dispatchWithinBudget();
+      }
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -278,9 +304,22 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.#collect(this.#tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
+      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+        this.#dispatch(kc);
+        if (this.atTop !== null) this.#goOnAtTop();
+      }
     } finally {
       this.#end();
+    }
+  }
+
+  #goOnAtTop(): void {
+    const kc = this.atTop as Kcont<unknown>;
+    this.atTop = null;
+    try {
+      (kc._arg as AtTop).run();
+    } finally {
+      settle(this, kc);
     }
   }
 
@@ -333,6 +372,7 @@ export class Dispatcher implements Driven {
     let left = stride;
     for (; kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
+      if (this.atTop !== null) return;
       if (--left > 0) continue;
       if (this.#untilMs === 0) {
         if (this.runq.empty) return;

@@ -38,7 +38,7 @@ export function afterMicrotasks(func: () => void): void {
  * `process.nextTick` and of microtasks. It has always been on `process`, and is not documented.
  * With `--pending-deprecation` a function that warns is in its place, which is left alone.
  */
-const runNextTicks: (() => void) | undefined = named(
+export const runNextTicks: (() => void) | undefined = named(
   'runNextTicks',
   (process as { _tickCallback?: unknown })._tickCallback,
 );

@@ -50,7 +50,7 @@ export function createTimers(on: Kernel): Timers {
   if (!(on instanceof Kernel)) throw invalid('kernel', 'a Kernel', on);
   let timers = made.get(on);
   if (timers === undefined) {
-    timers = functionsOn(on);
+    timers = functionsOn(on, { longDelays: true });
     made.set(on, timers);
   }
   return timers;

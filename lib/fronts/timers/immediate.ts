@@ -1,10 +1,16 @@
 import { readsAs } from '../../inspect.ts';
 import { unlink } from '../../list.ts';
 import { Callback } from './callback.ts';
+import { asImmediate } from './strangers.ts';
 import type { Turns } from './turns.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
-const over: Callback = new Callback('Immediate', { _call: nothing, _abort: nothing });
+const over: Callback = new Callback('Immediate', {
+  _begin: () => nothing,
+  _args: undefined,
+  _end: nothing,
+  _abort: nothing,
+});
 
 /**
  * What `setImmediate` returns, as Node's own class of this name.
@@ -46,8 +52,17 @@ export class Immediate {
     return new Immediate(turns, func, args, onShutdown);
   }
 
+  /**
+   * Whether it is one of this class: what only looks like one has no private fields.
+   * @internal
+   */
+  static _is(value: unknown): value is Immediate {
+    return typeof value === 'object' && value !== null && #turns in value;
+  }
+
   /** Keeps the process alive until it has been called, as by default. */
   ref(): this {
+    if (!Immediate._is(this)) return asImmediate(this, 'ref') as this;
     if (this.#ref === false) {
       this.#turns.ref();
       this.#ref = true;
@@ -57,6 +72,7 @@ export class Immediate {
 
   /** Does not keep the process alive from now on. */
   unref(): this {
+    if (!Immediate._is(this)) return asImmediate(this, 'unref') as this;
     if (this.#ref === true) {
       this.#ref = false;
       this.#turns.unref();
@@ -66,17 +82,19 @@ export class Immediate {
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
+    if (!Immediate._is(this)) return asImmediate(this, 'hasRef') as boolean;
     return this.#ref === true;
   }
 
   /** Clears it, for `using`. */
   [Symbol.dispose](): void {
-    this._clear();
+    if (Immediate._is(this)) this._clear();
+    else asImmediate(this, Symbol.dispose);
   }
 
   /** The function; null: it has been called or cleared. */
   get _onImmediate(): (...args: unknown[]) => void {
-    return this.#func as (...args: unknown[]) => void;
+    return (Immediate._is(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   /**
@@ -96,14 +114,20 @@ export class Immediate {
   }
 
   /** @internal */
-  _call(): void {
+  _begin(): (...args: unknown[]) => unknown {
     this.#leave();
-    try {
-      this.#callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
-    } finally {
-      // Unless it has cleared itself.
-      if (this.#func !== null) this.#end();
-    }
+    return this.#func as (...args: unknown[]) => unknown;
+  }
+
+  /** @internal */
+  get _args(): unknown[] | undefined {
+    return this.#args;
+  }
+
+  /** @internal */
+  _end(): void {
+    // Unless it has cleared itself.
+    if (this.#func !== null) this.#end();
   }
 
   /**
