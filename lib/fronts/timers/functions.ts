@@ -9,7 +9,7 @@ import { asking } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
-import { Immediate } from './immediate.ts';
+import { Immediate, isImmediate } from './immediate.ts';
 import { promisesOn, type TimersPromises } from './promises.ts';
 import { Timeout } from './timeout.ts';
 import { Turns } from './turns.ts';
@@ -116,12 +116,23 @@ export interface Timers {
 
 type Func = (...args: never[]) => unknown;
 
+const made = new WeakMap<Kernel, Timers>();
+
 /**
- * Makes the functions for one kernel.
+ * The functions of one kernel: the same ones whenever asked.
  *
  * @internal
  */
-export function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
+export function timersOn(kernel: Kernel, rules: DelayRules): Timers {
+  let timers = made.get(kernel);
+  if (timers === undefined) {
+    timers = functionsOn(kernel, rules);
+    made.set(kernel, timers);
+  }
+  return timers;
+}
+
+function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   const turns = new Turns(kernel);
   const promises = promisesOn(turns, rules);
 
@@ -155,7 +166,7 @@ export function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   }
 
   function clearImmediate(immediate?: unknown): void {
-    if (Immediate._is(immediate)) immediate._clear();
+    if (isImmediate(immediate)) immediate._clear();
     // Up to Node 22 it takes a timer out of its list, by chance.
     else if (takesTimers() && typeof immediate === 'object') Timeout._of(immediate)?.close();
     // Whatever else it is given, such a Node counts as an immediate less, and may never call the next one.

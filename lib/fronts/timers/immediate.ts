@@ -12,6 +12,9 @@ const over: Callback = new Callback('Immediate', {
   _abort: nothing,
 });
 
+/** Whether it is one of this class: what only looks like one has no private fields. */
+export let isImmediate: (value: unknown) => value is Immediate;
+
 /**
  * What `setImmediate` returns, as Node's own class of this name.
  *
@@ -49,20 +52,12 @@ export class Immediate {
     args: unknown[] | undefined,
     onShutdown?: (reason: unknown) => void,
   ): Immediate {
-    return new Immediate(turns, func, args, onShutdown);
-  }
-
-  /**
-   * Whether it is one of this class: what only looks like one has no private fields.
-   * @internal
-   */
-  static _is(value: unknown): value is Immediate {
-    return typeof value === 'object' && value !== null && #turns in value;
+    return new this(turns, func, args, onShutdown);
   }
 
   /** Keeps the process alive until it has been called, as by default. */
   ref(): this {
-    if (!Immediate._is(this)) return asImmediate(this, 'ref') as this;
+    if (!isImmediate(this)) return asImmediate(this, 'ref') as this;
     if (this.#ref === false) {
       this.#turns.ref();
       this.#ref = true;
@@ -72,7 +67,7 @@ export class Immediate {
 
   /** Does not keep the process alive from now on. */
   unref(): this {
-    if (!Immediate._is(this)) return asImmediate(this, 'unref') as this;
+    if (!isImmediate(this)) return asImmediate(this, 'unref') as this;
     if (this.#ref === true) {
       this.#ref = false;
       this.#turns.unref();
@@ -82,19 +77,19 @@ export class Immediate {
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
-    if (!Immediate._is(this)) return asImmediate(this, 'hasRef') as boolean;
+    if (!isImmediate(this)) return asImmediate(this, 'hasRef') as boolean;
     return this.#ref === true;
   }
 
   /** Clears it, for `using`. */
   [Symbol.dispose](): void {
-    if (Immediate._is(this)) this._clear();
+    if (isImmediate(this)) this._clear();
     else asImmediate(this, Symbol.dispose);
   }
 
   /** The function; null: it has been called or cleared. */
   get _onImmediate(): (...args: unknown[]) => void {
-    return (Immediate._is(this) ? this.#func : undefined) as (...args: unknown[]) => void;
+    return (isImmediate(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   /**
@@ -139,9 +134,10 @@ export class Immediate {
     this.#onShutdown?.(reason);
   }
 
-  /** How it reads in `util.inspect`. */
   static {
-    readsAs<Immediate>(Immediate, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
+    isImmediate = (value): value is Immediate =>
+      typeof value === 'object' && value !== null && #turns in value;
+    readsAs<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
   }
 
   #leave(): void {

@@ -15,6 +15,9 @@ const known = new Map<string, Timeout>();
 /** What has been written to `_idlePrev` and `_idleNext`. */
 const links = new WeakMap<object, { prev: unknown; next: unknown }>();
 
+/** Whether it is one of this class: what only looks like one has no private fields. */
+let isTimeout: (value: unknown) => value is Timeout;
+
 /**
  * What `setTimeout` and `setInterval` return, as Node's own class of this name.
  *
@@ -71,12 +74,7 @@ export class Timeout {
     repeats: boolean,
     onShutdown?: (reason: unknown) => void,
   ): Timeout {
-    return new Timeout(turns, func, delayMs, args, repeats, onShutdown);
-  }
-
-  /** Whether it is one of this class: what only looks like one has no private fields. */
-  static #is(value: unknown): value is Timeout {
-    return typeof value === 'object' && value !== null && #kc in value;
+    return new this(turns, func, delayMs, args, repeats, onShutdown);
   }
 
   /**
@@ -85,26 +83,26 @@ export class Timeout {
    */
   static _of(timer: unknown): Timeout | undefined {
     if (typeof timer === 'number' || typeof timer === 'string') return known.get(String(timer));
-    return Timeout.#is(timer) ? timer : undefined;
+    return isTimeout(timer) ? timer : undefined;
   }
 
   /** Keeps the process alive while it is active, as by default. */
   ref(): this {
-    if (!Timeout.#is(this)) return asTimeout(this, 'ref') as this;
+    if (!isTimeout(this)) return asTimeout(this, 'ref') as this;
     this.#kc.ref();
     return this;
   }
 
   /** Does not keep the process alive from now on. */
   unref(): this {
-    if (!Timeout.#is(this)) return asTimeout(this, 'unref') as this;
+    if (!isTimeout(this)) return asTimeout(this, 'unref') as this;
     this.#kc.unref();
     return this;
   }
 
   /** Whether it keeps the process alive while it is active. */
   hasRef(): boolean {
-    if (!Timeout.#is(this)) return asTimeout(this, 'hasRef') as boolean;
+    if (!isTimeout(this)) return asTimeout(this, 'hasRef') as boolean;
     return this.#kc.hasRef();
   }
 
@@ -114,7 +112,7 @@ export class Timeout {
    * @returns this timer
    */
   refresh(): this {
-    if (!Timeout.#is(this)) return asTimeout(this, 'refresh') as this;
+    if (!isTimeout(this)) return asTimeout(this, 'refresh') as this;
     if (this.#func === null || this.#delayMs < 0) return this;
     const { pending } = this.#kc;
     this.#arm();
@@ -135,7 +133,7 @@ export class Timeout {
    * @returns this timer
    */
   close(): this {
-    if (!Timeout.#is(this)) return asTimeout(this, 'close') as this;
+    if (!isTimeout(this)) return asTimeout(this, 'close') as this;
     this.#func = null;
     this.#args = undefined;
     this.#stop();
@@ -144,7 +142,7 @@ export class Timeout {
 
   /** A number by which it can be cleared, while it is active. */
   [Symbol.toPrimitive](): number {
-    if (!Timeout.#is(this)) return asTimeout(this, Symbol.toPrimitive) as number;
+    if (!isTimeout(this)) return asTimeout(this, Symbol.toPrimitive) as number;
     if (this.#callback !== null && !this.#known) {
       this.#known = true;
       known.set(String(this.#id), this);
@@ -154,7 +152,7 @@ export class Timeout {
 
   /** Clears it, for `using`. */
   [Symbol.dispose](): void {
-    if (Timeout.#is(this)) this.close();
+    if (isTimeout(this)) this.close();
     else asTimeout(this, Symbol.dispose);
   }
 
@@ -163,39 +161,39 @@ export class Timeout {
    * this one too.
    */
   get _onTimeout(): (...args: unknown[]) => void {
-    return (Timeout.#is(this) ? this.#func : undefined) as (...args: unknown[]) => void;
+    return (isTimeout(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   set _onTimeout(func: ((...args: never[]) => void) | null | undefined) {
-    if (!Timeout.#is(this)) return;
+    if (!isTimeout(this)) return;
     if (typeof func === 'function') this.#func = func;
     else this.close();
   }
 
   /** The delay that `refresh` starts, in ms; -1: it was cleared. */
   get _idleTimeout(): number {
-    if (!Timeout.#is(this)) return undefined as unknown as number;
+    if (!isTimeout(this)) return undefined as unknown as number;
     return this.#func === null ? -1 : this.#delayMs;
   }
 
   /** A negative one: it is not started anew, not as an interval either. */
   set _idleTimeout(delayMs: number) {
-    if (Timeout.#is(this)) this.#delayMs = delayMs >= 0 ? wholeMs(delayMs) : -1;
+    if (isTimeout(this)) this.#delayMs = delayMs >= 0 ? wholeMs(delayMs) : -1;
   }
 
   /** The period of an interval, in ms; null: it is called once. */
   get _repeat(): number | null {
-    return Timeout.#is(this) ? this.#repeatMs : (undefined as unknown as null);
+    return isTimeout(this) ? this.#repeatMs : (undefined as unknown as null);
   }
 
   /** Makes an interval of it, or none, from its next call on. */
   set _repeat(delayMs: number | null) {
-    if (Timeout.#is(this)) this.#repeatMs = delayMs ? wholeMs(delayMs) : null;
+    if (isTimeout(this)) this.#repeatMs = delayMs ? wholeMs(delayMs) : null;
   }
 
   /** When its delay began, in ms on the axis of the kernel's clock; null: it is not running. */
   get _idleStart(): number | null {
-    if (!Timeout.#is(this)) return undefined as unknown as null;
+    if (!isTimeout(this)) return undefined as unknown as null;
     return this.#kc.pending ? Math.floor(this.#kc.deadline) - this.#delayMs : null;
   }
 
@@ -206,12 +204,12 @@ export class Timeout {
 
   /** It will not be called. */
   get _destroyed(): boolean {
-    return Timeout.#is(this) && this.#callback === null;
+    return isTimeout(this) && this.#callback === null;
   }
 
   /** True: takes it away, as `timers.unenroll` of Node does; `refresh` starts it anew. */
   set _destroyed(destroyed: boolean) {
-    if (destroyed && Timeout.#is(this)) this.#stop();
+    if (destroyed && isTimeout(this)) this.#stop();
   }
 
   /** In Node, the timer before it in a list; what has been written, or itself while it is active. */
@@ -282,9 +280,10 @@ export class Timeout {
     this.#onShutdown?.(reason);
   }
 
-  /** How it reads in `util.inspect`. */
   static {
-    readsAs<Timeout>(Timeout, (timer) => timer.#describe());
+    isTimeout = (value): value is Timeout =>
+      typeof value === 'object' && value !== null && #kc in value;
+    readsAs<Timeout>(this, (timer) => timer.#describe());
   }
 
   /** The delay begins now. */
@@ -333,7 +332,7 @@ export class Timeout {
 function linkOf(timer: Timeout, which: 'prev' | 'next'): unknown {
   const written = links.get(timer);
   if (written !== undefined) return written[which];
-  return Timeout._of(timer) === undefined || timer._destroyed ? null : timer;
+  return isTimeout(timer) && !timer._destroyed ? timer : null;
 }
 
 function setLink(timer: Timeout, which: 'prev' | 'next', to: unknown): void {
