@@ -26,7 +26,7 @@ export class Immediate {
   #args: unknown[] | undefined;
   #callback: Callback;
   /** Told why it will not be called, where somebody waits for it. */
-  readonly #onShutdown: ((reason: unknown) => void) | undefined;
+  #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   /** It keeps the process alive; null: it has been called or cleared. */
   #ref: boolean | null = true;
@@ -130,8 +130,9 @@ export class Immediate {
    * @internal
    */
   _abort(reason: unknown): void {
+    const onShutdown = this.#onShutdown;
     this._clear();
-    this.#onShutdown?.(reason);
+    onShutdown?.(reason);
   }
 
   static {
@@ -150,6 +151,7 @@ export class Immediate {
   #end(): void {
     this.#func = null;
     this.#args = undefined;
+    this.#onShutdown = undefined;
     this.#callback.emitDestroy();
     this.#callback = over;
   }

@@ -33,7 +33,7 @@ export class Timeout {
   /** Null: it will not be called. */
   #callback: Callback | null;
   /** Told why it will not be called, where somebody waits for it. */
-  readonly #onShutdown: ((reason: unknown) => void) | undefined;
+  #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   readonly #kc: Kcont<Timeout>;
   /** Negative: it cannot be started anew. */
@@ -136,6 +136,7 @@ export class Timeout {
     if (!isTimeout(this)) return asTimeout(this, 'close') as this;
     this.#func = null;
     this.#args = undefined;
+    this.#onShutdown = undefined;
     this.#stop();
     return this;
   }
@@ -276,8 +277,9 @@ export class Timeout {
    * @internal
    */
   _abort(reason: unknown): void {
+    const onShutdown = this.#onShutdown;
     this.close();
-    this.#onShutdown?.(reason);
+    onShutdown?.(reason);
   }
 
   static {

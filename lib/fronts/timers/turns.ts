@@ -109,6 +109,7 @@ export class Turns implements Task {
 
   /** A timer has expired: on a kernel that closes, too. */
   addTimer(timer: Callback): void {
+    this.together.end();
     this.#expired.push(timer);
     if (!this.#runner.invoking) makeRunnable(this.#runner);
   }
