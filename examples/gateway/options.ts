@@ -36,9 +36,7 @@ export function parseOptions(args: readonly string[]): Options {
   return {
     mode: 'demo',
     devices:
-      given.devices === undefined
-        ? undefined
-        : wholeNumber('--devices', given.devices, 10, 20_000),
+      given.devices === undefined ? undefined : wholeNumber('--devices', given.devices, 10, 20_000),
     seconds: wholeNumber('--seconds', given.seconds ?? '20', 6, 600),
   };
 }
