@@ -155,8 +155,8 @@ describe('the programs of the documentation', function () {
     writeFileSync(path, runnable(readFileSync(join(compiled, `${server.file}.js`), 'utf8')));
     const child = spawn(process.execPath, [path]);
     try {
-      const [said] = (await once(child.stdout, 'data')) as [Buffer];
-      const port = Number(/port: (?<port>\d+)/.exec(String(said))?.groups?.['port']);
+      const [printed] = (await once(child.stdout, 'data')) as [Buffer];
+      const port = Number(/port: (?<port>\d+)/.exec(String(printed))?.groups?.['port']);
       const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
       const [heard] = (await once(socket, 'data')) as [Buffer];
       expect(String(heard)).to.equal('idle\n');
