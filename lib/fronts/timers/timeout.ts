@@ -42,6 +42,8 @@ export class Timeout {
   #repeatMs: number | null;
   /** It is listed by its primitive. */
   #known = false;
+  /** It stands in line, and keeps the process alive there. */
+  #counted = false;
   #id: number;
 
   private constructor(
@@ -90,6 +92,7 @@ export class Timeout {
   ref(): this {
     if (!isTimeout(this)) return asTimeout(this, 'ref') as this;
     this.#kc.ref();
+    if (this.#inLine && !this.#counted) this.#count(true);
     return this;
   }
 
@@ -97,6 +100,7 @@ export class Timeout {
   unref(): this {
     if (!isTimeout(this)) return asTimeout(this, 'unref') as this;
     this.#kc.unref();
+    if (this.#counted) this.#count(false);
     return this;
   }
 
@@ -119,7 +123,7 @@ export class Timeout {
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
     // Expired, it stands in line.
-    if (this.#callback !== null) unlink(this.#callback);
+    if (this.#callback !== null) this.#leave(this.#callback);
     else {
       this.#callback = new Callback('Timeout', this);
       this.#id = this.#callback.asyncId();
@@ -248,10 +252,12 @@ export class Timeout {
    */
   _expire(): void {
     this.#turns.addTimer(this.#callback as Callback);
+    if (this.#kc.hasRef()) this.#count(true);
   }
 
   /** @internal */
   _begin(): (...args: unknown[]) => unknown {
+    if (this.#counted) this.#count(false);
     this.#turns.startMs = this.#repeatMs === null ? NaN : this.#turns.tickMs();
     return this.#func as (...args: unknown[]) => unknown;
   }
@@ -314,11 +320,28 @@ export class Timeout {
   #retire(): void {
     const callback = this.#callback;
     if (callback === null) return;
-    unlink(callback);
+    this.#leave(callback);
     callback.emitDestroy();
     this.#callback = null;
     if (this.#known) known.delete(String(this.#id));
     this.#known = false;
+  }
+
+  /** Its delay is over, and it has not been called. */
+  get #inLine(): boolean {
+    return this.#callback !== null && this.#callback._next !== this.#callback;
+  }
+
+  #leave(callback: Callback): void {
+    unlink(callback);
+    if (this.#counted) this.#count(false);
+  }
+
+  /** In line, it keeps the process alive, or does not. */
+  #count(keepsAlive: boolean): void {
+    this.#counted = keepsAlive;
+    if (keepsAlive) this.#turns.ref();
+    else this.#turns.unref();
   }
 
   #describe(): string {
