@@ -148,6 +148,8 @@ export class CpuMachine implements Machine {
     this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
     this.bells.wake();
     this.take();
+    // Also where it never comes to sleep.
+    this.alive.check();
   }
 
   take(): boolean {
