@@ -40,7 +40,18 @@ import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 
 /** Dispatches between two looks at the clock. */
@@ -96,8 +107,8 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
-  /** Refuses to schedule. */
-  closed = false;
+  /** How far a shutdown has come. */
+  phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
@@ -155,6 +166,21 @@ export class Dispatcher implements Driven {
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
     return (this.#jobTick = this.ration.tick() & (FAR >> 1));
+  }
+
+  /** Refuses to schedule: from the call of `close` on. */
+  get closed(): boolean {
+    return this.phase !== OPEN;
+  }
+
+  /**
+   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
+   * one is on the stack that may turn out to be asynchronous.
+   */
+  get awaits(): boolean {
+    const { current } = this;
+    if (!this.flights.empty) return true;
+    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
   }
 
   /** One more continuation is scheduled. */

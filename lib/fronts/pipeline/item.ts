@@ -16,12 +16,13 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { isThenable } from '../../enter.ts';
+import { thenOf, whenDone, type Then } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
+import { scheduleOrThrow } from '../../schedule.ts';
 import { TASK } from '../../state.ts';
 import { Deadline } from './deadline.ts';
 import type { Flow } from './flow.ts';
@@ -190,7 +191,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = LET_IN;
     this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
     try {
-      this.kc.schedule();
+      scheduleOrThrow(this.kc);
       this.#deadline?.enter(stage);
     } catch (error) {
       this.#fail(error);
@@ -212,29 +213,33 @@ export class Item implements Task, Entry, StageContext {
     const { func } = stage;
     const carry = this.#carry;
     let result: unknown;
+    let then: Then | undefined;
     try {
       result =
         carry === undefined
           ? func(this.value, this)
           : carry.runInAsyncScope(func, undefined, this.value, this);
+      then = thenOf(result);
     } catch (error) {
       this.#fail(error);
     }
-    if (!isThenable(result)) {
+    if (then === undefined) {
       if (!this.#failed) this.value = result;
     } else if (stage.fast || this.#failed) {
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
-    } else return this.#follow(result);
+    } else return this.#follow(result, then);
     this.#finish();
     return undefined;
   }
 
-  #follow(result: PromiseLike<unknown>): Promise<void> {
+  #follow(result: unknown, then: Then): Promise<void> {
     return new Promise((resolve) => {
       this.#release = resolve;
-      Promise.resolve(result).then(
+      whenDone(
+        result,
+        then,
         (value) => {
           if (this.#failed) return;
           this.value = value;
@@ -305,6 +310,8 @@ export class Item implements Task, Entry, StageContext {
     }
   }
 }
+
+function ignore(): void {}
 
 function hop(item: Item): void {
   item.hop();
