@@ -42,7 +42,6 @@ export class Details {
  */
 export class Extras {
   signal: AbortSignal | undefined = undefined;
-  onAbort: (() => void) | undefined = undefined;
   policy: ContextPolicy = 'none';
   affinity: Affinity = 'none';
   /** Whose context the function runs in. */

@@ -25,6 +25,7 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
 import { isThenable } from '../enter.ts';
 import { checkObject, invalid } from '../errors.ts';
@@ -36,7 +37,6 @@ import { Mutex } from '../lock/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
 import { TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave } from './abort-group.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,
