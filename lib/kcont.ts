@@ -1,4 +1,4 @@
-import { join, leave } from './abort-listeners.ts';
+import { join } from './abort-listeners.ts';
 import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
@@ -370,10 +370,7 @@ export class Kcont<A> {
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    const { extras } = details;
-    if (extras?.signal === undefined) return;
-    leave(extras.signal, this);
-    extras.signal = undefined;
+    details.extras?.dropSignal(this);
   }
 
   /**

@@ -16,8 +16,9 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
+import { join, leave } from '../../abort-listeners.ts';
 import { isThenable } from '../../enter.ts';
-import { asynchronous } from '../../errors.ts';
+import { KcontError, asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
@@ -91,7 +92,6 @@ export class Item implements Task, Entry, StageContext {
   #carry: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
   /** Ends the continuation's run, of an asynchronous function. */
   #release: (() => void) | undefined = undefined;
 
@@ -120,12 +120,16 @@ export class Item implements Task, Entry, StageContext {
     }
     if (signal === undefined) return;
     this.#signal = signal;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    join(signal, this);
   }
 
   get state(): 'waiting' | 'queued' | 'running' {
     return STATES[this.#phase] as 'waiting' | 'queued' | 'running';
+  }
+
+  /** Whether its function has been called, and is asynchronous. */
+  get isInFlight(): boolean {
+    return this.#phase === RUNNING;
   }
 
   get pipeline(): string {
@@ -190,7 +194,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = LET_IN;
     this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
     try {
-      this.kc.schedule();
+      if (!this.kc.schedule()) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
       this.#deadline?.enter(stage);
     } catch (error) {
       this.#fail(error);
@@ -211,30 +215,32 @@ export class Item implements Task, Entry, StageContext {
     stage.running++;
     const { func } = stage;
     const carry = this.#carry;
-    let result: unknown;
+    let promise: Promise<unknown> | undefined;
     try {
-      result =
+      const result =
         carry === undefined
           ? func(this.value, this)
           : carry.runInAsyncScope(func, undefined, this.value, this);
+      // To ask for its `then` is to call a function of the user's, too.
+      if (isThenable(result)) promise = Promise.resolve(result);
+      else if (!this.#failed) this.value = result;
     } catch (error) {
       this.#fail(error);
     }
-    if (!isThenable(result)) {
-      if (!this.#failed) this.value = result;
-    } else if (stage.fast || this.#failed) {
+    if (promise !== undefined) {
+      if (!stage.fast && !this.#failed) return this.#follow(promise);
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      promise.catch(() => undefined);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
-    } else return this.#follow(result);
+    }
     this.#finish();
     return undefined;
   }
 
-  #follow(result: PromiseLike<unknown>): Promise<void> {
+  #follow(result: Promise<unknown>): Promise<void> {
     return new Promise((resolve) => {
       this.#release = resolve;
-      Promise.resolve(result).then(
+      result.then(
         (value) => {
           if (this.#failed) return;
           this.value = value;
@@ -252,7 +258,8 @@ export class Item implements Task, Entry, StageContext {
   #finish(): void {
     this.#phase = SETTLING;
     this.kc.drainAsync(hop);
-    this.#deadline?.leave();
+    if (this.#at.next === undefined) this.#deadline?.end();
+    else this.#deadline?.leave();
     this.#release?.();
     this.#release = undefined;
   }
@@ -291,7 +298,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = GONE;
     this.kc.destroy();
     this.#deadline?.end();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
     this.#unkey();
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
@@ -301,7 +308,7 @@ export class Item implements Task, Entry, StageContext {
     try {
       this.#answer(this.#failed, this.value, this);
     } catch (error) {
-      this.flow.raise(error, this);
+      this.flow.raise(error, this.kc);
     }
   }
 }
