@@ -1,3 +1,4 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
 import { adopt, thenOf, whenDone, type Then } from './enter.ts';
 import { asynchronous, functionName, invalid } from './errors.ts';
@@ -53,7 +54,7 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
  *
  * @internal
  */
-export interface Task {
+export interface Task extends AbortMember {
   /** What it is called in reports, if not as its continuation's function. */
   readonly _name?: string;
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
@@ -79,7 +80,6 @@ export class Job<T> implements Task {
   readonly #signal: AbortSignal | undefined;
   readonly #kc: Kcont<Job<T>>;
   #controller: AbortController | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
 
   constructor(
     wq: Workqueue,
@@ -113,9 +113,7 @@ export class Job<T> implements Task {
       this.#kc.destroy();
       throw error;
     }
-    if (signal === undefined) return;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal !== undefined) join(signal, this);
   }
 
   /** Before the function is entered: it never is. Later: its signal is aborted. */
@@ -179,7 +177,7 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
   }
 }
 

@@ -1,3 +1,4 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
@@ -206,15 +207,15 @@ export class Kernel {
     const local = (): Promise<void> => drained(this.#registry);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
-    let giveUp: () => void = () => undefined;
+    let waiting!: AbortMember;
     const aborted = new Promise<never>((_, reject) => {
-      giveUp = () => reject(signal.reason as Error);
+      waiting = { _abort: reject };
+      join(signal, waiting);
     });
-    signal.addEventListener('abort', giveUp, { once: true });
     try {
       await Promise.race([done, aborted]);
     } finally {
-      signal.removeEventListener('abort', giveUp);
+      leave(signal, waiting);
     }
   }
 

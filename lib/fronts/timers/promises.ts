@@ -5,8 +5,8 @@
  * function: it rejects with its own error.
  */
 
-import { addAbortListener } from 'node:events';
 import * as host from 'node:timers/promises';
+import { join, leave } from '../../abort-listeners.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
@@ -87,10 +87,14 @@ function onAbort(
   reject: (reason: AbortError) => void,
 ): Disposable | undefined {
   if (signal === undefined) return undefined;
-  return addAbortListener(signal, () => {
-    clear();
-    reject(new AbortError(signal));
-  });
+  const member = {
+    _abort: (): void => {
+      clear();
+      reject(new AbortError(signal));
+    },
+  };
+  join(signal, member);
+  return { [Symbol.dispose]: () => leave(signal, member) };
 }
 
 /**
