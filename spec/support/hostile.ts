@@ -143,7 +143,17 @@ export type Recipe =
       readonly of: Readonly<Record<string, Recipe>>;
     };
 
-export const CLASSES = {
+export const CLASSES: {
+  readonly Error: typeof Error;
+  readonly EvalError: typeof EvalError;
+  readonly RangeError: typeof RangeError;
+  readonly ReferenceError: typeof ReferenceError;
+  readonly SyntaxError: typeof SyntaxError;
+  readonly TypeError: typeof TypeError;
+  readonly URIError: typeof URIError;
+  readonly AggregateError: typeof AggregateError;
+  readonly DOMException: typeof DOMException;
+} = {
   Error,
   EvalError,
   RangeError,
