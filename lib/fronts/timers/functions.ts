@@ -5,7 +5,7 @@
 
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
-import { asking } from '../../clock/host.ts';
+import { HostClock, standForHost } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
 import { delayMs } from './delay.ts';
@@ -126,9 +126,7 @@ export function functionsOn(kernel: Kernel): Timers {
   const promises = promisesOn(turns);
 
   function setTimeout(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setTimeout(callback, delay as number, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setTimeout(callback, delay as number);
     return Timeout._make(turns, callback, delayMs(delay), given(args), false);
   }
 
@@ -138,9 +136,7 @@ export function functionsOn(kernel: Kernel): Timers {
   }
 
   function setImmediate(callback: Func, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setImmediate(callback, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setImmediate(callback);
     return Immediate._make(turns, callback, given(args));
   }
 
@@ -162,6 +158,10 @@ export function functionsOn(kernel: Kernel): Timers {
     // Whatever else it is given, Node counts as an immediate less, and may never call the next one.
     else if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
+
+  // Other kernels need not go through them to wake themselves, and must not if this is their own.
+  const { clock } = kernel.wq.softclock._dispatcher;
+  if (clock instanceof HostClock) for (const func of [setTimeout, setImmediate]) standForHost(func);
 
   return {
     setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,
