@@ -113,6 +113,10 @@ export class Dispatcher implements Driven {
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
+  /** What the host was told last. */
+  #keepsAlive = false;
+  #looksAtRefs = false;
+  readonly #lookAtRefs: () => void;
   /** The last tick that was read or collected, modulo a block. */
   #jobTick = 0;
   /** The last pass has left a backlog; since when there is one without a pause. */
@@ -130,6 +134,10 @@ export class Dispatcher implements Driven {
     this.#expired = (kc) => this.#expire(kc);
     this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#look = () => this.#lookAgain();
+    this.#lookAtRefs = () => {
+      this.#looksAtRefs = false;
+      this.#keepAlive();
+    };
     this.#waker = clock._drive(this);
   }
 
@@ -144,12 +152,27 @@ export class Dispatcher implements Driven {
 
   /** One more continuation is scheduled. */
   ref(): void {
-    if (this.refs++ === 0) this.request();
+    if (this.refs++ > 0 || this.#keepsAlive || this.#passing) return;
+    this.#keepAlive();
+    this.request();
   }
 
-  /** One less. */
+  /**
+   * One less. The host is told when the callback is over, for one handle that is scheduled and
+   * stopped by turns would tell it at each (30 of 60 ns).
+   */
   unref(): void {
-    if (--this.refs === 0) this.request();
+    if (--this.refs > 0 || !this.#keepsAlive || this.#passing || this.#looksAtRefs) return;
+    this.#looksAtRefs = true;
+    void settled.then(this.#lookAtRefs);
+  }
+
+  /** Tells the host whether what is scheduled keeps the process alive. */
+  #keepAlive(): void {
+    const keepsAlive = this.refs > 0;
+    if (keepsAlive === this.#keepsAlive) return;
+    this.#keepsAlive = keepsAlive;
+    this.#waker.keepAlive(keepsAlive);
   }
 
   /** Asks for a pass. */
@@ -166,7 +189,7 @@ export class Dispatcher implements Driven {
   #disarm(): void {
     this.armedTicks = FAR;
     this.#armed = false;
-    this.#waker.arm(Infinity, false);
+    this.#waker.arm(Infinity);
   }
 
   /** Files a job, which is QUEUED from now on, for the next pass. */
@@ -397,6 +420,7 @@ export class Dispatcher implements Driven {
   }
 
   #plan(): void {
+    this.#keepAlive();
     if (this.runnable || this.machine?.sleep() === true) {
       this.#planPass(this.#tick());
       return;
@@ -423,7 +447,7 @@ export class Dispatcher implements Driven {
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
-    this.#waker.arm(atMs - this.clock._phase, this.refs > 0);
+    this.#waker.arm(atMs - this.clock._phase);
   }
 
   /** Something is left to do: another pass. */

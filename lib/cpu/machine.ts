@@ -148,6 +148,8 @@ export class CpuMachine implements Machine {
     this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
     this.bells.wake();
     this.take();
+    // Also where it never comes to sleep.
+    this.alive.check();
   }
 
   take(): boolean {
@@ -263,7 +265,17 @@ export class CpuMachine implements Machine {
     this.bells.ring(to);
   }
 
+  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
   #receive(note: Note): void {
+    const { block, handle } = note;
+    try {
+      this.#carryOut(note);
+    } catch (error) {
+      this.later(() => this.faults.mishap(block, handle, error));
+    }
+  }
+
+  #carryOut(note: Note): void {
     const { block, handle, from } = note;
     this.memory.reach(block + 31);
     switch (note.kind) {
@@ -282,7 +294,7 @@ export class CpuMachine implements Machine {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        this.definitions.define(note);
         break;
       case NEED:
         this.definitions.answer(block, handle, from);

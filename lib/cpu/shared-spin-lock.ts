@@ -39,11 +39,7 @@ export class SharedSpinLock extends SharedLock {
   /** @internal */
   override readonly _spin = true;
 
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);

@@ -206,6 +206,8 @@ export class Supervisor implements Supervision {
     const { index } = seat.cpu;
     if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
+    // Locks in results that it has sent are attached here before its own references go.
+    this.#machine.take();
     seat.heldLocks = recoverLocksOf(this.#machine, index);
     if (this.#closing) return;
     const cause = error ?? new Error(`its thread ended with code ${code}`);

@@ -58,7 +58,7 @@ const programs: Record<string, string> = {
     setTimeout(say, 60, 'ref');
   `,
   'an unreferenced immediate does not keep the process alive': `
-    setImmediate(say, 'unref').unref();
+    setTimeout(() => { setImmediate(say, 'unref').unref(); }, 5);
     process.on('exit', () => say('exit'));
   `,
   'immediates that set each other, unreferenced, do not keep the process alive': `

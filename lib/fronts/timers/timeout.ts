@@ -28,6 +28,8 @@ export class Timeout {
   readonly #repeats: boolean;
   /** It is listed by its primitive. */
   #known = false;
+  /** It stands in line, and keeps the process alive there. */
+  #counted = false;
   #id: number;
 
   private constructor(
@@ -74,12 +76,14 @@ export class Timeout {
   /** Keeps the process alive while it is active, as by default. */
   ref(): this {
     this.#kc.ref();
+    if (this.#inLine && !this.#counted) this.#count(true);
     return this;
   }
 
   /** Does not keep the process alive from now on. */
   unref(): this {
     this.#kc.unref();
+    if (this.#counted) this.#count(false);
     return this;
   }
 
@@ -100,7 +104,7 @@ export class Timeout {
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
     // Expired, it stands in line.
-    if (this.#callback !== null) unlink(this.#callback);
+    if (this.#callback !== null) this.#leave(this.#callback);
     else {
       this.#callback = new Callback('Timeout', this);
       this.#id = this.#callback.asyncId();
@@ -173,12 +177,14 @@ export class Timeout {
    */
   _expire(): void {
     this.#turns.addTimer(this.#callback as Callback);
+    if (this.#kc.hasRef()) this.#count(true);
   }
 
   /** @internal */
   _call(): void {
     const callback = this.#callback as Callback;
     const startMs = this.#repeats ? this.#turns.tickMs() : 0;
+    if (this.#counted) this.#count(false);
     try {
       callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
     } finally {
@@ -220,11 +226,28 @@ export class Timeout {
   #retire(): void {
     const callback = this.#callback;
     if (callback === null) return;
-    unlink(callback);
+    this.#leave(callback);
     callback.emitDestroy();
     this.#callback = null;
     if (this.#known) known.delete(String(this.#id));
     this.#known = false;
+  }
+
+  /** Its delay is over, and it has not been called. */
+  get #inLine(): boolean {
+    return this.#callback !== null && this.#callback._next !== this.#callback;
+  }
+
+  #leave(callback: Callback): void {
+    unlink(callback);
+    if (this.#counted) this.#count(false);
+  }
+
+  /** In line, it keeps the process alive, or does not. */
+  #count(keepsAlive: boolean): void {
+    this.#counted = keepsAlive;
+    if (keepsAlive) this.#turns.ref();
+    else this.#turns.unref();
   }
 
   #describe(): string {

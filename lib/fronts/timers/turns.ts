@@ -32,6 +32,9 @@
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
+ * What stands in line keeps the process alive if it is referenced, and nothing else does. So the
+ * runner is referenced as long as one in line is.
+ *
  * When the kernel closes, what stands in line is called; what does not within the grace, and
  * immediates that are unreferenced, is cleared.
  *
@@ -39,7 +42,7 @@
  */
 
 import type { Clock } from '../../clock/clock.ts';
-import { ESHUTDOWN, KcontError } from '../../errors.ts';
+import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
@@ -65,7 +68,7 @@ export class Turns implements Task {
   /** Starts their delays. */
   readonly together: Together<Timeout>;
   readonly #budgetMs: number;
-  /** Unreferenced: while it is QUEUED a pass is asked for, which keeps the process alive. */
+  /** Referenced while something in line is. */
   readonly #runner: Kcont<Turns>;
   /** Timers: expired, and being worked off. */
   readonly #expired = new Fifo<Callback>();
@@ -75,10 +78,8 @@ export class Turns implements Task {
   readonly #immediates = new Fifo<Callback>();
   /** A turn has begun: its immediates have been taken from those set. */
   #begun = false;
-  /** Immediates that keep the process alive. */
+  /** Of those in line, how many keep the process alive. */
   #refs = 0;
-  /** A later turn, if there is one, is for those that do not. */
-  #awaitsTurn = false;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
@@ -118,14 +119,18 @@ export class Turns implements Task {
     return Math.floor(clock.now + clock._phase) - clock._phase;
   }
 
-  /** One more immediate in line keeps the process alive. */
+  /** One more in line keeps the process alive. */
   ref(): void {
-    if (this.#refs++ === 0 && !this.#runner.invoking) makeRunnableNext(this.#runner);
+    if (this.#refs++ > 0) return;
+    this.#runner.ref();
+    if (!this.#runner.invoking) makeRunnableNext(this.#runner);
   }
 
   /** One less: it was unreferenced, or has left the line. */
   unref(): void {
-    if (--this.#refs === 0 && !this.#runner.running) this.#rest();
+    if (--this.#refs > 0) return;
+    this.#runner.unref();
+    if (!this.#runner.running) this.#rest();
   }
 
   /** Runs a turn, or as much of it as the pass may. */
@@ -168,7 +173,7 @@ export class Turns implements Task {
     return true;
   }
 
-  /** Sees to it that what stands in line is called, and that only what should keeps Node alive. */
+  /** Sees to it that what stands in line is called. */
   #rest(): void {
     const runner = this.#runner;
     const working = !this.#timers.empty || !this.#expired.empty || !this.#immediates.empty;
@@ -176,30 +181,21 @@ export class Turns implements Task {
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
     } else if (this.#set.empty) runner.stop();
-    else {
-      runner.stop();
-      this.#awaitTurn();
-    }
+    else this.#awaitTurn();
   }
 
-  /** Unreferenced immediates are called when something else brings about another turn. */
+  /** Unreferenced immediates are called in the next turn, if there is one. */
   #awaitTurn(): void {
-    if (this.#awaitsTurn) return;
-    this.#awaitsTurn = this.clock._laterUnref(this.#turn);
-    if (this.#awaitsTurn) return;
     const runner = this.#runner;
+    if (this.clock._turns && !runner.wq._dispatcher.closed) {
+      if (runner.running) makeRunnableNext(runner);
+      return;
+    }
+    runner.stop();
     runner.ack();
     const errno = runner._schedule(UNREF_MS, null);
     if (errno !== 0) this._abort(refusal(runner, errno, UNREF_MS, null));
   }
-
-  readonly #turn = (): void => {
-    this.#awaitsTurn = false;
-    const runner = this.#runner;
-    if (runner.invoking || this.#set.empty) return;
-    if (runner.wq._dispatcher.closed) this._abort(refusal(runner, ESHUTDOWN, 0, null));
-    else makeRunnable(runner);
-  };
 }
 
 function runTurn(turns: Turns): void {
