@@ -29,7 +29,7 @@
  * for setting aside what waits for a lock.
  */
 
-import type { Clock, Driven, Waker } from './clock/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
@@ -120,6 +120,7 @@ export class Dispatcher implements Driven {
 
   readonly #waker: Waker;
   readonly #expired: (kc: Kcont<unknown>) => void;
+  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
@@ -151,6 +152,7 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#look = () => this.#lookAgain();
     this.#lookAtRefs = () => {
       this.#looksAtRefs = false;
@@ -344,6 +346,43 @@ export class Dispatcher implements Driven {
     return this.wheel.nextTick();
   }
 
+  get served(): boolean {
+    return this.machine !== null;
+  }
+
+  dueTick(kc: object): number {
+    return this.wheel.dueTick(kc as Kcont<unknown>);
+  }
+
+  tellDeadlines(deadlines: Deadlines | null): boolean {
+    const { wheel } = this;
+    wheel.deadlines = deadlines;
+    this.ration.deadlines = deadlines;
+    this.armedTicks = FAR;
+    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
+    const tick = this.#tick();
+    let passed = false;
+    for (const kc of wheel) {
+      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
+      else passed = true;
+    }
+    if (passed) this.#collectable = tick;
+    return passed;
+  }
+
+  ring(): void {
+    this.#collectable = this.#tick();
+    const passing = this.#passing;
+    const outer = this.#outer;
+    const { current } = this;
+    this.pass();
+    if (!passing) return;
+    // One of its functions has moved the time of the fakes on.
+    this.#passing = true;
+    this.#outer = outer;
+    this.current = current;
+  }
+
   get runnable(): boolean {
     return !this.runq.empty || !this.deferred.empty;
   }
@@ -383,7 +422,8 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    this.wheel.advance(tick, this.#expired);
+    const isHosts = this.wheel.deadlines === null;
+    this.wheel.advance(tick, isHosts ? this.#expired : this.#expiredUnderFakes);
     this.ration.offset = this.clock._phase - this.wheel.base;
     this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
   }
@@ -396,6 +436,19 @@ export class Dispatcher implements Driven {
     // In the order the wheel gives: by tick first, so not by number alone.
     wq._level.timed.push(kc);
     this.runq.mark(wq._level);
+  }
+
+  #expireUnderFakes(kc: Kcont<unknown>): void {
+    const { wheel } = this;
+    const deadlines = wheel.deadlines as Deadlines;
+    if (deadlines.alone && deadlines.has(kc)) {
+      // Its deadline was reckoned from a time that had stood still.
+      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
+      wheel.refile(kc);
+    } else {
+      deadlines.drop(kc);
+      this.#expire(kc);
+    }
   }
 
   #serveStarved(): void {
@@ -439,6 +492,8 @@ export class Dispatcher implements Driven {
       return;
     }
     this.#backlog = false;
+    // Nothing is armed but what waits for each deadline.
+    if (this.wheel.deadlines !== null) return;
     if (this.refs === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;

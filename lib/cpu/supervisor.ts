@@ -18,6 +18,7 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid, show } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
@@ -78,7 +79,8 @@ export class Supervisor implements Supervision {
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
   /** Goes on when the kernel is being closed. */
-  readonly #clock = new Kernel();
+  /** Threads live in real time. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
   #closing = false;
 
@@ -252,7 +254,7 @@ export class Supervisor implements Supervision {
     if (onEvent === undefined || this.#closing || seat.isReserve) return;
     const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
     const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
-    queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
   get #blockedAfterMs(): number {

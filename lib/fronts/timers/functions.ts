@@ -5,7 +5,7 @@
 
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
-import { asking } from '../../clock/host.ts';
+import { HostClock, standForHost } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
@@ -137,9 +137,7 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   const promises = promisesOn(turns, rules);
 
   function setTimeout(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setTimeout(callback, delay as number, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setTimeout(callback, delay as number);
     return Timeout._make(turns, callback, delayMs(delay, rules), given(args), false);
   }
 
@@ -149,9 +147,7 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   }
 
   function setImmediate(callback: Func, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setImmediate(callback, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setImmediate(callback);
     return Immediate._make(turns, callback, given(args));
   }
 
@@ -172,6 +168,10 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
     // Whatever else it is given, such a Node counts as an immediate less, and may never call the next one.
     if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
+
+  // Other kernels need not go through them to wake themselves, and must not if this is their own.
+  const { clock } = kernel.wq.softclock._dispatcher;
+  if (clock instanceof HostClock) for (const func of [setTimeout, setImmediate]) standForHost(func);
 
   return {
     setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,
