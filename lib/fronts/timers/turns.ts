@@ -29,8 +29,6 @@
  * of it: --pending-deprecation) and in virtual time, where `advance` lets promises settle between
  * two passes. With `VirtualClock.tick`, which is synchronous, nothing settles in between.
  *
- * The host empties the queues itself behind the last callback of a pass.
- *
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
@@ -159,7 +157,6 @@ export class Turns implements Task {
   /** Runs a turn, or as much of it as the pass may. In one function, for the sake of traces. */
   run(): void {
     const { clock } = this;
-    const { runq } = this.#runner.wq._dispatcher;
     this.#beginTurn();
     let line = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
@@ -184,8 +181,6 @@ export class Turns implements Task {
         } finally {
           called._end();
         }
-        // Behind the last one the host does it.
-        if (this.#inImmediates && line.empty && runq.empty) continue;
         if (runNextTicks !== undefined && clock._turns) runNextTicks();
         else if (!clock._drain()) return;
         if (!this.#inTimers || --left > 0 || line.empty) continue;
