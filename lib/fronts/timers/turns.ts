@@ -42,6 +42,7 @@
  */
 
 import type { Clock } from '../../clock/clock.ts';
+import { untilNextLook } from '../../dispatch.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
@@ -55,8 +56,6 @@ import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { Together } from './together.ts';
 
-/** Callbacks between two looks at the clock. */
-const CLOCK_EVERY = 16;
 /** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
@@ -159,16 +158,15 @@ export class Turns implements Task {
   #workOff(line: Fifo<Callback>, budgetMs: number): boolean {
     if (line.empty) return true;
     const untilMs = budgetMs === Infinity ? Infinity : this.clock.now + budgetMs;
-    // The first few are looked at one by one: they may be slow.
-    let stride = 1;
-    let left = stride;
+    let called = 0;
+    let left = 1;
     for (let callback = line.shift(); callback !== undefined; callback = line.shift()) {
       callback.call();
       if (!this.clock._drain()) return false;
+      called++;
       if (untilMs === Infinity || --left > 0 || line.empty) continue;
       if (this.clock.now >= untilMs) return false;
-      if (stride < CLOCK_EVERY) stride *= 2;
-      left = stride;
+      left = untilNextLook(called);
     }
     return true;
   }
