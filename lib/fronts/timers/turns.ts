@@ -44,7 +44,7 @@
 
 import type { Clock } from '../../clock/clock.ts';
 import { runNextTicks } from '../../clock/host.ts';
-import type { Dispatcher } from '../../dispatch.ts';
+import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -59,8 +59,6 @@ import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { Together } from './together.ts';
 
-/** Callbacks between two looks at the clock. */
-const CLOCK_EVERY = 16;
 /** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
@@ -160,9 +158,9 @@ export class Turns implements Task {
     this.#beginTurn();
     let line = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
-    // The first few timers are looked at one by one: they may be slow.
-    let stride = 1;
-    let left = stride;
+    // Of timers.
+    let ran = 0;
+    let left = 1;
     try {
       for (;;) {
         const callback = line.shift();
@@ -183,10 +181,11 @@ export class Turns implements Task {
         }
         if (runNextTicks !== undefined && clock._turns) runNextTicks();
         else if (!clock._drain()) return;
-        if (!this.#inTimers || --left > 0 || line.empty) continue;
+        if (!this.#inTimers) continue;
+        ran++;
+        if (--left > 0 || line.empty) continue;
         if (clock.now >= untilMs) return;
-        if (stride < CLOCK_EVERY) stride *= 2;
-        left = stride;
+        left = untilNextLook(ran);
       }
       this.#begun = false;
     } finally {
