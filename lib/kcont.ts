@@ -6,7 +6,7 @@ import { whenSettled } from './enter.ts';
 import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
-import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { readDetails, type KcontOptions } from './options.ts';
 import {
   AFAR,
   label,
@@ -145,7 +145,7 @@ export class Kcont<A> {
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
-    if (options?.signal?.aborted === true) this.destroy();
+    if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
   /**
@@ -601,9 +601,7 @@ export class Kcont<A> {
 
 /** What few need. No private method: one costs each handle a field. */
 function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  checkOptions(options);
-  if (options.ref === false) kc._state = UNREF;
-  const details = detailsFor(options);
+  const details = readDetails(options, kc);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);
