@@ -1,5 +1,7 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
-import { asynchronous, checkFunction } from './errors.ts';
+import { adopt, thenOf, whenDone, type Then } from './enter.ts';
+import { asynchronous, checkFunction, functionName } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import { LOCK, type Lock } from './lock/lock.ts';
 import {
@@ -15,6 +17,7 @@ import {
   readOptions,
 } from './options-check.ts';
 import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
+import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -76,7 +79,7 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
  *
  * @internal
  */
-export interface Task {
+export interface Task extends AbortMember {
   /** What it is called in reports, if not as its continuation's function. */
   readonly _name?: string;
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
@@ -102,7 +105,6 @@ export class Job<T> implements Task {
   readonly #signal: AbortSignal | undefined;
   readonly #kc: Kcont<Job<T>>;
   #controller: AbortController | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
 
   constructor(
     wq: Workqueue,
@@ -119,7 +121,7 @@ export class Job<T> implements Task {
     this.#reject = reject;
     this.#signal = signal;
     const extras = context === 'none' ? null : makeExtras('none', 0, context);
-    const details = makeDetails((name ?? func.name) || undefined, undefined, extras);
+    const details = makeDetails((name ?? functionName(func)) || undefined, undefined, extras);
     this.#kc = new Kcont<Job<T>>(
       wq,
       lock,
@@ -130,14 +132,12 @@ export class Job<T> implements Task {
     this.#kc._state |= QUIET | TASK;
     try {
       signal?.throwIfAborted();
-      this.#kc.schedule(delayMs, cpu);
+      scheduleOrThrow(this.#kc, delayMs, cpu);
     } catch (error) {
       this.#kc.destroy();
       throw error;
     }
-    if (signal === undefined) return;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal !== undefined) join(signal, this);
   }
 
   /** Before the function is entered: it never is. Later: its signal is aborted. */
@@ -155,29 +155,31 @@ export class Job<T> implements Task {
 
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
+    let then: Then | undefined;
     try {
       result = this.#hasArg
         ? call(this.#func, this.#arg, this.#signalFor(this.#func, 1))
         : call(this.#func, this.#signalFor(this.#func, 0));
+      then = thenOf(result);
     } catch (error) {
       this.#kc.wq._failed++;
       this.#finish();
       this.#reject(error);
       return undefined;
     }
-    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+    if (then === undefined) {
       this.#finish();
       this.#resolve(result);
       return undefined;
     }
     if (this.#kc.wq.fast) {
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#finish();
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
     }
-    return Promise.resolve(result);
+    return adopt(result, then) as Promise<T>;
   }
 
   _fulfilled(value: unknown): void {
@@ -199,9 +201,11 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
   }
 }
+
+function ignore(): void {}
 
 function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
   return func(...(args as never[]));

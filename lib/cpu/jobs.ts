@@ -15,6 +15,7 @@
  * function gives it back to be run elsewhere.
  */
 
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
@@ -26,23 +27,23 @@ import type { Workqueue } from '../workqueue.ts';
 import { PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
-import { unwireError } from './faults.ts';
+import { errorFrom, postError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 import { readText, writeText } from './text.ts';
+import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
-interface Waiting {
+interface Waiting extends AbortMember {
   readonly face: JobFace;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
   /** What has been moved cannot be sent again. */
   readonly moved: boolean;
-  onAbort: (() => void) | undefined;
 }
 
 /** The jobs that this CPU has sent. */
@@ -94,20 +95,23 @@ export class RemoteJobs {
     }
     checkSignal(signal);
     const borrowed = await supervision.borrow(signal);
-    const kill = (): void => supervision.kill(borrowed);
+    let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const { signal: _, ...others } = options;
+        signal?.throwIfAborted();
         const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
-        signal?.addEventListener('abort', kill, { once: true });
-        signal?.addEventListener(
-          'abort',
-          () => this.settle(face.block, face.handle, true, signal.reason),
-          { once: true },
-        );
+        if (signal === undefined) return;
+        killed = {
+          _abort: (reason) => {
+            supervision.kill(borrowed);
+            this.settle(face.block, face.handle, true, reason);
+          },
+        };
+        join(signal, killed);
       });
     } finally {
-      signal?.removeEventListener('abort', kill);
+      if (signal !== undefined && killed !== undefined) leave(signal, killed);
       supervision.giveBack(borrowed);
     }
   }
@@ -145,7 +149,7 @@ export class RemoteJobs {
       reject,
       signal,
       moved: transfer.length > 0,
-      onAbort: undefined,
+      _abort: (reason) => this.#abort(waiting, reason),
     };
     try {
       let errno = whyNot(kc, delayMs, null);
@@ -163,9 +167,7 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return face;
-    waiting.onAbort = () => this.#abort(waiting, signal.reason);
-    signal.addEventListener('abort', waiting.onAbort, { once: true });
+    if (signal !== undefined) join(signal, waiting);
     return face;
   }
 
@@ -185,12 +187,9 @@ export class RemoteJobs {
   #post(face: JobFace, cpu: number, arg: unknown, transfer: readonly object[]): void {
     const machine = this.#machine;
     try {
-      face.posted = machine.bells.post(cpu, encode(machine, arg), transfer);
+      face.posted = machine.bells.post(cpu, encode(machine, arg, face), transfer);
     } catch (error) {
-      throw new KcontError(
-        'EINVAL',
-        `the argument of ${face.kc.name} cannot be cloned for another CPU: ${(error as Error).message}`,
-      );
+      throw uncloneable(`the argument of ${face.kc.name}`, error);
     }
     machine.memory.floats[(face.block + ARG) >> 1] = face.posted;
   }
@@ -206,8 +205,17 @@ export class RemoteJobs {
       this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
       return;
     }
-    const arg = encode(machine, face.arg);
-    const posted = machine.bells.post(cpu, { arg, name: undefined });
+    let posted: number;
+    try {
+      const arg = encode(machine, face.arg, face);
+      posted = machine.bells.post(cpu, { arg, name: undefined });
+    } catch (error) {
+      // It was changed since the call.
+      face.stop();
+      const what = uncloneable(`the argument of ${face.kc.name}`, error);
+      this.settle(face.block, face.handle, true, what);
+      return;
+    }
     if (posted !== 0) machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
   }
 
@@ -223,22 +231,14 @@ export class RemoteJobs {
       face.abort(reason);
       return;
     }
-    let posted: number;
-    try {
-      posted = machine.bells.post(ran, reason);
-    } catch {
-      posted = machine.bells.post(
-        ran,
-        new DOMException('This operation was aborted', 'AbortError'),
-      );
-    }
+    const posted = postError(machine.bells, ran, reason);
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, message: [unknown] | undefined): void {
     const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(message?.[0]);
+    face?.abort(errorFrom(message, face.kc.name));
   }
 
   /** A result has come. */
@@ -255,8 +255,25 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const message = machine.bells.claim(from, value)?.[0];
-    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+    const message = machine.bells.claim(from, value);
+    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
+    else this.#receive(block, handle, name, message);
+  }
+
+  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+    let result: unknown;
+    try {
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (message === undefined)
+        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+      result = decode(this.#machine, message[0]);
+    } catch (cause) {
+      const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
+      this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
+      return;
+    }
+    this.settle(block, handle, false, result);
   }
 
   /** There will be no results any more. */
@@ -270,8 +287,7 @@ export class RemoteJobs {
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
     this.#machine.alive.hold(-1);
-    const { signal, onAbort } = waiting;
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);
     waiting.face.kc.destroy();

@@ -1,3 +1,4 @@
+import { join, leave } from '../abort-listeners.ts';
 import { KcontError } from '../errors.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
@@ -132,18 +133,8 @@ export abstract class BaseLock implements Lock {
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
-      const awaiter = new Awaiter(this, priority, resolve);
-      if (signal === undefined) {
-        this._wait(awaiter);
-        return;
-      }
-      const giveUp = (): void => {
-        reject(signal.reason as Error);
-        // A writer that gives up may have held up readers.
-        this._leave(awaiter);
-      };
-      signal.addEventListener('abort', giveUp, { once: true });
-      awaiter.onGranted = () => signal.removeEventListener('abort', giveUp);
+      const awaiter = new Awaiter(this, priority, signal, resolve, reject);
+      if (signal !== undefined) join(signal, awaiter);
       this._wait(awaiter);
     });
   }
@@ -232,21 +223,39 @@ class Awaiter implements Waiter {
   readonly _lock: BaseLock;
   readonly _priority: number;
   readonly _hasWaited = true;
-  onGranted: (() => void) | undefined = undefined;
+  readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
+  readonly #reject: (reason: unknown) => void;
 
-  constructor(lock: BaseLock, priority: number, resolve: () => void) {
+  constructor(
+    lock: BaseLock,
+    priority: number,
+    signal: AbortSignal | undefined,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
     this._lock = lock;
     this._priority = priority;
+    this.#signal = signal;
     this.#resolve = resolve;
+    this.#reject = reject;
     stamp(this);
   }
 
   _wake(): boolean {
+    const signal = this.#signal;
+    // Aborted by now: it is about to be told, and does not take what the next one may have.
+    if (signal?.aborted === true) return true;
     this._lock._grant();
-    this.onGranted?.();
+    if (signal !== undefined) leave(signal, this);
     this.#resolve();
     return true;
+  }
+
+  _abort(reason: unknown): void {
+    this.#reject(reason);
+    // A writer that gives up may have held up readers.
+    this._lock._leave(this);
   }
 }
 

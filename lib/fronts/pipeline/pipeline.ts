@@ -1,5 +1,4 @@
-import { Duplex, type Writable } from 'node:stream';
-import { pipeline as connect } from 'node:stream/promises';
+import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
 import { checkFunction, checkObject, invalid } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
@@ -8,6 +7,7 @@ import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';
 import type { Answer, ItemOptions as CheckedOptions } from './item.ts';
 import { Passage } from './passage.ts';
+import { deliver, type PipelineSink } from './sink.ts';
 import type { PipelineSource } from './source.ts';
 
 /**
@@ -57,14 +57,6 @@ export interface ThroughOptions<In> {
  * @public
  */
 export type ItemCallback<Out> = (error: unknown, result: Out | undefined) => void;
-
-/**
- * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,
- * or a Web `WritableStream`. A stream is ended with the source.
- *
- * @public
- */
-export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | WritableStream<Out>;
 
 /** How many results may wait for a consumer. */
 const BUFFER = 16;
@@ -192,8 +184,12 @@ export class Pipeline<In, Out> {
    */
   through(
     source: PipelineSource<In>,
-    options: ThroughOptions<In> = {},
+    options?: ThroughOptions<In>,
   ): AsyncIterableIterator<Out> {
+    return this.#through(source, options);
+  }
+
+  #through(source: PipelineSource<In>, options: ThroughOptions<In> = {}): Passage<In, Out> {
     checkObject(options);
     const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
     const item = this.#check(rest);
@@ -221,10 +217,7 @@ export class Pipeline<In, Out> {
     if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
       throw invalid('sink', 'a function or a writable stream', sink);
     }
-    const results = this.through(source, options);
-    if (typeof sink === 'function') {
-      for await (const result of results) await sink(result);
-    } else await connect(results, sink as Writable);
+    await deliver(this.#through(source, options), sink);
   }
 
   /**
