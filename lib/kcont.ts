@@ -7,7 +7,7 @@ import { whenSettled } from './enter.ts';
 import { KcontError, checkFunction, functionName, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { BaseLock, checkLock, type Lock } from './lock/lock.ts';
-import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { readDetails, type KcontOptions } from './options.ts';
 import {
   AFAR,
   label,
@@ -611,9 +611,7 @@ export class Kcont<A> {
 
 /** What few need. No private method: one costs each handle a field. */
 function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  checkOptions(options);
-  if (options.ref === false) kc._state = UNREF;
-  const details = detailsFor(options);
+  const details = readDetails(options, kc);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);

@@ -139,7 +139,7 @@ export class RemoteJobs {
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
     kc._state |= QUIET | TASK;
-    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
