@@ -4,9 +4,11 @@
  *   enter ---> returned or threw --------------------------------> settle
  *        \---> returned a promise: a flight --- it settles: land ---^
  *
- * A function is called from one line. It may do anything to any continuation, itself included, and
- * it may throw: before the call the handle is off its list and its state is set; after it, nothing
- * that was read before is trusted.
+ * A function may do anything to any continuation, itself included, and it may throw: before the call
+ * the handle is off its list and its state is set; after it, nothing that was read before is trusted.
+ *
+ * An error that nobody takes is not caught, but passes through: thrown again, it would be reported
+ * with the line that throws it again, in place of the user's.
  */
 
 import { remoteOf } from './cpu.ts';
@@ -40,6 +42,13 @@ export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 const nobody = null as unknown as Kcont<unknown>;
 /** Flights that are kept for later, at most. */
 const SPARE = 1024;
+
+/**
+ * Returned by a function that goes on at the top of the pass: its argument's `run` is called then.
+ *
+ * @internal
+ */
+export const AT_TOP: object = {};
 
 /**
  * An asynchronous run. Made when as many are under way for the first time, and used again and again.
@@ -80,18 +89,38 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const carry = kc._extras?.carry;
   let result: unknown;
   let then: Then | undefined;
+  let returned = false;
   dispatcher.current = kc;
-  try {
-    result =
-      carry === undefined ? func(kc._arg, kc) : carry.runInAsyncScope(func, undefined, kc._arg, kc);
-    if (result !== undefined) then = thenOf(result);
-  } catch (error) {
-    settle(dispatcher, kc);
-    fail(dispatcher, kc, error);
-    return;
+  if (kc._wq.onError === undefined && dispatcher.onError === undefined && (state & REMOTE) === 0) {
+    try {
+      result =
+        carry === undefined
+          ? func(kc._arg, kc)
+          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+      if (result !== undefined) then = thenOf(result);
+      returned = true;
+    } finally {
+      if (!returned) {
+        settle(dispatcher, kc);
+        kc._wq._failed++;
+      }
+    }
+  } else {
+    try {
+      result =
+        carry === undefined
+          ? func(kc._arg, kc)
+          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+      if (result !== undefined) then = thenOf(result);
+    } catch (error) {
+      settle(dispatcher, kc);
+      fail(dispatcher, kc, error);
+      return;
+    }
   }
-  if (then === undefined) settle(dispatcher, kc);
-  else follow(dispatcher, kc, result, then);
+  if (then !== undefined) follow(dispatcher, kc, result, then);
+  else if (result === AT_TOP) dispatcher.atTop = kc;
+  else settle(dispatcher, kc);
 }
 
 /** Follows an asynchronous run to its end. */
@@ -119,8 +148,12 @@ function land(dispatcher: Dispatcher, flight: Flight): Kcont<unknown> {
   return kc;
 }
 
-/** The function has returned, thrown, or its promise has settled. */
-function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+/**
+ * The function has returned, thrown, or its promise has settled.
+ *
+ * @internal
+ */
+export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
   kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));

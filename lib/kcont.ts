@@ -1,3 +1,4 @@
+import { join } from './abort-listeners.ts';
 import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
@@ -6,7 +7,7 @@ import { whenSettled } from './enter.ts';
 import { KcontError, checkFunction, functionName, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
 import { BaseLock, checkLock, type Lock } from './lock/lock.ts';
-import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { readDetails, type KcontOptions } from './options.ts';
 import {
   AFAR,
   label,
@@ -146,7 +147,7 @@ export class Kcont<A> {
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
-    if (options?.signal?.aborted === true) this.destroy();
+    if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
   /**
@@ -373,10 +374,15 @@ export class Kcont<A> {
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    const { extras } = details;
-    if (extras?.onAbort === undefined) return;
-    extras.signal?.removeEventListener('abort', extras.onAbort);
-    extras.onAbort = undefined;
+    details.extras?.dropSignal(this);
+  }
+
+  /**
+   * Its signal has been aborted.
+   * @internal
+   */
+  _abort(): void {
+    this.destroy();
   }
 
   /** The same as {@link Kcont.destroy}, for `using`. */
@@ -605,16 +611,12 @@ export class Kcont<A> {
 
 /** What few need. No private method: one costs each handle a field. */
 function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  checkOptions(options);
-  if (options.ref === false) kc._state = UNREF;
-  const details = detailsFor(options);
+  const details = readDetails(options, kc);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);
   const { extras } = details;
-  if (extras?.signal === undefined) return;
-  extras.onAbort = () => kc.destroy();
-  extras.signal.addEventListener('abort', extras.onAbort, { once: true });
+  if (extras?.signal?.aborted === false) join(extras.signal, kc);
 }
 
 function mayChange<A>(kc: Kcont<A>, what: string): void {

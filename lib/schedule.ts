@@ -223,12 +223,14 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   } else {
     if (due > kc._due && due < FAR) {
       kc._due = due;
+      if (wheel.deadlines !== null) wheel.deadlines.set(kc);
       return;
     }
     wheel.remove(kc);
   }
   wheel.setDue(kc, due);
   wheel.add(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   if (due < dispatcher.armedTicks) dispatcher.request();
 }
 
@@ -242,6 +244,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const due = slacken(kc, Math.max(ration.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
   wheel.setDue(kc, due);
   wheel.add(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   if (due < dispatcher.armedTicks) dispatcher.request();
 }
 
@@ -252,18 +255,23 @@ export function refileTimer<A>(kc: Kcont<A>, atMs: number): boolean {
   if (due <= wheel.tick - wheel.base) return false;
   wheel.setDue(kc, due);
   wheel.refile(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   return true;
 }
 
 /** PENDING: to PENDING, with the last delay from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
-  moveOutward(kc, dueIn(kc, lastDelay(kc)));
+  const { _ration: ration } = kc._wq;
+  moveOutward(kc, slacken(kc, ration.dueIn(kc, lastDelay(kc))));
+  if (ration.deadlines !== null) ration.deadlines.set(kc);
 }
 
 /** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
 export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
   if ((kc._state & PENDING) === 0) return;
-  moveOutward(kc, slacken(kc, kc._wq._ration.dueFrom(nowMs, lastDelay(kc))));
+  const { _ration: ration } = kc._wq;
+  moveOutward(kc, slacken(kc, ration.dueFrom(nowMs, lastDelay(kc))));
+  if (ration.deadlines !== null) ration.deadlines.set(kc);
 }
 
 function moveOutward<A>(kc: Kcont<A>, due: number): void {

@@ -15,6 +15,7 @@
  * function gives it back to be run elsewhere.
  */
 
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
@@ -37,7 +38,7 @@ import { readText, writeText } from './text.ts';
 import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
-interface Waiting {
+interface Waiting extends AbortMember {
   readonly face: JobFace;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
@@ -48,7 +49,6 @@ interface Waiting {
   parcel: Parcel | undefined;
   /** The thread that the argument was moved to: it cannot be sent again. */
   movedTo: { readonly cpu: number; readonly epoch: number } | undefined;
-  onAbort: (() => void) | undefined;
 }
 
 /** An argument that was taken from the caller, and has not been sent. */
@@ -107,20 +107,23 @@ export class RemoteJobs {
     checkSignal(signal);
     const { reserve } = supervision;
     const borrowed = await reserve.borrow(signal);
-    const kill = (): void => reserve.kill(borrowed);
+    let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const { signal: _, ...others } = options;
+        signal?.throwIfAborted();
         const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
-        signal?.addEventListener('abort', kill, { once: true });
-        signal?.addEventListener(
-          'abort',
-          () => this.settle(face.block, face.handle, true, signal.reason),
-          { once: true },
-        );
+        if (signal === undefined) return;
+        killed = {
+          _abort: (reason) => {
+            reserve.kill(borrowed);
+            this.settle(face.block, face.handle, true, reason);
+          },
+        };
+        join(signal, killed);
       });
     } finally {
-      signal?.removeEventListener('abort', kill);
+      if (signal !== undefined && killed !== undefined) leave(signal, killed);
       reserve.giveBack(borrowed);
     }
   }
@@ -148,7 +151,7 @@ export class RemoteJobs {
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
     kc._state |= QUIET | TASK;
-    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
@@ -160,7 +163,7 @@ export class RemoteJobs {
       transfer,
       parcel: undefined,
       movedTo: undefined,
-      onAbort: undefined,
+      _abort: (reason) => this.#abort(waiting, reason),
     };
     try {
       let errno = whyNot(kc, delayMs, null);
@@ -179,9 +182,7 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return face;
-    waiting.onAbort = () => this.#abort(waiting, signal.reason);
-    signal.addEventListener('abort', waiting.onAbort, { once: true });
+    if (signal !== undefined) join(signal, waiting);
     return face;
   }
 
@@ -367,8 +368,7 @@ export class RemoteJobs {
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
     this.#machine.alive.hold(-1);
-    const { signal, onAbort } = waiting;
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);
     waiting.face.kc.destroy();

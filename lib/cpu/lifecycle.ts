@@ -30,6 +30,7 @@
  * What a thread leaves behind when it ends is not looked at here: see supervisor.ts and recovery.ts.
  */
 
+import { microtask } from '../clock/host.ts';
 import type { Cpu } from '../cpu.ts';
 import { KcontError, show } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
@@ -208,7 +209,7 @@ export class Lifecycle {
       this.#calls.made(this.cpu.index);
     } catch (error) {
       // Who has asked for it waits for that by now.
-      queueMicrotask(() => this.#ended(null, { code: 1, error }));
+      microtask(() => this.#ended(null, { code: 1, error }));
     }
   }
 

@@ -2,14 +2,14 @@
  * CPUs whose threads are made when they are needed, and run one function each that may be killed.
  */
 
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import type { Cpu } from '../cpu.ts';
 import type { KcontError } from '../errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
 /** Who waits for a CPU of the reserve. */
-interface Borrower {
+interface Borrower extends AbortMember {
   readonly take: (life: Lifecycle) => void;
-  readonly refuse: (reason: unknown) => void;
 }
 
 /** The CPUs that nobody else sees. */
@@ -44,23 +44,22 @@ export class Reserve {
         reject(this.#shut);
         return;
       }
-      const done = (): void => {
+      const end = (): void => {
         this.#borrowers.delete(borrower);
-        signal?.removeEventListener('abort', giveUp);
+        if (signal !== undefined) leave(signal, borrower);
       };
       const borrower: Borrower = {
         take(life) {
-          done();
+          end();
           resolve(life);
         },
-        refuse(reason) {
-          done();
+        _abort(reason) {
+          end();
           reject(reason);
         },
       };
-      const giveUp = (): void => borrower.refuse(signal?.reason);
       this.#borrowers.add(borrower);
-      signal?.addEventListener('abort', giveUp, { once: true });
+      if (signal !== undefined) join(signal, borrower);
     });
   }
 
@@ -79,7 +78,7 @@ export class Reserve {
   /** Nobody gets one any more. */
   close(reason: KcontError): void {
     this.#shut = reason;
-    for (const borrower of this.#borrowers) borrower.refuse(reason);
+    for (const borrower of this.#borrowers) borrower._abort(reason);
   }
 }
 
@@ -89,15 +88,15 @@ async function untilAborted(
   signal: AbortSignal | undefined,
 ): Promise<void> {
   if (signal === undefined) return promise;
-  let giveUp: () => void = () => undefined;
-  const aborted = new Promise<never>((_, reject) => {
-    giveUp = () => reject(signal.reason as Error);
-  });
-  signal.addEventListener('abort', giveUp, { once: true });
-  if (signal.aborted) giveUp();
+  let member: AbortMember | undefined;
   try {
-    await Promise.race([promise, aborted]);
+    await new Promise<void>((resolve, reject) => {
+      promise.then(resolve, reject);
+      member = { _abort: reject };
+      signal.throwIfAborted();
+      join(signal, member);
+    });
   } finally {
-    signal.removeEventListener('abort', giveUp);
+    if (member !== undefined) leave(signal, member);
   }
 }

@@ -1,4 +1,5 @@
 import { availableParallelism } from 'node:os';
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { HostClock } from '../clock/host.ts';
 import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
 import { KcontError, checkFunction, invalid } from '../errors.ts';
@@ -53,11 +54,10 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
 }
 
 /** A start that is under way, and what may refuse it: its signal, a close, a module that hangs. */
-class Start implements Pick<Machine, 'close'> {
+class Start implements Pick<Machine, 'close'>, AbortMember {
   readonly #signal: AbortSignal | undefined;
   readonly #refused: Promise<never>;
   readonly #ended: Promise<void>;
-  readonly #onAbort = (): void => this.#refuse(this.#signal?.reason);
   #refuse: (reason: unknown) => void = nothing;
   #resolve: () => void = nothing;
 
@@ -70,15 +70,20 @@ class Start implements Pick<Machine, 'close'> {
     this.#ended = new Promise((resolve) => {
       this.#resolve = resolve;
     });
-    signal?.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal !== undefined) join(signal, this);
+  }
+
+  _abort(reason: unknown): void {
+    this.#refuse(reason);
   }
 
   /** Imports the CPU module here. It cannot be ended if it hangs, but it is not waited for. */
   async load(url: string, timeoutMs: number): Promise<CpuModule> {
     const what = `the CPU module ${url} was not imported on CPU 0 within ${timeoutMs} ms`;
     const tooLate = (): void => this.#refuse(new KcontError('ETIMEDOUT', what));
-    // Of a kernel that nobody closes.
-    const limit = new Kcont(new Kernel().wq.softclock, null, tooLate, null);
+    // Of a kernel that nobody closes, in real time.
+    const { softclock } = new Kernel({ clock: new HostClock(false) }).wq;
+    const limit = new Kcont(softclock, null, tooLate, null);
     if (timeoutMs < Infinity) limit.schedule(timeoutMs);
     try {
       return await this.unlessRefused(CpuModule.load(url));
@@ -101,7 +106,7 @@ class Start implements Pick<Machine, 'close'> {
 
   /** It has come to its end, one way or the other. */
   end(): void {
-    this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
     this.#resolve();
   }
 }

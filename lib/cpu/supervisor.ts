@@ -12,6 +12,7 @@
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
@@ -56,8 +57,8 @@ export class Supervisor implements Supervision {
   readonly #watched = new Map<Lifecycle, Watched>();
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
-  /** Goes on when the kernel is being closed. */
-  readonly #clock = new Kernel();
+  /** Goes on when the kernel is being closed, in real time, as threads do. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
   readonly #calls: LifeCalls;
   readonly #leftOver: LeftOver;
@@ -194,7 +195,7 @@ export class Supervisor implements Supervision {
     const watched = this.#watched.get(life) as Watched;
     const heldLocks = type === 'died' || type === 'stopped' ? watched.heldLocks : 0;
     const event = { type, cpu: life.cpu, lagMs: watched.blockedMs, heldLocks };
-    queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
   get #blockedAfterMs(): number {

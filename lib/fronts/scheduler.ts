@@ -25,6 +25,7 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
 import { adopt, thenOf } from '../enter.ts';
 import { checkObject, functionName, invalid } from '../errors.ts';
@@ -37,7 +38,6 @@ import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
 import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
 import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave } from './abort-group.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,

@@ -16,6 +16,7 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
+import { join, leave } from '../../abort-listeners.ts';
 import { thenOf, whenDone, type Then } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -92,7 +93,6 @@ export class Item implements Task, Entry, StageContext {
   #carry: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
   /** Ends the continuation's run, of an asynchronous function. */
   #release: (() => void) | undefined = undefined;
 
@@ -121,12 +121,16 @@ export class Item implements Task, Entry, StageContext {
     }
     if (signal === undefined) return;
     this.#signal = signal;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    join(signal, this);
   }
 
   get state(): 'waiting' | 'queued' | 'running' {
     return STATES[this.#phase] as 'waiting' | 'queued' | 'running';
+  }
+
+  /** Whether its function has been called, and is asynchronous. */
+  get isInFlight(): boolean {
+    return this.#phase === RUNNING;
   }
 
   get pipeline(): string {
@@ -257,7 +261,8 @@ export class Item implements Task, Entry, StageContext {
   #finish(): void {
     this.#phase = SETTLING;
     this.kc.drainAsync(hop);
-    this.#deadline?.leave();
+    if (this.#at.next === undefined) this.#deadline?.end();
+    else this.#deadline?.leave();
     this.#release?.();
     this.#release = undefined;
   }
@@ -296,7 +301,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = GONE;
     this.kc.destroy();
     this.#deadline?.end();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
     this.#unkey();
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
@@ -306,7 +311,7 @@ export class Item implements Task, Entry, StageContext {
     try {
       this.#answer(this.#failed, this.value, this);
     } catch (error) {
-      this.flow.raise(error, this);
+      this.flow.raise(error, this.kc);
     }
   }
 }
