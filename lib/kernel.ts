@@ -15,6 +15,7 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
+import { race } from './race.ts';
 import { close, drained, type CloseReport } from './shutdown.ts';
 import {
   Registry,
@@ -212,7 +213,7 @@ export class Kernel {
     });
     signal.addEventListener('abort', giveUp, { once: true });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
       signal.removeEventListener('abort', giveUp);
     }

@@ -15,6 +15,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
+import { race } from './race.ts';
 import { nameOf, taskOf } from './schedule.ts';
 import { LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
@@ -80,7 +81,7 @@ export async function close(
   // Who is told of it finds the kernel closed.
   const withdrawn = stopTimers(timers);
   for (const task of dispatcher.tasks) task._abort(closed());
-  await Promise.race([drained(queues), grace]);
+  await race([drained(queues), grace]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
@@ -90,7 +91,7 @@ export async function close(
   for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
   const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
   withdrawn.push(...stopTimers(limits));
-  await Promise.race([drained(queues), patience]);
+  await race([drained(queues), patience]);
   done.abort();
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });

@@ -4,6 +4,7 @@
 
 import { KcontError } from '../../errors.ts';
 import type { Kernel } from '../../kernel.ts';
+import { race } from '../../race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';
 import { Stage } from './stage.ts';
@@ -170,7 +171,7 @@ export class Flow {
       const grace = this.kernel.wq.softclock
         .run(nothing, { delayMs: graceMs, signal, name: `${this.name}/close` })
         .catch(nothing);
-      await Promise.race([drained, grace]);
+      await race([drained, grace]);
       over.abort();
     } else await drained;
     const unfinished = Array.from(this.#items, ({ stage, state, input }) => ({
