@@ -24,6 +24,7 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
+import { race } from './race.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
@@ -232,7 +233,7 @@ export class Kernel {
       join(signal, waiting);
     });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
       leave(signal, waiting);
     }
