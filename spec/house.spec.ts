@@ -18,7 +18,7 @@ const CORE: readonly (readonly string[])[] = [
   ['kernel'],
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
-  ['dispatch', 'enter', 'schedule', 'options', 'scope'],
+  ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
   ['runq', 'wheel', 'ration', 'lock/'],
   [
     'list',
