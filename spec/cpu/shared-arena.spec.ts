@@ -53,7 +53,7 @@ describe('the arena of the locks between CPUs', function () {
 
   it('refuses arguments that are none', () => {
     expect(codeOf(() => Arena.create(LEAST - 1))).to.equal('EINVAL');
-    expect(codeOf(() => Arena.create(2 ** 24 + 64))).to.equal('EINVAL');
+    expect(codeOf(() => Arena.create(2 ** 26 + 64))).to.equal('EINVAL');
     expect(codeOf(() => Arena.create(LEAST + 0.5))).to.equal('EINVAL');
     expect(codeOf(() => Arena.join(new SharedArrayBuffer(4096)))).to.equal('EINVAL');
     const buffer = Arena.layOut(LEAST);
