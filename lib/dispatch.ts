@@ -29,9 +29,9 @@
  * for setting aside what waits for a lock.
  */
 
-import type { Clock, Driven, Waker } from './clock/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, type Flight, type OnError } from './enter.ts';
+import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -40,7 +40,18 @@ import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 
 /** Dispatches between two looks at the clock. */
@@ -50,6 +61,12 @@ const CLOCK_EVERY = 16;
 const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
+
+/** The argument of a continuation whose function returns AT_TOP. */
+interface AtTop {
+  /** What the function would do: called by the pass itself. */
+  run(): void;
+}
 
 /** Whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
@@ -90,16 +107,20 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
-  /** Refuses to schedule. */
-  closed = false;
+  /** How far a shutdown has come. */
+  phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
+
+  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  atTop: Kcont<unknown> | null = null;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
 
   readonly #waker: Waker;
   readonly #expired: (kc: Kcont<unknown>) => void;
+  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
@@ -112,6 +133,10 @@ export class Dispatcher implements Driven {
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
+  /** What the host was told last. */
+  #keepsAlive = false;
+  #looksAtRefs = false;
+  readonly #lookAtRefs: () => void;
   /** The last tick that was read or collected, modulo a block. */
   #jobTick = 0;
   /** The last pass has left a backlog; since when there is one without a pause. */
@@ -127,7 +152,12 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#look = () => this.#lookAgain();
+    this.#lookAtRefs = () => {
+      this.#looksAtRefs = false;
+      this.#keepAlive();
+    };
     this.#waker = clock._drive(this);
   }
 
@@ -140,14 +170,44 @@ export class Dispatcher implements Driven {
     return (this.#jobTick = this.ration.tick() & (FAR >> 1));
   }
 
-  /** One more continuation is scheduled. */
-  ref(): void {
-    if (this.refs++ === 0) this.request();
+  /** Refuses to schedule: from the call of `close` on. */
+  get closed(): boolean {
+    return this.phase !== OPEN;
   }
 
-  /** One less. */
+  /**
+   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
+   * one is on the stack that may turn out to be asynchronous.
+   */
+  get awaits(): boolean {
+    const { current } = this;
+    if (!this.flights.empty) return true;
+    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
+  }
+
+  /** One more continuation is scheduled. */
+  ref(): void {
+    if (this.refs++ > 0 || this.#keepsAlive || this.#passing) return;
+    this.#keepAlive();
+    this.request();
+  }
+
+  /**
+   * One less. The host is told when the callback is over, for one handle that is scheduled and
+   * stopped by turns would tell it at each (30 of 60 ns).
+   */
   unref(): void {
-    if (--this.refs === 0) this.request();
+    if (--this.refs > 0 || !this.#keepsAlive || this.#passing || this.#looksAtRefs) return;
+    this.#looksAtRefs = true;
+    void settled.then(this.#lookAtRefs);
+  }
+
+  /** Tells the host whether what is scheduled keeps the process alive. */
+  #keepAlive(): void {
+    const keepsAlive = this.refs > 0;
+    if (keepsAlive === this.#keepsAlive) return;
+    this.#keepsAlive = keepsAlive;
+    this.#waker.keepAlive(keepsAlive);
   }
 
   /** Asks for a pass. */
@@ -164,7 +224,7 @@ export class Dispatcher implements Driven {
   #disarm(): void {
     this.armedTicks = FAR;
     this.#armed = false;
-    this.#waker.arm(Infinity, false);
+    this.#waker.arm(Infinity);
   }
 
   /** Files a job, which is QUEUED from now on, for the next pass. */
@@ -205,6 +265,7 @@ export class Dispatcher implements Driven {
 
   #end(): void {
     this.#passing = false;
+    this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
   }
@@ -218,7 +279,19 @@ export class Dispatcher implements Driven {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
-      while (this.#takesMore()) this.#dispatchWithinBudget();
+      for (;;) {
+        const kc = this.atTop;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
+        this.#dispatchWithinBudget();
+      }
     } finally {
       this.#end();
       this.#plan();
@@ -250,6 +323,10 @@ export class Dispatcher implements Driven {
     this.#begin();
     try {
       this.#dispatchWithinBudget();
+      while (this.atTop !== null) {
+        this.#goOnAtTop();
+        this.#dispatchWithinBudget();
+      }
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -269,6 +346,43 @@ export class Dispatcher implements Driven {
     return this.wheel.nextTick();
   }
 
+  get served(): boolean {
+    return this.machine !== null;
+  }
+
+  dueTick(kc: object): number {
+    return this.wheel.dueTick(kc as Kcont<unknown>);
+  }
+
+  tellDeadlines(deadlines: Deadlines | null): boolean {
+    const { wheel } = this;
+    wheel.deadlines = deadlines;
+    this.ration.deadlines = deadlines;
+    this.armedTicks = FAR;
+    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
+    const tick = this.#tick();
+    let passed = false;
+    for (const kc of wheel) {
+      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
+      else passed = true;
+    }
+    if (passed) this.#collectable = tick;
+    return passed;
+  }
+
+  ring(): void {
+    this.#collectable = this.#tick();
+    const passing = this.#passing;
+    const outer = this.#outer;
+    const { current } = this;
+    this.pass();
+    if (!passing) return;
+    // One of its functions has moved the time of the fakes on.
+    this.#passing = true;
+    this.#outer = outer;
+    this.current = current;
+  }
+
   get runnable(): boolean {
     return !this.runq.empty || !this.deferred.empty;
   }
@@ -278,9 +392,22 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.#collect(this.#tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
+      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+        this.#dispatch(kc);
+        if (this.atTop !== null) this.#goOnAtTop();
+      }
     } finally {
       this.#end();
+    }
+  }
+
+  #goOnAtTop(): void {
+    const kc = this.atTop as Kcont<unknown>;
+    this.atTop = null;
+    try {
+      (kc._arg as AtTop).run();
+    } finally {
+      settle(this, kc);
     }
   }
 
@@ -295,7 +422,8 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    this.wheel.advance(tick, this.#expired);
+    const isHosts = this.wheel.deadlines === null;
+    this.wheel.advance(tick, isHosts ? this.#expired : this.#expiredUnderFakes);
     this.ration.offset = this.clock._phase - this.wheel.base;
     this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
   }
@@ -308,6 +436,19 @@ export class Dispatcher implements Driven {
     // In the order the wheel gives: by tick first, so not by number alone.
     wq._level.timed.push(kc);
     this.runq.mark(wq._level);
+  }
+
+  #expireUnderFakes(kc: Kcont<unknown>): void {
+    const { wheel } = this;
+    const deadlines = wheel.deadlines as Deadlines;
+    if (deadlines.alone && deadlines.has(kc)) {
+      // Its deadline was reckoned from a time that had stood still.
+      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
+      wheel.refile(kc);
+    } else {
+      deadlines.drop(kc);
+      this.#expire(kc);
+    }
   }
 
   #serveStarved(): void {
@@ -333,6 +474,7 @@ export class Dispatcher implements Driven {
     let left = stride;
     for (; kc !== undefined; kc = this.runq.shift()) {
       this.#dispatch(kc);
+      if (this.atTop !== null) return;
       if (--left > 0) continue;
       if (this.#untilMs === 0) {
         if (this.runq.empty) return;
@@ -344,11 +486,14 @@ export class Dispatcher implements Driven {
   }
 
   #plan(): void {
+    this.#keepAlive();
     if (this.runnable || this.machine?.sleep() === true) {
       this.#planPass(this.#tick());
       return;
     }
     this.#backlog = false;
+    // Nothing is armed but what waits for each deadline.
+    if (this.wheel.deadlines !== null) return;
     if (this.refs === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;
@@ -368,7 +513,7 @@ export class Dispatcher implements Driven {
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
-    this.#waker.arm(atMs - this.clock._phase, this.refs > 0);
+    this.#waker.arm(atMs - this.clock._phase);
   }
 
   /** Something is left to do: another pass. */

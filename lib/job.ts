@@ -1,9 +1,11 @@
 import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
-import { asynchronous, invalid } from './errors.ts';
+import { adopt, thenOf, whenDone, type Then } from './enter.ts';
+import { asynchronous, functionName, invalid } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import type { KcontOptions } from './options.ts';
 import type { Lock } from './lock/lock.ts';
+import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -97,15 +99,16 @@ export class Job<T> implements Task {
     this.#resolve = resolve;
     this.#reject = reject;
     this.#signal = signal;
+    const funcName = functionName(func);
     const kcOptions: KcontOptions | undefined =
-      context === undefined && name === undefined && func.name === ''
+      context === undefined && name === undefined && funcName === ''
         ? undefined
-        : { name: name ?? func.name, context: context ?? 'none' };
+        : { name: name ?? funcName, context: context ?? 'none' };
     this.#kc = new Kcont<Job<T>>(wq, lock, run, this, kcOptions);
     this.#kc._state |= QUIET | TASK;
     try {
       signal?.throwIfAborted();
-      this.#kc.schedule(delayMs, cpu);
+      scheduleOrThrow(this.#kc, delayMs, cpu);
     } catch (error) {
       this.#kc.destroy();
       throw error;
@@ -128,29 +131,31 @@ export class Job<T> implements Task {
 
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
+    let then: Then | undefined;
     try {
       result = this.#hasArg
         ? call(this.#func, this.#arg, this.#signalFor(this.#func, 1))
         : call(this.#func, this.#signalFor(this.#func, 0));
+      then = thenOf(result);
     } catch (error) {
       this.#kc.wq._failed++;
       this.#finish();
       this.#reject(error);
       return undefined;
     }
-    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+    if (then === undefined) {
       this.#finish();
       this.#resolve(result);
       return undefined;
     }
     if (this.#kc.wq.fast) {
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#finish();
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
     }
-    return Promise.resolve(result);
+    return adopt(result, then) as Promise<T>;
   }
 
   _fulfilled(value: unknown): void {
@@ -175,6 +180,8 @@ export class Job<T> implements Task {
     if (this.#signal !== undefined) leave(this.#signal, this);
   }
 }
+
+function ignore(): void {}
 
 function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
   return func(...(args as never[]));

@@ -4,15 +4,16 @@ import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
 import { whenSettled } from './enter.ts';
-import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
+import { KcontError, checkFunction, functionName, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
-import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
+import { BaseLock, checkLock, type Lock } from './lock/lock.ts';
 import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
 import {
   AFAR,
   label,
   makeRunnable,
-  refusal,
+  refuse,
+  reset,
   restartTimer,
   scheduleAfar,
   startTimer,
@@ -159,15 +160,14 @@ export class Kcont<A> {
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions round up; 0, the default: no delay
    * @param cpu - where to run, on a workqueue with a queue per CPU; null: wherever
-   * @returns true: it is scheduled; false: busy (INVOKING, or a halt waits), nothing changed
-   * @throws KcontError EINVAL for a delay out of range or a destroyed continuation, ENOENT for a CPU
-   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed
+   * @returns true: it is scheduled; false: nothing changed, for it is busy (INVOKING, or a halt waits),
+   * was destroyed, its kernel is in the grace of `close`, or is closed while a run of it is in flight
+   * @throws KcontError EINVAL for a delay or a CPU that is not what it has to be, ENOENT for a CPU
+   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
    */
   schedule(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = this._schedule(delayMs, cpu);
-    if (errno === 0) return true;
-    if (errno === EBUSY) return false;
-    throw refusal(this, errno, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu);
   }
 
   /**
@@ -204,17 +204,13 @@ export class Kcont<A> {
    * @param delayMs - as for {@link Kcont.schedule}
    * @param cpu - as for {@link Kcont.schedule}
    * @returns true: it is scheduled, and will be entered when a run in flight has settled; false:
-   * a halt waits, nothing changed
+   * nothing changed, for a halt waits, it was destroyed, its kernel is in the grace of `close`, or is
+   * closed while a run of it is in flight
    * @throws as {@link Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
-    let errno = whyNot(this, delayMs, cpu, HALTING);
-    if (errno === AFAR && (errno = scheduleAfar(this, delayMs, cpu, HALTING)) === 0) return true;
-    if (errno === EBUSY) return false;
-    if (errno !== 0) throw refusal(this, errno, delayMs, cpu);
-    if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
-    this._state &= ~INVOKING;
-    return this.schedule(delayMs, cpu);
+    const errno = reset(this, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu);
   }
 
   /**
@@ -283,20 +279,27 @@ export class Kcont<A> {
    *
    * @param interlock - a lock the caller holds; released while waiting, held again after
    * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
-   * with KcontError EDEADLK from within its own function, before its first `await`; EPERM for an interlock that is not held
+   * with KcontError EDEADLK from within its own function, before its first `await`; EINVAL for an
+   * interlock that is no lock of kcont, EPERM for one that is not held: nothing has changed then.
+   * Rejected too if the interlock cannot be taken again. In any case it can be scheduled afterwards
    */
   async halt(interlock?: Lock): Promise<boolean> {
-    if (interlock !== undefined && !interlock.held) {
-      throw new KcontError('EPERM', 'halt needs its interlock held');
+    if (interlock !== undefined) {
+      if (!(interlock instanceof BaseLock))
+        throw invalid('interlock', 'a Lock of kcont', interlock);
+      if (!interlock.held) throw new KcontError('EPERM', 'halt needs its interlock held');
     }
     this._mayHalt();
     this.stop();
     if (!this.running) return false;
     const settled = this._beginHalt();
-    interlock?.exit();
-    await settled;
-    await interlock?.enter();
-    this._endHalt();
+    try {
+      interlock?.exit();
+      await settled;
+      await interlock?.enter();
+    } finally {
+      this._endHalt();
+    }
     return true;
   }
 
@@ -366,7 +369,8 @@ export class Kcont<A> {
   _buried(): void {
     if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
-    this._wq._dereference();
+    // A run in flight keeps its workqueue: the settle lets it go.
+    if ((this._state & RUNNING) === 0) this._wq._dereference();
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
@@ -448,7 +452,7 @@ export class Kcont<A> {
 
   /** Its name, or that of its function. */
   get name(): string {
-    return this._details?.name ?? this._func.name;
+    return this._details?.name ?? functionName(this._func);
   }
 
   /** How much it prefers a CPU. */

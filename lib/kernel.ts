@@ -204,7 +204,7 @@ export class Kernel {
   async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
     const { signal } = options;
     signal?.throwIfAborted();
-    const local = (): Promise<void> => drained([...this.#registry]);
+    const local = (): Promise<void> => drained(this.#registry);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
     let waiting!: AbortMember;
@@ -224,9 +224,11 @@ export class Kernel {
    * queued and running by priority; when the grace is over aborts the rest and reports it by name.
    *
    * @remarks
-   * From the call on, {@link Kernel.closed} is true. Whoever waits for a result that will not come,
-   * of `run` or of a front, gets KcontError ESHUTDOWN. Deadlines run on as long as what they limit
-   * may go on; then their signals are aborted.
+   * From the call on, {@link Kernel.closed} is true. During the grace, what is in flight is served to
+   * its end: locks are granted to it, and timers of `kcont/timers/promises` and deadlines stay armed, and
+   * may be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
+   * `reset` return false, so that a function which schedules again need not know of it. Whoever waits
+   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
    * may take 100 ms more to settle
@@ -238,7 +240,7 @@ export class Kernel {
       return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
     }
     const local = (): Promise<CloseReport> =>
-      close(this.#dispatcher, [...this.#registry], this.wq.softclock, graceMs);
+      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs);
     return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
   }
 

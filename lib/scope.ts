@@ -64,8 +64,12 @@ export class Scope {
     const members = [...this.#members];
     for (const kc of members) kc._mayHalt();
     if (!this.stop()) return false;
-    await Promise.all(members.map((kc) => kc._beginHalt()));
-    for (const kc of members) kc._endHalt();
+    const halts = members.map((kc) => kc._beginHalt());
+    try {
+      await Promise.all(halts);
+    } finally {
+      for (const kc of members) kc._endHalt();
+    }
     return true;
   }
 

@@ -11,6 +11,7 @@ const DENSE = 13;
 class Counted implements Clock {
   readonly _phase = 0;
   _rations = true;
+  readonly _turns = true;
   nowMs = 1000;
   stepMs = 0;
   readings = 0;
@@ -24,9 +25,6 @@ class Counted implements Clock {
     throw new Error('not driven');
   }
 
-  _laterUnref(): boolean {
-    return false;
-  }
   _raise(): never {
     throw new Error('not raised');
   }

@@ -40,12 +40,10 @@ export interface Clock {
    */
   _drain(): boolean;
   /**
-   * Calls back in the turn after the next, if there is one: asking for it keeps nothing alive.
-   *
-   * @returns false: there are no turns, time stands still
+   * Whether turns come by themselves; where time stands still they do not.
    * @internal
    */
-  _laterUnref(callback: () => void): boolean;
+  readonly _turns: boolean;
 }
 
 /**
@@ -62,8 +60,36 @@ export interface Driven {
   nextDueMs(): number;
   /** Virtual time: expires what is due at this instant, and dispatches until nothing can be entered. */
   runNow(): void;
-  /** Virtual time: whether something has become runnable since. */
+  /** Whether something can be entered. */
   readonly runnable: boolean;
+  /** Whether passes serve other CPUs too, which do not know of fakes. */
+  readonly served: boolean;
+  /** The absolute tick at which a timer is due. */
+  dueTick(timer: object): number;
+  /**
+   * Tells of each deadline from now on, and of those that there are; null: does so no more.
+   *
+   * @returns whether some have passed already, of which it does not tell
+   */
+  tellDeadlines(deadlines: Deadlines | null): boolean;
+  /** The time of a timer is over: runs what is due by now, and what can be entered. */
+  ring(): void;
+}
+
+/**
+ * Who is told of the deadline of each single timer: fakes are in the place of the host's timers.
+ *
+ * @internal
+ */
+export interface Deadlines {
+  /** Nothing tells the time but the timers themselves: only those that are over have expired. */
+  readonly alone: boolean;
+  /** A timer has got a deadline, or a later one. */
+  set(timer: object): void;
+  /** A timer has left the wheel. */
+  drop(timer: object): void;
+  /** Whether the time of a timer is still to come. */
+  has(timer: object): boolean;
 }
 
 /**
@@ -78,9 +104,10 @@ export interface Waker {
    * Arms the one timer, in place of what was armed.
    *
    * @param atMs - time on the clock's axis; Infinity: never
-   * @param keepAlive - whether it keeps the process alive
    */
-  arm(atMs: number, keepAlive: boolean): void;
+  arm(atMs: number): void;
+  /** Whether what is asked for and armed keeps the process alive, now and from now on. */
+  keepAlive(on: boolean): void;
   /** Takes back the pass that was asked for. */
   takeBack(): void;
 }

@@ -3,7 +3,7 @@ import type { Clock, Driven, Waker } from './clock.ts';
 import { nextTurn } from './host.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
-const noWaker: Waker = { request: nothing, arm: nothing, takeBack: nothing };
+const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };
 
 /**
  * A clock for tests, which moves only when told to.
@@ -32,6 +32,8 @@ export class VirtualClock implements Clock {
   readonly _phase = 0;
   /** @internal */
   readonly _rations = false;
+  /** @internal */
+  readonly _turns = false;
   readonly #driven: Driven[] = [];
   #nowMs = 0;
   #running = false;
@@ -94,11 +96,6 @@ export class VirtualClock implements Clock {
   /** @internal */
   _drain(): boolean {
     return !this.#settling;
-  }
-
-  /** @internal */
-  _laterUnref(): boolean {
-    return false;
   }
 
   /** @internal */

@@ -27,13 +27,14 @@ import type { Workqueue } from '../workqueue.ts';
 import { PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
-import { unwireError } from './faults.ts';
+import { errorFrom, postError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 import { readText, writeText } from './text.ts';
+import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
 interface Waiting extends AbortMember {
@@ -186,12 +187,9 @@ export class RemoteJobs {
   #post(face: JobFace, cpu: number, arg: unknown, transfer: readonly object[]): void {
     const machine = this.#machine;
     try {
-      face.posted = machine.bells.post(cpu, encode(machine, arg), transfer);
+      face.posted = machine.bells.post(cpu, encode(machine, arg, face), transfer);
     } catch (error) {
-      throw new KcontError(
-        'EINVAL',
-        `the argument of ${face.kc.name} cannot be cloned for another CPU: ${(error as Error).message}`,
-      );
+      throw uncloneable(`the argument of ${face.kc.name}`, error);
     }
     machine.memory.floats[(face.block + ARG) >> 1] = face.posted;
   }
@@ -207,8 +205,17 @@ export class RemoteJobs {
       this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
       return;
     }
-    const arg = encode(machine, face.arg);
-    const posted = machine.bells.post(cpu, { arg, name: undefined });
+    let posted: number;
+    try {
+      const arg = encode(machine, face.arg, face);
+      posted = machine.bells.post(cpu, { arg, name: undefined });
+    } catch (error) {
+      // It was changed since the call.
+      face.stop();
+      const what = uncloneable(`the argument of ${face.kc.name}`, error);
+      this.settle(face.block, face.handle, true, what);
+      return;
+    }
     if (posted !== 0) machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
   }
 
@@ -224,22 +231,14 @@ export class RemoteJobs {
       face.abort(reason);
       return;
     }
-    let posted: number;
-    try {
-      posted = machine.bells.post(ran, reason);
-    } catch {
-      posted = machine.bells.post(
-        ran,
-        new DOMException('This operation was aborted', 'AbortError'),
-      );
-    }
+    const posted = postError(machine.bells, ran, reason);
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, message: [unknown] | undefined): void {
     const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(message?.[0]);
+    face?.abort(errorFrom(message, face.kc.name));
   }
 
   /** A result has come. */
@@ -256,8 +255,25 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const message = machine.bells.claim(from, value)?.[0];
-    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+    const message = machine.bells.claim(from, value);
+    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
+    else this.#receive(block, handle, name, message);
+  }
+
+  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+    let result: unknown;
+    try {
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (message === undefined)
+        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+      result = decode(this.#machine, message[0]);
+    } catch (cause) {
+      const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
+      this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
+      return;
+    }
+    this.settle(block, handle, false, result);
   }
 
   /** There will be no results any more. */

@@ -12,7 +12,7 @@ import { Cpu } from '../cpu.ts';
 import { kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
-import { wireError } from './faults.ts';
+import { wireError } from './wire-error.ts';
 import { CpuMachine } from './machine.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from './shared-arena.ts';

@@ -11,7 +11,7 @@
  * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
  */
 
-import { commonMs } from '../clock/host.ts';
+import { commonMs, microtask } from '../clock/host.ts';
 import type { Cpu, CpuState, Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
@@ -148,6 +148,8 @@ export class CpuMachine implements Machine {
     this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
     this.bells.wake();
     this.take();
+    // Also where it never comes to sleep.
+    this.alive.check();
   }
 
   take(): boolean {
@@ -263,7 +265,17 @@ export class CpuMachine implements Machine {
     this.bells.ring(to);
   }
 
+  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
   #receive(note: Note): void {
+    const { block, handle } = note;
+    try {
+      this.#carryOut(note);
+    } catch (error) {
+      this.later(() => this.faults.mishap(block, handle, error));
+    }
+  }
+
+  #carryOut(note: Note): void {
     const { block, handle, from } = note;
     this.memory.reach(block + 31);
     switch (note.kind) {
@@ -282,7 +294,7 @@ export class CpuMachine implements Machine {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        this.definitions.define(note);
         break;
       case NEED:
         this.definitions.answer(block, handle, from);
@@ -308,7 +320,7 @@ export class CpuMachine implements Machine {
 
   /** Calls back soon: what is the user's is not called while mail is read. */
   later(callback: () => void): void {
-    queueMicrotask(callback);
+    microtask(callback);
   }
 
   // What happens to handles.

@@ -5,9 +5,10 @@
  */
 
 import type { Cpu } from '../cpu.ts';
-import { EBUSY, EINVAL, KcontError } from '../errors.ts';
+import { EBUSY, KcontError } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
+import { DESTROYED } from '../schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -55,12 +56,13 @@ import {
   unpinLock,
   type WrittenLock,
 } from './block-lock.ts';
+import type { Sender, Sent } from './codec.ts';
 import { locked } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { INTENT, SEQUENCE } from './memory.ts';
 
 /** A continuation that more than one CPU knows, as its callers on this one have it. */
-export abstract class RemoteHandle {
+export abstract class RemoteHandle implements Sender {
   readonly machine: CpuMachine;
   readonly kc: Kcont<unknown>;
   /** The place of its control block, and the number of the handle that must stand there. */
@@ -74,6 +76,7 @@ export abstract class RemoteHandle {
   told = 0;
   /** Which version of the argument this CPU has; -1: none. */
   version: number;
+  #sent: Sent | undefined = undefined;
 
   constructor(
     machine: CpuMachine,
@@ -88,6 +91,18 @@ export abstract class RemoteHandle {
     this.handle = handle;
     this.version = version;
     this.lockVersion = machine.memory.words[block + LOCK_VERSION] as number;
+  }
+
+  /** Keeps the locks in an argument or a result that this CPU has sent to others. */
+  keep(sent: Sent): void {
+    if (this.#sent === undefined) this.#sent = sent;
+    else this.#sent.adopt(sent);
+  }
+
+  /** What was sent has been read, or never will be. */
+  endSent(): void {
+    this.#sent?.end();
+    this.#sent = undefined;
   }
 
   get bits(): number {
@@ -105,6 +120,7 @@ export abstract class RemoteHandle {
   /** The block is used for something else from now on: nothing of this is needed. */
   dropped(): void {
     if (this.version >= 0) this.version = -1;
+    this.endSent();
   }
 
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
@@ -122,7 +138,8 @@ export abstract class RemoteHandle {
     let silent = false;
     for (;;) {
       word = readWord(memory, block);
-      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return this.#refuse(EINVAL);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
+        return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
       next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
@@ -248,6 +265,8 @@ export abstract class RemoteHandle {
       if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
     }
     this.told = 0;
+    // Whoever has yet to read an older one asks for this one.
+    this.endSent();
   }
 
   setLock(lock: BaseLock | null): void {

@@ -22,8 +22,13 @@
  * thread that dies while it takes or frees a lock loses that one lock's memory, and nothing else.
  *
  * A lock is freed when nobody has a reference: each thread that is attached to it has one, until the
- * garbage collector has found that thread's object unreachable; and each handle that was made of it
- * and not unpinned yet. Handles carry a generation, so that one that outlives its lock is found out.
+ * garbage collector has found that thread's object unreachable; each control block whose lock it is;
+ * and each handle that was pinned. A message that names a lock has none: who sent it keeps its own
+ * object, and so its reference, for as long as the message may have to be read. Whoever names a lock
+ * says its generation too, so that a message that outlives its lock is found out.
+ *
+ * Only locks that more than one thread may know are here. One that has never left its thread has no
+ * memory here, and one that has come back gives it up (shared-gate.ts).
  *
  * Cost: allocating is a compareExchange and as many stores as there are words. A ring makes the
  * thread look at those locks for which it waits, not at all.
@@ -91,6 +96,12 @@ export interface Bell {
   keepAlive(on: boolean): void;
 }
 
+/** By which object a thread is attached to a lock. */
+interface Attachment {
+  readonly at: number;
+  readonly gate: WeakRef<object>;
+}
+
 /** What looks again when the bell has rung. */
 export interface Listener {
   balance(): void;
@@ -112,8 +123,10 @@ export class Arena {
   readonly cpu: number;
   readonly #bell: Bell;
   readonly #listening = new Set<Listener>();
-  readonly #attached = new Map<number, WeakRef<object>>();
-  readonly #collected = new FinalizationRegistry<number>((at) => this.#detach(at));
+  readonly #attached = new Map<number, Attachment>();
+  readonly #collected = new FinalizationRegistry<Attachment>((attachment) => {
+    if (this.#detach(attachment)) this.release(attachment.at);
+  });
   /** Locks for which code on this thread waits, where another CPU has them. */
   #keeping = 0;
 
@@ -241,7 +254,10 @@ export class Arena {
     const top = Atomics.add(words, TOP, lines);
     if ((top + lines) * LINE <= words.length) return top;
     Atomics.sub(words, TOP, lines);
-    throw new KcontError('ENOMEM', 'the arena of the locks between CPUs is full');
+    throw new KcontError(
+      'ENOMEM',
+      `the memory of locks between CPUs is full: ${words.length * 4} bytes`,
+    );
   }
 
   #pop(list: number): number {
@@ -300,8 +316,23 @@ export class Arena {
 
   /** Gives a reference back; frees the lock with the last one. */
   release(at: number): void {
+    if (Atomics.sub(this.words, at + REFERENCES, 1) === 1) this.#free(at);
+  }
+
+  /** Takes the last reference of a lock: true, and nobody gets another. False: it is not the last. */
+  takeLast(at: number): boolean {
+    return Atomics.compareExchange(this.words, at + REFERENCES, 1, 0) === 1;
+  }
+
+  /** Frees a lock whose last reference was taken, to which this thread is attached. */
+  freeLast(at: number): void {
+    const attachment = this.#attached.get(at);
+    if (attachment !== undefined) this.#detach(attachment);
+    this.#free(at);
+  }
+
+  #free(at: number): void {
     const { words } = this;
-    if (Atomics.sub(words, at + REFERENCES, 1) !== 1) return;
     const kind = this.kindAt(at) as Kind;
     Atomics.store(words, at + KIND, 0);
     Atomics.add(words, at + GENERATION, 1);
@@ -312,22 +343,32 @@ export class Arena {
 
   /** What this thread has made of a lock; undefined: it is not attached. */
   attachedAt(at: number): object | undefined {
-    return this.#attached.get(at)?.deref();
+    return this.#attached.get(at)?.gate.deref();
   }
 
-  /** This thread is attached to a lock by this object, to which a reference passes. */
+  /**
+   * This thread is attached to a lock by this object, to which a reference passes. It has one
+   * reference, also if its object from before is gone and nobody has noticed that yet.
+   */
   attach(at: number, gate: object): void {
+    const before = this.#attached.get(at);
+    const attachment = { at, gate: new WeakRef(gate) };
+    this.#attached.set(at, attachment);
+    this.#collected.register(gate, attachment, attachment);
     Atomics.or(this.words, at + ATTACHED, 1 << this.cpu);
-    this.#attached.set(at, new WeakRef(gate));
-    this.#collected.register(gate, at);
+    if (before === undefined) return;
+    this.#collected.unregister(before);
+    this.release(at);
   }
 
-  #detach(at: number): void {
-    if (this.attachedAt(at) === undefined) {
-      this.#attached.delete(at);
-      Atomics.and(this.words, at + ATTACHED, ~(1 << this.cpu));
-    }
-    this.release(at);
+  /** False: another object has taken its place. */
+  #detach(attachment: Attachment): boolean {
+    const { at } = attachment;
+    if (this.#attached.get(at) !== attachment) return false;
+    this.#attached.delete(at);
+    this.#collected.unregister(attachment);
+    Atomics.and(this.words, at + ATTACHED, ~(1 << this.cpu));
+    return true;
   }
 
   /** Gives back the reference of a dead CPU. */

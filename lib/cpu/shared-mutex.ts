@@ -20,11 +20,7 @@ import { SharedLock, newGate } from './shared-lock.ts';
  * @public
  */
 export class SharedMutex extends SharedLock {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);

@@ -81,11 +81,7 @@ export abstract class SharedSides {
  * @public
  */
 export class SharedRWLock extends SharedSides {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);
@@ -105,11 +101,7 @@ export class SharedRWLock extends SharedSides {
  * @public
  */
 export class SharedRMLock extends SharedSides {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);

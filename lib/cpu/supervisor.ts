@@ -18,6 +18,7 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid, show } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
@@ -78,7 +79,8 @@ export class Supervisor implements Supervision {
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
   /** Goes on when the kernel is being closed. */
-  readonly #clock = new Kernel();
+  /** Threads live in real time. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
   #closing = false;
 
@@ -215,6 +217,8 @@ export class Supervisor implements Supervision {
     const { index } = seat.cpu;
     if (seat.thread === thread) seat.thread = null;
     this.#setState(index, DOWN);
+    // Locks in results that it has sent are attached here before its own references go.
+    this.#machine.take();
     seat.heldLocks = recoverLocksOf(this.#machine, index);
     if (this.#closing) return;
     const cause = error ?? new Error(`its thread ended with code ${code}`);
@@ -250,7 +254,7 @@ export class Supervisor implements Supervision {
     if (onEvent === undefined || this.#closing || seat.isReserve) return;
     const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
     const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
-    queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
   get #blockedAfterMs(): number {

@@ -6,7 +6,7 @@ import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'no
 import type { CpuLimits } from '../cpu.ts';
 import { KcontError } from '../errors.ts';
 import type { CloseReport } from '../shutdown.ts';
-import { unwireError } from './faults.ts';
+import { unwireError } from './wire-error.ts';
 import type { Answer, Joining, Order } from './join.ts';
 import type { CpuMachine } from './machine.ts';
 import { EPOCH, STARTING, STATE } from './memory.ts';

@@ -5,7 +5,7 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
-import { checkObject, invalid } from '../errors.ts';
+import { checkObject, functionName, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { RunOptions } from '../job.ts';
 import { Workqueue } from '../workqueue.ts';
@@ -89,7 +89,7 @@ export class Executor {
     const mayGiveUp =
       signal !== undefined || (queueing.timeout ?? this.queue.timeout) !== undefined;
     const controller = mayGiveUp ? new AbortController() : undefined;
-    const job: RunOptions = { cpu, name: name ?? (func.name || 'run') };
+    const job: RunOptions = { cpu, name: name ?? (functionName(func) || 'run') };
     if (controller !== undefined) job.signal = controller.signal;
     return new Promise<T>((resolve, reject) => {
       // p-queue 9 listens to a signal once for each function: it gets one that no other has.

@@ -22,6 +22,7 @@ import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
+import { resetOrThrow } from '../schedule.ts';
 import { LIMIT, QUEUED, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { named } from './named.ts';
@@ -97,7 +98,7 @@ class Slot implements Task {
     const controller = new AbortController();
     const signal = controller.signal as DeadlineSignal;
     // It may be a listener of the abort just made that takes the continuation again.
-    this.kc.reset(ms);
+    resetOrThrow(this.kc, ms);
     this.controller = controller;
     signal[Symbol.dispose] = () => this.release(controller);
     return signal;
@@ -262,7 +263,7 @@ export class Deadline implements Disposable {
    */
   arm(ms: number): AbortSignal {
     checkDelay(ms);
-    this.#kc.reset(ms);
+    resetOrThrow(this.#kc, ms);
     if (this.#controller.signal.aborted) this.#controller = new AbortController();
     return this.#controller.signal;
   }

@@ -17,10 +17,10 @@ describe('the clock of the host', function () {
   });
 
   describe('under fake timers', () => {
-    it('says that there is no turn of the loop to wait for', () => {
+    it('says that no turns come by themselves', () => {
       const fake = sinon.useFakeTimers();
       try {
-        expect(hostClock._laterUnref(() => undefined)).to.equal(false);
+        expect(hostClock._turns).to.equal(false);
       } finally {
         fake.restore();
       }

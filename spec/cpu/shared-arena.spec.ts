@@ -121,8 +121,8 @@ describe('the arena of the locks between CPUs', function () {
 });
 
 function makeAndForget(): { at: number; handle: ReturnType<typeof toHandle> } {
-  const lock = new SharedMutex();
-  return { at: lock._gate.at, handle: toHandle(lock) };
+  const handle = toHandle(new SharedMutex());
+  return { at: handle.at, handle };
 }
 
 async function collect(): Promise<void> {
@@ -155,13 +155,16 @@ describe('a handle of a lock between CPUs', () => {
 
     it(`makes an object of the same kind where there was none: ${name}`, () => {
       const lock = make();
-      const { arena, at, kind } = lock._gate;
       const handle = toHandle(lock);
+      const { arena, at, kind } = lock._gate;
+      const retain = (): unknown => arena.retain(at, handle.generation);
       // As if this thread had none: its object is not known to the arena.
+      retain();
       arena.attach(at, {});
       const other = Arena.join(handle.buffer);
       expect(other.attachedAt(at)).to.not.equal(lock._gate);
       const gate = new Gate(arena, at, kind);
+      retain();
       arena.attach(at, gate);
       const attached = attach(handle);
       expect(attached.constructor).to.equal(lock.constructor);

@@ -33,7 +33,8 @@ export class Deadline {
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
     this.#kc = new Kcont<Deadline>(kernel.wq.softclock, null, deadline, this);
     this.#kc._state |= LIMIT;
-    if (ownMs !== undefined) this.#kc.schedule(ownMs);
+    // On a kernel that is closed the item is refused anyway.
+    if (ownMs !== undefined) this.#kc._schedule(ownMs, null);
   }
 
   /** The item has been let into a stage. */

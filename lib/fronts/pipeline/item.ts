@@ -17,12 +17,13 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../../abort-listeners.ts';
-import { isThenable } from '../../enter.ts';
-import { KcontError, asynchronous } from '../../errors.ts';
+import { thenOf, whenDone, type Then } from '../../enter.ts';
+import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
+import { scheduleOrThrow } from '../../schedule.ts';
 import { TASK } from '../../state.ts';
 import { Deadline } from './deadline.ts';
 import type { Flow } from './flow.ts';
@@ -194,7 +195,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = LET_IN;
     this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
     try {
-      if (!this.kc.schedule()) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
+      scheduleOrThrow(this.kc);
       this.#deadline?.enter(stage);
     } catch (error) {
       this.#fail(error);
@@ -215,32 +216,34 @@ export class Item implements Task, Entry, StageContext {
     stage.running++;
     const { func } = stage;
     const carry = this.#carry;
-    let promise: Promise<unknown> | undefined;
+    let result: unknown;
+    let then: Then | undefined;
     try {
-      const result =
+      result =
         carry === undefined
           ? func(this.value, this)
           : carry.runInAsyncScope(func, undefined, this.value, this);
-      // To ask for its `then` is to call a function of the user's, too.
-      if (isThenable(result)) promise = Promise.resolve(result);
-      else if (!this.#failed) this.value = result;
+      then = thenOf(result);
     } catch (error) {
       this.#fail(error);
     }
-    if (promise !== undefined) {
-      if (!stage.fast && !this.#failed) return this.#follow(promise);
+    if (then === undefined) {
+      if (!this.#failed) this.value = result;
+    } else if (stage.fast || this.#failed) {
       // What becomes of it is nobody's any more.
-      promise.catch(() => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
-    }
+    } else return this.#follow(result, then);
     this.#finish();
     return undefined;
   }
 
-  #follow(result: Promise<unknown>): Promise<void> {
+  #follow(result: unknown, then: Then): Promise<void> {
     return new Promise((resolve) => {
       this.#release = resolve;
-      result.then(
+      whenDone(
+        result,
+        then,
         (value) => {
           if (this.#failed) return;
           this.value = value;
@@ -312,6 +315,8 @@ export class Item implements Task, Entry, StageContext {
     }
   }
 }
+
+function ignore(): void {}
 
 function hop(item: Item): void {
   item.hop();

@@ -8,7 +8,7 @@
 import * as host from 'node:timers/promises';
 import { join, leave } from '../../abort-listeners.ts';
 import { named } from '../named.ts';
-import { delayMs } from './delay.ts';
+import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
 import type { Turns } from './turns.ts';
@@ -102,7 +102,7 @@ function onAbort(
  *
  * @internal
  */
-export function promisesOn(turns: Turns): TimersPromises {
+export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
   function setTimeout<T = void>(delay?: number, value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(delay, options)) return host.setTimeout(delay, value, options);
     const { signal, ref } = options;
@@ -115,7 +115,7 @@ export function promisesOn(turns: Turns): TimersPromises {
         listening?.[Symbol.dispose]();
         reject(reason);
       };
-      const timer = Timeout._make(turns, fulfil, delayMs(delay), undefined, false, fail);
+      const timer = Timeout._make(turns, fulfil, delayMs(delay, rules), undefined, false, fail);
       if (ref === false) timer.unref();
       const listening = onAbort(signal, () => timer.close(), reject);
     });
@@ -151,16 +151,21 @@ export function promisesOn(turns: Turns): TimersPromises {
     const { signal, ref } = options;
     let waiting = 0;
     let wake = nothing;
+    const wakeUp = (): void => {
+      const woken = wake;
+      wake = nothing;
+      woken();
+    };
     const tick = (): void => {
       waiting++;
-      wake();
+      wakeUp();
     };
     let failure: { readonly reason: unknown } | undefined;
     const fail = (reason: unknown): void => {
       failure ??= { reason };
-      wake();
+      wakeUp();
     };
-    const timer = Timeout._make(turns, tick, delayMs(delay), undefined, true, fail);
+    const timer = Timeout._make(turns, tick, delayMs(delay, rules), undefined, true, fail);
     if (ref === false) timer.unref();
     const listening = onAbort(signal, () => timer.close(), fail);
     try {
