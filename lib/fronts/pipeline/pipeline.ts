@@ -182,10 +182,7 @@ export class Pipeline<In, Out> {
    * first result is asked for. To leave the loop stops the source and aborts what is under way
    * @throws KcontError EINVAL for an argument that is not what it has to be
    */
-  through(
-    source: PipelineSource<In>,
-    options?: ThroughOptions<In>,
-  ): AsyncIterableIterator<Out> {
+  through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {
     return this.#through(source, options);
   }
 
@@ -300,7 +297,11 @@ export class Pipeline<In, Out> {
   }
 }
 
-readsAs(Pipeline, (it) => it.toString());
+readsAs(
+  Pipeline,
+  (it) => it.toString(),
+  (it) => it.stats(),
+);
 
 function checkUrgent(urgent: unknown): void {
   if (typeof urgent !== 'boolean') throw invalid('urgent', 'a boolean', urgent);
