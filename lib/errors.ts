@@ -137,7 +137,7 @@ export function show(value: unknown): string {
     return describe(value);
   } catch {
     // A revoked proxy, or a getter that throws.
-    return `${typeof value === 'function' ? 'a function' : 'an object'} that cannot be read`;
+    return 'an object that cannot be read';
   }
 }
 

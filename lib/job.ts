@@ -40,7 +40,7 @@ export interface RunOptions {
    * another CPU it is copied, as by `structuredClone`.
    */
   arg?: unknown;
-  /** What is moved to another CPU with the argument, not copied. */
+  /** What is moved to another CPU with the argument, not copied: this CPU has it no longer. */
   transfer?: readonly object[];
   /**
    * Runs on a thread that runs nothing else meanwhile, and ends with that thread when it is aborted,

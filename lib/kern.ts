@@ -315,7 +315,7 @@ export function kcont_workqueue_acquire(pri: number, flags: number): Workqueue {
 }
 
 /**
- * Gives back a workqueue. The last release, with no continuation left, frees it.
+ * Gives back a workqueue. The last release, with no continuation and no run in flight left, frees it.
  *
  * @param wq - the workqueue
  * @returns 0; EINVAL: it was released more often than acquired

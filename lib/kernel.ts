@@ -2,7 +2,7 @@ import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
+import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import {
@@ -24,7 +24,8 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
-import { close, drained, type CloseReport } from './shutdown.ts';
+import { race } from './race.ts';
+import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
   Workqueue,
@@ -120,6 +121,11 @@ export class Kernel {
   /** @internal */
   _cpus: readonly Cpu[];
   /**
+   * Its other CPUs are being started.
+   * @internal
+   */
+  _starting: Pick<Machine, 'close'> | null = null;
+  /**
    * The CPU of this thread.
    * @internal
    */
@@ -200,8 +206,9 @@ export class Kernel {
    * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
    * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
    * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
-   * have been started before; ESHUTDOWN when the kernel is closed; ECPUDIED when a thread could not be
-   * started; and with what the module throws
+   * have been started before; ESHUTDOWN when the kernel is closed, also before all are up; ECPUDIED when a
+   * thread could not be started; ETIMEDOUT when the module was not imported in time; with the reason of the
+   * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
     return cpuStarter()(this, options) as Promise<M>;
@@ -230,7 +237,7 @@ export class Kernel {
       join(signal, waiting);
     });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
       leave(signal, waiting);
     }
@@ -258,9 +265,10 @@ export class Kernel {
     } catch (error) {
       return Promise.reject(error);
     }
-    const local = (): Promise<CloseReport> =>
-      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs);
-    return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
+    const local: LocalClose = (guide) =>
+      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs, guide);
+    const others = this.#dispatcher.machine ?? this._starting;
+    return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */

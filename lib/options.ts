@@ -23,7 +23,7 @@ export interface KcontOptions {
   context?: ContextPolicy;
   /** The owner, by which it is stopped together with its siblings. */
   scope?: Scope;
-  /** Aborted: the continuation is destroyed. */
+  /** Aborted: the continuation is destroyed. Until then, or until it is destroyed, the signal keeps it. */
   signal?: AbortSignal;
 }
 

@@ -149,7 +149,8 @@ export class Workqueue {
   /** @internal */
   _failed = 0;
   /**
-   * Acquired and not released, plus continuations made and not destroyed.
+   * Acquired and not released, plus continuations made and not destroyed, plus runs in flight of those
+   * that were.
    * @internal
    */
   _references = 0;
@@ -280,7 +281,8 @@ export class Workqueue {
   }
 
   /**
-   * Gives back one `acquire`. The last one, with no continuation left, frees the workqueue.
+   * Gives back one `acquire`. The last one, with no continuation and no run in flight left, frees the
+   * workqueue.
    *
    * @throws KcontError EINVAL for one release too many
    */

@@ -90,6 +90,7 @@ const entrances: Record<string, (lab: Lab) => Waiting> = {
       .stage('one', (n) => n)
       .start({ kernel });
     async function* source(): AsyncGenerator<number> {
+      yield 1;
       await gate.promise;
     }
     return {

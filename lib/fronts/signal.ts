@@ -23,7 +23,7 @@ import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
 import { resetOrThrow } from '../schedule.ts';
-import { LIMIT, TASK } from '../state.ts';
+import { LIMIT, QUEUED, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { named } from './named.ts';
 import { checkDelay } from './node-error.ts';
@@ -248,9 +248,10 @@ export class Deadline implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Whether it runs. */
+  /** Whether it runs: its time is neither over nor stopped. */
   get armed(): boolean {
-    return this.#kc.pending || this.#kc.invoking;
+    // In its own listeners it has passed.
+    return this.#kc.pending || (this.#kc._state & QUEUED) !== 0;
   }
 
   /**

@@ -118,11 +118,11 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
         continue;
       }
       let done: boolean;
-      let value!: In;
+      let value: unknown;
       try {
         const result: unknown = await this.#source.next();
         if (this.#ended) return;
-        ({ done, value } = read<In>(result));
+        ({ done, value } = read(result));
       } catch (error) {
         // What has failed is not stopped; what has been stopped may fail.
         if (this.#ended) return;
@@ -135,7 +135,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
         return;
       }
       try {
-        await this.#give(value);
+        await this.#give(value as In);
       } catch (error) {
         this.refuse(error);
       }
@@ -275,12 +275,12 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
 }
 
 /** A result of an iterator, which may be anything. */
-function read<T>(result: unknown): { done: boolean; value: T } {
+function read(result: unknown): { done: boolean; value: unknown } {
   if (!isObject(result)) {
     throw new TypeError(`the source's next() must return an object, got ${show(result)}`);
   }
   const { done } = result as { done?: unknown };
   // As a loop does: the value of the last result is not asked for.
-  if (Boolean(done)) return { done: true, value: undefined as T };
-  return { done: false, value: (result as { value: T }).value };
+  if (done) return { done: true, value: undefined };
+  return { done: false, value: (result as { value?: unknown }).value };
 }

@@ -36,7 +36,7 @@ export interface ThroughOptions<In> {
   urgent?: boolean;
   /** How long each may take in all, in ms, more than 0. Default: the pipeline's. */
   deadlineMs?: number;
-  /** Aborted: those under way are aborted, and the iterator throws the signal's reason. */
+  /** Aborted: those under way are aborted, and the iterator throws the signal's reason at once. */
   signal?: AbortSignal;
   /** Results come in the order of the source, not as they are finished. Default false. */
   ordered?: boolean;
@@ -179,7 +179,9 @@ export class Pipeline<In, Out> {
    * @param source - an iterable, async iterable, Node `Readable` or Web `ReadableStream`
    * @param options - order, errors, a signal
    * @returns the results, as they are finished, those of one key in order. The source is read once the
-   * first result is asked for. To leave the loop stops the source and aborts what is under way
+   * first result is asked for. To leave the loop closes the source and aborts what is under way. An
+   * error, a close or an abort is heard at once, also while the source is silent; an error of closing the
+   * source goes to the pipeline's `onError`
    * @throws KcontError EINVAL for an argument that is not what it has to be
    */
   through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {
@@ -204,7 +206,8 @@ export class Pipeline<In, Out> {
    * @param sink - a function, which is waited for, a Node `Writable` or a Web `WritableStream`
    * @param options - as for {@link Pipeline.through}
    * @returns a promise, fulfilled when all results are delivered; rejected with the first error of
-   * items, if there is no `onError`, of the source or the sink
+   * items, if there is no `onError`, of the source or the sink, with KcontError ESHUTDOWN when the
+   * pipeline or its kernel is closed before the source has ended; at once with the reason when it is aborted
    */
   async pump(
     source: PipelineSource<In>,
@@ -251,7 +254,8 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Refuses items, finishes those that are inside, and aborts those that do not finish in time.
+   * Refuses items, closes the sources that are being read, finishes the items that are inside, and aborts
+   * those that do not finish in time.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms or Infinity, default 5000
    * @returns a promise of what did not finish; the same one for every call
@@ -265,9 +269,9 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Makes all items leave, and refuses others.
+   * Makes all items leave, refuses others, and closes the sources that are being read.
    *
-   * @param reason - what their promises are rejected with; by default an AbortError
+   * @param reason - what their promises are rejected with, and what iterators throw; by default an AbortError
    */
   abort(reason: unknown = new DOMException('The pipeline was aborted', 'AbortError')): void {
     this.#flow.abort(reason);

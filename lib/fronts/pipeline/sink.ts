@@ -17,10 +17,7 @@ export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | Writable
  *
  * @internal
  */
-export function deliver<Out>(
-  results: Passage<never, Out>,
-  sink: PipelineSink<Out>,
-): Promise<void> {
+export function deliver<Out>(results: Passage<never, Out>, sink: PipelineSink<Out>): Promise<void> {
   return new Promise((resolve, reject) => {
     const through =
       typeof sink === 'function'

@@ -81,7 +81,7 @@ function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
   let isInside = false;
   const stop = async (): Promise<void> => {
     // Called by the source itself: a generator cannot return while it runs.
-    if (isInside) await null;
+    if (isInside) await Promise.resolve();
     iterator.return?.();
   };
   return {
@@ -94,8 +94,8 @@ function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
         isInside = false;
       }
       if (!isObject(result)) return result;
-      const { done } = result as IteratorResult<unknown>;
-      if (Boolean(done)) return { done: true };
+      const { done } = result as { done?: unknown };
+      if (done) return { done: true };
       const { value } = result as IteratorResult<unknown>;
       try {
         return { done: false, value: await value };
