@@ -18,9 +18,21 @@ const CORE: readonly (readonly string[])[] = [
   ['kernel'],
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
-  ['dispatch', 'enter', 'schedule', 'options', 'scope'],
+  ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
   ['runq', 'wheel', 'ration', 'lock/'],
-  ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities', 'race'],
+  [
+    'list',
+    'abort-listeners',
+    'clock/',
+    'state',
+    'errors',
+    'options-check',
+    'cpu',
+    'details',
+    'inspect',
+    'priorities',
+    'race',
+  ],
 ];
 /** The rooms that hang on the core, which knows none of them. */
 const HUNG: readonly string[] = ['fronts/', 'cpu/', 'durable/', 'observe/'];

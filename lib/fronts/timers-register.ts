@@ -3,11 +3,14 @@
  *
  * @remarks
  * They run on a kernel of their own, so that `kernel.close()` of the process-wide one leaves the
- * timers of the app alone. Kernels go on asking the host for their own waking.
+ * timers of the app alone. Its time and its waking are the host's, whatever fake timers come later:
+ * timers that were set before, and functions that were taken before, go on in real time, as Node's
+ * own do. Fakes take the place of the functions among the globals. Other kernels obey them.
  *
  * @packageDocumentation
  */
 
+import { HostClock } from '../clock/host.ts';
 import { invalid } from '../errors.ts';
 import { Kernel } from '../kernel.ts';
 import type { DelayRules } from './timers/delay.ts';
@@ -18,7 +21,7 @@ import { timersOn, type Timers } from './timers/functions.ts';
  *
  * @public
  */
-export const kernel: Kernel = new Kernel();
+export const kernel: Kernel = new Kernel({ clock: new HostClock(false) });
 
 /**
  * What programs that know nothing of kcont get.

@@ -5,6 +5,10 @@ import { expect } from 'chai';
 
 const register = new URL('../../lib/fronts/timers-register.js', import.meta.url).href;
 
+const index = new URL('../../lib/index.js', import.meta.url).href;
+const timersOfKcont = new URL('../../lib/fronts/timers.js', import.meta.url).href;
+const sinon = new URL(import.meta.resolve('sinon')).href;
+
 interface Ended {
   readonly code: number;
   readonly out: string[];
@@ -312,25 +316,48 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['immediate', 'interval', 'timer']);
   });
 
-  it('leaves the globals to fake timers, and its kernel obeys them', async () => {
-    const sinon = new URL(import.meta.resolve('sinon')).href;
+  it('leaves the globals to fake timers, and goes on in real time itself', async () => {
     const { out } = await withRegister(`
       const { default: sinon } = await import(${JSON.stringify(sinon)});
-      const ours = setTimeout;
+      const [ours, oursSoon] = [setTimeout, setImmediate];
+      ours(say, 10, 'set before');
       const fake = sinon.useFakeTimers();
       setTimeout(say, 1000, 'fake');
-      ours(say, 1500, 'ours');
-      fake.tick(1400);
-      fake.tick(200);
+      ours(say, 20, 'of a function taken before');
+      fake.tick(2000);
+      await new Promise((resolve) => ours(resolve, 60));
+      await new Promise((resolve) => oursSoon(resolve));
       fake.restore();
       say(setTimeout === ours);
       setTimeout(say, 10, 'real');
     `);
-    expect(out).to.deep.equal(['fake', 'ours', 'true', 'real']);
+    expect(out).to.deep.equal([
+      'fake',
+      'set before',
+      'of a function taken before',
+      'true',
+      'real',
+    ]);
+  });
+
+  it('lets the process-wide kernel, and timers that are imported, obey fake timers', async () => {
+    const { out } = await withRegister(`
+      const { Kcont, wq } = await import(${JSON.stringify(index)});
+      const ours = await import(${JSON.stringify(timersOfKcont)});
+      const { default: sinon } = await import(${JSON.stringify(sinon)});
+      const fake = sinon.useFakeTimers();
+      new Kcont(wq.softclock, null, () => say('continuation'), null).schedule(1000);
+      ours.setTimeout(say, 1000, 'timer');
+      fake.tick(999);
+      say('early');
+      fake.tick(1);
+      new Kcont(wq.softclock, null, () => say('rest'), null).schedule(10);
+      fake.restore();
+    `);
+    expect(out).to.deep.equal(['early', 'continuation', 'timer', 'rest']);
   });
 
   it('runs on a kernel of its own: closing the process-wide one leaves the app alone', async () => {
-    const index = new URL('../../lib/index.js', import.meta.url).href;
     const { out } = await withRegister(`
       const kcont = await import(${JSON.stringify(index)});
       setTimeout(say, 20, 'timer');

@@ -5,7 +5,7 @@
 
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
-import { asking } from '../../clock/host.ts';
+import { HostClock, standForHost } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
@@ -49,7 +49,7 @@ export interface SetTimer {
    *
    * @param callback - called with the arguments, `this` being the timer
    * @param delay - in ms, 1 … 2^53-1, of which the whole part counts; 1 for what is none, or less
-   * @returns the timer
+   * @returns the timer; in the grace of `Kernel.close` one that is cleared already
    * @throws TypeError ERR_INVALID_ARG_TYPE for a callback that is none; KcontError ESHUTDOWN on a
    * kernel that is closed
    */
@@ -80,7 +80,7 @@ export interface SetImmediate {
    * Calls a function after the I/O that has arrived.
    *
    * @param callback - called with the arguments, `this` being the immediate
-   * @returns the immediate
+   * @returns the immediate; in the grace of `Kernel.close` one that is cleared already
    * @throws as {@link SetTimer} does
    */
   <A extends unknown[]>(callback: (...args: A) => void, ...args: A): Immediate;
@@ -137,9 +137,7 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   const promises = promisesOn(turns, rules);
 
   function setTimeout(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setTimeout(callback, delay as number, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setTimeout(callback, delay as number);
     return Timeout._make(turns, callback, delayMs(delay, rules), given(args), false);
   }
 
@@ -149,9 +147,7 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   }
 
   function setImmediate(callback: Func, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setImmediate(callback, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setImmediate(callback);
     return Immediate._make(turns, callback, given(args));
   }
 
@@ -172,6 +168,10 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
     // Whatever else it is given, such a Node counts as an immediate less, and may never call the next one.
     if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
+
+  // Other kernels need not go through them to wake themselves, and must not if this is their own.
+  const { clock } = kernel.wq.softclock._dispatcher;
+  if (clock instanceof HostClock) for (const func of [setTimeout, setImmediate]) standForHost(func);
 
   return {
     setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,

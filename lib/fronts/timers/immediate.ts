@@ -42,7 +42,10 @@ export class Immediate {
     this.#turns = turns;
     this.#onShutdown = onShutdown;
     this.#callback = new Callback('Immediate', this);
-    turns.addImmediate(this.#callback);
+    const isAwaited = onShutdown !== undefined;
+    if (turns.addImmediate(this.#callback, isAwaited)) return;
+    this.#ref = null;
+    this.#end();
   }
 
   /** @internal */

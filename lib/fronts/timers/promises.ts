@@ -5,8 +5,8 @@
  * function: it rejects with its own error.
  */
 
-import { addAbortListener } from 'node:events';
 import * as host from 'node:timers/promises';
+import { join, leave } from '../../abort-listeners.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
@@ -41,7 +41,8 @@ export interface Scheduler {
  * The functions of `node:timers/promises`.
  *
  * @remarks
- * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed.
+ * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed: in the grace of
+ * `Kernel.close` they go on until the last run in flight has settled.
  *
  * @public
  */
@@ -87,10 +88,14 @@ function onAbort(
   reject: (reason: AbortError) => void,
 ): Disposable | undefined {
   if (signal === undefined) return undefined;
-  return addAbortListener(signal, () => {
-    clear();
-    reject(new AbortError(signal));
-  });
+  const member = {
+    _abort: (): void => {
+      clear();
+      reject(new AbortError(signal));
+    },
+  };
+  join(signal, member);
+  return { [Symbol.dispose]: () => leave(signal, member) };
 }
 
 /**

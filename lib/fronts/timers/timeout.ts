@@ -1,9 +1,9 @@
 import { readsAs } from '../../inspect.ts';
-import { ESHUTDOWN } from '../../errors.ts';
+import { functionName } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
 import { wholeMs } from './delay.ts';
 import { asTimeout } from './strangers.ts';
@@ -62,9 +62,10 @@ export class Timeout {
     this.#onShutdown = onShutdown;
     this.#kc = new Kcont<Timeout>(turns.softclock, null, timeout, this);
     this.#kc._state |= TASK;
-    this.#arm();
+    const armed = this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
+    if (!armed) this.close();
   }
 
   /** @internal */
@@ -119,7 +120,7 @@ export class Timeout {
     if (!isTimeout(this)) return asTimeout(this, 'refresh') as this;
     if (this.#func === null || this.#delayMs < 0) return this;
     const { pending } = this.#kc;
-    this.#arm();
+    if (!this.#arm()) return this.close();
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
     // Expired, it stands in line.
@@ -242,8 +243,8 @@ export class Timeout {
   get _name(): string {
     const what = this.#repeatMs !== null ? 'interval' : 'timeout';
     // That of a promise says nothing to whoever waits for it.
-    const name = this.#onShutdown === undefined ? this.#func?.name : undefined;
-    return name ? `${what} ${name}` : what;
+    const name = this.#onShutdown === undefined ? functionName(this.#func) : '';
+    return name === '' ? what : `${what} ${name}`;
   }
 
   /**
@@ -294,13 +295,20 @@ export class Timeout {
     readsAs<Timeout>(this, (timer) => timer.#describe());
   }
 
-  /** The delay begins now. */
-  #arm(): void {
+  /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */
+  #arm(): boolean {
     const kc = this.#kc;
+    const { dispatcher } = this.#turns;
+    // What a run in flight may wait for goes on until that has settled.
+    if (this.#onShutdown !== undefined || (!dispatcher.closed && dispatcher.awaits)) {
+      kc._state |= LIMIT;
+    }
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();
     const errno = this.#turns.together.arm(kc, this.#delayMs);
-    if (errno !== 0) throw refusal(kc, errno, this.#delayMs, null);
+    if (errno === 0) return true;
+    if (dispatcher.phase === GRACE) return false;
+    throw refusal(kc, errno, this.#delayMs, null);
   }
 
   #again(): void {
@@ -309,7 +317,9 @@ export class Timeout {
     // It may have been made an interval by its own function.
     const fromMs = Number.isNaN(startMs) ? this.#turns.tickMs() : startMs;
     const errno = kc._scheduleFrom(fromMs, this.#delayMs);
-    if (errno === ESHUTDOWN) this._abort(refusal(kc, errno, this.#delayMs, null));
+    if (errno !== 0 && this.#turns.dispatcher.closed) {
+      this._abort(refusal(kc, errno, this.#delayMs, null));
+    }
   }
 
   #stop(): void {

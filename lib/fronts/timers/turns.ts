@@ -35,8 +35,8 @@
  * What stands in line keeps the process alive if it is referenced, and nothing else does. So the
  * runner is referenced as long as one in line is.
  *
- * When the kernel closes, what stands in line is called; what does not within the grace, and
- * immediates that are unreferenced, is cleared.
+ * When the kernel closes, what stands in line is called; what does not within the grace is cleared.
+ * So are unreferenced immediates when the last run has settled.
  *
  * A callback that throws is an uncaught exception, which is not caught on its way: the host reports
  * it with the line that threw. The others go on in the next pass.
@@ -44,6 +44,7 @@
 
 import type { Clock } from '../../clock/clock.ts';
 import { runNextTicks } from '../../clock/host.ts';
+import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -52,14 +53,12 @@ import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { Together } from './together.ts';
 
-/** Callbacks between two looks at the clock. */
-const CLOCK_EVERY = 16;
 /** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
@@ -67,6 +66,7 @@ const UNREF_MS = 1;
 export class Turns implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
+  readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   /** Starts their delays. */
   readonly together: Together<Timeout>;
@@ -95,6 +95,7 @@ export class Turns implements Task {
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
     const dispatcher = this.softclock._dispatcher;
+    this.dispatcher = dispatcher;
     this.clock = dispatcher.clock;
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
@@ -103,7 +104,7 @@ export class Turns implements Task {
       name: 'timers',
       ref: false,
     });
-    this.#runner._state |= TASK;
+    this.#runner._state |= TASK | LIMIT;
   }
 
   /** A timer has expired: on a kernel that closes, too. */
@@ -113,13 +114,19 @@ export class Turns implements Task {
     if (!this.#runner.invoking) makeRunnable(this.#runner);
   }
 
-  /** An immediate has been set; it keeps the process alive. */
-  addImmediate(immediate: Callback): void {
-    if (this.#runner.wq._dispatcher.closed) {
+  /**
+   * An immediate has been set; it keeps the process alive. False: the kernel is in its grace, in which
+   * only those are called that a run in flight waits for.
+   */
+  addImmediate(immediate: Callback, isAwaited: boolean): boolean {
+    const { dispatcher } = this;
+    if (dispatcher.closed && !(isAwaited && dispatcher.phase === GRACE && dispatcher.awaits)) {
+      if (dispatcher.phase === GRACE && !isAwaited) return false;
       throw new KcontError('ESHUTDOWN', 'immediate cannot be scheduled: the kernel is closed');
     }
     (this.#inTimers ? this.#setByTimers : this.#set).push(immediate);
     this.ref();
+    return true;
   }
 
   /**
@@ -151,9 +158,9 @@ export class Turns implements Task {
     this.#beginTurn();
     let line = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
-    // The first few timers are looked at one by one: they may be slow.
-    let stride = 1;
-    let left = stride;
+    // Of timers.
+    let ran = 0;
+    let left = 1;
     try {
       for (;;) {
         const callback = line.shift();
@@ -174,10 +181,11 @@ export class Turns implements Task {
         }
         if (runNextTicks !== undefined && clock._turns) runNextTicks();
         else if (!clock._drain()) return;
-        if (!this.#inTimers || --left > 0 || line.empty) continue;
+        if (!this.#inTimers) continue;
+        ran++;
+        if (--left > 0 || line.empty) continue;
         if (clock.now >= untilMs) return;
-        if (stride < CLOCK_EVERY) stride *= 2;
-        left = stride;
+        left = untilNextLook(ran);
       }
       this.#begun = false;
     } finally {
