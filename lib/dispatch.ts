@@ -327,11 +327,8 @@ export class Dispatcher implements Driven {
     if (this.#isSpent()) return;
     this.#begin();
     try {
-      this.#dispatchWithinBudget();
-      while (this.atTop !== null) {
-        this.#goOnAtTop();
-        this.#dispatchWithinBudget();
-      }
+      do this.#dispatchWithinBudget();
+      while (this.#goOnAtTop());
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -399,21 +396,24 @@ export class Dispatcher implements Driven {
       this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
         this.#dispatch(kc);
-        if (this.atTop !== null) this.#goOnAtTop();
+        this.#goOnAtTop();
       }
     } finally {
       this.#end();
     }
   }
 
-  #goOnAtTop(): void {
-    const kc = this.atTop as Kcont<unknown>;
+  /** What a pass does itself. Returns whether there was something. */
+  #goOnAtTop(): boolean {
+    const kc = this.atTop;
+    if (kc === null) return false;
     this.atTop = null;
     try {
       (kc._arg as AtTop).run();
     } finally {
       settle(this, kc);
     }
+    return true;
   }
 
   #rejoin(): void {
