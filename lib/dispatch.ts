@@ -54,8 +54,8 @@ import {
 } from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 
-/** Dispatches between two looks at the clock. */
-const CLOCK_EVERY = 16;
+/** Continuations that are set aside for what counts as one that is entered. */
+const ASIDES = 8;
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -128,8 +128,12 @@ export class Dispatcher implements Driven {
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  /** When the budget of the pass is spent. */
-  #untilMs = 0;
+  /** When the budget of the pass is spent; Infinity: it has not begun. */
+  #untilMs = Infinity;
+  /** Functions that the pass has entered, in its rounds of microtasks too. */
+  #ran = 0;
+  /** How many more until the clock is looked at, times ASIDES. */
+  #left = 0;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
@@ -272,7 +276,9 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#begin();
-    this.#untilMs = 0;
+    this.#untilMs = Infinity;
+    this.#ran = 0;
+    this.#left = ASIDES;
     this.#rejoin();
     try {
       this.machine?.wake();
@@ -303,8 +309,7 @@ export class Dispatcher implements Driven {
   #takesMore(): boolean {
     const { machine } = this;
     if (machine === null || !this.runq.empty) return false;
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return false;
-    return machine.take();
+    return !this.#isSpent() && machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -319,7 +324,7 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return;
+    if (this.#isSpent()) return;
     this.#begin();
     try {
       this.#dispatchWithinBudget();
@@ -454,6 +459,7 @@ export class Dispatcher implements Driven {
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
+    this.#startBudget();
     const now = this.ration.tick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
@@ -465,24 +471,29 @@ export class Dispatcher implements Driven {
   }
 
   #dispatchWithinBudget(): void {
-    let kc = this.runq.shift();
-    if (kc === undefined) return;
-    // One alone needs no budget, and no reading of the clock.
-    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.budgetMs;
-    // The first are looked at sooner: they may be slow.
-    let stride = 1;
-    let left = stride;
-    for (; kc !== undefined; kc = this.runq.shift()) {
+    if (this.runq.empty) return;
+    if (this.#untilMs === Infinity) this.#startBudget();
+    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+      const ran = this.#ran;
+      this.#left -= ASIDES;
       this.#dispatch(kc);
       if (this.atTop !== null) return;
-      if (--left > 0) continue;
-      if (this.#untilMs === 0) {
-        if (this.runq.empty) return;
-        this.#untilMs = this.clock.now + this.budgetMs;
-      } else if (this.clock.now >= this.#untilMs) return;
-      if (stride < CLOCK_EVERY) stride *= 4;
-      left = stride;
+      if (ran === this.#ran) this.#left += ASIDES - 1;
+      // What was alone needs no reading of the clock.
+      if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
     }
+  }
+
+  #startBudget(): void {
+    this.#untilMs = this.clock.now + this.budgetMs;
+  }
+
+  /** Whether the budget is spent, by a look at the clock if one is due. */
+  #isSpent(): boolean {
+    if (this.#left > 0) return false;
+    if (this.clock.now >= this.#untilMs) return true;
+    this.#left = ASIDES * untilNextLook(this.#ran);
+    return false;
   }
 
   #plan(): void {
@@ -544,8 +555,10 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else if (remote === null || remote.enter()) enter(this, kc);
-    else {
+    } else if (remote === null || remote.enter()) {
+      this.#ran++;
+      enter(this, kc);
+    } else {
       release(lock);
       this.withdraw(kc);
     }
@@ -556,6 +569,14 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
+}
+
+/**
+ * How many functions may run until the clock is looked at again: one at first, for they may be slow,
+ * then an eighth of those that ran, 32 at most.
+ */
+export function untilNextLook(ran: number): number {
+  return Math.min(Math.max(ran >> 3, 1), 32);
 }
 
 /** Ticks from one to another, modulo a block. */

@@ -2,10 +2,18 @@ import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
+import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
-import { invalid } from './errors.ts';
+import {
+  FINITE_MS,
+  FUNCTION,
+  SIGNAL,
+  kindOf,
+  numberOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
 import {
   PRI_PRIHIGH,
   PRI_PRILOW,
@@ -16,7 +24,8 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
-import { close, drained, type CloseReport } from './shutdown.ts';
+import { race } from './race.ts';
+import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
   Workqueue,
@@ -84,6 +93,14 @@ export interface KernelReport {
   readonly workqueues: readonly WorkqueueStats[];
 }
 
+const KERNEL = optionsOf<KernelOptions>('Kernel', {
+  clock: kindOf('a VirtualClock', (value) => typeof (value as Clock | null)?._drive === 'function'),
+  onError: FUNCTION,
+  budgetMs: numberOf('a number > 0', Number.MIN_VALUE, Infinity),
+});
+const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
+const CLOSE = optionsOf<{ graceMs?: number }>('close', { graceMs: FINITE_MS });
+
 /** Default budget of a pass, in ms. */
 const BUDGET_MS = 2;
 /** Default grace of `close`, in ms. */
@@ -104,6 +121,11 @@ export class Kernel {
   /** @internal */
   _cpus: readonly Cpu[];
   /**
+   * Its other CPUs are being started.
+   * @internal
+   */
+  _starting: Pick<Machine, 'close'> | null = null;
+  /**
    * The CPU of this thread.
    * @internal
    */
@@ -118,15 +140,12 @@ export class Kernel {
    * @param options - clock, error handler, budget
    * @throws KcontError EINVAL for an option that is not what it has to be
    */
-  constructor(options: KernelOptions = {}) {
-    const { clock = hostClock, onError, budgetMs = BUDGET_MS } = options;
-    if (typeof (clock as Clock | null)?._drive !== 'function') {
-      throw invalid('clock', 'a VirtualClock', clock);
-    }
-    if (onError !== undefined && typeof onError !== 'function') {
-      throw invalid('onError', 'a function', onError);
-    }
-    if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
+  constructor(options?: KernelOptions) {
+    const {
+      clock = hostClock,
+      onError,
+      budgetMs = BUDGET_MS,
+    } = readOptions(options, KERNEL, Kernel);
     this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
@@ -147,7 +166,11 @@ export class Kernel {
   }
 
   /**
-   * The workqueue for these criteria: the same one whoever asks.
+   * The workqueue for these criteria: the same one whoever asks for the same.
+   *
+   * @remarks
+   * So two that ask for a `maxActive` of 4 at one priority share the four places. Give each a `name` to
+   * have one for each.
    *
    * @param priority - 0 … 223; from 192 on for synchronous functions only
    * @param options - what else is asked for
@@ -155,7 +178,7 @@ export class Kernel {
    * @throws KcontError EINVAL for criteria out of range
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
-    const criteria = criteriaFor(priority, options);
+    const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
     const queue =
       this.#registry.find(criteria) ??
       this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
@@ -183,8 +206,9 @@ export class Kernel {
    * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
    * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
    * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
-   * have been started before; ESHUTDOWN when the kernel is closed; ECPUDIED when a thread could not be
-   * started; and with what the module throws
+   * have been started before; ESHUTDOWN when the kernel is closed, also before all are up; ECPUDIED when a
+   * thread could not be started; ETIMEDOUT when the module was not imported in time; with the reason of the
+   * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
     return cpuStarter()(this, options) as Promise<M>;
@@ -201,8 +225,8 @@ export class Kernel {
    * @param options - a signal to give up waiting
    * @returns a promise, fulfilled then; rejected with the signal's reason
    */
-  async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
-    const { signal } = options;
+  async drain(options?: { signal?: AbortSignal }): Promise<void> {
+    const { signal } = readOptions(options, DRAIN, Kernel.prototype.drain);
     signal?.throwIfAborted();
     const local = (): Promise<void> => drained(this.#registry);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
@@ -213,7 +237,7 @@ export class Kernel {
       join(signal, waiting);
     });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
       leave(signal, waiting);
     }
@@ -234,14 +258,17 @@ export class Kernel {
    * may take 100 ms more to settle
    * @returns a promise of what did not finish; the same one for every call
    */
-  close(options: { graceMs?: number } = {}): Promise<CloseReport> {
-    const { graceMs = GRACE_MS } = options;
-    if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
-      return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
+  close(options?: { graceMs?: number }): Promise<CloseReport> {
+    let graceMs: number;
+    try {
+      ({ graceMs = GRACE_MS } = readOptions(options, CLOSE, Kernel.prototype.close));
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const local = (): Promise<CloseReport> =>
-      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs);
-    return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
+    const local: LocalClose = (guide) =>
+      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs, guide);
+    const others = this.#dispatcher.machine ?? this._starting;
+    return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */

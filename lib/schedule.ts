@@ -4,7 +4,16 @@
 
 import { Cpu, remoteOf, type Machine } from './cpu.ts';
 import { coalesce } from './details.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
+import {
+  EBUSY,
+  EINVAL,
+  ENOENT,
+  ESHUTDOWN,
+  KcontError,
+  invalid,
+  traceFrom,
+  type Caller,
+} from './errors.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
@@ -24,6 +33,7 @@ import {
   RUNNING,
   TASK,
   UNREF,
+  type Phase,
 } from './state.ts';
 import { FAR } from './wheel.ts';
 
@@ -58,7 +68,7 @@ export function whyNot<A>(
   }
   if (!isDelay(delayMs)) return EINVAL;
   if (cpu !== null && !isCpuOf(cpu, kc)) return EINVAL;
-  const { phase } = kc._wq._dispatcher;
+  const phase = phaseFor(kc, cpu);
   const isNowhere = cpu !== null && !kc._wq.perCpu;
   // The others look at its state themselves, in one step with changing it.
   if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return AFAR;
@@ -70,6 +80,14 @@ export function whyNot<A>(
   if (isNowhere) return ENOENT;
   if ((kc._state & ROAMS) !== 0) return AFAR;
   return cpu === null || cpu === kc._wq.kernel._cpu ? 0 : AFAR;
+}
+
+/** How far a shutdown has come: what need not run here is not concerned if only this CPU is stopped. */
+function phaseFor<A>(kc: Kcont<A>, cpu: Cpu | null): Phase {
+  const { phase, machine } = kc._wq._dispatcher;
+  if (machine === null) return phase;
+  const isHere = cpu === null || cpu === kc._wq.kernel._cpu;
+  return isHere && (kc._state & (REMOTE | ROAMS)) === 0 ? phase : machine.phase;
 }
 
 /** Schedules a continuation whose state is, or has to be, where all CPUs can see it. An errno. */
@@ -97,9 +115,15 @@ export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number
 }
 
 /** What `schedule` and `reset` do with an errno: false where somebody else has been faster; else throws. */
-export function refuse<A>(kc: Kcont<A>, errno: number, delayMs: number, cpu: Cpu | null): false {
+export function refuse<A>(
+  kc: Kcont<A>,
+  errno: number,
+  delayMs: number,
+  cpu: Cpu | null,
+  caller: Caller,
+): false {
   if (errno === EBUSY || errno === DESTROYED) return false;
-  throw refusal(kc, errno, delayMs, cpu);
+  throw traceFrom(caller, refusal(kc, errno, delayMs, cpu));
 }
 
 /** Schedules a continuation for whom it is an error if it cannot be. */
@@ -126,20 +150,25 @@ export function refusal<A>(
   cpu: Cpu | null,
 ): KcontError {
   if (errno === ENOENT) {
-    return new KcontError('ENOENT', `workqueue ${kc.wq.name} has no queue per CPU`);
+    const why = `workqueue ${kc.wq.name} has no queue per CPU`;
+    return new KcontError('ENOENT', `${label(kc)} cannot be scheduled on a CPU: ${why}`);
   }
+  const { machine } = kc._wq._dispatcher;
   if (errno === ESHUTDOWN || errno === EBUSY) {
+    if (machine?.phase === OPEN) {
+      const what = `${label(kc)} cannot be scheduled: CPU ${machine.here.index} is being stopped`;
+      return new KcontError('ECPUDIED', what);
+    }
     return new KcontError('ESHUTDOWN', `${label(kc)} cannot be scheduled: the kernel is closed`);
   }
   if (!isDelay(delayMs)) {
-    return invalid('delayMs', 'a finite number of ms from 0 to 2^53-1', delayMs);
+    return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
-  const { machine } = kc._wq._dispatcher;
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
-    return new KcontError('EINVAL', machine.reason(kc));
+    return machine.reason(kc);
   }
-  return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
+  return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }
 
 /** How a continuation is called in messages. */

@@ -5,10 +5,10 @@
  */
 
 import type { Cpu } from '../cpu.ts';
-import { EBUSY, KcontError } from '../errors.ts';
+import { EBUSY, EINVAL, KcontError } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
-import { DESTROYED } from '../schedule.ts';
+import { DESTROYED, label } from '../schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -129,6 +129,12 @@ export abstract class RemoteHandle implements Sender {
     const { words, floats } = memory;
     const delayed = delayMs > 0;
     const target = machine.place(this, cpu, delayed);
+    try {
+      machine.prepare(this, target);
+    } catch (error) {
+      if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
+      throw error;
+    }
     const deadline = delayed ? machine.sharedMs() + delayMs : 0;
     const forbidden = anew ? busy & ~INVOKING : busy;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
@@ -251,7 +257,7 @@ export abstract class RemoteHandle implements Sender {
     const { memory } = machine;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) machine.blocks.probe(arg, `the argument of ${this.kc.name}`);
+    if (tag === PORTED) machine.blocks.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);

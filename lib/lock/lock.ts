@@ -1,7 +1,8 @@
 import { join, leave } from '../abort-listeners.ts';
-import { KcontError, invalid, show } from '../errors.ts';
+import { KcontError, traceFrom, type Caller } from '../errors.ts';
 import { stamp, type Entry } from '../list.ts';
-import { PRI_PRIHIGH, PRIORITIES } from '../priorities.ts';
+import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
+import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
 import { Turnstile, type Waiter } from './turnstile.ts';
 
 /**
@@ -18,6 +19,8 @@ export interface EnterOptions {
    */
   priority?: number;
 }
+
+const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIORITY });
 
 /**
  * What continuations and awaiting code exclude each other with.
@@ -116,11 +119,21 @@ export abstract class BaseLock implements Lock {
    * KcontError EINVAL for a priority that is none
    */
   enter(options?: EnterOptions): Promise<void> {
-    const signal = options?.signal;
-    const priority = options?.priority ?? PRI_PRIHIGH;
-    if (!(Number.isInteger(priority) && priority >= 0 && priority < PRIORITIES)) {
-      return Promise.reject(invalid('priority', 'an integer from 0 to 223', priority));
+    return this._enter(options, BaseLock.prototype.enter);
+  }
+
+  /** @internal */
+  _enter(options: EnterOptions | undefined, caller: Caller): Promise<void> {
+    let signal: AbortSignal | undefined;
+    let priority: number | undefined;
+    if (options !== undefined) {
+      try {
+        ({ signal, priority } = readOptions(options, ENTER, caller));
+      } catch (error) {
+        return Promise.reject(error);
+      }
     }
+    priority ??= PRI_PRIHIGH;
     // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this._tryFor(priority)) return entered;
@@ -138,7 +151,8 @@ export abstract class BaseLock implements Lock {
    */
   exit(): void {
     if (this._release()) return;
-    throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
+    const what = `exit of a ${this.constructor.name} not held`;
+    throw traceFrom(BaseLock.prototype.exit, new KcontError('EPERM', what));
   }
 
   /**
@@ -267,17 +281,22 @@ export function holder(lock: Lock): Disposable {
 }
 
 /**
+ * What a lock has to be: one of ours, or null.
+ *
+ * @internal
+ */
+export const LOCK: Kind = kindOf(
+  'null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
+  (lock) => lock === null || lock instanceof BaseLock,
+);
+
+/**
  * Checks that a value is a lock of ours, or null.
  *
  * @internal
  */
 export function checkLock(lock: unknown): asserts lock is BaseLock | null {
-  if (lock !== null && !(lock instanceof BaseLock)) {
-    throw new KcontError(
-      'EINVAL',
-      `lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got ${show(lock)}`,
-    );
-  }
+  if (lock !== null) check('lock', LOCK, lock);
 }
 
 /**

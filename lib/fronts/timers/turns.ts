@@ -29,8 +29,6 @@
  * of it: --pending-deprecation) and in virtual time, where `advance` lets promises settle between
  * two passes. With `VirtualClock.tick`, which is synchronous, nothing settles in between.
  *
- * The host empties the queues itself behind the last callback of a pass.
- *
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
  *
@@ -46,7 +44,7 @@
 
 import type { Clock } from '../../clock/clock.ts';
 import { runNextTicks } from '../../clock/host.ts';
-import type { Dispatcher } from '../../dispatch.ts';
+import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -61,8 +59,6 @@ import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { Together } from './together.ts';
 
-/** Callbacks between two looks at the clock. */
-const CLOCK_EVERY = 16;
 /** Where there are no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
@@ -159,13 +155,12 @@ export class Turns implements Task {
   /** Runs a turn, or as much of it as the pass may. In one function, for the sake of traces. */
   run(): void {
     const { clock } = this;
-    const { runq } = this.#runner.wq._dispatcher;
     this.#beginTurn();
     let line = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
-    // The first few timers are looked at one by one: they may be slow.
-    let stride = 1;
-    let left = stride;
+    // Of timers.
+    let ran = 0;
+    let left = 1;
     try {
       for (;;) {
         const callback = line.shift();
@@ -184,14 +179,13 @@ export class Turns implements Task {
         } finally {
           called._end();
         }
-        // Behind the last one the host does it.
-        if (this.#inImmediates && line.empty && runq.empty) continue;
         if (runNextTicks !== undefined && clock._turns) runNextTicks();
         else if (!clock._drain()) return;
-        if (!this.#inTimers || --left > 0 || line.empty) continue;
+        if (!this.#inTimers) continue;
+        ran++;
+        if (--left > 0 || line.empty) continue;
         if (clock.now >= untilMs) return;
-        if (stride < CLOCK_EVERY) stride *= 2;
-        left = stride;
+        left = untilNextLook(ran);
       }
       this.#begun = false;
     } finally {
