@@ -205,7 +205,7 @@ export interface RemoteState {
   readonly bits: number;
   /** On the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
-  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno. */
+  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno, or DESTROYED. */
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number;
   touch(): boolean;
   /** Stops it. Returns the bits before. */

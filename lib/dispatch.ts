@@ -29,9 +29,9 @@
  * for setting aside what waits for a lock.
  */
 
-import type { Clock, Driven, Waker } from './clock/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, type Flight, type OnError } from './enter.ts';
+import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -40,16 +40,33 @@ import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
 import { FAR, Wheel } from './wheel.ts';
 
-/** Dispatches between two looks at the clock. */
-const CLOCK_EVERY = 16;
+/** Continuations that are set aside for what counts as one that is entered. */
+const ASIDES = 8;
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
+
+/** The argument of a continuation whose function returns AT_TOP. */
+interface AtTop {
+  /** What the function would do: called by the pass itself. */
+  run(): void;
+}
 
 /** Whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
@@ -90,16 +107,20 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
-  /** Refuses to schedule. */
-  closed = false;
+  /** How far a shutdown has come. */
+  phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
+
+  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  atTop: Kcont<unknown> | null = null;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
 
   readonly #waker: Waker;
   readonly #expired: (kc: Kcont<unknown>) => void;
+  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
@@ -107,8 +128,12 @@ export class Dispatcher implements Driven {
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  /** When the budget of the pass is spent. */
-  #untilMs = 0;
+  /** When the budget of the pass is spent; Infinity: it has not begun. */
+  #untilMs = Infinity;
+  /** Functions that the pass has entered, in its rounds of microtasks too. */
+  #ran = 0;
+  /** How many more until the clock is looked at, times ASIDES. */
+  #left = 0;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
@@ -131,6 +156,7 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#look = () => this.#lookAgain();
     this.#lookAtRefs = () => {
       this.#looksAtRefs = false;
@@ -146,6 +172,21 @@ export class Dispatcher implements Driven {
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
     return (this.#jobTick = this.ration.tick() & (FAR >> 1));
+  }
+
+  /** Refuses to schedule: from the call of `close` on. */
+  get closed(): boolean {
+    return this.phase !== OPEN;
+  }
+
+  /**
+   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
+   * one is on the stack that may turn out to be asynchronous.
+   */
+  get awaits(): boolean {
+    const { current } = this;
+    if (!this.flights.empty) return true;
+    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
   }
 
   /** One more continuation is scheduled. */
@@ -228,20 +269,35 @@ export class Dispatcher implements Driven {
 
   #end(): void {
     this.#passing = false;
+    this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
   }
 
   pass(): void {
     this.#begin();
-    this.#untilMs = 0;
+    this.#untilMs = Infinity;
+    this.#ran = 0;
+    this.#left = ASIDES;
     this.#rejoin();
     try {
       this.machine?.wake();
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
-      while (this.#takesMore()) this.#dispatchWithinBudget();
+      for (;;) {
+        const kc = this.atTop;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
+        this.#dispatchWithinBudget();
+      }
     } finally {
       this.#end();
       this.#plan();
@@ -253,8 +309,7 @@ export class Dispatcher implements Driven {
   #takesMore(): boolean {
     const { machine } = this;
     if (machine === null || !this.runq.empty) return false;
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return false;
-    return machine.take();
+    return !this.#isSpent() && machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -269,10 +324,14 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return;
+    if (this.#isSpent()) return;
     this.#begin();
     try {
       this.#dispatchWithinBudget();
+      while (this.atTop !== null) {
+        this.#goOnAtTop();
+        this.#dispatchWithinBudget();
+      }
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -292,6 +351,43 @@ export class Dispatcher implements Driven {
     return this.wheel.nextTick();
   }
 
+  get served(): boolean {
+    return this.machine !== null;
+  }
+
+  dueTick(kc: object): number {
+    return this.wheel.dueTick(kc as Kcont<unknown>);
+  }
+
+  tellDeadlines(deadlines: Deadlines | null): boolean {
+    const { wheel } = this;
+    wheel.deadlines = deadlines;
+    this.ration.deadlines = deadlines;
+    this.armedTicks = FAR;
+    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
+    const tick = this.#tick();
+    let passed = false;
+    for (const kc of wheel) {
+      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
+      else passed = true;
+    }
+    if (passed) this.#collectable = tick;
+    return passed;
+  }
+
+  ring(): void {
+    this.#collectable = this.#tick();
+    const passing = this.#passing;
+    const outer = this.#outer;
+    const { current } = this;
+    this.pass();
+    if (!passing) return;
+    // One of its functions has moved the time of the fakes on.
+    this.#passing = true;
+    this.#outer = outer;
+    this.current = current;
+  }
+
   get runnable(): boolean {
     return !this.runq.empty || !this.deferred.empty;
   }
@@ -301,9 +397,22 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.#collect(this.#tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
+      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+        this.#dispatch(kc);
+        if (this.atTop !== null) this.#goOnAtTop();
+      }
     } finally {
       this.#end();
+    }
+  }
+
+  #goOnAtTop(): void {
+    const kc = this.atTop as Kcont<unknown>;
+    this.atTop = null;
+    try {
+      (kc._arg as AtTop).run();
+    } finally {
+      settle(this, kc);
     }
   }
 
@@ -318,7 +427,8 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    this.wheel.advance(tick, this.#expired);
+    const isHosts = this.wheel.deadlines === null;
+    this.wheel.advance(tick, isHosts ? this.#expired : this.#expiredUnderFakes);
     this.ration.offset = this.clock._phase - this.wheel.base;
     this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
   }
@@ -333,9 +443,23 @@ export class Dispatcher implements Driven {
     this.runq.mark(wq._level);
   }
 
+  #expireUnderFakes(kc: Kcont<unknown>): void {
+    const { wheel } = this;
+    const deadlines = wheel.deadlines as Deadlines;
+    if (deadlines.alone && deadlines.has(kc)) {
+      // Its deadline was reckoned from a time that had stood still.
+      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
+      wheel.refile(kc);
+    } else {
+      deadlines.drop(kc);
+      this.#expire(kc);
+    }
+  }
+
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
+    this.#startBudget();
     const now = this.ration.tick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
@@ -347,23 +471,29 @@ export class Dispatcher implements Driven {
   }
 
   #dispatchWithinBudget(): void {
-    let kc = this.runq.shift();
-    if (kc === undefined) return;
-    // One alone needs no budget, and no reading of the clock.
-    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.budgetMs;
-    // The first are looked at sooner: they may be slow.
-    let stride = 1;
-    let left = stride;
-    for (; kc !== undefined; kc = this.runq.shift()) {
+    if (this.runq.empty) return;
+    if (this.#untilMs === Infinity) this.#startBudget();
+    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+      const ran = this.#ran;
+      this.#left -= ASIDES;
       this.#dispatch(kc);
-      if (--left > 0) continue;
-      if (this.#untilMs === 0) {
-        if (this.runq.empty) return;
-        this.#untilMs = this.clock.now + this.budgetMs;
-      } else if (this.clock.now >= this.#untilMs) return;
-      if (stride < CLOCK_EVERY) stride *= 4;
-      left = stride;
+      if (this.atTop !== null) return;
+      if (ran === this.#ran) this.#left += ASIDES - 1;
+      // What was alone needs no reading of the clock.
+      if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
     }
+  }
+
+  #startBudget(): void {
+    this.#untilMs = this.clock.now + this.budgetMs;
+  }
+
+  /** Whether the budget is spent, by a look at the clock if one is due. */
+  #isSpent(): boolean {
+    if (this.#left > 0) return false;
+    if (this.clock.now >= this.#untilMs) return true;
+    this.#left = ASIDES * untilNextLook(this.#ran);
+    return false;
   }
 
   #plan(): void {
@@ -373,6 +503,8 @@ export class Dispatcher implements Driven {
       return;
     }
     this.#backlog = false;
+    // Nothing is armed but what waits for each deadline.
+    if (this.wheel.deadlines !== null) return;
     if (this.refs === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;
@@ -423,8 +555,10 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else if (remote === null || remote.enter()) enter(this, kc);
-    else {
+    } else if (remote === null || remote.enter()) {
+      this.#ran++;
+      enter(this, kc);
+    } else {
       release(lock);
       this.withdraw(kc);
     }
@@ -435,6 +569,14 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
+}
+
+/**
+ * How many functions may run until the clock is looked at again: one at first, for they may be slow,
+ * then an eighth of those that ran, 32 at most.
+ */
+export function untilNextLook(ran: number): number {
+  return Math.min(Math.max(ran >> 3, 1), 32);
 }
 
 /** Ticks from one to another, modulo a block. */

@@ -59,9 +59,18 @@ export class KcontError extends Error {
  * @internal
  */
 export function show(value: unknown): string {
+  try {
+    return describe(value);
+  } catch {
+    // A revoked proxy, or a getter that throws.
+    return 'an object that cannot be read';
+  }
+}
+
+function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'function') return `function ${functionName(value) || '(anonymous)'}`;
   if (typeof value === 'object' && value !== null) {
     return `an instance of ${(value.constructor as { name?: string } | undefined)?.name || 'Object'}`;
   }
@@ -94,6 +103,20 @@ export function checkObject(options: unknown): void {
  */
 export function checkFunction(func: unknown, name: string = 'func'): void {
   if (typeof func !== 'function') throw invalid(name, 'a function', func);
+}
+
+/**
+ * The name of a function; empty for one whose name is no text, or cannot be read.
+ *
+ * @internal
+ */
+export function functionName(func: unknown): string {
+  try {
+    const { name } = func as { name: unknown };
+    return typeof name === 'string' ? name : '';
+  } catch {
+    return '';
+  }
 }
 
 /**

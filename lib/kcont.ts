@@ -1,17 +1,19 @@
+import { join } from './abort-listeners.ts';
 import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { Dispatcher } from './dispatch.ts';
 import { whenSettled } from './enter.ts';
-import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
+import { KcontError, checkFunction, functionName, invalid } from './errors.ts';
 import type { Entry } from './list.ts';
-import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
-import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { BaseLock, checkLock, type Lock } from './lock/lock.ts';
+import { readDetails, type KcontOptions } from './options.ts';
 import {
   AFAR,
   label,
   makeRunnable,
-  refusal,
+  refuse,
+  reset,
   restartTimer,
   scheduleAfar,
   startTimer,
@@ -145,7 +147,7 @@ export class Kcont<A> {
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
-    if (options?.signal?.aborted === true) this.destroy();
+    if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
   /**
@@ -158,15 +160,14 @@ export class Kcont<A> {
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions round up; 0, the default: no delay
    * @param cpu - where to run, on a workqueue with a queue per CPU; null: wherever
-   * @returns true: it is scheduled; false: busy (INVOKING, or a halt waits), nothing changed
-   * @throws KcontError EINVAL for a delay out of range or a destroyed continuation, ENOENT for a CPU
-   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed
+   * @returns true: it is scheduled; false: nothing changed, for it is busy (INVOKING, or a halt waits),
+   * was destroyed, its kernel is in the grace of `close`, or is closed while a run of it is in flight
+   * @throws KcontError EINVAL for a delay or a CPU that is not what it has to be, ENOENT for a CPU
+   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
    */
   schedule(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = this._schedule(delayMs, cpu);
-    if (errno === 0) return true;
-    if (errno === EBUSY) return false;
-    throw refusal(this, errno, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu);
   }
 
   /**
@@ -203,17 +204,13 @@ export class Kcont<A> {
    * @param delayMs - as for {@link Kcont.schedule}
    * @param cpu - as for {@link Kcont.schedule}
    * @returns true: it is scheduled, and will be entered when a run in flight has settled; false:
-   * a halt waits, nothing changed
+   * nothing changed, for a halt waits, it was destroyed, its kernel is in the grace of `close`, or is
+   * closed while a run of it is in flight
    * @throws as {@link Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
-    let errno = whyNot(this, delayMs, cpu, HALTING);
-    if (errno === AFAR && (errno = scheduleAfar(this, delayMs, cpu, HALTING)) === 0) return true;
-    if (errno === EBUSY) return false;
-    if (errno !== 0) throw refusal(this, errno, delayMs, cpu);
-    if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
-    this._state &= ~INVOKING;
-    return this.schedule(delayMs, cpu);
+    const errno = reset(this, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu);
   }
 
   /**
@@ -282,20 +279,27 @@ export class Kcont<A> {
    *
    * @param interlock - a lock the caller holds; released while waiting, held again after
    * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
-   * with KcontError EDEADLK from within its own function, before its first `await`; EPERM for an interlock that is not held
+   * with KcontError EDEADLK from within its own function, before its first `await`; EINVAL for an
+   * interlock that is no lock of kcont, EPERM for one that is not held: nothing has changed then.
+   * Rejected too if the interlock cannot be taken again. In any case it can be scheduled afterwards
    */
   async halt(interlock?: Lock): Promise<boolean> {
-    if (interlock !== undefined && !interlock.held) {
-      throw new KcontError('EPERM', 'halt needs its interlock held');
+    if (interlock !== undefined) {
+      if (!(interlock instanceof BaseLock))
+        throw invalid('interlock', 'a Lock of kcont', interlock);
+      if (!interlock.held) throw new KcontError('EPERM', 'halt needs its interlock held');
     }
     this._mayHalt();
     this.stop();
     if (!this.running) return false;
     const settled = this._beginHalt();
-    interlock?.exit();
-    await settled;
-    await interlock?.enter();
-    this._endHalt();
+    try {
+      interlock?.exit();
+      await settled;
+      await interlock?.enter();
+    } finally {
+      this._endHalt();
+    }
     return true;
   }
 
@@ -365,14 +369,20 @@ export class Kcont<A> {
   _buried(): void {
     if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
-    this._wq._dereference();
+    // A run in flight keeps its workqueue: the settle lets it go.
+    if ((this._state & RUNNING) === 0) this._wq._dereference();
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    const { extras } = details;
-    if (extras?.onAbort === undefined) return;
-    extras.signal?.removeEventListener('abort', extras.onAbort);
-    extras.onAbort = undefined;
+    details.extras?.dropSignal(this);
+  }
+
+  /**
+   * Its signal has been aborted.
+   * @internal
+   */
+  _abort(): void {
+    this.destroy();
   }
 
   /** The same as {@link Kcont.destroy}, for `using`. */
@@ -442,7 +452,7 @@ export class Kcont<A> {
 
   /** Its name, or that of its function. */
   get name(): string {
-    return this._details?.name ?? this._func.name;
+    return this._details?.name ?? functionName(this._func);
   }
 
   /** How much it prefers a CPU. */
@@ -601,16 +611,12 @@ export class Kcont<A> {
 
 /** What few need. No private method: one costs each handle a field. */
 function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  checkOptions(options);
-  if (options.ref === false) kc._state = UNREF;
-  const details = detailsFor(options);
+  const details = readDetails(options, kc);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);
   const { extras } = details;
-  if (extras?.signal === undefined) return;
-  extras.onAbort = () => kc.destroy();
-  extras.signal.addEventListener('abort', extras.onAbort, { once: true });
+  if (extras?.signal?.aborted === false) join(extras.signal, kc);
 }
 
 function mayChange<A>(kc: Kcont<A>, what: string): void {

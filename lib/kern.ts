@@ -9,6 +9,7 @@ import type { Cpu } from './cpu.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid } from './errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
+import { DESTROYED } from './schedule.ts';
 import type { Lock } from './lock/lock.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -79,15 +80,15 @@ export function kcont_create<A>(
  * @param kc - the continuation
  * @param ci - the CPU to run on, for workqueues with WQ_PERCPU; null: any
  * @param nticks - delay in ticks of 1 ms, 0 … 2^53-1; 0: no delay
- * @returns 0: scheduled; EBUSY: it is INVOKING, or a halt waits; ENOENT: `ci` on a workqueue
- * without WQ_PERCPU; EINVAL: a bad delay or CPU, a destroyed continuation or a closed kernel. But
- * for 0, nothing has changed
+ * @returns 0: scheduled; EBUSY: it is INVOKING, a halt waits, the kernel is in the grace of `close`, or
+ * is closed while a run of it is in flight; ENOENT: `ci` on a workqueue without WQ_PERCPU; EINVAL: a
+ * bad delay or CPU, a destroyed continuation or a closed kernel. But for 0, nothing has changed
  *
  * @public
  */
 export function kcont_schedule<A>(kc: Kcont<A>, ci: Cpu | null, nticks: number): number {
   const errno = kc._schedule(nticks, ci);
-  return errno === ESHUTDOWN ? EINVAL : errno;
+  return errno === ESHUTDOWN || errno === DESTROYED ? EINVAL : errno;
 }
 
 /**

@@ -9,14 +9,19 @@ import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
 import {
+  CLOSED,
   DEAD,
   EXPIRED,
+  GRACE,
   HALTING,
   INVOKING,
+  LIMIT,
+  OPEN,
   PENDING,
   QUEUED,
   REMOTE,
   ROAMS,
+  RUNNING,
   TASK,
   UNREF,
 } from './state.ts';
@@ -28,7 +33,15 @@ const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 /** Not an errno: more than one CPU has a say in it. */
 export const AFAR = -1;
 
-/** Why a continuation cannot be scheduled, as an errno, or AFAR; 0: it can, on this CPU. */
+/** Not an errno of the proposal, which has EINVAL for it: the continuation was destroyed. */
+export const DESTROYED = -2;
+
+/**
+ * Why a continuation cannot be scheduled, as an errno, or AFAR, or DESTROYED; 0: it can, on this CPU.
+ *
+ * Arguments that are wrong come first, for they are wrong in every state; then teardown, which is decided by the
+ * state alone, whoever calls.
+ */
 export function whyNot<A>(
   kc: Kcont<A>,
   delayMs: number,
@@ -38,19 +51,22 @@ export function whyNot<A>(
   if (
     cpu === null &&
     (kc._state & (busy | DEAD | REMOTE | ROAMS)) === 0 &&
-    !kc._wq._dispatcher.closed &&
+    kc._wq._dispatcher.phase === OPEN &&
     isDelay(delayMs)
   ) {
     return 0;
   }
   if (!isDelay(delayMs)) return EINVAL;
   if (cpu !== null && !isCpuOf(cpu, kc)) return EINVAL;
+  const { phase } = kc._wq._dispatcher;
   const isNowhere = cpu !== null && !kc._wq.perCpu;
   // The others look at its state themselves, in one step with changing it.
-  if ((kc._state & REMOTE) !== 0 && !isNowhere && !kc._wq._dispatcher.closed) return AFAR;
-  if (kc.destroyed) return EINVAL;
-  if (kc._wq._dispatcher.closed) return ESHUTDOWN;
-  if ((kc._bits & busy) !== 0) return EBUSY;
+  if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return AFAR;
+  const bits = kc._bits;
+  if ((bits & DEAD) !== 0) return DESTROYED;
+  if (phase === GRACE && (bits & LIMIT) === 0) return EBUSY;
+  if (phase === CLOSED) return (bits & RUNNING) === 0 ? ESHUTDOWN : EBUSY;
+  if ((bits & busy) !== 0) return EBUSY;
   if (isNowhere) return ENOENT;
   if ((kc._state & ROAMS) !== 0) return AFAR;
   return cpu === null || cpu === kc._wq.kernel._cpu ? 0 : AFAR;
@@ -70,7 +86,39 @@ export function scheduleAfar<A>(
   return remoteOf(kc).schedule(delayMs, cpu, busy ?? INVOKING | HALTING, anew);
 }
 
-/** The error that goes with an errno of `whyNot`. */
+/** Withdraws what is queued, acknowledges a run in flight, and schedules anew. An errno, or DESTROYED. */
+export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number {
+  const errno = whyNot(kc, delayMs, cpu, HALTING);
+  if (errno === AFAR) return scheduleAfar(kc, delayMs, cpu, HALTING);
+  if (errno !== 0) return errno;
+  if ((kc._state & QUEUED) !== 0) kc._wq._dispatcher.withdraw(kc);
+  kc._state &= ~INVOKING;
+  return kc._schedule(delayMs, cpu);
+}
+
+/** What `schedule` and `reset` do with an errno: false where somebody else has been faster; else throws. */
+export function refuse<A>(kc: Kcont<A>, errno: number, delayMs: number, cpu: Cpu | null): false {
+  if (errno === EBUSY || errno === DESTROYED) return false;
+  throw refusal(kc, errno, delayMs, cpu);
+}
+
+/** Schedules a continuation for whom it is an error if it cannot be. */
+export function scheduleOrThrow<A>(
+  kc: Kcont<A>,
+  delayMs: number = 0,
+  cpu: Cpu | null = null,
+): void {
+  const errno = kc._schedule(delayMs, cpu);
+  if (errno !== 0) throw refusal(kc, errno, delayMs, cpu);
+}
+
+/** The same, as `reset` does. */
+export function resetOrThrow<A>(kc: Kcont<A>, delayMs: number = 0): void {
+  const errno = reset(kc, delayMs, null);
+  if (errno !== 0) throw refusal(kc, errno, delayMs, null);
+}
+
+/** The error that goes with an errno of `whyNot`. EBUSY is one only where the kernel closes. */
 export function refusal<A>(
   kc: Kcont<A>,
   errno: number,
@@ -80,13 +128,13 @@ export function refusal<A>(
   if (errno === ENOENT) {
     return new KcontError('ENOENT', `workqueue ${kc.wq.name} has no queue per CPU`);
   }
-  if (errno === ESHUTDOWN) {
+  if (errno === ESHUTDOWN || errno === EBUSY) {
     return new KcontError('ESHUTDOWN', `${label(kc)} cannot be scheduled: the kernel is closed`);
   }
   if (!isDelay(delayMs)) {
     return invalid('delayMs', 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
-  if (kc.destroyed) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
+  if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   const { machine } = kc._wq._dispatcher;
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
     return new KcontError('EINVAL', machine.reason(kc));
@@ -162,12 +210,14 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   } else {
     if (due > kc._due && due < FAR) {
       kc._due = due;
+      if (wheel.deadlines !== null) wheel.deadlines.set(kc);
       return;
     }
     wheel.remove(kc);
   }
   wheel.setDue(kc, due);
   wheel.add(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   if (due < dispatcher.armedTicks) dispatcher.request();
 }
 
@@ -181,6 +231,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const due = slacken(kc, Math.max(ration.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
   wheel.setDue(kc, due);
   wheel.add(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   if (due < dispatcher.armedTicks) dispatcher.request();
 }
 
@@ -191,18 +242,23 @@ export function refileTimer<A>(kc: Kcont<A>, atMs: number): boolean {
   if (due <= wheel.tick - wheel.base) return false;
   wheel.setDue(kc, due);
   wheel.refile(kc);
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   return true;
 }
 
 /** PENDING: to PENDING, with the last delay from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
-  moveOutward(kc, dueIn(kc, lastDelay(kc)));
+  const { _ration: ration } = kc._wq;
+  moveOutward(kc, slacken(kc, ration.dueIn(kc, lastDelay(kc))));
+  if (ration.deadlines !== null) ration.deadlines.set(kc);
 }
 
 /** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
 export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
   if ((kc._state & PENDING) === 0) return;
-  moveOutward(kc, slacken(kc, kc._wq._ration.dueFrom(nowMs, lastDelay(kc))));
+  const { _ration: ration } = kc._wq;
+  moveOutward(kc, slacken(kc, ration.dueFrom(nowMs, lastDelay(kc))));
+  if (ration.deadlines !== null) ration.deadlines.set(kc);
 }
 
 function moveOutward<A>(kc: Kcont<A>, due: number): void {

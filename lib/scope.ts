@@ -1,6 +1,7 @@
-import { KcontError, invalid } from './errors.ts';
+import { KcontError } from './errors.ts';
 import { readsAs } from './inspect.ts';
 import type { Kcont } from './kcont.ts';
+import { kindOf, type Kind } from './options-check.ts';
 
 /**
  * All the continuations of one owner: a connection, a session, a request.
@@ -64,8 +65,12 @@ export class Scope {
     const members = [...this.#members];
     for (const kc of members) kc._mayHalt();
     if (!this.stop()) return false;
-    await Promise.all(members.map((kc) => kc._beginHalt()));
-    for (const kc of members) kc._endHalt();
+    const halts = members.map((kc) => kc._beginHalt());
+    try {
+      await Promise.all(halts);
+    } finally {
+      for (const kc of members) kc._endHalt();
+    }
     return true;
   }
 
@@ -104,11 +109,8 @@ readsAs(Scope, (scope) => {
 });
 
 /**
- * Checks that a value is a scope that takes members.
+ * What the option `scope` has to be.
  *
  * @internal
  */
-export function checkScope(scope: unknown): asserts scope is Scope {
-  if (!(scope instanceof Scope)) throw invalid('scope', 'a Scope', scope);
-  scope._check();
-}
+export const SCOPE: Kind = kindOf('a Scope', (value) => value instanceof Scope);

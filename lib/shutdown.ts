@@ -3,10 +3,13 @@
  *
  *   refuse    no continuation can be scheduled any more
  *   withdraw  timers that are PENDING are stopped: what is not due now has not begun. Those that
- *             limit what has begun, deadlines, run on
+ *             limit what has begun, or that it may wait for, run on, and others like them can be armed
  *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
- *   abort     one-shot runs get their signal aborted; what is queued, and the deadlines, are stopped
+ *   abort     one-shot runs get their signal aborted; what is queued, and those timers, are stopped
  *   report    by name, what did not finish. Nobody waits for it any longer
+ *
+ * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
+ * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
@@ -16,7 +19,7 @@ import { KcontError } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
 import { nameOf, taskOf } from './schedule.ts';
-import { LIMIT, QUEUED } from './state.ts';
+import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -50,9 +53,11 @@ export interface CloseReport {
  *
  * @internal
  */
-export async function drained(queues: readonly Workqueue[]): Promise<void> {
-  while (queues.some((queue) => queue._load > 0)) {
-    await Promise.all(queues.map((queue) => queue.drain()));
+export async function drained(queues: Iterable<Workqueue>): Promise<void> {
+  for (;;) {
+    const loaded = Array.from(queues).filter((queue) => queue._load > 0);
+    if (loaded.length === 0) return;
+    await Promise.all(loaded.map((queue) => queue.drain()));
   }
 }
 
@@ -66,7 +71,7 @@ const ABORT_MS = 100;
  */
 export async function close(
   dispatcher: Dispatcher,
-  queues: readonly Workqueue[],
+  queues: Iterable<Workqueue>,
   clockQueue: Workqueue,
   graceMs: number,
 ): Promise<CloseReport> {
@@ -76,11 +81,11 @@ export async function close(
     clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
   const grace = alarm(graceMs);
   const patience = alarm(graceMs + ABORT_MS);
-  dispatcher.closed = true;
+  dispatcher.phase = GRACE;
   // Who is told of it finds the kernel closed.
   const withdrawn = stopTimers(timers);
   for (const task of dispatcher.tasks) task._abort(closed());
-  await Promise.race([drained(queues), grace]);
+  await Promise.race([drained(queues).then(() => (dispatcher.phase = CLOSED)), grace]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
@@ -88,10 +93,11 @@ export async function close(
     withdraw(kc);
   }
   for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
-  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
-  withdrawn.push(...stopTimers(limits));
+  withdrawn.push(...stopLimits(dispatcher));
   await Promise.race([drained(queues), patience]);
   done.abort();
+  dispatcher.phase = CLOSED;
+  withdrawn.push(...stopLimits(dispatcher));
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(closed());
@@ -101,9 +107,9 @@ export async function close(
 }
 
 /** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
-function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont<unknown>> {
+function queued(dispatcher: Dispatcher, queues: Iterable<Workqueue>): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
-  for (const level of new Set(queues.map((queue) => queue._level))) {
+  for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
     for (const kc of level) found.add(kc);
   }
   for (const kc of dispatcher.deferred) found.add(kc);
@@ -115,6 +121,11 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
   }
   for (const { kc } of dispatcher.flights) if ((kc._state & QUEUED) !== 0) found.add(kc);
   return found;
+}
+
+/** Stops what the functions in flight have been left. */
+function stopLimits(dispatcher: Dispatcher): string[] {
+  return stopTimers(Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0));
 }
 
 /** Stops those that are PENDING, and returns their names. */

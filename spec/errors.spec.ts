@@ -89,7 +89,11 @@ describe('bad input', () => {
     ]);
     expect(kc.deadline).to.equal(clock.now + 100);
     kc.destroy();
-    expect(says(() => kc.schedule())).to.equal('EINVAL: kc was destroyed');
+    expect([kc.schedule(), kc.reset(5)]).to.deep.equal([false, false]);
+    expect(says(() => kc.schedule(-1))).to.equal(
+      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got -1',
+    );
+    expect(says(() => kc.setArg(null))).to.equal('EINVAL: kc was destroyed');
     expect(
       says(() => new Kcont(softclock, null, () => undefined, null).drainAsync(1 as never)),
     ).to.equal('EINVAL: done must be a function, got 1');

@@ -20,7 +20,18 @@ const CORE: readonly (readonly string[])[] = [
   ['workqueue', 'job', 'kcont'],
   ['dispatch', 'enter', 'schedule', 'options', 'scope'],
   ['runq', 'wheel', 'ration', 'lock/'],
-  ['list', 'clock/', 'state', 'errors', 'cpu', 'details', 'inspect', 'priorities'],
+  [
+    'list',
+    'abort-listeners',
+    'clock/',
+    'state',
+    'errors',
+    'options-check',
+    'cpu',
+    'details',
+    'inspect',
+    'priorities',
+  ],
 ];
 /** The rooms that hang on the core, which knows none of them. */
 const HUNG: readonly string[] = ['fronts/', 'cpu/', 'durable/', 'observe/'];

@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { KcontError, Mutex, SpinLock } from '../lib/index.ts';
+import { KcontError, Kernel, Mutex, SpinLock, VirtualClock } from '../lib/index.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
 
 describe('Kernel.acquire', () => {
@@ -21,6 +21,38 @@ describe('Kernel.acquire', () => {
     expect(new Set([a, ...others]).size).to.equal(7);
     expect(kernel.acquire(50, { maxActive: 3 })).to.equal(others[1]);
     expect(kernel.acquire(50, { onError })).to.equal(others[5]);
+  });
+
+  it('makes a workqueue for each name, which is shown wherever it is spoken of', async () => {
+    const clock = new VirtualClock();
+    const own = new Kernel({ clock });
+    const a = own.acquire(50, { name: 'a', maxActive: 1 });
+    const b = own.acquire(50, { name: 'b', maxActive: 1 });
+    const unnamed = own.acquire(50, { maxActive: 1 });
+    expect([a, b, unnamed].map(({ name }) => name)).to.deep.equal(['a', 'b', 'pri50']);
+    expect(own.acquire(50, { name: 'a', maxActive: 1 })).to.equal(a);
+    expect(own.acquire(50, { name: 'pri50', maxActive: 1 })).to.equal(unnamed);
+    expect(own.acquire(50, { name: 'a', maxActive: 2 })).to.not.equal(a);
+    expect(own.acquire(215, { name: 'softnet' })).to.equal(own.wq.softnet);
+    const ran: string[] = [];
+    for (const queue of [a, b, unnamed]) {
+      void queue.run(() => {
+        ran.push(queue.name);
+        return new Promise<void>(() => undefined);
+      });
+    }
+    clock.tick(0);
+    expect(ran).to.deep.equal(['a', 'b', 'pri50']);
+    expect(a.stats().name).to.equal('a');
+    expect(own.inspect().workqueues.map(({ name }) => name)).to.include.members(['a', 'b']);
+    const closing = own.close({ graceMs: 0 });
+    await clock.advance(200);
+    expect((await closing).unfinished.map(({ wq }) => wq)).to.deep.equal(['a', 'b', 'pri50']);
+  });
+
+  it('makes a named workqueue first and the unnamed one after it all the same', () => {
+    const own = new Kernel({ clock: new VirtualClock() });
+    expect(own.acquire(50, { name: 'pri50' })).to.equal(own.acquire(50));
   });
 
   it('returns the predefined one for its priority alone', () => {

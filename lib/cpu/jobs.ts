@@ -15,6 +15,7 @@
  * function gives it back to be run elsewhere.
  */
 
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
@@ -36,14 +37,13 @@ import { readText, writeText } from './text.ts';
 import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
-interface Waiting {
+interface Waiting extends AbortMember {
   readonly face: JobFace;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
   /** What has been moved cannot be sent again. */
   readonly moved: boolean;
-  onAbort: (() => void) | undefined;
 }
 
 /** The jobs that this CPU has sent. */
@@ -95,20 +95,23 @@ export class RemoteJobs {
     }
     checkSignal(signal);
     const borrowed = await supervision.borrow(signal);
-    const kill = (): void => supervision.kill(borrowed);
+    let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const { signal: _, ...others } = options;
+        signal?.throwIfAborted();
         const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
-        signal?.addEventListener('abort', kill, { once: true });
-        signal?.addEventListener(
-          'abort',
-          () => this.settle(face.block, face.handle, true, signal.reason),
-          { once: true },
-        );
+        if (signal === undefined) return;
+        killed = {
+          _abort: (reason) => {
+            supervision.kill(borrowed);
+            this.settle(face.block, face.handle, true, reason);
+          },
+        };
+        join(signal, killed);
       });
     } finally {
-      signal?.removeEventListener('abort', kill);
+      if (signal !== undefined && killed !== undefined) leave(signal, killed);
       supervision.giveBack(borrowed);
     }
   }
@@ -136,7 +139,7 @@ export class RemoteJobs {
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
     kc._state |= QUIET | TASK;
-    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
@@ -146,7 +149,7 @@ export class RemoteJobs {
       reject,
       signal,
       moved: transfer.length > 0,
-      onAbort: undefined,
+      _abort: (reason) => this.#abort(waiting, reason),
     };
     try {
       let errno = whyNot(kc, delayMs, null);
@@ -164,9 +167,7 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return face;
-    waiting.onAbort = () => this.#abort(waiting, signal.reason);
-    signal.addEventListener('abort', waiting.onAbort, { once: true });
+    if (signal !== undefined) join(signal, waiting);
     return face;
   }
 
@@ -286,8 +287,7 @@ export class RemoteJobs {
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
     this.#machine.alive.hold(-1);
-    const { signal, onAbort } = waiting;
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);
     waiting.face.kc.destroy();

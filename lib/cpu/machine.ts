@@ -11,7 +11,7 @@
  * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
  */
 
-import { commonMs } from '../clock/host.ts';
+import { commonMs, microtask } from '../clock/host.ts';
 import type { Cpu, CpuState, Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
@@ -320,7 +320,7 @@ export class CpuMachine implements Machine {
 
   /** Calls back soon: what is the user's is not called while mail is read. */
   later(callback: () => void): void {
-    queueMicrotask(callback);
+    microtask(callback);
   }
 
   // What happens to handles.

@@ -5,9 +5,10 @@
  */
 
 import type { Cpu } from '../cpu.ts';
-import { EBUSY, EINVAL, KcontError } from '../errors.ts';
+import { EBUSY, KcontError } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
+import { DESTROYED } from '../schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -137,7 +138,8 @@ export abstract class RemoteHandle implements Sender {
     let silent = false;
     for (;;) {
       word = readWord(memory, block);
-      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return this.#refuse(EINVAL);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
+        return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
       next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;

@@ -17,6 +17,8 @@
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid, show } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
@@ -61,6 +63,11 @@ interface Seat {
   heldLocks: number;
 }
 
+/** Who waits for a CPU of the reserve. */
+interface Borrower extends AbortMember {
+  readonly take: (cpu: Cpu) => void;
+}
+
 export class Supervisor implements Supervision {
   readonly #machine: CpuMachine;
   readonly #options: StartCpusOptions;
@@ -68,11 +75,12 @@ export class Supervisor implements Supervision {
   readonly #seats = new Map<number, Seat>();
   /** CPUs of the reserve that nobody has borrowed, and those who wait for one. */
   readonly #idle: Cpu[] = [];
-  readonly #borrowers: ((cpu: Cpu) => void)[] = [];
+  readonly #borrowers: Set<Borrower> = new Set();
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
   /** Goes on when the kernel is being closed. */
-  readonly #clock = new Kernel();
+  /** Threads live in real time. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
   #closing = false;
 
@@ -128,16 +136,18 @@ export class Supervisor implements Supervision {
 
   #waitForIdle(signal: AbortSignal | undefined): Promise<Cpu> {
     return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        this.#borrowers.splice(this.#borrowers.indexOf(take), 1);
-        reject(signal?.reason as Error);
+      const borrower: Borrower = {
+        take: (cpu) => {
+          if (signal !== undefined) leave(signal, borrower);
+          resolve(cpu);
+        },
+        _abort: (reason) => {
+          this.#borrowers.delete(borrower);
+          reject(reason);
+        },
       };
-      const take = (cpu: Cpu): void => {
-        signal?.removeEventListener('abort', giveUp);
-        resolve(cpu);
-      };
-      this.#borrowers.push(take);
-      signal?.addEventListener('abort', giveUp, { once: true });
+      this.#borrowers.add(borrower);
+      if (signal !== undefined) join(signal, borrower);
     });
   }
 
@@ -149,9 +159,12 @@ export class Supervisor implements Supervision {
   }
 
   #offer(cpu: Cpu): void {
-    const next = this.#borrowers.shift();
+    const [next] = this.#borrowers;
     if (next === undefined) this.#idle.push(cpu);
-    else next(cpu);
+    else {
+      this.#borrowers.delete(next);
+      next.take(cpu);
+    }
   }
 
   kill(cpu: Cpu): void {
@@ -241,7 +254,7 @@ export class Supervisor implements Supervision {
     if (onEvent === undefined || this.#closing || seat.isReserve) return;
     const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
     const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
-    queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
   get #blockedAfterMs(): number {

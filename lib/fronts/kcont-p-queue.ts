@@ -1,6 +1,6 @@
 import PQueue, { type Options } from 'p-queue';
 import { readsAs } from '../inspect.ts';
-import { Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
+import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
  * How a KcontPQueue is made: as a PQueue is, but for the queueClass, which is its own.
@@ -77,6 +77,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
 
   /** Takes out all functions that wait, those for a lock included. */
   override clear(): void {
+    this.#inner._tell(CLEARED);
     this.#home.clearing = true;
     try {
       super.clear();

@@ -18,6 +18,7 @@
  */
 
 import { threadId } from 'node:worker_threads';
+import { join, leave } from '../abort-listeners.ts';
 import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
@@ -25,7 +26,6 @@ import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave } from './abort-group.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**
