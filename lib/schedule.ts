@@ -168,7 +168,7 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   }
   wheel.setDue(kc, due);
   wheel.add(kc);
-  if (due < dispatcher.armedTicks) dispatcher.request();
+  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
 /** Files the entry of a continuation that another CPU may have scheduled, for a time on this clock. */
@@ -181,7 +181,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const due = slacken(kc, Math.max(ration.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
   wheel.setDue(kc, due);
   wheel.add(kc);
-  if (due < dispatcher.armedTicks) dispatcher.request();
+  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
 /** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */
