@@ -5,7 +5,7 @@ import type { BaseLock } from './lock/lock.ts';
 import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { KcontError } from './errors.ts';
+import { KcontError, traceFrom, type Caller } from './errors.ts';
 import { readsAs } from './inspect.ts';
 
 /**
@@ -77,8 +77,8 @@ export class Cpu {
    * @returns a promise, fulfilled when the thread has ended
    * @throws KcontError ENOTSUP for CPU 0, and on any other CPU than 0; EINVAL for a grace out of range
    */
-  stop(options: { graceMs?: number } = {}): Promise<void> {
-    return this.#control().stop(this.index, options);
+  stop(options?: { graceMs?: number }): Promise<void> {
+    return this.#control(Cpu.prototype.stop).stop(this.index, options);
   }
 
   /**
@@ -90,16 +90,14 @@ export class Cpu {
    * ETIMEDOUT when it has not imported the module in time; ESHUTDOWN when the kernel is closed
    * @throws as {@link Cpu.stop}
    */
-  restart(options: { graceMs?: number } = {}): Promise<void> {
-    return this.#control().restart(this.index, options);
+  restart(options?: { graceMs?: number }): Promise<void> {
+    return this.#control(Cpu.prototype.restart).restart(this.index, options);
   }
 
-  #control(): Machine {
+  #control(caller: Caller): Machine {
     if (this._machine === null || this.index === 0 || this._machine.here.index !== 0) {
-      throw new KcontError(
-        'ENOTSUP',
-        'a CPU is stopped and restarted by CPU 0, which is never stopped itself',
-      );
+      const what = 'a CPU is stopped and restarted by CPU 0, which is never stopped itself';
+      throw traceFrom(caller, new KcontError('ENOTSUP', what));
     }
     return this._machine;
   }
@@ -304,6 +302,6 @@ export interface Machine {
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
   stateOf(index: number): CpuState;
   lagOf(index: number): number;
-  stop(index: number, options: { graceMs?: number }): Promise<void>;
-  restart(index: number, options: { graceMs?: number }): Promise<void>;
+  stop(index: number, options: { graceMs?: number } | undefined): Promise<void>;
+  restart(index: number, options: { graceMs?: number } | undefined): Promise<void>;
 }

@@ -13,7 +13,7 @@
 
 import { remoteOf } from './cpu.ts';
 import type { Dispatcher } from './dispatch.ts';
-import { KcontError, asynchronous } from './errors.ts';
+import { KcontError, asynchronous, markError } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
 import { release } from './lock/lock.ts';
@@ -102,7 +102,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
     } finally {
       if (!returned) {
         settle(dispatcher, kc);
-        kc._wq._failed++;
+        escape(dispatcher, kc);
       }
     }
   } else {
@@ -204,10 +204,16 @@ function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void 
   if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
+/** An error that nobody takes passes through. What stands behind a function of a front has its name. */
+function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  kc._wq._failed++;
+  if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
+}
+
 function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   const onError = kc._wq.onError ?? dispatcher.onError;
-  if (onError === undefined) throw error;
-  onError(error, kc);
+  if (onError !== undefined) onError(error, kc);
+  else throw taskOf(kc) === undefined ? markError(error, kc, dispatcher.clock._turns) : error;
 }
 
 /** The same, where throwing would hit somebody else. */

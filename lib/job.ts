@@ -1,7 +1,7 @@
 import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
 import { adopt, thenOf, whenDone, type Then } from './enter.ts';
-import { asynchronous, checkFunction, functionName } from './errors.ts';
+import { asynchronous, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import { Kcont } from './kcont.ts';
 import { LOCK, type Lock } from './lock/lock.ts';
 import {
@@ -224,19 +224,23 @@ export function runOnce<T>(
   wq: Workqueue,
   func: RunFunction<T>,
   given: RunOptions | undefined,
+  caller: Caller,
 ): Promise<T> {
-  let options: RunOptions;
   try {
     checkFunction(func);
-    options = readOptions(given, RUN);
+    const options = readOptions(given, RUN);
+    const { machine } = wq._dispatcher;
+    const remote = machine === null ? null : machine.run(wq, func, options);
+    if (remote !== null) return remote as Promise<T>;
+    return new Promise<T>((resolve, reject) => {
+      try {
+        // The job reaches whoever needs it through its continuation.
+        void new Job(wq, func, options, resolve, reject);
+      } catch (error) {
+        reject(traceFrom(caller, error));
+      }
+    });
   } catch (error) {
-    return Promise.reject(error);
+    return Promise.reject(traceFrom(caller, error));
   }
-  const { machine } = wq._dispatcher;
-  const remote = machine === null ? null : machine.run(wq, func, options);
-  if (remote !== null) return remote as Promise<T>;
-  return new Promise<T>((resolve, reject) => {
-    // The job reaches whoever needs it through its continuation.
-    void new Job(wq, func, options, resolve, reject);
-  });
 }

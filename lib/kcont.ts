@@ -1,13 +1,12 @@
-import { join } from './abort-listeners.ts';
 import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
-import { Dispatcher } from './dispatch.ts';
 import { whenSettled } from './enter.ts';
-import { KcontError, checkFunction, functionName, invalid } from './errors.ts';
+import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import type { Entry } from './list.ts';
-import { BaseLock, checkLock, type Lock } from './lock/lock.ts';
-import { readDetails, type KcontOptions } from './options.ts';
+import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
+import { applyOptions, type KcontOptions } from './options.ts';
+import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
   AFAR,
   label,
@@ -133,17 +132,18 @@ export class Kcont<A> {
     arg: A,
     options?: KcontOptions,
   ) {
-    if (!((wq as Workqueue | undefined)?._dispatcher instanceof Dispatcher)) {
-      throw invalid('wq', 'a Workqueue', wq);
+    try {
+      checkWorkqueue(wq);
+      checkLock(lock);
+      checkFunction(func);
+      this._wq = wq;
+      this._lock = lock;
+      this._func = func;
+      this._arg = arg;
+      if (options !== undefined) applyOptions(this, options);
+    } catch (error) {
+      throw traceFrom(Kcont, error);
     }
-    checkLock(lock);
-    checkFunction(func);
-    if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
-    this._wq = wq;
-    this._lock = lock;
-    this._func = func;
-    this._arg = arg;
-    if (options !== undefined) setOptions(this, options);
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
@@ -167,7 +167,7 @@ export class Kcont<A> {
    */
   schedule(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = this._schedule(delayMs, cpu);
-    return errno === 0 || refuse(this, errno, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu, Kcont.prototype.schedule);
   }
 
   /**
@@ -210,7 +210,7 @@ export class Kcont<A> {
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = reset(this, delayMs, cpu);
-    return errno === 0 || refuse(this, errno, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu, Kcont.prototype.reset);
   }
 
   /**
@@ -283,13 +283,18 @@ export class Kcont<A> {
    * interlock that is no lock of kcont, EPERM for one that is not held: nothing has changed then.
    * Rejected too if the interlock cannot be taken again. In any case it can be scheduled afterwards
    */
-  async halt(interlock?: Lock): Promise<boolean> {
-    if (interlock !== undefined) {
-      if (!(interlock instanceof BaseLock))
-        throw invalid('interlock', 'a Lock of kcont', interlock);
-      if (!interlock.held) throw new KcontError('EPERM', 'halt needs its interlock held');
+  halt(interlock?: Lock): Promise<boolean> {
+    return this._halt(interlock, Kcont.prototype.halt);
+  }
+
+  /** @internal */
+  async _halt(interlock: Lock | undefined, caller: Caller): Promise<boolean> {
+    try {
+      if (interlock !== undefined) checkInterlock(this, interlock);
+      this._mayHalt();
+    } catch (error) {
+      throw traceFrom(caller, error);
     }
-    this._mayHalt();
     this.stop();
     if (!this.running) return false;
     const settled = this._beginHalt();
@@ -337,7 +342,7 @@ export class Kcont<A> {
    * @throws KcontError EINVAL if `done` is not a function
    */
   drainAsync(done: (arg: A) => void): boolean {
-    checkFunction(done, 'done');
+    checkFunction(done, 'done', Kcont.prototype.drainAsync);
     if ((this._withdraw() & RUNNING) === 0) return true;
     whenSettled(this, () => done(this._arg));
     return false;
@@ -467,7 +472,7 @@ export class Kcont<A> {
    * @throws KcontError EPERM if there is a lock that is not held; EINVAL if destroyed
    */
   setArg(arg: A): void {
-    mayChange(this, 'setArg');
+    mayChange(this, 'setArg', Kcont.prototype.setArg);
     this._remote?.setArg(arg);
     this._arg = arg;
   }
@@ -481,12 +486,15 @@ export class Kcont<A> {
    * the lock is not held
    */
   setFunc(func: KcontFunction<A>, arg: A): void {
-    checkFunction(func);
-    mayChange(this, 'setFunc');
+    checkFunction(func, 'func', Kcont.prototype.setFunc);
+    mayChange(this, 'setFunc', Kcont.prototype.setFunc);
     if (this._lock === null && func !== this._func) {
-      throw new KcontError(
-        'EINVAL',
-        'setFunc to another function needs a continuation with a lock',
+      throw traceFrom(
+        Kcont.prototype.setFunc,
+        new KcontError(
+          'EINVAL',
+          `setFunc to another function needs a lock, ${label(this)} has none`,
+        ),
       );
     }
     this._remote?.setArg(arg);
@@ -503,12 +511,16 @@ export class Kcont<A> {
    * lock is not held
    */
   setLock(lock: Lock | null): Lock | null {
-    checkLock(lock);
     const old = this._lock;
-    if (old === null && lock !== null) {
-      throw new KcontError('EINVAL', 'setLock needs a continuation that has a lock');
+    try {
+      checkLock(lock);
+      if (old === null && lock !== null) {
+        throw new KcontError('EINVAL', `setLock needs a lock to change, ${label(this)} has none`);
+      }
+    } catch (error) {
+      throw traceFrom(Kcont.prototype.setLock, error);
     }
-    mayChange(this, 'setLock');
+    mayChange(this, 'setLock', Kcont.prototype.setLock);
     this._remote?.setLock(lock);
     this._lock = lock;
     // Its place in the order stays, whatever it waits for from now on.
@@ -606,23 +618,6 @@ export class Kcont<A> {
   /** @internal */
   _setFarTick(tick: number): void {
     this._needExtras().farTick = tick;
-  }
-}
-
-/** What few need. No private method: one costs each handle a field. */
-function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  const details = readDetails(options, kc);
-  if (details === null) return;
-  kc._details = details;
-  details.scope?._add(kc);
-  const { extras } = details;
-  if (extras?.signal?.aborted === false) join(extras.signal, kc);
-}
-
-function mayChange<A>(kc: Kcont<A>, what: string): void {
-  if (kc.destroyed) throw new KcontError('EINVAL', `${label(kc)} was destroyed`);
-  if (kc._lock !== null && !kc._lock.held) {
-    throw new KcontError('EPERM', `${what} needs the lock of ${label(kc)} held`);
   }
 }
 

@@ -24,6 +24,7 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
+import { race } from './race.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
@@ -140,7 +141,11 @@ export class Kernel {
    * @throws KcontError EINVAL for an option that is not what it has to be
    */
   constructor(options?: KernelOptions) {
-    const { clock = hostClock, onError, budgetMs = BUDGET_MS } = readOptions(options, KERNEL);
+    const {
+      clock = hostClock,
+      onError,
+      budgetMs = BUDGET_MS,
+    } = readOptions(options, KERNEL, Kernel);
     this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
@@ -173,7 +178,7 @@ export class Kernel {
    * @throws KcontError EINVAL for criteria out of range
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
-    const criteria = criteriaFor(priority, options);
+    const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
     const queue =
       this.#registry.find(criteria) ??
       this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
@@ -221,7 +226,7 @@ export class Kernel {
    * @returns a promise, fulfilled then; rejected with the signal's reason
    */
   async drain(options?: { signal?: AbortSignal }): Promise<void> {
-    const { signal } = readOptions(options, DRAIN);
+    const { signal } = readOptions(options, DRAIN, Kernel.prototype.drain);
     signal?.throwIfAborted();
     const local = (): Promise<void> => drained(this.#registry);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
@@ -232,7 +237,7 @@ export class Kernel {
       join(signal, waiting);
     });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
       leave(signal, waiting);
     }
@@ -256,7 +261,7 @@ export class Kernel {
   close(options?: { graceMs?: number }): Promise<CloseReport> {
     let graceMs: number;
     try {
-      ({ graceMs = GRACE_MS } = readOptions(options, CLOSE));
+      ({ graceMs = GRACE_MS } = readOptions(options, CLOSE, Kernel.prototype.close));
     } catch (error) {
       return Promise.reject(error);
     }

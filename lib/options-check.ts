@@ -11,7 +11,7 @@
  * one misspelt, or one of another library.
  */
 
-import { KcontError, invalid } from './errors.ts';
+import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
 
 /**
  * What the value of an option has to be: in words, and as a test.
@@ -136,32 +136,48 @@ export function oneOf(expected: string, ...words: readonly string[]): Kind {
  *
  * @internal
  */
-export function check(name: string, kind: Kind, value: unknown): void {
-  if (!kind.fits(value)) throw invalid(name, kind.expected, value);
+export function check(name: string, kind: Kind, value: unknown, caller: Caller = check): void {
+  if (!kind.fits(value)) throw traceFrom(caller, invalid(name, kind.expected, value));
 }
 
 /**
  * Reads options, and checks them before anything has changed.
  *
+ * @param options - what was given
+ * @param shape - what it may be
+ * @param caller - where the traces of errors begin: the function that the user has called
  * @returns what was given, each an own property; undefined: it was left out
  *
  * @internal
  */
-export function readOptions<O extends object>(options: O | undefined, shape: Shape<O>): O {
+export function readOptions<O extends object>(
+  options: O | undefined,
+  shape: Shape<O>,
+  caller?: Caller,
+): O {
   if (options === undefined) return shape.none;
+  if (caller === undefined) return read(options, shape);
+  try {
+    return read(options, shape);
+  } catch (error) {
+    throw traceFrom(caller, error);
+  }
+}
+
+function read<O extends object>(options: O, shape: Shape<O>): O {
   if (typeof options !== 'object' || options === null) {
     throw invalid('options', 'an object', options);
   }
   const { kinds } = shape;
-  const read = shape.blank() as Record<string, unknown>;
+  const found = shape.blank() as Record<string, unknown>;
   for (const name of namesOf(options, kinds)) {
     const kind = kinds[name];
     if (kind === undefined) throw unknown(name, shape);
     const value = (options as Record<string, unknown>)[name];
     if (value !== undefined) check(name, kind, value);
-    read[name] = value;
+    found[name] = value;
   }
-  return read as O;
+  return found as O;
 }
 
 /** The names that options have, but for those that all objects have. */

@@ -1,3 +1,4 @@
+import { join } from './abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
 import { FLAG, SIGNAL, TEXT, numberOf, oneOf, optionsOf, readOptions } from './options-check.ts';
 import type { Kcont } from './kcont.ts';
@@ -49,15 +50,23 @@ const KCONT = optionsOf<KcontOptions>(
 );
 
 /**
- * The details that options ask for; null: none. Notes in the state whether the process is kept alive.
+ * Gives a new continuation its options.
  *
  * @throws KcontError EINVAL before anything has changed
  *
  * @internal
  */
-export function readDetails<A>(options: KcontOptions, kc: Kcont<A>): Details | null {
-  // Those of our own runs, which have been checked.
-  if (options instanceof Details) return options;
+export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
+  // Those of our own runs have been checked.
+  const details = options instanceof Details ? options : readDetails(kc, options);
+  if (details === null) return;
+  kc._details = details;
+  details.scope?._add(kc);
+  const { extras } = details;
+  if (extras?.signal?.aborted === false) join(extras.signal, kc);
+}
+
+function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {
   const { name, ref, affinity, slackMs, context, scope, signal } = readOptions(options, KCONT);
   scope?._check();
   if (ref === false) kc._state = UNREF;

@@ -4,7 +4,16 @@
 
 import { Cpu, remoteOf, type Machine } from './cpu.ts';
 import { coalesce } from './details.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, KcontError, invalid } from './errors.ts';
+import {
+  EBUSY,
+  EINVAL,
+  ENOENT,
+  ESHUTDOWN,
+  KcontError,
+  invalid,
+  traceFrom,
+  type Caller,
+} from './errors.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from './list.ts';
@@ -106,9 +115,15 @@ export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number
 }
 
 /** What `schedule` and `reset` do with an errno: false where somebody else has been faster; else throws. */
-export function refuse<A>(kc: Kcont<A>, errno: number, delayMs: number, cpu: Cpu | null): false {
+export function refuse<A>(
+  kc: Kcont<A>,
+  errno: number,
+  delayMs: number,
+  cpu: Cpu | null,
+  caller: Caller,
+): false {
   if (errno === EBUSY || errno === DESTROYED) return false;
-  throw refusal(kc, errno, delayMs, cpu);
+  throw traceFrom(caller, refusal(kc, errno, delayMs, cpu));
 }
 
 /** Schedules a continuation for whom it is an error if it cannot be. */
@@ -135,7 +150,8 @@ export function refusal<A>(
   cpu: Cpu | null,
 ): KcontError {
   if (errno === ENOENT) {
-    return new KcontError('ENOENT', `workqueue ${kc.wq.name} has no queue per CPU`);
+    const why = `workqueue ${kc.wq.name} has no queue per CPU`;
+    return new KcontError('ENOENT', `${label(kc)} cannot be scheduled on a CPU: ${why}`);
   }
   const { machine } = kc._wq._dispatcher;
   if (errno === ESHUTDOWN || errno === EBUSY) {
@@ -146,13 +162,13 @@ export function refusal<A>(
     return new KcontError('ESHUTDOWN', `${label(kc)} cannot be scheduled: the kernel is closed`);
   }
   if (!isDelay(delayMs)) {
-    return invalid('delayMs', 'a finite number of ms from 0 to 2^53-1', delayMs);
+    return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
     return machine.reason(kc);
   }
-  return invalid('cpu', 'null or a Cpu of the same kernel', cpu);
+  return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }
 
 /** How a continuation is called in messages. */

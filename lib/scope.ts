@@ -1,4 +1,4 @@
-import { KcontError } from './errors.ts';
+import { KcontError, traceFrom } from './errors.ts';
 import { readsAs } from './inspect.ts';
 import type { Kcont } from './kcont.ts';
 import { kindOf, type Kind } from './options-check.ts';
@@ -63,7 +63,11 @@ export class Scope {
    */
   async halt(): Promise<boolean> {
     const members = [...this.#members];
-    for (const kc of members) kc._mayHalt();
+    try {
+      for (const kc of members) kc._mayHalt();
+    } catch (error) {
+      throw traceFrom(Scope.prototype.halt, error);
+    }
     if (!this.stop()) return false;
     const halts = members.map((kc) => kc._beginHalt());
     try {

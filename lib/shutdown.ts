@@ -18,6 +18,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
+import { race } from './race.ts';
 import { makeRunnable, nameOf, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
@@ -117,7 +118,7 @@ export async function close(
   const withdrawn = stopTimers(timers, reason);
   for (const task of dispatcher.tasks) task._abort(reason());
   const done = finished(local).then(() => (dispatcher.phase = CLOSED));
-  await Promise.race([done, after(graceMs), over]);
+  await race([done, after(graceMs), over]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
@@ -128,7 +129,7 @@ export async function close(
   for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(reason());
   withdrawn.push(...stopLimits(dispatcher, reason));
   alarm.stop();
-  await Promise.race([local(), after(ABORT_MS)]);
+  await race([local(), after(ABORT_MS)]);
   alarm.destroy();
   dispatcher.phase = CLOSED;
   withdrawn.push(...stopLimits(dispatcher, reason));

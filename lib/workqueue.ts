@@ -1,7 +1,7 @@
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import { readsAs } from './inspect.ts';
-import { KcontError } from './errors.ts';
+import { KcontError, traceFrom, type Caller } from './errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -149,7 +149,8 @@ export class Workqueue {
   /** @internal */
   _failed = 0;
   /**
-   * Acquired and not released, plus continuations made and not destroyed.
+   * Acquired and not released, plus continuations made and not destroyed, plus runs in flight of those
+   * that were.
    * @internal
    */
   _references = 0;
@@ -262,7 +263,7 @@ export class Workqueue {
     options: RunOptions & { arg: NoInfer<A> },
   ): Promise<T>;
   run<T>(func: (...args: never[]) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
-    return runOnce(this, func, options);
+    return runOnce(this, func, options, Workqueue.prototype.run);
   }
 
   /**
@@ -280,16 +281,15 @@ export class Workqueue {
   }
 
   /**
-   * Gives back one `acquire`. The last one, with no continuation left, frees the workqueue.
+   * Gives back one `acquire`. The last one, with no continuation and no run in flight left, frees the
+   * workqueue.
    *
    * @throws KcontError EINVAL for one release too many
    */
   release(): void {
     if (this.#acquired === 0) {
-      throw new KcontError(
-        'EINVAL',
-        `workqueue ${this.name} was released more often than acquired`,
-      );
+      const what = `workqueue ${this.name} was released more often than acquired`;
+      throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
     }
     this.#acquired--;
     this._dereference();
@@ -454,15 +454,19 @@ const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
  *
  * @internal
  */
-export function criteriaFor(priority: number, options?: WorkqueueOptions): Criteria {
-  check('priority', PRIORITY, priority);
+export function criteriaFor(
+  priority: number,
+  options?: WorkqueueOptions,
+  caller: Caller = criteriaFor,
+): Criteria {
+  check('priority', PRIORITY, priority, caller);
   const {
     perCpu = false,
     maxActive = Infinity,
     patienceMs = PATIENCE_MS,
     onError,
     name,
-  } = readOptions(options, ACQUIRE);
+  } = readOptions(options, ACQUIRE, caller);
   const asked = name === defaultName(priority, perCpu) ? undefined : name;
   return { priority, perCpu, maxActive, patienceMs, onError, name: asked };
 }

@@ -11,6 +11,7 @@ import { createTimers } from '../lib/fronts/timers.ts';
 import {
   AWAITING,
   ENTRANCES,
+  asKcont,
   textOf,
   type Ending,
   type Func,
@@ -247,8 +248,7 @@ describe('a function of a user', () => {
     const errors: unknown[] = [];
     const { wq } = new Kernel({ clock, onError: (error) => void errors.push(error) });
     const ends = HOSTILE.map(([, func]) => wq.softnet.run(func).then(() => 'fulfilled', textOf));
-    for (const [, func] of HOSTILE)
-      new Kcont(wq.softnet, null, func as () => void, null).schedule();
+    for (const [, func] of HOSTILE) new Kcont(wq.softnet, null, asKcont(func), null).schedule();
     clock.tick(1);
     await clock.advance(1);
     const refused = /on softnet returned a promise; soft queues take synchronous functions only$/;
@@ -338,7 +338,7 @@ describe('a function with a name', () => {
     const { wq } = new Kernel({ clock: new VirtualClock() });
     const said = values.map((value) => {
       try {
-        return String(new Kcont(wq.prilow, null, () => undefined, null, { name: value as string }));
+        return new Kcont(wq.prilow, null, () => undefined, null, { name: value as string }).name;
       } catch (error) {
         expect(error).to.be.instanceOf(KcontError);
         return (error as Error).message.replace(/.*, got /, '');

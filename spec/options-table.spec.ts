@@ -4,6 +4,7 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
+import { CpuMachine } from '../lib/cpu/machine.ts';
 import {
   Kcont,
   KcontError,
@@ -19,6 +20,11 @@ import {
 const nothing = (): void => undefined;
 const kernel = new Kernel({ clock: new VirtualClock() });
 const { prilow, softclock } = kernel.wq;
+
+/** What a machine with threads does, without threads. */
+const machine = {
+  supervision: { stop: () => Promise.resolve(), restart: () => Promise.resolve() },
+} as unknown as CpuMachine;
 
 /** One options object. */
 interface Row {
@@ -105,6 +111,12 @@ const rows: readonly Row[] = [
     good: { graceMs: 5 },
     bad: { graceMs: [Infinity, 2 ** 53] },
   },
+  ...(['stop', 'restart'] as const).map((of) => ({
+    of,
+    calls: [(options: never) => CpuMachine.prototype[of].call(machine, 1, options)],
+    good: { graceMs: 5 },
+    bad: { graceMs: [Infinity, 2 ** 53] },
+  })),
 ];
 
 /** What no value of that type may be. */
@@ -141,7 +153,10 @@ describe('every options object', () => {
       .filter((path) => path.endsWith('.ts'))
       .map((path) => readFileSync(join(LIB, path), 'utf8'))
       .join('\n');
-    const declared = Array.from(source.matchAll(/\boptionsOf<.*?>\(\s*'([^']*)'/g), ([, of]) => of);
+    const declared = Array.from(
+      source.matchAll(/\boptionsOf<[^(]*\(\s*'([^']*)'/g),
+      ([, of]) => of,
+    );
     expect(declared).to.have.members(rows.map(({ of }) => of));
   });
 
@@ -174,7 +189,7 @@ describe('every options object', () => {
             for (const wrong of [...wrongFor(good[name]), ...(bad[name] ?? [])]) {
               const said = await answer(call, { ...good, [name]: wrong });
               expect(said, `${name}: ${typeof wrong} ${String(wrong)}`).to.match(
-                new RegExp(`^${name} must be `),
+                new RegExp(`^${name}( of \\S+)? must be `),
               );
             }
           }

@@ -94,8 +94,10 @@ export class Alarms implements Deadlines {
     if (this.#arming === alarm) {
       // A stub that calls back at once. Whoever has scheduled is not to be interrupted.
       real.setImmediate(() => this.#fire(timer, alarm));
-    } else if (alarm.leftMs > 0) this.#arm(timer, alarm.leftMs);
-    else {
+    } else if (alarm.leftMs > 0) {
+      if (this.alone) this.#arm(timer, alarm.leftMs);
+      else this.set(timer);
+    } else {
       this.#alarms.delete(timer);
       this.#ring(timer);
     }

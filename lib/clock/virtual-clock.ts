@@ -1,4 +1,5 @@
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid, markError, traceFrom, type Caller } from '../errors.ts';
+import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { nextTurn } from './host.ts';
 
@@ -41,6 +42,8 @@ export class VirtualClock implements Clock {
   #settling = false;
   #advancing = 0;
   readonly #raised: unknown[] = [];
+  /** Whose function has thrown. */
+  #thrower: Kcont<unknown> | undefined = undefined;
 
   /** Virtual milliseconds since the clock was made. */
   get now(): number {
@@ -56,7 +59,7 @@ export class VirtualClock implements Clock {
    * at the tick of that function, and the next call goes on from there
    */
   tick(ms: number): void {
-    const end = this.#end(ms);
+    const end = this.#end(ms, VirtualClock.prototype.tick);
     this.#run();
     for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
       this.#nowMs = Math.max(this.#nowMs, next);
@@ -73,7 +76,7 @@ export class VirtualClock implements Clock {
    * is rejected as `tick` throws
    */
   async advance(ms: number): Promise<void> {
-    const end = this.#end(ms);
+    const end = this.#end(ms, VirtualClock.prototype.advance);
     this.#advancing++;
     try {
       await this.#settle();
@@ -107,10 +110,18 @@ export class VirtualClock implements Clock {
       });
   }
 
-  #end(ms: number): number {
-    if (!(ms >= 0 && ms < Infinity)) throw invalid('ms', 'a finite number >= 0', ms);
+  /** @internal */
+  _escaping(kc: Kcont<unknown>): void {
+    this.#thrower = kc;
+  }
+
+  #end(ms: number, caller: Caller): number {
+    if (typeof ms !== 'number' || !(ms >= 0 && ms < Infinity)) {
+      throw traceFrom(caller, invalid('ms', 'a finite number >= 0', ms));
+    }
     if (this.#running) {
-      throw new KcontError('EDEADLK', 'virtual time cannot be moved from within a continuation');
+      const what = 'virtual time cannot be moved from within a continuation';
+      throw traceFrom(caller, new KcontError('EDEADLK', what));
     }
     return this.#nowMs + ms;
   }
@@ -132,7 +143,10 @@ export class VirtualClock implements Clock {
     this.#running = true;
     try {
       for (const driven of this.#driven) driven.runNow();
+    } catch (error) {
+      throw this.#thrower === undefined ? error : markError(error, this.#thrower, false);
     } finally {
+      this.#thrower = undefined;
       this.#running = false;
     }
   }

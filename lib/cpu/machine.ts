@@ -12,13 +12,14 @@
  */
 
 import { commonMs, microtask } from '../clock/host.ts';
-import type { Cpu, CpuState, Machine } from '../cpu.ts';
+import { Cpu, type CpuState, type Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
 import { EINVAL, KcontError } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
+import { FINITE_MS, optionsOf, readOptions } from '../options-check.ts';
 import { label } from '../schedule.ts';
 import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
 import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
@@ -65,6 +66,9 @@ export interface Supervision {
   drain(local: () => Promise<void>): Promise<void>;
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
 }
+
+const STOP = optionsOf<{ graceMs?: number }>('stop', { graceMs: FINITE_MS });
+const RESTART = optionsOf<{ graceMs?: number }>('restart', { graceMs: FINITE_MS });
 
 /** One CPU's link to all others. */
 export class CpuMachine implements Machine {
@@ -433,11 +437,13 @@ export class CpuMachine implements Machine {
     return this.supervision?.close(graceMs, local) ?? local(this.closeGuide);
   }
 
-  stop(index: number, options: { graceMs?: number }): Promise<void> {
-    return (this.supervision as Supervision).stop(index, options);
+  async stop(index: number, options?: { graceMs?: number }): Promise<void> {
+    const read = readOptions(options, STOP, Cpu.prototype.stop);
+    return (this.supervision as Supervision).stop(index, read);
   }
 
-  restart(index: number, options: { graceMs?: number }): Promise<void> {
-    return (this.supervision as Supervision).restart(index, options);
+  async restart(index: number, options?: { graceMs?: number }): Promise<void> {
+    const read = readOptions(options, RESTART, Cpu.prototype.restart);
+    return (this.supervision as Supervision).restart(index, read);
   }
 }

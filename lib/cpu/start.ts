@@ -6,6 +6,7 @@ import { KcontError, checkFunction, invalid } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport, LocalClose } from '../shutdown.ts';
+import { race } from '../race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
@@ -94,7 +95,7 @@ class Start implements Pick<Machine, 'close'>, AbortMember {
 
   /** What a promise becomes, unless the start is refused first. */
   unlessRefused<T>(promise: Promise<T>): Promise<T> {
-    return Promise.race([promise, this.#refused]);
+    return race([promise, this.#refused]);
   }
 
   /** The kernel closes. Fulfilled when nothing of the start is left. */

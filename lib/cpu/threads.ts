@@ -4,6 +4,7 @@
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
 import type { CpuLimits } from '../cpu.ts';
+import { race } from '../race.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { unwireError } from './wire-error.ts';
 import type { Answer, Joining, Order } from './join.ts';
@@ -132,7 +133,7 @@ export class Thread {
     this.#worker.ref();
     this.#waits++;
     this.#order({ type: 'drain' });
-    await Promise.race([drained, this.ended]);
+    await race([drained, this.ended]);
     if (--this.#waits === 0) this.#worker.unref();
   }
 

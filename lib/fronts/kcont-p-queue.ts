@@ -1,5 +1,6 @@
 import PQueue, { type Options } from 'p-queue';
 import { readsAs } from '../inspect.ts';
+import { race } from '../race.ts';
 import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
@@ -108,7 +109,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
    */
   override async onSizeLessThan(limit: number): Promise<void> {
     while (this.size >= limit) {
-      await Promise.race([this.#event('next'), this.#event('active')]);
+      await race([this.#event('next'), this.#event('active')]);
     }
   }
 

@@ -262,7 +262,15 @@ export class LockManager {
     checkCombination(text, asked);
     asked.signal?.throwIfAborted();
     return new Promise<T>((resolve, reject) => {
-      this.#follow(text, asked, callback, reject).then(resolve, reject);
+      let isStolen = false;
+      const steal = (reason: unknown): void => {
+        isStolen = true;
+        reject(reason);
+      };
+      this.#follow(text, asked, callback, steal).then(
+        (result) => void (isStolen || resolve(result)),
+        (error: unknown) => void (isStolen || reject(error)),
+      );
     });
   }
 

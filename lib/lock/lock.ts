@@ -1,5 +1,5 @@
 import { join, leave } from '../abort-listeners.ts';
-import { KcontError } from '../errors.ts';
+import { KcontError, traceFrom, type Caller } from '../errors.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
@@ -119,11 +119,16 @@ export abstract class BaseLock implements Lock {
    * KcontError EINVAL for a priority that is none
    */
   enter(options?: EnterOptions): Promise<void> {
+    return this._enter(options, BaseLock.prototype.enter);
+  }
+
+  /** @internal */
+  _enter(options: EnterOptions | undefined, caller: Caller): Promise<void> {
     let signal: AbortSignal | undefined;
     let priority: number | undefined;
     if (options !== undefined) {
       try {
-        ({ signal, priority } = readOptions(options, ENTER));
+        ({ signal, priority } = readOptions(options, ENTER, caller));
       } catch (error) {
         return Promise.reject(error);
       }
@@ -146,7 +151,8 @@ export abstract class BaseLock implements Lock {
    */
   exit(): void {
     if (this._release()) return;
-    throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
+    const what = `exit of a ${this.constructor.name} not held`;
+    throw traceFrom(BaseLock.prototype.exit, new KcontError('EPERM', what));
   }
 
   /**

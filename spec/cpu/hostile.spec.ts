@@ -186,7 +186,66 @@ describe('a CPU', () => {
     expect(depthOf(await queue.run(work.echo, { arg: deep(1000), cpu }))).to.equal(1000);
     const { error } = await endOf(queue.run(work.echo, { arg: deep(1e5), cpu }));
     expect(error).to.include({ code: 'EINVAL' });
+    // The stack of a worker is larger than this one: what it can send cannot always be read here.
+    const ends: string[] = [];
+    for (let levels = 500; levels < 5e4; levels *= 2) {
+      const end = await endOf(queue.run(work.deepResult, { arg: Math.trunc(levels), cpu }));
+      if (end.error === undefined) expect(depthOf(end.value)).to.equal(Math.trunc(levels));
+      else expect(end.error).to.include({ code: 'EINVAL' });
+      ends.push(/cannot be read on this CPU/.test(String(end.error)) ? 'read' : typeof end.error);
+    }
+    expect(ends).to.include('read');
     await expectSound(queue.run(work.ping, { cpu }));
+  });
+});
+
+describe('an argument that is changed after it was looked at', () => {
+  it('is an error of its continuation where it has to be told again, and nothing else', async () => {
+    const errors: unknown[] = [];
+    const kernel = new Kernel({ onError: (error) => void errors.push(error) });
+    const module = moduleOf('hostile-work');
+    const work = await kernel.startCpus<typeof Work>({ module, count: 2, backoffMs: 1 });
+    const queue = kernel.acquire(127, { perCpu: true });
+    const [, one, two] = kernel.cpus;
+    const arg: Record<string, unknown> = { told: [] };
+    const kc = new Kcont<unknown>(queue, null, work.noted, arg);
+    kc.schedule(1e6, one);
+    arg['f'] = () => 1;
+    expect(kc.schedule(0, two)).to.equal(true);
+    await until(() => errors.length > 0 && !kc.busy);
+    expect(String(errors)).to.match(/the argument of noted cannot be cloned .* could not be cloned/);
+    kc.setArg({ told: [1] });
+    expect(kc.schedule(0, two)).to.equal(true);
+    await until(() => !kc.busy);
+    expect(errors).to.have.length(1);
+    kc.destroy();
+    // A job is told again where its CPU has a new thread.
+    const words = new Int32Array(new SharedArrayBuffer(8));
+    const blocked = endOf(queue.run(work.block, { arg: words, cpu: one ?? null }));
+    await until(() => Atomics.load(words, 0) === 1);
+    const changed: Record<string, unknown> = { map: new Map() };
+    const job = endOf(queue.run(work.echo, { arg: changed, cpu: one ?? null }));
+    changed['f'] = () => 1;
+    await one?.restart({ graceMs: 0 });
+    expect((await job).error).to.include({ code: 'EINVAL' });
+    expect((await blocked).error).to.include({ code: 'ECPUDIED' });
+    expect(await queue.run(work.ping, { cpu: one ?? null })).to.equal('pong');
+    await kernel.close({ graceMs: 0 });
+  });
+
+  it('that cannot be read where it is to run is an error of its continuation', async () => {
+    const kernel = new Kernel();
+    const module = moduleOf('hostile-work');
+    const work = await kernel.startCpus<typeof Work>({ module, count: 1 });
+    const queue = kernel.acquire(127, { perCpu: true });
+    const cpu = kernel.cpus[1] ?? null;
+    const ends: string[] = [];
+    for (let levels = 500; levels < 5e4; levels *= 2) {
+      ends.push(await queue.run(work.tellDeep, { arg: Math.trunc(levels), cpu }));
+    }
+    expect(ends).to.include('the argument of noted cannot be read on CPU 0');
+    expect(ends[0]).to.equal('ran');
+    await kernel.close({ graceMs: 0 });
   });
 });
 

@@ -115,7 +115,7 @@ describe('an error on its way', () => {
   });
 
   it('keeps a chain of causes', () => {
-    for (const length of [1, 12, 1000])
+    for (const length of [1, 12, 300])
       expect(causesOf(carried(chain(length)))).to.have.length(length);
   });
 

@@ -241,34 +241,3 @@ for (const { name, timers } of apis) {
     });
   });
 }
-
-describe('kcont/timers/promises', () => {
-  it('resolves no promise twice', async () => {
-    const twice: unknown[] = [];
-    const note = (what: unknown): void => void twice.push(what);
-    process.on('multipleResolves', note);
-    try {
-      const { promises } = front;
-      for await (const value of promises.setInterval(1, 'value')) {
-        // More than one period goes by.
-        burn(3);
-        await promises.setTimeout(2);
-        if (value === 'value') break;
-      }
-      const controller = new AbortController();
-      const { signal } = controller;
-      const waiting = [
-        promises.setTimeout(1, 'value', { signal }),
-        promises.setImmediate('value', { signal }),
-        promises.setTimeout(60_000, 'value', { signal }).catch(nothing),
-      ];
-      await Promise.all(waiting.slice(0, 2));
-      controller.abort();
-      await Promise.all(waiting);
-      await promises.setTimeout(2);
-    } finally {
-      process.off('multipleResolves', note);
-    }
-    expect(twice).to.deep.equal([]);
-  });
-});

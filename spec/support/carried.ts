@@ -17,7 +17,7 @@ function classOf(value: object): string | undefined {
   // The special ones are the last.
   return Object.keys(CLASSES).findLast((name) => {
     try {
-      return value instanceof CLASSES[name as keyof typeof CLASSES];
+      return value instanceof (CLASSES[name] as new (message: string) => Error);
     } catch {
       return false;
     }

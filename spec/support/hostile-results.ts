@@ -1,6 +1,6 @@
 // What a user's function may return and throw, and all the places that call one.
-import { Kcont, Mutex, RWLock } from '../../lib/index.ts';
-import type { Kernel, Lock } from '../../lib/index.ts';
+import { Kcont, RWLock } from '../../lib/index.ts';
+import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
 import { createLocks } from '../../lib/fronts/locks.ts';
 import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { pipeline } from '../../lib/fronts/pipeline.ts';
@@ -8,6 +8,11 @@ import { createScheduler } from '../../lib/fronts/scheduler.ts';
 
 /** A user's function. */
 export type Func = () => unknown;
+
+/** The same, as the function of a continuation. */
+export function asKcont(func: Func): KcontFunction<null> {
+  return func as KcontFunction<null>;
+}
 
 /** How a call has ended: `fulfilled`, or the error as `textOf` has it. */
 export type Ending = string;
@@ -39,7 +44,7 @@ const endingOf = (promise: Promise<unknown>): Promise<Ending> =>
 /** All of them. Where a lock can be taken, it is. */
 export const ENTRANCES: Readonly<Record<string, Entrance>> = {
   'a Kcont': ({ kernel, lock, errors }, func) => {
-    const kc = new Kcont(kernel.wq.prihigh, lock, func as () => void, null);
+    const kc = new Kcont(kernel.wq.prihigh, lock, asKcont(func), null, { name: func.name });
     kc.schedule();
     return kernel.wq.prihigh
       .drain()
@@ -50,7 +55,7 @@ export const ENTRANCES: Readonly<Record<string, Entrance>> = {
     endingOf(kernel.wq.prihigh.run(func, { lock, arg: 1 })),
   'Workqueue.run with one side of an RWLock': async ({ kernel }, func) => {
     const { write } = new RWLock();
-    const ending = await endingOf(kernel.wq.prihigh.run(func, { lock: write as Lock }));
+    const ending = await endingOf(kernel.wq.prihigh.run(func, { lock: write }));
     return write.held ? 'the lock is held' : ending;
   },
   'Mutex.run': ({ lock }, func) => endingOf(lock.run(func)),

@@ -1,7 +1,9 @@
 // A CPU module whose functions throw, return and are aborted with what a program can come up with.
+import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
+import { Kcont } from '../../lib/index.ts';
 import { curcpu, transfer } from '../../lib/cpu/index.ts';
-import { HOSTILE, prepare, recipes } from './hostile.ts';
+import { HOSTILE, deep, prepare, recipes } from './hostile.ts';
 
 function make(what: string): unknown {
   return (HOSTILE[what] as () => unknown)();
@@ -96,6 +98,40 @@ export function thenable(what: string): unknown {
 export function neverSettles(began: Int32Array): unknown {
   Atomics.store(began, 0, 1);
   return { then: () => undefined };
+}
+
+export function deepResult(levels: number): unknown {
+  return deep(levels);
+}
+
+export function noted(): void {}
+
+/** Has a continuation run on CPU 0 with so deep an argument. Says what became of it. */
+export async function tellDeep(levels: number): Promise<string> {
+  const { kernel } = curcpu();
+  const errors: Error[] = [];
+  const onError = (error: unknown): void => void errors.push(error as Error);
+  const queue = kernel.acquire(127, { perCpu: true, onError });
+  let kc: Kcont<unknown> | undefined;
+  try {
+    kc = new Kcont<unknown>(queue, null, noted, deep(levels));
+    kc.schedule(0, kernel.cpus[0] ?? null);
+    while (kc.busy) await sleep(0);
+    // What is told of it comes after that.
+    for (let turn = 0; turn < 20 && errors.length === 0; turn++) await sleep(1);
+    return errors[0]?.message ?? 'ran';
+  } catch (error) {
+    return (error as Error).message;
+  } finally {
+    kc?.destroy();
+    queue.release();
+  }
+}
+
+/** Blocks the whole thread until it is ended. */
+export function block(words: Int32Array): void {
+  Atomics.store(words, 0, 1);
+  Atomics.wait(words, 1, 0);
 }
 
 /** The workqueues of this CPU that something runs on. */

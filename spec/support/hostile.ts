@@ -136,24 +136,14 @@ export type Recipe =
   | { readonly is: 'object'; readonly bare: boolean; readonly of: Readonly<Record<string, Recipe>> }
   | {
       readonly is: 'error';
-      readonly made: keyof typeof CLASSES;
+      readonly made: string;
       readonly message: string;
       readonly name: string | undefined;
       readonly cause: Recipe | undefined;
       readonly of: Readonly<Record<string, Recipe>>;
     };
 
-export const CLASSES: {
-  readonly Error: typeof Error;
-  readonly EvalError: typeof EvalError;
-  readonly RangeError: typeof RangeError;
-  readonly ReferenceError: typeof ReferenceError;
-  readonly SyntaxError: typeof SyntaxError;
-  readonly TypeError: typeof TypeError;
-  readonly URIError: typeof URIError;
-  readonly AggregateError: typeof AggregateError;
-  readonly DOMException: typeof DOMException;
-} = {
+export const CLASSES: Readonly<Record<string, new (message: string) => Error>> = {
   Error,
   EvalError,
   RangeError,
@@ -161,7 +151,8 @@ export const CLASSES: {
   SyntaxError,
   TypeError,
   URIError,
-  AggregateError,
+  // Its first parameter is another one.
+  AggregateError: AggregateError as never,
   DOMException,
 };
 
@@ -205,7 +196,7 @@ export const recipes: fc.Arbitrary<Recipe> = fc.letrec<{ any: Recipe; error: Rec
   ),
   error: fc.record({
     is: fc.constant('error' as const),
-    made: fc.constantFrom(...(Object.keys(CLASSES) as (keyof typeof CLASSES)[])),
+    made: fc.constantFrom(...Object.keys(CLASSES)),
     message: fc.string(),
     name: fc.option(fc.constantFrom('HttpError', 'TypeError', ''), { nil: undefined }),
     cause: fc.option(tie('any'), { nil: undefined }),
@@ -250,7 +241,7 @@ export function prepare(recipe: Recipe, above: readonly unknown[] = []): unknown
 function makeError({ made, message }: Extract<Recipe, { is: 'error' }>): Error {
   if (made === 'AggregateError') return new AggregateError([new Error(message)], message);
   if (made === 'DOMException') return new DOMException(message, 'DataError');
-  return new CLASSES[made](message);
+  return new (CLASSES[made] ?? Error)(message);
 }
 
 function fill(

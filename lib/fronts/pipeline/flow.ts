@@ -9,6 +9,7 @@ import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
+import { race } from '../../race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';
 import { Stage } from './stage.ts';
@@ -216,7 +217,7 @@ export class Flow implements Task {
       const grace = this.kernel.wq.softclock
         .run(nothing, { delayMs: graceMs, signal, name: `${this.name}/close` })
         .catch(nothing);
-      await Promise.race([drained, grace]);
+      await race([drained, grace]);
       over.abort();
       // What has ended in the last tick is told by promises.
       if (this.#items.size > 0) await new Promise<void>(afterMicrotasks);

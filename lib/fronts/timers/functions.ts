@@ -49,7 +49,7 @@ export interface SetTimer {
    *
    * @param callback - called with the arguments, `this` being the timer
    * @param delay - in ms, 1 … 2^53-1, of which the whole part counts; 1 for what is none, or less
-   * @returns the timer
+   * @returns the timer; in the grace of `Kernel.close` one that is cleared already
    * @throws TypeError ERR_INVALID_ARG_TYPE for a callback that is none; KcontError ESHUTDOWN on a
    * kernel that is closed
    */
@@ -80,7 +80,7 @@ export interface SetImmediate {
    * Calls a function after the I/O that has arrived.
    *
    * @param callback - called with the arguments, `this` being the immediate
-   * @returns the immediate
+   * @returns the immediate; in the grace of `Kernel.close` one that is cleared already
    * @throws as {@link SetTimer} does
    */
   <A extends unknown[]>(callback: (...args: A) => void, ...args: A): Immediate;

@@ -41,7 +41,8 @@ export interface Scheduler {
  * The functions of `node:timers/promises`.
  *
  * @remarks
- * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed.
+ * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed: in the grace of
+ * `Kernel.close` they go on until the last run in flight has settled.
  *
  * @public
  */
