@@ -31,7 +31,7 @@
 
 import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, type Flight, type OnError } from './enter.ts';
+import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -40,16 +40,33 @@ import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
-import { FAR, Wheel } from './wheel.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
+import { BLOCK, FAR, Wheel } from './wheel.ts';
 
-/** Dispatches between two looks at the clock. */
-const CLOCK_EVERY = 16;
+/** Continuations that are set aside for what counts as one that is entered. */
+const ASIDES = 8;
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
+
+/** The argument of a continuation whose function returns AT_TOP. */
+interface AtTop {
+  /** What the function would do: called by the pass itself. */
+  run(): void;
+}
 
 /** Whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
@@ -90,10 +107,13 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
-  /** Refuses to schedule. */
-  closed = false;
+  /** How far a shutdown has come. */
+  phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
+
+  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  atTop: Kcont<unknown> | null = null;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
@@ -108,8 +128,12 @@ export class Dispatcher implements Driven {
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  /** When the budget of the pass is spent. */
-  #untilMs = 0;
+  /** When the budget of the pass is spent; Infinity: it has not begun. */
+  #untilMs = Infinity;
+  /** Functions that the pass has entered, in its rounds of microtasks too. */
+  #ran = 0;
+  /** How many more until the clock is looked at, times ASIDES. */
+  #left = 0;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
@@ -117,11 +141,12 @@ export class Dispatcher implements Driven {
   #keepsAlive = false;
   #looksAtRefs = false;
   readonly #lookAtRefs: () => void;
-  /** The last tick that was read or collected, modulo a block. */
+  /** The last tick that was read or collected, from the wheel's base. */
   #jobTick = 0;
-  /** The last pass has left a backlog; since when there is one without a pause. */
+  /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
   #backlog = false;
   #backlogTick = 0;
+  readonly #rebased: (ticks: number) => void;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
@@ -133,6 +158,10 @@ export class Dispatcher implements Driven {
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
     this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
+    this.#rebased = (ticks) => {
+      this.runq.rebase(ticks, FAR);
+      this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
+    };
     this.#look = () => this.#lookAgain();
     this.#lookAtRefs = () => {
       this.#looksAtRefs = false;
@@ -143,11 +172,36 @@ export class Dispatcher implements Driven {
 
   /**
    * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that run. Those that have been collected were due before.
+   * order among timers that run. Those that have been collected were due before, and those to come
+   * will be due later. FAR, when a timer has been due for 24 days: later than all that are collected.
    */
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
-    return (this.#jobTick = this.ration.tick() & (FAR >> 1));
+    const tick = this.ration.tick();
+    return (this.#jobTick = tick < FAR ? tick : this.#catchUp(tick));
+  }
+
+  /** Moves the base as far as nothing is due, so that a tick is a small integer again if it can be. */
+  #catchUp(tick: number): number {
+    const atTick = this.wheel.base + tick;
+    const to = Math.min(atTick, this.wheel.nextTick() - 1);
+    if (to - this.wheel.base >= BLOCK) this.#collect(to);
+    return Math.min(atTick - this.wheel.base, FAR);
+  }
+
+  /** Refuses to schedule: from the call of `close` on. */
+  get closed(): boolean {
+    return this.phase !== OPEN;
+  }
+
+  /**
+   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
+   * one is on the stack that may turn out to be asynchronous.
+   */
+  get awaits(): boolean {
+    const { current } = this;
+    if (!this.flights.empty) return true;
+    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
   }
 
   /** One more continuation is scheduled. */
@@ -201,6 +255,8 @@ export class Dispatcher implements Driven {
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
+    // The base may have moved while it waited.
+    if (kc._due > this.#jobTick) kc._due = this.#jobTick;
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
@@ -230,20 +286,35 @@ export class Dispatcher implements Driven {
 
   #end(): void {
     this.#passing = false;
+    this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
   }
 
   pass(): void {
     this.#begin();
-    this.#untilMs = 0;
+    this.#untilMs = Infinity;
+    this.#ran = 0;
+    this.#left = ASIDES;
     this.#rejoin();
     try {
       this.machine?.wake();
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
-      while (this.#takesMore()) this.#dispatchWithinBudget();
+      for (;;) {
+        const kc = this.atTop;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
+        this.#dispatchWithinBudget();
+      }
     } finally {
       this.#end();
       this.#plan();
@@ -255,8 +326,7 @@ export class Dispatcher implements Driven {
   #takesMore(): boolean {
     const { machine } = this;
     if (machine === null || !this.runq.empty) return false;
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return false;
-    return machine.take();
+    return !this.#isSpent() && machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -271,10 +341,11 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.#untilMs > 0 && this.clock.now >= this.#untilMs) return;
+    if (this.#isSpent()) return;
     this.#begin();
     try {
-      this.#dispatchWithinBudget();
+      do this.#dispatchWithinBudget();
+      while (this.#goOnAtTop());
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -340,10 +411,26 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.#collect(this.#tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
+      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+        this.#dispatch(kc);
+        this.#goOnAtTop();
+      }
     } finally {
       this.#end();
     }
+  }
+
+  /** What a pass does itself. Returns whether there was something. */
+  #goOnAtTop(): boolean {
+    const kc = this.atTop;
+    if (kc === null) return false;
+    this.atTop = null;
+    try {
+      (kc._arg as AtTop).run();
+    } finally {
+      settle(this, kc);
+    }
+    return true;
   }
 
   #rejoin(): void {
@@ -357,10 +444,11 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    const isHosts = this.wheel.deadlines === null;
-    this.wheel.advance(tick, isHosts ? this.#expired : this.#expiredUnderFakes);
-    this.ration.offset = this.clock._phase - this.wheel.base;
-    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
+    const { base, deadlines } = this.wheel;
+    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
+    this.wheel.advance(tick, expired, this.#rebased);
+    this.#jobTick = tick - this.wheel.base;
+    if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }
 
   #expire(kc: Kcont<unknown>): void {
@@ -368,9 +456,7 @@ export class Dispatcher implements Driven {
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
-    // In the order the wheel gives: by tick first, so not by number alone.
-    wq._level.timed.push(kc);
-    this.runq.mark(wq._level);
+    this.runq.addTimer(wq._level, kc);
   }
 
   #expireUnderFakes(kc: Kcont<unknown>): void {
@@ -389,34 +475,43 @@ export class Dispatcher implements Driven {
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
+    this.#startBudget();
     const now = this.ration.tick();
+    const since = this.#backlogTick - this.wheel.base;
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       const head = level.first as Kcont<unknown>;
-      // A job may have been scheduled later than its tick says, but not before the backlog.
-      const waited = Math.min(ticksSince(head._due, now), ticksSince(this.#backlogTick, now));
+      // A job may have been scheduled later than its tick says, and what was is not kept waiting
+      // before there is a backlog.
+      const waited = now - Math.max(head._due, since);
       if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
   }
 
   #dispatchWithinBudget(): void {
-    let kc = this.runq.shift();
-    if (kc === undefined) return;
-    // One alone needs no budget, and no reading of the clock.
-    if (this.#untilMs === 0 && !this.runq.empty) this.#untilMs = this.clock.now + this.budgetMs;
-    // The first are looked at sooner: they may be slow.
-    let stride = 1;
-    let left = stride;
-    for (; kc !== undefined; kc = this.runq.shift()) {
+    if (this.runq.empty) return;
+    if (this.#untilMs === Infinity) this.#startBudget();
+    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+      const ran = this.#ran;
+      this.#left -= ASIDES;
       this.#dispatch(kc);
-      if (--left > 0) continue;
-      if (this.#untilMs === 0) {
-        if (this.runq.empty) return;
-        this.#untilMs = this.clock.now + this.budgetMs;
-      } else if (this.clock.now >= this.#untilMs) return;
-      if (stride < CLOCK_EVERY) stride *= 4;
-      left = stride;
+      if (this.atTop !== null) return;
+      if (ran === this.#ran) this.#left += ASIDES - 1;
+      // What was alone needs no reading of the clock.
+      if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
     }
+  }
+
+  #startBudget(): void {
+    this.#untilMs = this.clock.now + this.budgetMs;
+  }
+
+  /** Whether the budget is spent, by a look at the clock if one is due. */
+  #isSpent(): boolean {
+    if (this.#left > 0) return false;
+    if (this.clock.now >= this.#untilMs) return true;
+    this.#left = ASIDES * untilNextLook(this.#ran);
+    return false;
   }
 
   #plan(): void {
@@ -442,8 +537,9 @@ export class Dispatcher implements Driven {
         this.#waker.request();
         return;
       }
+      if (tick - this.wheel.base >= BLOCK) this.#catchUp(tick - this.wheel.base);
     }
-    this.armedTicks = Math.min(ticks, FAR);
+    this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
@@ -453,8 +549,7 @@ export class Dispatcher implements Driven {
   /** Something is left to do: another pass. */
   #planPass(tick: number): void {
     this.#collectable = tick;
-    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
-    if (!this.#backlog) this.#backlogTick = this.#jobTick;
+    if (!this.#backlog) this.#backlogTick = tick;
     this.#backlog = true;
     this.#waker.request();
   }
@@ -478,8 +573,10 @@ export class Dispatcher implements Driven {
       this.#setAside(kc);
       lock._wait(kc);
       wq._wake();
-    } else if (remote === null || remote.enter()) enter(this, kc);
-    else {
+    } else if (remote === null || remote.enter()) {
+      this.#ran++;
+      enter(this, kc);
+    } else {
       release(lock);
       this.withdraw(kc);
     }
@@ -492,7 +589,10 @@ export class Dispatcher implements Driven {
   }
 }
 
-/** Ticks from one to another, modulo a block. */
-function ticksSince(tick: number, now: number): number {
-  return ((now - tick) << 2) >> 2;
+/**
+ * How many functions may run until the clock is looked at again: one at first, for they may be slow,
+ * then an eighth of those that ran, 32 at most.
+ */
+export function untilNextLook(ran: number): number {
+  return Math.min(Math.max(ran >> 3, 1), 32);
 }

@@ -1,3 +1,5 @@
+import type { Kcont } from '../kcont.ts';
+
 /**
  * A source of monotonic time that also wakes a kernel.
  *
@@ -30,6 +32,12 @@ export interface Clock {
    * @internal
    */
   _raise(error: unknown): void;
+  /**
+   * The function of a continuation has thrown, nobody takes its error, and it is on its way out of the
+   * pass: it is to be marked where it comes out.
+   * @internal
+   */
+  _escaping(kc: Kcont<unknown>): void;
   /**
    * Between two functions of one pass: runs what waits in the queues of `process.nextTick` and of
    * microtasks.

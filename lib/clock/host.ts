@@ -19,6 +19,8 @@
  * the host; when the host is back, time stands still for as long: no timer is early by that.
  */
 
+import { markError } from '../errors.ts';
+import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { findFakes, isHosts, type Fakes } from './fakes.ts';
 import { HostWaker } from './host-waker.ts';
@@ -47,7 +49,7 @@ export function afterMicrotasks(func: () => void): void {
  * `process.nextTick` and of microtasks. It has always been on `process`, and is not documented.
  * With `--pending-deprecation` a function that warns is in its place, which is left alone.
  */
-const runNextTicks: (() => void) | undefined = named(
+export const runNextTicks: (() => void) | undefined = named(
   'runNextTicks',
   (process as { _tickCallback?: unknown })._tickCallback,
 );
@@ -239,6 +241,17 @@ export class HostClock implements Clock {
     });
   }
 
+  _escaping(kc: Kcont<unknown>): void {
+    // Fakes hand it to whoever moves their time.
+    if (this._fakes !== null) return;
+    // Caught and thrown again, it would be reported with a line of ours in place of the user's.
+    escaping = kc;
+    process.off('uncaughtExceptionMonitor', mark).once('uncaughtExceptionMonitor', mark);
+    afterMicrotasks(() => {
+      escaping = undefined;
+    });
+  }
+
   _drain(): boolean {
     // Fakes call from within synchronous code, which promises do not interrupt.
     if (!this._rations) return true;
@@ -249,6 +262,13 @@ export class HostClock implements Clock {
   get _turns(): boolean {
     return this._rations;
   }
+}
+
+/** Whose function has thrown what is uncaught next. */
+let escaping: Kcont<unknown> | undefined = undefined;
+
+function mark(error: unknown): void {
+  if (escaping !== undefined) markError(error, escaping, true);
 }
 
 /** Milliseconds on a monotonic axis that all threads of the process have in common. */

@@ -102,22 +102,22 @@ export class Blocks {
     for (const remote of this.#remotes) if (remote !== undefined) yield remote;
   }
 
-  /** Why a continuation cannot run on another CPU, as a sentence; undefined: it can. */
-  whyNot(kc: Kcont<unknown>): string | undefined {
+  /** Why a continuation cannot run on another CPU; undefined: it can. */
+  whyNot(kc: Kcont<unknown>): KcontError | undefined {
     if (this.#machine.module.indexOf(kc._func) === undefined) {
-      return tied(label(kc));
+      return new KcontError('EINVAL', tied(label(kc)));
     }
     if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
-      return locked(label(kc));
+      return new KcontError('EINVAL', locked(label(kc)));
     }
     const policy = kc._extras?.policy ?? 'none';
     if (policy !== 'none') {
-      return contextual(label(kc));
+      return new KcontError('EINVAL', contextual(label(kc)));
     }
     return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
   }
 
-  #uncloneable(value: unknown, what: string): string | undefined {
+  #uncloneable(value: unknown, what: string): KcontError | undefined {
     if (tagOf(value) < PORTED) return undefined;
     const probe = new Sent();
     try {
@@ -126,7 +126,7 @@ export class Blocks {
     } catch (error) {
       const problem = uncloneable(what, error);
       if (problem.code === 'ENOMEM') throw problem;
-      return problem.message;
+      return problem;
     } finally {
       probe.end();
     }
@@ -135,7 +135,7 @@ export class Blocks {
   /** Throws for a value that cannot be cloned. */
   probe(value: unknown, what: string): void {
     const problem = this.#uncloneable(value, what);
-    if (problem !== undefined) throw new KcontError('EINVAL', problem);
+    if (problem !== undefined) throw problem;
   }
 
   /** Gives a handle a block. */

@@ -186,7 +186,7 @@ function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
   }
   if (kc._remote === null) {
     const problem = machine.blocks.whyNot(kc);
-    if (problem !== undefined) throw new KcontError('EINVAL', problem);
+    if (problem !== undefined) throw problem;
   }
   const { block, handle } = machine.blocks.remoteFor(kc);
   return { block, handle };

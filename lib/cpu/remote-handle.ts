@@ -8,6 +8,7 @@ import type { Cpu } from '../cpu.ts';
 import { EBUSY, EINVAL, KcontError } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
+import { DESTROYED, label } from '../schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -128,6 +129,12 @@ export abstract class RemoteHandle implements Sender {
     const { words, floats } = memory;
     const delayed = delayMs > 0;
     const target = machine.place(this, cpu, delayed);
+    try {
+      machine.prepare(this, target);
+    } catch (error) {
+      if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
+      throw error;
+    }
     const deadline = delayed ? machine.sharedMs() + delayMs : 0;
     const forbidden = anew ? busy & ~INVOKING : busy;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
@@ -137,7 +144,8 @@ export abstract class RemoteHandle implements Sender {
     let silent = false;
     for (;;) {
       word = readWord(memory, block);
-      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return this.#refuse(EINVAL);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
+        return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
       next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
@@ -249,7 +257,7 @@ export abstract class RemoteHandle implements Sender {
     const { memory } = machine;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) machine.blocks.probe(arg, `the argument of ${this.kc.name}`);
+    if (tag === PORTED) machine.blocks.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);

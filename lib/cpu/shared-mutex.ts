@@ -37,7 +37,7 @@ export class SharedMutex extends SharedLock {
    * once
    */
   async hold(options?: EnterOptions): Promise<Disposable> {
-    await this.enter(options);
+    await this._enter(options, SharedMutex.prototype.hold);
     return holder(this);
   }
 
@@ -50,7 +50,7 @@ export class SharedMutex extends SharedLock {
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
   async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
-    await this.enter(options);
+    await this._enter(options, SharedMutex.prototype.run);
     try {
       return await func();
     } finally {

@@ -28,8 +28,9 @@ import { isShared } from './shared-handle.ts';
 export const MOST_RECORDS = 10_000;
 /** Properties and elements of all of them. */
 const MOST_FIELDS = 100_000;
-/** Characters of all their texts. */
-const MOST_TEXT: number = 2 ** 22;
+/** Characters of all their texts, and of one of them. */
+const MOST_TEXT: number = 2 ** 24;
+const LONGEST_TEXT: number = 2 ** 20;
 /** Bytes of one buffer. */
 const MOST_BYTES: number = 2 ** 20;
 /** Characters of what stands for a value that cannot be cloned. */
@@ -187,7 +188,7 @@ class Writer {
   }
 
   #text(text: string): string {
-    const kept = text.slice(0, this.#characters);
+    const kept = text.slice(0, Math.min(this.#characters, LONGEST_TEXT));
     this.#characters -= kept.length;
     if (kept.length < text.length) this.#isWhole = false;
     return kept;
