@@ -136,10 +136,13 @@ export class HostClock implements Clock {
 
   /** An alarm has rung: it is so late, at least. */
   _passed(atMs: number): void {
-    if (this.now >= atMs) return;
+    const fakes = this._fakes;
+    if (fakes === null || this.now >= atMs) return;
+    // What tells the time does not go with what wakes: it is believed no more.
+    fakes.tell = undefined;
     this.#lastMs = atMs;
-    const tell = this._fakes?.tell;
-    if (tell !== undefined) this.#begin(tell());
+    this.#baseMs = atMs;
+    this.#leftMs = hostNow.call(hostPerformance);
   }
 
   /** Looks whether fakes have come or gone. */
