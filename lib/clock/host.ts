@@ -31,6 +31,11 @@ import type { Clock, Driven, Waker } from './clock.ts';
  */
 const nobody = new AsyncResource('KCONT', { requireManualDestroy: true });
 
+/** Calls a function in the context of no request. */
+export function inNoContext<R>(func: () => R): R {
+  return nobody.runInAsyncScope(func);
+}
+
 /** Taken at load: errors are raised also while fake timers stand in. */
 const { queueMicrotask } = globalThis;
 const { nextTick } = process;
