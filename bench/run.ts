@@ -1,5 +1,6 @@
 // One-shot functions with a result: Workqueue.run.
 
+import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
 import PQueue from 'p-queue';
 import { Kernel } from '../lib/index.ts';
@@ -54,6 +55,42 @@ function bursts(
   };
 }
 
+/** A thousand at a time that one signal may abort: that of a shutdown. */
+function withSignal(effort: Effort): Case {
+  const count = sized(effort, MANY);
+  return {
+    name: 'with one signal, 1 k at a time',
+    metrics: costs('ns'),
+    sides: () => {
+      const { prihigh } = new Kernel().wq;
+      const queue = new PQueue();
+      const { signal } = new AbortController();
+      setMaxListeners(0, signal);
+      const options = { signal };
+      const one = (): number => 1;
+      const side = (role: Side['role'], name: string, run: () => Promise<number>): Side => {
+        let sum = 0;
+        return timed(role, name, {
+          batch: count,
+          async run(ops) {
+            sum = 0;
+            for (let done = 0; done < ops; done += count) {
+              const results = await Promise.all(Array.from({ length: count }, run));
+              for (const result of results) sum += result;
+            }
+          },
+          check: (ops) => expectSame('the sum of the results', sum, ops),
+        });
+      };
+      return [
+        side('kcont', 'kcont', () => prihigh.run(one, options)),
+        side('peer', 'p-queue', () => queue.add(async () => 1, options)),
+        side('floor', 'kcont without a signal', () => prihigh.run(one)),
+      ];
+    },
+  };
+}
+
 /** One after the other: kcont waits for the loop to turn, the others for microtasks. */
 function sequential(): Case {
   return {
@@ -89,6 +126,7 @@ export const bench: Bench = {
       await soon;
       return value;
     }),
+    withSignal(effort),
     sequential(),
   ],
 };

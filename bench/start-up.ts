@@ -2,7 +2,7 @@
 
 import { execFileSync } from 'node:child_process';
 import { gzipSync } from 'node:zlib';
-import { build } from 'esbuild';
+import { build } from 'esbuild-wasm';
 import { costs, type Bench, type Case, type Side } from './harness/bench.ts';
 import { judge } from './harness/runner.ts';
 import { expectTrue } from './harness/timed.ts';

@@ -2,9 +2,10 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import type { RunOptions } from './job.ts';
 import type { BaseLock } from './lock/lock.ts';
-import type { CloseReport } from './shutdown.ts';
+import type { CloseReport, LocalClose } from './shutdown.ts';
+import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { KcontError } from './errors.ts';
+import { KcontError, traceFrom, type Caller } from './errors.ts';
 import { readsAs } from './inspect.ts';
 
 /**
@@ -65,41 +66,48 @@ export class Cpu {
    * Ends its thread: what runs there may finish, what is queued stays or goes elsewhere.
    *
    * @remarks
-   * Continuations whose affinity is strong wait for {@link Cpu.restart}; the others go to another CPU.
+   * Continuations whose affinity is strong wait for {@link Cpu.restart}; the others go to another CPU. When
+   * the grace is over, the signals of functions that run are aborted, with KcontError ECPUDIED as their
+   * reason; a tenth of a second later the thread ends, and half a second later it is ended.
+   *
+   * Calls that meet join: the shortest grace counts, and the last call says whether a thread follows.
    *
    * @param options - `graceMs`: how long what runs may take to finish, 0 and more ms, default 5000;
    * what then still runs is ended with the thread
    * @returns a promise, fulfilled when the thread has ended
    * @throws KcontError ENOTSUP for CPU 0, and on any other CPU than 0; EINVAL for a grace out of range
    */
-  stop(options: { graceMs?: number } = {}): Promise<void> {
-    return this.#control().stop(this.index, options);
+  stop(options?: { graceMs?: number }): Promise<void> {
+    return this.#control(Cpu.prototype.stop).stop(this.index, options);
   }
 
   /**
-   * Ends its thread, if it has one, and starts another.
+   * Ends its thread, if it has one, and starts another. One that is starting already is waited for.
    *
    * @param options - as for {@link Cpu.stop}
    * @returns a promise, fulfilled when the CPU is up again; rejected with KcontError ECPUDIED when
-   * its thread could not be started
+   * its thread could not be started, and then it is tried again, or when it was stopped meanwhile;
+   * ETIMEDOUT when it has not imported the module in time; ESHUTDOWN when the kernel is closed
    * @throws as {@link Cpu.stop}
    */
-  restart(options: { graceMs?: number } = {}): Promise<void> {
-    return this.#control().restart(this.index, options);
+  restart(options?: { graceMs?: number }): Promise<void> {
+    return this.#control(Cpu.prototype.restart).restart(this.index, options);
   }
 
-  #control(): Machine {
+  #control(caller: Caller): Machine {
     if (this._machine === null || this.index === 0 || this._machine.here.index !== 0) {
-      throw new KcontError(
-        'ENOTSUP',
-        'a CPU is stopped and restarted by CPU 0, which is never stopped itself',
-      );
+      const what = 'a CPU is stopped and restarted by CPU 0, which is never stopped itself';
+      throw traceFrom(caller, new KcontError('ENOTSUP', what));
     }
     return this._machine;
   }
 }
 
-readsAs(Cpu, (cpu) => `Cpu ${cpu.index} { ${cpu.state} }`);
+readsAs(
+  Cpu,
+  ({ index, state }) => `Cpu ${index} { ${state} }`,
+  ({ index, state }) => ({ index, state }),
+);
 
 /**
  * Something happened to a CPU that its owner may want to know.
@@ -146,6 +154,14 @@ export interface StartCpusOptions {
   backoffMs?: number;
   /** The longest such wait, in ms. Default 30000. */
   longestBackoffMs?: number;
+  /**
+   * How long each thread may take to import the module, now and whenever it is started again, in ms, more
+   * than 0; Infinity: no limit. A thread that takes longer is ended. Default 30000: much longer than an
+   * import takes on a busy machine, and shorter than most wait for a service to be up.
+   */
+  timeoutMs?: number;
+  /** Aborted before all CPUs are up: the start is given up, and its threads are ended. */
+  signal?: AbortSignal;
   /** Limits of each thread's memory, as those of `node:worker_threads`. */
   resourceLimits?: CpuLimits;
 }
@@ -205,7 +221,7 @@ export interface RemoteState {
   readonly bits: number;
   /** On the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
-  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno. */
+  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno, or DESTROYED. */
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number;
   touch(): boolean;
   /** Stops it. Returns the bits before. */
@@ -264,6 +280,8 @@ export type Admission = typeof ADMITTED | typeof ASIDE | typeof STALE;
 export interface Machine {
   /** The CPU of this thread. */
   readonly here: Cpu;
+  /** How far the shutdown of the kernel has come: it may be open where this CPU is being stopped. */
+  readonly phase: Phase;
   /** A pass begins: others need not ring. Takes in what they have sent. */
   wake(): void;
   /** Takes in what other CPUs have sent. True: there was something. */
@@ -274,8 +292,8 @@ export interface Machine {
   adopt(kc: Kcont<unknown>): void;
   /** Makes the state of a continuation known to all CPUs. An errno. */
   depart(kc: Kcont<unknown>): number;
-  /** Why a continuation cannot leave its CPU, as a sentence. */
-  reason(kc: Kcont<unknown>): string;
+  /** Why a continuation cannot leave its CPU. */
+  reason(kc: Kcont<unknown>): KcontError;
   /** Runs a function on another CPU; null: it is to run here. */
   run(
     wq: Workqueue,
@@ -285,9 +303,9 @@ export interface Machine {
   /** Waits for the other CPUs too, where this is CPU 0. `local`: for this one. */
   drain(local: () => Promise<void>): Promise<void>;
   /** Closes the other CPUs too, where this is CPU 0. `local`: closes this one. */
-  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
+  close(graceMs: number, local: LocalClose): Promise<CloseReport>;
   stateOf(index: number): CpuState;
   lagOf(index: number): number;
-  stop(index: number, options: { graceMs?: number }): Promise<void>;
-  restart(index: number, options: { graceMs?: number }): Promise<void>;
+  stop(index: number, options: { graceMs?: number } | undefined): Promise<void>;
+  restart(index: number, options: { graceMs?: number } | undefined): Promise<void>;
 }

@@ -1,4 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
+import { leave, type AbortMember } from './abort-listeners.ts';
 import type { RemoteState } from './cpu.ts';
 import type { Scope } from './scope.ts';
 
@@ -42,7 +43,6 @@ export class Details {
  */
 export class Extras {
   signal: AbortSignal | undefined = undefined;
-  onAbort: (() => void) | undefined = undefined;
   policy: ContextPolicy = 'none';
   affinity: Affinity = 'none';
   /** Whose context the function runs in. */
@@ -57,6 +57,13 @@ export class Extras {
   remote: RemoteState | null = null;
   /** Called, in order, when the run in flight has settled. */
   settled: (() => void)[] = [];
+
+  /** Its continuation does not hear of its signal any more. */
+  dropSignal(member: AbortMember): void {
+    if (this.signal === undefined) return;
+    leave(this.signal, member);
+    this.signal = undefined;
+  }
 
   /** The context of this moment is the one to run in. */
   capture(): void {

@@ -29,9 +29,9 @@
  * for setting aside what waits for a lock.
  */
 
-import type { Clock, Driven, Waker } from './clock/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, type Flight, type OnError } from './enter.ts';
+import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -40,7 +40,18 @@ import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import {
+  EXPIRED,
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
 import { BLOCK, FAR, Wheel } from './wheel.ts';
 
 /** Continuations that are set aside for what counts as one that is entered. */
@@ -50,6 +61,12 @@ const ASIDES = 8;
 const LINGER = 4;
 
 const settled: Promise<void> = Promise.resolve();
+
+/** The argument of a continuation whose function returns AT_TOP. */
+interface AtTop {
+  /** What the function would do: called by the pass itself. */
+  run(): void;
+}
 
 /** Whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
@@ -90,16 +107,20 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
-  /** Refuses to schedule. */
-  closed = false;
+  /** How far a shutdown has come. */
+  phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
+
+  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  atTop: Kcont<unknown> | null = null;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
 
   readonly #waker: Waker;
   readonly #expired: (kc: Kcont<unknown>) => void;
+  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   #collectable = 0;
   #passing = false;
@@ -136,6 +157,7 @@ export class Dispatcher implements Driven {
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
+    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#rebased = (ticks) => {
       this.runq.rebase(ticks, FAR);
       this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
@@ -165,6 +187,21 @@ export class Dispatcher implements Driven {
     const to = Math.min(atTick, this.wheel.nextTick() - 1);
     if (to - this.wheel.base >= BLOCK) this.#collect(to);
     return Math.min(atTick - this.wheel.base, FAR);
+  }
+
+  /** Refuses to schedule: from the call of `close` on. */
+  get closed(): boolean {
+    return this.phase !== OPEN;
+  }
+
+  /**
+   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
+   * one is on the stack that may turn out to be asynchronous.
+   */
+  get awaits(): boolean {
+    const { current } = this;
+    if (!this.flights.empty) return true;
+    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
   }
 
   /** One more continuation is scheduled. */
@@ -249,6 +286,7 @@ export class Dispatcher implements Driven {
 
   #end(): void {
     this.#passing = false;
+    this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
   }
@@ -264,7 +302,19 @@ export class Dispatcher implements Driven {
       if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
-      while (this.#takesMore()) this.#dispatchWithinBudget();
+      for (;;) {
+        const kc = this.atTop;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
+        this.#dispatchWithinBudget();
+      }
     } finally {
       this.#end();
       this.#plan();
@@ -294,7 +344,8 @@ export class Dispatcher implements Driven {
     if (this.#isSpent()) return;
     this.#begin();
     try {
-      this.#dispatchWithinBudget();
+      do this.#dispatchWithinBudget();
+      while (this.#goOnAtTop());
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -314,6 +365,43 @@ export class Dispatcher implements Driven {
     return this.wheel.nextTick();
   }
 
+  get served(): boolean {
+    return this.machine !== null;
+  }
+
+  dueTick(kc: object): number {
+    return this.wheel.dueTick(kc as Kcont<unknown>);
+  }
+
+  tellDeadlines(deadlines: Deadlines | null): boolean {
+    const { wheel } = this;
+    wheel.deadlines = deadlines;
+    this.ration.deadlines = deadlines;
+    this.armedTicks = FAR;
+    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
+    const tick = this.#tick();
+    let passed = false;
+    for (const kc of wheel) {
+      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
+      else passed = true;
+    }
+    if (passed) this.#collectable = tick;
+    return passed;
+  }
+
+  ring(): void {
+    this.#collectable = this.#tick();
+    const passing = this.#passing;
+    const outer = this.#outer;
+    const { current } = this;
+    this.pass();
+    if (!passing) return;
+    // One of its functions has moved the time of the fakes on.
+    this.#passing = true;
+    this.#outer = outer;
+    this.current = current;
+  }
+
   get runnable(): boolean {
     return !this.runq.empty || !this.deferred.empty;
   }
@@ -323,10 +411,26 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.#collect(this.#tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) this.#dispatch(kc);
+      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+        this.#dispatch(kc);
+        this.#goOnAtTop();
+      }
     } finally {
       this.#end();
     }
+  }
+
+  /** What a pass does itself. Returns whether there was something. */
+  #goOnAtTop(): boolean {
+    const kc = this.atTop;
+    if (kc === null) return false;
+    this.atTop = null;
+    try {
+      (kc._arg as AtTop).run();
+    } finally {
+      settle(this, kc);
+    }
+    return true;
   }
 
   #rejoin(): void {
@@ -340,8 +444,9 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    const { base } = this.wheel;
-    this.wheel.advance(tick, this.#expired, this.#rebased);
+    const { base, deadlines } = this.wheel;
+    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
+    this.wheel.advance(tick, expired, this.#rebased);
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }
@@ -352,6 +457,19 @@ export class Dispatcher implements Driven {
     const wq = kc._wq;
     wq._load++;
     this.runq.addTimer(wq._level, kc);
+  }
+
+  #expireUnderFakes(kc: Kcont<unknown>): void {
+    const { wheel } = this;
+    const deadlines = wheel.deadlines as Deadlines;
+    if (deadlines.alone && deadlines.has(kc)) {
+      // Its deadline was reckoned from a time that had stood still.
+      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
+      wheel.refile(kc);
+    } else {
+      deadlines.drop(kc);
+      this.#expire(kc);
+    }
   }
 
   #serveStarved(): void {
@@ -377,6 +495,7 @@ export class Dispatcher implements Driven {
       const ran = this.#ran;
       this.#left -= ASIDES;
       this.#dispatch(kc);
+      if (this.atTop !== null) return;
       if (ran === this.#ran) this.#left += ASIDES - 1;
       // What was alone needs no reading of the clock.
       if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
@@ -402,6 +521,8 @@ export class Dispatcher implements Driven {
       return;
     }
     this.#backlog = false;
+    // Nothing is armed but what waits for each deadline.
+    if (this.wheel.deadlines !== null) return;
     if (this.refs === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;

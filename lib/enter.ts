@@ -4,19 +4,22 @@
  *   enter ---> returned or threw --------------------------------> settle
  *        \---> returned a promise: a flight --- it settles: land ---^
  *
- * A function is called from one line. It may do anything to any continuation, itself included, and
- * it may throw: before the call the handle is off its list and its state is set; after it, nothing
- * that was read before is trusted.
+ * A function may do anything to any continuation, itself included, and it may throw: before the call
+ * the handle is off its list and its state is set; after it, nothing that was read before is trusted.
+ *
+ * An error that nobody takes is not caught, but passes through: thrown again, it would be reported
+ * with the line that throws it again, in place of the user's.
  */
 
 import { remoteOf } from './cpu.ts';
 import type { Dispatcher } from './dispatch.ts';
-import { KcontError, asynchronous } from './errors.ts';
+import { KcontError, asynchronous, markError } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
 import { release } from './lock/lock.ts';
 import { taskOf } from './schedule.ts';
 import {
+  DEAD,
   EXPIRED,
   INVOKING,
   QUEUED,
@@ -39,6 +42,13 @@ export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 const nobody = null as unknown as Kcont<unknown>;
 /** Flights that are kept for later, at most. */
 const SPARE = 1024;
+
+/**
+ * Returned by a function that goes on at the top of the pass: its argument's `run` is called then.
+ *
+ * @internal
+ */
+export const AT_TOP: object = {};
 
 /**
  * An asynchronous run. Made when as many are under way for the first time, and used again and again.
@@ -77,22 +87,44 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._wq._entered++;
   const func = kc._func;
   const carry = kc._extras?.carry;
-  let result: void | PromiseLike<void>;
+  let result: unknown;
+  let then: Then | undefined;
+  let returned = false;
   dispatcher.current = kc;
-  try {
-    result =
-      carry === undefined ? func(kc._arg, kc) : carry.runInAsyncScope(func, undefined, kc._arg, kc);
-  } catch (error) {
-    settle(dispatcher, kc);
-    fail(dispatcher, kc, error);
-    return;
+  if (kc._wq.onError === undefined && dispatcher.onError === undefined && (state & REMOTE) === 0) {
+    try {
+      result =
+        carry === undefined
+          ? func(kc._arg, kc)
+          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+      if (result !== undefined) then = thenOf(result);
+      returned = true;
+    } finally {
+      if (!returned) {
+        settle(dispatcher, kc);
+        escape(dispatcher, kc);
+      }
+    }
+  } else {
+    try {
+      result =
+        carry === undefined
+          ? func(kc._arg, kc)
+          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+      if (result !== undefined) then = thenOf(result);
+    } catch (error) {
+      settle(dispatcher, kc);
+      fail(dispatcher, kc, error);
+      return;
+    }
   }
-  if (result !== undefined && isThenable(result)) follow(dispatcher, kc, result);
+  if (then !== undefined) follow(dispatcher, kc, result, then);
+  else if (result === AT_TOP) dispatcher.atTop = kc;
   else settle(dispatcher, kc);
 }
 
 /** Follows an asynchronous run to its end. */
-function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike<void>): void {
+function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, then: Then): void {
   const wq = kc._wq;
   const flight = dispatcher.spare.pop() ?? new Flight(dispatcher);
   flight.kc = kc;
@@ -100,7 +132,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: PromiseLike
   dispatcher.flights.push(flight);
   dispatcher.lingers = true;
   wq._fly(1);
-  void Promise.resolve(promise).then(flight.fulfilled, flight.rejected);
+  whenDone(promise, then, flight.fulfilled, flight.rejected);
   const what = misuse(kc);
   if (what !== undefined) fail(dispatcher, kc, what);
 }
@@ -116,8 +148,12 @@ function land(dispatcher: Dispatcher, flight: Flight): Kcont<unknown> {
   return kc;
 }
 
-/** The function has returned, thrown, or its promise has settled. */
-function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+/**
+ * The function has returned, thrown, or its promise has settled.
+ *
+ * @internal
+ */
+export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
   kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
@@ -127,6 +163,7 @@ function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   // Set aside while it ran; or still in the run queue, where it has not been reached.
   if (again && kc._next === kc) dispatcher.resume(kc);
   kc._wq._settled();
+  if ((state & DEAD) !== 0) kc._wq._dereference();
   const extras = kc._extras;
   if (extras !== null) {
     if ((state & SCHEDULED) === 0) extras.carry = undefined;
@@ -167,10 +204,16 @@ function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void 
   if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
+/** An error that nobody takes passes through. What stands behind a function of a front has its name. */
+function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  kc._wq._failed++;
+  if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
+}
+
 function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   const onError = kc._wq.onError ?? dispatcher.onError;
-  if (onError === undefined) throw error;
-  onError(error, kc);
+  if (onError !== undefined) onError(error, kc);
+  else throw taskOf(kc) === undefined ? markError(error, kc, dispatcher.clock._turns) : error;
 }
 
 /** The same, where throwing would hit somebody else. */
@@ -195,13 +238,57 @@ export function reportLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: u
   }
 }
 
-/** Whether a result is a promise, or passes for one. */
-export function isThenable(value: unknown): value is PromiseLike<unknown> {
-  return (
-    typeof value === 'object' &&
-    value !== null &&
-    typeof (value as { then?: unknown }).then === 'function'
-  );
+/** The `then` of a promise, or of what passes for one. */
+export type Then = (
+  fulfilled: (value: unknown) => void,
+  rejected: (error: unknown) => void,
+) => unknown;
+
+const { then: promiseThen } = Promise.prototype as { then: Then };
+
+/**
+ * Reads the `then` of a result, which makes it a promise: once, for a getter may throw or say something
+ * else the next time.
+ *
+ * @returns undefined: it is no promise
+ * @throws what the getter throws
+ */
+export function thenOf(result: unknown): Then | undefined {
+  if ((typeof result !== 'object' && typeof result !== 'function') || result === null) {
+    return undefined;
+  }
+  const { then } = result as { then?: unknown };
+  return typeof then === 'function' ? (then as Then) : undefined;
+}
+
+/**
+ * Calls one of two functions back, once and not before this returns, however the promise behaves: one
+ * that is no Promise may call back twice, or throw afterwards.
+ */
+export function whenDone(
+  promise: unknown,
+  then: Then,
+  fulfilled: (value: unknown) => void,
+  rejected: (error: unknown) => void,
+): void {
+  if (then !== promiseThen) {
+    void adopt(promise, then).then(fulfilled, rejected);
+    return;
+  }
+  try {
+    then.call(promise, fulfilled, rejected);
+  } catch (error) {
+    // What has the method and is no Promise, or has a constructor that throws.
+    queueMicrotask(() => rejected(error));
+  }
+}
+
+/** The Promise of a result whose `then` has been read: the result itself, if it is one. */
+export function adopt(promise: unknown, then: Then): Promise<unknown> {
+  if (then === promiseThen) return promise as Promise<unknown>;
+  return new Promise((resolve, reject) => {
+    then.call(promise, resolve, reject);
+  });
 }
 
 /** What only a synchronous function may do. */

@@ -1,3 +1,5 @@
+import type { Kcont } from './kcont.ts';
+
 /**
  * Stable codes of the errors that kcont throws and reports.
  *
@@ -48,9 +50,81 @@ export class KcontError extends Error {
    */
   constructor(code: KcontErrorCode, message: string) {
     super(message);
-    this.name = 'KcontError';
     this.code = code;
+    setTrace(this, new.target);
   }
+
+  static {
+    Object.defineProperty(this.prototype, 'name', {
+      value: 'KcontError',
+      configurable: true,
+      writable: true,
+    });
+  }
+}
+
+/**
+ * A function or a class that the user has called.
+ *
+ * @internal
+ */
+export type Caller = CallableFunction | NewableFunction;
+
+/**
+ * Gives an error a stack that is headed by its code, as Node's own are, and begins where `func` was called.
+ *
+ * The engine writes the header when the stack is first read, from the name that the object has by then. So
+ * the trace belongs to an object in between, whose name has the code: nothing is written for errors that
+ * nobody prints, of which a kernel that closes may make many. To write it at once costs 5 to 10 us.
+ */
+function setTrace(error: KcontError, func: Caller): void {
+  const titled = Object.create(error, {
+    name: { value: `KcontError [${error.code}]` },
+  }) as KcontError;
+  Error.captureStackTrace(titled, func);
+  Object.defineProperty(error, 'stack', {
+    configurable: true,
+    get: () => titled.stack,
+    set: (value: unknown) => {
+      Object.defineProperty(error, 'stack', { value, configurable: true, writable: true });
+    },
+  });
+}
+
+/**
+ * Has the stack of an error of ours begin in the file of whoever called `func`, which is on the stack.
+ *
+ * @returns the error
+ *
+ * @internal
+ */
+export function traceFrom<E>(func: Caller, error: E): E {
+  if (error instanceof KcontError) setTrace(error, func);
+  return error;
+}
+
+/**
+ * Notes in an error that nobody takes whose function threw it: the handle as `kcont`, and for who reads a
+ * crash report its name as `continuation`. The handle is not enumerable: a crash report would show all its
+ * insides. A value that cannot be extended, or is no error, stays as it is.
+ *
+ * @param crashes - whether the error is an uncaught exception
+ * @returns the error
+ *
+ * @internal
+ */
+export function markError(error: unknown, kcont: Kcont<unknown>, crashes: boolean): unknown {
+  try {
+    if (!(error instanceof Error) || Object.hasOwn(error, 'kcont')) return error;
+    const hidden = { configurable: true, writable: true };
+    Object.defineProperty(error, 'kcont', { ...hidden, value: kcont });
+    if (!crashes || Object.hasOwn(error, 'continuation')) return error;
+    const value = `${kcont.name || '(anonymous)'} on ${kcont.wq.name}`;
+    Object.defineProperty(error, 'continuation', { ...hidden, enumerable: true, value });
+  } catch {
+    // A proxy may throw at any of this; what is frozen does.
+  }
+  return error;
 }
 
 /**
@@ -59,9 +133,18 @@ export class KcontError extends Error {
  * @internal
  */
 export function show(value: unknown): string {
+  try {
+    return describe(value);
+  } catch {
+    // A revoked proxy, or a getter that throws.
+    return 'an object that cannot be read';
+  }
+}
+
+function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'bigint') return `${value}n`;
-  if (typeof value === 'function') return `function ${value.name || '(anonymous)'}`;
+  if (typeof value === 'function') return `function ${functionName(value) || '(anonymous)'}`;
   if (typeof value === 'object' && value !== null) {
     return `an instance of ${(value.constructor as { name?: string } | undefined)?.name || 'Object'}`;
   }
@@ -92,8 +175,26 @@ export function checkObject(options: unknown): void {
  *
  * @internal
  */
-export function checkFunction(func: unknown, name: string = 'func'): void {
-  if (typeof func !== 'function') throw invalid(name, 'a function', func);
+export function checkFunction(
+  func: unknown,
+  name: string = 'func',
+  caller: Caller = checkFunction,
+): void {
+  if (typeof func !== 'function') throw traceFrom(caller, invalid(name, 'a function', func));
+}
+
+/**
+ * The name of a function; empty for one whose name is no text, or cannot be read.
+ *
+ * @internal
+ */
+export function functionName(func: unknown): string {
+  try {
+    const { name } = func as { name: unknown };
+    return typeof name === 'string' ? name : '';
+  } catch {
+    return '';
+  }
 }
 
 /**

@@ -1,8 +1,23 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
-import { asynchronous, invalid } from './errors.ts';
+import { adopt, thenOf, whenDone, type Then } from './enter.ts';
+import { asynchronous, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import { Kcont } from './kcont.ts';
-import type { KcontOptions } from './options.ts';
-import type { Lock } from './lock/lock.ts';
+import { LOCK, type Lock } from './lock/lock.ts';
+import {
+  ANYTHING,
+  FLAG,
+  GIVEN,
+  SIGNAL,
+  TEXT,
+  kindOf,
+  numberOf,
+  oneOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
+import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
+import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -25,7 +40,7 @@ export interface RunOptions {
    * another CPU it is copied, as by `structuredClone`.
    */
   arg?: unknown;
-  /** What is moved to another CPU with the argument, not copied. */
+  /** What is moved to another CPU with the argument, not copied: this CPU has it no longer. */
   transfer?: readonly object[];
   /**
    * Runs on a thread that runs nothing else meanwhile, and ends with that thread when it is aborted,
@@ -37,6 +52,19 @@ export interface RunOptions {
   /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
   context?: 'none' | 'create';
 }
+
+const RUN = optionsOf<RunOptions>('run', {
+  lock: LOCK,
+  delayMs: numberOf('a finite number of ms from 0 to 2^53-1', 0, Number.MAX_SAFE_INTEGER),
+  // Checked where it is scheduled.
+  cpu: ANYTHING,
+  signal: SIGNAL,
+  arg: GIVEN,
+  transfer: kindOf('an array', Array.isArray),
+  kill: FLAG,
+  name: TEXT,
+  context: oneOf("'none' or 'create'", 'none', 'create'),
+});
 
 /**
  * A function that is run once: it gets the argument, if there is one, and the signal.
@@ -51,7 +79,7 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
  *
  * @internal
  */
-export interface Task {
+export interface Task extends AbortMember {
   /** What it is called in reports, if not as its continuation's function. */
   readonly _name?: string;
   /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
@@ -77,7 +105,6 @@ export class Job<T> implements Task {
   readonly #signal: AbortSignal | undefined;
   readonly #kc: Kcont<Job<T>>;
   #controller: AbortController | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
 
   constructor(
     wq: Workqueue,
@@ -86,33 +113,31 @@ export class Job<T> implements Task {
     resolve: (value: T | PromiseLike<T>) => void,
     reject: (reason: unknown) => void,
   ) {
-    if (typeof func !== 'function') throw invalid('func', 'a function', func);
-    const { lock = null, delayMs = 0, cpu = null, signal, name, context } = options;
-    if (signal !== undefined && !(signal instanceof AbortSignal)) {
-      throw invalid('signal', 'an AbortSignal', signal);
-    }
+    const { lock = null, delayMs = 0, cpu = null, signal, name, context = 'none' } = options;
     this.#func = func;
-    this.#hasArg = 'arg' in options;
-    this.#arg = options.arg;
+    this.#hasArg = Object.hasOwn(options, 'arg');
+    this.#arg = this.#hasArg ? options.arg : undefined;
     this.#resolve = resolve;
     this.#reject = reject;
     this.#signal = signal;
-    const kcOptions: KcontOptions | undefined =
-      context === undefined && name === undefined && func.name === ''
-        ? undefined
-        : { name: name ?? func.name, context: context ?? 'none' };
-    this.#kc = new Kcont<Job<T>>(wq, lock, run, this, kcOptions);
+    const extras = context === 'none' ? null : makeExtras('none', 0, context);
+    const details = makeDetails((name ?? functionName(func)) || undefined, undefined, extras);
+    this.#kc = new Kcont<Job<T>>(
+      wq,
+      lock,
+      run,
+      this,
+      (details ?? undefined) as KcontOptions | undefined,
+    );
     this.#kc._state |= QUIET | TASK;
     try {
       signal?.throwIfAborted();
-      this.#kc.schedule(delayMs, cpu);
+      scheduleOrThrow(this.#kc, delayMs, cpu);
     } catch (error) {
       this.#kc.destroy();
       throw error;
     }
-    if (signal === undefined) return;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal !== undefined) join(signal, this);
   }
 
   /** Before the function is entered: it never is. Later: its signal is aborted. */
@@ -130,29 +155,31 @@ export class Job<T> implements Task {
 
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
+    let then: Then | undefined;
     try {
       result = this.#hasArg
         ? call(this.#func, this.#arg, this.#signalFor(this.#func, 1))
         : call(this.#func, this.#signalFor(this.#func, 0));
+      then = thenOf(result);
     } catch (error) {
       this.#kc.wq._failed++;
       this.#finish();
       this.#reject(error);
       return undefined;
     }
-    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+    if (then === undefined) {
       this.#finish();
       this.#resolve(result);
       return undefined;
     }
     if (this.#kc.wq.fast) {
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#finish();
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
     }
-    return Promise.resolve(result);
+    return adopt(result, then) as Promise<T>;
   }
 
   _fulfilled(value: unknown): void {
@@ -174,9 +201,11 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
   }
 }
+
+function ignore(): void {}
 
 function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
   return func(...(args as never[]));
@@ -194,13 +223,24 @@ function run<T>(job: Job<T>): void | PromiseLike<void> {
 export function runOnce<T>(
   wq: Workqueue,
   func: RunFunction<T>,
-  options: RunOptions = {},
+  given: RunOptions | undefined,
+  caller: Caller,
 ): Promise<T> {
-  const { machine } = wq._dispatcher;
-  const remote = machine === null ? null : machine.run(wq, func, options);
-  if (remote !== null) return remote as Promise<T>;
-  return new Promise<T>((resolve, reject) => {
-    // The job reaches whoever needs it through its continuation.
-    void new Job(wq, func, options, resolve, reject);
-  });
+  try {
+    checkFunction(func);
+    const options = readOptions(given, RUN);
+    const { machine } = wq._dispatcher;
+    const remote = machine === null ? null : machine.run(wq, func, options);
+    if (remote !== null) return remote as Promise<T>;
+    return new Promise<T>((resolve, reject) => {
+      try {
+        // The job reaches whoever needs it through its continuation.
+        void new Job(wq, func, options, resolve, reject);
+      } catch (error) {
+        reject(traceFrom(caller, error));
+      }
+    });
+  } catch (error) {
+    return Promise.reject(traceFrom(caller, error));
+  }
 }

@@ -1,17 +1,18 @@
 import type { Cpu, RemoteState } from './cpu.ts';
 import { readsAs } from './inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
-import { Dispatcher } from './dispatch.ts';
 import { whenSettled } from './enter.ts';
-import { EBUSY, KcontError, checkFunction, invalid } from './errors.ts';
+import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import type { Entry } from './list.ts';
 import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
-import { checkOptions, detailsFor, type KcontOptions } from './options.ts';
+import { applyOptions, type KcontOptions } from './options.ts';
+import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
   AFAR,
   label,
   makeRunnable,
-  refusal,
+  refuse,
+  reset,
   restartTimer,
   scheduleAfar,
   startTimer,
@@ -131,21 +132,22 @@ export class Kcont<A> {
     arg: A,
     options?: KcontOptions,
   ) {
-    if (!((wq as Workqueue | undefined)?._dispatcher instanceof Dispatcher)) {
-      throw invalid('wq', 'a Workqueue', wq);
+    try {
+      checkWorkqueue(wq);
+      checkLock(lock);
+      checkFunction(func);
+      this._wq = wq;
+      this._lock = lock;
+      this._func = func;
+      this._arg = arg;
+      if (options !== undefined) applyOptions(this, options);
+    } catch (error) {
+      throw traceFrom(Kcont, error);
     }
-    checkLock(lock);
-    checkFunction(func);
-    if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
-    this._wq = wq;
-    this._lock = lock;
-    this._func = func;
-    this._arg = arg;
-    if (options !== undefined) setOptions(this, options);
     wq._references++;
     const { machine } = wq._dispatcher;
     if (machine !== null) machine.adopt(this);
-    if (options?.signal?.aborted === true) this.destroy();
+    if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
   /**
@@ -158,15 +160,14 @@ export class Kcont<A> {
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions round up; 0, the default: no delay
    * @param cpu - where to run, on a workqueue with a queue per CPU; null: wherever
-   * @returns true: it is scheduled; false: busy (INVOKING, or a halt waits), nothing changed
-   * @throws KcontError EINVAL for a delay out of range or a destroyed continuation, ENOENT for a CPU
-   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed
+   * @returns true: it is scheduled; false: nothing changed, for it is busy (INVOKING, or a halt waits),
+   * was destroyed, its kernel is in the grace of `close`, or is closed while a run of it is in flight
+   * @throws KcontError EINVAL for a delay or a CPU that is not what it has to be, ENOENT for a CPU
+   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
    */
   schedule(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = this._schedule(delayMs, cpu);
-    if (errno === 0) return true;
-    if (errno === EBUSY) return false;
-    throw refusal(this, errno, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu, Kcont.prototype.schedule);
   }
 
   /**
@@ -203,17 +204,13 @@ export class Kcont<A> {
    * @param delayMs - as for {@link Kcont.schedule}
    * @param cpu - as for {@link Kcont.schedule}
    * @returns true: it is scheduled, and will be entered when a run in flight has settled; false:
-   * a halt waits, nothing changed
+   * nothing changed, for a halt waits, it was destroyed, its kernel is in the grace of `close`, or is
+   * closed while a run of it is in flight
    * @throws as {@link Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
-    let errno = whyNot(this, delayMs, cpu, HALTING);
-    if (errno === AFAR && (errno = scheduleAfar(this, delayMs, cpu, HALTING)) === 0) return true;
-    if (errno === EBUSY) return false;
-    if (errno !== 0) throw refusal(this, errno, delayMs, cpu);
-    if ((this._state & QUEUED) !== 0) this._wq._dispatcher.withdraw(this);
-    this._state &= ~INVOKING;
-    return this.schedule(delayMs, cpu);
+    const errno = reset(this, delayMs, cpu);
+    return errno === 0 || refuse(this, errno, delayMs, cpu, Kcont.prototype.reset);
   }
 
   /**
@@ -282,20 +279,32 @@ export class Kcont<A> {
    *
    * @param interlock - a lock the caller holds; released while waiting, held again after
    * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
-   * with KcontError EDEADLK from within its own function, before its first `await`; EPERM for an interlock that is not held
+   * with KcontError EDEADLK from within its own function, before its first `await`; EINVAL for an
+   * interlock that is no lock of kcont, EPERM for one that is not held: nothing has changed then.
+   * Rejected too if the interlock cannot be taken again. In any case it can be scheduled afterwards
    */
-  async halt(interlock?: Lock): Promise<boolean> {
-    if (interlock !== undefined && !interlock.held) {
-      throw new KcontError('EPERM', 'halt needs its interlock held');
+  halt(interlock?: Lock): Promise<boolean> {
+    return this._halt(interlock, Kcont.prototype.halt);
+  }
+
+  /** @internal */
+  async _halt(interlock: Lock | undefined, caller: Caller): Promise<boolean> {
+    try {
+      if (interlock !== undefined) checkInterlock(this, interlock);
+      this._mayHalt();
+    } catch (error) {
+      throw traceFrom(caller, error);
     }
-    this._mayHalt();
     this.stop();
     if (!this.running) return false;
     const settled = this._beginHalt();
-    interlock?.exit();
-    await settled;
-    await interlock?.enter();
-    this._endHalt();
+    try {
+      interlock?.exit();
+      await settled;
+      await interlock?.enter();
+    } finally {
+      this._endHalt();
+    }
     return true;
   }
 
@@ -333,7 +342,7 @@ export class Kcont<A> {
    * @throws KcontError EINVAL if `done` is not a function
    */
   drainAsync(done: (arg: A) => void): boolean {
-    checkFunction(done, 'done');
+    checkFunction(done, 'done', Kcont.prototype.drainAsync);
     if ((this._withdraw() & RUNNING) === 0) return true;
     whenSettled(this, () => done(this._arg));
     return false;
@@ -365,14 +374,20 @@ export class Kcont<A> {
   _buried(): void {
     if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
-    this._wq._dereference();
+    // A run in flight keeps its workqueue: the settle lets it go.
+    if ((this._state & RUNNING) === 0) this._wq._dereference();
     const details = this._details;
     if (details === null) return;
     details.scope?._delete(this);
-    const { extras } = details;
-    if (extras?.onAbort === undefined) return;
-    extras.signal?.removeEventListener('abort', extras.onAbort);
-    extras.onAbort = undefined;
+    details.extras?.dropSignal(this);
+  }
+
+  /**
+   * Its signal has been aborted.
+   * @internal
+   */
+  _abort(): void {
+    this.destroy();
   }
 
   /** The same as {@link Kcont.destroy}, for `using`. */
@@ -442,7 +457,7 @@ export class Kcont<A> {
 
   /** Its name, or that of its function. */
   get name(): string {
-    return this._details?.name ?? this._func.name;
+    return this._details?.name ?? functionName(this._func);
   }
 
   /** How much it prefers a CPU. */
@@ -457,7 +472,7 @@ export class Kcont<A> {
    * @throws KcontError EPERM if there is a lock that is not held; EINVAL if destroyed
    */
   setArg(arg: A): void {
-    mayChange(this, 'setArg');
+    mayChange(this, 'setArg', Kcont.prototype.setArg);
     this._remote?.setArg(arg);
     this._arg = arg;
   }
@@ -471,12 +486,15 @@ export class Kcont<A> {
    * the lock is not held
    */
   setFunc(func: KcontFunction<A>, arg: A): void {
-    checkFunction(func);
-    mayChange(this, 'setFunc');
+    checkFunction(func, 'func', Kcont.prototype.setFunc);
+    mayChange(this, 'setFunc', Kcont.prototype.setFunc);
     if (this._lock === null && func !== this._func) {
-      throw new KcontError(
-        'EINVAL',
-        'setFunc to another function needs a continuation with a lock',
+      throw traceFrom(
+        Kcont.prototype.setFunc,
+        new KcontError(
+          'EINVAL',
+          `setFunc to another function needs a lock, ${label(this)} has none`,
+        ),
       );
     }
     this._remote?.setArg(arg);
@@ -493,12 +511,16 @@ export class Kcont<A> {
    * lock is not held
    */
   setLock(lock: Lock | null): Lock | null {
-    checkLock(lock);
     const old = this._lock;
-    if (old === null && lock !== null) {
-      throw new KcontError('EINVAL', 'setLock needs a continuation that has a lock');
+    try {
+      checkLock(lock);
+      if (old === null && lock !== null) {
+        throw new KcontError('EINVAL', `setLock needs a lock to change, ${label(this)} has none`);
+      }
+    } catch (error) {
+      throw traceFrom(Kcont.prototype.setLock, error);
     }
-    mayChange(this, 'setLock');
+    mayChange(this, 'setLock', Kcont.prototype.setLock);
     this._remote?.setLock(lock);
     this._lock = lock;
     // Its place in the order stays, whatever it waits for from now on.
@@ -599,29 +621,17 @@ export class Kcont<A> {
   }
 }
 
-/** What few need. No private method: one costs each handle a field. */
-function setOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  checkOptions(options);
-  if (options.ref === false) kc._state = UNREF;
-  const details = detailsFor(options);
-  if (details === null) return;
-  kc._details = details;
-  details.scope?._add(kc);
-  const { extras } = details;
-  if (extras?.signal === undefined) return;
-  extras.onAbort = () => kc.destroy();
-  extras.signal.addEventListener('abort', extras.onAbort, { once: true });
-}
-
-function mayChange<A>(kc: Kcont<A>, what: string): void {
-  if (kc.destroyed) throw new KcontError('EINVAL', `${label(kc)} was destroyed`);
-  if (kc._lock !== null && !kc._lock.held) {
-    throw new KcontError('EPERM', `${what} needs the lock of ${label(kc)} held`);
-  }
-}
-
-readsAs<Kcont<unknown>>(Kcont, (kc) => {
-  const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';
-  const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
-  return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
-});
+readsAs<Kcont<unknown>>(
+  Kcont,
+  (kc) => {
+    const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';
+    const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
+    return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
+  },
+  (kc) => ({
+    name: kc.name,
+    state: describeState(kc._bits),
+    deadline: kc.deadline,
+    wq: kc._wq.name,
+  }),
+);

@@ -6,9 +6,10 @@
  */
 
 import type { Cpu } from './cpu.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid } from './errors.ts';
+import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, traceFrom } from './errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
+import { DESTROYED } from './schedule.ts';
 import type { Lock } from './lock/lock.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -69,8 +70,12 @@ export function kcont_create<A>(
   arg: A,
   flags: number,
 ): Kcont<A> {
-  if (flags !== 0) throw invalid('flags', '0', flags);
-  return new Kcont(wq, lock, func, arg);
+  try {
+    if (flags !== 0) throw invalid('flags', '0', flags);
+    return new Kcont(wq, lock, func, arg);
+  } catch (error) {
+    throw traceFrom(kcont_create, error);
+  }
 }
 
 /**
@@ -79,15 +84,15 @@ export function kcont_create<A>(
  * @param kc - the continuation
  * @param ci - the CPU to run on, for workqueues with WQ_PERCPU; null: any
  * @param nticks - delay in ticks of 1 ms, 0 … 2^53-1; 0: no delay
- * @returns 0: scheduled; EBUSY: it is INVOKING, or a halt waits; ENOENT: `ci` on a workqueue
- * without WQ_PERCPU; EINVAL: a bad delay or CPU, a destroyed continuation or a closed kernel. But
- * for 0, nothing has changed
+ * @returns 0: scheduled; EBUSY: it is INVOKING, a halt waits, the kernel is in the grace of `close`, or
+ * is closed while a run of it is in flight; ENOENT: `ci` on a workqueue without WQ_PERCPU; EINVAL: a
+ * bad delay or CPU, a destroyed continuation or a closed kernel. But for 0, nothing has changed
  *
  * @public
  */
 export function kcont_schedule<A>(kc: Kcont<A>, ci: Cpu | null, nticks: number): number {
   const errno = kc._schedule(nticks, ci);
-  return errno === ESHUTDOWN ? EINVAL : errno;
+  return errno === ESHUTDOWN || errno === DESTROYED ? EINVAL : errno;
 }
 
 /**
@@ -123,7 +128,11 @@ export function kcont_getmutex<A>(kc: Kcont<A>): Lock | null {
  * @public
  */
 export function kcont_setarg<A>(kc: Kcont<A>, arg: A): void {
-  kc.setArg(arg);
+  try {
+    kc.setArg(arg);
+  } catch (error) {
+    throw traceFrom(kcont_setarg, error);
+  }
 }
 
 /**
@@ -138,7 +147,11 @@ export function kcont_setarg<A>(kc: Kcont<A>, arg: A): void {
  * @public
  */
 export function kcont_setmutex<A>(kc: Kcont<A>, lock: Lock | null): Lock | null {
-  return kc.setLock(lock);
+  try {
+    return kc.setLock(lock);
+  } catch (error) {
+    throw traceFrom(kcont_setmutex, error);
+  }
 }
 
 /**
@@ -160,7 +173,11 @@ export const kcont_set_mutex: typeof kcont_setmutex = kcont_setmutex;
  * @public
  */
 export function kcont_setfunc<A>(kc: Kcont<A>, func: KcontFunction<A>, arg: A): void {
-  kc.setFunc(func, arg);
+  try {
+    kc.setFunc(func, arg);
+  } catch (error) {
+    throw traceFrom(kcont_setfunc, error);
+  }
 }
 
 /**
@@ -245,7 +262,7 @@ export function kcont_ack<A>(kc: Kcont<A>): boolean {
  * @public
  */
 export function kcont_halt<A>(kc: Kcont<A>, interlock?: Lock): Promise<boolean> {
-  return kc.halt(interlock);
+  return kc._halt(interlock, kcont_halt);
 }
 
 /**
@@ -259,7 +276,11 @@ export function kcont_halt<A>(kc: Kcont<A>, interlock?: Lock): Promise<boolean> 
  * @public
  */
 export function kcont_drain_async<A>(kc: Kcont<A>, fn: (arg: A) => void): boolean {
-  return kc.drainAsync(fn);
+  try {
+    return kc.drainAsync(fn);
+  } catch (error) {
+    throw traceFrom(kcont_drain_async, error);
+  }
 }
 
 /**
@@ -285,12 +306,16 @@ export function kcont_cancel<A>(kc: Kcont<A>): number {
  * @public
  */
 export function kcont_workqueue_acquire(pri: number, flags: number): Workqueue {
-  if (flags !== 0 && flags !== WQ_PERCPU) throw invalid('flags', '0 or WQ_PERCPU', flags);
-  return kernel.acquire(pri, { perCpu: flags === WQ_PERCPU });
+  try {
+    if (flags !== 0 && flags !== WQ_PERCPU) throw invalid('flags', '0 or WQ_PERCPU', flags);
+    return kernel.acquire(pri, { perCpu: flags === WQ_PERCPU });
+  } catch (error) {
+    throw traceFrom(kcont_workqueue_acquire, error);
+  }
 }
 
 /**
- * Gives back a workqueue. The last release, with no continuation left, frees it.
+ * Gives back a workqueue. The last release, with no continuation and no run in flight left, frees it.
  *
  * @param wq - the workqueue
  * @returns 0; EINVAL: it was released more often than acquired

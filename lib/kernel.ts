@@ -1,10 +1,19 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type StartCpusOptions } from './cpu.ts';
+import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
-import { invalid } from './errors.ts';
+import {
+  FINITE_MS,
+  FUNCTION,
+  SIGNAL,
+  kindOf,
+  numberOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
 import {
   PRI_PRIHIGH,
   PRI_PRILOW,
@@ -15,7 +24,8 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
-import { close, drained, type CloseReport } from './shutdown.ts';
+import { race } from './race.ts';
+import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Registry,
   Workqueue,
@@ -83,6 +93,14 @@ export interface KernelReport {
   readonly workqueues: readonly WorkqueueStats[];
 }
 
+const KERNEL = optionsOf<KernelOptions>('Kernel', {
+  clock: kindOf('a VirtualClock', (value) => typeof (value as Clock | null)?._drive === 'function'),
+  onError: FUNCTION,
+  budgetMs: numberOf('a number > 0', Number.MIN_VALUE, Infinity),
+});
+const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
+const CLOSE = optionsOf<{ graceMs?: number }>('close', { graceMs: FINITE_MS });
+
 /** Default budget of a pass, in ms. */
 const BUDGET_MS = 2;
 /** Default grace of `close`, in ms. */
@@ -103,6 +121,11 @@ export class Kernel {
   /** @internal */
   _cpus: readonly Cpu[];
   /**
+   * Its other CPUs are being started.
+   * @internal
+   */
+  _starting: Pick<Machine, 'close'> | null = null;
+  /**
    * The CPU of this thread.
    * @internal
    */
@@ -117,15 +140,12 @@ export class Kernel {
    * @param options - clock, error handler, budget
    * @throws KcontError EINVAL for an option that is not what it has to be
    */
-  constructor(options: KernelOptions = {}) {
-    const { clock = hostClock, onError, budgetMs = BUDGET_MS } = options;
-    if (typeof (clock as Clock | null)?._drive !== 'function') {
-      throw invalid('clock', 'a VirtualClock', clock);
-    }
-    if (onError !== undefined && typeof onError !== 'function') {
-      throw invalid('onError', 'a function', onError);
-    }
-    if (!(budgetMs > 0)) throw invalid('budgetMs', 'a number > 0', budgetMs);
+  constructor(options?: KernelOptions) {
+    const {
+      clock = hostClock,
+      onError,
+      budgetMs = BUDGET_MS,
+    } = readOptions(options, KERNEL, Kernel);
     this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
@@ -146,7 +166,11 @@ export class Kernel {
   }
 
   /**
-   * The workqueue for these criteria: the same one whoever asks.
+   * The workqueue for these criteria: the same one whoever asks for the same.
+   *
+   * @remarks
+   * So two that ask for a `maxActive` of 4 at one priority share the four places. Give each a `name` to
+   * have one for each.
    *
    * @param priority - 0 … 223; from 192 on for synchronous functions only
    * @param options - what else is asked for
@@ -154,7 +178,7 @@ export class Kernel {
    * @throws KcontError EINVAL for criteria out of range
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
-    const criteria = criteriaFor(priority, options);
+    const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
     const queue =
       this.#registry.find(criteria) ??
       this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
@@ -182,8 +206,9 @@ export class Kernel {
    * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
    * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
    * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
-   * have been started before; ESHUTDOWN when the kernel is closed; ECPUDIED when a thread could not be
-   * started; and with what the module throws
+   * have been started before; ESHUTDOWN when the kernel is closed, also before all are up; ECPUDIED when a
+   * thread could not be started; ETIMEDOUT when the module was not imported in time; with the reason of the
+   * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
     return cpuStarter()(this, options) as Promise<M>;
@@ -200,21 +225,21 @@ export class Kernel {
    * @param options - a signal to give up waiting
    * @returns a promise, fulfilled then; rejected with the signal's reason
    */
-  async drain(options: { signal?: AbortSignal } = {}): Promise<void> {
-    const { signal } = options;
+  async drain(options?: { signal?: AbortSignal }): Promise<void> {
+    const { signal } = readOptions(options, DRAIN, Kernel.prototype.drain);
     signal?.throwIfAborted();
-    const local = (): Promise<void> => drained([...this.#registry]);
+    const local = (): Promise<void> => drained(this.#registry);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
-    let giveUp: () => void = () => undefined;
+    let waiting!: AbortMember;
     const aborted = new Promise<never>((_, reject) => {
-      giveUp = () => reject(signal.reason as Error);
+      waiting = { _abort: reject };
+      join(signal, waiting);
     });
-    signal.addEventListener('abort', giveUp, { once: true });
     try {
-      await Promise.race([done, aborted]);
+      await race([done, aborted]);
     } finally {
-      signal.removeEventListener('abort', giveUp);
+      leave(signal, waiting);
     }
   }
 
@@ -223,22 +248,27 @@ export class Kernel {
    * queued and running by priority; when the grace is over aborts the rest and reports it by name.
    *
    * @remarks
-   * From the call on, {@link Kernel.closed} is true. Whoever waits for a result that will not come,
-   * of `run` or of a front, gets KcontError ESHUTDOWN. Deadlines run on as long as what they limit
-   * may go on; then their signals are aborted.
+   * From the call on, {@link Kernel.closed} is true. During the grace, what is in flight is served to
+   * its end: locks are granted to it, and timers of `kcont/timers/promises` and deadlines stay armed, and
+   * may be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
+   * `reset` return false, so that a function which schedules again need not know of it. Whoever waits
+   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
    * may take 100 ms more to settle
    * @returns a promise of what did not finish; the same one for every call
    */
-  close(options: { graceMs?: number } = {}): Promise<CloseReport> {
-    const { graceMs = GRACE_MS } = options;
-    if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
-      return Promise.reject(invalid('graceMs', 'a finite number >= 0', graceMs));
+  close(options?: { graceMs?: number }): Promise<CloseReport> {
+    let graceMs: number;
+    try {
+      ({ graceMs = GRACE_MS } = readOptions(options, CLOSE, Kernel.prototype.close));
+    } catch (error) {
+      return Promise.reject(error);
     }
-    const local = (): Promise<CloseReport> =>
-      close(this.#dispatcher, [...this.#registry], this.wq.softclock, graceMs);
-    return (this.#closing ??= this.#dispatcher.machine?.close(graceMs, local) ?? local());
+    const local: LocalClose = (guide) =>
+      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs, guide);
+    const others = this.#dispatcher.machine ?? this._starting;
+    return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */
@@ -262,10 +292,14 @@ export class Kernel {
   }
 }
 
-readsAs(Kernel, (kernel) => {
-  const { pending, queued, running, closed } = kernel.inspect();
-  return `Kernel { ${pending} pending, ${queued} queued, ${running} running${closed ? ', closed' : ''} }`;
-});
+readsAs(
+  Kernel,
+  (kernel) => {
+    const { pending, queued, running, closed } = kernel.inspect();
+    return `Kernel { ${pending} pending, ${queued} queued, ${running} running${closed ? ', closed' : ''} }`;
+  },
+  (kernel) => kernel.inspect(),
+);
 
 /**
  * The process-wide kernel, on the host's clock.

@@ -1,6 +1,9 @@
+import { join } from './abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
-import { invalid } from './errors.ts';
-import { checkScope, type Scope } from './scope.ts';
+import { FLAG, SIGNAL, TEXT, numberOf, oneOf, optionsOf, readOptions } from './options-check.ts';
+import type { Kcont } from './kcont.ts';
+import { SCOPE, type Scope } from './scope.ts';
+import { UNREF } from './state.ts';
 
 /**
  * What few continuations need.
@@ -20,47 +23,66 @@ export interface KcontOptions {
   context?: ContextPolicy;
   /** The owner, by which it is stopped together with its siblings. */
   scope?: Scope;
-  /** Aborted: the continuation is destroyed. */
+  /** Aborted: the continuation is destroyed. Until then, or until it is destroyed, the signal keeps it. */
   signal?: AbortSignal;
 }
 
-/** Longest slack, in ms. */
-const LONGEST_SLACK_MS = 2 ** 30;
+const KCONT = optionsOf<KcontOptions>(
+  'Kcont',
+  {
+    name: TEXT,
+    ref: FLAG,
+    affinity: oneOf("'strong', 'weak' or 'none'", 'strong', 'weak', 'none'),
+    slackMs: numberOf('a number of ms from 0 to 2^30', 0, 2 ** 30),
+    context: oneOf("'none', 'create' or 'schedule'", 'none', 'create', 'schedule'),
+    scope: SCOPE,
+    signal: SIGNAL,
+  },
+  () => ({
+    name: undefined,
+    ref: undefined,
+    affinity: undefined,
+    slackMs: undefined,
+    context: undefined,
+    scope: undefined,
+    signal: undefined,
+  }),
+);
 
 /**
- * Checks options, before anything has changed.
+ * Gives a new continuation its options.
+ *
+ * @throws KcontError EINVAL before anything has changed
  *
  * @internal
  */
-export function checkOptions(options: KcontOptions): KcontOptions {
-  if (typeof options !== 'object' || options === null)
-    throw invalid('options', 'an object', options);
-  const { name, affinity, slackMs, context, scope, signal } = options;
-  if (name !== undefined && typeof name !== 'string') throw invalid('name', 'a string', name);
-  if (affinity !== undefined && !['strong', 'weak', 'none'].includes(affinity)) {
-    throw invalid('affinity', "'strong', 'weak' or 'none'", affinity);
-  }
-  if (slackMs !== undefined && !(slackMs >= 0 && slackMs <= LONGEST_SLACK_MS)) {
-    throw invalid('slackMs', 'a number of ms from 0 to 2^30', slackMs);
-  }
-  if (context !== undefined && !['none', 'create', 'schedule'].includes(context)) {
-    throw invalid('context', "'none', 'create' or 'schedule'", context);
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid('signal', 'an AbortSignal', signal);
-  }
-  if (scope !== undefined) checkScope(scope);
-  return options;
+export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
+  // Those of our own runs have been checked.
+  const details = options instanceof Details ? options : readDetails(kc, options);
+  if (details === null) return;
+  kc._details = details;
+  details.scope?._add(kc);
+  const { extras } = details;
+  if (extras?.signal?.aborted === false) join(extras.signal, kc);
+}
+
+function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {
+  const { name, ref, affinity, slackMs, context, scope, signal } = readOptions(options, KCONT);
+  scope?._check();
+  if (ref === false) kc._state = UNREF;
+  return makeDetails(name, scope, makeExtras(affinity, slackMs, context, signal));
 }
 
 /**
- * The details that options ask for; null: none.
+ * Details, if there are any.
  *
  * @internal
  */
-export function detailsFor(options: KcontOptions): Details | null {
-  const { name, scope } = options;
-  const extras = extrasFor(options);
+export function makeDetails(
+  name: string | undefined,
+  scope: Scope | undefined,
+  extras: Extras | null,
+): Details | null {
   if (name === undefined && scope === undefined && extras === null) return null;
   const details = new Details();
   details.name = name;
@@ -69,8 +91,17 @@ export function detailsFor(options: KcontOptions): Details | null {
   return details;
 }
 
-function extrasFor(options: KcontOptions): Extras | null {
-  const { affinity = 'none', slackMs = 0, context = 'none', signal } = options;
+/**
+ * Extras, if there are any.
+ *
+ * @internal
+ */
+export function makeExtras(
+  affinity: Affinity = 'none',
+  slackMs: number = 0,
+  context: ContextPolicy = 'none',
+  signal?: AbortSignal,
+): Extras | null {
   if (affinity === 'none' && slackMs < 1 && context === 'none' && signal === undefined) return null;
   const extras = new Extras();
   extras.affinity = affinity;

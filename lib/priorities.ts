@@ -3,6 +3,8 @@
  * interrupts. The eight predefined ones are eight apart, so that others fit in between.
  */
 
+import { integerOf, type Kind } from './options-check.ts';
+
 /** Priority of `wq_softserial`: the highest. @public */
 export const PRI_SOFTSERIAL = 223;
 /** Priority of `wq_softnet`. @public */
@@ -32,3 +34,10 @@ export const LOWEST_FAST = 192;
  * @internal
  */
 export const PRIORITIES = 224;
+
+/**
+ * What a priority has to be.
+ *
+ * @internal
+ */
+export const PRIORITY: Kind = integerOf('an integer from 0 to 223', 0, PRIORITIES - 1);

@@ -31,7 +31,7 @@
  * touch 68 ns and 9 ns (npm run bench -- schedule-stop, touch).
  */
 
-import type { Clock } from './clock/clock.ts';
+import type { Clock, Deadlines } from './clock/clock.ts';
 
 /** Suspects between two readings, at most. */
 const MOST = 15;
@@ -44,10 +44,16 @@ const MARGIN_MS = 0.25;
 
 const endOfCallback: Promise<void> = Promise.resolve();
 
+/** While nobody has replaced it, the compiler knows that it is what it was, and compares nothing. */
+const initialTimeout = setTimeout;
+
 /** Tells when deadlines are, for one dispatcher. */
 export class Ration<T> {
-  /** Calls that need not read. */
+  /** Told of all deadlines; null but under fake timers. */
+  deadlines: Deadlines | null = null;
+  /** Calls that need not read, as long as time is told by the same: see HostClock. */
   #left = 0;
+  #setTimeout: typeof setTimeout = setTimeout;
   /** Dense readings so far; STREAK: in a burst. */
   #streak = 0;
   readonly #clock: Clock;
@@ -74,7 +80,7 @@ export class Ration<T> {
   dueIn(timer: T, delayMs: number): number {
     // Small integers all the way: rounding up before a whole delay is added is rounding up after.
     const wholeMs = delayMs | 0;
-    if (this.#left > 0) {
+    if (this.#left > 0 && (setTimeout === initialTimeout || setTimeout === this.#setTimeout)) {
       this.#left--;
       this.#suspects[this.#count++] = timer;
       if (wholeMs === delayMs) return this.#suspectTick + wholeMs;
@@ -128,6 +134,7 @@ export class Ration<T> {
   #goOn(nowMs: number): void {
     this.#fromMs = nowMs + MARGIN_MS;
     this.#suspectTick = this.dueFrom(this.#fromMs, 0);
+    this.#setTimeout = setTimeout;
     this.#left = MOST;
   }
 

@@ -1,6 +1,7 @@
-import { KcontError, invalid } from './errors.ts';
+import { KcontError, traceFrom } from './errors.ts';
 import { readsAs } from './inspect.ts';
 import type { Kcont } from './kcont.ts';
+import { kindOf, type Kind } from './options-check.ts';
 
 /**
  * All the continuations of one owner: a connection, a session, a request.
@@ -62,10 +63,18 @@ export class Scope {
    */
   async halt(): Promise<boolean> {
     const members = [...this.#members];
-    for (const kc of members) kc._mayHalt();
+    try {
+      for (const kc of members) kc._mayHalt();
+    } catch (error) {
+      throw traceFrom(Scope.prototype.halt, error);
+    }
     if (!this.stop()) return false;
-    await Promise.all(members.map((kc) => kc._beginHalt()));
-    for (const kc of members) kc._endHalt();
+    const halts = members.map((kc) => kc._beginHalt());
+    try {
+      await Promise.all(halts);
+    } finally {
+      for (const kc of members) kc._endHalt();
+    }
     return true;
   }
 
@@ -98,17 +107,18 @@ export class Scope {
   }
 }
 
-readsAs(Scope, (scope) => {
-  if (scope.disposed) return 'Scope { disposed }';
-  return `Scope { ${scope.size} continuations, ${scope.busy} busy }`;
-});
+readsAs(
+  Scope,
+  (scope) =>
+    scope.disposed
+      ? 'Scope { disposed }'
+      : `Scope { ${scope.size} continuations, ${scope.busy} busy }`,
+  ({ size, busy, disposed }) => ({ size, busy, disposed }),
+);
 
 /**
- * Checks that a value is a scope that takes members.
+ * What the option `scope` has to be.
  *
  * @internal
  */
-export function checkScope(scope: unknown): asserts scope is Scope {
-  if (!(scope instanceof Scope)) throw invalid('scope', 'a Scope', scope);
-  scope._check();
-}
+export const SCOPE: Kind = kindOf('a Scope', (value) => value instanceof Scope);

@@ -3,20 +3,24 @@
  *
  *   refuse    no continuation can be scheduled any more
  *   withdraw  timers that are PENDING are stopped: what is not due now has not begun. Those that
- *             limit what has begun, deadlines, run on
+ *             limit what has begun, or that it may wait for, run on, and others like them can be armed
  *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
- *   abort     one-shot runs get their signal aborted; what is queued, and the deadlines, are stopped
+ *   abort     one-shot runs get their signal aborted; what is queued, and those timers, are stopped
  *   report    by name, what did not finish. Nobody waits for it any longer
+ *
+ * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
+ * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
 
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
-import { Kcont } from './kcont.ts';
+import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
-import { nameOf, taskOf } from './schedule.ts';
-import { LIMIT, QUEUED } from './state.ts';
+import { race } from './race.ts';
+import { makeRunnable, nameOf, startTimer, taskOf } from './schedule.ts';
+import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
@@ -25,9 +29,12 @@ import type { Workqueue } from './workqueue.ts';
  * @public
  */
 export interface Unfinished {
-  /** Its name. */
+  /**
+   * Its name. Of a CPU, as `CPU 1`, if its thread had to be ended and ran something that no other CPU
+   * knew of.
+   */
   readonly name: string;
-  /** Its workqueue's name. */
+  /** Its workqueue's name; empty for a CPU. */
   readonly wq: string;
   /** Whether its function was running, or was still to be entered. */
   readonly state: 'running' | 'queued';
@@ -46,13 +53,36 @@ export interface CloseReport {
 }
 
 /**
+ * How the shutdown of one thread of a kernel is part of that of several.
+ *
+ * @internal
+ */
+export interface CloseGuide {
+  /** Fulfilled when all that has begun has finished; `drained` is fulfilled when it has here. */
+  readonly finished?: (drained: () => Promise<void>) => Promise<void>;
+  /** Fulfilled when the grace is over before its time. */
+  readonly over?: Promise<void>;
+  /** What those are told who wait for a result. */
+  readonly reason?: () => KcontError;
+}
+
+/**
+ * Closes this thread's part.
+ *
+ * @internal
+ */
+export type LocalClose = (guide?: CloseGuide) => Promise<CloseReport>;
+
+/**
  * Resolves when nothing is queued or running on any workqueue.
  *
  * @internal
  */
-export async function drained(queues: readonly Workqueue[]): Promise<void> {
-  while (queues.some((queue) => queue._load > 0)) {
-    await Promise.all(queues.map((queue) => queue.drain()));
+export async function drained(queues: Iterable<Workqueue>): Promise<void> {
+  for (;;) {
+    const loaded = Array.from(queues).filter((queue) => queue._load > 0);
+    if (loaded.length === 0) return;
+    await Promise.all(loaded.map((queue) => queue.drain()));
   }
 }
 
@@ -66,44 +96,55 @@ const ABORT_MS = 100;
  */
 export async function close(
   dispatcher: Dispatcher,
-  queues: readonly Workqueue[],
+  queues: Iterable<Workqueue>,
   clockQueue: Workqueue,
   graceMs: number,
+  guide: CloseGuide = {},
 ): Promise<CloseReport> {
+  const { finished = (local) => local(), over = never, reason = closed } = guide;
   const timers = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) === 0);
-  const done = new AbortController();
-  const alarm = (delayMs: number): Promise<void> =>
-    clockQueue.run(nothing, { delayMs, signal: done.signal, name: 'kernel.close' }).catch(nothing);
-  const grace = alarm(graceMs);
-  const patience = alarm(graceMs + ABORT_MS);
-  dispatcher.closed = true;
+  let ring: () => void = nothing;
+  const alarm = new Kcont(clockQueue, null, () => ring(), null, { name: 'kernel.close' });
+  const after = (delayMs: number): Promise<void> =>
+    new Promise((resolve) => {
+      ring = resolve;
+      // A kernel that closes schedules nothing else.
+      if (delayMs === 0) makeRunnable(alarm);
+      else startTimer(alarm, delayMs);
+    });
+  const local = (): Promise<void> => drained(queues);
+  dispatcher.phase = GRACE;
   // Who is told of it finds the kernel closed.
-  const withdrawn = stopTimers(timers);
-  for (const task of dispatcher.tasks) task._abort(closed());
-  await Promise.race([drained(queues), grace]);
+  const withdrawn = stopTimers(timers, reason);
+  for (const task of dispatcher.tasks) task._abort(reason());
+  const done = finished(local).then(() => (dispatcher.phase = CLOSED));
+  await race([done, after(graceMs), over]);
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
-    unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'queued' });
-    withdraw(kc);
+    const entry: Unfinished = { name: nameOf(kc), wq: kc._wq.name, state: 'queued' };
+    // What several CPUs may run is in the report of the one that withdraws it.
+    if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
-  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(closed());
-  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
-  withdrawn.push(...stopTimers(limits));
-  await Promise.race([drained(queues), patience]);
-  done.abort();
+  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(reason());
+  withdrawn.push(...stopLimits(dispatcher, reason));
+  alarm.stop();
+  await race([local(), after(ABORT_MS)]);
+  alarm.destroy();
+  dispatcher.phase = CLOSED;
+  withdrawn.push(...stopLimits(dispatcher, reason));
   for (const { kc } of dispatcher.flights) {
     unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
-    taskOf(kc)?._abandon?.(closed());
+    taskOf(kc)?._abandon?.(reason());
   }
   dispatcher.rest();
   return { withdrawn, unfinished };
 }
 
 /** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
-function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont<unknown>> {
+function queued(dispatcher: Dispatcher, queues: Iterable<Workqueue>): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
-  for (const level of new Set(queues.map((queue) => queue._level))) {
+  for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
     for (const kc of level) found.add(kc);
   }
   for (const kc of dispatcher.deferred) found.add(kc);
@@ -117,21 +158,28 @@ function queued(dispatcher: Dispatcher, queues: readonly Workqueue[]): Set<Kcont
   return found;
 }
 
+/** Stops what the functions in flight have been left. */
+function stopLimits(dispatcher: Dispatcher, reason: () => KcontError): string[] {
+  const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
+  return stopTimers(limits, reason);
+}
+
 /** Stops those that are PENDING, and returns their names. */
-function stopTimers(timers: readonly Kcont<unknown>[]): string[] {
+function stopTimers(timers: readonly Kcont<unknown>[], reason: () => KcontError): string[] {
   const stopped: string[] = [];
   for (const kc of timers) {
+    const name = nameOf(kc);
     // Whoever was told of the one before may have stopped it.
-    if (!kc.pending) continue;
-    stopped.push(nameOf(kc));
-    withdraw(kc);
+    if (withdraw(kc, reason)) stopped.push(name);
   }
   return stopped;
 }
 
-function withdraw(kc: Kcont<unknown>): void {
-  kc.stop();
-  taskOf(kc)?._abort(closed());
+/** False: it was not scheduled any more. */
+function withdraw(kc: Kcont<unknown>, reason: () => KcontError): boolean {
+  if ((kc.cancel() & CANCELLED) === 0) return false;
+  taskOf(kc)?._abort(reason());
+  return true;
 }
 
 function closed(): KcontError {
@@ -139,3 +187,6 @@ function closed(): KcontError {
 }
 
 function nothing(): void {}
+
+/** Not fulfilled. */
+const never: Promise<void> = new Promise(nothing);

@@ -42,12 +42,24 @@ export const WAITED = 256;
 export const QUIET = 512;
 /** Its argument is a Task, which a shutdown tells that it is over. */
 export const TASK = 1024;
-/** It limits what others do: a shutdown leaves its timer running for as long as these may go on. */
+/**
+ * It limits what others do, or is what they wait for: a shutdown leaves its timer running, and lets
+ * it be armed, until the last run has settled.
+ */
 export const LIMIT = 2048;
 /** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
 export const REMOTE = 4096;
 /** Where it runs is chosen anew each time it is scheduled. */
 export const ROAMS = 8192;
+
+/** How far the shutdown of a kernel has come. */
+export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;
+/** There is none. */
+export const OPEN = 0;
+/** Nothing more can be scheduled, and what is in flight is served to its end. */
+export const GRACE = 1;
+/** Nobody is served any more. */
+export const CLOSED = 2;
 
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;

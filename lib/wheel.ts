@@ -32,6 +32,7 @@
  * the lazy move; Tokio's timer wheel for the levels by differing digits.
  */
 
+import type { Deadlines } from './clock/clock.ts';
 import { Fifo, unlink, type Entry } from './list.ts';
 
 /** What the wheel files. */
@@ -69,6 +70,8 @@ export class Wheel<T extends Timer> {
   base: number;
   /** Timers in the wheel. */
   count = 0;
+  /** Told of timers that are taken out; null but under fake timers. */
+  deadlines: Deadlines | null = null;
   /** Ticks worked off since the base. */
   #elapsed = 0;
   readonly #slots: Fifo<T>[] = Array.from({ length: LEVELS * SLOTS }, () => new Fifo<T>());
@@ -117,6 +120,7 @@ export class Wheel<T extends Timer> {
   remove(timer: T): void {
     this.count--;
     unlink(timer);
+    if (this.deadlines !== null) this.deadlines.drop(timer);
   }
 
   /** All timers, in no order. */

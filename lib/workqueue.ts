@@ -1,13 +1,23 @@
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import { readsAs } from './inspect.ts';
-import { KcontError, invalid } from './errors.ts';
+import { KcontError, traceFrom, type Caller } from './errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, unlink } from './list.ts';
 import type { BaseLock } from './lock/lock.ts';
-import { LOWEST_FAST, PRIORITIES } from './priorities.ts';
+import {
+  FLAG,
+  FUNCTION,
+  NAME,
+  PATIENCE,
+  check,
+  integerOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
+import { LOWEST_FAST, PRIORITY } from './priorities.ts';
 import type { Ration } from './ration.ts';
 import type { Level } from './runq.ts';
 
@@ -28,6 +38,11 @@ export interface WorkqueueOptions {
   patienceMs?: number;
   /** Takes the errors of the functions; by default the kernel's `onError`. */
   onError?: OnError;
+  /**
+   * Its name in reports, not empty: whoever asks for another name gets another workqueue. By default it
+   * is called by its priority: `pri110`, or `pri110/percpu`.
+   */
+  name?: string;
 }
 
 /**
@@ -61,6 +76,8 @@ export interface Criteria {
   readonly maxActive: number;
   readonly patienceMs: number;
   readonly onError: OnError | undefined;
+  /** Undefined: the workqueue whose name is as good as any. */
+  readonly name: string | undefined;
 }
 
 /** In flight without a limit: as many as a small integer counts. */
@@ -132,7 +149,8 @@ export class Workqueue {
   /** @internal */
   _failed = 0;
   /**
-   * Acquired and not released, plus continuations made and not destroyed.
+   * Acquired and not released, plus continuations made and not destroyed, plus runs in flight of those
+   * that were.
    * @internal
    */
   _references = 0;
@@ -143,6 +161,11 @@ export class Workqueue {
    * @internal
    */
   readonly _private: boolean;
+  /**
+   * The name it was asked for by; undefined: none.
+   * @internal
+   */
+  readonly _asked: string | undefined;
   #acquired = 0;
   readonly #registry: Registry;
   readonly #permanent: boolean;
@@ -169,7 +192,8 @@ export class Workqueue {
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
-    this.name = name ?? `pri${criteria.priority}${criteria.perCpu ? '/percpu' : ''}`;
+    this._asked = criteria.name;
+    this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
     this._level = dispatcher.runq.level(criteria.priority);
   }
 
@@ -199,7 +223,7 @@ export class Workqueue {
   _apart(name: string, priority: number, limit: number | Workqueue): Workqueue {
     const { patienceMs, onError } = this;
     const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
-    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError };
+    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
     const registry = this.#registry;
     const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, true);
     if (typeof limit === 'object') {
@@ -239,7 +263,7 @@ export class Workqueue {
     options: RunOptions & { arg: NoInfer<A> },
   ): Promise<T>;
   run<T>(func: (...args: never[]) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
-    return runOnce(this, func, options);
+    return runOnce(this, func, options, Workqueue.prototype.run);
   }
 
   /**
@@ -257,16 +281,15 @@ export class Workqueue {
   }
 
   /**
-   * Gives back one `acquire`. The last one, with no continuation left, frees the workqueue.
+   * Gives back one `acquire`. The last one, with no continuation and no run in flight left, frees the
+   * workqueue.
    *
    * @throws KcontError EINVAL for one release too many
    */
   release(): void {
     if (this.#acquired === 0) {
-      throw new KcontError(
-        'EINVAL',
-        `workqueue ${this.name} was released more often than acquired`,
-      );
+      const what = `workqueue ${this.name} was released more often than acquired`;
+      throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
     }
     this.#acquired--;
     this._dereference();
@@ -370,10 +393,14 @@ export class Workqueue {
   }
 }
 
-readsAs(Workqueue, (queue) => {
-  const { queued, running, entered } = queue.stats();
-  return `Workqueue ${queue.name} { priority ${queue.priority}, ${queued} queued, ${running} running, ${entered} entered }`;
-});
+readsAs(
+  Workqueue,
+  (queue) => {
+    const { queued, running, entered } = queue.stats();
+    return `Workqueue ${queue.name} { priority ${queue.priority}, ${queued} queued, ${running} running, ${entered} entered }`;
+  },
+  (queue) => queue.stats(),
+);
 
 /**
  * The workqueues of a kernel, by what they were asked for.
@@ -396,7 +423,8 @@ export class Registry {
         queue.perCpu === criteria.perCpu &&
         queue.maxActive === criteria.maxActive &&
         queue.patienceMs === criteria.patienceMs &&
-        queue.onError === criteria.onError
+        queue.onError === criteria.onError &&
+        (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
       ) {
         return queue;
       }
@@ -417,23 +445,36 @@ export class Registry {
 /** Default patience, in ms. */
 const PATIENCE_MS = 100;
 
+const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
+  perCpu: FLAG,
+  maxActive: integerOf('an integer >= 1 or Infinity', 1, Infinity),
+  patienceMs: PATIENCE,
+  onError: FUNCTION,
+  name: NAME,
+});
+
 /**
  * Checks what a workqueue is asked for, and fills in the defaults.
  *
  * @internal
  */
-export function criteriaFor(priority: number, options: WorkqueueOptions = {}): Criteria {
-  if (!(Number.isInteger(priority) && priority >= 0 && priority < PRIORITIES)) {
-    throw invalid('priority', 'an integer from 0 to 223', priority);
-  }
-  const { perCpu = false, maxActive = Infinity, patienceMs = PATIENCE_MS, onError } = options;
-  if (typeof perCpu !== 'boolean') throw invalid('perCpu', 'a boolean', perCpu);
-  if (!(maxActive === Infinity || (Number.isInteger(maxActive) && maxActive >= 1))) {
-    throw invalid('maxActive', 'an integer >= 1 or Infinity', maxActive);
-  }
-  if (!(patienceMs >= 0)) throw invalid('patienceMs', 'a number >= 0', patienceMs);
-  if (onError !== undefined && typeof onError !== 'function') {
-    throw invalid('onError', 'a function', onError);
-  }
-  return { priority, perCpu, maxActive, patienceMs, onError };
+export function criteriaFor(
+  priority: number,
+  options?: WorkqueueOptions,
+  caller: Caller = criteriaFor,
+): Criteria {
+  check('priority', PRIORITY, priority, caller);
+  const {
+    perCpu = false,
+    maxActive = Infinity,
+    patienceMs = PATIENCE_MS,
+    onError,
+    name,
+  } = readOptions(options, ACQUIRE, caller);
+  const asked = name === defaultName(priority, perCpu) ? undefined : name;
+  return { priority, perCpu, maxActive, patienceMs, onError, name: asked };
+}
+
+function defaultName(priority: number, perCpu: boolean): string {
+  return `pri${priority}${perCpu ? '/percpu' : ''}`;
 }

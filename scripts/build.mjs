@@ -7,7 +7,7 @@
 import { existsSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { join } from 'node:path';
-import { build } from 'esbuild';
+import { build } from 'esbuild-wasm';
 import { pkg } from './consumer.mjs';
 
 const OUT = 'dist';

@@ -1,9 +1,11 @@
 // Runs the compiled specs under c8 and holds every room to its limit: the core rooms to 100 % of
-// lines and branches, all of lib to 95 %. What is given on the command line goes to mocha.
+// lines and branches, all of lib to 95 %. What is given on the command line is
+// that of scripts/specs.mjs.
 
 import { spawnSync } from 'node:child_process';
 import { readFileSync, readdirSync, rmSync } from 'node:fs';
 import { join, relative, sep } from 'node:path';
+import { mochaCall } from './specs.mjs';
 
 /** The rooms that hang on the core; everything else in lib is the core. */
 const HUNG = new Set(['fronts', 'cpu', 'durable', 'observe']);
@@ -27,8 +29,7 @@ const { status } = spawnSync(
   [
     'node_modules/c8/bin/c8.js',
     ...typesOnly.flatMap((file) => ['--exclude', file]),
-    'node_modules/mocha/bin/mocha.js',
-    ...process.argv.slice(2),
+    ...mochaCall(process.argv.slice(2)).args,
   ],
   { stdio: 'inherit' },
 );

@@ -10,6 +10,7 @@ import { execFileSync, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, writeFileSync } from 'node:fs';
 import { delimiter, join, resolve } from 'node:path';
 import { npm } from './consumer.mjs';
+import { mochaCall } from './specs.mjs';
 
 /** The oldest that package.json allows, then the newest of each line. */
 const VERSIONS = ['20.19.0', '22', '24', '26'];
@@ -54,7 +55,7 @@ for (const version of asked.length > 0 ? asked : versions) {
   console.log(`\nNode ${exact}`);
   const { status } = spawnSync(
     bin,
-    ['node_modules/mocha/bin/mocha.js', '--reporter-option', 'output=temp/tests-other-node.json'],
+    mochaCall(['--reporter-option', 'output=temp/tests-other-node.json']).args,
     {
       stdio: 'inherit',
       // Specs that start `node` get the same one.

@@ -61,6 +61,20 @@ const work = `
   exports.twice = (n) => 2 * n;
 `;
 
+/**
+ * Links of a page to files that are not packed.
+ *
+ * @param {string} home
+ * @param {string} page
+ */
+function deadLinks(home, page) {
+  const text = readFileSync(join(home, page), 'utf8').replace(/^```[^]*?^```$/gm, '');
+  return [...text.matchAll(/\]\((?<to>[^)#\s]+)(?:#[^)]*)?\)/g)]
+    .map(({ groups }) => groups?.['to'] ?? '')
+    .filter((to) => !/^[a-z]+:/.test(to) && !existsSync(join(home, dirname(page), to)))
+    .map((to) => `${page} links to ${to}, which is not packed`);
+}
+
 await withConsumer(peers, (folder) => {
   for (const [subpath, target] of Object.entries(pkg.exports)) {
     if (!target.default) continue;
@@ -81,9 +95,11 @@ await withConsumer(peers, (folder) => {
     .filter((name) => !files.includes(name))
     .map((name) => `${name} is missing`);
   for (const file of files) {
-    if (/\.(?:spec|test)\.|^(?:spec|examples|scripts|build)\b/.test(file)) {
+    if (/\.(?:spec|test)\.|^(?:spec|scripts|build)\b/.test(file)) {
       problems.push(`${file} does not belong in the package`);
     }
+    // The pages are read there too: by people without a network, and by tools.
+    if (file.endsWith('.md')) problems.push(...deadLinks(home, file));
     // A debugger and an editor's go-to-definition land in lib/, which is packed for them.
     if (file.endsWith('.map')) {
       const { sources } = JSON.parse(readFileSync(join(home, file), 'utf8'));
@@ -96,5 +112,9 @@ await withConsumer(peers, (folder) => {
   }
   for (const problem of problems) console.error(problem);
   if (problems.length > 0) process.exitCode = 1;
-  else console.log(`${files.length} files packed, every source map leads to a packed source`);
+  else {
+    console.log(
+      `${files.length} files packed; every source map and every link leads to a packed file`,
+    );
+  }
 });

@@ -1,11 +1,11 @@
-// mocha's own progress on the terminal, and the counts in a file for whoever reads them by machine:
+// A dot per spec on the terminal, failures in full behind them, and the counts in a file for whoever reads them by machine:
 //   --reporter scripts/reporter.mjs --reporter-option output=FILE
 
 import { mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import Mocha from 'mocha';
 
-export default class extends Mocha.reporters.Spec {
+export default class extends Mocha.reporters.Dot {
   /**
    * @param {Mocha.Runner} runner
    * @param {Mocha.MochaOptions} options

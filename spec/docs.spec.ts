@@ -1,11 +1,12 @@
 // The programs of the documentation are true: each fenced block marked `ts run` compiles, runs by
 // itself, ends, and prints the block marked `text` that follows it.
 
-import { execFile } from 'node:child_process';
+import { execFile, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { connect } from 'node:net';
+import { basename, dirname, join, relative } from 'node:path';
 import { expect } from 'chai';
-import { transformSync } from 'esbuild';
 import { after, before, describe, it } from 'mocha';
 
 /** This file runs from spec/ and, compiled, from build/spec/. */
@@ -58,6 +59,20 @@ function programsOf(page: string): Program[] {
   });
 }
 
+/** The server that README begins with; faster, and on a port that the system gives. */
+const server: Program = (() => {
+  const page = 'README.md';
+  const block = blocksOf(page).find(({ info }) => info === 'ts server');
+  if (block === undefined) throw new Error(`${page} has no block marked \`ts server\``);
+  const source = block.text
+    .replaceAll('30_000', '200')
+    .replace(
+      '.listen(7000)',
+      `.listen(0, function (this: import('node:net').Server) { console.log(this.address()); })`,
+    );
+  return { place: `${page}:${block.line}`, file: 'README-server', source, output: '' };
+})();
+
 /** The file of lib behind each import of the package: `kcont/timers` and the others. */
 const { exports: subpaths } = JSON.parse(readFileSync(join(ROOT, 'package.json'), 'utf8')) as {
   exports: Record<string, { default?: string }>;
@@ -68,10 +83,9 @@ const entries = Object.entries(subpaths).flatMap(([subpath, { default: target }]
     : [{ id: `kcont${subpath.slice(1)}`, path: target.slice('./dist/'.length, -'.js'.length) }],
 );
 
-/** The program as a file of its own can be run here. */
-function runnable(source: string): string {
-  const { code } = transformSync(source, { loader: 'ts', target: 'es2022' });
-  return code.replaceAll(/from "(?<id>kcont[^"]*)"/g, (whole, id: string) => {
+/** The compiled program, with imports that can be run here. */
+function runnable(code: string): string {
+  return code.replaceAll(/from ['"](?<id>kcont[^'"]*)['"]/g, (whole, id: string) => {
     const entry = entries.find((one) => one.id === id);
     if (entry === undefined) throw new Error(`${whole}: there is no such subpath`);
     return `from ${JSON.stringify(join(LIB, `${entry.path}.${ENDING}`))}`;
@@ -90,46 +104,77 @@ describe('the programs of the documentation', function () {
   this.timeout(60_000);
   const programs = pages.flatMap(programsOf);
   const folder = join(ROOT, 'temp', 'docs');
-  before(() => {
+  /** Where the compiler puts a program that stands in `folder`. */
+  const compiled = join(folder, 'out', relative(ROOT, folder));
+  let said: string;
+  before(async () => {
     rmSync(folder, { recursive: true, force: true });
     mkdirSync(folder, { recursive: true });
+    said = await compile();
   });
   after(() => {
     rmSync(folder, { recursive: true, force: true });
   });
 
-  it('are on every page of a front', () => {
-    const covered = new Set(programs.map(({ place }) => place.split(':')[0]));
-    expect(pages.filter((page) => !covered.has(page))).to.deep.equal(['README.md']);
-  });
-
-  it('compile as strict TypeScript', async () => {
+  function compile(): Promise<string> {
     const paths = entries.map(({ id, path }) => [id, [join(ROOT, 'lib', `${path}.ts`)]] as const);
     const tsconfig = {
       extends: join(ROOT, 'tsconfig.json'),
       compilerOptions: {
         paths: Object.fromEntries(paths),
         types: ['node'],
+        noEmit: false,
+        outDir: join(folder, 'out'),
         declaration: false,
         isolatedDeclarations: false,
         rootDir: ROOT,
       },
       include: [],
-      files: programs.map(({ file }) => `${file}.ts`),
+      files: [...programs, server].map(({ file }) => `${file}.ts`),
     };
     writeFileSync(join(folder, 'tsconfig.json'), JSON.stringify(tsconfig));
     // Top-level await needs a module.
-    for (const { file, source } of programs) {
+    for (const { file, source } of [...programs, server]) {
       writeFileSync(join(folder, `${file}.ts`), `${source}\nexport {};\n`);
     }
     const tsc = join(ROOT, 'node_modules/typescript/bin/tsc');
-    expect(await run(tsc, folder)).to.equal('');
+    return run(tsc, folder);
+  }
+
+  it('are on every page of a front', () => {
+    const covered = new Set(programs.map(({ place }) => place.split(':')[0]));
+    expect(pages.filter((page) => !covered.has(page))).to.deep.equal(['README.md']);
   });
 
-  for (const { place, file, source, output } of programs) {
+  it('compile as strict TypeScript', () => {
+    expect(said).to.equal('');
+  });
+
+  it(`serve, and end a client that neither speaks nor hangs up: ${server.place}`, async () => {
+    const path = join(folder, `${server.file}.mjs`);
+    writeFileSync(path, runnable(readFileSync(join(compiled, `${server.file}.js`), 'utf8')));
+    const child = spawn(process.execPath, [path]);
+    try {
+      const [printed] = (await once(child.stdout, 'data')) as [Buffer];
+      const port = Number(/port: (?<port>\d+)/.exec(String(printed))?.groups?.['port']);
+      const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
+      const [heard] = (await once(socket, 'data')) as [Buffer];
+      expect(String(heard)).to.equal('idle\n');
+      // What is written to an end that is gone comes back as an error.
+      const failed = once(socket, 'error');
+      const writing = setInterval(() => socket.write('still here\n'), 20);
+      await failed.finally(() => clearInterval(writing));
+      socket.destroy();
+    } finally {
+      child.kill();
+    }
+  });
+
+  for (const { place, file, output } of programs) {
     it(`print what they say: ${place}`, async () => {
       const path = join(folder, `${file}.mjs`);
-      writeFileSync(path, runnable(source));
+      const code = readFileSync(join(compiled, `${file}.js`), 'utf8');
+      writeFileSync(path, runnable(code));
       expect(await run(path, folder)).to.equal(output);
     });
   }

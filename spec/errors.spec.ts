@@ -77,19 +77,23 @@ describe('bad input', () => {
       says(() => kc.reset(5, 0 as unknown as Cpu)),
       says(() => kc.reset(Infinity)),
     ]).to.deep.equal([
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got -1',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got NaN',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got 9007199254740992',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got "5"',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got 5n',
-      'ENOENT: workqueue softclock has no queue per CPU',
-      'EINVAL: cpu must be null or a Cpu of the same kernel, got an instance of Cpu',
-      'EINVAL: cpu must be null or a Cpu of the same kernel, got 0',
-      'EINVAL: delayMs must be a finite number of ms from 0 to 2^53-1, got Infinity',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got -1',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got NaN',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got 9007199254740992',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got "5"',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got 5n',
+      'ENOENT: kc cannot be scheduled on a CPU: workqueue softclock has no queue per CPU',
+      'EINVAL: cpu of kc must be null or a Cpu of the same kernel, got an instance of Cpu',
+      'EINVAL: cpu of kc must be null or a Cpu of the same kernel, got 0',
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got Infinity',
     ]);
     expect(kc.deadline).to.equal(clock.now + 100);
     kc.destroy();
-    expect(says(() => kc.schedule())).to.equal('EINVAL: kc was destroyed');
+    expect([kc.schedule(), kc.reset(5)]).to.deep.equal([false, false]);
+    expect(says(() => kc.schedule(-1))).to.equal(
+      'EINVAL: delayMs of kc must be a finite number of ms from 0 to 2^53-1, got -1',
+    );
+    expect(says(() => kc.setArg(null))).to.equal('EINVAL: kc was destroyed');
     expect(
       says(() => new Kcont(softclock, null, () => undefined, null).drainAsync(1 as never)),
     ).to.equal('EINVAL: done must be a function, got 1');

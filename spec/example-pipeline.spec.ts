@@ -39,20 +39,6 @@ async function run(
 describe('examples/pipeline', function () {
   this.timeout(60_000);
 
-  it('compares three sites under load: right answers, in order for each user, and a table', async () => {
-    const { code, stdout, stderr } = await run(['--seconds', '3']);
-    expect(code, stdout + stderr).to.equal(0);
-    expect(stderr).to.equal('');
-    expect(stdout).to.match(/^site: open, \d+ inside/m);
-    expect(stdout).to.match(/^ {2}▼ authenticate +prihigh +\d+ queued +\d+ of 16 running/m);
-    expect(stdout).to.match(/^ +kcont\/pipeline +RxJS +streams \+ p-limit$/m);
-    expect(stdout).to.match(/^lines of code +\d+ +\d+ +\d+$/m);
-    expect(stdout).to.match(/^requests a second +\d+ +\d+ +\d+$/m);
-    expect(stdout).to.match(/^operators, p99(?: +[\d.]+ ms| +–){3}$/m);
-    expect(stdout).to.match(/^wrong answers +0 +0 +0$/m);
-    expect(stdout).to.match(/^out of order for a user +0 +0 +0$/m);
-  });
-
   it('is a server to ask by hand, which answers, refuses, and drains on SIGTERM', async () => {
     const statuses: number[] = [];
     const { code, stdout } = await run(['--serve'], async (printed) => {

@@ -1,63 +1,13 @@
-import { spawn } from 'node:child_process';
-import type { ChildProcessWithoutNullStreams } from 'node:child_process';
 import { once } from 'node:events';
 import { rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
-import { fileURLToPath } from 'node:url';
 import { expect } from 'chai';
 import { LineReader, MAX_LINE, parse } from '../examples/gateway/protocol.ts';
 import { widthOf } from '../examples/thumbnails/jpeg.ts';
-
-const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
-
-interface Outcome {
-  readonly code: number | null;
-  readonly stdout: string;
-  readonly stderr: string;
-}
-
-/** A program that runs, and what it printed so far. */
-class Program {
-  stdout = '';
-  stderr = '';
-  readonly #child: ChildProcessWithoutNullStreams;
-  readonly #closed: Promise<unknown>;
-
-  constructor(example: string, ...args: string[]) {
-    const main = fileURLToPath(new URL(`../examples/${example}/main${ending}`, import.meta.url));
-    this.#child = spawn(process.execPath, [main, ...args]);
-    this.#child.stdout.setEncoding('utf8').on('data', (text: string) => (this.stdout += text));
-    this.#child.stderr.setEncoding('utf8').on('data', (text: string) => (this.stderr += text));
-    this.#closed = once(this.#child, 'close');
-  }
-
-  /** Waits until it has printed what is looked for. */
-  async printed(pattern: RegExp): Promise<RegExpExecArray> {
-    for (;;) {
-      const match = pattern.exec(this.stdout);
-      if (match !== null) return match;
-      // oxlint-disable-next-line no-await-in-loop
-      await Promise.race([once(this.#child.stdout, 'data'), this.#failed(pattern)]);
-    }
-  }
-
-  async ended(): Promise<Outcome> {
-    await this.#closed;
-    return { code: this.#child.exitCode, stdout: this.stdout, stderr: this.stderr };
-  }
-
-  signal(signal: NodeJS.Signals): void {
-    this.#child.kill(signal);
-  }
-
-  async #failed(pattern: RegExp): Promise<never> {
-    await this.#closed;
-    throw new Error(`ended before it printed ${String(pattern)}: ${this.stdout}${this.stderr}`);
-  }
-}
+import { Program } from './support/example-program.ts';
 
 /** Somebody who types a device's part. */
 class Typist {
@@ -86,23 +36,6 @@ class Typist {
 
 describe('examples/gateway', function () {
   this.timeout(60_000);
-
-  describe('its demonstration', () => {
-    it('keeps every promise under load and stalls, beside setTimeout, and exits 0', async () => {
-      const outcome = await new Program('gateway', '--devices', '60', '--seconds', '8').ended();
-      expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
-      const { stdout } = outcome;
-      expect(stdout).to.match(/^live connections killed by mistake +0 +[\d,]+$/m);
-      expect(stdout).to.match(/^dead devices +10 +10$/m);
-      expect(stdout).to.match(/^ +never found +0 +\d+$/m);
-      expect(stdout).to.match(/^timers or continuations left after close +0 +\d+$/m);
-      expect(stdout).to.match(/^ +accepted or acknowledged, but not stored +0 +\d+$/m);
-      expect(stdout).to.match(/^PING round trip between stalls, p50 \/ p99 .*ms \/ .*ms/m);
-      expect(stdout).to.match(/^server CPU seconds, stalls not counted +\d+\.\d\d +\d+\.\d\d$/m);
-      expect(stdout).to.match(/^server heap per connection +[\d.]+ KiB +[\d.]+ KiB$/m);
-      expect(stdout).to.match(/kcont kept what it promises\.$/m);
-    });
-  });
 
   describe('as a server', () => {
     let program: Program;
@@ -254,21 +187,6 @@ describe('examples/gateway', function () {
 describe('examples/thumbnails', function () {
   this.timeout(180_000);
 
-  it('serves people first under a flood, rids its CPUs of who hung up, and exits 0', async () => {
-    const outcome = await new Program('thumbnails', '--seconds', '3').ended();
-    const { code, stdout, stderr } = outcome;
-    expect(code, stdout + stderr).to.equal(0);
-    expect(stderr).to.match(/^flood +[\d.]+ s .* put off/m);
-    expect(stdout).to.match(/^ +calm +flood +hang-ups$/m);
-    expect(stdout).to.match(/^ {2}p99(?: +[\d.]+ ms){3}$/m);
-    expect(stdout).to.match(/^ {2}refused, wrong +0, 0 +0, 0 +0, 0$/m);
-    expect(stdout).to.match(/^ {2}put off: 503, Retry-After +0 +[1-9]\d* +0$/m);
-    expect(stdout).to.match(/^hung up on +0 +0 +[1-9]\d*$/m);
-    expect(stdout).to.match(/^CPU 2: thumbnails, busy(?: +\d+, \d+ %){3}$/m);
-    expect(stdout).to.match(/^cancelled: [1-9]\d* were withdrawn before they began/m);
-    expect(stdout).to.match(/with 6 of the 6 answered who had asked; unfinished: none$/m);
-  });
-
   describe('as a service', () => {
     let program: Program;
     let origin: string;
@@ -347,13 +265,6 @@ describe('examples/thumbnails', function () {
 
 describe('examples/heartbeat', function () {
   this.timeout(60_000);
-
-  it('loses no lease on CPU 1 while the main loop burns, and those of setInterval, and exits 0', async () => {
-    const outcome = await new Program('heartbeat', '--seconds', '3').ended();
-    expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
-    expect(outcome.stdout).to.match(/^the main loop burns for 1500 ms, 2 of 2$/m);
-    expect(outcome.stdout).to.match(/^leases lost +0 +[1-9]\d+$/m);
-  });
 
   it('refuses what it does not understand, and tells how to call it', async () => {
     const { code, stderr } = await new Program('heartbeat', '--seconds', '1').ended();

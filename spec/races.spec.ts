@@ -11,6 +11,7 @@ import {
   RWLock,
   Scope,
   VirtualClock,
+  type Lock,
 } from '../lib/index.ts';
 import { HostClock } from '../lib/clock/host.ts';
 import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from './support/lab.ts';
@@ -315,6 +316,56 @@ describe('the race of', () => {
       kc.schedule(5);
       expect(await rejectionOf(kc.halt(new Mutex()))).to.equal('EPERM');
       expect(kc.pending).to.equal(true);
+    });
+
+    /** Interlocks that cannot be, each with the code of the error. */
+    const strangers: readonly (readonly [what: string, interlock: unknown, code: string])[] = [
+      ['nothing', null, 'EINVAL'],
+      ['an object that is held', { held: true }, 'EINVAL'],
+      [
+        'an object with all methods of a lock',
+        {
+          held: true,
+          tryEnter: () => false,
+          enter: () => Promise.resolve(),
+          exit: () => undefined,
+        },
+        'EINVAL',
+      ],
+      ['a lock of two sides', new RWLock(), 'EINVAL'],
+      ['the side of it that is not held', new RWLock().write, 'EPERM'],
+    ];
+    for (const [what, interlock, code] of strangers) {
+      it(`with ${what} for its interlock is refused, and changes nothing`, async () => {
+        const lab = new Lab();
+        const kc = lab.async('a');
+        kc.schedule(0);
+        lab.clock.tick(0);
+        kc.reset(5);
+        expect(await rejectionOf(kc.halt(interlock as Lock))).to.equal(code);
+        expect(bitsOf(kc)).to.equal('p--abr');
+        expect(kc.schedule(5)).to.equal(true);
+        await lab.end(kc);
+      });
+    }
+
+    it('leaves the continuation open when its interlock cannot be given back, or taken again', async () => {
+      for (const broken of ['exit', 'enter'] as const) {
+        const lab = new Lab();
+        const lock = new Mutex();
+        const kc = lab.async('a');
+        kc.schedule(0);
+        lab.clock.tick(0);
+        lock.tryEnter();
+        const error = new Error('broken');
+        lock[broken] = (): never => {
+          throw error;
+        };
+        const halted = rejectionOf(kc.halt(lock));
+        await lab.end(kc);
+        expect(await halted).to.equal('Error: broken');
+        expect(kc.schedule(5)).to.equal(true);
+      }
     });
 
     it('is waited for by all who asked', async () => {

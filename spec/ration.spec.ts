@@ -32,6 +32,10 @@ class Counted implements Clock {
   _drain(): never {
     throw new Error('not drained');
   }
+
+  _escaping(): never {
+    throw new Error('nothing escapes');
+  }
 }
 
 describe('the ration of clock readings', () => {

@@ -1,5 +1,6 @@
 import { expect } from 'chai';
-import { KcontError, Mutex, SpinLock } from '../lib/index.ts';
+import { Kcont, KcontError, Kernel, Mutex, Scope, SpinLock, VirtualClock } from '../lib/index.ts';
+import type { Workqueue } from '../lib/index.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
 
 describe('Kernel.acquire', () => {
@@ -21,6 +22,38 @@ describe('Kernel.acquire', () => {
     expect(new Set([a, ...others]).size).to.equal(7);
     expect(kernel.acquire(50, { maxActive: 3 })).to.equal(others[1]);
     expect(kernel.acquire(50, { onError })).to.equal(others[5]);
+  });
+
+  it('makes a workqueue for each name, which is shown wherever it is spoken of', async () => {
+    const clock = new VirtualClock();
+    const own = new Kernel({ clock });
+    const a = own.acquire(50, { name: 'a', maxActive: 1 });
+    const b = own.acquire(50, { name: 'b', maxActive: 1 });
+    const unnamed = own.acquire(50, { maxActive: 1 });
+    expect([a, b, unnamed].map(({ name }) => name)).to.deep.equal(['a', 'b', 'pri50']);
+    expect(own.acquire(50, { name: 'a', maxActive: 1 })).to.equal(a);
+    expect(own.acquire(50, { name: 'pri50', maxActive: 1 })).to.equal(unnamed);
+    expect(own.acquire(50, { name: 'a', maxActive: 2 })).to.not.equal(a);
+    expect(own.acquire(215, { name: 'softnet' })).to.equal(own.wq.softnet);
+    const ran: string[] = [];
+    for (const queue of [a, b, unnamed]) {
+      void queue.run(() => {
+        ran.push(queue.name);
+        return new Promise<void>(() => undefined);
+      });
+    }
+    clock.tick(0);
+    expect(ran).to.deep.equal(['a', 'b', 'pri50']);
+    expect(a.stats().name).to.equal('a');
+    expect(own.inspect().workqueues.map(({ name }) => name)).to.include.members(['a', 'b']);
+    const closing = own.close({ graceMs: 0 });
+    await clock.advance(200);
+    expect((await closing).unfinished.map(({ wq }) => wq)).to.deep.equal(['a', 'b', 'pri50']);
+  });
+
+  it('makes a named workqueue first and the unnamed one after it all the same', () => {
+    const own = new Kernel({ clock: new VirtualClock() });
+    expect(own.acquire(50, { name: 'pri50' })).to.equal(own.acquire(50));
   });
 
   it('returns the predefined one for its priority alone', () => {
@@ -99,6 +132,98 @@ describe('Workqueue', () => {
       kc.schedule(0);
       lab.clock.tick(0);
       expect(lab.take(), 'the reference of the continuation is its own').to.deep.equal(['a']);
+    });
+
+    /** Each: begins a run that lasts, and gives back all that is held but that run. */
+    const ways: Record<string, (lab: Lab, wq: Workqueue, run: Promise<void>) => void> = {
+      'whose continuation is destroyed': (lab, wq, run) => {
+        const kc = new Kcont(wq, null, () => run, null, { name: 'last' });
+        kc.schedule();
+        lab.clock.tick(0);
+        kc.destroy();
+      },
+      'whose continuation has destroyed itself': (lab, wq, run) => {
+        const body = (_: null, kc: Kcont<null>): Promise<void> => {
+          kc.destroy();
+          return run;
+        };
+        new Kcont(wq, null, body, null, { name: 'last' }).schedule();
+        lab.clock.tick(0);
+      },
+      'whose scope is disposed': (lab, wq, run) => {
+        using scope = new Scope();
+        new Kcont(wq, null, () => run, null, { name: 'last', scope }).schedule();
+        lab.clock.tick(0);
+      },
+      'whose signal is aborted': (lab, wq, run) => {
+        const hangUp = new AbortController();
+        const { signal } = hangUp;
+        new Kcont(wq, null, () => run, null, { name: 'last', signal }).schedule();
+        lab.clock.tick(0);
+        hangUp.abort();
+      },
+      'of run': (lab, wq, run) => {
+        void wq.run(() => run, { name: 'last' }).catch(() => undefined);
+        lab.clock.tick(0);
+      },
+    };
+    for (const [way, begin] of Object.entries(ways)) {
+      it(`frees it only when the last run has settled, ${way}`, async () => {
+        const lab = new Lab();
+        const wq = lab.kernel.acquire(42, { maxActive: 1 });
+        const run = deferred();
+        begin(lab, wq, run.promise);
+        wq.release();
+        expect(lab.kernel.inspect()).to.include({ queued: 0, running: 1 });
+        const same = lab.kernel.acquire(42, { maxActive: 1 });
+        expect(same, 'its limit still counts').to.equal(wq);
+        same.release();
+        let drained = false;
+        void lab.kernel.drain().then(() => (drained = true));
+        await settled();
+        expect(drained).to.equal(false);
+        run.resolve();
+        await settled();
+        expect(drained).to.equal(true);
+        expect(lab.kernel.inspect().workqueues.map(({ name }) => name)).to.not.include('pri42');
+        expect(lab.kernel.acquire(42, { maxActive: 1 })).to.not.equal(wq);
+        expect(codeOf(() => wq.release())).to.equal('EINVAL');
+      });
+
+      it(`is waited for, and reported, by close when a run is left, ${way}`, async () => {
+        for (const graceMs of [0, 1000]) {
+          const lab = new Lab();
+          const wq = lab.kernel.acquire(42);
+          const run = deferred();
+          begin(lab, wq, run.promise);
+          wq.release();
+          const closing = lab.kernel.close({ graceMs });
+          await lab.clock.advance(500);
+          run.resolve();
+          await lab.clock.advance(2000);
+          const left = (await closing).unfinished.map(({ name, wq: at }) => `${name} on ${at}`);
+          expect(left).to.deep.equal(graceMs === 0 ? ['last on pri42'] : []);
+        }
+      });
+    }
+
+    it('of one made apart leaves its limit to those who share it', async () => {
+      const lab = new Lab();
+      const low = lab.wq.prilow._apart('low', 40, 1);
+      const high = lab.wq.prilow._apart('high', 60, low);
+      const last = lab.async('last', { wq: high });
+      const next = lab.async('next', { wq: low });
+      last.schedule();
+      lab.clock.tick(0);
+      last.destroy();
+      high.release();
+      next.schedule();
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['last']);
+      await lab.end(last);
+      lab.clock.tick(0);
+      expect(lab.take()).to.deep.equal(['next']);
+      expect([low._room, low._sharing?.length]).to.deep.equal([0, 1]);
     });
 
     it('never frees a predefined one', () => {

@@ -1,3 +1,5 @@
+import type { Kcont } from '../kcont.ts';
+
 /**
  * A source of monotonic time that also wakes a kernel.
  *
@@ -31,6 +33,12 @@ export interface Clock {
    */
   _raise(error: unknown): void;
   /**
+   * The function of a continuation has thrown, nobody takes its error, and it is on its way out of the
+   * pass: it is to be marked where it comes out.
+   * @internal
+   */
+  _escaping(kc: Kcont<unknown>): void;
+  /**
    * Between two functions of one pass: runs what waits in the queues of `process.nextTick` and of
    * microtasks.
    *
@@ -60,8 +68,36 @@ export interface Driven {
   nextDueMs(): number;
   /** Virtual time: expires what is due at this instant, and dispatches until nothing can be entered. */
   runNow(): void;
-  /** Virtual time: whether something has become runnable since. */
+  /** Whether something can be entered. */
   readonly runnable: boolean;
+  /** Whether passes serve other CPUs too, which do not know of fakes. */
+  readonly served: boolean;
+  /** The absolute tick at which a timer is due. */
+  dueTick(timer: object): number;
+  /**
+   * Tells of each deadline from now on, and of those that there are; null: does so no more.
+   *
+   * @returns whether some have passed already, of which it does not tell
+   */
+  tellDeadlines(deadlines: Deadlines | null): boolean;
+  /** The time of a timer is over: runs what is due by now, and what can be entered. */
+  ring(): void;
+}
+
+/**
+ * Who is told of the deadline of each single timer: fakes are in the place of the host's timers.
+ *
+ * @internal
+ */
+export interface Deadlines {
+  /** Nothing tells the time but the timers themselves: only those that are over have expired. */
+  readonly alone: boolean;
+  /** A timer has got a deadline, or a later one. */
+  set(timer: object): void;
+  /** A timer has left the wheel. */
+  drop(timer: object): void;
+  /** Whether the time of a timer is still to come. */
+  has(timer: object): boolean;
 }
 
 /**

@@ -1,49 +1,52 @@
 /*
  * The only door to the host's time, timers and immediates.
  *
- * The globals are looked up at every call, so that a kernel obeys fake timers. When they are
- * swapped, time goes on from where it was last read, and what was asked of the old functions is
- * asked again of the new ones.
+ * Kernels obey fake timers. Time and waking always have the same source:
  *
- *      turn of the loop:  timers -> poll (I/O) -> check -> ...
- *                            |                      |
- *                       timerFired()              pass()
+ *   host    as long as the global `setTimeout` is the host's. Its functions are those that were
+ *           taken at load (real.ts), whatever else is faked.
+ *   fakes   time is what goes with the `setTimeout` that is faked (fakes.ts); each PENDING
+ *           continuation has a fake timer (alarms.ts), in whose callback it runs.
  *
- * A pass runs as an immediate, in the check phase, so I/O that had arrived comes before it. Both
- * callbacks are made in the context in which this module was loaded, that of no request: an
- * immediate would otherwise carry the AsyncLocalStorage store of whoever asked for it.
+ * One source follows the other without a gap: time goes on from where it is, never back. That it
+ * is another one is seen when the clock is read or something is asked of it; the compiler knows
+ * a global function that was never assigned by heart, so it costs nothing. If nothing is asked
+ * while fakes are there, a look every few ms finds that they are gone, by a timer that nobody
+ * fakes; and one more before the process would end, for fakes keep no process alive.
  *
- * While nothing scheduled keeps the process alive, neither does the immediate. But Node does not end
- * a poll phase for an immediate that is unref'd, so something else that is unref'd has to:
- *
- *   timer     of 1 ms: 0.1 us, and 1.1 ms until the pass if nothing arrives sooner
- *   message   to a port: 6 us, and 0.07 ms until the pass. Where the armed timer has fired: what is
- *             due then has waited for up to a ms already
+ * While a callback of the fakes is a whole ms, a tick begins on it: 1000 ms are over after
+ * `tick(1000)`, and not after 999. So the first fake ms begins on a tick, up to 1.25 ms ahead of
+ * the host; when the host is back, time stands still for as long: no timer is early by that.
  */
 
-import { AsyncResource } from 'node:async_hooks';
-import type { MessagePort } from 'node:worker_threads';
+import { markError } from '../errors.ts';
+import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
+import { findFakes, isHosts, type Fakes } from './fakes.ts';
+import { HostWaker } from './host-waker.ts';
+import {
+  hostNanos,
+  hostNow,
+  hostPerformance,
+  microtask,
+  nextTick,
+  nobody,
+  real,
+  unfakedLater,
+} from './real.ts';
 
-/**
- * The context of no request. To run in it costs 17 ns; by `AsyncLocalStorage.snapshot()`, which
- * does the same, 149 ns (Node 20).
- */
-const nobody = new AsyncResource('KCONT', { requireManualDestroy: true });
+export { standForHost } from './fakes.ts';
+export { microtask } from './real.ts';
 
 /** Calls a function in the context of no request. */
 export function inNoContext<R>(func: () => R): R {
   return nobody.runInAsyncScope(func);
 }
 
-/** Taken at load: errors are raised also while fake timers stand in. */
-const { queueMicrotask } = globalThis;
-const { nextTick } = process;
-
 /** Calls a function when all microtasks are over: those in the queue, and those they add. */
 export function afterMicrotasks(func: () => void): void {
   // Ticks that a microtask asks for wait until no microtask is left.
-  queueMicrotask(() => nextTick(func));
+  microtask(() => nextTick(func));
 }
 
 /**
@@ -51,7 +54,7 @@ export function afterMicrotasks(func: () => void): void {
  * `process.nextTick` and of microtasks. It has always been on `process`, and is not documented.
  * With `--pending-deprecation` a function that warns is in its place, which is left alone.
  */
-const runNextTicks: (() => void) | undefined = named(
+export const runNextTicks: (() => void) | undefined = named(
   'runNextTicks',
   (process as { _tickCallback?: unknown })._tickCallback,
 );
@@ -60,89 +63,199 @@ function named(name: string, found: unknown): (() => void) | undefined {
   return typeof found === 'function' && found.name === name ? (found as () => void) : undefined;
 }
 
-/**
- * `now`: a kernel is asking the host to wake it, by way of the globals. What has been put there
- * and works by a kernel itself has to pass the call on to the host's own function.
- */
-export const asking: { now: boolean } = { now: false };
+/** What a reading may be ahead of time: that of Ration, in a burst. */
+const AHEAD_MS = 0.25;
+/** Under fakes: how often it is looked whether they are gone, in ms. */
+const LOOK_MS = 5;
+/** Phases are multiples of this, so that sums of times and whole ms are exact for 139 years. */
+const PHASE_MS = 2 ** -10;
 
-/** Calls one of the host's functions, in the context of no request. */
-function ask<A extends unknown[], R>(func: (...args: A) => R, ...args: A): R {
-  asking.now = true;
-  try {
-    return nobody.runInAsyncScope(func, undefined, ...args);
-  } finally {
-    asking.now = false;
-  }
-}
+/** In the place of a global function: whoever compares with it looks. */
+const lookAlways = (() => undefined) as unknown as typeof setTimeout;
 
-/** The host's own: who fakes time may change the object itself. */
-const hostPerformance: typeof performance = globalThis.performance;
-const hostNow = hostPerformance.now;
-const hostSetTimeout = globalThis.setTimeout;
-const hostClearTimeout = globalThis.clearTimeout;
-
-/** Longest delay of the host's timer; longer ones are armed again on the way. */
-const LONGEST_MS = 2 ** 31 - 1;
-
-/** The monotonic clock of the host. */
+/** The monotonic clock of the host, or of fake timers that stand in for it. */
 export class HostClock implements Clock {
   /** Aligns ticks with those of the event loop's own clock, so that its timers fire on them. */
   readonly _phase: number;
-  /** The global function when it was last looked whether others stand in. */
-  #setTimeout: typeof setTimeout = hostSetTimeout;
-  #swapped = false;
-  #performance: typeof performance = hostPerformance;
+  /** The global function for which time is the host's. */
+  _hosts: typeof setTimeout = isHosts(real.setTimeout) ? real.setTimeout : lookAlways;
+  /** Null: time is the host's. */
+  _fakes: Fakes | null = null;
+  readonly #obeys: boolean;
+  /** Time is, or was, that of fakes. */
+  #parted = false;
+  /** Host: what is added to its time, a whole number. */
   #shiftMs = 0;
+  /** The last time that was told; in the host's, time stands still until it is over. */
+  #lastMs = -Infinity;
+  /** Fakes: the time when they told `#originMs`. */
+  #baseMs = 0;
+  #originMs = 0;
+  /** How much the fakes' time is ahead of what has gone by. */
+  #aheadMs = 0;
+  /** When the host's time was left. */
+  #leftMs = 0;
+  #wakers: WeakRef<HostWaker>[] = [];
+  /** Who has asked the fakes for something: it is kept, and looked after. */
+  readonly #asking = new Set<HostWaker>();
+  #watching = false;
 
-  constructor() {
+  /** @param obeys - whether fake timers tell its time, too */
+  constructor(obeys = true) {
+    this.#obeys = obeys;
     // In this order: a phase that errs is too large, and a tick then never begins after the loop's.
-    const { now } = this;
-    const loopMs = Number(process.hrtime.bigint()) / 1e6;
-    this._phase = (loopMs - now) % 1;
+    const now = hostNow.call(hostPerformance);
+    const loopMs = Number(hostNanos()) / 1e6;
+    this._phase = (Math.ceil((loopMs - now) / PHASE_MS) * PHASE_MS) % 1;
   }
 
   get _rations(): boolean {
-    if (setTimeout !== this.#setTimeout) this.#look();
-    return this.#performance === hostPerformance;
+    if (setTimeout !== this._hosts) this._look();
+    return this._fakes === null;
   }
 
-  /**
-   * Whoever fakes time fakes `setTimeout`: the engine knows a global function that was never
-   * assigned by heart, while `performance` is a getter (15 of 75 ns).
-   */
   get now(): number {
-    if (setTimeout !== this.#setTimeout) this.#look();
-    return this.#swapped ? this.#performance.now() + this.#shiftMs : hostNow.call(hostPerformance);
+    if (setTimeout !== this._hosts) this._look();
+    return this.#parted ? this.#partedNow() : hostNow.call(hostPerformance);
   }
 
-  /**
-   * If another clock stands in, time goes on from where it is. Ticks begin where they begin for the
-   * host, or at the whole milliseconds of a fake.
-   */
-  #look(): void {
-    this.#setTimeout = setTimeout;
-    const { performance } = globalThis;
-    if (performance === this.#performance) return;
-    const lastMs = this.now;
-    const phase = performance === hostPerformance ? 0 : this._phase;
-    this.#performance = performance;
-    this.#swapped = true;
-    this.#shiftMs = Math.ceil(lastMs - performance.now() + phase) - phase;
+  #partedNow(): number {
+    let nowMs = hostNow.call(hostPerformance) + this.#shiftMs;
+    if (this._fakes !== null) {
+      const { tell } = this._fakes;
+      if (tell === undefined) return this.#lastMs;
+      const toldMs = tell();
+      nowMs = this.#baseMs + (toldMs - this.#originMs);
+      if (nowMs < this.#lastMs) this.#begin(toldMs);
+    }
+    if (nowMs > this.#lastMs) this.#lastMs = nowMs;
+    return this.#lastMs;
   }
+
+  /** Time goes on from what is told now. */
+  #begin(toldMs: number): void {
+    this.#baseMs = this.#lastMs;
+    this.#originMs = toldMs;
+  }
+
+  /** An alarm has rung: it is so late, at least. */
+  _passed(atMs: number): void {
+    if (this.now >= atMs) return;
+    this.#lastMs = atMs;
+    const tell = this._fakes?.tell;
+    if (tell !== undefined) this.#begin(tell());
+  }
+
+  /** Looks whether fakes have come or gone. */
+  _look(): void {
+    if (!this.#obeys) this._hosts = setTimeout;
+    else if (this._fakes === null) {
+      const found = isHosts(setTimeout) ? null : findFakes();
+      if (found !== null) this.#enterFakes(found);
+      else if (this._fakes === null) this._hosts = setTimeout;
+    } else if (!this._fakes.installed) {
+      const found = findFakes();
+      if (this._fakes !== null) this.#leaveFakes(this._fakes, found);
+    }
+  }
+
+  #enterFakes(fakes: Fakes): void {
+    const hostMs = hostNow.call(hostPerformance);
+    const goneMs = hostMs + this.#shiftMs;
+    this.#beginFakes(fakes, Math.max(goneMs, this.#lastMs) + AHEAD_MS);
+    this.#aheadMs = this.#lastMs - goneMs;
+    this.#leftMs = hostMs;
+    this.#tellWakers();
+  }
+
+  #leaveFakes({ tell, lasts }: Fakes, next: Fakes | null): void {
+    const hostMs = hostNow.call(hostPerformance);
+    if (tell === undefined) {
+      // Nothing has told that time has stood still.
+      this.#lastMs = Math.max(this.#lastMs, this.#baseMs + hostMs - this.#leftMs);
+    } else if (lasts) this.#partedNow();
+    const lastMs = this.#lastMs;
+    if (next !== null) {
+      this.#beginFakes(next, lastMs);
+      this.#aheadMs += this.#lastMs - lastMs;
+      this.#leftMs = hostMs;
+    } else {
+      this._fakes = null;
+      this._hosts = setTimeout;
+      this.#shiftMs = Math.floor(lastMs - this.#aheadMs - hostMs + PHASE_MS);
+    }
+    this.#tellWakers();
+  }
+
+  /** On a tick, for fakes count whole ms. */
+  #beginFakes(fakes: Fakes, fromMs: number): void {
+    this._fakes = fakes;
+    this._hosts = lookAlways;
+    this.#parted = true;
+    this.#lastMs = Math.ceil(fromMs + this._phase) - this._phase;
+    this.#begin(fakes.tell?.() ?? 0);
+  }
+
+  #tellWakers(): void {
+    const wakers = this.#wakers;
+    this.#wakers = wakers.filter((ref) => ref.deref() !== undefined);
+    for (const ref of wakers) ref.deref()?.sourceChanged();
+    if (this._fakes === null) {
+      this.#asking.clear();
+      process.off('beforeExit', this.#check);
+    }
+  }
+
+  /** Keeps who has asked the fakes for something, and sees to it that it hears when they are gone. */
+  _keep(waker: HostWaker): void {
+    this.#asking.add(waker);
+    if (this.#watching) return;
+    this.#watching = true;
+    unfakedLater(this.#watch, LOOK_MS);
+    process.off('beforeExit', this.#check).on('beforeExit', this.#check);
+  }
+
+  readonly #watch = (): void => {
+    this.#watching = false;
+    this.#check();
+    for (const waker of this.#asking) {
+      if (waker.asks) {
+        this._keep(waker);
+        return;
+      }
+      this.#asking.delete(waker);
+    }
+  };
+
+  readonly #check = (): void => {
+    if (this._fakes !== null) this._look();
+  };
 
   _drive(driven: Driven): Waker {
-    return new HostWaker(this, driven);
+    const waker = new HostWaker(this, driven);
+    this.#wakers.push(new WeakRef(waker));
+    return waker;
   }
 
   _raise(error: unknown): void {
-    queueMicrotask(() => {
+    microtask(() => {
       throw error;
     });
   }
 
+  _escaping(kc: Kcont<unknown>): void {
+    // Fakes hand it to whoever moves their time.
+    if (this._fakes !== null) return;
+    // Caught and thrown again, it would be reported with a line of ours in place of the user's.
+    escaping = kc;
+    process.off('uncaughtExceptionMonitor', mark).once('uncaughtExceptionMonitor', mark);
+    afterMicrotasks(() => {
+      escaping = undefined;
+    });
+  }
+
   _drain(): boolean {
-    // A fake clock calls from within synchronous code, which promises do not interrupt.
+    // Fakes call from within synchronous code, which promises do not interrupt.
     if (!this._rations) return true;
     runNextTicks?.();
     return runNextTicks !== undefined;
@@ -153,122 +266,16 @@ export class HostClock implements Clock {
   }
 }
 
-class HostWaker implements Waker {
-  readonly #clock: HostClock;
-  readonly #pass: () => void;
-  readonly #timerFired: () => void;
-  /** The function that was asked for a pass; undefined: none is asked for. */
-  #requested: typeof setImmediate | undefined = undefined;
-  #immediate: NodeJS.Immediate | undefined = undefined;
-  #clear: typeof clearImmediate = clearImmediate;
-  #timer: NodeJS.Timeout | undefined = undefined;
-  #armedBy: typeof setTimeout | undefined = undefined;
-  #disarm: typeof clearTimeout = clearTimeout;
-  #armedAtMs = Infinity;
-  #keepAlive = false;
-  /** Ends the poll phase before a pass that keeps nothing alive. */
-  #alarm: NodeJS.Timeout | undefined = undefined;
-  #alarmed = false;
-  /** In the timers phase: a timer of 1 ms fires in the next one. */
-  #firing = false;
+/** Whose function has thrown what is uncaught next. */
+let escaping: Kcont<unknown> | undefined = undefined;
 
-  constructor(clock: HostClock, driven: Driven) {
-    this.#clock = clock;
-    this.#pass = () => {
-      this.#requested = undefined;
-      driven.pass();
-    };
-    this.#timerFired = () => {
-      this.#timer = undefined;
-      this.#armedAtMs = Infinity;
-      this.#firing = true;
-      driven.timerFired();
-      this.#firing = false;
-    };
-  }
-
-  request(): void {
-    if (this.#requested === setImmediate) return;
-    this.#requested = setImmediate;
-    this.#clear = clearImmediate;
-    this.#immediate = ask(setImmediate, this.#pass);
-    if (!this.#keepAlive) this.#unrefPass();
-  }
-
-  takeBack(): void {
-    this.#requested = undefined;
-    this.#clear(this.#immediate);
-    hostClearTimeout(this.#alarm);
-    this.#alarm = undefined;
-    this.#alarmed = false;
-  }
-
-  keepAlive(on: boolean): void {
-    this.#keepAlive = on;
-    if (on) this.#timer?.ref?.();
-    else this.#timer?.unref?.();
-    if (this.#requested === undefined) return;
-    if (on) this.#immediate?.ref?.();
-    else this.#unrefPass();
-  }
-
-  #unrefPass(): void {
-    this.#immediate?.unref?.();
-    if (this.#firing) return endPoll();
-    if (this.#alarmed) return;
-    this.#alarmed = true;
-    if (this.#alarm === undefined) {
-      this.#alarm = nobody.runInAsyncScope(hostSetTimeout, undefined, this.#rang, 1);
-      this.#alarm.unref();
-    } else this.#alarm.refresh();
-  }
-
-  /** It may have come before the poll phase, for a pass that is over. */
-  readonly #rang = (): void => {
-    this.#alarmed = false;
-    if (this.#requested !== undefined && !this.#keepAlive) this.#unrefPass();
-  };
-
-  arm(atMs: number): void {
-    if (atMs !== this.#armedAtMs || setTimeout !== this.#armedBy) {
-      if (this.#timer !== undefined) this.#disarm(this.#timer);
-      this.#timer = undefined;
-      this.#armedAtMs = atMs;
-      if (atMs === Infinity) return;
-      this.#armedBy = setTimeout;
-      this.#disarm = clearTimeout;
-      this.#timer = ask(setTimeout, this.#timerFired, this.#delayMs(atMs));
-      if (!this.#keepAlive) this.#timer.unref?.();
-    }
-  }
-
-  /** The loop's clock counts whole ms from the start of the present one; so does a tick. */
-  #delayMs(atMs: number): number {
-    const phase = this.#clock._phase;
-    const delayMs = Math.round(atMs + phase) - Math.floor(this.#clock.now + phase);
-    return Math.min(Math.max(delayMs, 1), LONGEST_MS);
-  }
-}
-
-let port: MessagePort | undefined = undefined;
-
-/** Ends the next poll phase as soon as it begins. */
-function endPoll(): void {
-  port ??= nobody.runInAsyncScope(openPort);
-  port.postMessage(null);
-}
-
-function openPort(): MessagePort {
-  const { port1, port2 } = new MessageChannel();
-  port1.on('message', () => undefined);
-  // Listening has referenced it.
-  port1.unref();
-  return port2;
+function mark(error: unknown): void {
+  if (escaping !== undefined) markError(error, escaping, true);
 }
 
 /** Milliseconds on a monotonic axis that all threads of the process have in common. */
 export function commonMs(): number {
-  return Number(process.hrtime.bigint()) / 1e6;
+  return Number(hostNanos()) / 1e6;
 }
 
 /** The clock of the process-wide kernel, and of every kernel that is given none. */
@@ -283,7 +290,5 @@ export function nextTurn(): Promise<void> {
 
 /** Calls a function in the check phase of this turn, or of the next from within one. */
 export function atEndOfTurn(callback: () => void): NodeJS.Immediate {
-  return nobody.runInAsyncScope(realSetImmediate, undefined, callback);
+  return nobody.runInAsyncScope(real.setImmediate, undefined, callback);
 }
-
-const realSetImmediate = globalThis.setImmediate;

@@ -1,4 +1,6 @@
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid, markError, traceFrom, type Caller } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
+import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { inNoContext, nextTurn } from './host.ts';
 
@@ -47,6 +49,8 @@ export class VirtualClock implements Clock {
   /** Over with the last `advance` that was asked for; undefined: none is under way. */
   #advanced: Promise<void> | undefined = undefined;
   readonly #raised: unknown[] = [];
+  /** Whose function has thrown. */
+  #thrower: Kcont<unknown> | undefined = undefined;
 
   /** Virtual milliseconds since the clock was made. */
   get now(): number {
@@ -63,7 +67,7 @@ export class VirtualClock implements Clock {
    * at the tick of that function, and the next call goes on from there
    */
   tick(ms: number): void {
-    const end = this.#end(ms);
+    const end = this.#end(ms, VirtualClock.prototype.tick);
     this.#run();
     for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
       this.#nowMs = Math.max(this.#nowMs, next);
@@ -81,7 +85,7 @@ export class VirtualClock implements Clock {
    * is rejected as `tick` throws
    */
   async advance(ms: number): Promise<void> {
-    this.#end(ms);
+    this.#end(ms, VirtualClock.prototype.advance);
     const before = this.#advanced;
     this.#advancing++;
     const done =
@@ -95,7 +99,7 @@ export class VirtualClock implements Clock {
   }
 
   async #advanceBy(ms: number): Promise<void> {
-    const end = this.#end(ms);
+    const end = this.#end(ms, VirtualClock.prototype.advance);
     await this.#settle();
     for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
       this.#nowMs = Math.max(this.#nowMs, next);
@@ -124,10 +128,18 @@ export class VirtualClock implements Clock {
       });
   }
 
-  #end(ms: number): number {
-    if (!(ms >= 0 && ms < Infinity)) throw invalid('ms', 'a finite number >= 0', ms);
+  /** @internal */
+  _escaping(kc: Kcont<unknown>): void {
+    this.#thrower = kc;
+  }
+
+  #end(ms: number, caller: Caller): number {
+    if (typeof ms !== 'number' || !(ms >= 0 && ms < Infinity)) {
+      throw traceFrom(caller, invalid('ms', 'a finite number >= 0', ms));
+    }
     if (this.#running) {
-      throw new KcontError('EDEADLK', 'virtual time cannot be moved from within a continuation');
+      const what = 'virtual time cannot be moved from within a continuation';
+      throw traceFrom(caller, new KcontError('EDEADLK', what));
     }
     return Math.min(this.#nowMs + ms, Number.MAX_SAFE_INTEGER);
   }
@@ -149,7 +161,10 @@ export class VirtualClock implements Clock {
     this.#running = true;
     try {
       inNoContext(this.#runAll);
+    } catch (error) {
+      throw this.#thrower === undefined ? error : markError(error, this.#thrower, false);
     } finally {
+      this.#thrower = undefined;
       this.#running = false;
     }
   }
@@ -170,3 +185,9 @@ export class VirtualClock implements Clock {
 }
 
 function nothing(): void {}
+
+readsAs(
+  VirtualClock,
+  ({ now }) => `VirtualClock { at ${now} ms }`,
+  ({ now }) => ({ now }),
+);

@@ -20,6 +20,8 @@ const NUMBER = 5;
 export const TEXTUAL = 6;
 /** From here on it goes by port. */
 export const PORTED = 7;
+/** It went by port to one CPU, and is nowhere else. */
+export const MOVED = 8;
 
 /** How a value travels. */
 export function tagOf(value: unknown): number {

@@ -26,6 +26,11 @@
  * by the port that every worker has; whoever finds that its port is that of an earlier thread, or that
  * a value is missing, reads those messages at once, wherever the event loop is.
  *
+ * A message that cannot be deserialized here (too deep for this stack, no memory, a buffer that was
+ * gone) has come all the same: it may have been the bell. Its name is unknown, but names grow: it is
+ * one between those of the message before and of the message after it, and so whoever claims that
+ * value learns that it is broken, not on its way.
+ *
  * Ports do not keep a thread alive.
  */
 
@@ -52,6 +57,34 @@ export interface BellCalls {
   refresh(): void;
 }
 
+/** What has come through a port and was not claimed yet. */
+class Arrivals {
+  /** By their names. */
+  readonly values = new Map<number, unknown>();
+  /** Between which names the messages were that could not be read. */
+  #broken: { after: number; before: number }[] = [];
+  #last = 0;
+
+  keep(message: unknown): void {
+    if (!Array.isArray(message)) return;
+    const [name, value] = message as [number, unknown];
+    this.values.set(name, value);
+    this.#last = name;
+    for (const range of this.#broken) range.before = Math.min(range.before, name);
+  }
+
+  keepBroken(): void {
+    this.#broken.push({ after: this.#last, before: Infinity });
+  }
+
+  /** Takes one that could not be read, and may have had this name. */
+  takeBroken(name: number): boolean {
+    const at = this.#broken.findIndex(({ after, before }) => name > after && name < before);
+    if (at !== -1) this.#broken.splice(at, 1);
+    return at !== -1;
+  }
+}
+
 /** The ports of one CPU. */
 export class Bells {
   readonly #memory: Memory;
@@ -61,7 +94,7 @@ export class Bells {
   /** Which of a CPU's threads each port leads to. */
   readonly #epochs: number[] = [];
   /** Values that came before the notes that name them, by sender. */
-  readonly #values: (Map<number, unknown> | undefined)[] = [];
+  readonly #arrivals: (Arrivals | undefined)[] = [];
   /** Names of values: no two threads that are the same CPU one after the other use the same. */
   #last: number;
 
@@ -107,9 +140,13 @@ export class Bells {
     }
     this.#ports[cpu] = port;
     this.#epochs[cpu] = epoch;
-    const values = (this.#values[cpu] ??= new Map<number, unknown>());
+    const arrivals = (this.#arrivals[cpu] ??= new Arrivals());
     port.on('message', (message: unknown) => {
-      keep(values, message);
+      arrivals.keep(message);
+      this.#calls.rung();
+    });
+    port.on('messageerror', () => {
+      arrivals.keepBroken();
       this.#calls.rung();
     });
     port.unref();
@@ -120,8 +157,8 @@ export class Bells {
     const port = this.#ports[cpu];
     if (port === undefined) return;
     this.#ports[cpu] = undefined;
-    const values = this.#values[cpu] as Map<number, unknown>;
-    while (receive(port, values));
+    const arrivals = this.#arrivals[cpu] as Arrivals;
+    while (receive(port, arrivals));
     port.close();
   }
 
@@ -173,12 +210,18 @@ export class Bells {
     return this.#find(cpu, name);
   }
 
+  /** Whether a value that was claimed in vain has come, and cannot be read here. */
+  isBroken(cpu: number, name: number): boolean {
+    return this.#arrivals[cpu]?.takeBroken(name) ?? false;
+  }
+
   #find(cpu: number, name: number): [unknown] | undefined {
-    const values = this.#values[cpu];
-    if (values === undefined) return undefined;
+    const arrivals = this.#arrivals[cpu];
+    if (arrivals === undefined) return undefined;
+    const { values } = arrivals;
     while (!values.has(name)) {
       const port = this.#ports[cpu];
-      if (port === undefined || !receive(port, values)) return undefined;
+      if (port === undefined || !receive(port, arrivals)) return undefined;
       // It is not heard of by the event loop any more, and may have been the bell.
       this.#calls.rung();
     }
@@ -189,15 +232,13 @@ export class Bells {
 }
 
 /** Takes one message from a port; false: there is none. */
-function receive(port: MessagePort, values: Map<number, unknown>): boolean {
-  const received = receiveMessageOnPort(port);
-  if (received === undefined) return false;
-  keep(values, received.message);
+function receive(port: MessagePort, arrivals: Arrivals): boolean {
+  try {
+    const received = receiveMessageOnPort(port);
+    if (received === undefined) return false;
+    arrivals.keep(received.message);
+  } catch {
+    arrivals.keepBroken();
+  }
   return true;
-}
-
-function keep(values: Map<number, unknown>, message: unknown): void {
-  if (message === 0) return;
-  const [name, value] = message as [number, unknown];
-  values.set(name, value);
 }

@@ -13,7 +13,7 @@ import type { BaseLock } from '../lock/lock.ts';
 import { LOCK, LOCK_GENERATION, LOCK_SIDE } from './block.ts';
 import type { Memory } from './memory.ts';
 import { LINE, type Arena, type Kind } from './shared-arena.ts';
-import { attach, toHandle, unpin } from './shared-handle.ts';
+import { attach, toHandle, unpin, type LockPlace } from './shared-handle.ts';
 import { SharedLock } from './shared-lock.ts';
 
 const SIDES = ['both', 'read', 'write'] as const;
@@ -34,7 +34,11 @@ export function isSharedIn(arena: Arena, lock: BaseLock): lock is SharedLock {
   return lock instanceof SharedLock && lock._gate.arena === arena;
 }
 
-/** Takes a reference to a lock, for a block to hold. */
+/**
+ * Takes a reference to a lock, for a block to hold.
+ *
+ * @throws KcontError ENOMEM if there is no memory for the lock
+ */
 export function pinLock(lock: BaseLock | null): WrittenLock {
   if (lock === null) return NONE;
   const { at, kcontLock: kind, side, generation } = toHandle(lock as SharedLock);
@@ -52,12 +56,12 @@ export function readLock({ words }: Memory, block: number): WrittenLock {
 
 /** This CPU's object for it; null: there is none. */
 export function attachLock(arena: Arena, written: WrittenLock): BaseLock | null {
-  return written.at === 0 ? null : (attach(handleOf(arena, written)) as SharedLock);
+  return written.at === 0 ? null : (attach(placeOf(written), arena) as SharedLock);
 }
 
 /** Gives the reference back. */
 export function unpinLock(arena: Arena, written: WrittenLock): void {
-  if (written.at !== 0) unpin(handleOf(arena, written));
+  if (written.at !== 0) unpin(placeOf(written), arena);
 }
 
 /** A number for a lock, the same on all CPUs. */
@@ -65,11 +69,7 @@ export function numberOf({ words }: Memory, block: number): number {
   return (words[block + LOCK] as number) / LINE;
 }
 
-function handleOf(
-  arena: Arena,
-  { at, side, generation }: WrittenLock,
-): Parameters<typeof attach>[0] {
+function placeOf({ at, side, generation }: WrittenLock): LockPlace {
   const kcontLock = (side & 15) as Kind;
-  const { buffer } = arena;
-  return { kcontLock, side: SIDES[side >> 4] ?? 'both', buffer, at, generation };
+  return { kcontLock, side: SIDES[side >> 4] ?? 'both', at, generation };
 }

@@ -26,6 +26,7 @@
 
 import { KcontError } from '../errors.ts';
 import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, UNREF } from '../state.ts';
+import { MOVED } from './argument.ts';
 import type { Memory } from './memory.ts';
 
 /** Words of a block. */
@@ -205,6 +206,11 @@ export function affinityOf(spec: number): number {
 
 export function kindOf(spec: number): number {
   return (spec >> 11) & 1;
+}
+
+/** Whether a block is of a job whose argument was moved to the CPU that is to run it. */
+export function isBound({ words }: Memory, block: number): boolean {
+  return words[block + ARG_TAG] === MOVED;
 }
 
 /** Affinities, as they are packed. */

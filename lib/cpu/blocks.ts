@@ -56,8 +56,15 @@ import {
   priorityOf,
 } from './block.ts';
 import { grabBlocks } from './block-slabs.ts';
-import { encode } from './codec.ts';
-import { attachLock, isSharedIn, pinLock, readLock, unpinLock } from './block-lock.ts';
+import { Sent, encode, uncloneable } from './codec.ts';
+import {
+  attachLock,
+  isSharedIn,
+  pinLock,
+  readLock,
+  unpinLock,
+  type WrittenLock,
+} from './block-lock.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
@@ -95,35 +102,40 @@ export class Blocks {
     for (const remote of this.#remotes) if (remote !== undefined) yield remote;
   }
 
-  /** Why a continuation cannot run on another CPU, as a sentence; undefined: it can. */
-  whyNot(kc: Kcont<unknown>): string | undefined {
+  /** Why a continuation cannot run on another CPU; undefined: it can. */
+  whyNot(kc: Kcont<unknown>): KcontError | undefined {
     if (this.#machine.module.indexOf(kc._func) === undefined) {
-      return tied(label(kc));
+      return new KcontError('EINVAL', tied(label(kc)));
     }
     if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
-      return locked(label(kc));
+      return new KcontError('EINVAL', locked(label(kc)));
     }
     const policy = kc._extras?.policy ?? 'none';
     if (policy !== 'none') {
-      return contextual(label(kc));
+      return new KcontError('EINVAL', contextual(label(kc)));
     }
     return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
   }
 
-  #uncloneable(value: unknown, what: string): string | undefined {
+  #uncloneable(value: unknown, what: string): KcontError | undefined {
     if (tagOf(value) < PORTED) return undefined;
+    const probe = new Sent();
     try {
-      structuredClone(encode(this.#machine, value));
+      structuredClone(encode(this.#machine, value, { keep: (sent) => probe.adopt(sent) }));
       return undefined;
     } catch (error) {
-      return `${what} cannot be cloned for another CPU: ${(error as Error).message}`;
+      const problem = uncloneable(what, error);
+      if (problem.code === 'ENOMEM') throw problem;
+      return problem;
+    } finally {
+      probe.end();
     }
   }
 
   /** Throws for a value that cannot be cloned. */
   probe(value: unknown, what: string): void {
     const problem = this.#uncloneable(value, what);
-    if (problem !== undefined) throw new KcontError('EINVAL', problem);
+    if (problem !== undefined) throw problem;
   }
 
   /** Gives a handle a block. */
@@ -154,7 +166,8 @@ export class Blocks {
   ): R {
     const machine = this.#machine;
     const { memory, dispatcher, index } = machine;
-    const block = this.#free.pop() ?? grabBlocks(machine.memory, index, this.#free);
+    const lock = pinLock(kc._lock);
+    const block = this.#free.pop() ?? this.#grab(lock);
     const { words, floats } = memory;
     const { wq } = kc;
     const extras = kc._needExtras();
@@ -178,10 +191,9 @@ export class Blocks {
     words[block + SLACK] = extras.slackTicks;
     words[block + ARG_TAG] = tagOf(arg);
     words[block + ARG_VERSION] = 0;
-    const { at, side, generation } = pinLock(kc._lock);
-    words[block + LOCK] = at;
-    words[block + LOCK_SIDE] = side;
-    words[block + LOCK_GENERATION] = generation;
+    words[block + LOCK] = lock.at;
+    words[block + LOCK_SIDE] = lock.side;
+    words[block + LOCK_GENERATION] = lock.generation;
     words[block + LOCK_VERSION] = 0;
     floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
     const deadline = kc.pending ? kc.deadline + machine.sharedMs() - dispatcher.clock.now : 0;
@@ -199,6 +211,15 @@ export class Blocks {
     Atomics.store(words, block, word);
     machine.alive.count(0, word);
     return remote;
+  }
+
+  #grab(lock: WrittenLock): number {
+    try {
+      return grabBlocks(this.#machine.memory, this.#machine.index, this.#free);
+    } catch (error) {
+      unpinLock(this.#machine.arena, lock);
+      throw error;
+    }
   }
 
   /** What this CPU knows of a handle that is to be passed on. */
@@ -310,8 +331,14 @@ export class Blocks {
   /** A note says that a handle is scheduled here. */
   filed({ block, handle, generation, seq, from, value: posted }: Note): void {
     const { words } = this.#machine.memory;
-    if (words[block + HANDLE] === handle) this.face(block).file(generation, seq);
-    else if (posted !== 0) this.#machine.bells.claim(from, posted);
+    if (words[block + HANDLE] === handle) {
+      const remote = this.face(block);
+      // To be claimed, whatever becomes of it.
+      if (posted !== 0) remote.posted = posted;
+      remote.file(generation, seq);
+    } else if (posted !== 0 && this.#machine.bells.claim(from, posted) === undefined) {
+      this.#machine.bells.isBroken(from, posted);
+    }
   }
 
   /** A handle that was made here is not needed any more. */

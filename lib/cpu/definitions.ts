@@ -5,13 +5,16 @@
  * handle, and keeps the entry aside until the answer comes.
  */
 
+import { KcontError } from '../errors.ts';
+import { label } from '../schedule.ts';
 import { SCHEDULED } from '../state.ts';
 import { PORTED } from './argument.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU, HANDLE } from './block.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable } from './codec.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
-import { DEFINE, SETTLED } from './mail.ts';
+import { DEFINE, SETTLED, type Note } from './mail.ts';
+import type { Remote } from './remote.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 
 /** What a block cannot hold. */
@@ -28,29 +31,76 @@ export class Definitions {
     this.#machine = machine;
   }
 
-  /** Lets another CPU know what it has to, before it is sent something of the handle. */
+  /**
+   * The same, before anything is changed for it. Throws KcontError EINVAL for an argument that cannot be
+   * cloned, also if nobody is there to be told.
+   */
+  prepare(remote: RemoteHandle, cpu: number): void {
+    const machine = this.#machine;
+    if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
+    if (remote instanceof JobFace) return;
+    const what = `the argument of ${label(remote.kc)}`;
+    try {
+      this.#tell(remote, cpu);
+    } catch (error) {
+      throw uncloneable(what, error);
+    }
+    if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
+      machine.blocks.probe(remote.kc._arg, what);
+    }
+  }
+
+  /** Whether this CPU has the argument as it is now. */
+  #knows(remote: RemoteHandle): boolean {
+    return remote.version === this.#machine.memory.words[remote.block + ARG_VERSION];
+  }
+
+  /**
+   * Lets another CPU know what it has to, before it is sent something of the handle. Where that fails,
+   * for the argument was changed since it was looked at, that CPU asks when it comes to the handle,
+   * and then it is an error of the handle.
+   */
   tell(remote: RemoteHandle, cpu: number): void {
+    try {
+      this.#tell(remote, cpu);
+    } catch {
+      // See above.
+    }
+  }
+
+  #tell(remote: RemoteHandle, cpu: number): void {
     const machine = this.#machine;
     const { words } = machine.memory;
-    remote.told |= 1 << cpu;
     const { block, handle, version, kc } = remote;
     const name = kc._details?.name;
     const ported = (words[block + ARG_TAG] as number) >= PORTED;
-    if (remote instanceof JobFace || (!ported && name === undefined)) return;
-    if (ported && version !== words[block + ARG_VERSION]) return;
-    const definition: Definition = { arg: ported ? encode(machine, kc._arg) : undefined, name };
-    const posted = machine.bells.post(cpu, definition);
-    if (posted === 0) remote.told &= ~(1 << cpu);
-    else machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+    // At once: a getter in the argument may schedule it.
+    remote.told |= 1 << cpu;
+    const isNeeded = ported ? this.#knows(remote) : name !== undefined;
+    if (!isNeeded || remote instanceof JobFace) return;
+    let posted = 0;
+    try {
+      const arg = ported ? encode(machine, kc._arg, remote) : undefined;
+      posted = machine.bells.post(cpu, { arg, name } satisfies Definition);
+    } finally {
+      if (posted === 0) remote.told &= ~(1 << cpu);
+    }
+    if (posted !== 0) machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
   /** What another CPU has told. */
-  define(block: number, handle: number, version: number, message: [unknown] | undefined): void {
+  define({ block, handle, generation: version, from, value }: Note): void {
     const machine = this.#machine;
     const { words } = machine.memory;
+    const message = machine.bells.claim(from, value);
+    const isBroken = message === undefined && machine.bells.isBroken(from, value);
     if (words[block + HANDLE] !== handle) return;
     const remote = machine.blocks.face(block);
     const { kc } = remote;
+    if (isBroken) {
+      this.#unreadable(remote);
+      return;
+    }
     if (message === undefined) {
       // Lost with the thread that sent it: whoever has the handle now is asked.
       machine.resumeIfAside(kc);
@@ -58,15 +108,44 @@ export class Definitions {
     }
     const { arg, name } = message[0] as Definition;
     if (remote instanceof JobFace) {
-      remote.given(decode(machine, arg), version);
-      machine.resumeIfAside(kc);
+      if (remote.receiveWire(arg, version)) machine.resumeIfAside(kc);
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
     if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
-    remote.version = version;
-    kc._arg = decode(machine, arg);
+    try {
+      kc._arg = decode(machine, arg);
+      remote.version = version;
+    } catch (error) {
+      // An older one may name what is gone: the newer one is asked for.
+      if (version === words[block + ARG_VERSION]) {
+        this.#unreadable(remote, error);
+        return;
+      }
+    }
     machine.resumeIfAside(kc);
+  }
+
+  /** What came for it cannot be read here: it will not run. */
+  #unreadable(remote: Remote, cause?: unknown): void {
+    if (remote instanceof JobFace) remote.reportUnreadable(cause);
+    else {
+      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#machine.index}`;
+      this.#fail(remote, Object.assign(new KcontError('EINVAL', what), { cause }));
+    }
+  }
+
+  /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
+  #fail(remote: Remote, error: unknown, cpu: number = this.#machine.index): void {
+    this.#machine.later(() => {
+      remote.stop();
+      this.#letLook(remote, cpu);
+      this.#machine.faults.failedAt(remote, error);
+    });
+  }
+
+  #letLook({ block, handle }: Remote, cpu: number): void {
+    if (cpu !== this.#machine.index) this.#machine.send(cpu, SETTLED, block, handle);
   }
 
   /** Another CPU needs to be told. */
@@ -76,13 +155,17 @@ export class Definitions {
     if (words[block + HANDLE] !== handle) return;
     const remote = machine.blocks.face(block);
     if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
-    else if (remote.version === words[block + ARG_VERSION]) {
-      this.tell(remote, cpu);
-      machine.ring(cpu);
+    else if (this.#knows(remote)) {
+      try {
+        this.#tell(remote, cpu);
+        machine.ring(cpu);
+      } catch (error) {
+        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
+      }
     } else {
       machine.later(() => {
         remote.stop();
-        if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+        this.#letLook(remote, cpu);
         machine.faults.lost(remote);
       });
     }
@@ -95,7 +178,7 @@ export class Definitions {
     for (const remote of this.#machine.blocks) {
       const target = words[remote.block + CPU];
       if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
-      if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
+      if (remote instanceof JobFace) machine.jobs.offer(remote, cpu);
       else this.tell(remote, cpu);
     }
   }

@@ -1,100 +1,32 @@
 /*
- * Errors between CPUs: what a function throws on one CPU is told where its handle was made.
- *
- * An error travels as its name, message, stack, code, cause and what else of it can be cloned, and
- * is an instance of the class of that name again if it is one of the language's or a KcontError.
+ * Errors of functions on their way between CPUs: what a function throws on one CPU is told where its
+ * handle was made. What an error consists of is in wire-error.ts. Nothing here throws.
  */
 
 import { reportLater } from '../enter.ts';
-import { KcontError, type KcontErrorCode } from '../errors.ts';
+import { KcontError } from '../errors.ts';
 import { label } from '../schedule.ts';
+import type { Bells } from './bells.ts';
 import { HOME } from './block.ts';
+import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { FAILED } from './mail.ts';
 import type { RemoteHandle } from './remote-handle.ts';
+import { unwireError, wireError, wireText } from './wire-error.ts';
 
-/** An error, as it travels. */
-interface WiredError {
-  readonly isError: boolean;
-  readonly name: string;
-  readonly message: string;
-  readonly stack: string | undefined;
-  readonly own: Record<string, unknown>;
-  /** Something that is no error, but was thrown. */
-  readonly value: unknown;
-}
-
-const CLASSES: Readonly<Record<string, new (message: string) => Error>> = {
-  EvalError,
-  RangeError,
-  ReferenceError,
-  SyntaxError,
-  TypeError,
-  URIError,
-};
-
-/** Causes of causes are followed so far. */
-const DEEPEST = 8;
-
-/** An error in a form that can be cloned, whatever was thrown. */
-export function wireError(error: unknown, depth = 0): WiredError {
-  if (!(error instanceof Error)) {
-    return {
-      isError: false,
-      name: '',
-      message: '',
-      stack: undefined,
-      own: {},
-      value: plain(error),
-    };
-  }
-  const own: Record<string, unknown> = {};
-  for (const key of Object.getOwnPropertyNames(error)) {
-    if (key === 'message' || key === 'stack' || key === 'name') continue;
-    const value = (error as unknown as Record<string, unknown>)[key];
-    own[key] = key === 'cause' && depth < DEEPEST ? wireError(value, depth + 1) : plain(value);
-  }
-  const { name, message, stack } = error;
-  return {
-    isError: true,
-    name: text(name),
-    message: text(message),
-    stack,
-    own,
-    value: undefined,
-  };
-}
-
-/** Whoever throws may have put anything there. */
-function text(value: unknown): string {
-  return String(value);
-}
-
-/** The value if it can be cloned, or how it reads. */
-function plain(value: unknown): unknown {
+/** Posts what was thrown to another CPU. Returns what a note calls it. */
+export function postError(bells: Bells, cpu: number, thrown: unknown): number {
   try {
-    return structuredClone(value);
+    return bells.post(cpu, wireError(thrown));
   } catch {
-    return String(value);
+    return bells.post(cpu, wireText(thrown));
   }
 }
 
-/** The error of `wireError`. */
-export function unwireError(wired: unknown): unknown {
-  const { isError, name, message, stack, own, value } = wired as WiredError;
-  if (!isError) return value;
-  const error =
-    name === 'KcontError'
-      ? new KcontError(own['code'] as KcontErrorCode, message)
-      : new (CLASSES[name] ?? Error)(message);
-  const more: PropertyDescriptorMap = {};
-  for (const [key, inner] of Object.entries(own)) {
-    const is = key === 'cause' ? unwireError(inner) : inner;
-    more[key] = { value: is, configurable: true, enumerable: key !== 'cause', writable: true };
-  }
-  if (error.name !== name) more['name'] = { value: name, configurable: true, writable: true };
-  more['stack'] = { value: stack, configurable: true, writable: true };
-  return Object.defineProperties(error, more);
+/** What another CPU has posted so. */
+export function errorFrom(message: [unknown] | undefined, name: string): unknown {
+  if (message !== undefined) return unwireError(message[0]);
+  return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
 }
 
 /** Errors of functions that run on another CPU than the one where their handle was made. */
@@ -110,7 +42,7 @@ export class Faults {
     const machine = this.#machine;
     const home = machine.memory.words[remote.block + HOME] as number;
     if (home === machine.index) return false;
-    const posted = machine.bells.post(home, wireError(error));
+    const posted = postError(machine.bells, home, error);
     machine.send(home, FAILED, remote.block, remote.handle, 0, posted);
     return true;
   }
@@ -131,8 +63,16 @@ export class Faults {
   /** A function has failed elsewhere, whose handle was made here. */
   reported(block: number, handle: number, message: [unknown] | undefined): void {
     const machine = this.#machine;
-    if (message === undefined) return;
-    const remote = machine.blocks.find(block, handle) ?? machine.blocks.face(block);
-    reportLater(machine.dispatcher, remote.kc, unwireError(message[0]));
+    const { kc } = machine.blocks.find(block, handle) ?? machine.blocks.face(block);
+    reportLater(machine.dispatcher, kc, errorFrom(message, label(kc)));
+  }
+
+  /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */
+  mishap(block: number, handle: number, error: unknown): void {
+    const machine = this.#machine;
+    const remote = machine.blocks.find(block, handle);
+    if (remote instanceof JobFace) remote.report(error);
+    else if (remote !== undefined) this.failedAt(remote, error);
+    else machine.dispatcher.clock._raise(error);
   }
 }

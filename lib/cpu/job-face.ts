@@ -7,9 +7,9 @@ import { KcontError, asynchronous } from '../errors.ts';
 import type { Task } from '../job.ts';
 import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable } from './codec.ts';
 import type { AnyFunction } from './cpu-module.ts';
-import { wireError } from './faults.ts';
+import { postError } from './faults.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
 import { readText, writeText } from './text.ts';
@@ -52,25 +52,40 @@ export class JobFace extends Remote {
       this.given(readText(memory, this.block, length), words[this.block + ARG_VERSION] as number);
       return true;
     }
-    const claimed = this.#claim();
-    if (claimed === undefined) {
-      this.machine.need(this);
-      return false;
-    }
-    this.given(decode(this.machine, claimed[0]), words[this.block + ARG_VERSION] as number);
-    return true;
+    const name = floats[(this.block + ARG) >> 1] as number;
+    const claimed = name === 0 ? undefined : this.machine.bells.claim(this.home, name);
+    if (claimed !== undefined)
+      return this.receiveWire(claimed[0], words[this.block + ARG_VERSION]!);
+    if (name !== 0 && this.machine.bells.isBroken(this.home, name)) this.reportUnreadable();
+    else this.machine.need(this);
+    return false;
   }
 
-  #claim(): [unknown] | undefined {
-    const { memory, bells } = this.machine;
-    const name = memory.floats[(this.block + ARG) >> 1] as number;
-    return name === 0 ? undefined : bells.claim(this.home, name);
+  /** The argument has come by port. False: it cannot be read here, and the caller is told. */
+  receiveWire(wire: unknown, version: number): boolean {
+    try {
+      this.given(decode(this.machine, wire), version);
+      return true;
+    } catch (error) {
+      this.reportUnreadable(error);
+      return false;
+    }
+  }
+
+  /** The function will not be called: its argument cannot be read here. */
+  reportUnreadable(cause?: unknown): void {
+    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.machine.index}`;
+    this.report(
+      Object.assign(new KcontError('EINVAL', what), cause === undefined ? {} : { cause }),
+    );
   }
 
   override dropped(): void {
     if (this.posted !== 0 && this.version < 0) {
-      this.machine.bells.claim(this.home, this.posted);
+      const { bells } = this.machine;
+      if (bells.claim(this.home, this.posted) === undefined) bells.isBroken(this.home, this.posted);
     }
+    this.endSent();
     // Somebody may keep the face: what it carried is the user's.
     this.arg = undefined;
     this.#result = undefined;
@@ -88,6 +103,7 @@ export class JobFace extends Remote {
     const func = this.func as AnyFunction;
     kc._needExtras().settled.push(() => this.#send());
     let result: unknown;
+    let isPromise: boolean;
     try {
       const args = this.#hasArg ? [this.arg] : [];
       if (func.length > args.length) {
@@ -95,26 +111,39 @@ export class JobFace extends Remote {
         args.push(this.#controller.signal);
       }
       result = func(...(args as never[]));
+      // It may have a getter.
+      isPromise = typeof (result as { then?: unknown } | undefined | null)?.then === 'function';
     } catch (error) {
-      kc.wq._failed++;
-      this.#end(error, true);
+      this.#fail(error);
       return undefined;
     }
-    if (typeof (result as { then?: unknown } | undefined | null)?.then !== 'function') {
+    if (!isPromise) {
       this.#end(result, false);
       return undefined;
     }
-    const promise = Promise.resolve(result);
     if (kc.wq.fast) {
-      promise.then(undefined, () => undefined);
+      settling(result).catch(() => undefined);
       this.#end(asynchronous(kc.name, kc.wq.name), true);
       return undefined;
     }
-    promise.then(
-      (value) => this.#end(value, false),
-      (error: unknown) => this.#end(error, true),
-    );
-    return promise;
+    return this.#follow(result);
+  }
+
+  /** Waits for the result, which may be anything that has a `then`. Never rejected. */
+  async #follow(result: unknown): Promise<void> {
+    let value: unknown;
+    try {
+      value = await result;
+    } catch (error) {
+      this.#fail(error);
+      return;
+    }
+    this.#end(value, false);
+  }
+
+  #fail(error: unknown): void {
+    this.kc.wq._failed++;
+    this.#end(error, true);
   }
 
   #end(result: unknown, thrown: boolean): void {
@@ -150,10 +179,10 @@ export class JobFace extends Remote {
     }
     let posted: number;
     try {
-      posted = machine.bells.post(home, encode(machine, value), movedWith(value));
+      posted = machine.bells.post(home, encode(machine, value, this), movedWith(value));
     } catch (error) {
-      const what = `the result of ${this.kc.name} cannot be cloned: ${(error as Error).message}`;
-      this.report(new KcontError('EINVAL', what));
+      this.endSent();
+      this.report(uncloneable(`the result of ${this.kc.name}`, error));
       return;
     }
     machine.send(home, RESULT, block, handle, tag, posted);
@@ -164,7 +193,7 @@ export class JobFace extends Remote {
     const { machine, block, handle, home } = this;
     if (home === machine.index) machine.jobs.settle(block, handle, true, error);
     else {
-      const posted = machine.bells.post(home, wireError(error));
+      const posted = postError(machine.bells, home, error);
       machine.send(home, RESULT, block, handle, PORTED | THROWN, posted);
     }
   }
@@ -172,6 +201,11 @@ export class JobFace extends Remote {
   get home(): number {
     return this.machine.memory.words[this.block + HOME] as number;
   }
+}
+
+/** The promise of what may be anything that has a `then`: settled once, whatever that does. */
+async function settling(result: unknown): Promise<unknown> {
+  return await result;
 }
 
 /** The argument of the continuations that stand for jobs: by it a shutdown finds them. */

@@ -15,6 +15,7 @@
  * function gives it back to be run elsewhere.
  */
 
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
 import { KcontError, invalid } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
@@ -23,26 +24,37 @@ import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
-import { ARG, ARG_TAG, RAN } from './block.ts';
+import { MOVED, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
+import { ANY, ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
-import { decode, encode } from './codec.ts';
+import { decode, encode, uncloneable, type Wire } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
-import { unwireError } from './faults.ts';
+import { errorFrom, postError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
+import { DOWN, EPOCH, STATE } from './memory.ts';
 import { readText, writeText } from './text.ts';
+import { reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
-interface Waiting {
+interface Waiting extends AbortMember {
   readonly face: JobFace;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
-  /** What has been moved cannot be sent again. */
-  readonly moved: boolean;
-  onAbort: (() => void) | undefined;
+  /** What is moved with the argument. */
+  readonly transfer: readonly object[];
+  /** The argument to be moved, until there is somebody to move it to. */
+  parcel: Parcel | undefined;
+  /** The thread that the argument was moved to: it cannot be sent again. */
+  movedTo: { readonly cpu: number; readonly epoch: number } | undefined;
+}
+
+/** An argument that was taken from the caller, and has not been sent. */
+interface Parcel {
+  readonly wire: unknown;
+  readonly transfer: readonly object[];
 }
 
 /** The jobs that this CPU has sent. */
@@ -93,22 +105,26 @@ export class RemoteJobs {
       throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
     }
     checkSignal(signal);
-    const borrowed = await supervision.borrow(signal);
-    const kill = (): void => supervision.kill(borrowed);
+    const { reserve } = supervision;
+    const borrowed = await reserve.borrow(signal);
+    let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
         const { signal: _, ...others } = options;
+        signal?.throwIfAborted();
         const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
-        signal?.addEventListener('abort', kill, { once: true });
-        signal?.addEventListener(
-          'abort',
-          () => this.settle(face.block, face.handle, true, signal.reason),
-          { once: true },
-        );
+        if (signal === undefined) return;
+        killed = {
+          _abort: (reason) => {
+            reserve.kill(borrowed);
+            this.settle(face.block, face.handle, true, reason);
+          },
+        };
+        join(signal, killed);
       });
     } finally {
-      signal?.removeEventListener('abort', kill);
-      supervision.giveBack(borrowed);
+      if (signal !== undefined && killed !== undefined) leave(signal, killed);
+      reserve.giveBack(borrowed);
     }
   }
 
@@ -135,7 +151,7 @@ export class RemoteJobs {
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
     kc._state |= QUIET | TASK;
-    const face = machine.blocks.departJob(kc, number, arg, 'arg' in options);
+    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
@@ -144,16 +160,19 @@ export class RemoteJobs {
       resolve,
       reject,
       signal,
-      moved: transfer.length > 0,
-      onAbort: undefined,
+      transfer,
+      parcel: undefined,
+      movedTo: undefined,
+      _abort: (reason) => this.#abort(waiting, reason),
     };
     try {
       let errno = whyNot(kc, delayMs, null);
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(face, arg));
       const isFree = lock === null && !ported && delayMs === 0;
-      const target = cpu ?? (isFree ? null : machine.placement.chooseFor(lock));
-      if (ported) this.#post(face, (target as Cpu).index, arg, transfer);
+      const index = cpu?.index ?? (isFree ? ANY : machine.placement.chooseFor(lock));
+      const target = cpu ?? machine.kernel.cpus[index] ?? null;
+      if (ported) this.#post(waiting, index, arg);
       this.#sent.set(face.block, waiting);
       machine.alive.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
@@ -163,9 +182,7 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return face;
-    waiting.onAbort = () => this.#abort(waiting, signal.reason);
-    signal.addEventListener('abort', waiting.onAbort, { once: true });
+    if (signal !== undefined) join(signal, waiting);
     return face;
   }
 
@@ -181,34 +198,106 @@ export class RemoteJobs {
     return true;
   }
 
-  /** Posts the argument, to be claimed when the function is about to be entered. */
-  #post(face: JobFace, cpu: number, arg: unknown, transfer: readonly object[]): void {
+  /**
+   * Posts the argument, to be claimed when the function is about to be entered. While the CPU is not up,
+   * or none is, the argument waits here, as it is at the call; whoever comes to the entry asks for it.
+   */
+  #post(waiting: Waiting, cpu: number, arg: unknown): void {
     const machine = this.#machine;
+    const { face, transfer } = waiting;
+    let posted = 0;
     try {
-      face.posted = machine.bells.post(cpu, encode(machine, arg), transfer);
+      const wire = encode(machine, arg, face);
+      if (cpu !== ANY && machine.stateOf(cpu) === 'up') {
+        posted = machine.bells.post(cpu, wire, transfer);
+      }
+      if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
-      throw new KcontError(
-        'EINVAL',
-        `the argument of ${face.kc.name} cannot be cloned for another CPU: ${(error as Error).message}`,
-      );
+      throw uncloneable(`the argument of ${face.kc.name}`, error);
     }
-    machine.memory.floats[(face.block + ARG) >> 1] = face.posted;
+    face.posted = posted;
+    machine.memory.floats[(face.block + ARG) >> 1] = posted;
+    if (posted !== 0 && transfer.length > 0) this.#moved(waiting, cpu);
   }
 
-  /** A CPU has an entry, but not the argument: it came to another one, or to its predecessor. */
+  #hold(waiting: Waiting, wire: Wire): void {
+    const { face, transfer } = waiting;
+    const [held, list] = structuredClone([wire, transfer] as const, {
+      transfer: transfer as ArrayBuffer[],
+    });
+    if (transfer.length > 0) waiting.parcel = { wire: held, transfer: list };
+    // With handles or locks in it, it is encoded anew for each CPU that asks.
+    else if (held[0] === 0) face.given(held[1], 0);
+  }
+
+  #moved(waiting: Waiting, cpu: number): void {
+    const { memory } = this.#machine;
+    const { block } = waiting.face;
+    waiting.parcel = undefined;
+    waiting.movedTo = { cpu, epoch: memory.words[memory.slot(cpu) + EPOCH] as number };
+    memory.words[block + ARG_TAG] = MOVED;
+  }
+
+  /** A CPU has an entry, but not the argument: it was not up, or it came to another one. */
   answer(face: JobFace, cpu: number): void {
-    const machine = this.#machine;
     const waiting = this.#sent.get(face.block);
     if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
-    if (waiting.moved) {
-      face.stop();
-      const what = `${face.kc.name} cannot run: its argument was moved to a CPU that has died`;
-      this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
+    if (waiting.movedTo !== undefined) {
+      // It may be on its way: there, or to another CPU that was asked to run this.
+      this.#loseMoved(waiting);
       return;
     }
-    const arg = encode(machine, face.arg);
-    const posted = machine.bells.post(cpu, { arg, name: undefined });
-    if (posted !== 0) machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+    try {
+      this.#give(waiting, cpu);
+    } catch (error) {
+      // It was changed since the call.
+      face.stop();
+      const what = uncloneable(`the argument of ${face.kc.name}`, error);
+      this.settle(face.block, face.handle, true, what);
+    }
+  }
+
+  /** A CPU has a new thread, and an entry for it: sends the argument before it asks. */
+  offer(face: JobFace, cpu: number): void {
+    const waiting = this.#sent.get(face.block);
+    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+    // Moved to a thread that never is up it would be lost.
+    if (waiting.transfer.length > 0) return;
+    try {
+      this.#give(waiting, cpu);
+    } catch {
+      // It asks, and is answered with that.
+    }
+  }
+
+  #give(waiting: Waiting, cpu: number): void {
+    const machine = this.#machine;
+    const { face, parcel } = waiting;
+    const arg = parcel?.wire ?? encode(machine, face.arg, face);
+    const posted = machine.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
+    if (posted === 0) return;
+    if (parcel !== undefined) {
+      this.#moved(waiting, cpu);
+      face.moveTo(cpu);
+    }
+    machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+  }
+
+  /** A CPU has died: what was moved there, and has not been entered, never can be. */
+  lookAgain(): void {
+    for (const waiting of this.#sent.values()) {
+      if (waiting.movedTo !== undefined) this.#loseMoved(waiting);
+    }
+  }
+
+  #loseMoved({ face, movedTo }: Waiting): void {
+    const { memory } = this.#machine;
+    const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
+    const slot = memory.slot(cpu);
+    const isThere = memory.words[slot + EPOCH] === epoch && memory.words[slot + STATE] !== DOWN;
+    if (isThere || (face.stop() & RUNNING) !== 0) return;
+    const what = `${face.kc.name} cannot run: its argument was moved to CPU ${cpu}, which has died`;
+    this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
   }
 
   #abort(waiting: Waiting, reason: unknown): void {
@@ -223,22 +312,14 @@ export class RemoteJobs {
       face.abort(reason);
       return;
     }
-    let posted: number;
-    try {
-      posted = machine.bells.post(ran, reason);
-    } catch {
-      posted = machine.bells.post(
-        ran,
-        new DOMException('This operation was aborted', 'AbortError'),
-      );
-    }
+    const posted = postError(machine.bells, ran, reason);
     machine.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, message: [unknown] | undefined): void {
     const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(message?.[0]);
+    face?.abort(errorFrom(message, face.kc.name));
   }
 
   /** A result has come. */
@@ -255,8 +336,25 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const message = machine.bells.claim(from, value)?.[0];
-    this.settle(block, handle, thrown, thrown ? unwireError(message) : decode(machine, message));
+    const message = machine.bells.claim(from, value);
+    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
+    else this.#receive(block, handle, name, message);
+  }
+
+  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+    let result: unknown;
+    try {
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (message === undefined)
+        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+      result = decode(this.#machine, message[0]);
+    } catch (cause) {
+      const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
+      this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
+      return;
+    }
+    this.settle(block, handle, false, result);
   }
 
   /** There will be no results any more. */
@@ -270,8 +368,7 @@ export class RemoteJobs {
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
     this.#machine.alive.hold(-1);
-    const { signal, onAbort } = waiting;
-    if (onAbort !== undefined) signal?.removeEventListener('abort', onAbort);
+    if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);
     waiting.face.kc.destroy();

@@ -2,17 +2,19 @@
  * A thread becomes a CPU: it takes part in the shared memory and in the mesh of ports, imports the
  * module, and then runs what it finds in its inbox.
  *
- * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread),
- * `close` (finish, report, and end), `gone` (a CPU has died: what was told to it has to be told again),
- * `stop` (finish what runs, and leave the rest to others).
+ * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread), `gone`
+ * (a CPU has died: what was told to it has to be told again), `stop` (finish what runs, and leave the
+ * rest to others), `close` (finish all there is, and stay until all CPUs have), `over` (the time for that
+ * is over, or all have: report, and end).
  */
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { Cpu } from '../cpu.ts';
+import { KcontError } from '../errors.ts';
 import { kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
-import { wireError } from './faults.ts';
+import { wireError } from './wire-error.ts';
 import { CpuMachine } from './machine.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from './shared-arena.ts';
@@ -42,7 +44,8 @@ export type Order =
   | { readonly type: 'gone'; readonly cpu: number }
   | { readonly type: 'drain' }
   | { readonly type: 'close'; readonly graceMs: number }
-  | { readonly type: 'stop'; readonly graceMs: number };
+  | { readonly type: 'stop'; readonly graceMs: number }
+  | { readonly type: 'over' };
 
 /** What a thread says to CPU 0. */
 export type Answer =
@@ -70,7 +73,8 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
     }
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
     machine.dispatcher.machine = machine;
-    const obey = (order: Order): void => carryOut(machine, order, answer, parent);
+    const end = new Ending(machine, answer, parent);
+    const obey = (order: Order): void => carryOut(machine, order, answer, end);
     parent.on('message', obey);
     machine.refresh = () => {
       for (let got = receiveMessageOnPort(parent); got !== undefined;) {
@@ -94,7 +98,7 @@ function carryOut(
   machine: CpuMachine,
   order: Order,
   answer: (message: Answer) => void,
-  parent: MessagePort,
+  end: Ending,
 ): void {
   switch (order.type) {
     case 'port':
@@ -111,12 +115,58 @@ function carryOut(
       void kernel.drain().then(() => answer({ type: 'drained' }));
       break;
     case 'stop':
+      end.stop(order.graceMs);
+      break;
     case 'close':
-      if (order.type === 'stop') machine.retire();
-      void kernel.close({ graceMs: order.graceMs }).then((report) => {
-        answer({ type: 'closed', report });
-        parent.close();
-        machine.bells.close();
-      });
+      end.close(order.graceMs);
+      break;
+    case 'over':
+      end.over();
+  }
+}
+
+/** How a thread that is a CPU comes to its end. */
+class Ending {
+  over: () => void = () => undefined;
+  readonly #machine: CpuMachine;
+  readonly #answer: (message: Answer) => void;
+  readonly #parent: MessagePort;
+  readonly #isOver = new Promise<void>((resolve) => {
+    this.over = resolve;
+  });
+
+  constructor(machine: CpuMachine, answer: (message: Answer) => void, parent: MessagePort) {
+    this.#machine = machine;
+    this.#answer = answer;
+    this.#parent = parent;
+  }
+
+  /** Finishes what runs, and leaves the rest to others. */
+  stop(graceMs: number): void {
+    const machine = this.#machine;
+    machine.take();
+    machine.retire();
+    const what = `CPU ${machine.index} is being stopped`;
+    machine.closeGuide = {
+      over: this.#isOver,
+      reason: () => new KcontError('ECPUDIED', what),
+    };
+    this.#end(graceMs);
+  }
+
+  /** Finishes all there is, and stays until all CPUs have. */
+  close(graceMs: number): void {
+    const over = this.#isOver;
+    this.#machine.take();
+    this.#machine.closeGuide = { over, finished: () => over };
+    this.#end(graceMs);
+  }
+
+  #end(graceMs: number): void {
+    void kernel.close({ graceMs }).then((report) => {
+      this.#answer({ type: 'closed', report });
+      this.#parent.close();
+      this.#machine.bells.close();
+    });
   }
 }

@@ -11,20 +11,21 @@
  * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
  */
 
-import { commonMs } from '../clock/host.ts';
-import type { Cpu, CpuState, Machine } from '../cpu.ts';
+import { commonMs, microtask } from '../clock/host.ts';
+import { Cpu, type CpuState, type Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
-import { EINVAL } from '../errors.ts';
+import { EINVAL, KcontError } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
+import { FINITE_MS, optionsOf, readOptions } from '../options-check.ts';
 import { label } from '../schedule.ts';
-import { QUEUED, RUNNING, SCHEDULED, WAITED } from '../state.ts';
-import type { CloseReport } from '../shutdown.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
+import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { Bells } from './bells.ts';
-import { ANY, HOME, WAITERS } from './block.ts';
+import { ANY, HOME, WAITERS, isBound } from './block.ts';
 import { Blocks } from './blocks.ts';
 import type { CpuModule } from './cpu-module.ts';
 import { lagOf, stateOf } from './cpu-state.ts';
@@ -46,27 +47,28 @@ import {
   SETTLED,
   type Note,
 } from './mail.ts';
-import { AWAKE_SINCE, LOCK_CPU, STATE, STOPPING, WAKES_AT, type Memory } from './memory.ts';
+import { AWAKE_SINCE, LOCK_CPU, PHASE, STATE, STOPPING, WAKES_AT, type Memory } from './memory.ts';
 import { Placement } from './placement.ts';
 import type { RemoteHandle } from './remote-handle.ts';
+import type { Reserve } from './reserve.ts';
 import type { Arena } from './shared-arena.ts';
 
 /** What starts and stops the threads: on CPU 0 only. */
 export interface Supervision {
   stop(index: number, options: { graceMs?: number }): Promise<void>;
   restart(index: number, options: { graceMs?: number }): Promise<void>;
-  /** A CPU that runs nothing else, and can be killed; to be given back. */
-  borrow(signal: AbortSignal | undefined): Promise<Cpu>;
-  giveBack(cpu: Cpu): void;
-  /** Ends the thread of a borrowed CPU, whatever it does. */
-  kill(cpu: Cpu): void;
+  /** CPUs that run nothing else, and can be killed. */
+  readonly reserve: Reserve;
   /** Calls back later. */
   later(delayMs: number, callback: () => void): void;
   /** Keeps the process alive, or no longer. */
   keep(alive: boolean): void;
   drain(local: () => Promise<void>): Promise<void>;
-  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport>;
+  close(graceMs: number, local: LocalClose): Promise<CloseReport>;
 }
+
+const STOP = optionsOf<{ graceMs?: number }>('stop', { graceMs: FINITE_MS });
+const RESTART = optionsOf<{ graceMs?: number }>('restart', { graceMs: FINITE_MS });
 
 /** One CPU's link to all others. */
 export class CpuMachine implements Machine {
@@ -87,6 +89,8 @@ export class CpuMachine implements Machine {
   readonly alive: KeepAlive;
   readonly definitions: Definitions;
   supervision: Supervision | null = null;
+  /** How this thread closes, where it is not CPU 0. */
+  closeGuide: CloseGuide = {};
   /** Reads what CPU 0 has told this thread; CPU 0 knows it. */
   refresh: () => void = () => undefined;
   /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
@@ -153,7 +157,7 @@ export class CpuMachine implements Machine {
   }
 
   take(): boolean {
-    if (!this.mail.waiting || this.#taking || this.#retired) return false;
+    if (!this.mail.waiting || this.#taking) return false;
     this.#taking = true;
     this.placement.taken();
     try {
@@ -172,12 +176,17 @@ export class CpuMachine implements Machine {
     this.placement.publish();
     floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
     this.bells.sleep();
-    if (!this.mail.waiting || this.#retired) return false;
+    if (!this.mail.waiting) return false;
     this.bells.wake();
     return true;
   }
 
-  /** It is to enter nothing more that others may enter. */
+  /** How far the shutdown of the kernel has come, for all CPUs. */
+  get phase(): Phase {
+    return Atomics.load(this.memory.words, PHASE) as Phase;
+  }
+
+  /** It is to enter nothing more that others may enter, or its next thread. */
   get isStopping(): boolean {
     return this.memory.words[this.slot + STATE] === STOPPING;
   }
@@ -185,8 +194,9 @@ export class CpuMachine implements Machine {
   /** What is scheduled here and has not been entered is left to others, or to the next thread. */
   retire(): void {
     this.#retired = true;
-    for (const { kc } of this.blocks) {
-      if ((kc._state & SCHEDULED) !== 0) this.dispatcher.withdraw(kc);
+    for (const { kc, block } of this.blocks) {
+      if ((kc._state & SCHEDULED) === 0 || isBound(this.memory, block)) continue;
+      this.dispatcher.withdraw(kc);
     }
   }
 
@@ -202,8 +212,10 @@ export class CpuMachine implements Machine {
     return 0;
   }
 
-  reason(kc: Kcont<unknown>): string {
-    return this.blocks.whyNot(kc) ?? `${label(kc)} cannot be scheduled there`;
+  reason(kc: Kcont<unknown>): KcontError {
+    return (
+      this.blocks.whyNot(kc) ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`)
+    );
   }
 
   place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
@@ -218,6 +230,17 @@ export class CpuMachine implements Machine {
     return this.jobs.run(wq, func, options);
   }
 
+  /**
+   * Sees to it that a CPU has what it has to know, before it is sent an entry. Throws KcontError EINVAL
+   * for an argument that cannot be cloned.
+   */
+  prepare(remote: RemoteHandle, target: number): void {
+    if (target !== ANY) this.definitions.prepare(remote, target);
+    else if ((remote.told | 1) !== this.placement.all) {
+      for (const cpu of this.placement.candidates()) this.definitions.prepare(remote, cpu);
+    }
+  }
+
   /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
   submit(
     remote: RemoteHandle,
@@ -228,26 +251,31 @@ export class CpuMachine implements Machine {
   ): void {
     if (target === ANY) {
       const cpus = this.placement.candidates();
+      this.placement.rotate();
       for (const cpu of cpus) this.#submitTo(cpu, remote, generation, seq);
       const sleeper = this.placement.sleeper(cpus);
       if (sleeper !== undefined) this.ring(sleeper);
       return;
     }
     if (target === this.index) {
-      this.take();
-      remote.file(generation, seq);
+      this.#fileHere(remote, generation, seq);
       return;
     }
     this.#submitTo(target, remote, generation, seq);
     if (!silent || this.placement.isFlooding()) this.ring(target);
   }
 
+  #fileHere(remote: RemoteHandle, generation: number, seq: number): void {
+    this.take();
+    if (!this.#retired) remote.file(generation, seq);
+  }
+
   #submitTo(target: number, remote: RemoteHandle, generation: number, seq: number): void {
     if (target === this.index) {
-      this.take();
-      remote.file(generation, seq);
+      this.#fileHere(remote, generation, seq);
       return;
     }
+    // If it cannot be told now, that CPU asks for it.
     if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
     this.placement.sent(target);
     const { block, handle, posted } = remote;
@@ -265,12 +293,22 @@ export class CpuMachine implements Machine {
     this.bells.ring(to);
   }
 
+  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
   #receive(note: Note): void {
+    const { block, handle } = note;
+    try {
+      this.#carryOut(note);
+    } catch (error) {
+      this.later(() => this.faults.mishap(block, handle, error));
+    }
+  }
+
+  #carryOut(note: Note): void {
     const { block, handle, from } = note;
     this.memory.reach(block + 31);
     switch (note.kind) {
       case ENTRY:
-        this.blocks.filed(note);
+        if (!this.#retired || isBound(this.memory, block)) this.blocks.filed(note);
         break;
       case SETTLED: {
         const remote = this.blocks.find(block, handle);
@@ -284,7 +322,7 @@ export class CpuMachine implements Machine {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(block, handle, note.generation, this.bells.claim(from, note.value));
+        this.definitions.define(note);
         break;
       case NEED:
         this.definitions.answer(block, handle, from);
@@ -310,7 +348,7 @@ export class CpuMachine implements Machine {
 
   /** Calls back soon: what is the user's is not called while mail is read. */
   later(callback: () => void): void {
-    queueMicrotask(callback);
+    microtask(callback);
   }
 
   // What happens to handles.
@@ -371,6 +409,11 @@ export class CpuMachine implements Machine {
   lookAgain(): void {
     for (const { kc } of this.blocks) this.resumeIfAside(kc);
     this.dispatcher.request();
+    this.later(() => {
+      // It may have said something before.
+      this.take();
+      this.jobs.lookAgain();
+    });
   }
 
   /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
@@ -405,15 +448,17 @@ export class CpuMachine implements Machine {
     return this.supervision?.drain(local) ?? local();
   }
 
-  close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport> {
-    return this.supervision?.close(graceMs, local) ?? local();
+  close(graceMs: number, local: LocalClose): Promise<CloseReport> {
+    return this.supervision?.close(graceMs, local) ?? local(this.closeGuide);
   }
 
-  stop(index: number, options: { graceMs?: number }): Promise<void> {
-    return (this.supervision as Supervision).stop(index, options);
+  async stop(index: number, options?: { graceMs?: number }): Promise<void> {
+    const read = readOptions(options, STOP, Cpu.prototype.stop);
+    return (this.supervision as Supervision).stop(index, read);
   }
 
-  restart(index: number, options: { graceMs?: number }): Promise<void> {
-    return (this.supervision as Supervision).restart(index, options);
+  async restart(index: number, options?: { graceMs?: number }): Promise<void> {
+    const read = readOptions(options, RESTART, Cpu.prototype.restart);
+    return (this.supervision as Supervision).restart(index, read);
   }
 }

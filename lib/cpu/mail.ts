@@ -77,6 +77,8 @@ export class Mail {
   readonly #here: number;
   /** The first of my free notes; 0: none. */
   #free = 0;
+  /** The first of the notes that were taken and not read: reading one before it threw. 0: none. */
+  #unread = 0;
   /** Chains of read notes to be given back: first and last, by home. */
   readonly #first: number[];
   readonly #last: number[];
@@ -102,7 +104,7 @@ export class Mail {
   /** Whether there is mail. */
   get waiting(): boolean {
     const { words } = this.#memory;
-    return words[this.#memory.slot(this.#here) + INBOX] !== 0;
+    return this.#unread !== 0 || words[this.#memory.slot(this.#here) + INBOX] !== 0;
   }
 
   /** Sends a note. */
@@ -129,8 +131,22 @@ export class Mail {
     push(words, memory.slot(to) + INBOX, note, note);
   }
 
-  /** Takes all that is there, in order. The note handed over is good until the next one. */
+  /**
+   * Takes all that is there, in order. The note handed over is good until the next one. If `read`
+   * throws, so does this; what comes after that note is read by the next call.
+   */
   take(read: (note: Note) => void): void {
+    try {
+      while (this.#unread !== 0) this.#readNext(read);
+      this.#unread = this.#takeAll();
+      while (this.#unread !== 0) this.#readNext(read);
+    } finally {
+      this.#flush();
+    }
+  }
+
+  /** Empties the inbox. Returns the oldest note; each leads to the next one. */
+  #takeAll(): number {
     const memory = this.#memory;
     const inbox = memory.slot(this.#here) + INBOX;
     let newest = Atomics.exchange(memory.words, inbox, 0);
@@ -144,23 +160,24 @@ export class Mail {
       newest = before;
       memory.reach(newest);
     }
+    return next;
+  }
+
+  #readNext(read: (note: Note) => void): void {
     const note = this.#note;
-    while (next !== 0) {
-      const { words } = memory;
-      const at = next;
-      next = words[at + NEXT] as number;
-      const head = words[at + HEAD] as number;
-      note.kind = head & 255;
-      note.from = (head >> 8) & 255;
-      note.block = words[at + BLOCK] as number;
-      note.handle = words[at + HANDLE] as number;
-      note.generation = words[at + GENERATION] as number;
-      note.seq = words[at + SEQ] as number;
-      note.value = memory.floats[(at >> 1) + VALUE] as number;
-      this.#giveBack(at, (head >> 16) & 255);
-      read(note);
-    }
-    this.#flush();
+    const { words, floats } = this.#memory;
+    const at = this.#unread;
+    this.#unread = words[at + NEXT] as number;
+    const head = words[at + HEAD] as number;
+    note.kind = head & 255;
+    note.from = (head >> 8) & 255;
+    note.block = words[at + BLOCK] as number;
+    note.handle = words[at + HANDLE] as number;
+    note.generation = words[at + GENERATION] as number;
+    note.seq = words[at + SEQ] as number;
+    note.value = floats[(at >> 1) + VALUE] as number;
+    this.#giveBack(at, (head >> 16) & 255);
+    read(note);
   }
 
   #giveBack(note: number, home: number): void {

@@ -3,7 +3,7 @@
  *
  *   unit 0        next free unit | slots | how many CPUs are public
  *   unit 1        the last sequence number
- *   unit 2        whether CPU 0 keeps the process alive
+ *   unit 2        whether CPU 0 keeps the process alive | how far its shutdown has come
  *   unit 3        the last slab of control blocks
  *   per slot      four units, each a cache line:
  *                   inbox     head of the mail for this CPU           written by all
@@ -40,6 +40,8 @@ const PUBLIC = 2;
 export const SEQUENCE: number = UNIT;
 /** Word: 1: CPU 0 keeps the process alive. */
 export const KEEP: number = 2 * UNIT;
+/** Word: how far the shutdown of the kernel has come, as in state.ts. */
+export const PHASE: number = 2 * UNIT + 1;
 
 /** Word: the last slab of control blocks; each one leads to the one before. */
 export const SLABS: number = 3 * UNIT;

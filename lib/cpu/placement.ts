@@ -8,6 +8,7 @@
  *   none, with a lock           the home of that lock: there all who have it are in one order
  *   none, other queues          the next one available: entries go to up to four CPUs, and whichever
  *                               comes to it first enters it; the other entries are stale then
+ *   to be chosen, and none up   whichever is up first: it looks for what is there for any of them
  *
  * CPU 0 is not among those chosen: it is where I/O comes in. How far behind a CPU is, is what it has
  * said at the end of its last pass, plus what this CPU has sent it since.
@@ -85,11 +86,11 @@ export class Placement {
     if (isPerCpu(spec)) return machine.index;
     const lock = numberOf(machine.memory, remote.block);
     if (lock !== 0) return this.#homeOf(lock);
-    return delayed || remote.posted !== 0 ? this.#chooseIndex() : ANY;
+    return delayed || remote.posted !== 0 ? this.choose() : ANY;
   }
 
   #chooseFor(spec: number): number {
-    return isPerCpu(spec) && this.#machine.index !== 0 ? this.#machine.index : this.#chooseIndex();
+    return isPerCpu(spec) && this.#machine.index !== 0 ? this.#machine.index : this.choose();
   }
 
   /** Where all go that have this lock, on workqueues without a queue per CPU: it keeps their order. */
@@ -97,23 +98,18 @@ export class Placement {
     return 1 + (lock % (this.#machine.memory.publicCpus - 1));
   }
 
-  /** The CPU for a job: that of its lock, or the one that has the least to do. */
-  chooseFor(lock: Lock | null): Cpu {
+  /** The CPU for a job: that of its lock, or the one that has the least to do, or ANY. */
+  chooseFor(lock: Lock | null): number {
     if (lock === null) return this.choose();
-    const number = (lock as SharedLock)._gate.at / LINE;
-    return this.#machine.kernel.cpus[this.#homeOf(number)] as Cpu;
+    return this.#homeOf((lock as SharedLock)._gate.at / LINE);
   }
 
-  /** The CPU that has the least to do. */
-  choose(): Cpu {
-    return this.#machine.kernel.cpus[this.#chooseIndex()] as Cpu;
-  }
-
-  #chooseIndex(): number {
+  /** The CPU that has the least to do; ANY: none is up. */
+  choose(): number {
     const { memory } = this.#machine;
     const { publicCpus } = memory;
     this.#turn++;
-    let best = 1 + (this.#turn % (publicCpus - 1));
+    let best = ANY;
     let least = Infinity;
     for (let i = 0; i < publicCpus - 1; i++) {
       const cpu = 1 + ((this.#turn + i) % (publicCpus - 1));
@@ -126,17 +122,29 @@ export class Placement {
     return best;
   }
 
-  /** Those who may take what any CPU may run: all that are up, or a few of them in turn. */
+  /**
+   * Those who may take what any CPU may run: all that are up, or a few of them in turn. Empty: the next
+   * one that is up finds it by itself, for it says so before it looks.
+   */
   candidates(): readonly number[] {
     const { memory } = this.#machine;
     const others = memory.publicCpus - 1;
-    this.#turn++;
     const found: number[] = [];
-    for (let i = 0; i < others && found.length < CHOICES; i++) {
+    for (let i = 1; i <= others && found.length < CHOICES; i++) {
       const cpu = 1 + ((this.#turn + i) % others);
-      if (memory.words[memory.slot(cpu) + STATE] === UP) found.push(cpu);
+      if (Atomics.load(memory.words, memory.slot(cpu) + STATE) === UP) found.push(cpu);
     }
-    return found.length > 0 ? found : [1 + (this.#turn % others)];
+    return found;
+  }
+
+  /** A bit for each CPU that work can be sent to, and for this one. */
+  get all(): number {
+    return 2 ** this.#machine.memory.publicCpus - 1;
+  }
+
+  /** The next candidates begin with the next CPU. */
+  rotate(): void {
+    this.#turn++;
   }
 
   /** The first that sleeps of those who have been sent something; undefined: all will look by themselves. */
@@ -164,8 +172,8 @@ export class Placement {
     if (cpu === machine.index) return false;
     if (memory.words[memory.slot(cpu) + STATE] !== UP || machine.lagOf(cpu) > BEHIND_MS)
       return true;
-    const best = this.#chooseIndex();
-    return this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
+    const best = this.choose();
+    return best !== ANY && this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
   }
 
   #loadOf(cpu: number): number {

@@ -4,7 +4,8 @@
  *   ran there            settled; its caller, or the handler of its errors, gets ECPUDIED, with the
  *                        names of the CPU and of the function
  *   queued, pending      affinity strong: stays, and is filed again by the CPU's next thread
- *                        else: goes to another CPU that is up, in the order in which it was runnable
+ *                        else: goes to another CPU that is up, in the order in which it was runnable;
+ *                        if none is, to whichever is up next
  *   made there           the blocks are CPU 0's from now on; jobs for callers that are gone are
  *                        withdrawn
  *   waited for there     forgotten
@@ -43,7 +44,8 @@ import { numberOf } from './block-lock.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { Mail } from './mail.ts';
-import { ENDED, HOLDS, INTENT, LOCK_CPU, STATE, UP, type Memory } from './memory.ts';
+import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from './memory.ts';
+import type { Remote } from './remote.ts';
 import { recover as recoverLocks } from './shared-recover.ts';
 
 /** Something that is runnable, or will be. */
@@ -62,8 +64,33 @@ export function recoverLocksOf({ memory, arena }: CpuMachine, dead: number): num
   return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, arena);
 }
 
+/** A run has ended with its thread: tells whoever has to know. */
+export type Loss = (face: Remote) => void;
+
+/** The thread has died, or `wasEnded` by CPU 0. */
+export function lossByDeath(
+  machine: CpuMachine,
+  dead: number,
+  cause: unknown,
+  wasEnded: boolean,
+): Loss {
+  return (face) => {
+    const what = `CPU ${dead} ${wasEnded ? 'was stopped' : 'died'} while it ran ${label(face.kc)}`;
+    const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
+    if (face instanceof JobFace) face.report(error);
+    else machine.faults.failedAt(face, error);
+  };
+}
+
+/** The kernel has closed: only who waits for a result is told. */
+export function lossByClose(): Loss {
+  return (face) => {
+    if (face instanceof JobFace) face.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
+  };
+}
+
 /** Takes over what a CPU had to do. Its state is no longer UP. */
-export function recover(machine: CpuMachine, dead: number, cause: unknown): void {
+export function recover(machine: CpuMachine, dead: number, loss: Loss): void {
   const { memory } = machine;
   const { words } = memory;
   const bit = 1 << dead;
@@ -86,7 +113,7 @@ export function recover(machine: CpuMachine, dead: number, cause: unknown): void
     const isThere = seen[block + CPU] === dead || seen[block + CPU] === ANY || block === intent;
     if ((word & SCHEDULED) !== 0 && isThere) moving.push(found(memory, block, word));
     if ((word & RUNNING) !== 0 && seen[block + RAN] === dead) {
-      endRun(machine, block, dead, cause);
+      endRun(machine, block, loss);
     }
     if (seen[block + HOME] === dead) inherit(machine, block);
   }
@@ -128,7 +155,7 @@ function discardMail(memory: Memory, dead: number): void {
 }
 
 /** A run has ended with its thread. */
-function endRun(machine: CpuMachine, block: number, dead: number, cause: unknown): void {
+function endRun(machine: CpuMachine, block: number, loss: Loss): void {
   const { memory } = machine;
   for (;;) {
     const word = rescueWord(memory, block);
@@ -140,10 +167,7 @@ function endRun(machine: CpuMachine, block: number, dead: number, cause: unknown
   const face = machine.blocks.face(block);
   machine.tellWaiters(face);
   machine.settledAt(face);
-  const what = `CPU ${dead} died while it ran ${label(face.kc)}`;
-  const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
-  if (face instanceof JobFace) face.report(error);
-  else machine.faults.failedAt(face, error);
+  loss(face);
   if ((face.bits & DEAD) !== 0) machine.free(block, face.handle);
 }
 
@@ -188,8 +212,8 @@ function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void
     if (was === dead) {
       // What waits for one lock stays on one CPU: it is their order.
       if (isStrong || numberOf(memory, block) !== 0) continue;
-      target = machine.placement.choose().index;
-      if (memory.words[memory.slot(target) + STATE] !== UP) continue;
+      // If none is up: whichever is up next.
+      target = machine.placement.choose();
       face.moveTo(target);
     }
     machine.submit(face, target, generationOf(word), words[block + SEQ] as number, false);

@@ -8,6 +8,7 @@ import type { Cpu } from '../cpu.ts';
 import { EBUSY, EINVAL, KcontError } from '../errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
+import { DESTROYED, label } from '../schedule.ts';
 import {
   DEAD,
   EXPIRED,
@@ -55,12 +56,13 @@ import {
   unpinLock,
   type WrittenLock,
 } from './block-lock.ts';
+import type { Sender, Sent } from './codec.ts';
 import { locked } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { INTENT, SEQUENCE } from './memory.ts';
 
 /** A continuation that more than one CPU knows, as its callers on this one have it. */
-export abstract class RemoteHandle {
+export abstract class RemoteHandle implements Sender {
   readonly machine: CpuMachine;
   readonly kc: Kcont<unknown>;
   /** The place of its control block, and the number of the handle that must stand there. */
@@ -74,6 +76,7 @@ export abstract class RemoteHandle {
   told = 0;
   /** Which version of the argument this CPU has; -1: none. */
   version: number;
+  #sent: Sent | undefined = undefined;
 
   constructor(
     machine: CpuMachine,
@@ -88,6 +91,18 @@ export abstract class RemoteHandle {
     this.handle = handle;
     this.version = version;
     this.lockVersion = machine.memory.words[block + LOCK_VERSION] as number;
+  }
+
+  /** Keeps the locks in an argument or a result that this CPU has sent to others. */
+  keep(sent: Sent): void {
+    if (this.#sent === undefined) this.#sent = sent;
+    else this.#sent.adopt(sent);
+  }
+
+  /** What was sent has been read, or never will be. */
+  endSent(): void {
+    this.#sent?.end();
+    this.#sent = undefined;
   }
 
   get bits(): number {
@@ -105,6 +120,7 @@ export abstract class RemoteHandle {
   /** The block is used for something else from now on: nothing of this is needed. */
   dropped(): void {
     if (this.version >= 0) this.version = -1;
+    this.endSent();
   }
 
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
@@ -113,6 +129,12 @@ export abstract class RemoteHandle {
     const { words, floats } = memory;
     const delayed = delayMs > 0;
     const target = machine.place(this, cpu, delayed);
+    try {
+      machine.prepare(this, target);
+    } catch (error) {
+      if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
+      throw error;
+    }
     const deadline = delayed ? machine.sharedMs() + delayMs : 0;
     const forbidden = anew ? busy & ~INVOKING : busy;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
@@ -122,7 +144,8 @@ export abstract class RemoteHandle {
     let silent = false;
     for (;;) {
       word = readWord(memory, block);
-      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return this.#refuse(EINVAL);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
+        return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
       next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
@@ -234,7 +257,7 @@ export abstract class RemoteHandle {
     const { memory } = machine;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) machine.blocks.probe(arg, `the argument of ${this.kc.name}`);
+    if (tag === PORTED) machine.blocks.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);
@@ -248,6 +271,8 @@ export abstract class RemoteHandle {
       if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
     }
     this.told = 0;
+    // Whoever has yet to read an older one asks for this one.
+    this.endSent();
   }
 
   setLock(lock: BaseLock | null): void {

@@ -31,10 +31,12 @@ import {
   HANDLE,
   RAN,
   SEQ,
+  TIED,
   WAITERS,
   entered,
   expired,
   generationOf,
+  isBound,
   readWord,
   settled,
 } from './block.ts';
@@ -124,7 +126,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     const word = readWord(this.machine.memory, this.block);
     if (!this.#isMine(word)) return STALE;
     // What is left is taken out of the lists as soon as this CPU hears that it is to stop.
-    if (this.machine.isStopping) return ASIDE;
+    if (this.machine.isStopping && !isBound(this.machine.memory, this.block)) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
       // Its settle tells this CPU, unless it came between.
@@ -146,6 +148,8 @@ export class Remote extends RemoteHandle implements RemoteState {
       const next = (word & ~BITS) | entered(word);
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       words[block + RAN] = here;
+      // One that is tied to whichever CPU is up first.
+      words[block + TIED] = here;
       const tag = words[block + ARG_TAG] as number;
       const version = words[block + ARG_VERSION] as number;
       const value = floats[(block + ARG) >> 1] as number;

@@ -22,13 +22,24 @@
  * thread that dies while it takes or frees a lock loses that one lock's memory, and nothing else.
  *
  * A lock is freed when nobody has a reference: each thread that is attached to it has one, until the
- * garbage collector has found that thread's object unreachable; and each handle that was made of it
- * and not unpinned yet. Handles carry a generation, so that one that outlives its lock is found out.
+ * garbage collector has found that thread's object unreachable; each control block whose lock it is;
+ * and each handle that was pinned. A message that names a lock has none: who sent it keeps its own
+ * object, and so its reference, for as long as the message may have to be read. Whoever names a lock
+ * says its generation too, so that a message that outlives its lock is found out.
+ *
+ * Only locks that more than one thread may know are here. One that has never left its thread has no
+ * memory here, and one that has come back gives it up (shared-gate.ts).
  *
  * Cost: allocating is a compareExchange and as many stores as there are words. A ring makes the
  * thread look at those locks for which it waits, not at all.
  *
- * What it does not do: it does not grow. Untouched, its memory costs the process nothing.
+ * It grows by 1 MiB at a time, up to 64 MiB: 29,000 RMLocks or 340,000 Mutexes that more than one thread
+ * knows, or that are garbage and have not been collected. A garbage collector cannot see this memory:
+ * of an RMLock it sees 700 bytes, and with a large heap it lets more garbage pile up than there is room
+ * for. So a thread that attaches a lock when 16 MiB are used gives it a hint, and has all others do the
+ * same: it allocates 80 MiB that are never touched, and lets go of them. V8 counts those, and marks;
+ * within a turn or two what nobody has any more is free (Node 20 to 26, heaps of 10 to 200 MB). A burst
+ * without a turn in between gets as far as the memory goes.
  */
 
 import { threadId } from 'node:worker_threads';
@@ -59,6 +70,10 @@ const LINES: Readonly<Record<Kind, number>> = {
 const ID = 1;
 const TOP = 4;
 const JOINED = 5;
+/** Lines of all locks that there are. */
+const USED = 9;
+/** Counts the times at which some thread has found much used. */
+const HINTS = 10;
 /** By kind; a Mutex and a SpinLock have the same size, and the same list. */
 const FREE: Readonly<Record<Kind, number>> = { [MUTEX]: 6, [SPIN]: 6, [RW]: 7, [RM]: 8 };
 const FIRST = 1 + CPUS;
@@ -77,10 +92,17 @@ const NEXT_FREE = 6;
 const MAGIC = 0x6b_63_6c_00;
 const ARENA_MAGIC = 0x6b_63_61_01;
 
-/** A line's number has 18 bits, so an arena 16 MiB. */
-const LINE_BITS = 18;
+/** A line's number has 20 bits, so an arena 64 MiB. */
+const LINE_BITS = 20;
 const LINE_MASK = (1 << LINE_BITS) - 1;
 const MOST_BYTES = 2 ** LINE_BITS * LINE * 4;
+/** By how many bytes it grows. */
+const STEP_BYTES: number = 2 ** 20;
+/** From so much on that is used, garbage is asked for; and again when so much more is used. */
+const MUCH_BYTES: number = 2 ** 24;
+const MORE_BYTES: number = 2 ** 21;
+/** What makes V8 look for garbage: beyond 64 MiB outside of its heap it does so at once. */
+const HINT_BYTES: number = 80 * 2 ** 20;
 const LEAST_BYTES = (FIRST + LINES[RM]) * LINE * 4;
 
 /** How one CPU wakes another: a seam. {@link FutexBell} is what there is by default. */
@@ -89,6 +111,12 @@ export interface Bell {
   ring(cpu: number): void;
   /** Whether this thread has to stay alive for its bell: code on it waits for another CPU. */
   keepAlive(on: boolean): void;
+}
+
+/** By which object a thread is attached to a lock. */
+interface Attachment {
+  readonly at: number;
+  readonly gate: WeakRef<object>;
 }
 
 /** What looks again when the bell has rung. */
@@ -107,19 +135,25 @@ export interface JoinOptions {
 /** What one thread knows of a shared memory of locks. */
 export class Arena {
   readonly buffer: SharedArrayBuffer;
-  readonly words: Int32Array;
+  /** A view of a fixed length, for one that follows the buffer's is slow: made anew by `#reach`. */
+  words: Int32Array;
   /** Which CPU this thread is. */
   readonly cpu: number;
   readonly #bell: Bell;
+  /** When the collector is to be given a hint: when so many bytes are used. */
+  #hintAt = MUCH_BYTES;
+  #hints = 0;
   readonly #listening = new Set<Listener>();
-  readonly #attached = new Map<number, WeakRef<object>>();
-  readonly #collected = new FinalizationRegistry<number>((at) => this.#detach(at));
+  readonly #attached = new Map<number, Attachment>();
+  readonly #collected = new FinalizationRegistry<Attachment>((attachment) => {
+    if (this.#detach(attachment)) this.release(attachment.at);
+  });
   /** Locks for which code on this thread waits, where another CPU has them. */
   #keeping = 0;
 
   private constructor(buffer: SharedArrayBuffer, { cpu, bell }: JoinOptions) {
     this.buffer = buffer;
-    this.words = new Int32Array(buffer);
+    this.words = viewOf(buffer);
     this.cpu = this.#join(cpu);
     this.#bell = bell ?? new FutexBell(this.words, LINE, this.cpu, () => this.look());
   }
@@ -134,8 +168,9 @@ export class Arena {
     if (!(Number.isInteger(bytes) && bytes >= LEAST_BYTES && bytes <= MOST_BYTES)) {
       throw invalid('bytes', `an integer from ${LEAST_BYTES} to ${MOST_BYTES}`, bytes);
     }
-    const buffer = new SharedArrayBuffer(bytes);
-    const words = new Int32Array(buffer);
+    const Growable = SharedArrayBuffer as unknown as GrowableConstructor;
+    const buffer = new Growable(Math.min(bytes, STEP_BYTES), { maxByteLength: bytes });
+    const words = viewOf(buffer);
     words[ID] = threadId;
     words[ID + 1] = made[0]++;
     // Another copy of this module on this thread counts from 0 too.
@@ -152,7 +187,7 @@ export class Arena {
    * recovered, ENOMEM if there is no number left
    */
   static join(buffer: SharedArrayBuffer, options: JoinOptions = {}): Arena {
-    const words = new Int32Array(buffer);
+    const words = viewOf(buffer);
     if (words[0] !== ARENA_MAGIC) throw invalid('buffer', 'the buffer of an arena', buffer);
     const id = idOf(words);
     let arena = arenas.get(id);
@@ -208,6 +243,25 @@ export class Arena {
   /** The bell has rung: looks again at what this thread waits for. */
   look(): void {
     for (const listener of Array.from(this.#listening)) listener.balance();
+    const hints = Atomics.load(this.words, HINTS);
+    if (hints === this.#hints) return;
+    this.#hints = hints;
+    hintCollector();
+  }
+
+  /** A lock is attached: looks whether it is time to collect garbage, here and elsewhere. */
+  #watch(): void {
+    const used = Atomics.load(this.words, USED) * LINE * 4;
+    if (used < this.#hintAt) {
+      this.#hintAt = Math.max(MUCH_BYTES, Math.min(this.#hintAt, used + MORE_BYTES));
+      return;
+    }
+    this.#hintAt = used + MORE_BYTES;
+    this.#hints = Atomics.add(this.words, HINTS, 1) + 1;
+    hintCollector();
+    for (let left = this.joined & ~(1 << this.cpu); left !== 0; left &= left - 1) {
+      this.ring(31 - Math.clz32(left & -left));
+    }
   }
 
   /** Whether a lock is to be looked at when the bell rings. */
@@ -231,17 +285,42 @@ export class Arena {
   allocate(kind: Kind): number {
     const { words } = this;
     const at = (this.#pop(FREE[kind]) || this.#fromTop(LINES[kind])) * LINE;
+    Atomics.add(words, USED, LINES[kind]);
     Atomics.store(words, at + REFERENCES, 1);
     Atomics.store(words, at + KIND, MAGIC | kind);
     return at;
   }
 
   #fromTop(lines: number): number {
-    const { words } = this;
-    const top = Atomics.add(words, TOP, lines);
-    if ((top + lines) * LINE <= words.length) return top;
-    Atomics.sub(words, TOP, lines);
-    throw new KcontError('ENOMEM', 'the arena of the locks between CPUs is full');
+    const top = Atomics.add(this.words, TOP, lines);
+    const end = (top + lines) * LINE;
+    try {
+      this.#growTo(end * 4);
+    } catch (cause) {
+      Atomics.sub(this.words, TOP, lines);
+      const { maxByteLength } = this.buffer as GrowableBuffer;
+      const what = `the memory of locks between CPUs is full: ${maxByteLength} bytes`;
+      throw Object.assign(new KcontError('ENOMEM', what), { cause });
+    }
+    this.#reach(end - 1);
+    return top;
+  }
+
+  #growTo(bytes: number): void {
+    const buffer = this.buffer as GrowableBuffer;
+    if (bytes <= buffer.byteLength) return;
+    try {
+      buffer.grow(Math.min(Math.ceil(bytes / STEP_BYTES) * STEP_BYTES, buffer.maxByteLength));
+    } catch (error) {
+      // Another thread may have grown it meanwhile, and farther.
+      if (bytes > buffer.byteLength) throw error;
+    }
+    if (bytes > buffer.byteLength) throw new RangeError('it cannot grow any more');
+  }
+
+  /** Sees to it that a word that exists is within the view. */
+  #reach(word: number): void {
+    if (word >= this.words.length) this.words = viewOf(this.buffer);
   }
 
   #pop(list: number): number {
@@ -250,7 +329,8 @@ export class Arena {
       const head = Atomics.load(words, list);
       const line = head & LINE_MASK;
       if (line === 0) return 0;
-      const next = Atomics.load(words, line * LINE + NEXT_FREE);
+      this.#reach(line * LINE + NEXT_FREE);
+      const next = Atomics.load(this.words, line * LINE + NEXT_FREE);
       if (this.#swap(list, head, next)) return line;
     }
   }
@@ -272,6 +352,7 @@ export class Arena {
 
   /** What kind of lock begins at this word; 0: none. */
   kindAt(at: number): Kind | 0 {
+    this.#reach(at + LINE - 1);
     const kind = Atomics.load(this.words, at + KIND) ^ MAGIC;
     return kind >= MUTEX && kind <= RM ? (kind as Kind) : 0;
   }
@@ -283,6 +364,7 @@ export class Arena {
 
   /** Takes one more reference to a lock; false: it has been freed. */
   retain(at: number, generation: number): boolean {
+    this.#reach(at + LINE - 1);
     const { words } = this;
     for (let seen = Atomics.load(words, at + REFERENCES); seen > 0;) {
       const now = Atomics.compareExchange(words, at + REFERENCES, seen, seen + 1);
@@ -300,34 +382,68 @@ export class Arena {
 
   /** Gives a reference back; frees the lock with the last one. */
   release(at: number): void {
-    const { words } = this;
-    if (Atomics.sub(words, at + REFERENCES, 1) !== 1) return;
+    this.#reach(at + LINE - 1);
+    if (Atomics.sub(this.words, at + REFERENCES, 1) === 1) this.#free(at);
+  }
+
+  /** Takes the last reference of a lock: true, and nobody gets another. False: it is not the last. */
+  takeLast(at: number): boolean {
+    return Atomics.compareExchange(this.words, at + REFERENCES, 1, 0) === 1;
+  }
+
+  /** Frees a lock whose last reference was taken, to which this thread is attached. */
+  freeLast(at: number): void {
+    const attachment = this.#attached.get(at);
+    if (attachment !== undefined) this.#detach(attachment);
+    this.#free(at);
+  }
+
+  #free(at: number): void {
     const kind = this.kindAt(at) as Kind;
+    this.#reach(at + LINES[kind] * LINE - 1);
+    const { words } = this;
     Atomics.store(words, at + KIND, 0);
     Atomics.add(words, at + GENERATION, 1);
     for (const word of [ATTACHED, OWNER, WAITING]) Atomics.store(words, at + word, 0);
     words.fill(0, at + LINE, at + LINES[kind] * LINE);
+    Atomics.sub(words, USED, LINES[kind]);
     this.#push(FREE[kind], at / LINE);
+  }
+
+  /** How many references a lock has. */
+  referencesAt(at: number): number {
+    return Atomics.load(this.words, at + REFERENCES);
   }
 
   /** What this thread has made of a lock; undefined: it is not attached. */
   attachedAt(at: number): object | undefined {
-    return this.#attached.get(at)?.deref();
+    return this.#attached.get(at)?.gate.deref();
   }
 
-  /** This thread is attached to a lock by this object, to which a reference passes. */
+  /**
+   * This thread is attached to a lock by this object, to which a reference passes. It has one
+   * reference, also if its object from before is gone and nobody has noticed that yet.
+   */
   attach(at: number, gate: object): void {
+    const before = this.#attached.get(at);
+    const attachment = { at, gate: new WeakRef(gate) };
+    this.#attached.set(at, attachment);
+    this.#collected.register(gate, attachment, attachment);
     Atomics.or(this.words, at + ATTACHED, 1 << this.cpu);
-    this.#attached.set(at, new WeakRef(gate));
-    this.#collected.register(gate, at);
+    this.#watch();
+    if (before === undefined) return;
+    this.#collected.unregister(before);
+    this.release(at);
   }
 
-  #detach(at: number): void {
-    if (this.attachedAt(at) === undefined) {
-      this.#attached.delete(at);
-      Atomics.and(this.words, at + ATTACHED, ~(1 << this.cpu));
-    }
-    this.release(at);
+  /** False: another object has taken its place. */
+  #detach(attachment: Attachment): boolean {
+    const { at } = attachment;
+    if (this.#attached.get(at) !== attachment) return false;
+    this.#attached.delete(at);
+    this.#collected.unregister(attachment);
+    Atomics.and(this.words, at + ATTACHED, ~(1 << this.cpu));
+    return true;
   }
 
   /** Gives back the reference of a dead CPU. */
@@ -338,7 +454,8 @@ export class Arena {
 
   /** The first words of all locks. */
   *[Symbol.iterator](): Generator<number, void, undefined> {
-    const end = Math.min(Atomics.load(this.words, TOP) * LINE, this.words.length);
+    const { byteLength } = this.buffer;
+    const end = Math.min(Atomics.load(this.words, TOP) * LINE, byteLength / 4);
     for (let at = FIRST * LINE; at < end;) {
       const kind = this.kindAt(at);
       if (kind !== 0) yield at;
@@ -352,6 +469,29 @@ const arenas = new Map<string, Arena>();
 /** The home of this thread, once it has one. */
 const homes: Arena[] = [];
 const made: [number] = [0];
+
+function hintCollector(): void {
+  try {
+    void new ArrayBuffer(HINT_BYTES);
+  } catch {
+    // There is no room for it: the collector has come round for that already.
+  }
+}
+
+/** SharedArrayBuffer of ES2024. */
+interface GrowableBuffer extends SharedArrayBuffer {
+  grow(bytes: number): void;
+  readonly maxByteLength: number;
+}
+
+type GrowableConstructor = new (
+  bytes: number,
+  options: { maxByteLength: number },
+) => SharedArrayBuffer;
+
+function viewOf(buffer: SharedArrayBuffer): Int32Array {
+  return new Int32Array(buffer, 0, buffer.byteLength / 4);
+}
 
 function idOf(words: Int32Array): string {
   return `${words[ID]} ${words[ID + 1]} ${words[ID + 2]}`;

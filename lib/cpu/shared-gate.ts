@@ -38,6 +38,10 @@
  * What another CPU may change at any moment is looked at once per step, and what was seen is kept: a
  * second look that saw something else would wait for a bell that has rung in between.
  *
+ * A lock takes memory in the arena when something is sent that names it, and gives it up when nothing
+ * that was sent may still have to be read, and no other thread is attached: after jobs that were
+ * aborted, at once.
+ *
  * What it does not do: it does not pass over a CPU whose turn it is and whose thread is blocked. The
  * others wait until that thread is back in its event loop, or dead.
  */
@@ -68,7 +72,8 @@ const SLEEP_MS = 1;
 /** One thread's part of a lock. */
 export class Gate implements Listener {
   readonly arena: Arena;
-  readonly at: number;
+  /** Where the lock is in the arena; 0: it is not there, for this thread alone can know it. */
+  at: number;
   readonly kind: Kind;
   /** Whoever waits on this thread; made when somebody does for the first time. */
   turnstile: Turnstile | null = null;
@@ -83,6 +88,8 @@ export class Gate implements Listener {
 
   readonly #words: LockWords;
   readonly #cpu: number;
+  /** How many may have to find it by what this thread has sent. */
+  #sent = 0;
   /** The owner is this CPU. */
   #claimed = false;
   /** This CPU is present. */
@@ -103,6 +110,43 @@ export class Gate implements Listener {
     this.kind = kind;
     this.#words = new LockWords(arena, at, kind);
     this.#cpu = arena.cpu;
+  }
+
+  /**
+   * Gives it memory in the arena, where other threads can find it. Returns where.
+   *
+   * @throws KcontError ENOMEM if there is none
+   */
+  share(): number {
+    const { arena, kind } = this;
+    if (this.at !== 0) return this.at;
+    const at = arena.allocate(kind);
+    this.#words.moveTo(at, this.#cpu);
+    this.at = at;
+    arena.attach(at, this);
+    return at;
+  }
+
+  /** Something is sent that names it. */
+  send(): void {
+    this.share();
+    this.#sent++;
+  }
+
+  /** That has been read, or never will be. */
+  endSend(): void {
+    this.#sent--;
+    this.unshare();
+  }
+
+  /** Gives its memory back, if this thread alone can know it again. */
+  unshare(): void {
+    const { arena, at } = this;
+    if (at === 0 || this.#sent > 0 || !this.#words.isOnlyOf(this.#cpu) || !arena.takeLast(at))
+      return;
+    this.#words.moveTo(0, this.#cpu);
+    this.at = 0;
+    arena.freeLast(at);
   }
 
   /** Whether the write side is held, here or on another CPU. */

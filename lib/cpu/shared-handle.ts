@@ -1,15 +1,18 @@
 /*
  * Locks by structured clone: a lock becomes a plain object, and on the other side the lock again.
  *
- *   lock --toHandle--> { kcontLock, side, buffer, at, generation } --clone--> --attach--> lock
+ *   lock --toHandle--> { kcontLock, side, at, generation, buffer } --clone--> --attach--> lock
  *
  * Two attachments of one lock on one thread are one object: who waits for it there waits in one
- * turnstile. A handle holds a reference, so that the lock's memory stays while it is on its way;
- * whoever knows that it has arrived gives that back, once, by `unpin`. A handle that is never
- * unpinned, or lost on its way, keeps the memory as long as the arena lives, and does no other harm.
+ * turnstile.
+ *
+ * A handle that is pinned (`toHandle`) holds a reference, to be given back once, by `unpin`: control
+ * blocks have such ones, which are found again when their CPU has died. What goes through a port
+ * (`placeOf`) has none: it may be lost with either thread, or never be read. Its sender keeps the lock,
+ * and says so at its gate (`send`, `endSend`), until the message has been read or never will be.
  */
 
-import { KcontError, invalid, show } from '../errors.ts';
+import { KcontError, invalid } from '../errors.ts';
 import { Arena, MUTEX, RM, RW, SPIN, type Kind } from './shared-arena.ts';
 import { Gate } from './shared-gate.ts';
 import { SharedLock } from './shared-lock.ts';
@@ -18,18 +21,26 @@ import { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';
 import { SharedSpinLock } from './shared-spin-lock.ts';
 
 /**
- * A lock between CPUs in a form that can be cloned.
+ * Which lock of an arena.
  *
  * @internal
  */
-export interface SharedLockHandle {
+export interface LockPlace {
   /** Tells it from other objects. */
   readonly kcontLock: Kind;
   /** Of an RWLock or RMLock: both sides, or one. */
   readonly side: 'both' | 'read' | 'write';
-  readonly buffer: SharedArrayBuffer;
   readonly at: number;
   readonly generation: number;
+}
+
+/**
+ * A lock between CPUs in a form that can be cloned.
+ *
+ * @internal
+ */
+export interface SharedLockHandle extends LockPlace {
+  readonly buffer: SharedArrayBuffer;
 }
 
 /** What can be passed. */
@@ -60,16 +71,29 @@ export function isHandle(value: unknown): value is SharedLockHandle {
 /**
  * Makes a handle, which holds a reference until it is unpinned.
  *
+ * @throws KcontError ENOMEM if the lock has to be given memory for it, and there is none
  * @internal
  */
 export function toHandle(lock: Passable): SharedLockHandle {
+  const place = placeOf(lock);
+  const { arena } = lock._gate;
+  arena.retain(place.at, place.generation);
+  return { ...place, buffer: arena.buffer };
+}
+
+/**
+ * Says which lock of its arena it is. That is so for as long as somebody has a reference.
+ *
+ * @throws KcontError ENOMEM if the lock has to be given memory for it, and there is none
+ * @internal
+ */
+export function placeOf(lock: Passable): LockPlace {
   if (!isShared(lock)) throw invalid('lock', 'a lock between CPUs', lock);
-  const { arena, at, kind, face } = lock._gate;
-  const generation = arena.generationAt(at);
-  arena.retain(at, generation);
-  let side: SharedLockHandle['side'] = 'both';
+  const { arena, kind, face } = lock._gate;
+  const at = lock._gate.share();
+  let side: LockPlace['side'] = 'both';
   if (face instanceof SharedSides && face !== lock) side = face.read === lock ? 'read' : 'write';
-  return { kcontLock: kind, side, buffer: arena.buffer, at, generation };
+  return { kcontLock: kind, side, at, generation: arena.generationAt(at) };
 }
 
 /**
@@ -77,8 +101,16 @@ export function toHandle(lock: Passable): SharedLockHandle {
  *
  * @internal
  */
-export function unpin(handle: SharedLockHandle): void {
-  Arena.join(handle.buffer).release(handle.at);
+export function unpin({ at }: LockPlace, arena: Arena): void;
+export function unpin(handle: SharedLockHandle): void;
+export function unpin(
+  { at, buffer }: LockPlace & { buffer?: SharedArrayBuffer },
+  arena: Arena = Arena.join(buffer as SharedArrayBuffer),
+): void {
+  arena.release(at);
+  // It may have been the last one beside this thread's own.
+  const gate = arena.attachedAt(at);
+  if (gate instanceof Gate) gate.unshare();
 }
 
 /**
@@ -87,20 +119,22 @@ export function unpin(handle: SharedLockHandle): void {
  * @throws KcontError EINVAL if the lock has been freed
  * @internal
  */
-export function attach(handle: SharedLockHandle): Passable {
-  const arena = Arena.join(handle.buffer);
-  const { at, generation, kcontLock: kind } = handle;
+export function attach(place: LockPlace, arena: Arena): Passable;
+export function attach(handle: SharedLockHandle): Passable;
+export function attach(
+  { at, generation, side, kcontLock: kind, buffer }: LockPlace & { buffer?: SharedArrayBuffer },
+  arena: Arena = Arena.join(buffer as SharedArrayBuffer),
+): Passable {
   let gate = arena.attachedAt(at) as Gate | undefined;
   if (gate === undefined || arena.generationAt(at) !== generation) {
     if (!arena.retain(at, generation)) {
-      throw new KcontError('EINVAL', `the lock of ${show(handle)} has been freed`);
+      throw new KcontError('EINVAL', 'a lock between CPUs has been freed: nobody had it any more');
     }
     gate = new Gate(arena, at, kind);
     arena.attach(at, gate);
   }
   const face = (gate.face ?? faceOf(gate)) as Passable;
-  if (!(face instanceof SharedSides) || handle.side === 'both') return face;
-  return face[handle.side];
+  return face instanceof SharedSides && side !== 'both' ? face[side] : face;
 }
 
 function faceOf(gate: Gate): Passable {

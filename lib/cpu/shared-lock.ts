@@ -118,14 +118,10 @@ export abstract class SharedLock extends BaseLock {
 }
 
 /**
- * Memory for a new lock of a kind, and this thread's gate to it.
+ * This thread's gate to a new lock, which it alone can know until it is sent away.
  *
  * @internal
  */
 export function newGate(kind: Kind): Gate {
-  const arena = Arena.home();
-  const at = arena.allocate(kind);
-  const gate = new Gate(arena, at, kind);
-  arena.attach(at, gate);
-  return gate;
+  return new Gate(Arena.home(), 0, kind);
 }

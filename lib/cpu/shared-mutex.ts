@@ -20,11 +20,7 @@ import { SharedLock, newGate } from './shared-lock.ts';
  * @public
  */
 export class SharedMutex extends SharedLock {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);
@@ -41,7 +37,7 @@ export class SharedMutex extends SharedLock {
    * once
    */
   async hold(options?: EnterOptions): Promise<Disposable> {
-    await this.enter(options);
+    await this._enter(options, SharedMutex.prototype.hold);
     return holder(this);
   }
 
@@ -54,7 +50,7 @@ export class SharedMutex extends SharedLock {
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
   async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
-    await this.enter(options);
+    await this._enter(options, SharedMutex.prototype.run);
     try {
       return await func();
     } finally {

@@ -1,3 +1,4 @@
+import { sidesReadAs } from '../lock/rw-lock.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { RM, RW } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
@@ -69,6 +70,8 @@ export abstract class SharedSides {
   }
 }
 
+sidesReadAs(SharedSides as { readonly prototype: SharedSides });
+
 /**
  * A lock between CPUs with a side for many readers and a side for one writer.
  *
@@ -81,11 +84,7 @@ export abstract class SharedSides {
  * @public
  */
 export class SharedRWLock extends SharedSides {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);
@@ -105,11 +104,7 @@ export class SharedRWLock extends SharedSides {
  * @public
  */
 export class SharedRMLock extends SharedSides {
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);

@@ -1,4 +1,4 @@
-import { hostClock } from '../clock/host.ts';
+import { commonMs } from '../clock/host.ts';
 import { KcontError, invalid } from '../errors.ts';
 import { noteFree, noteTaken } from '../lock/spin-lock.ts';
 import type { Waiter } from '../lock/turnstile.ts';
@@ -39,11 +39,7 @@ export class SharedSpinLock extends SharedLock {
   /** @internal */
   override readonly _spin = true;
 
-  /**
-   * Makes a lock that nobody holds.
-   *
-   * @throws KcontError ENOMEM if the shared memory of the locks is full
-   */
+  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
   constructor(gate: Gate);
@@ -67,8 +63,8 @@ export class SharedSpinLock extends SharedLock {
       throw new KcontError('EDEADLK', 'this CPU holds the SharedSpinLock that it wants to enter');
     }
     if (!gate.tryWrite() && !gate.spin()) {
-      const untilMs = hostClock.now + patienceMs;
-      if (!gate.block(() => hostClock.now, untilMs)) {
+      const untilMs = commonMs() + patienceMs;
+      if (!gate.block(commonMs, untilMs)) {
         throw new KcontError('ETIMEDOUT', `no SharedSpinLock within ${patienceMs} ms`);
       }
     }

@@ -35,6 +35,9 @@
  * small, and every reader writes the same line of the cache; a line apart a reader writes its own,
  * and the writer has to read them all.
  *
+ * A lock that one thread alone can know has four words of its own, in place of the arena's: nobody
+ * else is present, and nobody asks. They move when it leaves its thread, and back (`moveTo`).
+ *
  * Cost: uncontended, a compareExchange to claim, a load, a store and a load to give. A hand-over is
  * two stores and a ring.
  *
@@ -68,26 +71,65 @@ const PRESENCE_LINE: Readonly<Record<Kind, number>> = { [MUTEX]: 0, [SPIN]: 0, [
 /** How long a recovery waits for a store that another thread is about to make, in ms a time. */
 const GLANCE_MS = 1;
 
+/** Words of a lock that one thread alone can know: owner, waiting, slot, presence. */
+const OWN_WORDS = 4;
+const NONE: Int32Array = new Int32Array(0);
+
 /** One lock's words. Keeps nothing but where they are. */
 export class LockWords {
   readonly #arena: Arena;
-  readonly #words: Int32Array;
-  readonly #owner: number;
-  readonly #waiting: number;
-  readonly #slots: number;
-  readonly #presence: number;
-  readonly #stride: number;
+  #words: Int32Array = NONE;
+  #owner = 0;
+  #waiting = 0;
+  #slots = 0;
+  #presence = 0;
+  #stride = 0;
+  readonly #kind: Kind;
   readonly #blocks: boolean;
 
+  /** Of the lock at this word of the arena; 0: of one that this thread alone can know. */
   constructor(arena: Arena, at: number, kind: Kind) {
     this.#arena = arena;
-    this.#words = arena.words;
+    this.#kind = kind;
+    this.#blocks = kind === SPIN;
+    this.#lieAt(at);
+  }
+
+  #lieAt(at: number): void {
+    if (at === 0) {
+      this.#words = new Int32Array(OWN_WORDS);
+      this.#owner = 0;
+      this.#waiting = 1;
+      this.#slots = 2 - this.#arena.cpu;
+      this.#presence = 3;
+      this.#stride = 0;
+      return;
+    }
+    this.#words = this.#arena.words;
     this.#owner = at + OWNER;
     this.#waiting = at + WAITING;
     this.#slots = at + LINE;
-    this.#presence = at + PRESENCE_LINE[kind] * LINE;
-    this.#stride = STRIDE[kind];
-    this.#blocks = kind === SPIN;
+    this.#presence = at + PRESENCE_LINE[this.#kind] * LINE;
+    this.#stride = STRIDE[this.#kind];
+  }
+
+  /**
+   * Moves them, with all that this CPU has, to a word of the arena, or to words of their own at 0.
+   * No other CPU knows the lock, and this one asks for nothing.
+   */
+  moveTo(at: number, cpu: number): void {
+    const owner = Atomics.load(this.#words, this.#owner);
+    const hasSides = PRESENCE_LINE[this.#kind] > 0;
+    const presence = hasSides ? Atomics.load(this.#words, this.presenceOf(cpu)) : OUT;
+    this.#lieAt(at);
+    Atomics.store(this.#words, this.#owner, owner);
+    if (hasSides) Atomics.store(this.#words, this.presenceOf(cpu), presence);
+  }
+
+  /** Whether no other CPU has a side of it, or asks for one; and this one does not ask. */
+  isOnlyOf(cpu: number): boolean {
+    const waiting = Atomics.load(this.#words, this.#waiting);
+    return waiting === 0 && this.isFreeFor(cpu) && this.isDrainedFor(cpu);
   }
 
   /** The word in which a CPU says whether it asks for the write side. */

@@ -1,13 +1,17 @@
 import { availableParallelism } from 'node:os';
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { HostClock } from '../clock/host.ts';
-import { Cpu, type StartCpusOptions } from '../cpu.ts';
+import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
 import { KcontError, checkFunction, invalid } from '../errors.ts';
-import type { Kernel } from '../kernel.ts';
+import { Kcont } from '../kcont.ts';
+import { Kernel } from '../kernel.ts';
+import type { CloseReport, LocalClose } from '../shutdown.ts';
+import { race } from '../race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
 import { Arena } from './shared-arena.ts';
-import { Supervisor } from './supervisor.ts';
+import { START_MS, Supervisor } from './supervisor.ts';
 
 /** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
 const MOST = 15;
@@ -15,10 +19,13 @@ const MOST = 15;
 /** Starts the CPUs of a kernel. */
 export async function startCpus(kernel: Kernel, options: StartCpusOptions): Promise<unknown> {
   const { dispatcher, url, count } = check(kernel, options);
-  // Taken: nobody else starts them meanwhile.
-  starting.add(kernel);
+  const { signal, timeoutMs = START_MS } = options;
+  signal?.throwIfAborted();
+  const start = new Start(signal);
+  // Nobody else starts them meanwhile.
+  kernel._starting = start;
   try {
-    const module = await CpuModule.load(url);
+    const module = await start.load(url, timeoutMs);
     const memory = Memory.make(2 * count + 1, count + 1);
     const cpu0 = kernel._cpu;
     const machine = new CpuMachine(kernel, cpu0, memory, module, Arena.home());
@@ -29,24 +36,83 @@ export async function startCpus(kernel: Kernel, options: StartCpusOptions): Prom
     const supervisor = new Supervisor(machine, url, options);
     machine.supervision = supervisor;
     try {
-      await supervisor.start(others);
+      await start.unlessRefused(supervisor.start(others));
     } catch (error) {
-      await supervisor.abandon();
+      await supervisor.abandon(new KcontError('ECPUDIED', 'the start was given up'));
       cpu0._machine = null;
       throw error;
     }
     const reserve = Array.from({ length: count }, (_, i) => Cpu._make(kernel, count + 1 + i));
     for (const cpu of reserve) cpu._machine = machine;
-    supervisor.reserve(reserve);
+    supervisor.addReserve(reserve);
     kernel._cpus = cpus;
     dispatcher.machine = machine;
     return module.namespace;
   } finally {
-    starting.delete(kernel);
+    kernel._starting = null;
+    start.end();
   }
 }
 
-const starting = new WeakSet<Kernel>();
+/** A start that is under way, and what may refuse it: its signal, a close, a module that hangs. */
+class Start implements Pick<Machine, 'close'>, AbortMember {
+  readonly #signal: AbortSignal | undefined;
+  readonly #refused: Promise<never>;
+  readonly #ended: Promise<void>;
+  #refuse: (reason: unknown) => void = nothing;
+  #resolve: () => void = nothing;
+
+  constructor(signal: AbortSignal | undefined) {
+    this.#signal = signal;
+    this.#refused = new Promise((_, reject) => {
+      this.#refuse = reject;
+    });
+    this.#refused.catch(nothing);
+    this.#ended = new Promise((resolve) => {
+      this.#resolve = resolve;
+    });
+    if (signal !== undefined) join(signal, this);
+  }
+
+  _abort(reason: unknown): void {
+    this.#refuse(reason);
+  }
+
+  /** Imports the CPU module here. It cannot be ended if it hangs, but it is not waited for. */
+  async load(url: string, timeoutMs: number): Promise<CpuModule> {
+    const what = `the CPU module ${url} was not imported on CPU 0 within ${timeoutMs} ms`;
+    const tooLate = (): void => this.#refuse(new KcontError('ETIMEDOUT', what));
+    // Of a kernel that nobody closes, in real time.
+    const { softclock } = new Kernel({ clock: new HostClock(false) }).wq;
+    const limit = new Kcont(softclock, null, tooLate, null);
+    if (timeoutMs < Infinity) limit.schedule(timeoutMs);
+    try {
+      return await this.unlessRefused(CpuModule.load(url));
+    } finally {
+      limit.destroy();
+    }
+  }
+
+  /** What a promise becomes, unless the start is refused first. */
+  unlessRefused<T>(promise: Promise<T>): Promise<T> {
+    return race([promise, this.#refused]);
+  }
+
+  /** The kernel closes. Fulfilled when nothing of the start is left. */
+  async close(_: number, local: LocalClose): Promise<CloseReport> {
+    this.#refuse(new KcontError('ESHUTDOWN', 'the kernel was closed before its CPUs were up'));
+    const [report] = await Promise.all([local(), this.#ended]);
+    return report;
+  }
+
+  /** It has come to its end, one way or the other. */
+  end(): void {
+    if (this.#signal !== undefined) leave(this.#signal, this);
+    this.#resolve();
+  }
+}
+
+function nothing(): void {}
 
 function check(
   kernel: Kernel,
@@ -55,7 +121,7 @@ function check(
   if (typeof options !== 'object' || options === null) {
     throw invalid('options', 'an object with a module', options);
   }
-  const { count = Math.max(1, availableParallelism() - 1), onEvent } = options;
+  const { count = Math.max(1, availableParallelism() - 1), onEvent, signal, timeoutMs } = options;
   const url = moduleUrl(options.module);
   if (!(Number.isInteger(count) && count >= 1 && count <= MOST)) {
     throw invalid('count', `an integer from 1 to ${MOST}`, count);
@@ -67,6 +133,14 @@ function check(
       throw invalid(name, 'a finite number of ms >= 0', ms);
     }
   }
+  if (timeoutMs !== undefined && timeoutMs !== Infinity) {
+    if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs < 2 ** 53)) {
+      throw invalid('timeoutMs', 'a number of ms > 0, or Infinity', timeoutMs);
+    }
+  }
+  if (signal !== undefined && !(signal instanceof AbortSignal)) {
+    throw invalid('signal', 'an AbortSignal', signal);
+  }
   const dispatcher = kernel.wq.softclock._dispatcher;
   if (!(dispatcher.clock instanceof HostClock)) {
     throw new KcontError('ENOTSUP', 'a kernel on a VirtualClock has no other CPUs');
@@ -75,7 +149,7 @@ function check(
     throw new KcontError('ENOTSUP', 'CPUs are started by CPU 0');
   }
   if (dispatcher.closed) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
-  if (dispatcher.machine !== null || starting.has(kernel)) {
+  if (dispatcher.machine !== null || kernel._starting !== null) {
     throw new KcontError('EBUSY', 'the CPUs of this kernel have been started before');
   }
   return { dispatcher, url, count };

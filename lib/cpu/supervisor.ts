@@ -1,90 +1,108 @@
 /*
- * CPU 0 looks after the threads of the others.
- *
- *            start                 up                    stop
- *   DOWN ------------> STARTING --------> UP ------------------------> STOPPING
- *     ^ ^                 |                |  thread ends by itself        |  finished, or the
- *     | |   never came up |                v                              v  grace is over
- *     | +-----------------+---------- recover its work <------------------+
- *     |                                    |
- *     +--- wait: 100 ms, 200 ms, ... ------+   not after a stop
- *
- * A thread that has been up for a while and dies is started again after the shortest wait. Whatever
- * is asked of it meanwhile waits, or goes elsewhere: see recovery.ts.
+ * CPU 0 looks after the threads of the others: it starts and ends them (lifecycle.ts says in which
+ * order), sees to what a thread has left (recovery.ts), tells events, and closes all of them.
  *
  * A CPU is blocked when it does not come to its work: nothing is moved away from it, since it may
  * only be slow, but it is said, and it is not chosen for new work.
+ *
+ * A kernel closes in this order: no thread is started any more, and what waits for a CPU that has none
+ * is withdrawn; every CPU refuses new work and finishes what it has, and stays until all others have,
+ * too, for they may wait for each other; then, or when the grace is over, each reports and ends. What
+ * is left in the control blocks after that is in no report: it is added (close-report.ts).
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
-import { KcontError, invalid, show } from '../errors.ts';
+import { KcontError, invalid } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
-import type { CloseReport } from '../shutdown.ts';
-import { QUEUED, RUNNING } from '../state.ts';
-import { readWord } from './block.ts';
+import type { CloseReport, LocalClose } from '../shutdown.ts';
+import { CLOSED, GRACE, QUEUED, RUNNING } from '../state.ts';
+import { ANY, readWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
+import { LeftOver } from './close-report.ts';
+import { Lifecycle, type LifeCalls } from './lifecycle.ts';
 import type { CpuMachine, Supervision } from './machine.ts';
-import { DOWN, STATE, STOPPING } from './memory.ts';
-import { recover, recoverLocksOf } from './recovery.ts';
-import { Thread, type Ending } from './threads.ts';
+import { DOWN, PHASE, STATE, STOPPING } from './memory.ts';
+import { lossByClose, lossByDeath, recover, recoverLocksOf } from './recovery.ts';
+import type { Remote } from './remote.ts';
+import { Reserve } from './reserve.ts';
+import { Thread } from './threads.ts';
 
 const BLOCKED_MS = 1000;
 const BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 30_000;
 const GRACE_MS = 5000;
-/** What has been up for so long is started again without delay, when it dies. */
-const STEADY_MS = 10_000;
-/** How long a thread that has been told to end may take for it, beyond its grace. */
-const END_MS = 500;
 /** Between two looks of a drain, in ms. */
 const DRAIN_MS = 2;
 /** How often to look for CPUs that are blocked, at most. */
 const WATCH_MS = 50;
+/** Default time limit for a start, in ms. */
+export const START_MS = 30_000;
 
-/** One CPU besides CPU 0. */
-interface Seat {
-  readonly cpu: Cpu;
-  thread: Thread | null;
-  /** Starts without a steady time since. */
-  failures: number;
-  upSinceMs: number;
-  /** It is to be down until it is restarted. */
-  stopped: boolean;
+/** What is remembered of a CPU for its events. */
+interface Watched {
   /** It is blocked, and that has been said. */
   blockedMs: number;
-  restart: Kcont<null> | null;
-  /** Its thread is made when it is needed. */
-  isReserve: boolean;
   /** How many locks its last thread held when it ended. */
   heldLocks: number;
 }
 
 export class Supervisor implements Supervision {
+  readonly reserve: Reserve;
   readonly #machine: CpuMachine;
   readonly #options: StartCpusOptions;
-  readonly #url: string;
-  readonly #seats = new Map<number, Seat>();
-  /** CPUs of the reserve that nobody has borrowed, and those who wait for one. */
-  readonly #idle: Cpu[] = [];
-  readonly #borrowers: ((cpu: Cpu) => void)[] = [];
+  readonly #lives: Lifecycle[] = [];
+  readonly #watched = new Map<Lifecycle, Watched>();
   /** Keeps the process alive, while it is referenced. */
   readonly #keeper: MessagePort;
-  /** Goes on when the kernel is being closed. */
-  readonly #clock = new Kernel();
+  /** Goes on when the kernel is being closed, in real time, as threads do. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
+  readonly #calls: LifeCalls;
+  readonly #leftOver: LeftOver;
+  /** The kernel closes, or the start is given up. */
   #closing = false;
+  /** All have finished, or the time for that is over: what is left is reported, and not recovered. */
+  #isOver = false;
 
   constructor(machine: CpuMachine, url: string, options: StartCpusOptions) {
     this.#machine = machine;
-    this.#url = url;
     this.#options = options;
+    this.#leftOver = new LeftOver(machine);
     const { port1 } = new MessageChannel();
     port1.on('message', () => undefined);
     port1.unref();
     this.#keeper = port1;
     this.#watch = this.#timer(() => this.#look());
+    this.#calls = this.#callsOf(url);
+    this.reserve = new Reserve();
+  }
+
+  #callsOf(url: string): LifeCalls {
+    const {
+      backoffMs = BACKOFF_MS,
+      longestBackoffMs = LONGEST_BACKOFF_MS,
+      timeoutMs = START_MS,
+      resourceLimits,
+    } = this.#options;
+    const machine = this.#machine;
+    return {
+      url,
+      timeoutMs,
+      backoffMs: (failures) =>
+        Math.min(backoffMs * 2 ** Math.max(0, failures - 1), longestBackoffMs),
+      nowMs: () => machine.kernel.now(),
+      timer: (callback) => this.#timer(callback),
+      make: (index, calls) =>
+        new Thread(machine, index, url, resourceLimits, this.#threads(), calls),
+      made: (index) => machine.definitions.retell(index),
+      up: (life) => this.#say('up', life),
+      stopping: (index) => this.#setState(index, STOPPING),
+      ended: (life, thread, cause, wasEnded) => this.#ended(life, thread, cause, wasEnded),
+      say: (life, error) => this.#say(error === undefined ? 'stopped' : 'died', life, error),
+    };
   }
 
   #timer(callback: () => void): Kcont<null> {
@@ -102,131 +120,68 @@ export class Supervisor implements Supervision {
 
   /** Starts all CPUs. */
   async start(cpus: readonly Cpu[]): Promise<void> {
-    await Promise.all(cpus.map((cpu) => this.#start(this.#sit(cpu))));
+    await Promise.all(cpus.map((cpu) => this.#add(cpu, false).start()));
     this.#watch.schedule(this.#watchMs);
   }
 
   /** CPUs whose threads are made when they are needed. */
-  reserve(cpus: readonly Cpu[]): void {
-    for (const cpu of cpus) this.#sit(cpu).isReserve = true;
-    this.#idle.push(...cpus);
+  addReserve(cpus: readonly Cpu[]): void {
+    for (const cpu of cpus) this.reserve.add(this.#add(cpu, true));
   }
 
-  async borrow(signal: AbortSignal | undefined): Promise<Cpu> {
-    const cpu = this.#idle.pop() ?? (await this.#waitForIdle(signal));
-    const seat = this.#seats.get(cpu.index) as Seat;
-    try {
-      if (this.#closing) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
-      if (seat.thread === null) await this.#start(seat);
-      signal?.throwIfAborted();
-      return cpu;
-    } catch (error) {
-      this.giveBack(cpu);
-      throw error;
-    }
-  }
-
-  #waitForIdle(signal: AbortSignal | undefined): Promise<Cpu> {
-    return new Promise((resolve, reject) => {
-      const giveUp = (): void => {
-        this.#borrowers.splice(this.#borrowers.indexOf(take), 1);
-        reject(signal?.reason as Error);
-      };
-      const take = (cpu: Cpu): void => {
-        signal?.removeEventListener('abort', giveUp);
-        resolve(cpu);
-      };
-      this.#borrowers.push(take);
-      signal?.addEventListener('abort', giveUp, { once: true });
-    });
-  }
-
-  giveBack(cpu: Cpu): void {
-    const { stopped, thread } = this.#seats.get(cpu.index) as Seat;
-    // Killed: only when that is over can it have another thread.
-    if (stopped && thread !== null) void thread.ended.then(() => this.#offer(cpu));
-    else this.#offer(cpu);
-  }
-
-  #offer(cpu: Cpu): void {
-    const next = this.#borrowers.shift();
-    if (next === undefined) this.#idle.push(cpu);
-    else next(cpu);
-  }
-
-  kill(cpu: Cpu): void {
-    const seat = this.#seats.get(cpu.index) as Seat;
-    seat.stopped = true;
-    void seat.thread?.terminate();
-  }
-
-  #sit(cpu: Cpu): Seat {
-    const seat: Seat = {
-      cpu,
-      thread: null,
-      failures: 0,
-      upSinceMs: 0,
-      stopped: false,
-      blockedMs: 0,
-      restart: null,
-      isReserve: false,
-      heldLocks: 0,
-    };
-    this.#seats.set(cpu.index, seat);
-    return seat;
-  }
-
-  /** Starts a CPU's thread. Fulfilled when it is up. */
-  async #start(seat: Seat): Promise<void> {
-    const { index } = seat.cpu;
-    seat.restart?.destroy();
-    seat.restart = null;
-    seat.stopped = false;
-    const others = this.#threads();
-    const { resourceLimits } = this.#options;
-    const thread = new Thread(this.#machine, index, this.#url, resourceLimits, others);
-    seat.thread = thread;
-    this.#machine.definitions.retell(index);
-    void thread.ended.then((ending) => this.#ended(seat, thread, ending));
-    await thread.up;
-    seat.upSinceMs = this.#machine.kernel.now();
-    this.#say('up', seat);
+  #add(cpu: Cpu, isReserve: boolean): Lifecycle {
+    const life = new Lifecycle(cpu, isReserve, this.#calls);
+    this.#lives.push(life);
+    this.#watched.set(life, { blockedMs: 0, heldLocks: 0 });
+    return life;
   }
 
   #threads(): Thread[] {
-    return Array.from(this.#seats.values(), ({ thread }) => thread).filter(
-      (thread) => thread !== null,
-    );
+    return this.#lives.flatMap(({ thread }) => thread ?? []);
   }
 
   /** A thread has ended, for whatever reason. */
-  #ended(seat: Seat, thread: Thread, { code, error }: Ending): void {
-    const { index } = seat.cpu;
-    if (seat.thread === thread) seat.thread = null;
+  #ended(life: Lifecycle, thread: Thread | null, cause: unknown, wasEnded: boolean): void {
+    const { index } = life.cpu;
+    const machine = this.#machine;
     this.#setState(index, DOWN);
-    seat.heldLocks = recoverLocksOf(this.#machine, index);
-    if (this.#closing) return;
-    const cause = error ?? new Error(`its thread ended with code ${code}`);
-    this.#machine.definitions.untell(index);
-    this.#machine.bells.disconnect(index);
-    recover(this.#machine, index, cause);
+    // Locks in results that it has sent are attached here before its own references go.
+    machine.take();
+    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(machine, index);
+    machine.definitions.untell(index);
+    machine.bells.disconnect(index);
+    recover(machine, index, this.#lossOf(index, thread, cause, wasEnded));
     // Then they find what was made there with CPU 0.
     for (const other of this.#threads()) other.gone(index);
-    this.#machine.lookAgain();
-    if (seat.stopped) {
-      this.#say('stopped', seat);
-      return;
-    }
-    const steady = seat.upSinceMs > 0 && this.#machine.kernel.now() - seat.upSinceMs > STEADY_MS;
-    seat.failures = steady ? 0 : seat.failures + 1;
-    seat.upSinceMs = 0;
-    if (seat.isReserve) return;
-    const { backoffMs = BACKOFF_MS, longestBackoffMs = LONGEST_BACKOFF_MS } = this.#options;
-    const waitMs = Math.min(backoffMs * 2 ** Math.max(0, seat.failures - 1), longestBackoffMs);
-    seat.restart = this.#timer(() => void this.#start(seat).catch(() => undefined));
-    seat.restart.schedule(waitMs);
-    const what = `CPU ${index} died: ${cause instanceof Error ? cause.message : show(cause)}`;
-    this.#say('died', seat, Object.assign(new KcontError('ECPUDIED', what), { cause }));
+    machine.lookAgain();
+    if (!this.#closing) return;
+    const { report } = thread ?? {};
+    if (report !== undefined) this.#leftOver.add(report);
+    else if (this.#isOver && thread?.wasUp === true) this.#leftOver.addCpu(index);
+    this.#withdrawStranded();
+  }
+
+  /** What is said of a run that has ended with its thread. */
+  #lossOf(
+    index: number,
+    thread: Thread | null,
+    cause: unknown,
+    wasEnded: boolean,
+  ): (face: Remote) => void {
+    if (!this.#closing) return lossByDeath(this.#machine, index, cause, wasEnded);
+    const isReported = thread?.report !== undefined;
+    const tell = this.#isOver ? lossByClose() : lossByDeath(this.#machine, index, cause, wasEnded);
+    return (face) => {
+      if (!isReported) this.#leftOver.addRun(index, face);
+      tell(face);
+    };
+  }
+
+  /** The kernel closes: what waits for CPUs that have no thread never runs. */
+  #withdrawStranded(): void {
+    const withThread = new Set(this.#threads().map(({ index }) => index));
+    const isPublic = this.#lives.some(({ isReserve, thread }) => !isReserve && thread !== null);
+    this.#leftOver.withdraw((cpu) => (cpu === ANY ? !isPublic : cpu > 0 && !withThread.has(cpu)));
   }
 
   #setState(index: number, state: number): void {
@@ -234,12 +189,13 @@ export class Supervisor implements Supervision {
     Atomics.store(memory.words, memory.slot(index) + STATE, state);
   }
 
-  #say(type: CpuEvent['type'], seat: Seat, error?: unknown): void {
+  #say(type: CpuEvent['type'], life: Lifecycle, error?: unknown): void {
     const { onEvent } = this.#options;
-    if (onEvent === undefined || this.#closing || seat.isReserve) return;
-    const heldLocks = type === 'died' || type === 'stopped' ? seat.heldLocks : 0;
-    const event = { type, cpu: seat.cpu, lagMs: seat.blockedMs, heldLocks };
-    queueMicrotask(() => onEvent(error === undefined ? event : { ...event, error }));
+    if (onEvent === undefined || this.#closing || life.isReserve) return;
+    const watched = this.#watched.get(life) as Watched;
+    const heldLocks = type === 'died' || type === 'stopped' ? watched.heldLocks : 0;
+    const event = { type, cpu: life.cpu, lagMs: watched.blockedMs, heldLocks };
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
   }
 
   get #blockedAfterMs(): number {
@@ -252,53 +208,39 @@ export class Supervisor implements Supervision {
 
   /** Looks for CPUs that are blocked, or are so no longer. */
   #look(): void {
-    for (const seat of this.#seats.values()) {
-      const lagMs = this.#machine.lagOf(seat.cpu.index);
+    for (const [life, watched] of this.#watched) {
+      const lagMs = this.#machine.lagOf(life.cpu.index);
       if (lagMs >= this.#blockedAfterMs) {
-        const isNew = seat.blockedMs === 0;
-        seat.blockedMs = lagMs;
-        if (isNew) this.#say('blocked', seat);
-      } else if (seat.blockedMs > 0) {
-        this.#say('unblocked', seat);
-        seat.blockedMs = 0;
+        const isNew = watched.blockedMs === 0;
+        watched.blockedMs = lagMs;
+        if (isNew) this.#say('blocked', life);
+      } else if (watched.blockedMs > 0) {
+        this.#say('unblocked', life);
+        watched.blockedMs = 0;
       }
     }
     if (!this.#closing) this.#watch.reset(this.#watchMs);
   }
 
   async stop(index: number, options: { graceMs?: number }): Promise<void> {
-    const { graceMs = GRACE_MS } = options;
-    if (!(graceMs >= 0 && graceMs < 2 ** 53)) {
-      throw invalid('graceMs', 'a finite number >= 0', graceMs);
-    }
-    const seat = this.#seats.get(index) as Seat;
-    seat.stopped = true;
-    seat.restart?.destroy();
-    seat.restart = null;
-    const { thread } = seat;
-    if (thread === null) return;
-    this.#setState(index, STOPPING);
-    const timeOut = this.#timer(() => void thread.terminate());
-    timeOut.schedule(graceMs + END_MS);
-    await thread.stop(graceMs, () => void timeOut.reset(END_MS));
-    timeOut.destroy();
+    await this.#lifeOf(index).stop(graceOf(options));
   }
 
   async restart(index: number, options: { graceMs?: number }): Promise<void> {
-    await this.stop(index, options);
-    if (this.#closing) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
-    await this.#start(this.#seats.get(index) as Seat);
+    await this.#lifeOf(index).restart(graceOf(options));
+  }
+
+  #lifeOf(index: number): Lifecycle {
+    return this.#lives.find(({ cpu }) => cpu.index === index) as Lifecycle;
   }
 
   async drain(local: () => Promise<void>): Promise<void> {
     for (;;) {
       await local();
       await Promise.all(this.#threads().map((thread) => thread.drain()));
-      if (!this.#hasWork()) return;
+      if (this.#isOver || !this.#hasWork()) return;
       // On its way between CPUs, or left for a CPU that is down.
-      await new Promise<void>((resolve) => {
-        this.later(DRAIN_MS, resolve);
-      });
+      await new Promise<void>((resolve) => void this.#timer(resolve).schedule(DRAIN_MS));
     }
   }
 
@@ -310,39 +252,49 @@ export class Supervisor implements Supervision {
     return false;
   }
 
-  /** Nothing of ours is left there once it has reported: what else keeps its loop alive is ended. */
-  async #closeThread(thread: Thread, graceMs: number): Promise<CloseReport | undefined> {
-    const timeOut = this.#timer(() => void thread.terminate());
-    const report = await thread.close(graceMs, () => void timeOut.schedule(END_MS));
-    timeOut.destroy();
-    return report;
+  /** Gives the start up: ends all threads at once. */
+  async abandon(reason: KcontError): Promise<void> {
+    this.#shut(reason);
+    this.#isOver = true;
+    await Promise.all(this.#lives.map((life) => life.kill()));
+    this.#letGo();
   }
 
-  /** Ends all threads at once. */
-  async abandon(): Promise<void> {
+  /** Nothing is started any more. */
+  #shut(reason: KcontError): void {
     this.#closing = true;
     this.#watch.destroy();
-    for (const seat of this.#seats.values()) seat.restart?.destroy();
-    await Promise.all(this.#threads().map((thread) => thread.terminate()));
+    this.reserve.close(reason);
+    for (const life of this.#lives) life.shut(reason);
+  }
+
+  #letGo(): void {
     this.#machine.bells.close();
     this.#keeper.close();
   }
 
-  async close(graceMs: number, local: () => Promise<CloseReport>): Promise<CloseReport> {
-    this.#closing = true;
-    const timeOut = this.#timer(() => void this.abandon());
-    timeOut.schedule(graceMs + END_MS);
-    const [own, ...others] = await Promise.all([
-      local(),
-      ...this.#threads().map((thread) => this.#closeThread(thread, graceMs)),
-    ]);
-    timeOut.destroy();
-    await this.abandon();
-    this.#machine.jobs.abandon(new KcontError('ESHUTDOWN', 'the kernel is closed'));
-    const reports = [own, ...others.filter((report) => report !== undefined)];
-    return {
-      withdrawn: reports.flatMap(({ withdrawn }) => withdrawn),
-      unfinished: reports.flatMap(({ unfinished }) => unfinished),
-    };
+  async close(graceMs: number, local: LocalClose): Promise<CloseReport> {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const reason = new KcontError('ESHUTDOWN', 'the kernel is closed');
+    Atomics.store(words, PHASE, GRACE);
+    this.#shut(reason);
+    for (const life of this.#lives) life.close(graceMs);
+    this.#withdrawStranded();
+    const own = await local({ finished: (drained) => this.drain(drained) });
+    this.#isOver = true;
+    await Promise.all(this.#lives.map((life) => life.finish()));
+    // What they have said last.
+    machine.take();
+    this.#leftOver.withdraw(() => true);
+    machine.jobs.abandon(reason);
+    Atomics.store(machine.memory.words, PHASE, CLOSED);
+    this.#letGo();
+    return this.#leftOver.with(own);
   }
+}
+
+function graceOf({ graceMs = GRACE_MS }: { graceMs?: number }): number {
+  if (graceMs >= 0 && graceMs < 2 ** 53) return graceMs;
+  throw invalid('graceMs', 'a finite number >= 0', graceMs);
 }

@@ -30,8 +30,8 @@ const WIDE = /[^\0-\u00ff]/;
 
 /** Writes a value beside a block. Returns what `readText` needs; 0: it has to go by port. */
 export function writeText(memory: Memory, block: number, value: unknown): number {
-  if (!new Look().isText(value)) return 0;
-  const text = JSON.stringify(value);
+  const text = textFor(value);
+  if (text === undefined) return 0;
   const isWide = WIDE.test(text);
   const length = isWide ? 2 * text.length : text.length;
   if (length > MOST_BYTES) return 0;
@@ -44,6 +44,17 @@ export function writeText(memory: Memory, block: number, value: unknown): number
   const at = placeOf(memory, block);
   memory.bytes.write(text, at, isWide ? 'ucs2' : 'latin1');
   return isWide ? -length : length;
+}
+
+/** A value as JSON, where JSON says it exactly. What throws when it is read, throws again elsewhere. */
+function textFor(value: unknown): string | undefined {
+  try {
+    // oxlint-disable-next-line typescript/no-unnecessary-condition -- who knows what a program adds
+    if ((Array.prototype as { toJSON?: unknown }).toJSON !== undefined) return undefined;
+    return new Look().isText(value) ? JSON.stringify(value) : undefined;
+  } catch {
+    return undefined;
+  }
 }
 
 /** The value that stands beside a block; undefined: it is being written for somebody else. */

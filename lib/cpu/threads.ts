@@ -4,9 +4,9 @@
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
 import type { CpuLimits } from '../cpu.ts';
-import { KcontError } from '../errors.ts';
+import { race } from '../race.ts';
 import type { CloseReport } from '../shutdown.ts';
-import { unwireError } from './faults.ts';
+import { unwireError } from './wire-error.ts';
 import type { Answer, Joining, Order } from './join.ts';
 import type { CpuMachine } from './machine.ts';
 import { EPOCH, STARTING, STATE } from './memory.ts';
@@ -24,18 +24,29 @@ export interface Ending {
   readonly error: unknown;
 }
 
+/** What a thread has to say. */
+export interface ThreadCalls {
+  /** It runs continuations from now on. */
+  up(): void;
+  /** It has reported what it has not finished: nothing of ours is left there. */
+  reported(): void;
+  /** It has ended, for whatever reason. */
+  ended(ending: Ending): void;
+}
+
 /** One thread that is a CPU. */
 export class Thread {
   readonly index: number;
-  /** Fulfilled when it is up; rejected when it never will be. */
-  readonly up: Promise<void>;
   /** Fulfilled when it has ended. */
-  readonly ended: Promise<Ending>;
+  readonly ended: Promise<void>;
+  /** What it has not finished, once it has come to say so. */
+  report: CloseReport | undefined = undefined;
+  /** It has run continuations. */
+  wasUp = false;
   readonly #worker: Worker;
   readonly #drained: (() => void)[] = [];
   /** How many wait for an answer, which keeps the process alive. */
   #waits = 0;
-  #report: ((report: CloseReport) => void) | undefined = undefined;
 
   constructor(
     machine: CpuMachine,
@@ -43,6 +54,7 @@ export class Thread {
     url: string,
     limits: CpuLimits | undefined,
     others: Iterable<Thread>,
+    calls: ThreadCalls,
   ) {
     this.index = index;
     const { memory } = machine;
@@ -78,27 +90,25 @@ export class Thread {
       ...(limits === undefined ? {} : { resourceLimits: limits }),
     });
     let failure: unknown;
+    this.#worker.on('error', (error: unknown) => (failure ??= error));
     this.ended = new Promise((resolve) => {
-      this.#worker.on('error', (error: unknown) => (failure ??= error));
-      this.#worker.once('exit', (code: number) => resolve({ code, error: failure }));
-    });
-    this.up = new Promise((resolve, reject) => {
-      this.#worker.on('message', (answer: Answer) => {
-        if (answer.type === 'up') {
-          if (this.#waits === 0) this.#worker.unref();
-          resolve();
-        } else if (answer.type === 'failed') failure = unwireError(answer.error);
-        else if (answer.type === 'drained') this.#drained.shift()?.();
-        else this.#report?.(answer.report);
-      });
-      void this.ended.then(({ code, error }) => {
-        const why = error === undefined ? `its thread ended with code ${code}` : describe(error);
-        const failed = new KcontError('ECPUDIED', `CPU ${index} could not be started: ${why}`);
-        reject(Object.assign(failed, { cause: error }));
+      this.#worker.once('exit', (code: number) => {
+        calls.ended({ code, error: failure });
+        resolve();
       });
     });
-    // Whoever starts it looks at that; a later end is the supervisor's.
-    this.up.catch(() => undefined);
+    this.#worker.on('message', (answer: Answer) => {
+      if (answer.type === 'up') {
+        if (this.#waits === 0) this.#worker.unref();
+        this.wasUp = true;
+        calls.up();
+      } else if (answer.type === 'failed') failure = unwireError(answer.error);
+      else if (answer.type === 'drained') this.#drained.shift()?.();
+      else {
+        this.report = answer.report;
+        calls.reported();
+      }
+    });
   }
 
   #order(order: Order, transfer: MessagePort[] = []): void {
@@ -110,34 +120,11 @@ export class Thread {
     this.#order({ type: 'gone', cpu });
   }
 
-  /**
-   * Lets it finish what runs, and end. What did not finish, if it came to say so; it calls back
-   * then: what keeps the thread from ending after that is not ours.
-   */
-  close(graceMs: number, done: () => void): Promise<CloseReport | undefined> {
-    return this.#end({ type: 'close', graceMs }, done);
-  }
-
-  /** The same, but leaves what is queued to others. */
-  async stop(graceMs: number, done: () => void): Promise<void> {
-    await this.#end({ type: 'stop', graceMs }, done);
-  }
-
-  async #end(order: Order, done: () => void): Promise<CloseReport | undefined> {
-    let report: CloseReport | undefined;
-    const reported = new Promise<void>((resolve) => {
-      this.#report = (said) => {
-        report = said;
-        done();
-        resolve();
-      };
-    });
+  /** Tells it to end, or that the time for that is over. It keeps the process alive until it has. */
+  end(order: Order & { type: 'close' | 'stop' | 'over' }): void {
     this.#worker.ref();
     this.#waits++;
     this.#order(order);
-    await Promise.race([reported, this.ended]);
-    await this.ended;
-    return report;
   }
 
   /** Fulfilled when nothing is queued or running there, or it has ended. */
@@ -146,14 +133,15 @@ export class Thread {
     this.#worker.ref();
     this.#waits++;
     this.#order({ type: 'drain' });
-    await Promise.race([drained, this.ended]);
+    await race([drained, this.ended]);
     if (--this.#waits === 0) this.#worker.unref();
   }
 
   /** Ends it, whatever it does. */
-  async terminate(): Promise<void> {
-    await this.#worker.terminate();
-    await this.ended;
+  terminate(): void {
+    this.#worker.ref();
+    this.#waits++;
+    void this.#worker.terminate();
   }
 }
 
@@ -167,8 +155,4 @@ function makeWorker(options: WorkerOptions): Worker {
     return new Worker(ENTRY_URL, options);
   const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
   return new Worker(ENTRY_URL, { ...options, execArgv: kept });
-}
-
-function describe(error: unknown): string {
-  return error instanceof Error ? `${error.name}: ${error.message}` : String(error);
 }

@@ -1,3 +1,5 @@
+import { invalid } from '../errors.ts';
+
 /**
  * What is to be moved with a result. Kept beside it: whoever calls the function himself, or on the
  * CPU he is on, gets the result as it is.
@@ -10,6 +12,7 @@ const lists = new WeakMap<object, readonly object[]>();
  * @param value - the result
  * @param list - buffers and ports within it, which this CPU loses
  * @returns the result
+ * @throws KcontError EINVAL if the list is no array
  *
  * @example
  * ```ts
@@ -22,6 +25,7 @@ const lists = new WeakMap<object, readonly object[]>();
  * @public
  */
 export function transfer<T>(value: T, list: readonly object[]): T {
+  if (!Array.isArray(list)) throw invalid('list', 'an array of what is to be moved', list);
   if (typeof value === 'object' && value !== null) lists.set(value, list);
   return value;
 }

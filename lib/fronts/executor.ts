@@ -4,12 +4,13 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { checkObject, invalid } from '../errors.ts';
+import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { checkObject, functionName, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { RunOptions } from '../job.ts';
 import { Workqueue } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
-import { WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
+import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 
 /**
  * The limits of an executor: p-queue's options `concurrency`, `interval`, `intervalCap`, `strict`,
@@ -83,22 +84,40 @@ export class Executor {
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
     const call = (own: AbortSignal): T | PromiseLike<T> =>
       resource === undefined ? func(own) : resource.runInAsyncScope(func, undefined, own);
-    const given = signal === undefined ? {} : { signal };
-    if (delayMs !== 0) await this.#delay(delayMs, given);
+    if (delayMs !== 0) await this.#delay(delayMs, signal === undefined ? {} : { signal });
+    signal?.throwIfAborted();
     const mayGiveUp =
       signal !== undefined || (queueing.timeout ?? this.queue.timeout) !== undefined;
     const controller = mayGiveUp ? new AbortController() : undefined;
-    const job: RunOptions = { cpu, name: name ?? (func.name || 'run') };
+    const job: RunOptions = { cpu, name: name ?? (functionName(func) || 'run') };
     if (controller !== undefined) job.signal = controller.signal;
     return new Promise<T>((resolve, reject) => {
-      const adding: Partial<Withdrawable> = { ...queueing, ...given, [WITHDRAWN]: reject };
+      // p-queue 9 listens to a signal once for each function: it gets one that no other has.
+      const given = signal === undefined ? {} : { signal: controller?.signal };
+      const aborted: AbortMember = { _abort: (reason) => controller?.abort(reason) };
+      const ended = (): void => {
+        if (signal !== undefined) leave(signal, aborted);
+      };
+      const withdrawn = (reason: unknown): void => {
+        ended();
+        if (reason !== CLEARED) reject(reason);
+      };
+      if (signal !== undefined) join(signal, aborted);
+      const adding = { ...queueing, ...given, [WITHDRAWN]: withdrawn } as Partial<Withdrawable>;
       this.queue
         .add(() => this.wq.run(call, job), adding)
-        .then(resolve, (reason: unknown) => {
-          // It may be p-queue that gives up: by a timeout, or by the signal.
-          controller?.abort(reason);
-          reject(reason);
-        });
+        .then(
+          (value) => {
+            ended();
+            resolve(value);
+          },
+          (reason: unknown) => {
+            ended();
+            // It may be p-queue that gives up, by a timeout.
+            controller?.abort(reason);
+            reject(reason);
+          },
+        );
       if (this.queue.size > 0) this.wq._dispatcher.tasks.add(this);
     });
   }

@@ -1,6 +1,7 @@
 import PQueue, { type Options } from 'p-queue';
 import { readsAs } from '../inspect.ts';
-import { Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
+import { race } from '../race.ts';
+import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
  * How a KcontPQueue is made: as a PQueue is, but for the queueClass, which is its own.
@@ -77,6 +78,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
 
   /** Takes out all functions that wait, those for a lock included. */
   override clear(): void {
+    this.#inner._tell(CLEARED);
     this.#home.clearing = true;
     try {
       super.clear();
@@ -107,7 +109,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
    */
   override async onSizeLessThan(limit: number): Promise<void> {
     while (this.size >= limit) {
-      await Promise.race([this.#event('next'), this.#event('active')]);
+      await race([this.#event('next'), this.#event('active')]);
     }
   }
 

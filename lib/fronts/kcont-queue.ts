@@ -49,6 +49,9 @@ export interface KcontQueueAddOptions extends QueueAddOptions {
 /** By which somebody who has added a function hears that it has been withdrawn. */
 export const WITHDRAWN: unique symbol = Symbol('withdrawn');
 
+/** Why, if `clear` has done it: what `add` has returned is then p-queue's, whose 9 never settles it. */
+export const CLEARED: unique symbol = Symbol('cleared');
+
 /** The options of those who want to hear. */
 export interface Withdrawable extends KcontQueueAddOptions {
   readonly [WITHDRAWN]?: (reason: unknown) => void;

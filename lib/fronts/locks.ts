@@ -18,6 +18,7 @@
  */
 
 import { threadId } from 'node:worker_threads';
+import { join, leave } from '../abort-listeners.ts';
 import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
@@ -25,7 +26,6 @@ import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave } from './abort-group.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**
@@ -262,7 +262,15 @@ export class LockManager {
     checkCombination(text, asked);
     asked.signal?.throwIfAborted();
     return new Promise<T>((resolve, reject) => {
-      this.#follow(text, asked, callback, reject).then(resolve, reject);
+      let isStolen = false;
+      const steal = (reason: unknown): void => {
+        isStolen = true;
+        reject(reason);
+      };
+      this.#follow(text, asked, callback, steal).then(
+        (result) => void (isStolen || resolve(result)),
+        (error: unknown) => void (isStolen || reject(error)),
+      );
     });
   }
 

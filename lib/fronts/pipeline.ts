@@ -10,7 +10,6 @@ export {
   Pipeline,
   type ItemCallback,
   type ItemOptions,
-  type PipelineSink,
   type ThroughOptions,
 } from './pipeline/pipeline.ts';
 export {
@@ -22,4 +21,5 @@ export {
   type StageQueue,
   type StartOptions,
 } from './pipeline/plan.ts';
+export type { PipelineSink } from './pipeline/sink.ts';
 export type { PipelineSource, ReadableStreamLike } from './pipeline/source.ts';

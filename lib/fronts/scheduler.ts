@@ -25,18 +25,19 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
+import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
-import { isThenable } from '../enter.ts';
-import { checkObject, invalid } from '../errors.ts';
+import { adopt, thenOf } from '../enter.ts';
+import { checkObject, functionName, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task as Awaited } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
-import { TASK } from '../state.ts';
+import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
+import { LIMIT, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
-import { join, leave } from './abort-group.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,
@@ -237,7 +238,7 @@ class Task implements Awaited {
       const { softclock } = this.#queues.kernel.wq;
       this.#kc = new Kcont<Task>(softclock, null, Task.#due, this, { name: this.#name });
       this.#kc._state |= TASK;
-      this.#kc.schedule(delayMs);
+      scheduleOrThrow(this.#kc, delayMs);
     }
     if (this.#abortSource !== null) join(this.#abortSource, this);
   }
@@ -250,7 +251,9 @@ class Task implements Awaited {
       this.#kc = new Kcont<Task>(wq, this.#lanes.gate, Task.#run, this, { name: this.#name });
       this.#kc._state |= TASK;
     }
-    this.#kc.reset();
+    // Where the kernel closes, what is in flight may go on yielding.
+    if (this.isContinuation && wq._dispatcher.awaits) this.#kc._state |= LIMIT;
+    resetOrThrow(this.#kc);
   }
 
   #enqueue(): void {
@@ -385,17 +388,19 @@ export class Scheduler {
       const steps = (): void | Promise<void> => {
         try {
           const result = context.runInAsyncScope(callback);
+          const then = thenOf(result);
           // Followed, not resolved with: a shutdown may still reject it.
-          if (isThenable(result)) return Promise.resolve(result).then(resolve, reject);
+          if (then !== undefined) {
+            return adopt(result, then).then(resolve as (value: unknown) => void, reject);
+          }
           resolve(result);
         } catch (error) {
           reject(error);
         }
         return undefined;
       };
-      new Task(callback.name || 'postTask', false, state, this.#queues, steps, reject).begin(
-        delayMs,
-      );
+      const name = functionName(callback) || 'postTask';
+      new Task(name, false, state, this.#queues, steps, reject).begin(delayMs);
     });
   }
 
@@ -404,7 +409,8 @@ export class Scheduler {
    * priority which have not begun.
    *
    * @returns a promise, fulfilled then; rejected with the reason of the task's signal when that is
-   * aborted first, with KcontError ESHUTDOWN when the kernel is closed
+   * aborted first, with KcontError ESHUTDOWN when the kernel is closed; in the grace of `close` a
+   * task in flight may go on yielding
    *
    * @example
    * ```ts

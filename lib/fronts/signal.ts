@@ -22,7 +22,8 @@ import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { checkObject, invalid } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Task } from '../job.ts';
-import { LIMIT, TASK } from '../state.ts';
+import { resetOrThrow } from '../schedule.ts';
+import { LIMIT, QUEUED, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import { named } from './named.ts';
 import { checkDelay } from './node-error.ts';
@@ -97,7 +98,7 @@ class Slot implements Task {
     const controller = new AbortController();
     const signal = controller.signal as DeadlineSignal;
     // It may be a listener of the abort just made that takes the continuation again.
-    this.kc.reset(ms);
+    resetOrThrow(this.kc, ms);
     this.controller = controller;
     signal[Symbol.dispose] = () => this.release(controller);
     return signal;
@@ -247,9 +248,10 @@ export class Deadline implements Disposable {
     return this.#controller.signal;
   }
 
-  /** Whether it runs. */
+  /** Whether it runs: its time is neither over nor stopped. */
   get armed(): boolean {
-    return this.#kc.pending || this.#kc.invoking;
+    // In its own listeners it has passed.
+    return this.#kc.pending || (this.#kc._state & QUEUED) !== 0;
   }
 
   /**
@@ -261,7 +263,7 @@ export class Deadline implements Disposable {
    */
   arm(ms: number): AbortSignal {
     checkDelay(ms);
-    this.#kc.reset(ms);
+    resetOrThrow(this.#kc, ms);
     if (this.#controller.signal.aborted) this.#controller = new AbortController();
     return this.#controller.signal;
   }

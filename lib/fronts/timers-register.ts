@@ -3,23 +3,41 @@
  *
  * @remarks
  * They run on a kernel of their own, so that `kernel.close()` of the process-wide one leaves the
- * timers of the app alone. Kernels go on asking the host for their own waking.
+ * timers of the app alone. Its time and its waking are the host's, whatever fake timers come later:
+ * timers that were set before, and functions that were taken before, go on in real time, as Node's
+ * own do. Fakes take the place of the functions among the globals. Other kernels obey them.
  *
  * @packageDocumentation
  */
 
+import { HostClock } from '../clock/host.ts';
+import { invalid } from '../errors.ts';
 import { Kernel } from '../kernel.ts';
-import { createTimers } from './timers.ts';
-import type { Timers } from './timers/functions.ts';
+import type { DelayRules } from './timers/delay.ts';
+import { timersOn, type Timers } from './timers/functions.ts';
 
 /**
  * The kernel on which the globals run.
  *
  * @public
  */
-export const kernel: Kernel = new Kernel();
+export const kernel: Kernel = new Kernel({ clock: new HostClock(false) });
 
-const timers: Timers = createTimers(kernel);
+/**
+ * What programs that know nothing of kcont get.
+ *
+ * @public
+ */
+export interface TakeOverOptions {
+  /**
+   * Delays of more than 2^31-1 ms take as long as they say. Default false: 1 ms, with a warning, as
+   * in Node. With `--import` it is set by KCONT_LONG_DELAYS=1 in the environment.
+   */
+  longDelays?: boolean;
+}
+
+const rules: DelayRules = { longDelays: process.env['KCONT_LONG_DELAYS'] === '1' };
+const timers: Timers = timersOn(kernel, rules);
 
 /** The globals that are replaced. */
 const NAMES = [
@@ -37,11 +55,17 @@ type Name = (typeof NAMES)[number];
 const before = new Map<Name, PropertyDescriptor>();
 
 /**
- * Replaces the globals, as loading this module has done. A second time does nothing.
+ * Replaces the globals, as loading this module has done. A second time it only takes the options.
+ *
+ * @param options - optional settings; what is left out stays as it is
+ * @throws KcontError EINVAL for an option that is not what it has to be
  *
  * @public
  */
-export function takeOver(): void {
+export function takeOver(options: TakeOverOptions = {}): void {
+  const { longDelays = rules.longDelays } = options;
+  if (typeof longDelays !== 'boolean') throw invalid('longDelays', 'a boolean', longDelays);
+  rules.longDelays = longDelays;
   for (const name of NAMES) {
     const found = Object.getOwnPropertyDescriptor(globalThis, name);
     if (found === undefined || found.value === timers[name]) continue;

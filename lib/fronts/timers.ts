@@ -7,7 +7,7 @@
 import { Kernel, kernel } from '../kernel.ts';
 import { invalid } from '../errors.ts';
 import {
-  functionsOn,
+  timersOn,
   type SetImmediate,
   type SetTimeout,
   type SetTimer,
@@ -26,8 +26,6 @@ export type {
 export type { Immediate } from './timers/immediate.ts';
 export type { Scheduler, TimerOptions, TimersPromises } from './timers/promises.ts';
 export type { Timeout } from './timers/timeout.ts';
-
-const made = new WeakMap<Kernel, Timers>();
 
 /**
  * The timer functions of a kernel: the same ones whenever asked.
@@ -48,12 +46,7 @@ const made = new WeakMap<Kernel, Timers>();
  */
 export function createTimers(on: Kernel): Timers {
   if (!(on instanceof Kernel)) throw invalid('kernel', 'a Kernel', on);
-  let timers = made.get(on);
-  if (timers === undefined) {
-    timers = functionsOn(on);
-    made.set(on, timers);
-  }
-  return timers;
+  return timersOn(on, { longDelays: true });
 }
 
 const timers: Timers = createTimers(kernel);

@@ -1,6 +1,9 @@
-import { KcontError, invalid, show } from '../errors.ts';
+import { join, leave } from '../abort-listeners.ts';
+import { KcontError, traceFrom, type Caller } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
-import { PRI_PRIHIGH, PRIORITIES } from '../priorities.ts';
+import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
+import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
 import { Turnstile, type Waiter } from './turnstile.ts';
 
 /**
@@ -17,6 +20,8 @@ export interface EnterOptions {
    */
   priority?: number;
 }
+
+const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIORITY });
 
 /**
  * What continuations and awaiting code exclude each other with.
@@ -115,27 +120,27 @@ export abstract class BaseLock implements Lock {
    * KcontError EINVAL for a priority that is none
    */
   enter(options?: EnterOptions): Promise<void> {
-    const signal = options?.signal;
-    const priority = options?.priority ?? PRI_PRIHIGH;
-    if (!(Number.isInteger(priority) && priority >= 0 && priority < PRIORITIES)) {
-      return Promise.reject(invalid('priority', 'an integer from 0 to 223', priority));
+    return this._enter(options, BaseLock.prototype.enter);
+  }
+
+  /** @internal */
+  _enter(options: EnterOptions | undefined, caller: Caller): Promise<void> {
+    let signal: AbortSignal | undefined;
+    let priority: number | undefined;
+    if (options !== undefined) {
+      try {
+        ({ signal, priority } = readOptions(options, ENTER, caller));
+      } catch (error) {
+        return Promise.reject(error);
+      }
     }
+    priority ??= PRI_PRIHIGH;
     // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
-      const awaiter = new Awaiter(this, priority, resolve);
-      if (signal === undefined) {
-        this._wait(awaiter);
-        return;
-      }
-      const giveUp = (): void => {
-        reject(signal.reason as Error);
-        // A writer that gives up may have held up readers.
-        this._leave(awaiter);
-      };
-      signal.addEventListener('abort', giveUp, { once: true });
-      awaiter.onGranted = () => signal.removeEventListener('abort', giveUp);
+      const awaiter = new Awaiter(this, priority, signal, resolve, reject);
+      if (signal !== undefined) join(signal, awaiter);
       this._wait(awaiter);
     });
   }
@@ -147,7 +152,8 @@ export abstract class BaseLock implements Lock {
    */
   exit(): void {
     if (this._release()) return;
-    throw new KcontError('EPERM', `exit of a ${this.constructor.name} not held`);
+    const what = `exit of a ${this.constructor.name} not held`;
+    throw traceFrom(BaseLock.prototype.exit, new KcontError('EPERM', what));
   }
 
   /**
@@ -224,21 +230,39 @@ class Awaiter implements Waiter {
   readonly _lock: BaseLock;
   readonly _priority: number;
   readonly _hasWaited = true;
-  onGranted: (() => void) | undefined = undefined;
+  readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
+  readonly #reject: (reason: unknown) => void;
 
-  constructor(lock: BaseLock, priority: number, resolve: () => void) {
+  constructor(
+    lock: BaseLock,
+    priority: number,
+    signal: AbortSignal | undefined,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
     this._lock = lock;
     this._priority = priority;
+    this.#signal = signal;
     this.#resolve = resolve;
+    this.#reject = reject;
     stamp(this);
   }
 
   _wake(): boolean {
+    const signal = this.#signal;
+    // Aborted by now: it is about to be told, and does not take what the next one may have.
+    if (signal?.aborted === true) return true;
     this._lock._grant();
-    this.onGranted?.();
+    if (signal !== undefined) leave(signal, this);
     this.#resolve();
     return true;
+  }
+
+  _abort(reason: unknown): void {
+    this.#reject(reason);
+    // A writer that gives up may have held up readers.
+    this._lock._leave(this);
   }
 }
 
@@ -258,17 +282,22 @@ export function holder(lock: Lock): Disposable {
 }
 
 /**
+ * What a lock has to be: one of ours, or null.
+ *
+ * @internal
+ */
+export const LOCK: Kind = kindOf(
+  'null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
+  (lock) => lock === null || lock instanceof BaseLock,
+);
+
+/**
  * Checks that a value is a lock of ours, or null.
  *
  * @internal
  */
 export function checkLock(lock: unknown): asserts lock is BaseLock | null {
-  if (lock !== null && !(lock instanceof BaseLock)) {
-    throw new KcontError(
-      'EINVAL',
-      `lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got ${show(lock)}`,
-    );
-  }
+  if (lock !== null) check('lock', LOCK, lock);
 }
 
 /**
@@ -279,3 +308,18 @@ export function checkLock(lock: unknown): asserts lock is BaseLock | null {
 export function release(lock: BaseLock | null): boolean {
   return lock === null || lock._release();
 }
+
+/**
+ * How many wait for a lock.
+ *
+ * @internal
+ */
+export function waitersOf({ _turnstile: turnstile }: BaseLock): number {
+  return turnstile === null ? 0 : [...turnstile].length;
+}
+
+readsAs<BaseLock>(
+  BaseLock,
+  (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
+  (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
+);

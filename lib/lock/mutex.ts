@@ -74,7 +74,7 @@ export class Mutex extends BaseLock {
    * ```
    */
   async hold(options?: EnterOptions): Promise<Disposable> {
-    await this.enter(options);
+    await this._enter(options, Mutex.prototype.hold);
     return holder(this);
   }
 
@@ -87,7 +87,7 @@ export class Mutex extends BaseLock {
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
   async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
-    await this.enter(options);
+    await this._enter(options, Mutex.prototype.run);
     try {
       return await func();
     } finally {

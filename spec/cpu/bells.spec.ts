@@ -3,6 +3,7 @@ import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { expect } from 'chai';
 import { afterEach, describe, it } from 'mocha';
 import sinon from 'sinon';
+import { settled } from '../support/lab.ts';
 import { Bells } from '../../lib/cpu/bells.ts';
 import { ASLEEP, AWAKE, Memory, RUNG, RUNG_AT, SLEEP, sleepOf } from '../../lib/cpu/memory.ts';
 
@@ -10,6 +11,8 @@ interface End {
   readonly bells: Bells;
   /** What has been posted from here. */
   readonly posted: unknown[];
+  /** Lets a message come that cannot be deserialized. */
+  breakMessage(): void;
   readonly calls: { nowMs(): number; rung: sinon.SinonSpy; refresh: sinon.SinonSpy };
 }
 
@@ -33,7 +36,10 @@ function end(memory: Memory, here: number, port: MessagePort): End {
   };
   bells.connect(1 - here, port, 0);
   ends.push(bells);
-  return { bells, posted, calls };
+  const breakMessage = (): void => {
+    (port as unknown as { emit(type: string, event: unknown): void }).emit('messageerror', {});
+  };
+  return { bells, posted, calls, breakMessage };
 }
 
 function sleepAt(memory: Memory, cpu: number): number {
@@ -119,6 +125,49 @@ describe('the bells of a CPU', () => {
     one.calls.rung.resetHistory();
     expect(one.bells.claim(0, name)).to.equal(undefined);
     expect(one.calls.rung.called).to.equal(false);
+  });
+
+  it('ask for a pass when a message comes that cannot be read: it may have been the bell', () => {
+    const { one } = connected();
+    one.breakMessage();
+    expect(one.calls.rung.callCount).to.equal(1);
+  });
+
+  it('say of a value that is claimed in vain whether it has come and cannot be read', async () => {
+    const { zero, one } = connected();
+    const first = zero.bells.post(1, 'first');
+    await settled();
+    one.breakMessage();
+    const [second, third] = [zero.bells.post(1, 'second'), zero.bells.post(1, 'third')];
+    await settled();
+    expect(one.bells.claim(0, second)).to.deep.equal(['second']);
+    expect(one.bells.isBroken(0, third), 'it has come').to.equal(false);
+    // As if it were the name of what could not be read.
+    const between = (first + second) / 2;
+    expect(one.bells.claim(0, between)).to.equal(undefined);
+    expect([one.bells.isBroken(0, between), one.bells.isBroken(0, between)]).to.deep.equal([
+      true,
+      false,
+    ]);
+    expect(one.bells.isBroken(2, 1), 'nobody is there').to.equal(false);
+  });
+
+  it('read on behind a message that cannot be read', () => {
+    const { zero, one } = connected();
+    const frame = new Uint8Array(8);
+    zero.bells.post(1, frame, [frame.buffer]);
+    let broken: number;
+    try {
+      broken = zero.bells.post(1, frame, [frame.buffer]);
+    } catch {
+      // This Node refuses at the call what others cannot read.
+      expect(one.bells.isBroken(0, 2)).to.equal(false);
+      return;
+    }
+    const next = zero.bells.post(1, 'next');
+    expect(one.bells.claim(0, next)).to.deep.equal(['next']);
+    expect(one.bells.claim(0, broken)).to.equal(undefined);
+    expect(one.bells.isBroken(0, broken)).to.equal(true);
   });
 
   it('ask for a pass when another thread takes the place of one that may have rung', () => {

@@ -1,4 +1,5 @@
 // Functions that run once on another CPU, and their results.
+import { getEventListeners } from 'node:events';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
@@ -168,6 +169,18 @@ describe('run on another CPU', () => {
     controller.abort(new Error('enough'));
     expect(await result).to.equal('enough');
     await other;
+  });
+
+  it('has one listener for all that one signal may abort, there and with kill, and none after', async () => {
+    const machine = await startMachine(1);
+    const { queue, wq, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const { signal } = new AbortController();
+    const runs = [1, 2, 3].map((arg) => queue.run(work.increment, { arg, cpu, signal }));
+    runs.push(...[4, 5].map((arg) => wq.prilow.run(work.increment, { arg, kill: true, signal })));
+    const during = getEventListeners(signal, 'abort').length;
+    expect(await Promise.all(runs)).to.deep.equal([2, 3, 4, 5, 6]);
+    expect([during, getEventListeners(signal, 'abort').length]).to.deep.equal([1, 0]);
   });
 
   it('aborted with kill, ends whatever it does, and touches no other work', async () => {

@@ -49,6 +49,27 @@ describe('the mail of a CPU', () => {
     expect((memory.words[0] as number) - (used as number)).to.be.at.most(128);
   });
 
+  it('loses none if reading one throws: what comes after it is read the next time', () => {
+    const memory = Memory.make(2, 2);
+    const [sender, reader] = [new Mail(memory, 0), new Mail(memory, 1)] as const;
+    const read: number[] = [];
+    const take = (): void =>
+      reader.take(({ value }) => {
+        if (value % 3 === 0) throw new Error(`${value}`);
+        read.push(value);
+      });
+    for (let i = 0; i < 6; i++) sender.send(1, 1, 0, 0, 0, 0, i);
+    expect(take).to.throw('0');
+    sender.send(1, 1, 0, 0, 0, 0, 7);
+    expect([reader.waiting, read]).to.deep.equal([true, []]);
+    expect(take).to.throw('3');
+    expect(take).to.not.throw();
+    expect([reader.waiting, read]).to.deep.equal([false, [1, 2, 4, 5, 7]]);
+    const used = memory.words[0];
+    for (let i = 0; i < 6; i++) sender.send(1, 1, 0, 0, 0, 0, 1);
+    expect(memory.words[0], 'all of them are used again').to.equal(used);
+  });
+
   it('is never full: the memory grows, and others see it', () => {
     const memory = Memory.make(2, 2);
     const elsewhere = new Memory(memory.buffer);

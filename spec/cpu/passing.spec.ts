@@ -118,7 +118,9 @@ describe('a handle passed to another CPU', () => {
     const kc = new Kcont(queue, null, work.hold, { words, ack: false });
     kc.schedule(0, cpus[1] ?? null);
     await until(() => Atomics.load(words, 0) === 1);
-    const there = queue.run(work.haltFrom, { arg: { kc }, cpu: cpus[1] ?? null });
+    const there = queue.run(work.haltFrom, { arg: { kc, words }, cpu: cpus[1] ?? null });
+    // Released before that, it would have settled before it could be halted there.
+    await until(() => Atomics.load(words, GATE) === 1);
     const here = kc.halt();
     Atomics.store(words, 1, 1);
     expect([await here, await there]).to.deep.equal([true, true]);

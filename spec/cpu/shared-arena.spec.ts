@@ -1,5 +1,6 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
+import sinon from 'sinon';
 import { Arena, MUTEX, RM, RW } from '../../lib/cpu/shared-arena.ts';
 import { Gate } from '../../lib/cpu/shared-gate.ts';
 import { attach, isHandle, isShared, toHandle, unpin } from '../../lib/cpu/shared-handle.ts';
@@ -53,7 +54,7 @@ describe('the arena of the locks between CPUs', function () {
 
   it('refuses arguments that are none', () => {
     expect(codeOf(() => Arena.create(LEAST - 1))).to.equal('EINVAL');
-    expect(codeOf(() => Arena.create(2 ** 24 + 64))).to.equal('EINVAL');
+    expect(codeOf(() => Arena.create(2 ** 26 + 64))).to.equal('EINVAL');
     expect(codeOf(() => Arena.create(LEAST + 0.5))).to.equal('EINVAL');
     expect(codeOf(() => Arena.join(new SharedArrayBuffer(4096)))).to.equal('EINVAL');
     const buffer = Arena.layOut(LEAST);
@@ -110,6 +111,81 @@ describe('the arena of the locks between CPUs', function () {
     expect(codeOf(() => attach(handle))).to.equal('EINVAL');
   });
 
+  it('grows as far as it may, and each thread sees what another one has taken', () => {
+    const buffer = Arena.layOut(4 * 2 ** 20);
+    const [one, two] = [1, 2].map((cpu) => Arena.play(buffer, { cpu, bell: quietBell })) as [
+      Arena,
+      Arena,
+    ];
+    expect(buffer.byteLength).to.equal(2 ** 20);
+    const taken: number[] = [];
+    expect(codeOf(() => { for (;;) taken.push(one.allocate(RM)); })).to.equal('ENOMEM'); // prettier-ignore
+    expect([buffer.byteLength, taken.length]).to.deep.equal([4 * 2 ** 20, 1819]);
+    const last = taken.at(-1) as number;
+    expect([two.kindAt(last), two.generationAt(last)]).to.deep.equal([RM, 0]);
+    expect([...two]).to.deep.equal(taken);
+    expect(two.retain(last, 0)).to.equal(true);
+    two.release(last);
+    const three = Arena.play(buffer, { cpu: 3, bell: quietBell });
+    for (const at of taken) one.release(at);
+    expect([two.allocate(RM), three.allocate(RM)]).to.deep.equal([last, taken.at(-2)]);
+    expect([...three]).to.have.length(2);
+  });
+
+  it('has one reference of a thread, also when its object has been replaced', () => {
+    const arena = small();
+    const at = arena.allocate(MUTEX);
+    arena.attach(at, {});
+    arena.retain(at, arena.generationAt(at));
+    arena.attach(at, {});
+    expect(arena.referencesAt(at)).to.equal(1);
+    const other = Arena.play(arena.buffer, { cpu: 4, bell: quietBell });
+    recover(3, other);
+    expect(arena.kindAt(at)).to.equal(0);
+  });
+
+  it('asks all threads to look for garbage when much is used, and again when more is', () => {
+    const buffer = Arena.layOut(2 ** 26);
+    const rung: number[] = [];
+    const bell = { ring: (cpu: number) => void rung.push(cpu), keepAlive: () => undefined };
+    const one = Arena.play(buffer, { cpu: 1, bell });
+    const two = Arena.play(buffer, { cpu: 2, bell: quietBell });
+    const allocated = sinon.spy(globalThis, 'ArrayBuffer');
+    const hints = (): number => {
+      const { callCount } = allocated;
+      allocated.resetHistory();
+      return callCount;
+    };
+    try {
+      const take = (count: number): number[] =>
+        Array.from({ length: count }, () => {
+          const at = one.allocate(RM);
+          one.attach(at, {});
+          return at;
+        });
+      const first = take(7281);
+      expect([hints(), rung]).to.deep.equal([0, []]);
+      take(2);
+      expect([hints(), rung]).to.deep.equal([1, [2]]);
+      two.look();
+      two.look();
+      expect(hints(), 'on the other thread, once').to.equal(1);
+      take(900);
+      expect([hints(), rung]).to.deep.equal([0, [2]]);
+      take(20);
+      expect([hints(), rung]).to.deep.equal([1, [2, 2]]);
+      for (const at of first) one.freeLast(at);
+      take(6000);
+      expect([hints(), rung]).to.deep.equal([0, [2, 2]]);
+      allocated.restore();
+      const failing = sinon.stub(globalThis, 'ArrayBuffer').throws(new RangeError('no room'));
+      take(1000);
+      expect(failing.callCount).to.equal(1);
+    } finally {
+      sinon.restore();
+    }
+  });
+
   it('forgets the references of a dead CPU', () => {
     const arena = small(3);
     const other = Arena.play(arena.buffer, { cpu: 4, bell: quietBell });
@@ -121,8 +197,8 @@ describe('the arena of the locks between CPUs', function () {
 });
 
 function makeAndForget(): { at: number; handle: ReturnType<typeof toHandle> } {
-  const lock = new SharedMutex();
-  return { at: lock._gate.at, handle: toHandle(lock) };
+  const handle = toHandle(new SharedMutex());
+  return { at: handle.at, handle };
 }
 
 async function collect(): Promise<void> {
@@ -155,13 +231,16 @@ describe('a handle of a lock between CPUs', () => {
 
     it(`makes an object of the same kind where there was none: ${name}`, () => {
       const lock = make();
-      const { arena, at, kind } = lock._gate;
       const handle = toHandle(lock);
+      const { arena, at, kind } = lock._gate;
+      const retain = (): unknown => arena.retain(at, handle.generation);
       // As if this thread had none: its object is not known to the arena.
+      retain();
       arena.attach(at, {});
       const other = Arena.join(handle.buffer);
       expect(other.attachedAt(at)).to.not.equal(lock._gate);
       const gate = new Gate(arena, at, kind);
+      retain();
       arena.attach(at, gate);
       const attached = attach(handle);
       expect(attached.constructor).to.equal(lock.constructor);

@@ -7,6 +7,7 @@ import { closeAfterEach, moduleOf, startMachine } from '../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../support/cpu-work.ts';
 import { runModule } from '../support/child.ts';
 import { codeOf, rejectionOf } from '../support/lab.ts';
+import { watchThreads } from '../support/threads.ts';
 
 const module = moduleOf('cpu-work');
 
@@ -71,9 +72,14 @@ describe('startCpus', () => {
           { module, blockedMs: -1 },
           { module, backoffMs: NaN },
           { module, longestBackoffMs: Infinity },
+          { module, timeoutMs: 0 },
+          { module, timeoutMs: NaN },
+          { module, timeoutMs: '5' },
+          { module, timeoutMs: 2 ** 53 },
+          { module, signal: {} },
         ].map(refused),
       ),
-    ).to.deep.equal(Array.from({ length: 11 }, () => 'EINVAL'));
+    ).to.deep.equal(Array.from({ length: 16 }, () => 'EINVAL'));
     expect(kernel.cpus).to.have.length(1);
   });
 
@@ -118,6 +124,137 @@ describe('startCpus', () => {
       .catch((e: unknown) => e as Error);
     expect(error).to.include({ code: 'ENOTSUP' });
     expect(error).to.have.property('message').that.contains('take Node 22.18 or later');
+  });
+});
+
+/** A module whose threads run some code when they import it; CPU 0 does not. */
+function moduleThat(code: string): URL {
+  const source = `
+    import { isMainThread } from 'node:worker_threads';
+    export const one = () => 1;
+    if (!isMainThread) { ${code} }
+  `;
+  return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
+}
+
+describe('a start that does not come to its end', () => {
+  const threads = watchThreads();
+
+  it('is refused by close, which waits until its threads have ended', async () => {
+    const codes: string[] = [];
+    for (const waitForThreads of [false, true]) {
+      const closing = new Kernel();
+      const started = closing.startCpus({ module: moduleThat('for (;;);'), count: 2 });
+      const code = rejectionOf(started);
+      while (waitForThreads && threads.count < 2) await new Promise(setImmediate);
+      const report = await closing.close();
+      codes.push(await code);
+      expect(report).to.deep.equal({ withdrawn: [], unfinished: [] });
+      expect([threads.count, closing.cpus.length]).to.deep.equal([0, 1]);
+      expect(await rejectionOf(closing.startCpus({ module, count: 1 }))).to.equal('ESHUTDOWN');
+    }
+    expect(codes).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
+  });
+
+  it('is given up when its signal is aborted, and can be tried again', async () => {
+    const kernel = new Kernel();
+    const controller = new AbortController();
+    const { signal } = controller;
+    const started = kernel.startCpus({ module: moduleThat('for (;;);'), count: 1, signal });
+    const reason = started.catch((error: unknown) => error);
+    while (threads.count === 0) await new Promise(setImmediate);
+    controller.abort(new Error('too long'));
+    expect(await reason).to.include({ message: 'too long' });
+    expect(threads.count).to.equal(0);
+    expect(await rejectionOf(kernel.startCpus({ module, count: 1, signal }))).to.contain(
+      'too long',
+    );
+    expect(threads.made).to.equal(1);
+    await kernel.startCpus({ module, count: 1 });
+    await kernel.close();
+  });
+
+  it('is given up when a thread does not import the module in time, by name', async () => {
+    const hanging = moduleThat('for (;;);');
+    // It is loaded here by then: the limit is for the thread.
+    await import(hanging.href);
+    const kernel = new Kernel();
+    const error = await kernel
+      .startCpus({ module: hanging, count: 1, timeoutMs: 400 })
+      .catch((thrown: unknown) => thrown);
+    expect(error).to.include({
+      code: 'ETIMEDOUT',
+      message: `CPU 1 could not be started: it has not imported ${hanging.href} within 400 ms`,
+    });
+    expect(threads.count).to.equal(0);
+  });
+
+  it('is given up when this thread does not import the module in time, by name', async () => {
+    const hanging = new URL('data:text/javascript,await new Promise(() => {})');
+    const kernel = new Kernel();
+    const error = await kernel
+      .startCpus({ module: hanging, count: 1, timeoutMs: 20 })
+      .catch((thrown: unknown) => thrown);
+    expect(error).to.include({
+      code: 'ETIMEDOUT',
+      message: `the CPU module ${hanging.href} was not imported on CPU 0 within 20 ms`,
+    });
+    expect(threads.made).to.equal(0);
+  });
+
+  it('says at once that a thread has ended which waits for nothing', async () => {
+    const waiting = moduleThat('await new Promise(() => {});');
+    const error = await new Kernel()
+      .startCpus({ module: waiting, count: 1, timeoutMs: Infinity })
+      .catch((thrown: unknown) => thrown);
+    expect(error).to.have.property('code', 'ECPUDIED');
+    expect(error).to.have.property('message').that.contains(`while it imported ${waiting.href}`);
+  });
+
+  it('is a failure of that thread when it happens later, and is tried again', async () => {
+    const name = 'KCONT_SPEC_THROWS';
+    const later = moduleThat(`if (process.env.${name} === '1') throw new RangeError('not now');`);
+    const kernel = new Kernel();
+    const died: unknown[] = [];
+    const work = await kernel.startCpus<{ one: () => number }>({
+      module: later,
+      count: 1,
+      backoffMs: 1,
+      longestBackoffMs: 1,
+      onEvent: ({ type, error }) => void (type === 'died' && died.push(error)),
+    });
+    const [, cpu] = kernel.cpus as [Cpu, Cpu];
+    try {
+      process.env[name] = '1';
+      const error = await cpu.restart().catch((thrown: unknown) => thrown);
+      expect(error).to.include({
+        code: 'ECPUDIED',
+        message: 'CPU 1 could not be started: RangeError: not now',
+      });
+      await new Promise(setImmediate);
+      expect(died[0]).to.include({ code: 'ECPUDIED', message: 'CPU 1 died: not now' });
+    } finally {
+      delete process.env[name];
+    }
+    expect(await kernel.wq.prilow.run(work.one)).to.equal(1);
+    expect(threads.most).to.equal(1);
+    await kernel.close();
+    expect(threads.count).to.equal(0);
+  });
+
+  it('leaves nothing that keeps the process alive', async () => {
+    const { code, out } = await runModule(`
+      import ${JSON.stringify(new URL('../../lib/cpu/index.js', import.meta.url).href)};
+      const { Kernel } = kcont;
+      const module = ${JSON.stringify(moduleThat('for (;;);').href)};
+      const kernel = new Kernel();
+      const started = kernel.startCpus({ module, count: 1 }).catch((error) => error.code);
+      setTimeout(async () => {
+        await kernel.close();
+        console.log(await started);
+      }, 50);
+    `);
+    expect([code, out]).to.deep.equal([0, ['ESHUTDOWN']]);
   });
 });
 

@@ -85,6 +85,27 @@ describe('the text of a block', () => {
     expect(memory.words[block + TEXT]).to.equal(0);
   });
 
+  it('is not written for what throws when it is read, or where a program changes what JSON says', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    const throwing = Object.defineProperty({}, 'a', {
+      enumerable: true,
+      get: () => {
+        throw new Error('getter');
+      },
+    });
+    expect(writeText(memory, block, throwing)).to.equal(0);
+    for (const prototype of [Object.prototype, Array.prototype]) {
+      Object.defineProperty(prototype, 'toJSON', { value: () => 'changed', configurable: true });
+      try {
+        expect(writeText(memory, block, [1, { two: 2 }])).to.equal(0);
+      } finally {
+        Reflect.deleteProperty(prototype, 'toJSON');
+      }
+    }
+    expect(readText(memory, block, writeText(memory, block, [1]))).to.deep.equal([1]);
+  });
+
   it('is not written beyond its end', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);

@@ -1,7 +1,7 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { expect } from 'chai';
 import fc from 'fast-check';
-import PQueue, { TimeoutError } from 'p-queue';
+import PQueue, { PriorityQueue, TimeoutError } from 'p-queue';
 import {
   type Executor,
   KcontPQueue,
@@ -15,13 +15,8 @@ import { codeOf, deferred, rejectionOf, settled, soak, type Deferred } from '../
 
 const nothing = (): void => undefined;
 
-/** By a name that the compiler does not know: the types of p-queue 10 ask for those of the DOM. */
-const NEWEST: string = 'p-queue-10';
-
 describe('KcontQueue', () => {
-  // That of p-queue 9 moves a function behind the others when its priority is set to what it is.
-  it('has the order and the answers of the queue of p-queue 10', async () => {
-    const { PriorityQueue } = (await import(NEWEST)) as { PriorityQueue: new () => unknown };
+  it("has the order and the answers of p-queue's own queue", () => {
     const priorities = [0, 1, -1, 0.5, 111, 112, -112, -113, 1e9, -Infinity, 1.5];
     const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
     const step = fc.oneof(
@@ -33,7 +28,7 @@ describe('KcontQueue', () => {
       fc.record({ what: fc.constant('dequeue' as const) }),
       fc.record({
         what: fc.constant('setPriority' as const),
-        priority: fc.constantFrom(...priorities),
+        priority: fc.constantFrom(...priorities.filter(Number.isFinite)),
         id: fc.constantFrom(...ids),
       }),
       fc.record({ what: fc.constant('remove' as const), id: fc.constantFrom(...ids) }),
@@ -68,7 +63,8 @@ describe('KcontQueue', () => {
               return name(queue.dequeue());
             case 'setPriority':
               try {
-                return queue.setPriority(now.id, now.priority);
+                // Never to what it is: p-queue 9 moves it behind the others then, 10 does not.
+                return queue.setPriority(now.id, now.priority + at / 1000);
               } catch (error) {
                 return String(error);
               }
@@ -84,7 +80,7 @@ describe('KcontQueue', () => {
           runs[at] = async () => undefined;
           names.set(runs[at], at);
         });
-        const theirs = new PriorityQueue() as Own;
+        const theirs = new PriorityQueue() as unknown as Own;
         const ours = new KcontQueue() as unknown as Own;
         const answers = (queue: Own): unknown[] => [
           ...steps.map((now, at) => [apply(queue, now, at), queue.size]),

@@ -139,6 +139,51 @@ describe('pipeline', () => {
     });
   });
 
+  describe('a function that returns something hostile', () => {
+    const hostile: Record<string, () => unknown> = {
+      'a then that throws when it is asked for': () => ({
+        // oxlint-disable-next-line unicorn/no-thenable -- what it is about
+        get then(): unknown {
+          throw new Error('hostile');
+        },
+      }),
+      'a then that throws when it is called': () => ({
+        // oxlint-disable-next-line unicorn/no-thenable -- what it is about
+        then: (): void => {
+          throw new Error('hostile');
+        },
+      }),
+      'a promise with a constructor that throws': () =>
+        Object.defineProperty(Promise.resolve(1), 'constructor', {
+          get: () => {
+            throw new Error('hostile');
+          },
+        }),
+    };
+    for (const [name, make] of Object.entries(hostile)) {
+      for (const wq of ['prihigh', 'softclock'] as const) {
+        it(`fails its item, and holds up no other: ${name}, on ${wq}`, async () => {
+          const { clock, kernel, reported } = new Lab();
+          const line = pipeline<number>('line')
+            .stage(
+              'one',
+              (n) => (n === 1 ? make() : n),
+              wq === 'prihigh' ? { wq, limit: 1 } : { wq },
+            )
+            .start({ kernel });
+          const results = [1, 2].map((n) => line.run(n).then(String, messageOf));
+          await clock.advance(0);
+          const how = await Promise.all(results);
+          expect(how[1]).to.equal('2');
+          expect(how[0]).to.equal(
+            !name.includes('asked for') && wq === 'softclock' ? 'ENOTSUP' : 'hostile',
+          );
+          expect([line.size, line.stats().stages[0]?.running, ...reported]).to.deep.equal([0, 0]);
+        });
+      }
+    }
+  });
+
   describe('push()', () => {
     it('calls back with the result, or with the error', () => {
       const { clock, kernel, ran } = new Lab();
@@ -185,6 +230,55 @@ describe('pipeline', () => {
       lab.clock.tick(0);
       expect(lab.reported).to.deep.equal(['from the stage', 'from the callback']);
       expect(line.stats()).to.include({ size: 0, done: 1, failed: 1 });
+    });
+
+    it('gives it, where a stage runs on a workqueue with an onError, to that', () => {
+      const lab = new Lab();
+      const byQueue: string[] = [];
+      const wq = lab.kernel.acquire(100, {
+        maxActive: 2,
+        onError: (error, kc) => byQueue.push(`${messageOf(error)} of ${kc.name}`),
+      });
+      const line = pipeline<number>('line')
+        .stage(
+          'throws',
+          (n) => {
+            if (n === 1) throw new Error('from the stage');
+            return n;
+          },
+          { wq },
+        )
+        .start({ kernel: lab.kernel });
+      line.push(1);
+      line.push(2, () => {
+        throw new Error('from the callback');
+      });
+      lab.clock.tick(0);
+      expect(byQueue).to.deep.equal([
+        'from the stage of line/throws',
+        'from the callback of line/throws',
+      ]);
+      expect(lab.reported).to.deep.equal([]);
+    });
+
+    it('gives what the onError of the pipeline throws to the kernel', () => {
+      const lab = new Lab();
+      const line = pipeline<number>()
+        .stage('throws', () => {
+          throw new Error('from the stage');
+        })
+        .start({
+          kernel: lab.kernel,
+          onError: (error) => {
+            throw new Error(`from onError, for what came ${messageOf(error)}`);
+          },
+        });
+      line.push(1);
+      line.push(2);
+      lab.clock.tick(0);
+      const expected = 'from onError, for what came from the stage';
+      expect(lab.reported).to.deep.equal([expected, expected]);
+      expect(line.size).to.equal(0);
     });
 
     it('raises what not even the kernel takes', async () => {

@@ -5,18 +5,26 @@ import { expect } from 'chai';
 
 const register = new URL('../../lib/fronts/timers-register.js', import.meta.url).href;
 
+const index = new URL('../../lib/index.js', import.meta.url).href;
+const timersOfKcont = new URL('../../lib/fronts/timers.js', import.meta.url).href;
+const sinon = new URL(import.meta.resolve('sinon')).href;
+
 interface Ended {
   readonly code: number;
   readonly out: string[];
   readonly err: string;
 }
 
-function run(source: string, flags: readonly string[]): Promise<Ended> {
+function run(
+  source: string,
+  flags: readonly string[],
+  env: NodeJS.ProcessEnv = process.env,
+): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
       [...flags, '--expose-gc', '--input-type=module', '--eval', source],
-      { timeout: 60_000 },
+      { timeout: 60_000, env },
       (_, stdout, stderr) =>
         resolve({
           code: child.exitCode ?? -1,
@@ -124,6 +132,29 @@ const programs: Record<string, string> = {
     process.on('beforeExit', () => { say('beforeExit'); if (times++ < 2) setTimeout(say, 1, 'more'); });
     setTimeout(say, 5, 'first');
   `,
+  'clearImmediate takes a timer away, or does not': `
+    // Where it does, Node also counts an immediate less: none is set here.
+    const timer = setTimeout(say, 5, 'timer');
+    clearImmediate(timer);
+    setTimeout(say, 20, 'later');
+  `,
+  'Node warns of delays that are too long, and takes them for 1 ms': `
+    process.on('warning', ({ name, message }) => say(name, message));
+    setTimeout(say, 2 ** 31, 'long');
+    setInterval(function () { say('longer'); clearInterval(this); }, 2 ** 40);
+    const longest = setTimeout(say, 2 ** 31 - 1, 'longest');
+    setTimeout(() => clearTimeout(longest), 20);
+  `,
+  'immediates of a turn come behind the timers that came due in the one before': `
+    let due = false;
+    let calls = 0;
+    const run = () => {
+      if (calls++ === 0) { setTimeout(() => { due = true; }, 1); burn(3); }
+      if (!due) setImmediate(run);
+    };
+    for (let i = 0; i < 10; i++) setImmediate(run);
+    process.on('exit', () => say(calls));
+  `,
   'a timer with an id that was cleared as a string is not called': `
     const ids = [setTimeout(say, 5, 'never'), setInterval(say, 5, 'never')].map((it) => String(+it));
     ids.forEach((id) => clearTimeout(id));
@@ -208,6 +239,34 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['false false', 'true true true true', 'true', 'false true true']);
   });
 
+  it('takes long delays as they are when it is told to', async () => {
+    const source = `
+      process.on('warning', ({ name }) => say(name));
+      const long = setTimeout(say, 2 ** 40, 'never');
+      say(long._idleTimeout);
+      clearTimeout(long);
+      const { takeOver } = await import(${JSON.stringify(register)});
+      for (const options of [{ longDelays: false }, {}, { longDelays: true }, {}]) {
+        takeOver(options);
+        const timer = setTimeout(say, 2 ** 40, 'never');
+        say(timer._idleTimeout);
+        clearTimeout(timer);
+      }
+      try { takeOver({ longDelays: 'yes' }); } catch (error) { say(error.code, error.message); }
+    `;
+    const env = { ...process.env, KCONT_LONG_DELAYS: '1' };
+    const { out } = await run(prelude + source, ['--import', register], env);
+    expect(out.filter((line) => line !== 'TimeoutOverflowWarning')).to.deep.equal([
+      '1099511627776',
+      '1',
+      '1',
+      '1099511627776',
+      '1099511627776',
+      'EINVAL longDelays must be a boolean, got "yes"',
+    ]);
+    expect(out).to.include('TimeoutOverflowWarning');
+  });
+
   it('leaves armed what is armed when it is undone, and Node’s clearTimeout clears it', async () => {
     const { out } = await withRegister(`
       setTimeout(say, 20, 'armed before');
@@ -257,25 +316,48 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['immediate', 'interval', 'timer']);
   });
 
-  it('leaves the globals to fake timers, and its kernel obeys them', async () => {
-    const sinon = new URL(import.meta.resolve('sinon')).href;
+  it('leaves the globals to fake timers, and goes on in real time itself', async () => {
     const { out } = await withRegister(`
       const { default: sinon } = await import(${JSON.stringify(sinon)});
-      const ours = setTimeout;
+      const [ours, oursSoon] = [setTimeout, setImmediate];
+      ours(say, 10, 'set before');
       const fake = sinon.useFakeTimers();
       setTimeout(say, 1000, 'fake');
-      ours(say, 1500, 'ours');
-      fake.tick(1400);
-      fake.tick(200);
+      ours(say, 20, 'of a function taken before');
+      fake.tick(2000);
+      await new Promise((resolve) => ours(resolve, 60));
+      await new Promise((resolve) => oursSoon(resolve));
       fake.restore();
       say(setTimeout === ours);
       setTimeout(say, 10, 'real');
     `);
-    expect(out).to.deep.equal(['fake', 'ours', 'true', 'real']);
+    expect(out).to.deep.equal([
+      'fake',
+      'set before',
+      'of a function taken before',
+      'true',
+      'real',
+    ]);
+  });
+
+  it('lets the process-wide kernel, and timers that are imported, obey fake timers', async () => {
+    const { out } = await withRegister(`
+      const { Kcont, wq } = await import(${JSON.stringify(index)});
+      const ours = await import(${JSON.stringify(timersOfKcont)});
+      const { default: sinon } = await import(${JSON.stringify(sinon)});
+      const fake = sinon.useFakeTimers();
+      new Kcont(wq.softclock, null, () => say('continuation'), null).schedule(1000);
+      ours.setTimeout(say, 1000, 'timer');
+      fake.tick(999);
+      say('early');
+      fake.tick(1);
+      new Kcont(wq.softclock, null, () => say('rest'), null).schedule(10);
+      fake.restore();
+    `);
+    expect(out).to.deep.equal(['early', 'continuation', 'timer', 'rest']);
   });
 
   it('runs on a kernel of its own: closing the process-wide one leaves the app alone', async () => {
-    const index = new URL('../../lib/index.js', import.meta.url).href;
     const { out } = await withRegister(`
       const kcont = await import(${JSON.stringify(index)});
       setTimeout(say, 20, 'timer');

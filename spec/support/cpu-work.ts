@@ -1,8 +1,10 @@
 // The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
 // read by `ran`.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { MessagePort } from 'node:worker_threads';
-import { Kcont, curcpu } from '../../lib/index.ts';
+import { Kcont, curcpu, kern } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
 import { grabBlocks } from '../../lib/cpu/block-slabs.ts';
@@ -71,6 +73,23 @@ export function untilAborted(_: unknown, signal: AbortSignal): Promise<string> {
   });
 }
 
+/** Waits until it is aborted; returns what the reason is. */
+export function reasonOfAbort(
+  _: unknown,
+  signal: AbortSignal,
+): Promise<{ code: string; message: string }> {
+  return new Promise((resolve) => {
+    signal.addEventListener('abort', () => {
+      const { code, message } = signal.reason as { code: string; message: string };
+      resolve({ code, message });
+    });
+  });
+}
+
+export function sizeOf(buffer: ArrayBuffer): number {
+  return buffer.byteLength;
+}
+
 /** Runs for so long, without keeping the thread busy. */
 export async function linger(ms: number): Promise<void> {
   await sleep(ms);
@@ -94,6 +113,11 @@ export function signalAndBurn(running: Int32Array): void {
   Atomics.store(running, 0, 1);
   Atomics.notify(running, 0);
   for (;;);
+}
+
+/** Has the thread never come back to its event loop again, by something that no CPU knows of. */
+export function burnByItself(running: Int32Array): void {
+  setImmediate(signalAndBurn, running);
 }
 
 export function addToShared(shared: Int32Array): number {
@@ -149,6 +173,45 @@ export async function hold({ words, ack }: Held, kc: Kcont<Held>): Promise<void>
   const run = Atomics.load(words, ENTERED);
   while (Atomics.load(words, RELEASED) < run) await sleep(0);
   Atomics.add(words, SETTLED, 1);
+}
+
+/** Runs until it is released, schedules itself again, and says what the answer was: 1 or 2. */
+export async function again({ words }: Held, kc: Kcont<Held>): Promise<void> {
+  const run = Atomics.add(words, ENTERED, 1) + 1;
+  while (Atomics.load(words, RELEASED) < run) await sleep(0);
+  Atomics.store(words, PLACE, kc.reset(1) ? 1 : 2);
+}
+
+/** What each handle answers, by `schedule`, `reset` and the proposal's function. */
+export function answersOf(kcs: readonly Kcont<never>[]): unknown[][] {
+  const codeOf = (call: () => boolean): unknown => {
+    try {
+      return call();
+    } catch (error) {
+      return (error as { code: string }).code;
+    }
+  };
+  return kcs.map((kc) => [
+    codeOf(() => kc.schedule(0)),
+    codeOf(() => kc.schedule(1e6)),
+    codeOf(() => kc.reset(0)),
+    codeOf(() => kc.reset(1e6)),
+    kern.kcont_schedule(kc, null, 0),
+    kern.kcont_schedule(kc, null, 1e6),
+  ]);
+}
+
+/** Asks the handles when it is told to. */
+export async function askLater({
+  words,
+  kcs,
+}: {
+  words: Int32Array;
+  kcs: readonly Kcont<never>[];
+}): Promise<unknown[][]> {
+  Atomics.store(words, GATE, 1);
+  while (Atomics.load(words, OPEN) === 0) await sleep(0);
+  return answersOf(kcs);
 }
 
 /** Keeps the whole thread until the gate opens. */
@@ -352,8 +415,11 @@ export function destroyFrom({ kc }: Passed): void {
   kc.destroy();
 }
 
-export function haltFrom({ kc }: Passed): Promise<boolean> {
-  return kc.halt();
+/** Halts it, and says when that has begun. */
+export function haltFrom({ kc, words }: Passed & { words: Int32Array }): Promise<boolean> {
+  const halted = kc.halt();
+  Atomics.store(words, GATE, 1);
+  return halted;
 }
 
 /** What this CPU's kernel has to do. */
@@ -406,4 +472,41 @@ export async function spread(arg: { n: number }): Promise<number[]> {
 
 export function numberOf({ n }: { n: number }): number {
   return n;
+}
+
+const watched: WeakRef<object>[] = [];
+
+function watch<V extends object>(value: V): V {
+  watched.push(new WeakRef(value));
+  return value;
+}
+
+/** Watches its argument and its result on this CPU. */
+export function useAndReturn(arg: object): object {
+  return watch({ arg: watch(arg) });
+}
+
+export async function useAndReject(arg: object): Promise<never> {
+  await sleep(1);
+  throw watch(Object.assign(new Error('watched'), { arg: watch(arg) }));
+}
+
+export function useUntilAborted(arg: object, signal: AbortSignal): Promise<object> {
+  return new Promise((_, reject) => {
+    watch(arg);
+    watch(signal);
+    signal.addEventListener('abort', () => reject(watch(signal.reason as Error)));
+  });
+}
+
+/** A continuation's function. */
+export function use(arg: object): void {
+  watch(arg);
+}
+
+/** How many of what has been watched on this CPU are still held; and how many there were. */
+export function watchedHere(): [held: number, all: number] {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  return [watched.filter((ref) => ref.deref() !== undefined).length, watched.length];
 }

@@ -135,9 +135,11 @@ export class Library implements Machine {
     // oxlint-disable-next-line typescript/switch-exhaustiveness-check -- the class has the rest
     switch (action.do) {
       case 'schedule': {
-        const errno = kern.kcont_schedule(this.#handle(action.h), null, action.ms);
-        if (errno === kern.EINVAL) return 'EINVAL';
-        return errno === 0 ? true : errno !== kern.EBUSY;
+        const kc = this.#handle(action.h);
+        const errno = kern.kcont_schedule(kc, null, action.ms);
+        // Where the class answers false, the function says which of the two it is.
+        if (errno === (kc.destroyed ? kern.EINVAL : kern.EBUSY)) return false;
+        return errno === 0 ? true : `errno ${errno}`;
       }
       case 'stop':
         return kern.kcont_stop(this.#handle(action.h));

@@ -216,14 +216,14 @@ export class Model implements Machine {
   }
 
   #schedule(handle: Handle, delayMs: number): string {
-    if (handle.destroyed) return 'EINVAL';
+    if (handle.destroyed) return 'false';
     if (handle.invoking || handle.halts > 0) return 'false';
     this.#arm(handle, delayMs);
     return 'true';
   }
 
   #reset(handle: Handle, delayMs: number): string {
-    if (handle.destroyed) return 'EINVAL';
+    if (handle.destroyed) return 'false';
     if (handle.halts > 0) return 'false';
     this.#withdraw(handle);
     if (handle.running) handle.acked = true;

@@ -1,11 +1,13 @@
 // Storms: races between threads, provoked many times over. Each takes a seed and a size, throws when
 // a promise is broken, and says what it has done. `npm run storm` runs them for long.
+import { inspect, isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { SharedMutex } from '../../lib/cpu/index.ts';
-import type { Machine } from './cpus.ts';
+import { startMachine, type Machine } from './cpus.ts';
 import { GATE, OPEN, WORDS, randomFrom } from './cpu-work.ts';
+import { ThreadWatch } from './threads.ts';
 
 function shared(words: number): Int32Array {
   return new Int32Array(new SharedArrayBuffer(4 * words));
@@ -367,6 +369,244 @@ const values: Storm = {
   },
 };
 
+/** The outcomes that a run may have while CPUs come and go. */
+const COMINGS_CODES = ['none', 'ECPUDIED', 'ESHUTDOWN', 'given up'];
+
+/** One kernel whose CPUs come and go, and all that is asked of it. */
+class Comings {
+  readonly outcomes = new Map<string, number>();
+  readonly #machine: Machine;
+  readonly #random: () => number;
+  readonly #kills: boolean;
+  readonly #open = new Map<number, string>();
+  readonly #kcs: Kcont<unknown>[];
+  #asked = 0;
+
+  constructor(machine: Machine, random: () => number, kills: boolean) {
+    this.#machine = machine;
+    this.#random = random;
+    this.#kills = kills;
+    const { queue, wq, work } = machine;
+    const counts = shared(9);
+    const one = (at: number): Kcont<unknown> => {
+      const affinity = (['strong', 'weak', 'none'] as const)[at % 3] ?? 'none';
+      const on = at < 6 ? queue : wq.prilow;
+      return new Kcont<unknown>(on, null, work.count, { counts, at }, { affinity });
+    };
+    this.#kcs = Array.from({ length: 9 }, (_, at) => one(at));
+  }
+
+  #pick<T>(from: readonly T[]): T {
+    return from[this.#random() % from.length] as T;
+  }
+
+  /** Sees to it that a promise settles, and with what it may. */
+  #follow(what: string, promise: Promise<unknown>, expected?: unknown): void {
+    const id = this.#asked++;
+    this.#open.set(id, what);
+    const end = (outcome: string): void => {
+      this.#open.delete(id);
+      this.outcomes.set(outcome, (this.outcomes.get(outcome) ?? 0) + 1);
+    };
+    promise.then(
+      (value) => {
+        const isRight = expected === undefined || isDeepStrictEqual(value, expected);
+        end(isRight ? 'none' : `${what} became ${inspect(value)}`);
+      },
+      (error: unknown) => {
+        const { code, message } = error as { code?: string; message: string };
+        end(message === 'given up' ? message : (code ?? String(error)));
+      },
+    );
+  }
+
+  get #cpu(): Cpu {
+    return this.#machine.cpus[1 + (this.#random() % (this.#machine.cpus.length - 1))] as Cpu;
+  }
+
+  /** A value, what is moved with it, and what comes back. */
+  #value(): { arg: unknown; transfer: readonly object[] } {
+    const n = this.#random();
+    const bytes = new ArrayBuffer(n % 100);
+    switch (n % 5) {
+      case 0:
+        return { arg: n, transfer: [] };
+      case 1:
+        return { arg: { n, tags: ['a'] }, transfer: [] };
+      case 2:
+        return { arg: new Map([[n, n]]), transfer: [] };
+      case 3:
+        return { arg: bytes, transfer: [bytes] };
+      default:
+        return { arg: { bytes, text: 'x'.repeat(n % 2000) }, transfer: [bytes] };
+    }
+  }
+
+  #run(): void {
+    const { queue, wq, work } = this.#machine;
+    const { arg, transfer } = this.#value();
+    const expected = structuredClone(arg);
+    const named = this.#random() % 2 === 0;
+    const on = named ? queue : wq.prilow;
+    const controller = new AbortController();
+    const delayMs = this.#random() % 4 === 0 ? this.#random() % 5 : 0;
+    const options = { arg, transfer, delayMs, signal: controller.signal };
+    const cpu = named ? this.#cpu : null;
+    this.#follow('echo', on.run(work.echo, { ...options, cpu }), expected);
+    if (this.#random() % 4 === 0) {
+      const abort = (): void => controller.abort(new Error('given up'));
+      if (this.#random() % 2 === 0) abort();
+      else setTimeout(abort, this.#random() % 10);
+    }
+  }
+
+  /** Asks for something. */
+  step(): void {
+    const { queue, wq, work } = this.#machine;
+    const random = this.#random;
+    const cpu = this.#cpu;
+    const graceMs = this.#pick([0, 1, 20, 1000]);
+    switch (random() % 24) {
+      case 0:
+      case 1:
+        this.#follow('restart', cpu.restart({ graceMs }));
+        return;
+      case 2:
+        this.#follow('stop', cpu.stop({ graceMs }));
+        return;
+      case 3:
+        this.#follow('exit', queue.run(work.exit, { arg: 0, cpu }));
+        return;
+      case 4:
+        this.#follow('crash', queue.run(work.crash, { arg: 'storm', cpu }));
+        return;
+      case 5:
+        this.#follow('linger', queue.run(work.linger, { arg: random() % 30, cpu }));
+        return;
+      case 6:
+        this.#follow('untilAborted', queue.run(work.untilAborted, { arg: null, cpu }));
+        return;
+      case 7:
+        this.#follow('burn', wq.prilow.run(work.burn, { arg: random() % 20 }));
+        return;
+      case 8: {
+        if (!this.#kills) return;
+        const { signal } = { signal: AbortSignal.timeout(random() % 60) };
+        const killed = wq.prilow.run(work.burn, { arg: 1e6, kill: true, signal });
+        this.#follow(
+          'kill',
+          killed.catch(() => undefined),
+        );
+        return;
+      }
+      case 9:
+        this.#follow('halt', this.#pick(this.#kcs).halt());
+        return;
+      case 10:
+      case 11: {
+        const arg = { cpu: random() % 3, value: random() };
+        this.#follow('runOn', queue.run(work.runOn, { arg, cpu }));
+        return;
+      }
+      case 12:
+      case 13:
+      case 14:
+      case 15: {
+        const kc = this.#pick(this.#kcs);
+        const on = kc.wq.perCpu && random() % 2 === 0 ? cpu : null;
+        if (random() % 2 === 0) kc.schedule(random() % 5, on);
+        else kc.reset(random() % 5, on);
+        return;
+      }
+      case 16:
+        this.#pick(this.#kcs).stop();
+        return;
+      default:
+        this.#run();
+    }
+  }
+
+  /** Lets some CPU come to its work. */
+  async someCpuIsUp(): Promise<void> {
+    const { cpus, queue, work } = this.#machine;
+    const up = cpus.find(({ index, state }) => index > 0 && state === 'up');
+    const isUp =
+      up === undefined ? this.#cpu.restart() : queue.run(work.where, { cpu: up, signal: soon() });
+    await isUp.catch(() => undefined);
+  }
+
+  /** Closes the kernel, and sees to it that nothing is left. */
+  async end(): Promise<void> {
+    this.#follow('drain', this.#machine.kernel.drain());
+    const closed = this.#machine.kernel.close({ graceMs: this.#pick([0, 5, 200]) });
+    this.#follow('close', closed);
+    for (let i = 0; i < 5; i++) this.step();
+    await inTime(closed, 'the kernel did not close');
+    await inTime(this.#settled(), () => `not settled: ${[...this.#open.values()].join(', ')}`);
+    for (const outcome of this.outcomes.keys()) expect(outcome).to.be.oneOf(COMINGS_CODES);
+    expect(this.#kcs.filter((kc) => kc.busy)).to.deep.equal([]);
+  }
+
+  async #settled(): Promise<void> {
+    while (this.#open.size > 0) await turn();
+  }
+}
+
+/** A CPU that was up may be stopped before it has run anything. */
+function soon(): AbortSignal {
+  return AbortSignal.timeout(500);
+}
+
+/** What a promise becomes, unless it takes too long for that on any machine. */
+async function inTime<T>(promise: Promise<T>, what: string | (() => string)): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const late = new Promise<never>((_, reject) => {
+    const fail = (): void => reject(new Error(typeof what === 'string' ? what : what()));
+    timer = setTimeout(fail, 60_000);
+  });
+  try {
+    return await Promise.race([promise, late]);
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+const comings: Storm = {
+  name: 'CPUs come and go at random, and are asked for much meanwhile',
+  cpus: 1,
+  short: 2,
+  long: 150,
+  async run(_, size, seed) {
+    const random = randomFrom(seed);
+    const outcomes = new Map<string, number>();
+    let made = 0;
+    for (let round = 0; round < size; round++) {
+      const watch = new ThreadWatch();
+      const count = 1 + (random() % 2);
+      const kills = random() % 2 === 0;
+      watch.begin();
+      const machine = await startMachine(count, { longestBackoffMs: 20 });
+      const comings = new Comings(machine, random, kills);
+      for (let i = 60; i > 0; i--) {
+        comings.step();
+        expect(watch.count, 'threads at once').to.be.at.most(kills ? 2 * count : count);
+        const pause = random() % 8;
+        if (pause < 2) await turn();
+        if (pause === 2) await new Promise((resolve) => void setTimeout(resolve, random() % 60));
+        if (pause === 3) await comings.someCpuIsUp();
+      }
+      await comings.end();
+      expect(watch.count, 'threads left').to.equal(0);
+      watch.end();
+      made += watch.made;
+      for (const [outcome, n] of comings.outcomes)
+        outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + n);
+    }
+    const said = [...outcomes].map(([outcome, n]) => `${n} ${outcome}`).join(', ');
+    return `${size} kernels, ${made} threads; ${said}`;
+  },
+};
+
 export const storms: readonly Storm[] = [
   stopAgainstEntry,
   threeThreads,
@@ -377,4 +617,5 @@ export const storms: readonly Storm[] = [
   death,
   chaos,
   blocked,
+  comings,
 ];

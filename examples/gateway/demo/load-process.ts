@@ -4,6 +4,7 @@ import { Device } from './device.ts';
 import type { Watcher } from './device.ts';
 import { Lateness } from './lateness.ts';
 import type { Death, FromLoad, LoadResult, ToLoad } from './messages.ts';
+import { measure } from './measuring.ts';
 import { sharedNow } from './shared-clock.ts';
 
 const TICK_MS = 10;
@@ -143,8 +144,9 @@ class Fleet implements Watcher {
 
 process.on('message', (message: ToLoad) => {
   if (message.type === 'end') process.exit(0);
+  if (message.type === 'burn' || message.type === 'cpu') tell(measure(message));
   // It runs by itself from here on.
-  void new Fleet(message.port, message.devices, message.forMs, message.timing);
+  else void new Fleet(message.port, message.devices, message.forMs, message.timing);
 });
 process.once('disconnect', () => process.exit(1));
 

@@ -21,10 +21,24 @@ export interface Stall {
 export type ToServer =
   | { readonly type: 'weigh' }
   | { readonly type: 'stall'; readonly kind: StallKind; readonly ms: number }
-  | { readonly type: 'count' };
+  | { readonly type: 'count' }
+  | Measurement;
+
+/** Asked of both processes, to find out what the machine can carry. */
+export type Measurement =
+  /** How much of a core does it get, when it wants all of it? */
+  | { readonly type: 'burn'; readonly ms: number }
+  /** How much CPU time has it used so far? */
+  | { readonly type: 'cpu' };
+
+/** The answers. */
+export type Measured =
+  | { readonly type: 'burnt'; readonly cpuShare: number }
+  | { readonly type: 'cpuUsed'; readonly seconds: number };
 
 /** From the server to the demonstration. */
 export type FromServer =
+  | Measured
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'weighed'; readonly connections: number; readonly bytesEach: number }
   | { readonly type: 'stalled'; readonly stall: Stall }
@@ -47,6 +61,7 @@ export type ToLoad =
       readonly forMs: number;
       readonly timing: Timing;
     }
+  | Measurement
   | { readonly type: 'end' };
 
 /** A device that stopped being one, by intention. */
@@ -61,6 +76,7 @@ export interface Death {
 
 /** From the load to the demonstration. */
 export type FromLoad =
+  | Measured
   | { readonly type: 'connected'; readonly afterMs: number }
   | {
       readonly type: 'progress';

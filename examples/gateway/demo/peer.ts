@@ -5,6 +5,12 @@ interface Message {
   readonly type: string;
 }
 
+/** A process did not answer: it hangs, or the machine has no time for it. */
+export class NoAnswerError extends Error {}
+
+/** How long a process may take to answer, also on a machine that has little time for it. */
+const ANSWER_MS = 60_000;
+
 /** A child process that one exchanges typed messages with. */
 export class Peer<Out extends Message, In extends Message> {
   readonly exited: Promise<number | null>;
@@ -46,23 +52,33 @@ export class Peer<Out extends Message, In extends Message> {
     this.#listeners.set(type, listener as (message: In) => void);
   }
 
-  /** The next message of a type. Rejects when the process ends, or does not answer in time. */
-  next<T extends In['type']>(type: T, withinMs: number): Promise<Extract<In, { type: T }>> {
-    return this.#within(
-      new Promise((resolve) => this.on(type, resolve)),
-      withinMs,
-      `the ${this.#name} process did not say '${type}' within ${withinMs} ms`,
-    );
+  /** Sends a message, and returns the answer. */
+  ask<T extends In['type']>(question: Out, answer: T): Promise<Extract<In, { type: T }>> {
+    const answered = this.next(answer);
+    this.send(question);
+    return answered;
   }
 
-  /** Its exit code, when it has ended by itself. */
-  ended(withinMs: number): Promise<number | null> {
-    const late = `the ${this.#name} process did not end by itself within ${withinMs} ms`;
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(late)), withinMs);
-    });
-    return Promise.race([this.exited, timeout]).finally(() => clearTimeout(timer));
+  /**
+   * The next message of a type. Rejects when the process ends, or does not answer in time.
+   * @throws NoAnswerError
+   */
+  next<T extends In['type']>(
+    type: T,
+    withinMs: number = ANSWER_MS,
+  ): Promise<Extract<In, { type: T }>> {
+    const said = new Promise<Extract<In, { type: T }>>((resolve) => this.on(type, resolve));
+    const late = `the ${this.#name} process did not say '${type}' within ${withinMs} ms`;
+    return within(Promise.race([said, this.#failed]), withinMs, late);
+  }
+
+  /**
+   * Its exit code, when it has ended by itself.
+   * @throws NoAnswerError
+   */
+  ended(): Promise<number | null> {
+    const late = `the ${this.#name} process did not end by itself within ${ANSWER_MS} ms`;
+    return within(this.exited, ANSWER_MS, late);
   }
 
   signal(signal: NodeJS.Signals): void {
@@ -74,12 +90,12 @@ export class Peer<Out extends Message, In extends Message> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.signal('SIGKILL');
     await this.exited;
   }
+}
 
-  #within<T>(promise: Promise<T>, withinMs: number, late: string): Promise<T> {
-    let timer: NodeJS.Timeout | undefined;
-    const timeout = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(new Error(late)), withinMs);
-    });
-    return Promise.race([promise, timeout, this.#failed]).finally(() => clearTimeout(timer));
-  }
+function within<T>(promise: Promise<T>, ms: number, late: string): Promise<T> {
+  let timer: NodeJS.Timeout | undefined;
+  const timeout = new Promise<never>((_, reject) => {
+    timer = setTimeout(() => reject(new NoAnswerError(late)), ms);
+  });
+  return Promise.race([promise, timeout]).finally(() => clearTimeout(timer));
 }

@@ -29,8 +29,8 @@ export interface RoundResult {
   readonly exitCode: number | null;
 }
 
-const START_MS = 10_000;
-const ANSWER_MS = 15_000;
+/** What a load may take, beyond its time, to be found by the gateway and to report. */
+const RESULT_MS = 60_000;
 
 /** Lets one gateway live through the plan. */
 export async function runRound(
@@ -46,15 +46,14 @@ export async function runRound(
   ]);
   const load = new Peer<ToLoad, FromLoad>('load', './load-process', import.meta.url);
   try {
-    const { port } = await server.next('listening', START_MS);
+    const { port } = await server.next('listening');
     const watch = follow(load, variant, plan, progress);
     const begunAt = performance.now();
     load.send({ type: 'go', port, devices: plan.devices, forMs: plan.forMs, timing: DEMO_TIMING });
-    const ended = load.next('result', plan.forMs + ANSWER_MS);
+    const ended = load.next('result', plan.forMs + RESULT_MS);
     ended.catch(() => {}); // awaited below, but it may fail before
-    await load.next('connected', ANSWER_MS);
-    const weighed = ask(server, { type: 'weigh' }, 'weighed');
-    const heapEach = (await weighed).bytesEach;
+    await load.next('connected');
+    const { bytesEach: heapEach } = await server.ask({ type: 'weigh' }, 'weighed');
 
     const stalls: Stall[] = [];
     for (const { atMs, kind } of plan.stalls) {
@@ -62,7 +61,7 @@ export async function runRound(
       // oxlint-disable-next-line no-await-in-loop
       await sleep(Math.max(0, begunAt + atMs - performance.now()));
       // oxlint-disable-next-line no-await-in-loop
-      const { stall } = await ask(server, { type: 'stall', kind, ms: STALL_MS }, 'stalled');
+      const { stall } = await server.ask({ type: 'stall', kind, ms: STALL_MS }, 'stalled');
       stalls.push(stall);
       watch.stalls = stalls.length;
     }
@@ -71,28 +70,18 @@ export async function runRound(
     const ghosts = await countGhosts(server, watch);
 
     // With all the live devices still connected and talking.
-    const closing = server.next('closed', ANSWER_MS);
+    const closing = server.next('closed');
     server.signal('SIGTERM');
     const closed = await closing;
-    const exitCode = await server.ended(ANSWER_MS);
+    const exitCode = await server.ended();
     load.send({ type: 'end' });
-    await load.ended(ANSWER_MS);
+    await load.ended();
     const linesInFile = await countLines(historyPath);
     return { variant, load: result, stalls, closed, heapEach, ghosts, linesInFile, exitCode };
   } finally {
     progress.clear();
     await Promise.all([server.kill(), load.kill()]);
   }
-}
-
-function ask<T extends FromServer['type']>(
-  server: Peer<ToServer, FromServer>,
-  question: ToServer,
-  answer: T,
-): Promise<Extract<FromServer, { type: T }>> {
-  const answered = server.next(answer, ANSWER_MS);
-  server.send(question);
-  return answered;
 }
 
 interface Watch {
@@ -132,7 +121,7 @@ async function countGhosts(server: Peer<ToServer, FromServer>, watch: Watch): Pr
   let ghosts = 0;
   for (let i = 0; i < 30; i++) {
     // oxlint-disable-next-line no-await-in-loop
-    const { sessions } = await ask(server, { type: 'count' }, 'counted');
+    const { sessions } = await server.ask({ type: 'count' }, 'counted');
     ghosts = Math.max(0, sessions - watch.open);
     if (ghosts === 0) break;
     // oxlint-disable-next-line no-await-in-loop

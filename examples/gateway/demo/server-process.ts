@@ -5,6 +5,7 @@ import { KcontRhythm } from '../pace-kcont.ts';
 import { TimeoutRhythm } from '../pace-timeout.ts';
 import { DEMO_TIMING } from '../pace.ts';
 import type { FromServer, ToServer } from './messages.ts';
+import { cpuSeconds, measure } from './measuring.ts';
 import { Stalls } from './stalls.ts';
 
 const [variant, historyPath = ''] = process.argv.slice(2);
@@ -12,7 +13,7 @@ const rhythm = variant === 'kcont' ? new KcontRhythm() : new TimeoutRhythm();
 const gateway = await Gateway.start(rhythm, DEMO_TIMING, historyPath, 0);
 const stalls = new Stalls(gateway);
 const heapBefore = heapUsed();
-const cpuBefore = process.cpuUsage();
+const cpuBefore = cpuSeconds();
 
 process.on('message', (message: ToServer) => void answer(message));
 process.once('disconnect', () => process.exit(1)); // the demonstration is gone: what for?
@@ -25,6 +26,8 @@ async function answer(message: ToServer): Promise<void> {
     tell({ type: 'weighed', connections, bytesEach: (heapUsed() - heapBefore) / connections });
   } else if (message.type === 'stall') {
     tell({ type: 'stalled', stall: await stalls.stall(message.kind, message.ms) });
+  } else if (message.type === 'burn' || message.type === 'cpu') {
+    tell(measure(message));
   } else {
     tell({ type: 'counted', sessions: gateway.sessions.size });
   }
@@ -32,12 +35,12 @@ async function answer(message: ToServer): Promise<void> {
 
 async function close(): Promise<void> {
   const report = await gateway.close();
-  const { user, system } = process.cpuUsage(cpuBefore);
+  const usedSeconds = cpuSeconds() - cpuBefore - stalls.burntSeconds;
   await nextTurn(); // whoever cleared the last timer may do so in the check phase
   const hostTimers = process
     .getActiveResourcesInfo()
     .filter((kind) => kind === 'Timeout' || kind === 'Immediate').length;
-  tell({ type: 'closed', report, hostTimers, cpuSeconds: (user + system - stalls.burntUs) / 1e6 });
+  tell({ type: 'closed', report, hostTimers, cpuSeconds: usedSeconds });
   // No process.exit(): if anything were left, the process would stay, and be found out.
   process.removeAllListeners('disconnect');
   process.disconnect();

@@ -1,12 +1,17 @@
 import { KcontError } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
+import { makeRunnableNext } from '../../schedule.ts';
 import { LIMIT } from '../../state.ts';
 import type { Item } from './item.ts';
 import type { Stage } from './stage.ts';
 
 /**
  * The deadlines of one item: its own and that of the stage it is at. One timer serves both.
+ *
+ * What ends in the very tick in which its time is over has kept its deadline, and it may have ended,
+ * and only its promises not have told yet. So the deadline of a function that runs is looked at again in
+ * the next pass. What waits is made to leave at once: in a backlog, it would only be begun too late.
  *
  * @internal
  */
@@ -18,6 +23,8 @@ export class Deadline {
   readonly #ownAt: number;
   #stage: Stage | undefined = undefined;
   #stageAt = Infinity;
+  /** The time is over, and a function runs: this is the last pass it has. */
+  #isLast = false;
 
   constructor(kernel: Kernel, item: Item, ownMs: number | undefined) {
     this.#kernel = kernel;
@@ -26,7 +33,8 @@ export class Deadline {
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
     this.#kc = new Kcont<Deadline>(kernel.wq.softclock, null, deadline, this);
     this.#kc._state |= LIMIT;
-    if (ownMs !== undefined) this.#kc.schedule(ownMs);
+    // On a kernel that is closed the item is refused anyway.
+    if (ownMs !== undefined) this.#kc._schedule(ownMs, null);
   }
 
   /** The item has been let into a stage. */
@@ -35,7 +43,7 @@ export class Deadline {
     const now = this.#kernel.now();
     this.#stage = stage;
     this.#stageAt = now + stage.deadlineMs;
-    if (this.#stageAt < this.#ownAt) this.#kc.schedule(stage.deadlineMs);
+    if (this.#stageAt < this.#ownAt) this.#kc.reset(stage.deadlineMs);
   }
 
   /** The stage's function has settled. */
@@ -43,9 +51,10 @@ export class Deadline {
     if (this.#stage === undefined) return;
     this.#stage = undefined;
     this.#stageAt = Infinity;
-    // On a kernel that closes, no stage is to come.
+    this.#isLast = false;
+    // The stage's may be over by now, and queued. On a kernel that closes, no stage is to come.
     if (this.#ownAt === Infinity || this.#kernel.closed) this.#kc.stop();
-    else this.#kc.schedule(Math.max(this.#ownAt - this.#kernel.now(), 0));
+    else this.#kc.reset(Math.max(this.#ownAt - this.#kernel.now(), 0));
   }
 
   end(): void {
@@ -53,6 +62,11 @@ export class Deadline {
   }
 
   over(): void {
+    if (this.#item.isInFlight && !this.#isLast) {
+      this.#isLast = true;
+      makeRunnableNext(this.#kc);
+      return;
+    }
     const stage = this.#stageAt < this.#ownAt ? this.#stage : undefined;
     const limit =
       stage === undefined ? `its deadline of ${this.#ownMs}` : `the stage's ${stage.deadlineMs}`;

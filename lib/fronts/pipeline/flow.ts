@@ -2,8 +2,14 @@
  * A pipeline that runs, as its stages and items see it: who is inside, and how it ends.
  */
 
+import { join, leave, type AbortMember } from '../../abort-listeners.ts';
+import { afterMicrotasks } from '../../clock/host.ts';
+import { reportLater } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
+import type { Task } from '../../job.ts';
+import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
+import { race } from '../../race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';
 import { Stage } from './stage.ts';
@@ -18,9 +24,9 @@ import { Stage } from './stage.ts';
 export interface Failure<In> {
   /** The pipeline's name. */
   readonly pipeline: string;
-  /** The name of the stage that it was at, or waited for. */
+  /** The name of the stage that it was at, or waited for; `source`: a source could not be closed. */
   readonly stage: string;
-  /** What was given to the pipeline. */
+  /** What was given to the pipeline; undefined for a source. */
   readonly input: In;
 }
 
@@ -63,11 +69,23 @@ export interface Settings {
 }
 
 /**
+ * Who reads a source for the pipeline, and may have to wait for it.
+ *
+ * @internal
+ */
+export interface Reader {
+  /** The pipeline, or its kernel, takes no more: reads no further, and finishes what was taken. */
+  refuse(reason: unknown): void;
+  /** The pipeline is aborted. */
+  _abort(reason: unknown): void;
+}
+
+/**
  * The stages of a pipeline and the items inside.
  *
  * @internal
  */
-export class Flow {
+export class Flow implements Task {
   readonly name: string;
   readonly kernel: Kernel;
   readonly stages: readonly Stage[];
@@ -82,9 +100,10 @@ export class Flow {
   /** Refuses items. */
   closed = false;
   readonly #items = new Set<Item>();
+  readonly #readers = new Set<Reader>();
   readonly #onError: Settings['onError'];
   readonly #signal: AbortSignal | undefined;
-  readonly #onAbort: (() => void) | undefined = undefined;
+  readonly #onAbort: AbortMember = { _abort: (reason) => this.abort(reason) };
   #released = false;
   #drained: (() => void)[] = [];
   #ready: (() => void)[] = [];
@@ -104,10 +123,7 @@ export class Flow {
     this.hasDeadlines = steps.some((step) => step.deadlineMs !== undefined);
     if (signal === undefined) return;
     if (signal.aborted) this.abort(signal.reason);
-    else {
-      this.#onAbort = () => this.abort(signal.reason);
-      signal.addEventListener('abort', this.#onAbort, { once: true });
-    }
+    else join(signal, this.#onAbort);
   }
 
   get size(): number {
@@ -150,9 +166,39 @@ export class Flow {
     return new Promise((resolve) => this.#drained.push(resolve));
   }
 
+  /** A source is read: the reader hears of the end of the pipeline and of its kernel, also in silence. */
+  addReader(reader: Reader): void {
+    if (this.closed || this.kernel.closed) {
+      reader.refuse(this.#refusal());
+      return;
+    }
+    if (this.#readers.size === 0) this.#tasks.add(this);
+    this.#readers.add(reader);
+  }
+
+  removeReader(reader: Reader): void {
+    this.#readers.delete(reader);
+    if (this.#readers.size === 0) this.#tasks.delete(this);
+  }
+
+  /** Those who wait for something of the kernel: a shutdown tells them. */
+  get #tasks(): Set<Task> {
+    return this.kernel.wq.softclock._dispatcher.tasks;
+  }
+
+  /** The kernel is being closed. The items inside hear of that by their continuations. */
+  _abort(reason: unknown): void {
+    for (const reader of this.#readers) reader.refuse(reason);
+  }
+
   /** Makes all items leave, and refuses others. */
   abort(reason: unknown): void {
     this.#refuse();
+    this.#expel(reason);
+    for (const reader of this.#readers) reader._abort(reason);
+  }
+
+  #expel(reason: unknown): void {
     // From the end, so that nobody is let in just to leave.
     for (const item of [...this.#items].toReversed()) item._abort(reason);
   }
@@ -163,6 +209,7 @@ export class Flow {
 
   async #close(graceMs: number): Promise<PipelineReport> {
     this.#refuse();
+    for (const reader of this.#readers) reader.refuse(this.#refusal());
     const over = new AbortController();
     const drained = this.drain();
     if (this.#items.size > 0 && graceMs < Infinity) {
@@ -170,39 +217,56 @@ export class Flow {
       const grace = this.kernel.wq.softclock
         .run(nothing, { delayMs: graceMs, signal, name: `${this.name}/close` })
         .catch(nothing);
-      await Promise.race([drained, grace]);
+      await race([drained, grace]);
       over.abort();
+      // What has ended in the last tick is told by promises.
+      if (this.#items.size > 0) await new Promise<void>(afterMicrotasks);
     } else await drained;
     const unfinished = Array.from(this.#items, ({ stage, state, input }) => ({
       stage,
       state,
       input,
     }));
-    this.abort(this.#refusal());
+    this.#expel(this.#refusal());
     await this.drain();
     return { unfinished };
   }
 
   /** The error of an item that nobody waits for. */
   unclaimed(error: unknown, item: Item): void {
-    if (this.#onError === undefined) throw error;
-    this.#onError(error, failureOf(item));
+    this.#report(error, failureOf(item), item.kc);
   }
 
-  /** An error where throwing would hit somebody else. */
-  raise(error: unknown, item: Item): void {
-    const { onError, clock } = item.kc.wq._dispatcher;
-    try {
-      if (onError === undefined) throw error;
-      onError(error, item.kc);
-    } catch (unhandled) {
-      clock._raise(unhandled);
+  /** A source could not be closed. Whoever reads it may have left, or has another error to hear of. */
+  unclosed(error: unknown): void {
+    const options = { name: `${this.name}/source` };
+    const kc = new Kcont<null>(this.kernel.wq.softclock, null, nothing, null, options);
+    kc.destroy();
+    this.#report(error, { pipeline: this.name, stage: 'source', input: undefined }, kc);
+  }
+
+  /** To the pipeline; without an `onError` there, and what that throws, as a continuation's. */
+  #report(error: unknown, failure: Failure<unknown>, kc: Kcont<unknown>): void {
+    let unhandled = error;
+    if (this.#onError !== undefined) {
+      try {
+        this.#onError(error, failure);
+        return;
+      } catch (thrown) {
+        unhandled = thrown;
+      }
     }
+    this.raise(unhandled, kc);
+  }
+
+  /** An error of a callback: the `onError` of the workqueue, of the kernel, or uncaught. */
+  raise(error: unknown, kc: Kcont<unknown>): void {
+    reportLater(kc.wq._dispatcher, kc, error);
   }
 
   #refuse(): void {
     this.closed = true;
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this.#onAbort);
     callAll(this.#ready);
     if (this.#items.size === 0) this.#release();
   }

@@ -16,12 +16,15 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { isThenable } from '../../enter.ts';
+import { join, leave } from '../../abort-listeners.ts';
+import { thenOf, whenDone, type Then } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
+import { readsAs } from '../../inspect.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
+import { scheduleOrThrow } from '../../schedule.ts';
 import { TASK } from '../../state.ts';
 import { Deadline } from './deadline.ts';
 import type { Flow } from './flow.ts';
@@ -91,7 +94,6 @@ export class Item implements Task, Entry, StageContext {
   #carry: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
   /** Ends the continuation's run, of an asynchronous function. */
   #release: (() => void) | undefined = undefined;
 
@@ -120,12 +122,16 @@ export class Item implements Task, Entry, StageContext {
     }
     if (signal === undefined) return;
     this.#signal = signal;
-    this.#onAbort = () => this._abort(signal.reason);
-    signal.addEventListener('abort', this.#onAbort, { once: true });
+    join(signal, this);
   }
 
   get state(): 'waiting' | 'queued' | 'running' {
     return STATES[this.#phase] as 'waiting' | 'queued' | 'running';
+  }
+
+  /** Whether its function has been called, and is asynchronous. */
+  get isInFlight(): boolean {
+    return this.#phase === RUNNING;
   }
 
   get pipeline(): string {
@@ -190,7 +196,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = LET_IN;
     this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
     try {
-      this.kc.schedule();
+      scheduleOrThrow(this.kc);
       this.#deadline?.enter(stage);
     } catch (error) {
       this.#fail(error);
@@ -212,29 +218,33 @@ export class Item implements Task, Entry, StageContext {
     const { func } = stage;
     const carry = this.#carry;
     let result: unknown;
+    let then: Then | undefined;
     try {
       result =
         carry === undefined
           ? func(this.value, this)
           : carry.runInAsyncScope(func, undefined, this.value, this);
+      then = thenOf(result);
     } catch (error) {
       this.#fail(error);
     }
-    if (!isThenable(result)) {
+    if (then === undefined) {
       if (!this.#failed) this.value = result;
     } else if (stage.fast || this.#failed) {
       // What becomes of it is nobody's any more.
-      Promise.resolve(result).then(undefined, () => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
-    } else return this.#follow(result);
+    } else return this.#follow(result, then);
     this.#finish();
     return undefined;
   }
 
-  #follow(result: PromiseLike<unknown>): Promise<void> {
+  #follow(result: unknown, then: Then): Promise<void> {
     return new Promise((resolve) => {
       this.#release = resolve;
-      Promise.resolve(result).then(
+      whenDone(
+        result,
+        then,
         (value) => {
           if (this.#failed) return;
           this.value = value;
@@ -252,7 +262,8 @@ export class Item implements Task, Entry, StageContext {
   #finish(): void {
     this.#phase = SETTLING;
     this.kc.drainAsync(hop);
-    this.#deadline?.leave();
+    if (this.#at.next === undefined) this.#deadline?.end();
+    else this.#deadline?.leave();
     this.#release?.();
     this.#release = undefined;
   }
@@ -291,7 +302,7 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = GONE;
     this.kc.destroy();
     this.#deadline?.end();
-    if (this.#onAbort !== undefined) this.#signal?.removeEventListener('abort', this.#onAbort);
+    if (this.#signal !== undefined) leave(this.#signal, this);
     this.#unkey();
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
@@ -301,11 +312,20 @@ export class Item implements Task, Entry, StageContext {
     try {
       this.#answer(this.#failed, this.value, this);
     } catch (error) {
-      this.flow.raise(error, this);
+      this.flow.raise(error, this.kc);
     }
   }
 }
 
+function ignore(): void {}
+
 function hop(item: Item): void {
   item.hop();
 }
+
+readsAs<Item>(
+  Item,
+  ({ stage, pipeline, urgent }) =>
+    `StageContext { ${stage} of ${pipeline}${urgent ? ', urgent' : ''} }`,
+  ({ stage, pipeline, urgent }) => ({ stage, pipeline, urgent }),
+);

@@ -10,16 +10,20 @@
  *
  * It ends in one of three ways:
  *   the source ends     what is under way is finished and delivered
- *   an item fails       and nobody handles it: the source is stopped, the rest is finished and
- *                       delivered, then the error is thrown; the same if the source fails
- *   the consumer leaves, or its signal is aborted: the source is stopped, the rest is aborted
+ *   an item fails       and nobody handles it, the source fails, or the pipeline is closed: the source
+ *                       is stopped, the rest is finished and delivered, then the error is thrown
+ *   the consumer leaves, its signal or the pipeline is aborted: the source is stopped, the rest is
+ *                       aborted, the reason is thrown
+ *
+ * Nothing of this waits for the source, which may be silent for ever: from then on nobody asks it, what
+ * it still says is dropped, and it is told at once, also while a `next` is under way.
  */
 
-import { invalid } from '../../errors.ts';
-import type { Failure } from './flow.ts';
-import { failureOf, type Flow } from './flow.ts';
+import { join, leave } from '../../abort-listeners.ts';
+import { invalid, show } from '../../errors.ts';
+import { failureOf, type Failure, type Flow, type Reader } from './flow.ts';
 import type { Answer, Item, ItemOptions } from './item.ts';
-import { openSource, type PipelineSource, type Source } from './source.ts';
+import { isObject, openSource, type PipelineSource, type Source } from './source.ts';
 
 /**
  * How items go through, checked.
@@ -50,9 +54,11 @@ interface Taker<Out> {
  *
  * @internal
  */
-export class Passage<In, Out> implements AsyncIterableIterator<Out> {
+export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
+  /** Called when it is aborted, also while nobody waits for a result: the consumer may be stuck. */
+  onAbort: ((reason: unknown) => void) | undefined = undefined;
   readonly #flow: Flow;
-  readonly #source: Source<In>;
+  readonly #source: Source;
   readonly #options: PassageOptions<In>;
   readonly #items = new Set<Item>();
   readonly #takers: Taker<Out>[] = [];
@@ -61,15 +67,12 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
   /** Results that wait for the consumer. */
   #waiting = 0;
   #started = false;
-  /** The source gives no more. */
+  /** The source is not asked any more. */
   #ended = false;
-  /** It is not asked any more. */
-  #stopped = false;
   /** The consumer has left. */
   #abandoned = false;
   #failure: { readonly error: unknown } | undefined = undefined;
   #wakeFeed: (() => void) | undefined = undefined;
-  #onAbort: (() => void) | undefined = undefined;
 
   constructor(flow: Flow, source: PipelineSource<In>, options: PassageOptions<In>) {
     const opened = openSource(source);
@@ -92,41 +95,51 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
   }
 
   return(): Promise<IteratorResult<Out, undefined>> {
-    this.#abandon(new DOMException('The consumer has left', 'AbortError'));
+    if (!this.#abandoned) this.#abandon(new DOMException('The consumer has left', 'AbortError'));
     return Promise.resolve({ done: true, value: undefined });
   }
 
   #start(): void {
     this.#started = true;
     const { signal } = this.#options;
-    if (signal !== undefined) {
-      this.#onAbort = () => {
-        this.#fail(signal.reason);
-        this.#abandon(signal.reason);
-      };
-      if (signal.aborted) this.#onAbort();
-      else signal.addEventListener('abort', this.#onAbort, { once: true });
+    if (signal?.aborted === true) {
+      this._abort(signal.reason);
+      return;
     }
+    if (signal !== undefined) join(signal, this);
+    this.#flow.addReader(this);
     void this.#feed();
   }
 
   async #feed(): Promise<void> {
-    try {
-      while (!this.#stopped) {
-        while (this.#waiting >= this.#options.buffer && !this.#stopped) {
-          await new Promise<void>((resolve) => (this.#wakeFeed = resolve));
-        }
-        if (this.#stopped) break;
-        const result = await this.#source.next();
-        // What has been taken is given, also if the source has been stopped meanwhile.
-        if (result.done === true || this.#abandoned) break;
-        await this.#give(result.value);
+    while (!this.#ended) {
+      if (this.#waiting >= this.#options.buffer) {
+        await new Promise<void>((resolve) => (this.#wakeFeed = resolve));
+        continue;
       }
-    } catch (error) {
-      this.#fail(error);
+      let done: boolean;
+      let value: unknown;
+      try {
+        const result: unknown = await this.#source.next();
+        if (this.#ended) return;
+        ({ done, value } = read(result));
+      } catch (error) {
+        // What has failed is not stopped; what has been stopped may fail.
+        if (this.#ended) return;
+        this.#failure ??= { error };
+        done = true;
+      }
+      if (done) {
+        this.#ended = true;
+        this.#serve();
+        return;
+      }
+      try {
+        await this.#give(value as In);
+      } catch (error) {
+        this.refuse(error);
+      }
     }
-    this.#ended = true;
-    this.#serve();
   }
 
   /** Gives an item to the pipeline; resolves when it has been let in, or is gone. */
@@ -202,7 +215,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
 
   /** Everything is delivered: the error, once, and then the end. */
   #end(): void {
-    this.#unlisten();
+    if (this.onAbort === undefined) this.#release();
     const failure = this.#failure;
     this.#failure = undefined;
     const taker = this.#takers.shift();
@@ -217,12 +230,26 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
     this.#stop(error);
   }
 
+  /** The pipeline takes no more. */
+  refuse(reason: unknown): void {
+    if (this.#ended) return;
+    this.#fail(reason);
+    this.#serve();
+  }
+
+  /** It is aborted, by its signal or with the pipeline. */
+  _abort(reason: unknown): void {
+    this.#fail(reason);
+    this.#abandon(reason);
+    this.onAbort?.(reason);
+  }
+
   #stop(reason: unknown): void {
-    if (this.#stopped) return;
-    this.#stopped = true;
+    if (this.#ended) return;
+    this.#ended = true;
     this.#wakeFeed?.();
     this.#wakeFeed = undefined;
-    if (!this.#ended) this.#source.stop(reason).catch(() => undefined);
+    this.#source.stop(reason).catch((error: unknown) => this.#flow.unclosed(error));
   }
 
   /** Nobody wants the results any more. */
@@ -230,8 +257,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
     this.#started = true;
     this.#abandoned = true;
     this.#stop(reason);
-    this.#ended = true;
-    this.#unlisten();
+    this.#release();
     for (const item of [...this.#items].toReversed()) item._abort(reason);
     this.#items.clear();
     this.#head = undefined;
@@ -240,9 +266,21 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out> {
     this.#serve();
   }
 
-  #unlisten(): void {
-    if (this.#onAbort === undefined) return;
-    this.#options.signal?.removeEventListener('abort', this.#onAbort);
-    this.#onAbort = undefined;
+  /** It is not to be told of anything any more. */
+  #release(): void {
+    const { signal } = this.#options;
+    if (signal !== undefined) leave(signal, this);
+    this.#flow.removeReader(this);
   }
+}
+
+/** A result of an iterator, which may be anything. */
+function read(result: unknown): { done: boolean; value: unknown } {
+  if (!isObject(result)) {
+    throw new TypeError(`the source's next() must return an object, got ${show(result)}`);
+  }
+  const { done } = result as { done?: unknown };
+  // As a loop does: the value of the last result is not asked for.
+  if (done) return { done: true, value: undefined };
+  return { done: false, value: (result as { value?: unknown }).value };
 }

@@ -1,5 +1,4 @@
-import { Duplex, type Writable } from 'node:stream';
-import { pipeline as connect } from 'node:stream/promises';
+import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
 import { checkFunction, checkObject, invalid } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
@@ -8,6 +7,7 @@ import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';
 import type { Answer, ItemOptions as CheckedOptions } from './item.ts';
 import { Passage } from './passage.ts';
+import { deliver, type PipelineSink } from './sink.ts';
 import type { PipelineSource } from './source.ts';
 
 /**
@@ -36,7 +36,7 @@ export interface ThroughOptions<In> {
   urgent?: boolean;
   /** How long each may take in all, in ms, more than 0. Default: the pipeline's. */
   deadlineMs?: number;
-  /** Aborted: those under way are aborted, and the iterator throws the signal's reason. */
+  /** Aborted: those under way are aborted, and the iterator throws the signal's reason at once. */
   signal?: AbortSignal;
   /** Results come in the order of the source, not as they are finished. Default false. */
   ordered?: boolean;
@@ -57,14 +57,6 @@ export interface ThroughOptions<In> {
  * @public
  */
 export type ItemCallback<Out> = (error: unknown, result: Out | undefined) => void;
-
-/**
- * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,
- * or a Web `WritableStream`. A stream is ended with the source.
- *
- * @public
- */
-export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | WritableStream<Out>;
 
 /** How many results may wait for a consumer. */
 const BUFFER = 16;
@@ -187,13 +179,16 @@ export class Pipeline<In, Out> {
    * @param source - an iterable, async iterable, Node `Readable` or Web `ReadableStream`
    * @param options - order, errors, a signal
    * @returns the results, as they are finished, those of one key in order. The source is read once the
-   * first result is asked for. To leave the loop stops the source and aborts what is under way
+   * first result is asked for. To leave the loop closes the source and aborts what is under way. An
+   * error, a close or an abort is heard at once, also while the source is silent; an error of closing the
+   * source goes to the pipeline's `onError`
    * @throws KcontError EINVAL for an argument that is not what it has to be
    */
-  through(
-    source: PipelineSource<In>,
-    options: ThroughOptions<In> = {},
-  ): AsyncIterableIterator<Out> {
+  through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {
+    return this.#through(source, options);
+  }
+
+  #through(source: PipelineSource<In>, options: ThroughOptions<In> = {}): Passage<In, Out> {
     checkObject(options);
     const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
     const item = this.#check(rest);
@@ -211,7 +206,8 @@ export class Pipeline<In, Out> {
    * @param sink - a function, which is waited for, a Node `Writable` or a Web `WritableStream`
    * @param options - as for {@link Pipeline.through}
    * @returns a promise, fulfilled when all results are delivered; rejected with the first error of
-   * items, if there is no `onError`, of the source or the sink
+   * items, if there is no `onError`, of the source or the sink, with KcontError ESHUTDOWN when the
+   * pipeline or its kernel is closed before the source has ended; at once with the reason when it is aborted
    */
   async pump(
     source: PipelineSource<In>,
@@ -221,10 +217,7 @@ export class Pipeline<In, Out> {
     if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
       throw invalid('sink', 'a function or a writable stream', sink);
     }
-    const results = this.through(source, options);
-    if (typeof sink === 'function') {
-      for await (const result of results) await sink(result);
-    } else await connect(results, sink as Writable);
+    await deliver(this.#through(source, options), sink);
   }
 
   /**
@@ -261,7 +254,8 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Refuses items, finishes those that are inside, and aborts those that do not finish in time.
+   * Refuses items, closes the sources that are being read, finishes the items that are inside, and aborts
+   * those that do not finish in time.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms or Infinity, default 5000
    * @returns a promise of what did not finish; the same one for every call
@@ -275,9 +269,9 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Makes all items leave, and refuses others.
+   * Makes all items leave, refuses others, and closes the sources that are being read.
    *
-   * @param reason - what their promises are rejected with; by default an AbortError
+   * @param reason - what their promises are rejected with, and what iterators throw; by default an AbortError
    */
   abort(reason: unknown = new DOMException('The pipeline was aborted', 'AbortError')): void {
     this.#flow.abort(reason);
@@ -307,7 +301,11 @@ export class Pipeline<In, Out> {
   }
 }
 
-readsAs(Pipeline, (it) => it.toString());
+readsAs(
+  Pipeline,
+  (it) => it.toString(),
+  (it) => it.stats(),
+);
 
 function checkUrgent(urgent: unknown): void {
   if (typeof urgent !== 'boolean') throw invalid('urgent', 'a boolean', urgent);

@@ -70,7 +70,7 @@ export interface StageOptions<In, R> {
   buffer?: number;
   /**
    * How long an item may be there, in ms, more than 0: from being let in until the function has
-   * settled. By default for ever.
+   * settled, which it may do in the last tick. By default for ever.
    */
   deadlineMs?: number;
   /** Held while the function runs, in place of the lock of the item's key. */
@@ -92,8 +92,9 @@ export interface StartOptions<In> {
   /** How long an item may take in all, in ms, more than 0, unless it says otherwise itself. */
   deadlineMs?: number;
   /**
-   * Takes the errors of items that were pushed without a callback; by default they are uncaught
-   * exceptions.
+   * Takes the errors that nobody waits for: of items that were pushed without a callback, and of sources
+   * that cannot be closed. By default, and with what it throws itself, they are errors of continuations:
+   * for the `onError` of the workqueue or of the kernel, else uncaught exceptions.
    */
   onError?: (error: unknown, failure: Failure<In>) => void;
   /**

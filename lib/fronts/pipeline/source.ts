@@ -1,11 +1,13 @@
+import type { Readable } from 'node:stream';
+
 /**
  * Where items come from, one at a time.
  *
  * @internal
  */
-export interface Source<T> {
-  /** The next one. */
-  next(): Promise<IteratorResult<T, unknown>>;
+export interface Source {
+  /** The next one: what should be an `IteratorResult`. May throw, and wait for ever. */
+  next(): unknown;
   /** No more are wanted, and why: gives back what it holds, also while a `next` is under way. */
   stop(reason: unknown): Promise<void>;
 }
@@ -41,7 +43,7 @@ export type PipelineSource<T> =
  *
  * @internal
  */
-export function openSource<T>(from: PipelineSource<T>): Source<T> | undefined {
+export function openSource<T>(from: PipelineSource<T>): Source | undefined {
   if (typeof from === 'string') return fromSync<T>(from as Iterable<T>);
   if (typeof from !== 'object' || from === null) return undefined;
   if ('getReader' in from) return fromWeb(from);
@@ -49,41 +51,65 @@ export function openSource<T>(from: PipelineSource<T>): Source<T> | undefined {
   return Symbol.iterator in from ? fromSync(from) : undefined;
 }
 
-function fromWeb<T>(stream: ReadableStreamLike<T>): Source<T> {
+function fromWeb<T>(stream: ReadableStreamLike<T>): Source {
   const reader = stream.getReader();
   return {
-    async next() {
-      const { done, value } = await reader.read();
-      return done ? { done: true, value: undefined } : { done: false, value: value as T };
-    },
+    next: () => reader.read(),
     // Whoever writes to the other end is told.
-    stop: (reason) => reader.cancel(reason),
+    async stop(reason) {
+      await reader.cancel(reason);
+    },
   };
 }
 
-function fromAsync<T>(iterable: AsyncIterable<T>): Source<T> {
+function fromAsync<T>(iterable: AsyncIterable<T>): Source {
   const iterator = iterable[Symbol.asyncIterator]();
   // A Node stream: `return` would wait for the chunk that may never come.
-  const { destroy } = iterable as { destroy?: () => void };
+  const { destroy, pipe } = iterable as { destroy?: unknown; pipe?: unknown };
+  const isNodeStream = typeof destroy === 'function' && typeof pipe === 'function';
   return {
     next: () => iterator.next(),
     async stop() {
-      if (typeof destroy === 'function') destroy.call(iterable);
+      if (isNodeStream) (iterable as unknown as Readable).destroy();
       else await iterator.return?.();
     },
   };
 }
 
-function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source<T> {
+function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
   const iterator = iterable[Symbol.iterator]();
+  let isInside = false;
+  const stop = async (): Promise<void> => {
+    // Called by the source itself: a generator cannot return while it runs.
+    if (isInside) await Promise.resolve();
+    iterator.return?.();
+  };
   return {
     async next() {
-      const result = iterator.next();
-      if (result.done === true) return { done: true, value: undefined };
-      return { done: false, value: await result.value };
+      isInside = true;
+      let result: unknown;
+      try {
+        result = iterator.next();
+      } finally {
+        isInside = false;
+      }
+      if (!isObject(result)) return result;
+      const { done } = result as { done?: unknown };
+      if (done) return { done: true };
+      const { value } = result as IteratorResult<unknown>;
+      try {
+        return { done: false, value: await value };
+      } catch (error) {
+        // It is not the iterator that has failed.
+        await stop();
+        throw error;
+      }
     },
-    async stop() {
-      iterator.return?.();
-    },
+    stop,
   };
+}
+
+/** Whether something can have properties of its own. */
+export function isObject(value: unknown): value is object {
+  return (typeof value === 'object' && value !== null) || typeof value === 'function';
 }

@@ -4,8 +4,12 @@ import type { Entry } from '../../list.ts';
 
 /** A timer or an immediate. */
 export interface Called extends Task {
-  /** Its turn has come. */
-  _call(): void;
+  /** Its turn has come. Returns the function to call. */
+  _begin(): (...args: unknown[]) => unknown;
+  /** What the function is called with; undefined: nothing. */
+  readonly _args: readonly unknown[] | undefined;
+  /** The function has returned or thrown. */
+  _end(): void;
 }
 
 /** Destroyed where Node destroys a timer: when it has been called for the last time, or cleared. */
@@ -22,11 +26,11 @@ const MANUALLY = { requireManualDestroy: true };
 export class Callback extends AsyncResource implements Entry {
   _next: Entry = this;
   _prev: Entry = this;
-  readonly #called: Called;
+  readonly called: Called;
 
   constructor(type: 'Timeout' | 'Immediate', called: Called) {
     super(type, MANUALLY);
-    this.#called = called;
+    this.called = called;
   }
 
   /** Lines are in the order in which they were joined: nobody needs a number. */
@@ -38,20 +42,8 @@ export class Callback extends AsyncResource implements Entry {
     return 0;
   }
 
-  /** Its turn has come. */
-  call(): void {
-    this.#called._call();
-  }
-
   /** Its turn will not come: the kernel is closed. */
   abort(reason: unknown): void {
-    this.#called._abort(reason);
-  }
-
-  /** Calls a function of the timer or immediate, in the context. */
-  enter(func: (...args: never[]) => unknown, args: readonly unknown[] | undefined): void {
-    const callable = func as (...args: unknown[]) => unknown;
-    if (args === undefined) this.runInAsyncScope(callable, this.#called);
-    else this.runInAsyncScope(callable, this.#called, ...args);
+    this.called._abort(reason);
   }
 }

@@ -5,11 +5,11 @@
 
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
-import { asking } from '../../clock/host.ts';
+import { HostClock, standForHost } from '../../clock/host.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
-import { delayMs } from './delay.ts';
-import { Immediate } from './immediate.ts';
+import { delayMs, type DelayRules } from './delay.ts';
+import { Immediate, isImmediate } from './immediate.ts';
 import { promisesOn, type TimersPromises } from './promises.ts';
 import { Timeout } from './timeout.ts';
 import { Turns } from './turns.ts';
@@ -49,7 +49,7 @@ export interface SetTimer {
    *
    * @param callback - called with the arguments, `this` being the timer
    * @param delay - in ms, 1 … 2^53-1, of which the whole part counts; 1 for what is none, or less
-   * @returns the timer
+   * @returns the timer; in the grace of `Kernel.close` one that is cleared already
    * @throws TypeError ERR_INVALID_ARG_TYPE for a callback that is none; KcontError ESHUTDOWN on a
    * kernel that is closed
    */
@@ -80,7 +80,7 @@ export interface SetImmediate {
    * Calls a function after the I/O that has arrived.
    *
    * @param callback - called with the arguments, `this` being the immediate
-   * @returns the immediate
+   * @returns the immediate; in the grace of `Kernel.close` one that is cleared already
    * @throws as {@link SetTimer} does
    */
   <A extends unknown[]>(callback: (...args: A) => void, ...args: A): Immediate;
@@ -116,39 +116,45 @@ export interface Timers {
 
 type Func = (...args: never[]) => unknown;
 
+const made = new WeakMap<Kernel, Timers>();
+
 /**
- * Makes the functions for one kernel.
+ * The functions of one kernel: the same ones whenever asked.
  *
  * @internal
  */
-export function functionsOn(kernel: Kernel): Timers {
+export function timersOn(kernel: Kernel, rules: DelayRules): Timers {
+  let timers = made.get(kernel);
+  if (timers === undefined) {
+    timers = functionsOn(kernel, rules);
+    made.set(kernel, timers);
+  }
+  return timers;
+}
+
+function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
   const turns = new Turns(kernel);
-  const promises = promisesOn(turns);
+  const promises = promisesOn(turns, rules);
 
   function setTimeout(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setTimeout(callback, delay as number, ...(args as []));
-    }
-    return Timeout._make(turns, callback, delayMs(delay), given(args), false);
+    if (typeof callback !== 'function') return host.setTimeout(callback, delay as number);
+    return Timeout._make(turns, callback, delayMs(delay, rules), given(args), false);
   }
 
   function setInterval(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
     if (typeof callback !== 'function') return host.setInterval(callback);
-    return Timeout._make(turns, callback, delayMs(delay), given(args), true);
+    return Timeout._make(turns, callback, delayMs(delay, rules), given(args), true);
   }
 
   function setImmediate(callback: Func, ...args: unknown[]): unknown {
-    if (typeof callback !== 'function' || asking.now) {
-      return host.setImmediate(callback, ...(args as []));
-    }
+    if (typeof callback !== 'function') return host.setImmediate(callback);
     return Immediate._make(turns, callback, given(args));
   }
 
   function clearTimeout(timer?: unknown): void {
-    const isPrimitive = typeof timer === 'number' || typeof timer === 'string';
-    const ours = isPrimitive ? Timeout._byPrimitive(timer) : timer;
-    if (ours instanceof Timeout) ours.close();
-    else host.clearTimeout(timer as number);
+    const ours = Timeout._of(timer);
+    if (ours === undefined) host.clearTimeout(timer as number);
+    else ours.close();
   }
 
   function clearInterval(timer?: unknown): void {
@@ -156,12 +162,16 @@ export function functionsOn(kernel: Kernel): Timers {
   }
 
   function clearImmediate(immediate?: unknown): void {
-    if (immediate instanceof Immediate) immediate._clear();
-    // In Node it takes a timer out of its list, by chance.
-    else if (immediate instanceof Timeout) immediate.close();
-    // Whatever else it is given, Node counts as an immediate less, and may never call the next one.
-    else if (isOfNode(immediate)) host.clearImmediate(immediate);
+    if (isImmediate(immediate)) immediate._clear();
+    // Up to Node 22 it takes a timer out of its list, by chance.
+    else if (takesTimers() && typeof immediate === 'object') Timeout._of(immediate)?.close();
+    // Whatever else it is given, such a Node counts as an immediate less, and may never call the next one.
+    if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
+
+  // Other kernels need not go through them to wake themselves, and must not if this is their own.
+  const { clock } = kernel.wq.softclock._dispatcher;
+  if (clock instanceof HostClock) for (const func of [setTimeout, setImmediate]) standForHost(func);
 
   return {
     setTimeout: promisifying(named('setTimeout', setTimeout), promises.setTimeout) as SetTimeout,
@@ -175,6 +185,24 @@ export function functionsOn(kernel: Kernel): Timers {
     clearImmediate: named('clearImmediate', clearImmediate),
     promises,
   };
+}
+
+let takes: boolean | undefined;
+
+/** Whether `clearImmediate` of the running Node takes away timers: then it looks at what it is given. */
+function takesTimers(): boolean {
+  if (takes === undefined) {
+    let looks = false;
+    const cleared = {
+      get _destroyed(): boolean {
+        looks = true;
+        return true;
+      },
+    };
+    host.clearImmediate(cleared as unknown as NodeJS.Immediate);
+    takes = looks;
+  }
+  return takes;
 }
 
 function isOfNode(immediate: unknown): immediate is NodeJS.Immediate {

@@ -1,10 +1,19 @@
 import { readsAs } from '../../inspect.ts';
 import { unlink } from '../../list.ts';
 import { Callback } from './callback.ts';
+import { asImmediate } from './strangers.ts';
 import type { Turns } from './turns.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
-const over: Callback = new Callback('Immediate', { _call: nothing, _abort: nothing });
+const over: Callback = new Callback('Immediate', {
+  _begin: () => nothing,
+  _args: undefined,
+  _end: nothing,
+  _abort: nothing,
+});
+
+/** Whether it is one of this class: what only looks like one has no private fields. */
+export let isImmediate: (value: unknown) => value is Immediate;
 
 /**
  * What `setImmediate` returns, as Node's own class of this name.
@@ -17,7 +26,7 @@ export class Immediate {
   #args: unknown[] | undefined;
   #callback: Callback;
   /** Told why it will not be called, where somebody waits for it. */
-  readonly #onShutdown: ((reason: unknown) => void) | undefined;
+  #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   /** It keeps the process alive; null: it has been called or cleared. */
   #ref: boolean | null = true;
@@ -33,7 +42,10 @@ export class Immediate {
     this.#turns = turns;
     this.#onShutdown = onShutdown;
     this.#callback = new Callback('Immediate', this);
-    turns.addImmediate(this.#callback);
+    const isAwaited = onShutdown !== undefined;
+    if (turns.addImmediate(this.#callback, isAwaited)) return;
+    this.#ref = null;
+    this.#end();
   }
 
   /** @internal */
@@ -43,11 +55,12 @@ export class Immediate {
     args: unknown[] | undefined,
     onShutdown?: (reason: unknown) => void,
   ): Immediate {
-    return new Immediate(turns, func, args, onShutdown);
+    return new this(turns, func, args, onShutdown);
   }
 
   /** Keeps the process alive until it has been called, as by default. */
   ref(): this {
+    if (!isImmediate(this)) return asImmediate(this, 'ref') as this;
     if (this.#ref === false) {
       this.#turns.ref();
       this.#ref = true;
@@ -57,6 +70,7 @@ export class Immediate {
 
   /** Does not keep the process alive from now on. */
   unref(): this {
+    if (!isImmediate(this)) return asImmediate(this, 'unref') as this;
     if (this.#ref === true) {
       this.#ref = false;
       this.#turns.unref();
@@ -66,17 +80,19 @@ export class Immediate {
 
   /** Whether it keeps the process alive. */
   hasRef(): boolean {
+    if (!isImmediate(this)) return asImmediate(this, 'hasRef') as boolean;
     return this.#ref === true;
   }
 
   /** Clears it, for `using`. */
   [Symbol.dispose](): void {
-    this._clear();
+    if (isImmediate(this)) this._clear();
+    else asImmediate(this, Symbol.dispose);
   }
 
   /** The function; null: it has been called or cleared. */
   get _onImmediate(): (...args: unknown[]) => void {
-    return this.#func as (...args: unknown[]) => void;
+    return (isImmediate(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   /**
@@ -96,14 +112,20 @@ export class Immediate {
   }
 
   /** @internal */
-  _call(): void {
+  _begin(): (...args: unknown[]) => unknown {
     this.#leave();
-    try {
-      this.#callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
-    } finally {
-      // Unless it has cleared itself.
-      if (this.#func !== null) this.#end();
-    }
+    return this.#func as (...args: unknown[]) => unknown;
+  }
+
+  /** @internal */
+  get _args(): unknown[] | undefined {
+    return this.#args;
+  }
+
+  /** @internal */
+  _end(): void {
+    // Unless it has cleared itself.
+    if (this.#func !== null) this.#end();
   }
 
   /**
@@ -111,13 +133,15 @@ export class Immediate {
    * @internal
    */
   _abort(reason: unknown): void {
+    const onShutdown = this.#onShutdown;
     this._clear();
-    this.#onShutdown?.(reason);
+    onShutdown?.(reason);
   }
 
-  /** How it reads in `util.inspect`. */
   static {
-    readsAs<Immediate>(Immediate, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
+    isImmediate = (value): value is Immediate =>
+      typeof value === 'object' && value !== null && #turns in value;
+    readsAs<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
   }
 
   #leave(): void {
@@ -130,6 +154,7 @@ export class Immediate {
   #end(): void {
     this.#func = null;
     this.#args = undefined;
+    this.#onShutdown = undefined;
     this.#callback.emitDestroy();
     this.#callback = over;
   }

@@ -5,10 +5,10 @@
  * function: it rejects with its own error.
  */
 
-import { addAbortListener } from 'node:events';
 import * as host from 'node:timers/promises';
+import { join, leave } from '../../abort-listeners.ts';
 import { named } from '../named.ts';
-import { delayMs } from './delay.ts';
+import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
 import type { Turns } from './turns.ts';
@@ -41,7 +41,8 @@ export interface Scheduler {
  * The functions of `node:timers/promises`.
  *
  * @remarks
- * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed.
+ * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed: in the grace of
+ * `Kernel.close` they go on until the last run in flight has settled.
  *
  * @public
  */
@@ -87,10 +88,14 @@ function onAbort(
   reject: (reason: AbortError) => void,
 ): Disposable | undefined {
   if (signal === undefined) return undefined;
-  return addAbortListener(signal, () => {
-    clear();
-    reject(new AbortError(signal));
-  });
+  const member = {
+    _abort: (): void => {
+      clear();
+      reject(new AbortError(signal));
+    },
+  };
+  join(signal, member);
+  return { [Symbol.dispose]: () => leave(signal, member) };
 }
 
 /**
@@ -98,7 +103,7 @@ function onAbort(
  *
  * @internal
  */
-export function promisesOn(turns: Turns): TimersPromises {
+export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
   function setTimeout<T = void>(delay?: number, value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(delay, options)) return host.setTimeout(delay, value, options);
     const { signal, ref } = options;
@@ -111,7 +116,7 @@ export function promisesOn(turns: Turns): TimersPromises {
         listening?.[Symbol.dispose]();
         reject(reason);
       };
-      const timer = Timeout._make(turns, fulfil, delayMs(delay), undefined, false, fail);
+      const timer = Timeout._make(turns, fulfil, delayMs(delay, rules), undefined, false, fail);
       if (ref === false) timer.unref();
       const listening = onAbort(signal, () => timer.close(), reject);
     });
@@ -147,16 +152,21 @@ export function promisesOn(turns: Turns): TimersPromises {
     const { signal, ref } = options;
     let waiting = 0;
     let wake = nothing;
+    const wakeUp = (): void => {
+      const woken = wake;
+      wake = nothing;
+      woken();
+    };
     const tick = (): void => {
       waiting++;
-      wake();
+      wakeUp();
     };
     let failure: { readonly reason: unknown } | undefined;
     const fail = (reason: unknown): void => {
       failure ??= { reason };
-      wake();
+      wakeUp();
     };
-    const timer = Timeout._make(turns, tick, delayMs(delay), undefined, true, fail);
+    const timer = Timeout._make(turns, tick, delayMs(delay, rules), undefined, true, fail);
     if (ref === false) timer.unref();
     const listening = onAbort(signal, () => timer.close(), fail);
     try {

@@ -1,17 +1,29 @@
 import { readsAs } from '../../inspect.ts';
-import { ESHUTDOWN } from '../../errors.ts';
+import { functionName } from '../../errors.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
+import { wholeMs } from './delay.ts';
+import { asTimeout } from './strangers.ts';
 import type { Turns } from './turns.ts';
 
 /** Timers that have been asked for their primitive, by it. Ids are those of async_hooks: unique. */
 const known = new Map<string, Timeout>();
 
+/** What has been written to `_idlePrev` and `_idleNext`. */
+const links = new WeakMap<object, { prev: unknown; next: unknown }>();
+
+/** Whether it is one of this class: what only looks like one has no private fields. */
+let isTimeout: (value: unknown) => value is Timeout;
+
 /**
  * What `setTimeout` and `setInterval` return, as Node's own class of this name.
+ *
+ * @remarks
+ * The fields that are named `_…` are Node's inner ones, so far as programs look at them: to write to
+ * one does what it does there.
  *
  * @public
  */
@@ -21,11 +33,13 @@ export class Timeout {
   /** Null: it will not be called. */
   #callback: Callback | null;
   /** Told why it will not be called, where somebody waits for it. */
-  readonly #onShutdown: ((reason: unknown) => void) | undefined;
+  #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #turns: Turns;
   readonly #kc: Kcont<Timeout>;
-  readonly #delayMs: number;
-  readonly #repeats: boolean;
+  /** Negative: it cannot be started anew. */
+  #delayMs: number;
+  /** The period of an interval, in ms. */
+  #repeatMs: number | null;
   /** It is listed by its primitive. */
   #known = false;
   /** It stands in line, and keeps the process alive there. */
@@ -44,13 +58,14 @@ export class Timeout {
     this.#args = args;
     this.#turns = turns;
     this.#delayMs = delayMs;
-    this.#repeats = repeats;
+    this.#repeatMs = repeats ? delayMs : null;
     this.#onShutdown = onShutdown;
     this.#kc = new Kcont<Timeout>(turns.softclock, null, timeout, this);
     this.#kc._state |= TASK;
-    this.#arm();
+    const armed = this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
+    if (!armed) this.close();
   }
 
   /** @internal */
@@ -62,19 +77,21 @@ export class Timeout {
     repeats: boolean,
     onShutdown?: (reason: unknown) => void,
   ): Timeout {
-    return new Timeout(turns, func, delayMs, args, repeats, onShutdown);
+    return new this(turns, func, delayMs, args, repeats, onShutdown);
   }
 
   /**
-   * The timer of a primitive.
+   * The timer that is meant: by itself or by its primitive; undefined: none of this class.
    * @internal
    */
-  static _byPrimitive(id: number | string): Timeout | undefined {
-    return known.get(String(id));
+  static _of(timer: unknown): Timeout | undefined {
+    if (typeof timer === 'number' || typeof timer === 'string') return known.get(String(timer));
+    return isTimeout(timer) ? timer : undefined;
   }
 
   /** Keeps the process alive while it is active, as by default. */
   ref(): this {
+    if (!isTimeout(this)) return asTimeout(this, 'ref') as this;
     this.#kc.ref();
     if (this.#inLine && !this.#counted) this.#count(true);
     return this;
@@ -82,6 +99,7 @@ export class Timeout {
 
   /** Does not keep the process alive from now on. */
   unref(): this {
+    if (!isTimeout(this)) return asTimeout(this, 'unref') as this;
     this.#kc.unref();
     if (this.#counted) this.#count(false);
     return this;
@@ -89,6 +107,7 @@ export class Timeout {
 
   /** Whether it keeps the process alive while it is active. */
   hasRef(): boolean {
+    if (!isTimeout(this)) return asTimeout(this, 'hasRef') as boolean;
     return this.#kc.hasRef();
   }
 
@@ -98,9 +117,10 @@ export class Timeout {
    * @returns this timer
    */
   refresh(): this {
-    if (this.#func === null) return this;
+    if (!isTimeout(this)) return asTimeout(this, 'refresh') as this;
+    if (this.#func === null || this.#delayMs < 0) return this;
     const { pending } = this.#kc;
-    this.#arm();
+    if (!this.#arm()) return this.close();
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
     // Expired, it stands in line.
@@ -118,15 +138,17 @@ export class Timeout {
    * @returns this timer
    */
   close(): this {
+    if (!isTimeout(this)) return asTimeout(this, 'close') as this;
     this.#func = null;
     this.#args = undefined;
-    this.#kc.stop();
-    this.#retire();
+    this.#onShutdown = undefined;
+    this.#stop();
     return this;
   }
 
   /** A number by which it can be cleared, while it is active. */
   [Symbol.toPrimitive](): number {
+    if (!isTimeout(this)) return asTimeout(this, Symbol.toPrimitive) as number;
     if (this.#callback !== null && !this.#known) {
       this.#known = true;
       known.set(String(this.#id), this);
@@ -136,7 +158,8 @@ export class Timeout {
 
   /** Clears it, for `using`. */
   [Symbol.dispose](): void {
-    this.close();
+    if (isTimeout(this)) this.close();
+    else asTimeout(this, Symbol.dispose);
   }
 
   /**
@@ -144,20 +167,73 @@ export class Timeout {
    * this one too.
    */
   get _onTimeout(): (...args: unknown[]) => void {
-    return this.#func as (...args: unknown[]) => void;
+    return (isTimeout(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   set _onTimeout(func: ((...args: never[]) => void) | null | undefined) {
+    if (!isTimeout(this)) return;
     if (typeof func === 'function') this.#func = func;
     else this.close();
   }
 
-  /**
-   * Looked at by Node's own `clearTimeout`.
-   * @internal
-   */
+  /** The delay that `refresh` starts, in ms; -1: it was cleared. */
+  get _idleTimeout(): number {
+    if (!isTimeout(this)) return undefined as unknown as number;
+    return this.#func === null ? -1 : this.#delayMs;
+  }
+
+  /** A negative one: it is not started anew, not as an interval either. */
+  set _idleTimeout(delayMs: number) {
+    if (isTimeout(this)) this.#delayMs = delayMs >= 0 ? wholeMs(delayMs) : -1;
+  }
+
+  /** The period of an interval, in ms; null: it is called once. */
+  get _repeat(): number | null {
+    return isTimeout(this) ? this.#repeatMs : (undefined as unknown as null);
+  }
+
+  /** Makes an interval of it, or none, from its next call on. */
+  set _repeat(delayMs: number | null) {
+    if (isTimeout(this)) this.#repeatMs = delayMs ? wholeMs(delayMs) : null;
+  }
+
+  /** When its delay began, in ms on the axis of the kernel's clock; null: it is not running. */
+  get _idleStart(): number | null {
+    if (!isTimeout(this)) return undefined as unknown as null;
+    return this.#kc.pending ? Math.floor(this.#kc.deadline) - this.#delayMs : null;
+  }
+
+  /** Changes nothing: the delay has begun when it has. */
+  set _idleStart(startMs: unknown) {
+    void startMs;
+  }
+
+  /** It will not be called. */
   get _destroyed(): boolean {
-    return this.#callback === null;
+    return isTimeout(this) && this.#callback === null;
+  }
+
+  /** True: takes it away, as `timers.unenroll` of Node does; `refresh` starts it anew. */
+  set _destroyed(destroyed: boolean) {
+    if (destroyed && isTimeout(this)) this.#stop();
+  }
+
+  /** In Node, the timer before it in a list; what has been written, or itself while it is active. */
+  get _idlePrev(): unknown {
+    return linkOf(this, 'prev');
+  }
+
+  set _idlePrev(timer: unknown) {
+    setLink(this, 'prev', timer);
+  }
+
+  /** In Node, the timer behind it in a list; what has been written, or itself while it is active. */
+  get _idleNext(): unknown {
+    return linkOf(this, 'next');
+  }
+
+  set _idleNext(timer: unknown) {
+    setLink(this, 'next', timer);
   }
 
   /**
@@ -165,10 +241,10 @@ export class Timeout {
    * @internal
    */
   get _name(): string {
-    const what = this.#repeats ? 'interval' : 'timeout';
+    const what = this.#repeatMs !== null ? 'interval' : 'timeout';
     // That of a promise says nothing to whoever waits for it.
-    const name = this.#onShutdown === undefined ? this.#func?.name : undefined;
-    return name ? `${what} ${name}` : what;
+    const name = this.#onShutdown === undefined ? functionName(this.#func) : '';
+    return name === '' ? what : `${what} ${name}`;
   }
 
   /**
@@ -181,17 +257,26 @@ export class Timeout {
   }
 
   /** @internal */
-  _call(): void {
-    const callback = this.#callback as Callback;
-    const startMs = this.#repeats ? this.#turns.tickMs() : 0;
+  _begin(): (...args: unknown[]) => unknown {
     if (this.#counted) this.#count(false);
-    try {
-      callback.enter(this.#func as (...args: never[]) => unknown, this.#args);
-    } finally {
-      if (this.#repeats && this.#callback !== null) this.#again(startMs);
-      // Neither refreshed by its own function, nor cleared.
-      if (!this.#kc.pending) this.#retire();
+    this.#turns.startMs = this.#repeatMs === null ? NaN : this.#turns.tickMs();
+    return this.#func as (...args: unknown[]) => unknown;
+  }
+
+  /** @internal */
+  get _args(): unknown[] | undefined {
+    return this.#args;
+  }
+
+  /** @internal */
+  _end(): void {
+    const repeatMs = this.#repeatMs;
+    if (repeatMs !== null && this.#callback !== null && this.#delayMs >= 0) {
+      this.#delayMs = repeatMs;
+      this.#again();
     }
+    // Neither refreshed by its own function, nor cleared.
+    if (!this.#kc.pending) this.#retire();
   }
 
   /**
@@ -199,28 +284,47 @@ export class Timeout {
    * @internal
    */
   _abort(reason: unknown): void {
+    const onShutdown = this.#onShutdown;
     this.close();
-    this.#onShutdown?.(reason);
+    onShutdown?.(reason);
   }
 
-  /** How it reads in `util.inspect`. */
   static {
-    readsAs<Timeout>(Timeout, (timer) => timer.#describe());
+    isTimeout = (value): value is Timeout =>
+      typeof value === 'object' && value !== null && #kc in value;
+    readsAs<Timeout>(this, (timer) => timer.#describe());
   }
 
-  /** The delay begins now. */
-  #arm(): void {
+  /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */
+  #arm(): boolean {
     const kc = this.#kc;
+    const { dispatcher } = this.#turns;
+    // What a run in flight may wait for goes on until that has settled.
+    if (this.#onShutdown !== undefined || (!dispatcher.closed && dispatcher.awaits)) {
+      kc._state |= LIMIT;
+    }
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();
     const errno = this.#turns.together.arm(kc, this.#delayMs);
-    if (errno !== 0) throw refusal(kc, errno, this.#delayMs, null);
+    if (errno === 0) return true;
+    if (dispatcher.phase === GRACE) return false;
+    throw refusal(kc, errno, this.#delayMs, null);
   }
 
-  #again(startMs: number): void {
+  #again(): void {
     const kc = this.#kc;
-    const errno = kc._scheduleFrom(startMs, this.#delayMs);
-    if (errno === ESHUTDOWN) this._abort(refusal(kc, errno, this.#delayMs, null));
+    const { startMs } = this.#turns;
+    // It may have been made an interval by its own function.
+    const fromMs = Number.isNaN(startMs) ? this.#turns.tickMs() : startMs;
+    const errno = kc._scheduleFrom(fromMs, this.#delayMs);
+    if (errno !== 0 && this.#turns.dispatcher.closed) {
+      this._abort(refusal(kc, errno, this.#delayMs, null));
+    }
+  }
+
+  #stop(): void {
+    this.#kc.stop();
+    this.#retire();
   }
 
   #retire(): void {
@@ -251,13 +355,25 @@ export class Timeout {
   }
 
   #describe(): string {
-    const how = `${this.#repeats ? 'every ' : ''}${this.#delayMs} ms`;
+    const how = `${this.#repeatMs !== null ? 'every ' : ''}${this.#delayMs} ms`;
     const kc = this.#kc;
     if (kc.pending) {
       return `Timeout { ${how}, due in ${Math.ceil(kc.deadline - this.#turns.clock.now)} ms }`;
     }
     return `Timeout { ${how}, ${this.#callback === null ? 'over' : 'due'} }`;
   }
+}
+
+function linkOf(timer: Timeout, which: 'prev' | 'next'): unknown {
+  const written = links.get(timer);
+  if (written !== undefined) return written[which];
+  return isTimeout(timer) && !timer._destroyed ? timer : null;
+}
+
+function setLink(timer: Timeout, which: 'prev' | 'next', to: unknown): void {
+  const written = links.get(timer) ?? { prev: linkOf(timer, 'prev'), next: linkOf(timer, 'next') };
+  written[which] = to;
+  links.set(timer, written);
 }
 
 function timeout(timer: Timeout): void {

@@ -62,6 +62,13 @@ export class Together<A> {
     return errno;
   }
 
+  /** Lets go of the group: time has passed, and none is moved any more. */
+  end(): void {
+    if (this.#group.length === 0) return;
+    this.#group.length = 0;
+    this.#callback = -1;
+  }
+
   #begin(callback: number, tick: number): void {
     this.#group.length = 0;
     this.#callback = callback;

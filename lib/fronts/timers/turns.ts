@@ -1,19 +1,19 @@
 /*
  * The turns of a timers front: when which callback is called, and what happens between two.
  *
- *    Node     ... poll | immediates | timers due by now | poll | immediates | timers ...
- *    here     ... poll | immediates | timers due before | poll | immediates | timers ...
- *                       \______ one pass of the kernel _/
+ *    Node     ... timers | poll | immediates             | timers | poll | immediates ...
+ *    here     ... poll | early | timers | immediates | poll | early | timers | immediates ...
+ *                       \__ one pass of the kernel _/
  *
- * The phases follow one another as Node's do; only, what is due is decided before the poll phase,
- * as everywhere in kcont. So what Node promises of the order of timers and immediates holds: an
- * immediate of an I/O callback comes before any timer of that callback, one that is set by an
- * immediate comes in the next turn, one that is set by a timer comes after the next poll phase and
- * before the timers that become due later.
+ * Here timers are called behind the poll phase before which they were due, as everywhere in kcont.
+ * So what Node promises of the order of timers and immediates holds: an immediate of an I/O callback
+ * comes before any timer of that callback; one that is set by an immediate comes in the next turn,
+ * behind the timers that have become due meanwhile; one that is set by a timer, an early one, comes
+ * after the next poll phase and before the timers that become due later.
  *
  * Timers are continuations, one each. Expired, they do not call back but stand in line; so do
  * immediates. One continuation below them, the runner, works the lines off in the order of the
- * phases. It empties the queues of process.nextTick and of microtasks after each callback. For
+ * phases, at the top of the pass, so that traces have room for the frames of the program. It empties the queues of process.nextTick and of microtasks after each callback. For
  * that there are three ways:
  *
  *   call     `process._tickCallback`: what Node calls between two timers of its own. It is not
@@ -35,14 +35,17 @@
  * What stands in line keeps the process alive if it is referenced, and nothing else does. So the
  * runner is referenced as long as one in line is.
  *
- * When the kernel closes, what stands in line is called; what does not within the grace, and
- * immediates that are unreferenced, is cleared.
+ * When the kernel closes, what stands in line is called; what does not within the grace is cleared.
+ * So are unreferenced immediates when the last run has settled.
  *
- * A callback that throws is an uncaught exception. The others go on in the next pass.
+ * A callback that throws is an uncaught exception, which is not caught on its way: the host reports
+ * it with the line that threw. The others go on in the next pass.
  */
 
 import type { Clock } from '../../clock/clock.ts';
-import { untilNextLook } from '../../dispatch.ts';
+import { runNextTicks } from '../../clock/host.ts';
+import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
+import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
@@ -50,7 +53,7 @@ import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { GRACE, LIMIT, TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
@@ -63,6 +66,7 @@ const UNREF_MS = 1;
 export class Turns implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
+  readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   /** Starts their delays. */
   readonly together: Together<Timeout>;
@@ -72,17 +76,26 @@ export class Turns implements Task {
   /** Timers: expired, and being worked off. */
   readonly #expired = new Fifo<Callback>();
   readonly #timers = new Fifo<Callback>();
+  /** Immediates that timers have set, and those being worked off. */
+  readonly #setByTimers = new Fifo<Callback>();
+  readonly #early = new Fifo<Callback>();
   /** Immediates: set, and being worked off. */
   readonly #set = new Fifo<Callback>();
   readonly #immediates = new Fifo<Callback>();
+  /** When the function of the interval that is being called was entered; NaN: it is none. */
+  startMs: number = NaN;
   /** A turn has begun: its immediates have been taken from those set. */
   #begun = false;
+  /** Which of its lines is being worked off; neither: the early immediates, or none. */
+  #inTimers = false;
+  #inImmediates = false;
   /** Of those in line, how many keep the process alive. */
   #refs = 0;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
     const dispatcher = this.softclock._dispatcher;
+    this.dispatcher = dispatcher;
     this.clock = dispatcher.clock;
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
@@ -91,22 +104,29 @@ export class Turns implements Task {
       name: 'timers',
       ref: false,
     });
-    this.#runner._state |= TASK;
+    this.#runner._state |= TASK | LIMIT;
   }
 
   /** A timer has expired: on a kernel that closes, too. */
   addTimer(timer: Callback): void {
+    this.together.end();
     this.#expired.push(timer);
     if (!this.#runner.invoking) makeRunnable(this.#runner);
   }
 
-  /** An immediate has been set; it keeps the process alive. */
-  addImmediate(immediate: Callback): void {
-    if (this.#runner.wq._dispatcher.closed) {
+  /**
+   * An immediate has been set; it keeps the process alive. False: the kernel is in its grace, in which
+   * only those are called that a run in flight waits for.
+   */
+  addImmediate(immediate: Callback, isAwaited: boolean): boolean {
+    const { dispatcher } = this;
+    if (dispatcher.closed && !(isAwaited && dispatcher.phase === GRACE && dispatcher.awaits)) {
+      if (dispatcher.phase === GRACE && !isAwaited) return false;
       throw new KcontError('ESHUTDOWN', 'immediate cannot be scheduled: the kernel is closed');
     }
-    this.#set.push(immediate);
+    (this.#inTimers ? this.#setByTimers : this.#set).push(immediate);
     this.ref();
+    return true;
   }
 
   /**
@@ -132,53 +152,85 @@ export class Turns implements Task {
     if (!this.#runner.running) this.#rest();
   }
 
-  /** Runs a turn, or as much of it as the pass may. */
+  /** Runs a turn, or as much of it as the pass may. In one function, for the sake of traces. */
   run(): void {
+    const { clock } = this;
+    this.#beginTurn();
+    let line = this.#inImmediates ? this.#immediates : this.#early;
+    let untilMs = Infinity;
+    // Of timers.
+    let ran = 0;
+    let left = 1;
     try {
-      // What the last pass has left of its turn comes first; the next turn, in the next pass.
-      if (!this.#begun) this.#immediates.takeAll(this.#set);
-      this.#begun = true;
-      if (!this.#workOff(this.#immediates, Infinity)) return;
-      if (this.#timers.empty) this.#timers.takeAll(this.#expired);
-      this.#workOff(this.#timers, this.#budgetMs);
-      this.#begun = !this.#timers.empty;
+      for (;;) {
+        const callback = line.shift();
+        if (callback === undefined) {
+          if (line === this.#immediates) break;
+          line = this.#nextLine(line);
+          if (this.#inTimers && !line.empty) untilMs = clock.now + this.#budgetMs;
+          continue;
+        }
+        const { called } = callback;
+        const func = called._begin();
+        const args = called._args;
+        try {
+          if (args === undefined) callback.runInAsyncScope(func, called);
+          else callback.runInAsyncScope(func, called, ...args);
+        } finally {
+          called._end();
+        }
+        if (runNextTicks !== undefined && clock._turns) runNextTicks();
+        else if (!clock._drain()) return;
+        if (!this.#inTimers) continue;
+        ran++;
+        if (--left > 0 || line.empty) continue;
+        if (clock.now >= untilMs) return;
+        left = untilNextLook(ran);
+      }
+      this.#begun = false;
     } finally {
+      this.#inTimers = false;
       this.#rest();
     }
   }
 
-  /** The kernel is closed, and nobody works the lines off any more. */
-  _abort(reason: unknown): void {
-    for (const line of [this.#immediates, this.#timers, this.#set, this.#expired]) {
-      for (const callback of Array.from(line)) callback.abort(reason);
-    }
+  /** What the last pass has left of its turn comes first; the next turn, in the next pass. */
+  #beginTurn(): void {
+    if (this.#begun) return;
+    this.#begun = true;
+    this.#inImmediates = false;
+    this.#early.takeAll(this.#setByTimers);
+    this.#immediates.takeAll(this.#set);
   }
 
-  /** Calls back whatever stands in a line; false: the pass has to end first. */
-  #workOff(line: Fifo<Callback>, budgetMs: number): boolean {
-    if (line.empty) return true;
-    const untilMs = budgetMs === Infinity ? Infinity : this.clock.now + budgetMs;
-    let called = 0;
-    let left = 1;
-    for (let callback = line.shift(); callback !== undefined; callback = line.shift()) {
-      callback.call();
-      if (!this.clock._drain()) return false;
-      called++;
-      if (untilMs === Infinity || --left > 0 || line.empty) continue;
-      if (this.clock.now >= untilMs) return false;
-      left = untilNextLook(called);
+  #nextLine(line: Fifo<Callback>): Fifo<Callback> {
+    this.#inTimers = line === this.#early;
+    this.#inImmediates = !this.#inTimers;
+    if (this.#inImmediates) return this.#immediates;
+    if (this.#timers.empty) this.#timers.takeAll(this.#expired);
+    return this.#timers;
+  }
+
+  /** The kernel is closed, and nobody works the lines off any more. */
+  _abort(reason: unknown): void {
+    const begun = [this.#early, this.#timers, this.#immediates];
+    for (const line of [...begun, this.#setByTimers, this.#set, this.#expired]) {
+      for (const callback of Array.from(line)) callback.abort(reason);
     }
-    return true;
   }
 
   /** Sees to it that what stands in line is called. */
   #rest(): void {
     const runner = this.#runner;
-    const working = !this.#timers.empty || !this.#expired.empty || !this.#immediates.empty;
+    const working =
+      !this.#timers.empty ||
+      !this.#expired.empty ||
+      !this.#early.empty ||
+      !this.#immediates.empty;
     if (!working) this.#begun = false;
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
-    } else if (this.#set.empty) runner.stop();
+    } else if (this.#set.empty && this.#setByTimers.empty) runner.stop();
     else this.#awaitTurn();
   }
 
@@ -196,6 +248,8 @@ export class Turns implements Task {
   }
 }
 
-function runTurn(turns: Turns): void {
+/** At the top, unless the kernel takes errors: its dispatcher does that where functions are entered. */
+function runTurn(turns: Turns, kc: Kcont<Turns>): void {
+  if (kc.wq._dispatcher.onError === undefined) return AT_TOP as unknown as void;
   turns.run();
 }

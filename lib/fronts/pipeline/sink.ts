@@ -1,0 +1,91 @@
+import { finished, type Writable } from 'node:stream';
+import { pipeline as connect } from 'node:stream/promises';
+import type { WritableStream } from 'node:stream/web';
+import type { Passage } from './passage.ts';
+
+/**
+ * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,
+ * or a Web `WritableStream`. A stream is ended with the source.
+ *
+ * @public
+ */
+export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | WritableStream<Out>;
+
+/**
+ * Gives results to a sink, one after the other. When they are aborted, nobody waits any longer for a
+ * sink that does not take what it was given.
+ *
+ * @internal
+ */
+export function deliver<Out>(results: Passage<never, Out>, sink: PipelineSink<Out>): Promise<void> {
+  return new Promise((resolve, reject) => {
+    const through =
+      typeof sink === 'function'
+        ? toFunction(results, sink, reject)
+        : 'getWriter' in sink
+          ? toWeb(results, sink, reject)
+          : toNode(results, sink, reject);
+    const leave = (): void => void results.return();
+    through.finally(leave).then(resolve, reject);
+  });
+}
+
+type Reject = (reason: unknown) => void;
+
+async function toFunction<Out>(
+  results: Passage<never, Out>,
+  sink: (result: Out) => unknown,
+  reject: Reject,
+): Promise<void> {
+  results.onAbort = reject;
+  for await (const result of results) await sink(result);
+}
+
+async function toNode<Out>(
+  results: Passage<never, Out>,
+  sink: Writable,
+  reject: Reject,
+): Promise<void> {
+  results.onAbort = (reason) => {
+    reject(reason);
+    sink.destroy(reason as Error);
+  };
+  // It may be closed while the source is silent.
+  const ignore = finished(sink, { readable: false }, (error) => {
+    if (error !== undefined && error !== null) void results.return();
+  });
+  try {
+    await connect(results, sink);
+  } finally {
+    ignore();
+  }
+}
+
+async function toWeb<Out>(
+  results: Passage<never, Out>,
+  sink: WritableStream<Out>,
+  reject: Reject,
+): Promise<void> {
+  const writer = sink.getWriter();
+  const fail = (reason: unknown): void => {
+    reject(reason);
+    writer.abort(reason).catch(nothing);
+  };
+  results.onAbort = fail;
+  // It may be closed while the source is silent.
+  writer.closed.catch((error: unknown) => {
+    reject(error);
+    void results.return();
+  });
+  try {
+    for await (const result of results) {
+      await writer.ready;
+      writer.write(result).catch(nothing);
+    }
+    await writer.close();
+  } catch (error) {
+    fail(error);
+  }
+}
+
+function nothing(): void {}

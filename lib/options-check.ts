@@ -1,0 +1,238 @@
+/*
+ * Reading options: each options object of the library is declared once, as the names it knows and
+ * what the value of each has to be.
+ *
+ *   const CLOSE = optionsOf('close', { graceMs: FINITE_MS });
+ *   const { graceMs = GRACE_MS } = readOptions(options, CLOSE);
+ *
+ * Each option is read once, whether it is an own property or comes from a prototype (a class with
+ * accessors), but not from Object.prototype: what some package has put there is nobody's option. An
+ * option that is undefined counts as left out. A name that is not known is refused, for it is a known
+ * one misspelt, or one of another library.
+ */
+
+import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
+
+/**
+ * What the value of an option has to be: in words, and as a test.
+ *
+ * @internal
+ */
+export interface Kind {
+  readonly expected: string;
+  readonly fits: (value: unknown) => boolean;
+}
+
+/**
+ * What something has to be.
+ *
+ * @param expected - in words, as they follow "must be"
+ * @param fits - the test
+ *
+ * @internal
+ */
+export function kindOf(expected: string, fits: (value: unknown) => boolean): Kind {
+  return { expected, fits };
+}
+
+/**
+ * An options object.
+ *
+ * @internal
+ */
+export interface Shape<O> {
+  /** What takes it, for messages. */
+  readonly of: string;
+  readonly kinds: Readonly<Record<string, Kind>>;
+  /** What is read where there are no options: each is undefined. */
+  readonly none: O;
+  /** The same, a new one. */
+  readonly blank: () => O;
+}
+
+/**
+ * Declares an options object.
+ *
+ * @param of - what takes it, for messages
+ * @param kinds - what each option has to be
+ * @param blank - makes an object in which each is undefined: a literal saves 25 ns
+ *
+ * @internal
+ */
+export function optionsOf<O>(
+  of: string,
+  kinds: { readonly [N in keyof O]-?: Kind },
+  blank?: () => { [N in keyof O]?: undefined },
+): Shape<O> {
+  const none: Record<string, unknown> = {};
+  for (const name in kinds) if (kinds[name] !== GIVEN) none[name] = undefined;
+  return {
+    of,
+    kinds: { __proto__: null as never, ...kinds },
+    none: none as O,
+    blank: (blank ?? (() => ({ ...none }))) as () => O,
+  };
+}
+
+/** @internal */
+export const ANYTHING: Kind = kindOf('anything', () => true);
+/**
+ * Anything, also undefined: what was read has the option if it was given.
+ *
+ * @internal
+ */
+export const GIVEN: Kind = kindOf('anything', () => true);
+/** @internal */
+export const TEXT: Kind = kindOf('a string', (value) => typeof value === 'string');
+/** @internal */
+export const NAME: Kind = kindOf(
+  'a string that is not empty',
+  (value) => typeof value === 'string' && value !== '',
+);
+/** @internal */
+export const FLAG: Kind = kindOf('a boolean', (value) => typeof value === 'boolean');
+/** @internal */
+export const FUNCTION: Kind = kindOf('a function', (value) => typeof value === 'function');
+/** @internal */
+export const SIGNAL: Kind = kindOf('an AbortSignal', (value) => value instanceof AbortSignal);
+/** @internal */
+export const FINITE_MS: Kind = numberOf('a finite number >= 0', 0, Number.MAX_SAFE_INTEGER);
+/** @internal */
+export const PATIENCE: Kind = numberOf('a number >= 0', 0, Infinity);
+
+/**
+ * A number within bounds; never NaN.
+ *
+ * @internal
+ */
+export function numberOf(expected: string, least: number, most: number): Kind {
+  return kindOf(expected, (value) => typeof value === 'number' && value >= least && value <= most);
+}
+
+/**
+ * An integer within bounds. An infinite bound is allowed itself.
+ *
+ * @internal
+ */
+export function integerOf(expected: string, least: number, most: number): Kind {
+  return kindOf(expected, (value) =>
+    Number.isInteger(value)
+      ? (value as number) >= least && (value as number) <= most
+      : value === Infinity && most === Infinity,
+  );
+}
+
+/**
+ * One of some words.
+ *
+ * @internal
+ */
+export function oneOf(expected: string, ...words: readonly string[]): Kind {
+  return kindOf(expected, (value) => words.includes(value as string));
+}
+
+/**
+ * Checks one value.
+ *
+ * @internal
+ */
+export function check(name: string, kind: Kind, value: unknown, caller: Caller = check): void {
+  if (!kind.fits(value)) throw traceFrom(caller, invalid(name, kind.expected, value));
+}
+
+/**
+ * Reads options, and checks them before anything has changed.
+ *
+ * @param options - what was given
+ * @param shape - what it may be
+ * @param caller - where the traces of errors begin: the function that the user has called
+ * @returns what was given, each an own property; undefined: it was left out
+ *
+ * @internal
+ */
+export function readOptions<O extends object>(
+  options: O | undefined,
+  shape: Shape<O>,
+  caller?: Caller,
+): O {
+  if (options === undefined) return shape.none;
+  if (caller === undefined) return read(options, shape);
+  try {
+    return read(options, shape);
+  } catch (error) {
+    throw traceFrom(caller, error);
+  }
+}
+
+function read<O extends object>(options: O, shape: Shape<O>): O {
+  if (typeof options !== 'object' || options === null) {
+    throw invalid('options', 'an object', options);
+  }
+  const { kinds } = shape;
+  const found = shape.blank() as Record<string, unknown>;
+  for (const name of namesOf(options, kinds)) {
+    const kind = kinds[name];
+    if (kind === undefined) throw unknown(name, shape);
+    const value = (options as Record<string, unknown>)[name];
+    if (value !== undefined) check(name, kind, value);
+    found[name] = value;
+  }
+  return found as O;
+}
+
+/** The names that options have, but for those that all objects have. */
+function namesOf(options: object, kinds: object): string[] {
+  const names = Object.getOwnPropertyNames(options);
+  let at = Object.getPrototypeOf(options) as object | null;
+  for (; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) {
+    for (const name of Object.getOwnPropertyNames(at)) {
+      // Methods are no options; what is enumerable was meant to be one.
+      const isMeant = name in kinds || Object.prototype.propertyIsEnumerable.call(at, name);
+      if (isMeant && !names.includes(name)) names.push(name);
+    }
+  }
+  return names;
+}
+
+/** Names of other libraries, and what they are called here. */
+const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
+  __proto__: null as never,
+  concurrency: ['maxActive', 'limit'],
+  timeout: ['deadlineMs', 'graceMs', 'patienceMs'],
+  unref: ['ref'],
+};
+
+function unknown(name: string, { of, kinds }: Shape<unknown>): KcontError {
+  const names = Object.keys(kinds);
+  const near = ELSEWHERE[name]?.find((other) => names.includes(other)) ?? nearest(name, names);
+  const hint =
+    near === undefined ? '' : `; did you mean ${name === 'unref' ? 'ref: false' : `'${near}'`}?`;
+  return new KcontError('EINVAL', `unknown option '${name}' of ${of}${hint}`);
+}
+
+/** The name that was meant: the one that is a few letters away, or begins alike. */
+function nearest(name: string, known: readonly string[]): string | undefined {
+  const a = name.toLowerCase();
+  for (let most = 0; most < 3; most++) {
+    for (const other of known) {
+      const b = other.toLowerCase();
+      if (a.startsWith(b) || b.startsWith(a) || isNear(a, b, most)) return other;
+    }
+  }
+  return undefined;
+}
+
+/** Whether one text becomes the other when so many letters are put in, left out or changed. */
+function isNear(a: string, b: string, most: number): boolean {
+  if (a === b) return true;
+  if (most === 0) return false;
+  let i = 0;
+  while (a[i] === b[i]) i++;
+  const [x, y] = [a.slice(i), b.slice(i)];
+  const [restX, restY] = [x.slice(1), y.slice(1)];
+  return [
+    [restX, restY],
+    [restX, y],
+    [x, restY],
+  ].some(([p, q]) => isNear(p as string, q as string, most - 1));
+}

@@ -1,0 +1,20 @@
+/**
+ * What `Promise.race` does, without resolving its promise a second time: the process would be told,
+ * as `multipleResolves`.
+ */
+export function race<T extends readonly Promise<unknown>[]>(
+  promises: T,
+): Promise<Awaited<T[number]>> {
+  return new Promise((resolve, reject) => {
+    let isOpen = true;
+    const fulfil = (value: unknown): void => {
+      if (isOpen) resolve(value as Awaited<T[number]>);
+      isOpen = false;
+    };
+    const fail = (reason: unknown): void => {
+      if (isOpen) reject(reason);
+      isOpen = false;
+    };
+    for (const promise of promises) promise.then(fulfil, fail);
+  });
+}

@@ -1,0 +1,36 @@
+/*
+ * What the operations of a handle refuse, besides being scheduled: schedule.ts.
+ */
+
+import { Dispatcher } from './dispatch.ts';
+import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
+import type { Kcont } from './kcont.ts';
+import { BaseLock, type Lock } from './lock/lock.ts';
+import { label } from './schedule.ts';
+import type { Workqueue } from './workqueue.ts';
+
+/** Throws for what is no workqueue, or one that has been released. */
+export function checkWorkqueue(wq: Workqueue): void {
+  if (!((wq as Workqueue | undefined)?._dispatcher instanceof Dispatcher)) {
+    throw invalid('wq', 'a Workqueue', wq);
+  }
+  if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
+}
+
+/** Throws for what cannot be the interlock of a halt. */
+export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
+  if (!(interlock instanceof BaseLock)) throw invalid('interlock', 'a Lock of kcont', interlock);
+  if (interlock.held) return;
+  throw new KcontError('EPERM', `halt of ${label(kc)} needs its interlock held`);
+}
+
+/** Throws if a handle was destroyed, or its lock is not held. */
+export function mayChange<A>(kc: Kcont<A>, what: string, caller: Caller): void {
+  if (kc.destroyed) {
+    throw traceFrom(caller, new KcontError('EINVAL', `${label(kc)} was destroyed`));
+  }
+  if (kc._lock !== null && !kc._lock.held) {
+    const why = `${what} needs the lock of ${label(kc)} held`;
+    throw traceFrom(caller, new KcontError('EPERM', why));
+  }
+}

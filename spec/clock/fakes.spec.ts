@@ -1,0 +1,579 @@
+// Fake timers, whatever they fake, come and go in one process: what is scheduled before, under and
+// after them runs by the time that stands among the globals then.
+
+import { mock } from 'node:test';
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import sinon from 'sinon';
+import { HostClock } from '../../lib/clock/host.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
+import { runLate, runModule } from '../support/child.ts';
+
+const realTimeout = setTimeout;
+const later = (ms: number): Promise<void> =>
+  new Promise((resolve) => {
+    realTimeout(resolve, ms);
+  });
+
+/** Fakes of one kind. */
+interface Kind {
+  readonly name: string;
+  /** `setImmediate` is one of them. */
+  readonly immediates: boolean;
+  install(): Installed;
+}
+
+interface Installed {
+  tick(ms: number): void;
+  runAll(): void;
+  restore(): void;
+}
+
+type Method = 'setTimeout' | 'clearTimeout' | 'setImmediate' | 'Date' | 'performance' | 'hrtime';
+type Api = 'setTimeout' | 'setInterval' | 'setImmediate' | 'Date';
+
+function ofSinon(toFake: Method[] | undefined): Kind {
+  return {
+    name: `sinon's ${toFake?.join(', ') ?? 'all'}`,
+    immediates: toFake?.includes('setImmediate') ?? true,
+    install() {
+      const clock = sinon.useFakeTimers(toFake === undefined ? undefined : { toFake });
+      return {
+        tick: (ms) => void clock.tick(ms),
+        runAll: () => void clock.runAll(),
+        restore: () => clock.restore(),
+      };
+    },
+  };
+}
+
+function ofNode(apis: Api[], now = 0): Kind {
+  return {
+    name: `node:test's ${apis.join(', ')}${now === 0 ? '' : ` from ${now}`}`,
+    immediates: apis.includes('setImmediate'),
+    install() {
+      mock.timers.enable({ apis, now });
+      return {
+        tick: (ms) => mock.timers.tick(ms),
+        runAll: () => mock.timers.runAll(),
+        restore: () => mock.timers.reset(),
+      };
+    },
+  };
+}
+
+/** Only what is in the globals, as a test writes it by hand. */
+function byHand(): Kind {
+  return {
+    name: 'a setTimeout that a test has written',
+    immediates: false,
+    install() {
+      const { setTimeout: before, clearTimeout: clearBefore } = globalThis;
+      const set = new Map<number, { at: number; func: () => void }>();
+      let now = 0;
+      let ids = 0;
+      const tick = (ms: number): void => {
+        const end = now + ms;
+        for (;;) {
+          const due = [...set].filter(([, { at }]) => at <= end);
+          const next = due.toSorted(([a, x], [b, y]) => x.at - y.at || a - b)[0];
+          if (next === undefined) break;
+          set.delete(next[0]);
+          now = next[1].at;
+          next[1].func();
+        }
+        now = end;
+      };
+      Object.assign(globalThis, {
+        setTimeout(func: () => void, ms: number): number {
+          set.set(++ids, { at: now + ms, func });
+          return ids;
+        },
+        clearTimeout: (id: number) => void set.delete(id),
+      });
+      return {
+        tick,
+        runAll: () => {
+          while (set.size > 0) tick(Math.max(...[...set.values()].map(({ at }) => at)) - now);
+        },
+        restore: () => Object.assign(globalThis, { setTimeout: before, clearTimeout: clearBefore }),
+      };
+    },
+  };
+}
+
+const kinds: Kind[] = [
+  ofSinon(undefined),
+  ofSinon(['setTimeout']),
+  ofSinon(['setTimeout', 'clearTimeout']),
+  ofSinon(['setTimeout', 'clearTimeout', 'Date']),
+  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate']),
+  ofSinon(['setTimeout', 'clearTimeout', 'performance']),
+  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate', 'Date', 'performance', 'hrtime']),
+  ofNode(['setTimeout']),
+  ofNode(['setTimeout', 'setImmediate']),
+  ofNode(['setTimeout', 'Date']),
+  ofNode(['setTimeout', 'Date'], 1e12),
+  ofNode(['setTimeout', 'setInterval', 'setImmediate', 'Date']),
+  byHand(),
+];
+
+/** Kinds that leave kernels on the host. */
+const apart: Kind[] = [
+  ofSinon(['setImmediate']),
+  ofSinon(['Date', 'performance', 'hrtime']),
+  ofNode(['setImmediate']),
+  ofNode(['setInterval', 'Date']),
+];
+
+/** A kernel, and what ran on it. */
+class Lab {
+  readonly kernel: Kernel = new Kernel();
+  readonly ran: string[] = [];
+  #now = -Infinity;
+
+  make(name: string): Kcont<string> {
+    const { ran } = this;
+    return new Kcont(this.kernel.wq.softclock, null, (arg: string) => void ran.push(arg), name);
+  }
+
+  schedule(name: string, ms: number): Kcont<string> {
+    const kc = this.make(name);
+    kc.schedule(ms);
+    return kc;
+  }
+
+  /** Reads the clock, which never goes back. */
+  now(): number {
+    const now = this.kernel.now();
+    expect(now).to.be.at.least(this.#now);
+    this.#now = now;
+    return now;
+  }
+}
+
+/** Installs fakes for the duration of a synchronous test. */
+function under<T>(kind: Kind, body: (fakes: Installed) => T): T {
+  const fakes = kind.install();
+  try {
+    return body(fakes);
+  } finally {
+    fakes.restore();
+  }
+}
+
+describe('fake timers', function () {
+  this.timeout(60_000);
+
+  for (const kind of kinds) {
+    describe(kind.name, () => {
+      it('run a continuation after tick(1000), and not after tick(999)', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          lab.schedule('a', 1000);
+          tick(999);
+          expect(lab.ran).to.deep.equal([]);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['a']);
+        });
+      });
+
+      it('run each of many at its ms, in the order of deadlines, by steps and at once', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          for (const ms of [700, 64, 4097, 65, 300, 64]) lab.schedule(String(ms), ms);
+          tick(63);
+          expect(lab.ran).to.deep.equal([]);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['64', '64']);
+          lab.schedule('late', 235);
+          tick(235);
+          expect(lab.ran).to.deep.equal(['64', '64', '65', 'late']);
+          tick(10_000);
+          expect(lab.ran.slice(4)).to.deep.equal(['300', '700', '4097']);
+        });
+      });
+
+      it('count from the touch, and from the last schedule', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          const touched = lab.schedule('touched', 1000);
+          const again = lab.schedule('again', 1000);
+          const sooner = lab.schedule('sooner', 1000);
+          tick(600);
+          touched.touch();
+          again.schedule(1000);
+          sooner.schedule(100);
+          tick(100);
+          expect(lab.ran).to.deep.equal(['sooner']);
+          tick(899);
+          expect(lab.ran).to.deep.equal(['sooner']);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['sooner', 'touched', 'again']);
+        });
+      });
+
+      it('do not run what was stopped, and end with runAll()', () => {
+        const lab = new Lab();
+        under(kind, ({ runAll }) => {
+          lab.schedule('a', 1000);
+          lab.schedule('stopped', 500).stop();
+          lab.schedule('at once', 5).schedule();
+          let times = 0;
+          const kc: Kcont<null> = new Kcont(
+            lab.kernel.wq.prilow,
+            null,
+            () => {
+              lab.ran.push('again');
+              if (times++ < 2) kc.reset(700);
+            },
+            null,
+          );
+          kc.schedule(700);
+          for (let turns = 0; turns < 5; turns++) runAll();
+          const names = lab.ran.filter((name) => name !== 'at once');
+          expect(names.toSorted()).to.deep.equal(['a', 'again', 'again', 'again']);
+          expect(lab.kernel.inspect().pending).to.equal(0);
+        });
+      });
+
+      it('run a continuation whose delay is longer than that of a timer', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          lab.schedule('far', 2 ** 33 + 5);
+          // Those of Node reckon a timer that is set meanwhile from where they are moved on to.
+          for (let longest = 0; longest < 4; longest++) tick(2 ** 31 - 1);
+          tick(8);
+          expect(lab.ran).to.deep.equal([]);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['far']);
+        });
+      });
+
+      it('round fractions up', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          lab.schedule('a', 0.25);
+          lab.schedule('b', 1.5);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['a']);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['a', 'b']);
+        });
+      });
+
+      it('leave no timer behind when all is stopped', () => {
+        const lab = new Lab();
+        under(kind, () => {
+          const clock = (setTimeout as { clock?: { countTimers(): number } }).clock;
+          const kc = lab.schedule('a', 1000);
+          kc.touch();
+          kc.schedule(2000);
+          expect(clock?.countTimers() ?? 1).to.equal(1);
+          kc.stop();
+          expect(clock?.countTimers() ?? 0).to.equal(0);
+        });
+      });
+
+      it('let time go on in real time afterwards, with nothing else to prompt it', async () => {
+        const lab = new Lab();
+        lab.schedule('before', 20);
+        lab.now();
+        const fakes = kind.install();
+        try {
+          lab.schedule('under', 40);
+          lab.schedule('soon', 0);
+          lab.now();
+          fakes.tick(5);
+        } finally {
+          fakes.restore();
+        }
+        await later(100);
+        lab.now();
+        expect(lab.ran.toSorted()).to.deep.equal(['before', 'soon', 'under']);
+        lab.schedule('after', 5);
+        lab.schedule('and soon', 0);
+        await later(50);
+        expect(lab.ran.slice(3)).to.deep.equal(['and soon', 'after']);
+      });
+
+      it('may be installed unnoticed, and what was due before runs in real time', async () => {
+        const lab = new Lab();
+        lab.schedule('before', 10);
+        await later(3);
+        const fakes = kind.install();
+        try {
+          await later(40);
+          expect(lab.ran).to.deep.equal(['before']);
+        } finally {
+          fakes.restore();
+        }
+      });
+
+      it('run what is runnable, and what functions schedule', () => {
+        const lab = new Lab();
+        const { wq } = lab.kernel;
+        under(kind, ({ tick }) => {
+          new Kcont(wq.softnet, null, () => void lab.schedule('inner', 10), null).schedule(5);
+          lab.schedule('job', 0);
+          tick(5);
+          expect(lab.ran).to.deep.equal(['job']);
+          tick(9);
+          expect(lab.ran).to.deep.equal(['job']);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['job', 'inner']);
+        });
+      });
+
+      it('may be moved on by a continuation', () => {
+        const lab = new Lab();
+        const { wq } = lab.kernel;
+        under(kind, ({ tick }) => {
+          lab.schedule('b', 20);
+          const seen: boolean[] = [];
+          const outer = new Kcont(
+            wq.prilow,
+            null,
+            () => {
+              tick(15);
+              seen.push(outer.running);
+              void outer.halt().catch(() => seen.push(true));
+              lab.ran.push('outer');
+            },
+            null,
+          );
+          outer.schedule(10);
+          tick(10);
+          expect(lab.ran).to.deep.equal(['b', 'outer']);
+          expect(seen).to.deep.equal([true]);
+          expect(outer.running).to.equal(false);
+        });
+      });
+    });
+  }
+
+  for (const kind of apart) {
+    it(`leave kernels on the host: ${kind.name}`, async () => {
+      const lab = new Lab();
+      const fakes = kind.install();
+      try {
+        lab.schedule('timer', 10);
+        lab.schedule('job', 0);
+        await later(40);
+        expect(lab.ran).to.deep.equal(['job', 'timer']);
+      } finally {
+        fakes.restore();
+      }
+    });
+  }
+
+  it('may follow each other and be nested, and time never goes back', async () => {
+    const lab = new Lab();
+    const names: string[] = [];
+    for (const kind of [...kinds, ...kinds.toReversed()]) {
+      const fakes = kind.install();
+      lab.now();
+      lab.schedule(kind.name, 100);
+      names.push(kind.name);
+      fakes.tick(50);
+      lab.now();
+      fakes.tick(50);
+      lab.now();
+      fakes.restore();
+      lab.now();
+    }
+    expect(lab.ran).to.deep.equal(names);
+    // Those of sinon that leave Date alone can be installed over others.
+    const outer = ofNode(['setTimeout', 'Date']).install();
+    lab.schedule('outer', 100);
+    outer.tick(40);
+    const inner = ofSinon(['setTimeout', 'clearTimeout']).install();
+    lab.schedule('inner', 30);
+    inner.tick(30);
+    inner.restore();
+    lab.now();
+    outer.restore();
+    expect(lab.ran.slice(names.length)).to.deep.equal(['inner']);
+    await later(150);
+    expect(lab.ran.slice(names.length)).to.deep.equal(['inner', 'outer']);
+  });
+});
+
+describe('a clock that obeys no fakes', () => {
+  it('goes on in real time', async () => {
+    const kernel = new Kernel({ clock: new HostClock(false) });
+    const ran: string[] = [];
+    const make = (name: string, ms: number): boolean =>
+      new Kcont(kernel.wq.softclock, null, () => void ran.push(name), null).schedule(ms);
+    make('before', 5);
+    const fakes = sinon.useFakeTimers();
+    try {
+      make('under', 10);
+      make('soon', 0);
+      fakes.tick(1000);
+      expect(ran).to.deep.equal([]);
+      await later(40);
+      expect(ran).to.deep.equal(['soon', 'before', 'under']);
+    } finally {
+      fakes.restore();
+    }
+  });
+});
+
+describe('kcont imported while fakes are installed', function () {
+  this.timeout(60_000);
+
+  /** Prints what ran after each tick, and in real time afterwards; then real `performance.now()` counts. */
+  const program = (install: string, tick: string, restore: string): string => `
+    const realTimeout = setTimeout;
+    ${install}
+    const { Kcont, Kernel, VirtualClock, kernel, wq } = await load();
+    const ran = [];
+    const schedule = (name, ms) => new Kcont(wq.softclock, null, () => ran.push(name), null).schedule(ms);
+    schedule('a', 1000); schedule('rest', 1020);
+    ${tick}(999); console.log('999', ran.join());
+    ${tick}(1); console.log('1000', ran.join());
+    const virtual = new VirtualClock();
+    const before = kernel.now();
+    ${restore}
+    const seen = setTimeout === realTimeout;
+    await new Promise((resolve) => realTimeout(resolve, 80));
+    console.log(seen, ran.join(), kernel.now() >= before);
+    const from = performance.now();
+    await new Promise((resolve) => new Kcont(wq.prilow, null, resolve, null).schedule(20));
+    console.log(performance.now() - from >= 20, await new Kernel({ clock: virtual }).wq.prilow.stats().queued);
+    await virtual.advance(5); console.log(virtual.now);
+  `;
+  const expected = ['999 ', '1000 a', 'true a,rest true', 'true 0', '5'];
+
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+  const mockIs = `const { mock } = await import('node:test');`;
+  const ways: Record<string, [string, string, string]> = {
+    'by sinon, all': [
+      `${sinonIs} const clock = sinon.useFakeTimers();`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by sinon, setTimeout alone': [
+      `${sinonIs} const clock = sinon.useFakeTimers({ toFake: ['setTimeout'] });`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by node:test, all': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout', 'setImmediate', 'Date'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+    'by node:test, setTimeout alone': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+  };
+  for (const [name, [install, tick, restore]] of Object.entries(ways)) {
+    it(`obeys them, and the host afterwards: ${name}`, async () => {
+      const { code, out } = await runLate(program(install, tick, restore));
+      expect({ code, out }).to.deep.equal({ code: 0, out: expected });
+    });
+  }
+});
+
+describe('fakes and the process', function () {
+  this.timeout(60_000);
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+
+  it('keep it alive for what was scheduled under them, once they are gone', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, kernel, wq } = kcont;
+      const say = (name, ref) => new Kcont(wq.softclock, null, () => console.log(name), null, { ref });
+      say('before', true).schedule(10);
+      const clock = sinon.useFakeTimers();
+      say('under', true).schedule(50);
+      say('unref', false).schedule(20);
+      say('never', false).schedule(70);
+      say('job', true).schedule();
+      clock.restore();
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['before', 'job', 'under', 'unref'],
+    });
+  });
+
+  it('do not keep it alive while they are there, as their own timers do not', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, wq } = kcont;
+      sinon.useFakeTimers();
+      new Kcont(wq.softclock, null, () => console.log('never'), null).schedule(5);
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: [] });
+  });
+
+  it('are none where a function hands on to the host: one timer serves all', async () => {
+    const { code, out } = await runModule(`
+      const inner = setTimeout;
+      const { Kcont, wq } = kcont;
+      let calls = 0;
+      globalThis.setTimeout = function setTimeout(...args) { calls++; return inner.apply(this, args); };
+      let ran = 0;
+      for (let i = 0; i < 100; i++) {
+        new Kcont(wq.softclock, null, () => { if (++ran === 100) console.log(ran, calls); }, null).schedule(10 + i % 3);
+      }
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['100 1'] });
+  });
+
+  it('are none where kcont’s own functions stand among the globals', async () => {
+    const { code, out } = await runModule(`
+      const { Kcont, wq } = kcont;
+      const timers = await import(${JSON.stringify(new URL('../../lib/fronts/timers.js', import.meta.url).href)});
+      globalThis.setTimeout = timers.setTimeout;
+      globalThis.setImmediate = timers.setImmediate;
+      new Kcont(wq.softclock, null, () => console.log('bare'), null).schedule(5);
+      setTimeout(() => console.log('timeout'), 10);
+      const inner = setTimeout;
+      globalThis.setTimeout = (...args) => inner(...args);
+      new Kcont(wq.softclock, null, () => console.log('wrapped'), null).schedule(20);
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['bare', 'timeout', 'wrapped'],
+    });
+  });
+
+  it('may be stubs that call back at once, or throw', async () => {
+    const { code, out } = await runModule(`
+      const real = setTimeout;
+      const { Kcont, wq } = kcont;
+      const say = (name) => new Kcont(wq.softclock, null, () => console.log(name), null);
+      globalThis.setTimeout = (func) => { func(); return 0; };
+      say('at once').schedule(1e6);
+      console.log('scheduled');
+      await new Promise((resolve) => real(resolve, 20));
+      globalThis.setTimeout = () => { throw new Error('stub'); };
+      process.on('uncaughtException', (error) => console.log(error.message));
+      say('later').schedule(10);
+      globalThis.setTimeout = real;
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['scheduled', 'at once', 'stub', 'later'] });
+  });
+
+  it('call functions in the context of no request', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { AsyncLocalStorage } = await import('node:async_hooks');
+      const storage = new AsyncLocalStorage();
+      const { Kcont, wq } = kcont;
+      const clock = sinon.useFakeTimers();
+      storage.run('request', () => {
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule(5);
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule();
+        clock.tick(5);
+      });
+      clock.restore();
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['undefined', 'undefined'] });
+  });
+});

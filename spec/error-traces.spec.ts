@@ -1,0 +1,303 @@
+// What a person sees of an error: the code in its first line, the name of the continuation, and a
+// trace that begins in his own file; and in a crash report, whose function it was.
+
+import { inspect } from 'node:util';
+import { expect } from 'chai';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  RMLock,
+  RWLock,
+  Scope,
+  SpinLock,
+  VirtualClock,
+  kern,
+  type Cpu,
+  type Lock,
+  type Workqueue,
+} from '../lib/index.ts';
+import { runModule } from './support/child.ts';
+
+const nothing = (): void => undefined;
+
+async function caught(f: () => unknown): Promise<Error> {
+  try {
+    await f();
+  } catch (error) {
+    return error as Error;
+  }
+  throw new Error('nothing was thrown');
+}
+
+describe('KcontError', () => {
+  it('shows its code where errors are printed, and has a name without it', async () => {
+    const error = await caught(() => new Mutex().exit());
+    expect(error.name).to.equal('KcontError');
+    expect((error as KcontError).code).to.equal('EPERM');
+    expect(String(error)).to.equal('KcontError: exit of a Mutex not held');
+    expect(error.stack).to.match(/^KcontError \[EPERM\]: exit of a Mutex not held\n {4}at /);
+    expect(inspect(error)).to.match(/^KcontError \[EPERM\]: exit of a Mutex not held\n {4}at /);
+    expect(Object.keys(error)).to.deep.equal(['code']);
+    expect(JSON.stringify(error)).to.equal('{"code":"EPERM"}');
+    expect(structuredClone(error).message).to.equal('exit of a Mutex not held');
+  });
+
+  it('can be given another stack, and a subclass is one', () => {
+    class OwnError extends KcontError {}
+    const error = new OwnError('EBUSY', 'not now');
+    expect(error).to.be.instanceOf(KcontError);
+    expect(error.stack).to.match(/^KcontError \[EBUSY\]: not now\n/);
+    expect(error.stack?.split('\n')[1]).to.include('error-traces.spec');
+    error.stack = 'another';
+    expect(error.stack).to.equal('another');
+    expect(Object.getOwnPropertyDescriptor(error, 'stack')).to.deep.equal({
+      configurable: true,
+      enumerable: false,
+      value: 'another',
+      writable: true,
+    });
+  });
+
+  it('is an error where stacks are made by somebody else', () => {
+    const before = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
+    Error.prepareStackTrace = (error, sites) => `${error.message} at ${sites.length > 0}`;
+    try {
+      expect(new KcontError('EBUSY', 'not now').stack).to.equal('not now at true');
+    } finally {
+      if (before === undefined) Reflect.deleteProperty(Error, 'prepareStackTrace');
+      else Object.defineProperty(Error, 'prepareStackTrace', before);
+    }
+  });
+});
+
+describe('the trace of an error', () => {
+  const clock = new VirtualClock();
+  const kernel = new Kernel({ clock });
+  const { prilow, softclock } = kernel.wq;
+  const held = new Mutex();
+  held.tryEnter();
+  const free = new Mutex();
+  const make = (lock: Lock | null = null): Kcont<null> =>
+    new Kcont(softclock, lock, nothing, null, { name: 'beat' });
+  const dead = (): Kcont<null> => {
+    const kc = make();
+    kc.destroy();
+    return kc;
+  };
+  const closed = async (): Promise<Kcont<null>> => {
+    const own = new Kernel({ clock: new VirtualClock() });
+    const kc = new Kcont(own.wq.softclock, null, nothing, null, { name: 'beat' });
+    await own.close();
+    return kc;
+  };
+  /** Calls from within the function of a continuation. */
+  const within = (f: (kc: Kcont<null>) => unknown): unknown => {
+    let made: unknown;
+    new Kcont(prilow, null, (_, kc) => void (made = f(kc)), null).schedule();
+    clock.tick(0);
+    return made;
+  };
+  const bad = (value: unknown): never => value as never;
+  const disposed = new Scope();
+  disposed[Symbol.dispose]();
+
+  const calls: Readonly<Record<string, () => unknown>> = {
+    'new Kcont, a workqueue': () => new Kcont(bad({}), null, nothing, null),
+    'new Kcont, a lock': () => new Kcont(prilow, bad({}), nothing, null),
+    'new Kcont, a function': () => new Kcont(prilow, null, bad('f'), null),
+    'new Kcont, an option': () => new Kcont(prilow, null, nothing, null, { slackMs: bad('5') }),
+    'new Kcont, a scope': () => new Kcont(prilow, null, nothing, null, { scope: disposed }),
+    'Kcont.schedule': () => make().schedule(-1),
+    'Kcont.schedule, a CPU': () => make().schedule(1, kernel.cpus[0]),
+    'Kcont.reset': () => make().reset(NaN),
+    'Kcont.setArg': () => dead().setArg(null),
+    'Kcont.setArg, a lock': () => make(free).setArg(null),
+    'Kcont.setFunc': () => make().setFunc(bad(5), null),
+    'Kcont.setFunc, without a lock': () => make().setFunc(() => undefined, null),
+    'Kcont.setLock': () => make(held).setLock(bad({})),
+    'Kcont.setLock, without a lock': () => make().setLock(new Mutex()),
+    'Kcont.drainAsync': () => make().drainAsync(bad(5)),
+    'Kcont.halt': () => make().halt(free),
+    'Kcont.halt of itself': () => within((kc) => kc.halt()),
+    'Scope.halt of itself': () => {
+      const scope = new Scope();
+      let made: unknown;
+      new Kcont(prilow, null, () => void (made = scope.halt()), null, { scope }).schedule();
+      clock.tick(0);
+      return made;
+    },
+    'new Kernel': () => new Kernel({ budgetMs: bad('2') }),
+    'Kernel.acquire': () => kernel.acquire(bad('5')),
+    'Kernel.acquire, an option': () => kernel.acquire(5, { maxActive: bad('2') }),
+    'Kernel.drain': () => kernel.drain({ signal: bad({}) }),
+    'Kernel.close': () => kernel.close({ graceMs: bad('5') }),
+    'Workqueue.run': () => prilow.run(bad(5)),
+    'Workqueue.run, an option': () => prilow.run(nothing, { name: bad(5) }),
+    'Workqueue.run, a CPU': () => prilow.run(nothing, { cpu: bad(5) }),
+    'Workqueue.release': () => prilow.release(),
+    'Cpu.stop': () => (kernel.cpus[0] as Cpu).stop(),
+    'Cpu.restart': () => (kernel.cpus[0] as Cpu).restart(),
+    'Mutex.enter': () => new Mutex().enter({ priority: bad('5') }),
+    'Mutex.hold': () => new Mutex().hold({ priority: bad('5') }),
+    'Mutex.run': () => new Mutex().run(nothing, { priority: bad('5') }),
+    'Mutex.exit': () => new Mutex().exit(),
+    'SpinLock.exit': () => new SpinLock().exit(),
+    'RWLock.read.exit': () => new RWLock().read.exit(),
+    'RMLock.write.exit': () => new RMLock().write.exit(),
+    'VirtualClock.tick': () => new VirtualClock().tick(bad('5')),
+    'VirtualClock.advance': () => new VirtualClock().advance(-1),
+    'VirtualClock.tick within': () => within(() => clock.tick(1)),
+    kcont_create: () => kern.kcont_create(prilow, null, nothing, null, 1),
+    'kcont_create, a workqueue': () => kern.kcont_create(bad({}), null, nothing, null, 0),
+    kcont_setarg: () => kern.kcont_setarg(dead(), null),
+    kcont_setfunc: () => kern.kcont_setfunc(make(), () => undefined, null),
+    kcont_setmutex: () => kern.kcont_setmutex(make(), new Mutex()),
+    kcont_drain_async: () => kern.kcont_drain_async(make(), bad(5)),
+    kcont_halt: () => kern.kcont_halt(make(), free),
+    kcont_workqueue_acquire: () => kern.kcont_workqueue_acquire(5, 2),
+    'kcont_workqueue_acquire, a priority': () => kern.kcont_workqueue_acquire(-5, 0),
+    'Kcont.schedule, a kernel that is closed': async () => (await closed()).schedule(),
+  };
+
+  for (const [name, call] of Object.entries(calls)) {
+    it(`of ${name} begins where it is called`, async () => {
+      const error = await caught(call);
+      expect(error).to.be.instanceOf(KcontError);
+      const [first, where] = (error.stack ?? '').split('\n');
+      expect(first).to.equal(`KcontError [${(error as KcontError).code}]: ${error.message}`);
+      expect(where, error.stack).to.include('error-traces.spec');
+    });
+  }
+
+  it('names the continuation it is about', async () => {
+    const about = [
+      'Kcont.schedule',
+      'Kcont.schedule, a CPU',
+      'Kcont.reset',
+      'Kcont.setArg',
+      'Kcont.setArg, a lock',
+      'Kcont.setFunc, without a lock',
+      'Kcont.setLock, without a lock',
+      'Kcont.halt',
+      'Kcont.schedule, a kernel that is closed',
+    ];
+    for (const name of about) {
+      expect((await caught(calls[name] as () => unknown)).message).to.match(/\bbeat\b/);
+    }
+  });
+});
+
+describe('an error that a function throws and nobody takes', () => {
+  const thrownBy = (wq: Workqueue, clock: VirtualClock, thrown: unknown): [unknown, unknown] => {
+    const kc = new Kcont(
+      wq,
+      null,
+      () => {
+        throw thrown;
+      },
+      null,
+      { name: 'beat' },
+    );
+    kc.schedule();
+    try {
+      clock.tick(0);
+    } catch (error) {
+      return [error, kc];
+    }
+    throw new Error('nothing was thrown');
+  };
+
+  it('has its continuation as a property', async () => {
+    const clock = new VirtualClock();
+    const { prilow } = new Kernel({ clock }).wq;
+    const [error, kc] = thrownBy(prilow, clock, new Error('sync'));
+    expect((error as { kcont?: unknown }).kcont).to.equal(kc);
+    expect(Object.keys(error as object)).to.deep.equal([]);
+    const late = new Error('async');
+    const own = new Kcont(prilow, null, () => Promise.reject(late), null);
+    own.schedule();
+    expect(await caught(() => clock.advance(0))).to.equal(late);
+    expect((late as { kcont?: unknown }).kcont).to.equal(own);
+  });
+
+  it('stays as it is if it is no error, cannot be extended, or has such a property', () => {
+    const clock = new VirtualClock();
+    const { prilow } = new Kernel({ clock }).wq;
+    const frozen = Object.freeze(new Error('frozen'));
+    const plain = { text: 'plain' };
+    const named = Object.assign(new Error('named'), { kcont: 7, continuation: 8 });
+    const hostile = new Proxy(new Error('hostile'), {
+      defineProperty() {
+        throw new Error('no');
+      },
+      getPrototypeOf() {
+        throw new Error('no');
+      },
+    });
+    const { proxy, revoke } = Proxy.revocable(new Error('revoked'), {});
+    revoke();
+    for (const thrown of ['text', undefined, null, 5, frozen, plain, hostile, proxy]) {
+      expect(thrownBy(prilow, clock, thrown)[0] === thrown).to.equal(true);
+    }
+    expect(Object.keys(plain)).to.deep.equal(['text']);
+    expect(Object.keys(frozen)).to.deep.equal([]);
+    thrownBy(prilow, clock, named);
+    expect(named.kcont).to.equal(7);
+  });
+
+  it('has none if a handler takes it', () => {
+    const clock = new VirtualClock();
+    const taken: unknown[] = [];
+    const { prilow } = new Kernel({ clock, onError: (error) => void taken.push(error) }).wq;
+    const thrown = new Error('taken');
+    new Kcont(
+      prilow,
+      null,
+      () => {
+        throw thrown;
+      },
+      null,
+    ).schedule();
+    clock.tick(0);
+    expect(taken).to.deep.equal([thrown]);
+    expect(Object.keys(thrown)).to.deep.equal([]);
+  });
+
+  it('is reported with the line that threw it, its code and its continuation', async () => {
+    const sync = await runModule(
+      `new kcont.Kcont(kcont.wq.softnet, null, function beat() {
+        throw new kcont.KcontError('EBUSY', 'x');
+      }, 0).schedule();`,
+    );
+    const lines = sync.err.split('\n').filter((line) => line.trim() !== '');
+    expect(sync.code).to.equal(1);
+    expect(lines[0]).to.match(/eval1\]?:3$/);
+    expect(lines[1]?.trim()).to.equal("throw new kcont.KcontError('EBUSY', 'x');");
+    expect(lines[3]).to.equal('KcontError [EBUSY]: x');
+    expect(sync.err).to.include("continuation: 'beat on softnet'").and.not.include('_');
+    const late = await runModule(
+      `new kcont.Kcont(kcont.wq.prilow, null, async function beat() {
+        await null;
+        throw new Error('y');
+      }, 0).schedule();`,
+    );
+    expect(late.code).to.equal(1);
+    expect(late.err).to.include('Error: y').and.include("continuation: 'beat on prilow'");
+  });
+
+  it('is not mistaken for the one that is uncaught next', async () => {
+    const { out } = await runModule(
+      `const seen = [];
+      process.on('uncaughtException', (error) => {
+        if (seen.push(error.kcont?.name ?? 'none') === 2) setTimeout(fail, 0);
+      });
+      const fail = () => { throw new Error('x'); };
+      new kcont.Kcont(kcont.wq.softnet, null, fail, 0, { name: 'a' }).schedule();
+      new kcont.Kcont(kcont.wq.softnet, null, fail, 0, { name: 'b' }).schedule();
+      process.on('exit', () => console.log(seen.join()));`,
+    );
+    expect(out).to.deep.equal(['a,b,none']);
+  });
+});

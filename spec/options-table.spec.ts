@@ -1,0 +1,332 @@
+// Every options object of the library, held to the same rules: what is wrong is refused at the call,
+// a name that is not known is refused, and each option is read once.
+
+import { readFileSync, readdirSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { expect } from 'chai';
+import { CpuMachine } from '../lib/cpu/machine.ts';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  RWLock,
+  Scope,
+  SpinLock,
+  VirtualClock,
+  type Workqueue,
+} from '../lib/index.ts';
+
+const nothing = (): void => undefined;
+const kernel = new Kernel({ clock: new VirtualClock() });
+const { prilow, softclock } = kernel.wq;
+
+/** What a machine with threads does, without threads. */
+const machine = {
+  supervision: { stop: () => Promise.resolve(), restart: () => Promise.resolve() },
+} as unknown as CpuMachine;
+
+/** One options object. */
+interface Row {
+  /** By what the library calls it in messages. */
+  readonly of: string;
+  /** All the calls that take it. */
+  readonly calls: readonly ((options: never) => unknown)[];
+  /** A right value for each of its options. */
+  readonly good: Readonly<Record<string, unknown>>;
+  /** What else is out of range, besides what no value of that type may be. */
+  readonly bad?: Readonly<Record<string, readonly unknown[]>>;
+  /** Options that take whatever comes. */
+  readonly takesAll?: readonly string[];
+}
+
+const rows: readonly Row[] = [
+  {
+    of: 'Kcont',
+    calls: [(options) => new Kcont(softclock, null, nothing, null, options).destroy()],
+    good: {
+      name: 'idle',
+      ref: false,
+      affinity: 'weak',
+      slackMs: 5,
+      context: 'schedule',
+      scope: new Scope(),
+      signal: new AbortController().signal,
+    },
+    bad: { slackMs: [2 ** 31, Infinity], affinity: ['some'], context: ['own'] },
+  },
+  {
+    of: 'run',
+    // What was taken waits for the clock.
+    calls: [(options) => Promise.race([prilow.run(nothing, options), Promise.resolve()])],
+    good: {
+      lock: new Mutex(),
+      delayMs: 5,
+      cpu: null,
+      signal: new AbortController().signal,
+      arg: 'anything',
+      transfer: [],
+      kill: false,
+      name: 'job',
+      context: 'create',
+    },
+    bad: { delayMs: [2 ** 53, Infinity], context: ['schedule'], cpu: [{}], lock: [{}, 1] },
+    takesAll: ['arg'],
+  },
+  {
+    of: 'enter',
+    calls: [
+      (options) => new Mutex().enter(options),
+      (options) => new Mutex().hold(options),
+      (options) => new Mutex().run(nothing, options),
+      (options) => {
+        const lock = new SpinLock();
+        return lock.enter(options).then(() => lock.exit());
+      },
+      (options) => new RWLock().read.enter(options),
+    ],
+    good: { signal: new AbortController().signal, priority: 223 },
+    bad: { priority: [224, 1.5, Infinity] },
+  },
+  {
+    of: 'acquire',
+    calls: [(options) => kernel.acquire(90, options).release()],
+    good: { perCpu: true, maxActive: 2, patienceMs: 50, onError: nothing, name: 'database' },
+    bad: { maxActive: [0, 1.5], name: [''] },
+  },
+  {
+    of: 'Kernel',
+    calls: [(options) => new Kernel(options)],
+    good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2 },
+    bad: { budgetMs: [0], clock: [{}] },
+  },
+  {
+    of: 'drain',
+    calls: [(options) => new Kernel({ clock: new VirtualClock() }).drain(options)],
+    good: { signal: new AbortController().signal },
+  },
+  {
+    of: 'close',
+    calls: [(options) => new Kernel({ clock: new VirtualClock() }).close(options)],
+    good: { graceMs: 5 },
+    bad: { graceMs: [Infinity, 2 ** 53] },
+  },
+  ...(['stop', 'restart'] as const).map((of) => ({
+    of,
+    calls: [(options: never) => CpuMachine.prototype[of].call(machine, 1, options)],
+    good: { graceMs: 5 },
+    bad: { graceMs: [Infinity, 2 ** 53] },
+  })),
+];
+
+/** What no value of that type may be. */
+function wrongFor(good: unknown): readonly unknown[] {
+  if (typeof good === 'number') {
+    return [String(good), '', NaN, -1, null, true, {}, [good], BigInt(7), new Number(7)];
+  }
+  if (typeof good === 'boolean') return [String(good), 0, 1, null, {}];
+  if (typeof good === 'string') return [1, null, {}, Symbol('text')];
+  if (typeof good === 'function') return ['nothing', null, {}];
+  if (good === null) return [];
+  return ['text', 1, ...(good instanceof Mutex ? [] : [null, {}])];
+}
+
+/** 'taken', or the code and the message of what is thrown or rejected with. */
+async function answer(call: (options: never) => unknown, options: unknown): Promise<string> {
+  try {
+    await call(options as never);
+    return 'taken';
+  } catch (error) {
+    if (!(error instanceof KcontError)) return String(error);
+    // What is refused for another reason has got past its options.
+    return error.code === 'EINVAL' ? error.message : 'taken';
+  }
+}
+
+/** This file runs from spec/ and, compiled, from build/spec/. */
+const above = dirname(import.meta.dirname);
+const LIB = join(basename(above) === 'build' ? dirname(above) : above, 'lib');
+
+describe('every options object', () => {
+  it('has a row in this table', () => {
+    const source = readdirSync(LIB, { recursive: true, encoding: 'utf8' })
+      .filter((path) => path.endsWith('.ts'))
+      .map((path) => readFileSync(join(LIB, path), 'utf8'))
+      .join('\n');
+    const declared = Array.from(
+      source.matchAll(/\boptionsOf<[^(]*\(\s*'([^']*)'/g),
+      ([, of]) => of,
+    );
+    expect(declared).to.have.members(rows.map(({ of }) => of));
+  });
+
+  for (const { of, calls, good, bad = {}, takesAll = [] } of rows) {
+    const options = Object.keys(good);
+
+    describe(`of ${of}`, () => {
+      it('takes what is right, and what is undefined', async () => {
+        for (const call of calls) {
+          expect(await answer(call, good)).to.equal('taken');
+          expect(await answer(call, undefined)).to.equal('taken');
+          expect(await answer(call, {})).to.equal('taken');
+          expect(await answer(call, Object.freeze({ ...good }))).to.equal('taken');
+          const left = Object.fromEntries(options.map((name) => [name, undefined]));
+          expect(await answer(call, left)).to.equal('taken');
+        }
+      });
+
+      it('is an object', async () => {
+        for (const call of calls) {
+          for (const wrong of [null, 5, 'text', true, nothing]) {
+            expect(await answer(call, wrong)).to.match(/^options must be an object, got /);
+          }
+        }
+      });
+
+      it('refuses values of another type, and out of their range', async () => {
+        for (const call of calls) {
+          for (const name of options.filter((option) => !takesAll.includes(option))) {
+            for (const wrong of [...wrongFor(good[name]), ...(bad[name] ?? [])]) {
+              const said = await answer(call, { ...good, [name]: wrong });
+              expect(said, `${name}: ${typeof wrong} ${String(wrong)}`).to.match(
+                new RegExp(`^${name}( of \\S+)? must be `),
+              );
+            }
+          }
+        }
+      });
+
+      it('refuses a name it does not know, and suggests the one that was meant', async () => {
+        for (const call of calls) {
+          for (const name of options) {
+            const misspelt = `${name[0]}${name.slice(2)}${name[1]}`;
+            for (const wrong of [misspelt, `${name}s`, name.toUpperCase()]) {
+              if (options.includes(wrong)) continue;
+              expect(await answer(call, { ...good, [wrong]: good[name] })).to.equal(
+                `unknown option '${wrong}' of ${of}; did you mean '${name}'?`,
+              );
+            }
+          }
+          expect(await answer(call, { zzzzzzzzzz: undefined })).to.equal(
+            `unknown option 'zzzzzzzzzz' of ${of}`,
+          );
+          expect(await answer(call, Object.create({ zzzzzzzzzz: 1 }))).to.equal(
+            `unknown option 'zzzzzzzzzz' of ${of}`,
+          );
+          expect(await answer(call, { [Symbol('zzz')]: 1 })).to.equal('taken');
+        }
+      });
+
+      it('reads each option once, if it has one', async () => {
+        for (const call of calls) {
+          const reads: string[] = [];
+          const counting = (name: string): PropertyDescriptor => ({
+            configurable: true,
+            get() {
+              reads.push(name);
+              return good[name];
+            },
+          });
+          const accessors = Object.fromEntries(options.map((name) => [name, counting(name)]));
+          const own = Object.defineProperties({}, accessors);
+          class Options {
+            method(): void {}
+          }
+          Object.defineProperties(Options.prototype, accessors);
+          class Derived extends Options {}
+          for (const given of [
+            own,
+            Object.defineProperties(Object.create(null) as object, accessors),
+            new Options(),
+            new Derived(),
+            new Proxy(own, {}),
+          ]) {
+            reads.length = 0;
+            expect(await answer(call, given)).to.equal('taken');
+            expect(reads.toSorted()).to.deep.equal(options.toSorted());
+          }
+        }
+      });
+
+      it('sees what is wrong in a class, too', async () => {
+        for (const call of calls) {
+          for (const name of options.filter((option) => !takesAll.includes(option))) {
+            if (name === 'cpu') continue;
+            const given = Object.create(
+              Object.defineProperty({}, name, { get: () => Symbol('wrong') }),
+            ) as object;
+            expect(await answer(call, given)).to.match(new RegExp(`^${name} must be `));
+          }
+        }
+      });
+
+      it('takes nothing from Object.prototype', async () => {
+        for (const call of calls) {
+          for (const enumerable of [true, false]) {
+            const polluted = [...options, 'zzzzzzzzzz'];
+            let reads = 0;
+            try {
+              for (const name of polluted) {
+                // oxlint-disable-next-line eslint/no-extend-native -- what is being tried
+                Object.defineProperty(Object.prototype, name, {
+                  configurable: true,
+                  enumerable,
+                  get() {
+                    reads++;
+                    return Symbol('polluted');
+                  },
+                  set(this: object, value: unknown) {
+                    Object.defineProperty(this, name, {
+                      configurable: true,
+                      enumerable: true,
+                      writable: true,
+                      value,
+                    });
+                  },
+                });
+              }
+              void Promise.resolve(call({} as never)).catch(nothing);
+              void Promise.resolve(call(undefined as never)).catch(nothing);
+            } finally {
+              for (const name of polluted) Reflect.deleteProperty(Object.prototype, name);
+            }
+            expect(reads).to.equal(0);
+          }
+        }
+      });
+    });
+  }
+});
+
+describe('a name of another library', () => {
+  const says = (f: () => unknown): string => {
+    try {
+      f();
+      return 'no error';
+    } catch (error) {
+      return (error as Error).message;
+    }
+  };
+
+  it('is told what it is called here', () => {
+    const acquire = (options: object): Workqueue => kernel.acquire(90, options);
+    const make = (options: object): unknown => new Kcont(prilow, null, nothing, 0, options);
+    expect([
+      says(() => acquire({ concurrency: 2 })),
+      says(() => acquire({ patience: 2 })),
+      says(() => make({ unref: true })),
+      says(() => make({ slakMs: 2 })),
+    ]).to.deep.equal([
+      "unknown option 'concurrency' of acquire; did you mean 'maxActive'?",
+      "unknown option 'patience' of acquire; did you mean 'patienceMs'?",
+      "unknown option 'unref' of Kcont; did you mean ref: false?",
+      "unknown option 'slakMs' of Kcont; did you mean 'slackMs'?",
+    ]);
+  });
+
+  it('and one that is near to none is only refused', () => {
+    expect(says(() => kernel.acquire(90, { colour: 2 } as object))).to.equal(
+      "unknown option 'colour' of acquire",
+    );
+  });
+});

@@ -1,0 +1,74 @@
+// Random items with deadlines through random stages, beside what has to become of each.
+import fc from 'fast-check';
+import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { KcontError } from '../../lib/index.ts';
+import { Lab } from './lab.ts';
+
+/** A stage: how long its function takes, what ends it, and its deadline; 0: none. */
+interface StageProgram {
+  readonly tookMs: number;
+  readonly deadlineMs: number;
+  /** By which queue its end comes: before or after the deadlines of that tick. */
+  readonly endsBy: 'softserial' | 'softclock' | 'prilow';
+}
+
+export interface DeadlineProgram {
+  readonly stages: readonly StageProgram[];
+  readonly ownMs: number;
+}
+
+// Few values, so that what ends and what limits it meet in one tick.
+const ms = fc.integer({ min: 0, max: 4 });
+
+export const deadlinePrograms: fc.Arbitrary<DeadlineProgram> = fc.record({
+  stages: fc.array(
+    fc.record({
+      tookMs: ms,
+      deadlineMs: ms,
+      endsBy: fc.constantFrom('softserial', 'softclock', 'prilow'),
+    }),
+    { minLength: 1, maxLength: 4 },
+  ),
+  ownMs: fc.integer({ min: 0, max: 9 }),
+});
+
+/** What has to become of the item: how it ends, and when. */
+export function expectedOf({ stages, ownMs }: DeadlineProgram): string {
+  const ownAt = ownMs === 0 ? Infinity : ownMs;
+  let now = 0;
+  for (const [index, { tookMs, deadlineMs }] of stages.entries()) {
+    const stageAt = deadlineMs === 0 ? Infinity : now + deadlineMs;
+    const endsAt = now + tookMs;
+    // What ends in its last tick has kept its deadline; an item for which more is to come has not ended.
+    const isLast = index === stages.length - 1;
+    if (endsAt > Math.min(stageAt, ownAt)) return `ETIMEDOUT at ${Math.min(stageAt, ownAt)}`;
+    if (endsAt === ownAt && !isLast) return `ETIMEDOUT at ${ownAt}`;
+    now = endsAt;
+  }
+  return `done at ${now}`;
+}
+
+/** What becomes of it. */
+export async function outcomeOf({ stages, ownMs }: DeadlineProgram): Promise<string> {
+  const { clock, kernel, wq } = new Lab();
+  let plan = pipeline<number>('line').stage('first', (n) => n, { wq: 'softserial' });
+  for (const [index, { tookMs, deadlineMs, endsBy }] of stages.entries()) {
+    plan = plan.stage(
+      `stage ${index}`,
+      (n) => (tookMs === 0 ? n : wq[endsBy].run(() => n, { delayMs: tookMs })),
+      deadlineMs === 0 ? {} : { deadlineMs },
+    );
+  }
+  const line = plan.start({ kernel });
+  let outcome = 'in flight';
+  line.run(1, ownMs === 0 ? {} : { deadlineMs: ownMs }).then(
+    () => (outcome = `done at ${clock.now}`),
+    (error: unknown) => {
+      outcome = `${error instanceof KcontError ? error.code : String(error)} at ${clock.now}`;
+    },
+  );
+  for (let i = 0; i < 20; i++) await clock.advance(i === 0 ? 0 : 1);
+  const { pending } = kernel.inspect();
+  await line.close();
+  return pending === 0 ? outcome : `${outcome}, ${pending} timers left`;
+}

@@ -1,0 +1,80 @@
+// What a user's function may return and throw, and all the places that call one.
+import { Kcont, RWLock } from '../../lib/index.ts';
+import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
+import { createLocks } from '../../lib/fronts/locks.ts';
+import { createExecutor } from '../../lib/fronts/p-queue.ts';
+import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { createScheduler } from '../../lib/fronts/scheduler.ts';
+
+/** A user's function. */
+export type Func = () => unknown;
+
+/** The same, as the function of a continuation. */
+export function asKcont(func: Func): KcontFunction<null> {
+  return func as KcontFunction<null>;
+}
+
+/** How a call has ended: `fulfilled`, or the error as `textOf` has it. */
+export type Ending = string;
+
+/** An error, or whatever was thrown in place of one, in a word that no getter can keep from being said. */
+export function textOf(error: unknown): string {
+  try {
+    if (error instanceof Error) return error.message;
+    return typeof error === 'object' && error !== null ? 'an object' : String(error);
+  } catch {
+    return `unreadable ${typeof error}`;
+  }
+}
+
+/** A kernel that collects what its functions throw, and a lock that they take. */
+export interface Place {
+  readonly kernel: Kernel;
+  readonly lock: Mutex;
+  /** What `onError` of the kernel has got. */
+  readonly errors: unknown[];
+}
+
+/** A place that calls a user's function. The promise is of how that has ended; undefined: it has not. */
+export type Entrance = (place: Place, func: Func) => Promise<Ending>;
+
+const endingOf = (promise: Promise<unknown>): Promise<Ending> =>
+  promise.then(() => 'fulfilled', textOf);
+
+/** All of them. Where a lock can be taken, it is. */
+export const ENTRANCES: Readonly<Record<string, Entrance>> = {
+  'a Kcont': ({ kernel, lock, errors }, func) => {
+    const kc = new Kcont(kernel.wq.prihigh, lock, asKcont(func), null, { name: func.name });
+    kc.schedule();
+    return kernel.wq.prihigh
+      .drain()
+      .then(() => (errors.length === 0 ? 'fulfilled' : textOf(errors.pop())));
+  },
+  'Workqueue.run': ({ kernel, lock }, func) => endingOf(kernel.wq.prihigh.run(func, { lock })),
+  'Workqueue.run with an argument': ({ kernel, lock }, func) =>
+    endingOf(kernel.wq.prihigh.run(func, { lock, arg: 1 })),
+  'Workqueue.run with one side of an RWLock': async ({ kernel }, func) => {
+    const { write } = new RWLock();
+    const ending = await endingOf(kernel.wq.prihigh.run(func, { lock: write }));
+    return write.held ? 'the lock is held' : ending;
+  },
+  'Mutex.run': ({ lock }, func) => endingOf(lock.run(func)),
+  'Mutex.hold': ({ lock }, func) =>
+    endingOf(
+      (async () => {
+        using held = await lock.hold();
+        void held;
+        await func();
+      })(),
+    ),
+  'a stage of a pipeline': ({ kernel, lock }, func) =>
+    endingOf(pipeline<number>().stage('stage', func, { lock }).start({ kernel }).run(1)),
+  'scheduler.postTask': ({ kernel }, func) => endingOf(createScheduler(kernel).postTask(func)),
+  'executor.run': ({ kernel }, func) => endingOf(createExecutor(kernel.wq.prihigh).run(func)),
+  'executor.run with a lock': ({ kernel, lock }, func) =>
+    endingOf(createExecutor(kernel.wq.prihigh).run(func, { lock })),
+  'locks.request': ({ kernel }, func) => endingOf(createLocks(kernel).request('name', func)),
+};
+
+/** Those that `await` the result, which reads no `then` of a promise of the language. */
+export const AWAITING: ReadonlySet<string> = new Set(['Mutex.run', 'Mutex.hold']);
