@@ -38,6 +38,11 @@ import {
 export { standForHost } from './fakes.ts';
 export { microtask } from './real.ts';
 
+/** Calls a function in the context of no request. */
+export function inNoContext<R>(func: () => R): R {
+  return nobody.runInAsyncScope(func);
+}
+
 /** Calls a function when all microtasks are over: those in the queue, and those they add. */
 export function afterMicrotasks(func: () => void): void {
   // Ticks that a microtask asks for wait until no microtask is left.
