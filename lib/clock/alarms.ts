@@ -39,7 +39,6 @@ export class Alarms implements Deadlines {
     nowTicks: () => number,
     ring: (timer: object) => void,
   ) {
-    this.alone = fakes.tell === undefined;
     this.#fakes = fakes;
     this.#driven = driven;
     this.#nowTicks = nowTicks;
