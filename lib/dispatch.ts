@@ -37,6 +37,8 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock.ts';
+import { PassBudget } from './pass-budget.ts';
+import { ProcessRefs } from './process-refs.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
@@ -53,9 +55,6 @@ import {
   type Phase,
 } from './state.ts';
 import { BLOCK, FAR, Wheel } from './wheel.ts';
-
-/** Continuations that are set aside for what counts as one that is entered. */
-const ASIDES = 8;
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -97,8 +96,6 @@ export class Dispatcher implements Driven {
   /** Jobs for the next pass, not for what is left of this one. */
   readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;
-  /** Scheduled continuations that keep the process alive. */
-  refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
   /** The other CPUs; null: there are none. */
@@ -128,19 +125,12 @@ export class Dispatcher implements Driven {
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  /** When the budget of the pass is spent; Infinity: it has not begun. */
-  #untilMs = Infinity;
-  /** Functions that the pass has entered, in its rounds of microtasks too. */
-  #ran = 0;
-  /** How many more until the clock is looked at, times ASIDES. */
-  #left = 0;
+  readonly #budget: PassBudget;
+  /** Those that keep the process alive. */
+  readonly #refs: ProcessRefs;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** What the host was told last. */
-  #keepsAlive = false;
-  #looksAtRefs = false;
-  readonly #lookAtRefs: () => void;
   /** The last tick that was read or collected, from the wheel's base. */
   #jobTick = 0;
   /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
@@ -163,11 +153,9 @@ export class Dispatcher implements Driven {
       this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
     };
     this.#look = () => this.#lookAgain();
-    this.#lookAtRefs = () => {
-      this.#looksAtRefs = false;
-      this.#keepAlive();
-    };
+    this.#budget = new PassBudget(clock, budgetMs);
     this.#waker = clock._drive(this);
+    this.#refs = new ProcessRefs(this.#waker);
   }
 
   /**
@@ -206,27 +194,12 @@ export class Dispatcher implements Driven {
 
   /** One more continuation is scheduled. */
   ref(): void {
-    if (this.refs++ > 0 || this.#keepsAlive || this.#passing) return;
-    this.#keepAlive();
-    this.request();
+    if (this.#refs.add(this.#passing)) this.request();
   }
 
-  /**
-   * One less. The host is told when the callback is over, for one handle that is scheduled and
-   * stopped by turns would tell it at each (30 of 60 ns).
-   */
+  /** One less. */
   unref(): void {
-    if (--this.refs > 0 || !this.#keepsAlive || this.#passing || this.#looksAtRefs) return;
-    this.#looksAtRefs = true;
-    void settled.then(this.#lookAtRefs);
-  }
-
-  /** Tells the host whether what is scheduled keeps the process alive. */
-  #keepAlive(): void {
-    const keepsAlive = this.refs > 0;
-    if (keepsAlive === this.#keepsAlive) return;
-    this.#keepsAlive = keepsAlive;
-    this.#waker.keepAlive(keepsAlive);
+    this.#refs.drop(this.#passing);
   }
 
   /** Asks for a pass. */
@@ -293,9 +266,7 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#begin();
-    this.#untilMs = Infinity;
-    this.#ran = 0;
-    this.#left = ASIDES;
+    this.#budget.reset();
     this.#rejoin();
     try {
       this.machine?.wake();
@@ -326,7 +297,7 @@ export class Dispatcher implements Driven {
   #takesMore(): boolean {
     const { machine } = this;
     if (machine === null || !this.runq.empty) return false;
-    return !this.#isSpent() && machine.take();
+    return !this.#budget.isSpent() && machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -341,7 +312,7 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.#isSpent()) return;
+    if (this.#budget.isSpent()) return;
     this.#begin();
     try {
       do this.#dispatchWithinBudget();
@@ -378,7 +349,7 @@ export class Dispatcher implements Driven {
     wheel.deadlines = deadlines;
     this.ration.deadlines = deadlines;
     this.armedTicks = FAR;
-    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
+    if (deadlines === null) return this.runnable || this.#refs.count > 0 || wheel.count > 0;
     const tick = this.#tick();
     let passed = false;
     for (const kc of wheel) {
@@ -475,7 +446,7 @@ export class Dispatcher implements Driven {
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
-    this.#startBudget();
+    this.#budget.start();
     const now = this.ration.tick();
     const since = this.#backlogTick - this.wheel.base;
     let level = this.runq.highest(highest.priority);
@@ -490,32 +461,18 @@ export class Dispatcher implements Driven {
 
   #dispatchWithinBudget(): void {
     if (this.runq.empty) return;
-    if (this.#untilMs === Infinity) this.#startBudget();
+    const budget = this.#budget;
+    budget.start();
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
-      const ran = this.#ran;
-      this.#left -= ASIDES;
       this.#dispatch(kc);
       if (this.atTop !== null) return;
-      if (ran === this.#ran) this.#left += ASIDES - 1;
       // What was alone needs no reading of the clock.
-      if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
+      if (budget.isDue && !this.runq.empty && budget.isSpent()) return;
     }
   }
 
-  #startBudget(): void {
-    this.#untilMs = this.clock.now + this.budgetMs;
-  }
-
-  /** Whether the budget is spent, by a look at the clock if one is due. */
-  #isSpent(): boolean {
-    if (this.#left > 0) return false;
-    if (this.clock.now >= this.#untilMs) return true;
-    this.#left = ASIDES * untilNextLook(this.#ran);
-    return false;
-  }
-
   #plan(): void {
-    this.#keepAlive();
+    this.#refs.tell();
     if (this.runnable || this.machine?.sleep() === true) {
       this.#planPass(this.#tick());
       return;
@@ -523,7 +480,7 @@ export class Dispatcher implements Driven {
     this.#backlog = false;
     // Nothing is armed but what waits for each deadline.
     if (this.wheel.deadlines !== null) return;
-    if (this.refs === 0 && this.wheel.count === 0) {
+    if (this.#refs.count === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;
     }
@@ -542,7 +499,7 @@ export class Dispatcher implements Driven {
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
-    const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
+    const atMs = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase);
   }
 
@@ -564,8 +521,10 @@ export class Dispatcher implements Driven {
       // Its settle resumes it, or the other CPU that has a part of it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (admission === STALE) this.withdraw(kc);
-    else if (wq._room === 0) {
+    } else if (admission === STALE) {
+      this.#budget.aside();
+      this.withdraw(kc);
+    } else if (wq._room === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -574,7 +533,7 @@ export class Dispatcher implements Driven {
       lock._wait(kc);
       wq._wake();
     } else if (remote === null || remote.enter()) {
-      this.#ran++;
+      this.#budget.enter();
       enter(this, kc);
     } else {
       release(lock);
@@ -583,16 +542,9 @@ export class Dispatcher implements Driven {
   }
 
   #setAside(kc: Kcont<unknown>): void {
+    this.#budget.aside();
     if ((kc._state & WAITED) !== 0) return;
     kc._state |= WAITED;
     stamp(kc);
   }
-}
-
-/**
- * How many functions may run until the clock is looked at again: one at first, for they may be slow,
- * then an eighth of those that ran, 32 at most.
- */
-export function untilNextLook(ran: number): number {
-  return Math.min(Math.max(ran >> 3, 1), 32);
 }

@@ -44,7 +44,7 @@
 
 import type { Clock } from '../../clock/clock.ts';
 import { runNextTicks } from '../../clock/host.ts';
-import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
+import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -52,6 +52,7 @@ import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
+import { untilNextLook } from '../../pass-budget.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
@@ -223,10 +224,7 @@ export class Turns implements Task {
   #rest(): void {
     const runner = this.#runner;
     const working =
-      !this.#timers.empty ||
-      !this.#expired.empty ||
-      !this.#early.empty ||
-      !this.#immediates.empty;
+      !this.#timers.empty || !this.#expired.empty || !this.#early.empty || !this.#immediates.empty;
     if (!working) this.#begun = false;
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
