@@ -26,7 +26,7 @@ export const nobody: AsyncResource = new AsyncResource('KCONT', { requireManualD
 
 /** The clock of @sinonjs/fake-timers. */
 export interface FakeClock {
-  readonly performance?: { now(): number };
+  readonly performance?: { readonly now: () => number };
   clearTimeout(timer: unknown): void;
   readonly [replaced: `_${string}`]: unknown;
 }
@@ -93,6 +93,11 @@ export const hostPerformance: typeof performance = performance;
 export const hostNow: typeof performance.now = (
   Object.getPrototypeOf(performance) as typeof performance
 ).now;
+
+/** What stands among the globals as `setTimeout`: whether it is another tells that time may be. */
+export function globalTimeout(): typeof setTimeout {
+  return setTimeout;
+}
 
 const { hrtime } = process;
 /** Nanoseconds on the axis of the event loop. */

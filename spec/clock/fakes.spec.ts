@@ -494,7 +494,10 @@ describe('fakes and the process', function () {
       say('later').schedule(10);
       globalThis.setTimeout = real;
     `);
-    expect({ code, out }).to.deep.equal({ code: 0, out: ['scheduled', 'at once', 'stub', 'later'] });
+    expect({ code, out }).to.deep.equal({
+      code: 0,
+      out: ['scheduled', 'at once', 'stub', 'later'],
+    });
   });
 
   it('call functions in the context of no request', async () => {

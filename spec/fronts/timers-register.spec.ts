@@ -331,13 +331,7 @@ describe('node --import kcont/timers/register', function () {
       say(setTimeout === ours);
       setTimeout(say, 10, 'real');
     `);
-    expect(out).to.deep.equal([
-      'fake',
-      'set before',
-      'of a function taken before',
-      'true',
-      'real',
-    ]);
+    expect(out).to.deep.equal(['fake', 'set before', 'of a function taken before', 'true', 'real']);
   });
 
   it('lets the process-wide kernel, and timers that are imported, obey fake timers', async () => {
