@@ -30,6 +30,7 @@
  */
 
 import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
+import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
@@ -42,18 +43,8 @@ import { ProcessRefs } from './process-refs.ts';
 import { restartTimerFrom } from './schedule.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import {
-  EXPIRED,
-  INVOKING,
-  OPEN,
-  PENDING,
-  QUEUED,
-  REMOTE,
-  RUNNING,
-  UNREF,
-  WAITED,
-  type Phase,
-} from './state.ts';
+import { INVOKING, OPEN, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import type { Phase } from './state.ts';
 import { BLOCK, FAR, Wheel } from './wheel.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
@@ -116,10 +107,7 @@ export class Dispatcher implements Driven {
   readonly budgetMs: number;
 
   readonly #waker: Waker;
-  readonly #expired: (kc: Kcont<unknown>) => void;
-  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
-  /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
-  #collectable = 0;
+  readonly #collector: Collector;
   #passing = false;
   /** In whose pass this one was begun: a function has advanced a virtual clock. */
   #outer: Dispatcher | null = null;
@@ -131,12 +119,9 @@ export class Dispatcher implements Driven {
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** The last tick that was read or collected, from the wheel's base. */
-  #jobTick = 0;
   /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
   #backlog = false;
   #backlogTick = 0;
-  readonly #rebased: (ticks: number) => void;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
@@ -146,35 +131,16 @@ export class Dispatcher implements Driven {
     this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
     this.ration = new Ration(clock, restartTimerFrom);
     this.ration.offset = clock._phase - this.wheel.base;
-    this.#expired = (kc) => this.#expire(kc);
-    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
-    this.#rebased = (ticks) => {
-      this.runq.rebase(ticks, FAR);
-      this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
-    };
+    this.#collector = new Collector(clock, this.wheel, this.runq, this.ration);
     this.#look = () => this.#lookAgain();
     this.#budget = new PassBudget(clock, budgetMs);
     this.#waker = clock._drive(this);
     this.#refs = new ProcessRefs(this.#waker);
   }
 
-  /**
-   * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that run. Those that have been collected were due before, and those to come
-   * will be due later. FAR, when a timer has been due for 24 days: later than all that are collected.
-   */
+  /** The tick at which a job becomes runnable. */
   jobTick(): number {
-    if (this.wheel.count === 0) return this.#jobTick;
-    const tick = this.ration.tick();
-    return (this.#jobTick = tick < FAR ? tick : this.#catchUp(tick));
-  }
-
-  /** Moves the base as far as nothing is due, so that a tick is a small integer again if it can be. */
-  #catchUp(tick: number): number {
-    const atTick = this.wheel.base + tick;
-    const to = Math.min(atTick, this.wheel.nextTick() - 1);
-    if (to - this.wheel.base >= BLOCK) this.#collect(to);
-    return Math.min(atTick - this.wheel.base, FAR);
+    return this.#collector.jobTick();
   }
 
   /** Refuses to schedule: from the call of `close` on. */
@@ -229,7 +195,7 @@ export class Dispatcher implements Driven {
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
     // The base may have moved while it waited.
-    if (kc._due > this.#jobTick) kc._due = this.#jobTick;
+    kc._due = Math.min(kc._due, this.#collector.lastTick);
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
@@ -270,20 +236,14 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.machine?.wake();
-      if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
+      this.#collector.collectDue();
       if (this.#backlog) this.#serveStarved();
       this.#dispatchWithinBudget();
       for (;;) {
         const kc = this.atTop;
-        if (kc !== null) {
-          this.atTop = null;
-          // From here: few frames of ours are between the host and what it calls.
-          try {
-            (kc._arg as AtTop).run();
-          } finally {
-            settle(this, kc);
-          }
-        } else if (!this.#takesMore()) break;
+        // From here: few frames of ours are between the host and what it calls.
+        if (kc !== null) this.#runAtTop(kc);
+        else if (!this.#takesMore()) break;
         this.#dispatchWithinBudget();
       }
     } finally {
@@ -327,7 +287,7 @@ export class Dispatcher implements Driven {
   }
 
   timerFired(): void {
-    this.#collectable = this.#tick();
+    this.#collector.note();
     this.armedTicks = FAR;
     this.request();
   }
@@ -350,18 +310,18 @@ export class Dispatcher implements Driven {
     this.ration.deadlines = deadlines;
     this.armedTicks = FAR;
     if (deadlines === null) return this.runnable || this.#refs.count > 0 || wheel.count > 0;
-    const tick = this.#tick();
+    const tick = this.#collector.now();
     let passed = false;
     for (const kc of wheel) {
       if (wheel.dueTick(kc) > tick) deadlines.set(kc);
       else passed = true;
     }
-    if (passed) this.#collectable = tick;
+    if (passed) this.#collector.collectable = tick;
     return passed;
   }
 
   ring(): void {
-    this.#collectable = this.#tick();
+    this.#collector.note();
     const passing = this.#passing;
     const outer = this.#outer;
     const { current } = this;
@@ -381,7 +341,7 @@ export class Dispatcher implements Driven {
     this.#begin();
     this.#rejoin();
     try {
-      this.#collect(this.#tick());
+      this.#collector.collect(this.#collector.now());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
         this.#dispatch(kc);
         this.#goOnAtTop();
@@ -394,52 +354,22 @@ export class Dispatcher implements Driven {
   /** What a pass does itself. Returns whether there was something. */
   #goOnAtTop(): boolean {
     const kc = this.atTop;
-    if (kc === null) return false;
+    if (kc !== null) this.#runAtTop(kc);
+    return kc !== null;
+  }
+
+  #runAtTop(kc: Kcont<unknown>): void {
     this.atTop = null;
     try {
       (kc._arg as AtTop).run();
     } finally {
       settle(this, kc);
     }
-    return true;
   }
 
   #rejoin(): void {
     for (let kc = this.deferred.shift(); kc !== undefined; kc = this.deferred.shift()) {
       this.runq.addJob(kc._wq._level, kc);
-    }
-  }
-
-  #tick(): number {
-    return Math.floor(this.clock.now + this.clock._phase);
-  }
-
-  #collect(tick: number): void {
-    const { base, deadlines } = this.wheel;
-    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
-    this.wheel.advance(tick, expired, this.#rebased);
-    this.#jobTick = tick - this.wheel.base;
-    if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
-  }
-
-  #expire(kc: Kcont<unknown>): void {
-    if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
-    kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
-    const wq = kc._wq;
-    wq._load++;
-    this.runq.addTimer(wq._level, kc);
-  }
-
-  #expireUnderFakes(kc: Kcont<unknown>): void {
-    const { wheel } = this;
-    const deadlines = wheel.deadlines as Deadlines;
-    if (deadlines.alone && deadlines.has(kc)) {
-      // Its deadline was reckoned from a time that had stood still.
-      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
-      wheel.refile(kc);
-    } else {
-      deadlines.drop(kc);
-      this.#expire(kc);
     }
   }
 
@@ -474,7 +404,7 @@ export class Dispatcher implements Driven {
   #plan(): void {
     this.#refs.tell();
     if (this.runnable || this.machine?.sleep() === true) {
-      this.#planPass(this.#tick());
+      this.#planPass();
       return;
     }
     this.#backlog = false;
@@ -488,13 +418,13 @@ export class Dispatcher implements Driven {
     const ticks = next - this.wheel.base;
     // What is armed for just that time needs no reading of the clock.
     if (next !== Infinity && ticks !== this.armedTicks) {
-      const tick = this.#tick();
+      const tick = this.#collector.now();
       if (next <= tick) {
-        this.#collectable = tick;
+        this.#collector.collectable = tick;
         this.#waker.request();
         return;
       }
-      if (tick - this.wheel.base >= BLOCK) this.#catchUp(tick - this.wheel.base);
+      if (tick - this.wheel.base >= BLOCK) this.#collector.catchUp(tick - this.wheel.base);
     }
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
@@ -504,9 +434,9 @@ export class Dispatcher implements Driven {
   }
 
   /** Something is left to do: another pass. */
-  #planPass(tick: number): void {
-    this.#collectable = tick;
-    if (!this.#backlog) this.#backlogTick = tick;
+  #planPass(): void {
+    this.#collector.note();
+    if (!this.#backlog) this.#backlogTick = this.#collector.collectable;
     this.#backlog = true;
     this.#waker.request();
   }

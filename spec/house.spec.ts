@@ -19,7 +19,7 @@ const CORE: readonly (readonly string[])[] = [
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
   ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
-  ['runq', 'wheel', 'ration', 'pass-budget', 'process-refs', 'lock/'],
+  ['collector', 'runq', 'wheel', 'ration', 'pass-budget', 'process-refs', 'lock/'],
   [
     'list',
     'abort-listeners',
