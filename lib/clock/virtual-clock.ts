@@ -1,4 +1,5 @@
 import { KcontError, invalid, markError, traceFrom, type Caller } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { nextTurn } from './host.ts';
@@ -167,3 +168,9 @@ export class VirtualClock implements Clock {
 }
 
 function nothing(): void {}
+
+readsAs(
+  VirtualClock,
+  ({ now }) => `VirtualClock { at ${now} ms }`,
+  ({ now }) => ({ now }),
+);

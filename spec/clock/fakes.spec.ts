@@ -7,6 +7,7 @@ import { describe, it } from 'mocha';
 import sinon from 'sinon';
 import { HostClock } from '../../lib/clock/host.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
+import { runLate, runModule } from '../support/child.ts';
 
 const realTimeout = setTimeout;
 const later = (ms: number): Promise<void> =>
@@ -416,5 +417,163 @@ describe('a clock that obeys no fakes', () => {
     } finally {
       fakes.restore();
     }
+  });
+});
+
+describe('kcont imported while fakes are installed', function () {
+  this.timeout(60_000);
+
+  /** Prints what ran after each tick, and in real time afterwards; then real `performance.now()` counts. */
+  const program = (install: string, tick: string, restore: string): string => `
+    const realTimeout = setTimeout;
+    ${install}
+    const { Kcont, Kernel, VirtualClock, kernel, wq } = await load();
+    const ran = [];
+    const schedule = (name, ms) => new Kcont(wq.softclock, null, () => ran.push(name), null).schedule(ms);
+    schedule('a', 1000); schedule('rest', 1020);
+    ${tick}(999); console.log('999', ran.join());
+    ${tick}(1); console.log('1000', ran.join());
+    const virtual = new VirtualClock();
+    const before = kernel.now();
+    ${restore}
+    const seen = setTimeout === realTimeout;
+    await new Promise((resolve) => realTimeout(resolve, 80));
+    console.log(seen, ran.join(), kernel.now() >= before);
+    const from = performance.now();
+    await new Promise((resolve) => new Kcont(wq.prilow, null, resolve, null).schedule(20));
+    console.log(performance.now() - from >= 20, await new Kernel({ clock: virtual }).wq.prilow.stats().queued);
+    await virtual.advance(5); console.log(virtual.now);
+  `;
+  const expected = ['999 ', '1000 a', 'true a,rest true', 'true 0', '5'];
+
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+  const mockIs = `const { mock } = await import('node:test');`;
+  const ways: Record<string, [string, string, string]> = {
+    'by sinon, all': [
+      `${sinonIs} const clock = sinon.useFakeTimers();`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by sinon, setTimeout alone': [
+      `${sinonIs} const clock = sinon.useFakeTimers({ toFake: ['setTimeout'] });`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by node:test, all': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout', 'setImmediate', 'Date'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+    'by node:test, setTimeout alone': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+  };
+  for (const [name, [install, tick, restore]] of Object.entries(ways)) {
+    it(`obeys them, and the host afterwards: ${name}`, async () => {
+      const { code, out } = await runLate(program(install, tick, restore));
+      expect({ code, out }).to.deep.equal({ code: 0, out: expected });
+    });
+  }
+});
+
+describe('fakes and the process', function () {
+  this.timeout(60_000);
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+
+  it('keep it alive for what was scheduled under them, once they are gone', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, kernel, wq } = kcont;
+      const say = (name, ref) => new Kcont(wq.softclock, null, () => console.log(name), null, { ref });
+      say('before', true).schedule(10);
+      const clock = sinon.useFakeTimers();
+      say('under', true).schedule(50);
+      say('unref', false).schedule(20);
+      say('never', false).schedule(70);
+      say('job', true).schedule();
+      clock.restore();
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['before', 'job', 'under', 'unref'],
+    });
+  });
+
+  it('do not keep it alive while they are there, as their own timers do not', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, wq } = kcont;
+      sinon.useFakeTimers();
+      new Kcont(wq.softclock, null, () => console.log('never'), null).schedule(5);
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: [] });
+  });
+
+  it('are none where a function hands on to the host: one timer serves all', async () => {
+    const { code, out } = await runModule(`
+      const inner = setTimeout;
+      const { Kcont, wq } = kcont;
+      let calls = 0;
+      globalThis.setTimeout = function setTimeout(...args) { calls++; return inner.apply(this, args); };
+      let ran = 0;
+      for (let i = 0; i < 100; i++) {
+        new Kcont(wq.softclock, null, () => { if (++ran === 100) console.log(ran, calls); }, null).schedule(10 + i % 3);
+      }
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['100 1'] });
+  });
+
+  it('are none where kcont’s own functions stand among the globals', async () => {
+    const { code, out } = await runModule(`
+      const { Kcont, wq } = kcont;
+      const timers = await import(${JSON.stringify(new URL('../../lib/fronts/timers.js', import.meta.url).href)});
+      globalThis.setTimeout = timers.setTimeout;
+      globalThis.setImmediate = timers.setImmediate;
+      new Kcont(wq.softclock, null, () => console.log('bare'), null).schedule(5);
+      setTimeout(() => console.log('timeout'), 10);
+      const inner = setTimeout;
+      globalThis.setTimeout = (...args) => inner(...args);
+      new Kcont(wq.softclock, null, () => console.log('wrapped'), null).schedule(20);
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['bare', 'timeout', 'wrapped'],
+    });
+  });
+
+  it('may be stubs that call back at once, or throw', async () => {
+    const { code, out } = await runModule(`
+      const real = setTimeout;
+      const { Kcont, wq } = kcont;
+      const say = (name) => new Kcont(wq.softclock, null, () => console.log(name), null);
+      globalThis.setTimeout = (func) => { func(); return 0; };
+      say('at once').schedule(1e6);
+      console.log('scheduled');
+      await new Promise((resolve) => real(resolve, 20));
+      globalThis.setTimeout = () => { throw new Error('stub'); };
+      process.on('uncaughtException', (error) => console.log(error.message));
+      say('later').schedule(10);
+      globalThis.setTimeout = real;
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['scheduled', 'at once', 'stub', 'later'] });
+  });
+
+  it('call functions in the context of no request', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { AsyncLocalStorage } = await import('node:async_hooks');
+      const storage = new AsyncLocalStorage();
+      const { Kcont, wq } = kcont;
+      const clock = sinon.useFakeTimers();
+      storage.run('request', () => {
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule(5);
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule();
+        clock.tick(5);
+      });
+      clock.restore();
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['undefined', 'undefined'] });
   });
 });
