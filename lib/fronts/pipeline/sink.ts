@@ -48,7 +48,7 @@ async function one<Out>(
 ): Promise<boolean> {
   const { done, value } = await results.next();
   if (done === true) return false;
-  await sink(value as Out);
+  await sink(value);
   return true;
 }
 
