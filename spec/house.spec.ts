@@ -17,7 +17,7 @@ const CORE: readonly (readonly string[])[] = [
   ['kern'],
   ['kernel'],
   ['shutdown'],
-  ['workqueue', 'job', 'kcont'],
+  ['workqueue', 'job', 'kcont', 'fast-workqueue'],
   ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
   ['collector', 'runq', 'wheel', 'ration', 'pass-budget', 'process-refs', 'lock/'],
   [
