@@ -17,11 +17,14 @@ describe('what has run on another CPU is let go', () => {
       watched.push({ what, ref: new WeakRef(value) });
       return value;
     };
-    const arg = (of: string): object => watch(`the argument of ${of}`, { bytes: new Uint8Array(64) });
+    const arg = (of: string): object =>
+      watch(`the argument of ${of}`, { bytes: new Uint8Array(64) });
     const error = (what: string, it: unknown): void => void watch(what, it as Error);
 
     watch('a result', await queue.run(work.useAndReturn, { arg: arg('a run'), cpu }));
-    await queue.run(work.useAndReject, { arg: arg('a run that rejects'), cpu }).catch((it) => error('an error', it));
+    await queue
+      .run(work.useAndReject, { arg: arg('a run that rejects'), cpu })
+      .catch((it) => error('an error', it));
     const abort = async (): Promise<void> => {
       const controller = new AbortController();
       const { signal } = controller;

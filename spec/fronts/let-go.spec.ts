@@ -208,7 +208,7 @@ const cases: Record<string, Case> = {
     own[Symbol.dispose]();
     await turns();
   },
-  'setTimeout': (watch) => void timers.setTimeout(taking(watch), 1, watch('an argument', payload())),
+  setTimeout: (watch) => void timers.setTimeout(taking(watch), 1, watch('an argument', payload())),
   'setTimeout of many': (watch) => {
     for (let i = 0; i < 20; i++) timers.setTimeout(using(watch), 1);
   },
@@ -225,7 +225,7 @@ const cases: Record<string, Case> = {
       throw watch('the error', new Error('thrown'));
     }, 1);
   },
-  'setInterval': async (watch) => {
+  setInterval: async (watch) => {
     const used = using(watch);
     let calls = 0;
     const interval = watch(
@@ -235,7 +235,7 @@ const cases: Record<string, Case> = {
     await until(() => calls > 1);
     timers.clearInterval(interval);
   },
-  'setImmediate': (watch) => {
+  setImmediate: (watch) => {
     timers.setImmediate(taking(watch), watch('an argument', payload()));
     timers.clearImmediate(timers.setImmediate(using(watch)));
   },
@@ -253,7 +253,7 @@ const cases: Record<string, Case> = {
     const values = timers.promises.setInterval(1, watch('the value', payload()), { signal });
     for await (const value of values) if (value.bytes.length > 0) break;
   },
-  'postTask': async (watch) => {
+  postTask: async (watch) => {
     const scheduler = createScheduler(kernel);
     const controller = new TaskController();
     await scheduler.postTask(using(watch), { signal: controller.signal });
@@ -287,9 +287,7 @@ const cases: Record<string, Case> = {
     const queue = new KcontPQueue({ concurrency: 1 });
     const task = (): Promise<object> => Promise.resolve(watch('the result', payload()));
     await queue.add(watch('the task', task), { signal });
-    await queue
-      .add(() => Promise.reject(watch('the error', new Error('rejected'))))
-      .catch(ignore);
+    await queue.add(() => Promise.reject(watch('the error', new Error('rejected')))).catch(ignore);
     await queue.onIdle();
   },
   'a pipeline': async (watch) => {
@@ -317,7 +315,8 @@ async function heldAfter(run: Case): Promise<string[]> {
     refs.push({ what, ref: new WeakRef(value) });
     return value;
   });
-  const held = (): string[] => refs.filter(({ ref }) => ref.deref() !== undefined).map((it) => it.what);
+  const held = (): string[] =>
+    refs.filter(({ ref }) => ref.deref() !== undefined).map((it) => it.what);
   // A reference that was looked at lives to the end of its turn.
   for (let i = 0; i < 30; i++) {
     await turns();

@@ -34,11 +34,9 @@ for (const { name, timers } of apis) {
     it('tells its delay and its period', () => {
       const timeout = setTimeout(nothing, 30.5);
       const interval = setInterval(nothing, 40);
-      expect([Math.trunc(timeout._idleTimeout), timeout._repeat, timeout._destroyed]).to.deep.equal([
-        30,
-        null,
-        false,
-      ]);
+      expect([Math.trunc(timeout._idleTimeout), timeout._repeat, timeout._destroyed]).to.deep.equal(
+        [30, null, false],
+      );
       expect([interval._idleTimeout, interval._repeat, interval._destroyed]).to.deep.equal([
         40,
         40,
@@ -229,7 +227,8 @@ for (const { name, timers } of apis) {
       const both = [third(), third()];
       for (const one of both) {
         const { stack } = (await one.catch((error: unknown) => error)) as Error;
-        for (const caller of ['first', 'second', 'third']) expect(stack).to.include(`at async ${caller}`);
+        for (const caller of ['first', 'second', 'third'])
+          expect(stack).to.include(`at async ${caller}`);
       }
     });
 
