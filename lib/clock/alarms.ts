@@ -21,8 +21,6 @@ interface Alarm {
 
 /** The alarms of one dispatcher. */
 export class Alarms implements Deadlines {
-  /** Nothing but the alarms tells the time. */
-  readonly alone: boolean;
   readonly #fakes: Fakes;
   readonly #driven: Driven;
   readonly #nowTicks: () => number;
@@ -41,11 +39,15 @@ export class Alarms implements Deadlines {
     nowTicks: () => number,
     ring: (timer: object) => void,
   ) {
-    this.alone = fakes.tell === undefined;
     this.#fakes = fakes;
     this.#driven = driven;
     this.#nowTicks = nowTicks;
     this.#ring = ring;
+  }
+
+  /** Nothing but the alarms tells the time. */
+  get alone(): boolean {
+    return this.#fakes.tell === undefined;
   }
 
   set(timer: object): void {

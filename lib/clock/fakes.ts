@@ -56,7 +56,7 @@ export class Fakes {
   readonly setImmediate: typeof setImmediate | undefined;
   readonly clearImmediate: typeof clearImmediate;
   /** Milliseconds by the clock that goes with them; undefined: there is none. */
-  readonly tell: (() => number) | undefined;
+  tell: (() => number) | undefined;
   /** The clock can be asked, and timers cleared, when they have been uninstalled too. */
   readonly lasts: boolean;
   readonly #clearTimeout: (timer: unknown) => void;

@@ -38,6 +38,11 @@ import {
 export { standForHost } from './fakes.ts';
 export { microtask } from './real.ts';
 
+/** Calls a function in the context of no request. */
+export function inNoContext<R>(func: () => R): R {
+  return nobody.runInAsyncScope(func);
+}
+
 /** Calls a function when all microtasks are over: those in the queue, and those they add. */
 export function afterMicrotasks(func: () => void): void {
   // Ticks that a microtask asks for wait until no microtask is left.
@@ -148,10 +153,13 @@ export class HostClock implements Clock {
 
   /** An alarm has rung: it is so late, at least. */
   _passed(atMs: number): void {
-    if (this.now >= atMs) return;
+    const fakes = this._fakes;
+    if (fakes === null || this.now >= atMs) return;
+    // What tells the time does not go with what wakes: it is believed no more.
+    fakes.tell = undefined;
     this.#lastMs = atMs;
-    const tell = this._fakes?.tell;
-    if (tell !== undefined) this.#begin(tell());
+    this.#baseMs = atMs;
+    this.#leftMs = hostNow.call(hostPerformance);
   }
 
   /** Looks whether fakes have come or gone. */

@@ -32,10 +32,18 @@ export class Definitions {
   }
 
   /**
-   * The same, before anything is changed for it. Throws KcontError EINVAL for an argument that cannot be
-   * cloned, also if nobody is there to be told.
+   * Lets those know what they have to who may run it, before anything is changed for it. Throws KcontError
+   * EINVAL for an argument that cannot be cloned, also if nobody is there to be told.
    */
-  prepare(remote: RemoteHandle, cpu: number): void {
+  prepare(remote: RemoteHandle, target: number): void {
+    const { placement } = this.#machine;
+    if (target !== ANY) this.#prepareFor(remote, target);
+    else if ((remote.told | 1) !== placement.all) {
+      for (const cpu of placement.candidates()) this.#prepareFor(remote, cpu);
+    }
+  }
+
+  #prepareFor(remote: RemoteHandle, cpu: number): void {
     const machine = this.#machine;
     if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
     if (remote instanceof JobFace) return;

@@ -218,27 +218,12 @@ export class CpuMachine implements Machine {
     );
   }
 
-  place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
-    return this.placement.place(remote, cpu, delayed);
-  }
-
   run(
     wq: Workqueue,
     func: (...args: never[]) => unknown,
     options: RunOptions,
   ): Promise<unknown> | null {
     return this.jobs.run(wq, func, options);
-  }
-
-  /**
-   * Sees to it that a CPU has what it has to know, before it is sent an entry. Throws KcontError EINVAL
-   * for an argument that cannot be cloned.
-   */
-  prepare(remote: RemoteHandle, target: number): void {
-    if (target !== ANY) this.definitions.prepare(remote, target);
-    else if ((remote.told | 1) !== this.placement.all) {
-      for (const cpu of this.placement.candidates()) this.definitions.prepare(remote, cpu);
-    }
   }
 
   /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */

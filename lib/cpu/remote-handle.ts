@@ -128,9 +128,9 @@ export abstract class RemoteHandle implements Sender {
     const { memory } = machine;
     const { words, floats } = memory;
     const delayed = delayMs > 0;
-    const target = machine.place(this, cpu, delayed);
+    const target = machine.placement.place(this, cpu, delayed);
     try {
-      machine.prepare(this, target);
+      machine.definitions.prepare(this, target);
     } catch (error) {
       if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
       throw error;

@@ -8,115 +8,18 @@ import sinon from 'sinon';
 import { HostClock } from '../../lib/clock/host.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
 import { runLate, runModule } from '../support/child.ts';
+import { byHand, kinds, ofNode, ofSinon, type Installed, type Kind } from '../support/fakes.ts';
 
 const realTimeout = setTimeout;
-const later = (ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    realTimeout(resolve, ms);
-  });
 
-/** Fakes of one kind. */
-interface Kind {
-  readonly name: string;
-  /** `setImmediate` is one of them. */
-  readonly immediates: boolean;
-  install(): Installed;
+/** Waits in real time until so many have run. */
+async function until(ran: readonly string[], count: number): Promise<void> {
+  while (ran.length < count) {
+    await new Promise((resolve) => {
+      realTimeout(resolve, 1);
+    });
+  }
 }
-
-interface Installed {
-  tick(ms: number): void;
-  runAll(): void;
-  restore(): void;
-}
-
-type Method = 'setTimeout' | 'clearTimeout' | 'setImmediate' | 'Date' | 'performance' | 'hrtime';
-type Api = 'setTimeout' | 'setInterval' | 'setImmediate' | 'Date';
-
-function ofSinon(toFake: Method[] | undefined): Kind {
-  return {
-    name: `sinon's ${toFake?.join(', ') ?? 'all'}`,
-    immediates: toFake?.includes('setImmediate') ?? true,
-    install() {
-      const clock = sinon.useFakeTimers(toFake === undefined ? undefined : { toFake });
-      return {
-        tick: (ms) => void clock.tick(ms),
-        runAll: () => void clock.runAll(),
-        restore: () => clock.restore(),
-      };
-    },
-  };
-}
-
-function ofNode(apis: Api[], now = 0): Kind {
-  return {
-    name: `node:test's ${apis.join(', ')}${now === 0 ? '' : ` from ${now}`}`,
-    immediates: apis.includes('setImmediate'),
-    install() {
-      mock.timers.enable({ apis, now });
-      return {
-        tick: (ms) => mock.timers.tick(ms),
-        runAll: () => mock.timers.runAll(),
-        restore: () => mock.timers.reset(),
-      };
-    },
-  };
-}
-
-/** Only what is in the globals, as a test writes it by hand. */
-function byHand(): Kind {
-  return {
-    name: 'a setTimeout that a test has written',
-    immediates: false,
-    install() {
-      const { setTimeout: before, clearTimeout: clearBefore } = globalThis;
-      const set = new Map<number, { at: number; func: () => void }>();
-      let now = 0;
-      let ids = 0;
-      const tick = (ms: number): void => {
-        const end = now + ms;
-        for (;;) {
-          const due = [...set].filter(([, { at }]) => at <= end);
-          const next = due.toSorted(([a, x], [b, y]) => x.at - y.at || a - b)[0];
-          if (next === undefined) break;
-          set.delete(next[0]);
-          now = next[1].at;
-          next[1].func();
-        }
-        now = end;
-      };
-      Object.assign(globalThis, {
-        setTimeout(func: () => void, ms: number): number {
-          set.set(++ids, { at: now + ms, func });
-          return ids;
-        },
-        clearTimeout: (id: number) => void set.delete(id),
-      });
-      return {
-        tick,
-        runAll: () => {
-          while (set.size > 0) tick(Math.max(...[...set.values()].map(({ at }) => at)) - now);
-        },
-        restore: () => Object.assign(globalThis, { setTimeout: before, clearTimeout: clearBefore }),
-      };
-    },
-  };
-}
-
-const kinds: Kind[] = [
-  ofSinon(undefined),
-  ofSinon(['setTimeout']),
-  ofSinon(['setTimeout', 'clearTimeout']),
-  ofSinon(['setTimeout', 'clearTimeout', 'Date']),
-  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate']),
-  ofSinon(['setTimeout', 'clearTimeout', 'performance']),
-  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate', 'Date', 'performance', 'hrtime']),
-  ofNode(['setTimeout']),
-  ofNode(['setTimeout', 'setImmediate']),
-  ofNode(['setTimeout', 'Date']),
-  ofNode(['setTimeout', 'Date'], 1e12),
-  ofNode(['setTimeout', 'setInterval', 'setImmediate', 'Date']),
-  byHand(),
-];
 
 /** Kinds that leave kernels on the host. */
 const apart: Kind[] = [
@@ -288,22 +191,25 @@ describe('fake timers', function () {
         } finally {
           fakes.restore();
         }
-        await later(100);
+        await until(lab.ran, 3);
         lab.now();
         expect(lab.ran.toSorted()).to.deep.equal(['before', 'soon', 'under']);
         lab.schedule('after', 5);
         lab.schedule('and soon', 0);
-        await later(50);
+        await until(lab.ran, 5);
         expect(lab.ran.slice(3)).to.deep.equal(['and soon', 'after']);
       });
 
       it('may be installed unnoticed, and what was due before runs in real time', async () => {
         const lab = new Lab();
         lab.schedule('before', 10);
-        await later(3);
+        // The host's timer is armed.
+        await new Promise((resolve) => {
+          setImmediate(() => setImmediate(resolve));
+        });
         const fakes = kind.install();
         try {
-          await later(40);
+          await until(lab.ran, 1);
           expect(lab.ran).to.deep.equal(['before']);
         } finally {
           fakes.restore();
@@ -359,7 +265,7 @@ describe('fake timers', function () {
       try {
         lab.schedule('timer', 10);
         lab.schedule('job', 0);
-        await later(40);
+        await until(lab.ran, 2);
         expect(lab.ran).to.deep.equal(['job', 'timer']);
       } finally {
         fakes.restore();
@@ -394,8 +300,39 @@ describe('fake timers', function () {
     lab.now();
     outer.restore();
     expect(lab.ran.slice(names.length)).to.deep.equal(['inner']);
-    await later(150);
+    await until(lab.ran, names.length + 2);
     expect(lab.ran.slice(names.length)).to.deep.equal(['inner', 'outer']);
+  });
+
+  it('may have a Date that does not go with them', () => {
+    const lab = new Lab();
+    under(ofNode(['setTimeout', 'Date']), () =>
+      under(byHand(), ({ tick }) => {
+        lab.schedule('a', 65);
+        tick(64);
+        lab.schedule('b', 20);
+        tick(1);
+        expect(lab.ran).to.deep.equal(['a']);
+        tick(18);
+        expect(lab.ran).to.deep.equal(['a']);
+        tick(1);
+        expect(lab.ran).to.deep.equal(['a', 'b']);
+      }),
+    );
+  });
+
+  it('may go back in time', () => {
+    const lab = new Lab();
+    under(ofNode(['setTimeout', 'Date'], 5000), ({ tick }) => {
+      lab.schedule('a', 1000);
+      const before = lab.now();
+      mock.timers.setTime(0);
+      expect(lab.now()).to.equal(before);
+      mock.timers.setTime(5000);
+      tick(1000);
+      expect(lab.ran).to.deep.equal(['a']);
+      lab.now();
+    });
   });
 });
 
@@ -412,7 +349,7 @@ describe('a clock that obeys no fakes', () => {
       make('soon', 0);
       fakes.tick(1000);
       expect(ran).to.deep.equal([]);
-      await later(40);
+      await until(ran, 3);
       expect(ran).to.deep.equal(['soon', 'before', 'under']);
     } finally {
       fakes.restore();
@@ -437,7 +374,7 @@ describe('kcont imported while fakes are installed', function () {
     const before = kernel.now();
     ${restore}
     const seen = setTimeout === realTimeout;
-    await new Promise((resolve) => realTimeout(resolve, 80));
+    while (ran.length < 2) await new Promise((resolve) => realTimeout(resolve, 1));
     console.log(seen, ran.join(), kernel.now() >= before);
     const from = performance.now();
     await new Promise((resolve) => new Kcont(wq.prilow, null, resolve, null).schedule(20));

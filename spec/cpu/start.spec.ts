@@ -142,11 +142,11 @@ describe('a start that does not come to its end', () => {
 
   it('is refused by close, which waits until its threads have ended', async () => {
     const codes: string[] = [];
-    for (const waitForThreads of [false, true]) {
+    for (const threadsFirst of [0, 2]) {
       const closing = new Kernel();
       const started = closing.startCpus({ module: moduleThat('for (;;);'), count: 2 });
       const code = rejectionOf(started);
-      while (waitForThreads && threads.count < 2) await new Promise(setImmediate);
+      while (threads.count < threadsFirst) await new Promise(setImmediate);
       const report = await closing.close();
       codes.push(await code);
       expect(report).to.deep.equal({ withdrawn: [], unfinished: [] });

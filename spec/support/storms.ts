@@ -586,20 +586,20 @@ const comings: Storm = {
       const kills = random() % 2 === 0;
       watch.begin();
       const machine = await startMachine(count, { longestBackoffMs: 20 });
-      const comings = new Comings(machine, random, kills);
+      const asked = new Comings(machine, random, kills);
       for (let i = 60; i > 0; i--) {
-        comings.step();
+        asked.step();
         expect(watch.count, 'threads at once').to.be.at.most(kills ? 2 * count : count);
         const pause = random() % 8;
         if (pause < 2) await turn();
         if (pause === 2) await new Promise((resolve) => void setTimeout(resolve, random() % 60));
-        if (pause === 3) await comings.someCpuIsUp();
+        if (pause === 3) await asked.someCpuIsUp();
       }
-      await comings.end();
+      await asked.end();
       expect(watch.count, 'threads left').to.equal(0);
       watch.end();
       made += watch.made;
-      for (const [outcome, n] of comings.outcomes)
+      for (const [outcome, n] of asked.outcomes)
         outcomes.set(outcome, (outcomes.get(outcome) ?? 0) + n);
     }
     const said = [...outcomes].map(([outcome, n]) => `${n} ${outcome}`).join(', ');
