@@ -24,6 +24,28 @@ import { promisify } from 'node:util';
  */
 export const nobody: AsyncResource = new AsyncResource('KCONT', { requireManualDestroy: true });
 
+/**
+ * Asks the host for a callback, in the context of no request and in no domain: that of whoever
+ * happens to ask first would get the errors of all whom the callback serves.
+ */
+export function askHost<A, R>(
+  func: (callback: () => void, arg: A) => R,
+  callback: () => void,
+  arg: A,
+): R {
+  const inDomain = process as { domain?: object | null };
+  const { domain } = inDomain;
+  if (domain === undefined || domain === null) {
+    return nobody.runInAsyncScope(func, undefined, callback, arg);
+  }
+  inDomain.domain = null;
+  try {
+    return nobody.runInAsyncScope(func, undefined, callback, arg);
+  } finally {
+    inDomain.domain = domain;
+  }
+}
+
 /** The clock of @sinonjs/fake-timers. */
 export interface FakeClock {
   readonly performance?: { readonly now: () => number };
