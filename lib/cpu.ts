@@ -103,7 +103,11 @@ export class Cpu {
   }
 }
 
-readsAs(Cpu, (cpu) => `Cpu ${cpu.index} { ${cpu.state} }`);
+readsAs(
+  Cpu,
+  ({ index, state }) => `Cpu ${index} { ${state} }`,
+  ({ index, state }) => ({ index, state }),
+);
 
 /**
  * Something happened to a CPU that its owner may want to know.

@@ -52,7 +52,7 @@ import {
   WAITED,
   type Phase,
 } from './state.ts';
-import { FAR, Wheel } from './wheel.ts';
+import { BLOCK, FAR, Wheel } from './wheel.ts';
 
 /** Continuations that are set aside for what counts as one that is entered. */
 const ASIDES = 8;
@@ -141,11 +141,12 @@ export class Dispatcher implements Driven {
   #keepsAlive = false;
   #looksAtRefs = false;
   readonly #lookAtRefs: () => void;
-  /** The last tick that was read or collected, modulo a block. */
+  /** The last tick that was read or collected, from the wheel's base. */
   #jobTick = 0;
-  /** The last pass has left a backlog; since when there is one without a pause. */
+  /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
   #backlog = false;
   #backlogTick = 0;
+  readonly #rebased: (ticks: number) => void;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
@@ -157,6 +158,10 @@ export class Dispatcher implements Driven {
     this.ration.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
     this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
+    this.#rebased = (ticks) => {
+      this.runq.rebase(ticks, FAR);
+      this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
+    };
     this.#look = () => this.#lookAgain();
     this.#lookAtRefs = () => {
       this.#looksAtRefs = false;
@@ -167,11 +172,21 @@ export class Dispatcher implements Driven {
 
   /**
    * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that run. Those that have been collected were due before.
+   * order among timers that run. Those that have been collected were due before, and those to come
+   * will be due later. FAR, when a timer has been due for 24 days: later than all that are collected.
    */
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
-    return (this.#jobTick = this.ration.tick() & (FAR >> 1));
+    const tick = this.ration.tick();
+    return (this.#jobTick = tick < FAR ? tick : this.#catchUp(tick));
+  }
+
+  /** Moves the base as far as nothing is due, so that a tick is a small integer again if it can be. */
+  #catchUp(tick: number): number {
+    const atTick = this.wheel.base + tick;
+    const to = Math.min(atTick, this.wheel.nextTick() - 1);
+    if (to - this.wheel.base >= BLOCK) this.#collect(to);
+    return Math.min(atTick - this.wheel.base, FAR);
   }
 
   /** Refuses to schedule: from the call of `close` on. */
@@ -240,6 +255,8 @@ export class Dispatcher implements Driven {
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
+    // The base may have moved while it waited.
+    if (kc._due > this.#jobTick) kc._due = this.#jobTick;
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
@@ -327,11 +344,8 @@ export class Dispatcher implements Driven {
     if (this.#isSpent()) return;
     this.#begin();
     try {
-      this.#dispatchWithinBudget();
-      while (this.atTop !== null) {
-        this.#goOnAtTop();
-        this.#dispatchWithinBudget();
-      }
+      do this.#dispatchWithinBudget();
+      while (this.#goOnAtTop());
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -399,21 +413,24 @@ export class Dispatcher implements Driven {
       this.#collect(this.#tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
         this.#dispatch(kc);
-        if (this.atTop !== null) this.#goOnAtTop();
+        this.#goOnAtTop();
       }
     } finally {
       this.#end();
     }
   }
 
-  #goOnAtTop(): void {
-    const kc = this.atTop as Kcont<unknown>;
+  /** What a pass does itself. Returns whether there was something. */
+  #goOnAtTop(): boolean {
+    const kc = this.atTop;
+    if (kc === null) return false;
     this.atTop = null;
     try {
       (kc._arg as AtTop).run();
     } finally {
       settle(this, kc);
     }
+    return true;
   }
 
   #rejoin(): void {
@@ -427,10 +444,11 @@ export class Dispatcher implements Driven {
   }
 
   #collect(tick: number): void {
-    const isHosts = this.wheel.deadlines === null;
-    this.wheel.advance(tick, isHosts ? this.#expired : this.#expiredUnderFakes);
-    this.ration.offset = this.clock._phase - this.wheel.base;
-    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
+    const { base, deadlines } = this.wheel;
+    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
+    this.wheel.advance(tick, expired, this.#rebased);
+    this.#jobTick = tick - this.wheel.base;
+    if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }
 
   #expire(kc: Kcont<unknown>): void {
@@ -438,9 +456,7 @@ export class Dispatcher implements Driven {
     kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
     const wq = kc._wq;
     wq._load++;
-    // In the order the wheel gives: by tick first, so not by number alone.
-    wq._level.timed.push(kc);
-    this.runq.mark(wq._level);
+    this.runq.addTimer(wq._level, kc);
   }
 
   #expireUnderFakes(kc: Kcont<unknown>): void {
@@ -461,11 +477,13 @@ export class Dispatcher implements Driven {
     if (highest === undefined) return;
     this.#startBudget();
     const now = this.ration.tick();
+    const since = this.#backlogTick - this.wheel.base;
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       const head = level.first as Kcont<unknown>;
-      // A job may have been scheduled later than its tick says, but not before the backlog.
-      const waited = Math.min(ticksSince(head._due, now), ticksSince(this.#backlogTick, now));
+      // A job may have been scheduled later than its tick says, and what was is not kept waiting
+      // before there is a backlog.
+      const waited = now - Math.max(head._due, since);
       if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
     }
   }
@@ -519,8 +537,9 @@ export class Dispatcher implements Driven {
         this.#waker.request();
         return;
       }
+      if (tick - this.wheel.base >= BLOCK) this.#catchUp(tick - this.wheel.base);
     }
-    this.armedTicks = Math.min(ticks, FAR);
+    this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
@@ -530,8 +549,7 @@ export class Dispatcher implements Driven {
   /** Something is left to do: another pass. */
   #planPass(tick: number): void {
     this.#collectable = tick;
-    this.#jobTick = (tick - this.wheel.base) & (FAR >> 1);
-    if (!this.#backlog) this.#backlogTick = this.#jobTick;
+    if (!this.#backlog) this.#backlogTick = tick;
     this.#backlog = true;
     this.#waker.request();
   }
@@ -577,9 +595,4 @@ export class Dispatcher implements Driven {
  */
 export function untilNextLook(ran: number): number {
   return Math.min(Math.max(ran >> 3, 1), 32);
-}
-
-/** Ticks from one to another, modulo a block. */
-function ticksSince(tick: number, now: number): number {
-  return ((now - tick) << 2) >> 2;
 }

@@ -159,11 +159,13 @@ export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
   const lock = kc._lock;
   const released = release(lock);
-  if ((state & REMOTE) !== 0) remoteOf(kc).settle();
+  if ((state & (REMOTE | DEAD)) !== 0) {
+    if ((state & REMOTE) !== 0) remoteOf(kc).settle();
+    if ((state & DEAD) !== 0) kc._wq._dereference();
+  }
   // Set aside while it ran; or still in the run queue, where it has not been reached.
   if (again && kc._next === kc) dispatcher.resume(kc);
   kc._wq._settled();
-  if ((state & DEAD) !== 0) kc._wq._dereference();
   const extras = kc._extras;
   if (extras !== null) {
     if ((state & SCHEDULED) === 0) extras.carry = undefined;

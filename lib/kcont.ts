@@ -621,8 +621,17 @@ export class Kcont<A> {
   }
 }
 
-readsAs<Kcont<unknown>>(Kcont, (kc) => {
-  const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';
-  const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
-  return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
-});
+readsAs<Kcont<unknown>>(
+  Kcont,
+  (kc) => {
+    const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';
+    const lock = kc._lock === null ? '' : `, ${kc._lock.held ? 'held' : 'free'} lock`;
+    return `Kcont ${kc.name || '(anonymous)'} { ${describeState(kc._bits)}${inMs}, ${kc._wq.name}${lock} }`;
+  },
+  (kc) => ({
+    name: kc.name,
+    state: describeState(kc._bits),
+    deadline: kc.deadline,
+    wq: kc._wq.name,
+  }),
+);

@@ -292,10 +292,14 @@ export class Kernel {
   }
 }
 
-readsAs(Kernel, (kernel) => {
-  const { pending, queued, running, closed } = kernel.inspect();
-  return `Kernel { ${pending} pending, ${queued} queued, ${running} running${closed ? ', closed' : ''} }`;
-});
+readsAs(
+  Kernel,
+  (kernel) => {
+    const { pending, queued, running, closed } = kernel.inspect();
+    return `Kernel { ${pending} pending, ${queued} queued, ${running} running${closed ? ', closed' : ''} }`;
+  },
+  (kernel) => kernel.inspect(),
+);
 
 /**
  * The process-wide kernel, on the host's clock.

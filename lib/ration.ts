@@ -104,6 +104,12 @@ export class Ration<T> {
     return Math.floor(nowMs + this.offset);
   }
 
+  /** Ticks count from so many later now. */
+  rebase(ticks: number, offset: number): void {
+    this.offset = offset;
+    this.#suspectTick -= ticks;
+  }
+
   #read(): number {
     const nowMs = this.#clock.now;
     if (this.#streak === STREAK) {

@@ -3,14 +3,18 @@
  *
  *   summary   0000 1000        which words have a bit
  *   words     [..] [0100..]    which priorities may have an entry
- *   levels    223  215 ... 103 one per priority in use:
+ *   levels    223  215 ... 103 one per priority in use, three lists each, taken in this order:
  *               resumed  waited aside and may go on: it was reached before all of the others
- *               timed    timers that have expired, in the order of (deadline tick, sequence)
+ *               timed    timers that have expired, in the order of (deadline tick, sequence), and
+ *                        the jobs that became runnable before one of them
  *               direct   jobs, scheduled with no delay, in the order of the calls
  *
- * A timer may be collected after a job was scheduled and yet have been due before it, so the two
- * lists are merged as they are taken: whichever head became runnable first. Each list is in order
- * by itself: what one collection brings is later than all the earlier ones brought.
+ * A timer may be collected after a job was scheduled and yet have been due before it. So when a
+ * timer is added, the jobs that became runnable before it was due go ahead of it, from the one list
+ * to the other: each does so once at most. Jobs that stay behind are later than all timers of that
+ * collection, and what a collection brings is later than all the earlier ones brought.
+ *
+ * Both count ticks from the wheel's base. When the base moves, so do the jobs: see `rebase`.
  *
  * Two counts of leading zeros find the highest priority. A bit may outlive the last entry of its
  * level; it goes when it is looked at.
@@ -18,8 +22,9 @@
 
 import { Fifo, type Entry } from './list.ts';
 import { PRIORITIES } from './priorities.ts';
+import { FAR } from './wheel.ts';
 
-/** What the run queue holds. `_due`: the tick at which it became runnable. */
+/** What the run queue holds. `_due`: the tick at which it became runnable, from the wheel's base. */
 export interface Runnable extends Entry {
   _due: number;
 }
@@ -37,14 +42,36 @@ export class Level<R extends Runnable> {
 
   /** The next entry; undefined: none. */
   get first(): R | undefined {
-    return this.#list().first;
+    return this.resumed.first ?? this.timed.first ?? this.direct.first;
   }
 
   /** Takes the next entry out. */
   shift(): R | undefined {
-    if (!this.resumed.empty) return this.resumed.shift();
-    if (this.timed.empty) return this.direct.shift();
-    return this.#list().shift();
+    return this.resumed.shift() ?? this.timed.shift() ?? this.direct.shift();
+  }
+
+  /**
+   * Adds a timer: due no earlier than all that were added before. In the same tick it goes before a
+   * job, for it was scheduled earlier: its delay is a tick at least.
+   */
+  addTimer(timer: R): void {
+    const { timed, direct } = this;
+    for (let { first } = direct; first !== undefined && first._due < timer._due;) {
+      timed.push(direct.shift() as R);
+      ({ first } = direct);
+    }
+    timed.push(timer);
+  }
+
+  /**
+   * Ticks count from so many later now. What was before that is before all timers to come; FAR, the
+   * last, stays so.
+   */
+  rebase(ticks: number, most: number): void {
+    for (const entry of this) {
+      const due = entry._due === FAR ? FAR : Math.max(entry._due - ticks, -1);
+      entry._due = Math.min(due, most);
+    }
   }
 
   /** All entries. */
@@ -53,23 +80,6 @@ export class Level<R extends Runnable> {
     yield* this.timed;
     yield* this.direct;
   }
-
-  #list(): Fifo<R> {
-    if (!this.resumed.empty) return this.resumed;
-    const timed = this.timed.first;
-    if (timed === undefined) return this.direct;
-    const direct = this.direct.first;
-    return direct === undefined || wasDueBefore(timed, direct) ? this.timed : this.direct;
-  }
-}
-
-/**
- * Whether a timer was due before, or when, a job was scheduled: in the same tick the timer was
- * scheduled earlier, for its delay is a tick at least. Ticks wrap with the wheel's blocks, so they
- * are compared modulo 2^30: right for whatever waited less than six days.
- */
-function wasDueBefore(timer: Runnable, job: Runnable): boolean {
-  return ((timer._due - job._due) << 2) >> 2 <= 0;
 }
 
 /** Levels by priority, and a bitmap of those that may hold something. */
@@ -95,6 +105,17 @@ export class RunQueue<R extends Runnable> {
     const word = level.priority >> 5;
     this.#words[word]! |= 1 << (level.priority & 31);
     this.#summary |= 1 << word;
+  }
+
+  /** Adds a timer that has expired. */
+  addTimer(level: Level<R>, timer: R): void {
+    level.addTimer(timer);
+    this.mark(level);
+  }
+
+  /** Ticks count from so many later now; none is later than `most`. */
+  rebase(ticks: number, most: number): void {
+    for (const level of this.#levels) level?.rebase(ticks, most);
   }
 
   /** Takes out the first entry of the highest priority. */

@@ -247,7 +247,7 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   wheel.setDue(kc, due);
   wheel.add(kc);
   if (wheel.deadlines !== null) wheel.deadlines.set(kc);
-  if (due < dispatcher.armedTicks) dispatcher.request();
+  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
 /** Files the entry of a continuation that another CPU may have scheduled, for a time on this clock. */
@@ -261,7 +261,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   wheel.setDue(kc, due);
   wheel.add(kc);
   if (wheel.deadlines !== null) wheel.deadlines.set(kc);
-  if (due < dispatcher.armedTicks) dispatcher.request();
+  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
 /** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */

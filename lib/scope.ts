@@ -107,10 +107,14 @@ export class Scope {
   }
 }
 
-readsAs(Scope, (scope) => {
-  if (scope.disposed) return 'Scope { disposed }';
-  return `Scope { ${scope.size} continuations, ${scope.busy} busy }`;
-});
+readsAs(
+  Scope,
+  (scope) =>
+    scope.disposed
+      ? 'Scope { disposed }'
+      : `Scope { ${scope.size} continuations, ${scope.busy} busy }`,
+  ({ size, busy, disposed }) => ({ size, busy, disposed }),
+);
 
 /**
  * What the option `scope` has to be.

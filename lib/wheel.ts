@@ -61,6 +61,9 @@ const LEVEL_OF: Uint8Array = Uint8Array.from({ length: 33 }, (_, zeros) =>
 /** Called for each timer that has expired, in the order of (due tick, sequence). */
 export type Expired<T> = (timer: T) => void;
 
+/** Called when ticks count from so many later. */
+export type Rebased = (ticks: number) => void;
+
 /** A wheel that stands at an absolute tick. */
 export class Wheel<T extends Timer> {
   /** Absolute tick at which the present block begins. */
@@ -138,10 +141,10 @@ export class Wheel<T extends Timer> {
   }
 
   /** Works off all ticks up to an absolute one. */
-  advance(tick: number, expired: Expired<T>): void {
+  advance(tick: number, expired: Expired<T>, rebased: Rebased): void {
     while (tick - this.base >= BLOCK) {
       this.#workOff(BLOCK - 1, expired);
-      this.#nextBlock(tick);
+      rebased(this.#nextBlock(tick));
     }
     this.#workOff(tick - this.base, expired);
   }
@@ -220,8 +223,8 @@ export class Wheel<T extends Timer> {
     }
   }
 
-  /** Steps to the next block in which something is due, or to that of `tick`. */
-  #nextBlock(tick: number): void {
+  /** Steps to the next block in which something is due, or to that of `tick`. Returns by how much. */
+  #nextBlock(tick: number): number {
     const target = Math.min(tick, Math.max(this.#overflowFrom, this.base + BLOCK));
     const step = Math.floor((target - this.base) / BLOCK) * BLOCK;
     this.base += step;
@@ -234,5 +237,6 @@ export class Wheel<T extends Timer> {
       else timer._due -= step;
       this.#slotFor(timer).append(timer);
     }
+    return step;
   }
 }

@@ -393,10 +393,14 @@ export class Workqueue {
   }
 }
 
-readsAs(Workqueue, (queue) => {
-  const { queued, running, entered } = queue.stats();
-  return `Workqueue ${queue.name} { priority ${queue.priority}, ${queued} queued, ${running} running, ${entered} entered }`;
-});
+readsAs(
+  Workqueue,
+  (queue) => {
+    const { queued, running, entered } = queue.stats();
+    return `Workqueue ${queue.name} { priority ${queue.priority}, ${queued} queued, ${running} running, ${entered} entered }`;
+  },
+  (queue) => queue.stats(),
+);
 
 /**
  * The workqueues of a kernel, by what they were asked for.

@@ -94,7 +94,9 @@ function runnable(code: string): string {
 
 function run(file: string, cwd: string): Promise<string> {
   return new Promise((resolve) => {
-    execFile(process.execPath, [file], { cwd, timeout: 60_000 }, (error, out, err) =>
+    // The mock timers of node:test are experimental on Node 20.
+    const args = ['--disable-warning=ExperimentalWarning', file];
+    execFile(process.execPath, args, { cwd, timeout: 60_000 }, (error, out, err) =>
       resolve(error === null ? out + err : `${out}${err}${String(error.code)}`),
     );
   });
@@ -144,6 +146,14 @@ describe('the programs of the documentation', function () {
   it('are on every page of a front', () => {
     const covered = new Set(programs.map(({ place }) => place.split(':')[0]));
     expect(pages.filter((page) => !covered.has(page))).to.deep.equal(['README.md']);
+  });
+
+  it('are, where a file is named, what is in that file', () => {
+    const shown = pages.flatMap(blocksOf).filter(({ info }) => /^js \S+\//.test(info));
+    expect(shown.length).to.be.above(0);
+    for (const { info, text } of shown) {
+      expect(text).to.equal(readFileSync(join(ROOT, info.slice('js '.length)), 'utf8'));
+    }
   });
 
   it('compile as strict TypeScript', () => {

@@ -12,23 +12,23 @@ const end: Item = { ...plain, id: 'end', ms: 150, ref: true };
 /** Each program, and what runs in it, in the order of the first runs. */
 const programs: Record<string, readonly [program: Item[], ...ran: string[]]> = {
   'one that works for longer than its period': [
-    [end, { ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity }],
+    [{ ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity }, end],
     'a',
     'end',
   ],
   'two of them': [
     [
-      end,
       { ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity },
       { ...plain, id: 'b', ms: 30, blockMs: 35, again: Infinity },
+      end,
     ],
     'a',
     'b',
     'end',
   ],
-  'a chain of jobs': [[end, { ...plain, id: 'job', ms: 0, again: Infinity }], 'job', 'end'],
+  'a chain of jobs': [[{ ...plain, id: 'job', ms: 0, again: Infinity }, end], 'job', 'end'],
   'a chain of jobs that work for longer than any budget': [
-    [end, { ...plain, id: 'job', ms: 0, blockMs: 5, again: Infinity }],
+    [{ ...plain, id: 'job', ms: 0, blockMs: 5, again: Infinity }, end],
     'job',
     'end',
   ],
@@ -46,7 +46,7 @@ const programs: Record<string, readonly [program: Item[], ...ran: string[]]> = {
     'a',
   ],
   'one that arms a referenced timer and stops it each time': [
-    [end, { ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity, pulses: true }],
+    [{ ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity, pulses: true }, end],
     'a',
     'end',
   ],
@@ -67,11 +67,11 @@ const programs: Record<string, readonly [program: Item[], ...ran: string[]]> = {
   ],
   'a referenced chain beside it': [
     [
-      { ...plain, id: 'a', ms: 40, ref: true, again: 2, blockMs: 10 },
-      { ...plain, id: 'b', ms: 10, blockMs: 12, again: Infinity },
+      { ...plain, id: 'a', ms: 10, blockMs: 12, again: Infinity },
+      { ...plain, id: 'b', ms: 80, ref: true, again: 2, blockMs: 10 },
     ],
-    'b',
     'a',
+    'b',
   ],
 };
 

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { stamp, type Entry } from '../lib/list.ts';
 import { RunQueue, type Runnable } from '../lib/runq.ts';
+import { FAR } from '../lib/wheel.ts';
 
 class Item implements Runnable {
   _next: Entry = this;
@@ -52,33 +53,47 @@ describe('RunQueue', () => {
     expect(queue.highest(0)).to.equal(undefined);
   });
 
-  it('merges timers and jobs by when they became runnable, then by sequence', () => {
+  it('merges timers and jobs by when they became runnable, then timers first', () => {
     const queue = new RunQueue<Item>();
     const level = queue.level(199);
-    const early = new Item('timer@100', 100);
-    const same = new Item('timer@103', 103);
-    level.direct.append(new Item('job@99', 99));
-    level.direct.append(new Item('job@103', 103));
-    level.timed.append(early);
-    level.timed.append(same);
-    queue.mark(level);
-    expect(names(queue)).to.deep.equal(['job@99', 'timer@100', 'timer@103', 'job@103']);
+    const job = (due: number): void => queue.addJob(level, new Item(`job@${due}`, due));
+    const timer = (due: number): void => queue.addTimer(level, new Item(`timer@${due}`, due));
+    job(99);
+    job(103);
+    timer(100);
+    timer(103);
+    job(104);
+    timer(110);
+    job(109);
+    const all = ['job@99', 'timer@100', 'timer@103', 'job@103', 'job@104', 'timer@110', 'job@109'];
+    expect([...level].map(({ name }) => name)).to.deep.equal(all);
+    expect(names(queue)).to.deep.equal(all);
   });
 
-  it('compares ticks on both sides of the turn of a block', () => {
+  it('keeps what is queued before all timers to come, when ticks count from later', () => {
     const queue = new RunQueue<Item>();
     const level = queue.level(199);
-    level.timed.append(new Item('after', 3));
-    level.direct.append(new Item('before', 2 ** 30 - 2));
-    queue.mark(level);
-    expect(names(queue)).to.deep.equal(['before', 'after']);
+    queue.addJob(level, new Item('before', 2 ** 30 - 2));
+    queue.addJob(level, new Item('after', 2 ** 30 + 1));
+    queue.addJob(level, new Item('last', FAR));
+    queue.rebase(2 ** 30, FAR);
+    queue.addTimer(level, new Item('timer', 0));
+    queue.addTimer(level, new Item('late timer', FAR - 1));
+    queue.rebase(0, 7);
+    expect([...level].map(({ name, _due }) => `${name} ${_due}`)).to.deep.equal([
+      'before -1',
+      'timer 0',
+      'after 1',
+      'late timer 7',
+      'last 7',
+    ]);
   });
 
   it('resumes what waited aside before all that it had overtaken', () => {
     const queue = new RunQueue<Item>();
     const level = queue.level(199);
-    level.direct.append(new Item('job', 1));
-    level.timed.append(new Item('timer', 0));
+    queue.addJob(level, new Item('job', 1));
+    queue.addTimer(level, new Item('timer', 0));
     level.resumed.append(new Item('resumed', 9));
     queue.mark(level);
     expect([...level].map(({ name }) => name)).to.deep.equal(['resumed', 'timer', 'job']);

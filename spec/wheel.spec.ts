@@ -56,6 +56,8 @@ const step = fc.oneof(
   fc.record({ op: fc.constant('advance' as const), timer: fc.nat(7), delay }),
 );
 
+const nothing = (): void => undefined;
+
 describe('Wheel', () => {
   it('expires as an array sorted by (due tick, sequence) does', () => {
     fc.assert(
@@ -75,10 +77,17 @@ describe('Wheel', () => {
               model.timers.length === 0 ? Infinity : Math.min(...model.timers.map((t) => t.due)),
             );
             expired.length = 0;
-            wheel.advance(due, (it) => {
-              inWheel.delete(it);
-              expired.push(`${it.name}@${wheel.tick}`);
-            });
+            let base = wheel.base;
+            wheel.advance(
+              due,
+              (it) => {
+                inWheel.delete(it);
+                expired.push(`${it.name}@${wheel.tick}`);
+                // Whoever counts ticks from the base is told before anything expires by the new one.
+                expect(wheel.base).to.equal(base);
+              },
+              (by) => void (base += by),
+            );
             expect(expired).to.deep.equal(model.advance(due));
             expect(wheel.tick).to.equal(due);
           } else if (op === 'add' && !inWheel.has(alarm)) {
@@ -125,13 +134,13 @@ describe('Wheel', () => {
     };
     const lazy = add('lazy', 50);
     add('cascaded', 200);
-    wheel.advance(10, () => undefined);
+    wheel.advance(10, nothing, nothing);
     lazy._due = 200;
-    wheel.advance(150, () => undefined);
+    wheel.advance(150, nothing, nothing);
     add('direct', 200);
     const moved = add('moved', 180);
     moved._due = 200;
-    wheel.advance(200, ({ name }) => void ran.push(name));
+    wheel.advance(200, ({ name }) => void ran.push(name), nothing);
     expect(ran).to.deep.equal(['lazy', 'cascaded', 'direct', 'moved']);
   });
 
@@ -144,7 +153,7 @@ describe('Wheel', () => {
     const ran: number[] = [];
     let steps = 0;
     for (let next = wheel.nextTick(); next < Infinity; next = wheel.nextTick()) {
-      wheel.advance(next, () => void ran.push(wheel.tick));
+      wheel.advance(next, () => void ran.push(wheel.tick), nothing);
       steps++;
     }
     expect(ran).to.deep.equal([2 ** 53 - 1]);

@@ -11,7 +11,7 @@
 
 import type { Deadlines, Driven } from './clock.ts';
 import { LONGEST_MS, type Fakes } from './fakes.ts';
-import { real } from './real.ts';
+import { microtask, real } from './real.ts';
 
 interface Alarm {
   handle: unknown;
@@ -21,8 +21,6 @@ interface Alarm {
 
 /** The alarms of one dispatcher. */
 export class Alarms implements Deadlines {
-  /** Nothing but the alarms tells the time. */
-  readonly alone: boolean;
   readonly #fakes: Fakes;
   readonly #driven: Driven;
   readonly #nowTicks: () => number;
@@ -41,11 +39,15 @@ export class Alarms implements Deadlines {
     nowTicks: () => number,
     ring: (timer: object) => void,
   ) {
-    this.alone = fakes.tell === undefined;
     this.#fakes = fakes;
     this.#driven = driven;
     this.#nowTicks = nowTicks;
     this.#ring = ring;
+  }
+
+  /** Nothing but the alarms tells the time. */
+  get alone(): boolean {
+    return this.#fakes.tell === undefined;
   }
 
   set(timer: object): void {
@@ -71,7 +73,9 @@ export class Alarms implements Deadlines {
   /** The fakes are gone, or others have come. */
   forget(): void {
     // node:test would take timers of its next session for these.
-    if (this.#fakes.lasts) for (const { handle } of this.#alarms.values()) this.#fakes.clearTimeout(handle);
+    if (this.#fakes.lasts) {
+      for (const { handle } of this.#alarms.values()) this.#fakes.clearTimeout(handle);
+    }
     this.#alarms.clear();
   }
 
@@ -84,6 +88,11 @@ export class Alarms implements Deadlines {
     this.#arming = alarm;
     try {
       alarm.handle = this.#fakes.setTimeout(() => this.#fire(timer, alarm), delayMs);
+    } catch (error) {
+      // It is not the fault of what has been scheduled, which stays so.
+      microtask(() => {
+        throw error;
+      });
     } finally {
       this.#arming = outer;
     }

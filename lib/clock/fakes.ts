@@ -31,8 +31,15 @@ export function standForHost(func: object): void {
   Object.defineProperty(func, MARK, { value: func });
 }
 
+/** The global `setTimeout`; undefined: it was taken away. */
+export function globalTimeout(): typeof setTimeout | undefined {
+  return typeof setTimeout === 'function' ? setTimeout : undefined;
+}
+
 /** Whether a global `setTimeout` or `setImmediate` is the host's, or as good. */
-export function isHosts(func: object): boolean {
+export function isHosts(func: object | undefined): boolean {
+  // Taken away: nothing stands in for the host's.
+  if (func === undefined) return true;
   if (func === real.setTimeout) return isTimeoutKnown();
   // A copy of the mark, on a function that wraps ours, names another function.
   return (
@@ -49,7 +56,7 @@ export class Fakes {
   readonly setImmediate: typeof setImmediate | undefined;
   readonly clearImmediate: typeof clearImmediate;
   /** Milliseconds by the clock that goes with them; undefined: there is none. */
-  readonly tell: (() => number) | undefined;
+  tell: (() => number) | undefined;
   /** The clock can be asked, and timers cleared, when they have been uninstalled too. */
   readonly lasts: boolean;
   readonly #clearTimeout: (timer: unknown) => void;
@@ -74,7 +81,7 @@ export class Fakes {
   /** Whether they are what stands among the globals. */
   get installed(): boolean {
     return (
-      setTimeout === this.setTimeout &&
+      globalTimeout() === this.setTimeout &&
       globalThis.setImmediate === this.#immediate &&
       performance === this.#performance &&
       Date === this.#date &&
@@ -109,7 +116,7 @@ export function findFakes(): Fakes | null {
     probing = false;
     return null;
   }
-  if (isHosts(setTimeout)) return null;
+  if (isHosts(globalTimeout())) return null;
   const fakes = new Fakes();
   if (fakes.tell !== undefined || !callsHost(fakes)) return fakes;
   wrappers.add(setTimeout);

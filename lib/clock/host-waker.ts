@@ -21,7 +21,7 @@
 import type { MessagePort } from 'node:worker_threads';
 import { Alarms } from './alarms.ts';
 import type { Driven, Waker } from './clock.ts';
-import { LONGEST_MS, type Fakes } from './fakes.ts';
+import { LONGEST_MS, globalTimeout, type Fakes } from './fakes.ts';
 import type { HostClock } from './host.ts';
 import { nobody, real } from './real.ts';
 
@@ -70,7 +70,7 @@ export class HostWaker implements Waker {
 
   request(): void {
     const clock = this.#clock;
-    if (setTimeout !== clock._hosts) clock._look();
+    if (globalTimeout() !== clock._hosts) clock._look();
     if (this.#alarms !== null) this.#requestFakes();
     else if (!this.#requested) this.#requestHost();
   }
@@ -136,7 +136,7 @@ export class HostWaker implements Waker {
 
   arm(atMs: number): void {
     const clock = this.#clock;
-    if (setTimeout !== clock._hosts) clock._look();
+    if (globalTimeout() !== clock._hosts) clock._look();
     if (this.#alarms !== null || atMs === this.#armedAtMs) return;
     this.#disarm();
     this.#armedAtMs = atMs;

@@ -70,12 +70,12 @@ let isImmediateMissing = !isNodes(real.setImmediate);
 
 /** Takes what was hidden when this module was loaded from the globals, if it is back there. */
 export function recover(): void {
-  if (isTimeoutMissing && isNodes(setTimeout)) {
+  if (isTimeoutMissing && typeof setTimeout === 'function' && isNodes(setTimeout)) {
     isTimeoutMissing = false;
     real.setTimeout = setTimeout;
     real.clearTimeout = clearTimeout;
   }
-  if (isImmediateMissing && isNodes(setImmediate)) {
+  if (isImmediateMissing && typeof setImmediate === 'function' && isNodes(setImmediate)) {
     isImmediateMissing = false;
     real.setImmediate = setImmediate;
     real.clearImmediate = clearImmediate;

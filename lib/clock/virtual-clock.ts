@@ -1,7 +1,8 @@
 import { KcontError, invalid, markError, traceFrom, type Caller } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
-import { nextTurn } from './host.ts';
+import { inNoContext, nextTurn } from './host.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
 const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };
@@ -14,7 +15,8 @@ const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, tak
  * {@link VirtualClock.advance}. For each tick with something due, in order: what is due expires,
  * then continuations are dispatched until none can be entered. The order depends on nothing but
  * the calls made. Several kernels may share a clock; at each tick they run in the order in which
- * they were made.
+ * they were made. Functions run in the context of no request, whoever moves the clock, unless they
+ * carry one. A tick is a whole ms: a deadline within one is over at its end.
  *
  * @example
  * ```ts
@@ -36,11 +38,16 @@ export class VirtualClock implements Clock {
   /** @internal */
   readonly _turns = false;
   readonly #driven: Driven[] = [];
+  readonly #runAll = (): void => {
+    for (const driven of this.#driven) driven.runNow();
+  };
   #nowMs = 0;
   #running = false;
   /** Promises settle before what has been deferred runs. */
   #settling = false;
   #advancing = 0;
+  /** Over with the last `advance` that was asked for; undefined: none is under way. */
+  #advanced: Promise<void> | undefined = undefined;
   readonly #raised: unknown[] = [];
   /** Whose function has thrown. */
   #thrower: Kcont<unknown> | undefined = undefined;
@@ -53,7 +60,8 @@ export class VirtualClock implements Clock {
   /**
    * Moves time on, running all that becomes due.
    *
-   * @param ms - how far, 0 and more; 0 runs what is runnable at this instant
+   * @param ms - how far, 0 and more; 0 runs what is runnable at this instant. Time ends after
+   * 2^53-1 ms, and does not move on then
    * @throws KcontError EINVAL for a distance that is not finite or is negative; EDEADLK from
    * within a continuation; and whatever a function threw that no `onError` took: time then stands
    * at the tick of that function, and the next call goes on from there
@@ -69,25 +77,35 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Moves time on as {@link VirtualClock.tick} does, and lets promises settle between the steps.
+   * Moves time on as {@link VirtualClock.tick} does, and lets promises settle between the steps. What is
+   * called while another one is under way begins when that has ended.
    *
    * @param ms - how far, 0 and more
    * @returns a promise that is fulfilled when time has come there and nothing is left to enter; it
    * is rejected as `tick` throws
    */
   async advance(ms: number): Promise<void> {
-    const end = this.#end(ms, VirtualClock.prototype.advance);
+    this.#end(ms, VirtualClock.prototype.advance);
+    const before = this.#advanced;
     this.#advancing++;
+    const done =
+      before === undefined ? this.#advanceBy(ms) : before.then(() => this.#advanceBy(ms));
+    this.#advanced = done.catch(nothing);
     try {
-      await this.#settle();
-      for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
-        this.#nowMs = Math.max(this.#nowMs, next);
-        await this.#settle();
-      }
-      this.#nowMs = Math.max(this.#nowMs, end);
+      await done;
     } finally {
-      this.#advancing--;
+      if (--this.#advancing === 0) this.#advanced = undefined;
     }
+  }
+
+  async #advanceBy(ms: number): Promise<void> {
+    const end = this.#end(ms, VirtualClock.prototype.advance);
+    await this.#settle();
+    for (let next = this.#nextDueMs(); next <= end; next = this.#nextDueMs()) {
+      this.#nowMs = Math.max(this.#nowMs, next);
+      await this.#settle();
+    }
+    this.#nowMs = Math.max(this.#nowMs, end);
   }
 
   /** @internal */
@@ -123,7 +141,7 @@ export class VirtualClock implements Clock {
       const what = 'virtual time cannot be moved from within a continuation';
       throw traceFrom(caller, new KcontError('EDEADLK', what));
     }
-    return this.#nowMs + ms;
+    return Math.min(this.#nowMs + ms, Number.MAX_SAFE_INTEGER);
   }
 
   /** The next due time of all kernels. */
@@ -142,7 +160,7 @@ export class VirtualClock implements Clock {
   #round(): void {
     this.#running = true;
     try {
-      for (const driven of this.#driven) driven.runNow();
+      inNoContext(this.#runAll);
     } catch (error) {
       throw this.#thrower === undefined ? error : markError(error, this.#thrower, false);
     } finally {
@@ -167,3 +185,9 @@ export class VirtualClock implements Clock {
 }
 
 function nothing(): void {}
+
+readsAs(
+  VirtualClock,
+  ({ now }) => `VirtualClock { at ${now} ms }`,
+  ({ now }) => ({ now }),
+);

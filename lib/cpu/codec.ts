@@ -123,7 +123,7 @@ function hasTokens(root: object): boolean {
     if (isToken(value)) return true;
     if (!isPlain(value)) continue;
     for (const inner of Object.values(value)) {
-      if (typeof inner === 'object' && inner !== null) found.add(inner as object);
+      if (typeof inner === 'object' && inner !== null) found.add(inner);
     }
   }
   return false;

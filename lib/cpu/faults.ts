@@ -6,28 +6,12 @@
 import { reportLater } from '../enter.ts';
 import { KcontError } from '../errors.ts';
 import { label } from '../schedule.ts';
-import type { Bells } from './bells.ts';
 import { HOME } from './block.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { FAILED } from './mail.ts';
 import type { RemoteHandle } from './remote-handle.ts';
-import { unwireError, wireError, wireText } from './wire-error.ts';
-
-/** Posts what was thrown to another CPU. Returns what a note calls it. */
-export function postError(bells: Bells, cpu: number, thrown: unknown): number {
-  try {
-    return bells.post(cpu, wireError(thrown));
-  } catch {
-    return bells.post(cpu, wireText(thrown));
-  }
-}
-
-/** What another CPU has posted so. */
-export function errorFrom(message: [unknown] | undefined, name: string): unknown {
-  if (message !== undefined) return unwireError(message[0]);
-  return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
-}
+import { errorFrom, postError } from './wire-error.ts';
 
 /** Errors of functions that run on another CPU than the one where their handle was made. */
 export class Faults {

@@ -9,11 +9,11 @@ import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
 import { decode, encode, uncloneable } from './codec.ts';
 import type { AnyFunction } from './cpu-module.ts';
-import { postError } from './faults.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
 import { readText, writeText } from './text.ts';
 import { movedWith } from './transfer.ts';
+import { postError } from './wire-error.ts';
 
 /** In the note of a result: it is an error. */
 export const THROWN = 16;

@@ -29,13 +29,12 @@ import { ANY, ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
 import { decode, encode, uncloneable, type Wire } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
-import { errorFrom, postError } from './faults.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 import { DOWN, EPOCH, STATE } from './memory.ts';
 import { readText, writeText } from './text.ts';
-import { reasonOf } from './wire-error.ts';
+import { errorFrom, postError, reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
 interface Waiting extends AbortMember {

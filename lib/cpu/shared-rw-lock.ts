@@ -1,3 +1,4 @@
+import { sidesReadAs } from '../lock/rw-lock.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { RM, RW } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
@@ -68,6 +69,8 @@ export abstract class SharedSides {
     gate.face = this;
   }
 }
+
+sidesReadAs(SharedSides as { readonly prototype: SharedSides });
 
 /**
  * A lock between CPUs with a side for many readers and a side for one writer.

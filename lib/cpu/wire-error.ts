@@ -22,6 +22,7 @@
 import { inspect, types } from 'node:util';
 import { KcontError, type KcontErrorCode } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
+import type { Bells } from './bells.ts';
 import { isShared } from './shared-handle.ts';
 
 /** Errors, objects and arrays that one error may consist of. */
@@ -386,6 +387,21 @@ function construct({ made, name, message, properties }: ErrorRecord): Error {
     default:
       return new Made(message);
   }
+}
+
+/** Posts what was thrown to another CPU. Returns what a note calls it. */
+export function postError(bells: Bells, cpu: number, thrown: unknown): number {
+  try {
+    return bells.post(cpu, wireError(thrown));
+  } catch {
+    return bells.post(cpu, wireText(thrown));
+  }
+}
+
+/** What another CPU has posted so. */
+export function errorFrom(message: [unknown] | undefined, name: string): unknown {
+  if (message !== undefined) return unwireError(message[0]);
+  return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
 }
 
 /** Defines a property, whatever its key, unless it is there for good. */

@@ -335,6 +335,17 @@ function signalChange(signal: TaskSignal, priority: TaskPriority): void {
   }
 }
 
-readsAs<TaskSignal>(TaskSignal, (signal) => {
-  return `TaskSignal { ${stateOf(signal).priority}${signal.aborted ? ', aborted' : ''} }`;
-});
+const describeSignal = (signal: TaskSignal): string =>
+  `TaskSignal { ${stateOf(signal).priority}${signal.aborted ? ', aborted' : ''} }`;
+
+readsAs<TaskSignal>(TaskSignal, describeSignal);
+
+readsAs<TaskController>(
+  TaskController,
+  ({ signal }) => `TaskController { signal: ${describeSignal(signal)} }`,
+);
+
+readsAs<TaskPriorityChangeEvent>(
+  TaskPriorityChangeEvent,
+  ({ type, previousPriority }) => `TaskPriorityChangeEvent { ${type}, was ${previousPriority} }`,
+);

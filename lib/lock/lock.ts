@@ -1,5 +1,6 @@
 import { join, leave } from '../abort-listeners.ts';
 import { KcontError, traceFrom, type Caller } from '../errors.ts';
+import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
@@ -307,3 +308,18 @@ export function checkLock(lock: unknown): asserts lock is BaseLock | null {
 export function release(lock: BaseLock | null): boolean {
   return lock === null || lock._release();
 }
+
+/**
+ * How many wait for a lock.
+ *
+ * @internal
+ */
+export function waitersOf({ _turnstile: turnstile }: BaseLock): number {
+  return turnstile === null ? 0 : [...turnstile].length;
+}
+
+readsAs<BaseLock>(
+  BaseLock,
+  (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
+  (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
+);

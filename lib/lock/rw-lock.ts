@@ -4,7 +4,8 @@
  * priority or a higher one, and when a reader gets in, the readers behind it follow.
  */
 
-import { BaseLock } from './lock.ts';
+import { readsAs } from '../inspect.ts';
+import { BaseLock, waitersOf } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
 /** What the two sides share. */
@@ -126,3 +127,23 @@ export class RWLock {
     this.write = new WriteSide(sides);
   }
 }
+
+/**
+ * Says how locks with two sides read in a log.
+ *
+ * @internal
+ */
+export function sidesReadAs(made: {
+  readonly prototype: { readonly read: BaseLock; readonly write: BaseLock };
+}): void {
+  readsAs(
+    made,
+    ({ read, write }, name) => {
+      const held = write.held ? 'held by a writer' : read.held ? 'held by readers' : 'free';
+      return `${name} { ${held}, ${waitersOf(read)} waiting }`;
+    },
+    ({ read, write }) => ({ read: read.held, write: write.held, waiting: waitersOf(read) }),
+  );
+}
+
+sidesReadAs(RWLock);

@@ -7,115 +7,19 @@ import { describe, it } from 'mocha';
 import sinon from 'sinon';
 import { HostClock } from '../../lib/clock/host.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
+import { runLate, runModule } from '../support/child.ts';
+import { byHand, kinds, ofNode, ofSinon, type Installed, type Kind } from '../support/fakes.ts';
 
 const realTimeout = setTimeout;
-const later = (ms: number): Promise<void> =>
-  new Promise((resolve) => {
-    realTimeout(resolve, ms);
-  });
 
-/** Fakes of one kind. */
-interface Kind {
-  readonly name: string;
-  /** `setImmediate` is one of them. */
-  readonly immediates: boolean;
-  install(): Installed;
+/** Waits in real time until so many have run. */
+async function until(ran: readonly string[], count: number): Promise<void> {
+  while (ran.length < count) {
+    await new Promise((resolve) => {
+      realTimeout(resolve, 1);
+    });
+  }
 }
-
-interface Installed {
-  tick(ms: number): void;
-  runAll(): void;
-  restore(): void;
-}
-
-type Method = 'setTimeout' | 'clearTimeout' | 'setImmediate' | 'Date' | 'performance' | 'hrtime';
-type Api = 'setTimeout' | 'setInterval' | 'setImmediate' | 'Date';
-
-function ofSinon(toFake: Method[] | undefined): Kind {
-  return {
-    name: `sinon's ${toFake?.join(', ') ?? 'all'}`,
-    immediates: toFake?.includes('setImmediate') ?? true,
-    install() {
-      const clock = sinon.useFakeTimers(toFake === undefined ? undefined : { toFake });
-      return {
-        tick: (ms) => void clock.tick(ms),
-        runAll: () => void clock.runAll(),
-        restore: () => clock.restore(),
-      };
-    },
-  };
-}
-
-function ofNode(apis: Api[], now = 0): Kind {
-  return {
-    name: `node:test's ${apis.join(', ')}${now === 0 ? '' : ` from ${now}`}`,
-    immediates: apis.includes('setImmediate'),
-    install() {
-      mock.timers.enable({ apis, now });
-      return {
-        tick: (ms) => mock.timers.tick(ms),
-        runAll: () => mock.timers.runAll(),
-        restore: () => mock.timers.reset(),
-      };
-    },
-  };
-}
-
-/** Only what is in the globals, as a test writes it by hand. */
-function byHand(): Kind {
-  return {
-    name: 'a setTimeout that a test has written',
-    immediates: false,
-    install() {
-      const { setTimeout: before, clearTimeout: clearBefore } = globalThis;
-      const set = new Map<number, { at: number; func: () => void }>();
-      let now = 0;
-      let ids = 0;
-      const tick = (ms: number): void => {
-        const end = now + ms;
-        for (;;) {
-          const due = [...set].filter(([, { at }]) => at <= end);
-          const next = due.toSorted(([a, x], [b, y]) => x.at - y.at || a - b)[0];
-          if (next === undefined) break;
-          set.delete(next[0]);
-          now = next[1].at;
-          next[1].func();
-        }
-        now = end;
-      };
-      Object.assign(globalThis, {
-        setTimeout(func: () => void, ms: number): number {
-          set.set(++ids, { at: now + ms, func });
-          return ids;
-        },
-        clearTimeout: (id: number) => void set.delete(id),
-      });
-      return {
-        tick,
-        runAll: () => {
-          while (set.size > 0) tick(Math.max(...[...set.values()].map(({ at }) => at)) - now);
-        },
-        restore: () => Object.assign(globalThis, { setTimeout: before, clearTimeout: clearBefore }),
-      };
-    },
-  };
-}
-
-const kinds: Kind[] = [
-  ofSinon(undefined),
-  ofSinon(['setTimeout']),
-  ofSinon(['setTimeout', 'clearTimeout']),
-  ofSinon(['setTimeout', 'clearTimeout', 'Date']),
-  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate']),
-  ofSinon(['setTimeout', 'clearTimeout', 'performance']),
-  ofSinon(['setTimeout', 'clearTimeout', 'setImmediate', 'Date', 'performance', 'hrtime']),
-  ofNode(['setTimeout']),
-  ofNode(['setTimeout', 'setImmediate']),
-  ofNode(['setTimeout', 'Date']),
-  ofNode(['setTimeout', 'Date'], 1e12),
-  ofNode(['setTimeout', 'setInterval', 'setImmediate', 'Date']),
-  byHand(),
-];
 
 /** Kinds that leave kernels on the host. */
 const apart: Kind[] = [
@@ -287,22 +191,25 @@ describe('fake timers', function () {
         } finally {
           fakes.restore();
         }
-        await later(100);
+        await until(lab.ran, 3);
         lab.now();
         expect(lab.ran.toSorted()).to.deep.equal(['before', 'soon', 'under']);
         lab.schedule('after', 5);
         lab.schedule('and soon', 0);
-        await later(50);
+        await until(lab.ran, 5);
         expect(lab.ran.slice(3)).to.deep.equal(['and soon', 'after']);
       });
 
       it('may be installed unnoticed, and what was due before runs in real time', async () => {
         const lab = new Lab();
         lab.schedule('before', 10);
-        await later(3);
+        // The host's timer is armed.
+        await new Promise((resolve) => {
+          setImmediate(() => setImmediate(resolve));
+        });
         const fakes = kind.install();
         try {
-          await later(40);
+          await until(lab.ran, 1);
           expect(lab.ran).to.deep.equal(['before']);
         } finally {
           fakes.restore();
@@ -358,7 +265,7 @@ describe('fake timers', function () {
       try {
         lab.schedule('timer', 10);
         lab.schedule('job', 0);
-        await later(40);
+        await until(lab.ran, 2);
         expect(lab.ran).to.deep.equal(['job', 'timer']);
       } finally {
         fakes.restore();
@@ -393,8 +300,39 @@ describe('fake timers', function () {
     lab.now();
     outer.restore();
     expect(lab.ran.slice(names.length)).to.deep.equal(['inner']);
-    await later(150);
+    await until(lab.ran, names.length + 2);
     expect(lab.ran.slice(names.length)).to.deep.equal(['inner', 'outer']);
+  });
+
+  it('may have a Date that does not go with them', () => {
+    const lab = new Lab();
+    under(ofNode(['setTimeout', 'Date']), () =>
+      under(byHand(), ({ tick }) => {
+        lab.schedule('a', 65);
+        tick(64);
+        lab.schedule('b', 20);
+        tick(1);
+        expect(lab.ran).to.deep.equal(['a']);
+        tick(18);
+        expect(lab.ran).to.deep.equal(['a']);
+        tick(1);
+        expect(lab.ran).to.deep.equal(['a', 'b']);
+      }),
+    );
+  });
+
+  it('may go back in time', () => {
+    const lab = new Lab();
+    under(ofNode(['setTimeout', 'Date'], 5000), ({ tick }) => {
+      lab.schedule('a', 1000);
+      const before = lab.now();
+      mock.timers.setTime(0);
+      expect(lab.now()).to.equal(before);
+      mock.timers.setTime(5000);
+      tick(1000);
+      expect(lab.ran).to.deep.equal(['a']);
+      lab.now();
+    });
   });
 });
 
@@ -411,10 +349,168 @@ describe('a clock that obeys no fakes', () => {
       make('soon', 0);
       fakes.tick(1000);
       expect(ran).to.deep.equal([]);
-      await later(40);
+      await until(ran, 3);
       expect(ran).to.deep.equal(['soon', 'before', 'under']);
     } finally {
       fakes.restore();
     }
+  });
+});
+
+describe('kcont imported while fakes are installed', function () {
+  this.timeout(60_000);
+
+  /** Prints what ran after each tick, and in real time afterwards; then real `performance.now()` counts. */
+  const program = (install: string, tick: string, restore: string): string => `
+    const realTimeout = setTimeout;
+    ${install}
+    const { Kcont, Kernel, VirtualClock, kernel, wq } = await load();
+    const ran = [];
+    const schedule = (name, ms) => new Kcont(wq.softclock, null, () => ran.push(name), null).schedule(ms);
+    schedule('a', 1000); schedule('rest', 1020);
+    ${tick}(999); console.log('999', ran.join());
+    ${tick}(1); console.log('1000', ran.join());
+    const virtual = new VirtualClock();
+    const before = kernel.now();
+    ${restore}
+    const seen = setTimeout === realTimeout;
+    while (ran.length < 2) await new Promise((resolve) => realTimeout(resolve, 1));
+    console.log(seen, ran.join(), kernel.now() >= before);
+    const from = performance.now();
+    await new Promise((resolve) => new Kcont(wq.prilow, null, resolve, null).schedule(20));
+    console.log(performance.now() - from >= 20, await new Kernel({ clock: virtual }).wq.prilow.stats().queued);
+    await virtual.advance(5); console.log(virtual.now);
+  `;
+  const expected = ['999 ', '1000 a', 'true a,rest true', 'true 0', '5'];
+
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+  const mockIs = `const { mock } = await import('node:test');`;
+  const ways: Record<string, [string, string, string]> = {
+    'by sinon, all': [
+      `${sinonIs} const clock = sinon.useFakeTimers();`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by sinon, setTimeout alone': [
+      `${sinonIs} const clock = sinon.useFakeTimers({ toFake: ['setTimeout'] });`,
+      'clock.tick',
+      'clock.restore();',
+    ],
+    'by node:test, all': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout', 'setImmediate', 'Date'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+    'by node:test, setTimeout alone': [
+      `${mockIs} mock.timers.enable({ apis: ['setTimeout'] });`,
+      'mock.timers.tick',
+      'mock.timers.reset();',
+    ],
+  };
+  for (const [name, [install, tick, restore]] of Object.entries(ways)) {
+    it(`obeys them, and the host afterwards: ${name}`, async () => {
+      const { code, out } = await runLate(program(install, tick, restore));
+      expect({ code, out }).to.deep.equal({ code: 0, out: expected });
+    });
+  }
+});
+
+describe('fakes and the process', function () {
+  this.timeout(60_000);
+  const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
+
+  it('keep it alive for what was scheduled under them, once they are gone', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, kernel, wq } = kcont;
+      const say = (name, ref) => new Kcont(wq.softclock, null, () => console.log(name), null, { ref });
+      say('before', true).schedule(10);
+      const clock = sinon.useFakeTimers();
+      say('under', true).schedule(50);
+      say('unref', false).schedule(20);
+      say('never', false).schedule(70);
+      say('job', true).schedule();
+      clock.restore();
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['before', 'job', 'under', 'unref'],
+    });
+  });
+
+  it('do not keep it alive while they are there, as their own timers do not', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { Kcont, wq } = kcont;
+      sinon.useFakeTimers();
+      new Kcont(wq.softclock, null, () => console.log('never'), null).schedule(5);
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: [] });
+  });
+
+  it('are none where a function hands on to the host: one timer serves all', async () => {
+    const { code, out } = await runModule(`
+      const inner = setTimeout;
+      const { Kcont, wq } = kcont;
+      let calls = 0;
+      globalThis.setTimeout = function setTimeout(...args) { calls++; return inner.apply(this, args); };
+      let ran = 0;
+      for (let i = 0; i < 100; i++) {
+        new Kcont(wq.softclock, null, () => { if (++ran === 100) console.log(ran, calls); }, null).schedule(10 + i % 3);
+      }
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['100 1'] });
+  });
+
+  it('are none where kcont’s own functions stand among the globals', async () => {
+    const { code, out } = await runModule(`
+      const { Kcont, wq } = kcont;
+      const timers = await import(${JSON.stringify(new URL('../../lib/fronts/timers.js', import.meta.url).href)});
+      globalThis.setTimeout = timers.setTimeout;
+      globalThis.setImmediate = timers.setImmediate;
+      new Kcont(wq.softclock, null, () => console.log('bare'), null).schedule(5);
+      setTimeout(() => console.log('timeout'), 10);
+      const inner = setTimeout;
+      globalThis.setTimeout = (...args) => inner(...args);
+      new Kcont(wq.softclock, null, () => console.log('wrapped'), null).schedule(20);
+    `);
+    expect({ code, out: out.toSorted() }).to.deep.equal({
+      code: 0,
+      out: ['bare', 'timeout', 'wrapped'],
+    });
+  });
+
+  it('may be stubs that call back at once, or throw', async () => {
+    const { code, out } = await runModule(`
+      const real = setTimeout;
+      const { Kcont, wq } = kcont;
+      const say = (name) => new Kcont(wq.softclock, null, () => console.log(name), null);
+      globalThis.setTimeout = (func) => { func(); return 0; };
+      say('at once').schedule(1e6);
+      console.log('scheduled');
+      await new Promise((resolve) => real(resolve, 20));
+      globalThis.setTimeout = () => { throw new Error('stub'); };
+      process.on('uncaughtException', (error) => console.log(error.message));
+      say('later').schedule(10);
+      globalThis.setTimeout = real;
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['scheduled', 'at once', 'stub', 'later'] });
+  });
+
+  it('call functions in the context of no request', async () => {
+    const { code, out } = await runModule(`
+      ${sinonIs}
+      const { AsyncLocalStorage } = await import('node:async_hooks');
+      const storage = new AsyncLocalStorage();
+      const { Kcont, wq } = kcont;
+      const clock = sinon.useFakeTimers();
+      storage.run('request', () => {
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule(5);
+        new Kcont(wq.softclock, null, () => console.log(storage.getStore()), null).schedule();
+        clock.tick(5);
+      });
+      clock.restore();
+    `);
+    expect({ code, out }).to.deep.equal({ code: 0, out: ['undefined', 'undefined'] });
   });
 });

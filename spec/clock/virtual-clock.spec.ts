@@ -1,3 +1,4 @@
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { once } from 'node:events';
 import { expect } from 'chai';
 import { Kcont, KcontError, Kernel, VirtualClock } from '../../lib/index.ts';
@@ -109,6 +110,109 @@ describe('VirtualClock', () => {
     make('ours', () => void make('at once', undefined, other).schedule()).schedule(2);
     clock.tick(5);
     expect(ran).to.deep.equal(['ours@2', 'theirs@2', 'at once@2', 'back again@2']);
+  });
+
+  it('runs functions in the context of no request, whoever moves it', async () => {
+    const storage = new AsyncLocalStorage<string>();
+    const seen: unknown[] = [];
+    const look = (): void => void seen.push(storage.getStore());
+    const see = (delayMs: number): void => {
+      new Kcont(kernel.wq.softnet, null, look, null).schedule(delayMs);
+      const looksLater = async (): Promise<void> => {
+        await Promise.resolve();
+        look();
+      };
+      new Kcont(kernel.wq.prilow, null, looksLater, null).schedule(delayMs);
+    };
+    see(0);
+    see(2);
+    storage.run('request', () => clock.tick(0));
+    await Promise.resolve();
+    see(0);
+    await storage.run('request', () => clock.advance(1));
+    await storage.run('request', () => clock.advance(1));
+    expect(seen).to.deep.equal(Array.from({ length: 6 }, () => undefined));
+    const carrying = new Kcont(kernel.wq.prilow, null, look, null, { context: 'schedule' });
+    storage.run('its own', () => void carrying.schedule(1));
+    storage.run('request', () => {
+      clock.tick(1);
+      look();
+    });
+    expect(seen.slice(6)).to.deep.equal(['its own', 'request']);
+  });
+
+  it('advances once after the other, also if asked for at once', async () => {
+    const settles = async (): Promise<void> => {
+      await new Promise((resolve) => void setImmediate(resolve));
+      ran.push(`settled@${clock.now}`);
+    };
+    make('a', settles).schedule(1);
+    make('b', settles).schedule(2);
+    make('c').schedule(6);
+    const over = [3, 3].map(async (ms, at) => {
+      await clock.advance(ms);
+      ran.push(`${at} over@${clock.now}`);
+    });
+    expect(clock.now).to.equal(0);
+    await Promise.all(over);
+    expect(ran).to.deep.equal([
+      'a@1',
+      'settled@1',
+      'b@2',
+      'settled@2',
+      '0 over@3',
+      'c@6',
+      '1 over@6',
+    ]);
+  });
+
+  it('advances also after an advance that was rejected', async () => {
+    make('bad', () => {
+      throw new Error('bad');
+    }).schedule(1);
+    make('good').schedule(4);
+    const [first, second, third] = [clock.advance(2), clock.advance(4), clock.advance(-1)];
+    const messages = [first, third].map((it) => it.catch((error: Error) => error.message));
+    expect(await Promise.all(messages)).to.deep.equal([
+      'bad',
+      'ms must be a finite number >= 0, got -1',
+    ]);
+    await second;
+    expect([ran, clock.now]).to.deep.equal([['bad@1', 'good@4'], 5]);
+  });
+
+  it('comes to the end of time, and stays there', async () => {
+    const end = Number.MAX_SAFE_INTEGER;
+    make('far').schedule(2 ** 40);
+    make('last').schedule(end);
+    clock.tick(end);
+    expect([ran, clock.now]).to.deep.equal([[`far@${2 ** 40}`, `last@${end}`], end]);
+    const never = make('never');
+    never.schedule(1);
+    make('job').schedule();
+    clock.tick(end);
+    await clock.advance(1e300);
+    expect([ran.slice(2), clock.now, never.pending]).to.deep.equal([[`job@${end}`], end, true]);
+  });
+
+  it('comes there from any time, whatever is scheduled', () => {
+    const delays = [0, 0.25, 1, 1.5, 1000, 2 ** 30, 2 ** 31, 2 ** 40 + 0.5, 2 ** 52, 2 ** 53 - 2];
+    for (const beforeMs of delays) {
+      for (const delayMs of delays) {
+        for (const laterMs of delays) {
+          const time = new VirtualClock();
+          const { wq } = new Kernel({ clock: time });
+          let entered = 0;
+          const kc = new Kcont(wq.softclock, null, () => void entered++, null);
+          time.tick(beforeMs);
+          kc.schedule(delayMs);
+          time.tick(laterMs);
+          kc.touch();
+          time.tick(2 ** 53 - 1);
+          expect([time.now, entered <= 1]).to.deep.equal([2 ** 53 - 1, true]);
+        }
+      }
+    }
   });
 
   it('cannot be moved from within a continuation, nor backwards', () => {

@@ -213,7 +213,9 @@ describe('an argument that is changed after it was looked at', () => {
     arg['f'] = () => 1;
     expect(kc.schedule(0, two)).to.equal(true);
     await until(() => errors.length > 0 && !kc.busy);
-    expect(String(errors)).to.match(/the argument of noted cannot be cloned .* could not be cloned/);
+    expect(String(errors)).to.match(
+      /the argument of noted cannot be cloned .* could not be cloned/,
+    );
     kc.setArg({ told: [1] });
     expect(kc.schedule(0, two)).to.equal(true);
     await until(() => !kc.busy);

@@ -47,7 +47,7 @@ function sidesOf(lock: Passable): SharedMutex[] {
 describe('a lock between CPUs that never leaves its thread', () => {
   it('takes no shared memory, whatever is done with it', async () => {
     const kernel = new Kernel();
-    const before = locksNow();
+    const known = locksNow();
     const ran: string[] = [];
     for (const Kind of KINDS) {
       for (const side of sidesOf(new Kind())) {
@@ -66,13 +66,13 @@ describe('a lock between CPUs that never leaves its thread', () => {
       }
     }
     expect(ran).to.have.length(6);
-    expect(locksBeyond(before)).to.deep.equal([]);
+    expect(locksBeyond(known)).to.deep.equal([]);
   });
 
   it('takes none in ever so many, in one turn', () => {
-    const before = locksNow();
+    const known = locksNow();
     for (let i = 0; i < 20_000; i++) void new SharedRMLock();
-    expect(locksBeyond(before)).to.deep.equal([]);
+    expect(locksBeyond(known)).to.deep.equal([]);
   });
 });
 

@@ -427,6 +427,24 @@ describe('a hostile source', () => {
     expect(line.stats().done).to.equal(0);
   });
 
+  it('that aborts the pipeline when its value is asked for gets the reason', async () => {
+    const lab = new Lab();
+    const line = lineOn(lab);
+    const source = {
+      [Symbol.asyncIterator]: () => ({
+        next: () => ({
+          get value(): number {
+            line.abort(new Error('enough'));
+            return 1;
+          },
+        }),
+      }),
+    };
+    const pumped = line.pump(source as unknown as AsyncIterable<number>, () => {}).catch(messageOf);
+    await lab.clock.advance(0);
+    expect([await pumped, line.size, ...lab.reported]).to.deep.equal(['enough', 0]);
+  });
+
   it('takes functions for results, which are objects', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
@@ -547,6 +565,21 @@ describe('a sink that takes nothing', () => {
       'sink failed',
     ]);
     expect(closed).to.deep.equal(['closed', 'closed', 'closed']);
+  });
+
+  it('is heard when it fails to write to a Web stream', async () => {
+    const lab = new Lab();
+    const line = lineOn(lab);
+    const closed: string[] = [];
+    const source = sources['an async iterable']?.([1, 2, 3], closed) as AsyncIterable<number>;
+    const sink = new WritableStream<number>({
+      write: () => {
+        throw new Error('sink failed');
+      },
+    });
+    const pumped = line.pump(source, sink).catch(messageOf);
+    for (let i = 0; i < 4; i++) await lab.clock.advance(0);
+    expect([await pumped, line.size, ...closed]).to.deep.equal(['sink failed', 0, 'closed']);
   });
 
   it('that is locked is refused, and the source closed', async () => {

@@ -48,6 +48,18 @@ describe('kcont/timers in virtual time', () => {
     ]);
   });
 
+  it('delays no timer by others that are set after a tick', () => {
+    const { setTimeout } = timers;
+    setTimeout(note, 3, 'first');
+    for (let i = 0; i < 4; i++) {
+      clock.tick(1);
+      setTimeout(note, 50, `later ${i}`);
+    }
+    clock.tick(100);
+    const later = [0, 1, 2, 3].map((i) => `later ${i} at ${51 + i}`);
+    expect(ran).to.deep.equal(['first at 3', ...later]);
+  });
+
   it('takes a delay of more than 2^31-1 ms for what it says, without a warning', async () => {
     const warned = sinon.spy(process, 'emitWarning');
     const { setTimeout, promises } = timers;

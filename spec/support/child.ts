@@ -11,7 +11,15 @@ export interface Ended {
 
 /** Runs a module that has imported all of the library as `kcont`, until it ends by itself. */
 export function runModule(source: string): Promise<Ended> {
-  const module = `import * as kcont from ${JSON.stringify(library)};\n${source}`;
+  return run(`import * as kcont from ${JSON.stringify(library)};\n${source}`);
+}
+
+/** The same, of a module that imports the library when it calls `load()`. */
+export function runLate(source: string): Promise<Ended> {
+  return run(`const load = () => import(${JSON.stringify(library)});\n${source}`);
+}
+
+function run(module: string): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,

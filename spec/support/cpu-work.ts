@@ -1,6 +1,8 @@
 // The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
 // read by `ran`.
 import { setTimeout as sleep } from 'node:timers/promises';
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { MessagePort } from 'node:worker_threads';
 import { Kcont, curcpu, kern } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
@@ -470,4 +472,41 @@ export async function spread(arg: { n: number }): Promise<number[]> {
 
 export function numberOf({ n }: { n: number }): number {
   return n;
+}
+
+const watched: WeakRef<object>[] = [];
+
+function watch<V extends object>(value: V): V {
+  watched.push(new WeakRef(value));
+  return value;
+}
+
+/** Watches its argument and its result on this CPU. */
+export function useAndReturn(arg: object): object {
+  return watch({ arg: watch(arg) });
+}
+
+export async function useAndReject(arg: object): Promise<never> {
+  await sleep(1);
+  throw watch(Object.assign(new Error('watched'), { arg: watch(arg) }));
+}
+
+export function useUntilAborted(arg: object, signal: AbortSignal): Promise<object> {
+  return new Promise((_, reject) => {
+    watch(arg);
+    watch(signal);
+    signal.addEventListener('abort', () => reject(watch(signal.reason as Error)));
+  });
+}
+
+/** A continuation's function. */
+export function use(arg: object): void {
+  watch(arg);
+}
+
+/** How many of what has been watched on this CPU are still held; and how many there were. */
+export function watchedHere(): [held: number, all: number] {
+  setFlagsFromString('--expose-gc');
+  (runInNewContext('gc') as () => void)();
+  return [watched.filter((ref) => ref.deref() !== undefined).length, watched.length];
 }

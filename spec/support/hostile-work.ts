@@ -1,3 +1,4 @@
+/* oxlint-disable unicorn/no-thenable -- that is what is tried */
 // A CPU module whose functions throw, return and are aborted with what a program can come up with.
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';

@@ -32,7 +32,10 @@ export function block(gate: Int32Array): void {
   Atomics.wait(gate, 1, 0);
 }
 
-export function look(_: unknown): void {}
+/** Has an argument. */
+export function look(arg: unknown): void {
+  void arg;
+}
 
 const KINDS = [SharedMutex, SharedSpinLock, SharedRWLock, SharedRMLock];
 

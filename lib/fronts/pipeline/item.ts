@@ -20,6 +20,7 @@ import { join, leave } from '../../abort-listeners.ts';
 import { thenOf, whenDone, type Then } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
+import { readsAs } from '../../inspect.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
@@ -321,3 +322,10 @@ function ignore(): void {}
 function hop(item: Item): void {
   item.hop();
 }
+
+readsAs<Item>(
+  Item,
+  ({ stage, pipeline, urgent }) =>
+    `StageContext { ${stage} of ${pipeline}${urgent ? ', urgent' : ''} }`,
+  ({ stage, pipeline, urgent }) => ({ stage, pipeline, urgent }),
+);

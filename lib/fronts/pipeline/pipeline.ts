@@ -301,7 +301,11 @@ export class Pipeline<In, Out> {
   }
 }
 
-readsAs(Pipeline, (it) => it.toString());
+readsAs(
+  Pipeline,
+  (it) => it.toString(),
+  (it) => it.stats(),
+);
 
 function checkUrgent(urgent: unknown): void {
   if (typeof urgent !== 'boolean') throw invalid('urgent', 'a boolean', urgent);

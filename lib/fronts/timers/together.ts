@@ -43,6 +43,8 @@ export class Together<A> {
   /** Starts a delay now; an errno says why not. */
   arm(kc: Kcont<A>, delayMs: number): number {
     const nowMs = this.#clock.now;
+    // Time that moves only when it is told to does not end a tick between two calls.
+    if (!this.#clock._turns) return kc._scheduleFrom(nowMs, delayMs);
     const tick = Math.ceil(nowMs + this.#clock._phase);
     const callback = executionAsyncId();
     const group = this.#group;

@@ -1,0 +1,198 @@
+// How what the library exports reads in a log: by `console.log`, as text, and as JSON.
+
+import { readFileSync } from 'node:fs';
+import { inspect } from 'node:util';
+import { expect } from 'chai';
+import * as cpu from '../lib/cpu/index.ts';
+import * as locks from '../lib/fronts/locks.ts';
+import * as queues from '../lib/fronts/p-queue.ts';
+import * as pipelines from '../lib/fronts/pipeline.ts';
+import * as schedulers from '../lib/fronts/scheduler.ts';
+import * as signals from '../lib/fronts/signal.ts';
+import * as register from '../lib/fronts/timers-register.ts';
+import * as promises from '../lib/fronts/timers-promises.ts';
+import * as timers from '../lib/fronts/timers.ts';
+import * as core from '../lib/index.ts';
+import * as kern from '../lib/kern.ts';
+
+const modules: Readonly<Record<string, object>> = {
+  '.': core,
+  './kern': kern,
+  './timers': timers,
+  './timers/promises': promises,
+  './timers/register': register,
+  './locks': locks,
+  './p-queue': queues,
+  './scheduler': schedulers,
+  './signal': signals,
+  './pipeline': pipelines,
+  './cpu': cpu,
+};
+register.restore();
+
+const { Kcont, Kernel, Mutex, RMLock, RWLock, Scope, SpinLock, VirtualClock } = core;
+const clock = new VirtualClock();
+const kernel = new Kernel({ clock });
+clock.tick(7);
+const nothing = (): void => undefined;
+
+const held = new Mutex();
+held.tryEnter();
+void held.enter();
+const read = new RWLock();
+read.read.tryEnter();
+const written = new RMLock();
+written.write.tryEnter();
+const scope = new Scope();
+const beat = new Kcont(kernel.wq.softclock, new Mutex(), nothing, null, { name: 'beat', scope });
+beat.schedule(50);
+const disposed = new Scope();
+disposed[Symbol.dispose]();
+const queue = new queues.KcontQueue();
+queue.enqueue(() => Promise.resolve());
+const paused = new queues.KcontPQueue({ concurrency: 2, autoStart: false });
+void paused.add(nothing);
+const granted = (await locks.locks.request('journal', (lock) => lock)) as locks.Lock;
+const controller = new schedulers.TaskController({ priority: 'background' });
+const deadline = new signals.Deadline(kernel);
+deadline.arm(500);
+const plan = pipelines.pipeline<number>('site').stage('parse', (value) => value);
+
+/** What each instance shows in the first line. */
+const rows: readonly (readonly [of: string, it: object, line: string])[] = [
+  ['Kcont', beat, 'Kcont beat { PENDING, due in 50 ms, softclock, free lock }'],
+  ['Kernel', kernel, 'Kernel { 3 pending, 1 queued, 0 running }'],
+  [
+    'Workqueue',
+    kernel.wq.softnet,
+    'Workqueue softnet { priority 215, 0 queued, 0 running, 0 entered }',
+  ],
+  ['Cpu', kernel.cpus[0] as core.Cpu, 'Cpu 0 { up }'],
+  ['Mutex', new Mutex(), 'Mutex { free, 0 waiting }'],
+  ['Mutex', held, 'Mutex { held, 1 waiting }'],
+  ['Mutex', new (class OwnLock extends Mutex {})(), 'OwnLock { free, 0 waiting }'],
+  ['SpinLock', new SpinLock(), 'SpinLock { free, 0 waiting }'],
+  ['RWLock', read, 'RWLock { held by readers, 0 waiting }'],
+  ['RWLock', new RWLock(), 'RWLock { free, 0 waiting }'],
+  ['RMLock', written, 'RMLock { held by a writer, 0 waiting }'],
+  ['BaseLock', read.read, 'ReadSide { held, 0 waiting }'],
+  ['BaseLock', read.write, 'WriteSide { free, 0 waiting }'],
+  ['Scope', scope, 'Scope { 1 continuations, 1 busy }'],
+  ['Scope', disposed, 'Scope { disposed }'],
+  ['VirtualClock', clock, 'VirtualClock { at 7 ms }'],
+  ['KcontError', new core.KcontError('EBUSY', 'not now'), 'KcontError [EBUSY]: not now'],
+  ['Lock', granted, 'Lock { journal, exclusive }'],
+  ['LockManager', locks.locks, 'LockManager { 0 held, 0 pending }'],
+  ['KcontQueue', queue, 'KcontQueue { 1 waiting }'],
+  ['KcontPQueue', paused, 'KcontPQueue { 1 waiting, 0 of 2 running, paused }'],
+  [
+    'Executor',
+    queues.createExecutor(kernel.wq.prilow),
+    'Executor on prilow { 0 waiting, 0 of Infinity running }',
+  ],
+  ['Scheduler', schedulers.createScheduler(kernel), 'Scheduler { 0 queued }'],
+  ['TaskController', controller, 'TaskController { signal: TaskSignal { background } }'],
+  ['TaskSignal', controller.signal, 'TaskSignal { background }'],
+  [
+    'TaskPriorityChangeEvent',
+    new schedulers.TaskPriorityChangeEvent('change', { previousPriority: 'background' }),
+    'TaskPriorityChangeEvent { change, was background }',
+  ],
+  ['Deadline', deadline, 'Deadline { due in 500 ms }'],
+  ['PipelinePlan', plan, 'PipelinePlan site { parse }'],
+  ['Pipeline', plan.start({ kernel }), 'site: open, 0 inside, 0 done, 0 failed'],
+  ['SharedLock', new cpu.SharedRWLock().read, 'ReadSide { free, 0 waiting }'],
+  ['SharedSides', new cpu.SharedRWLock(), 'SharedRWLock { free, 0 waiting }'],
+  ['SharedMutex', new cpu.SharedMutex(), 'SharedMutex { free, 0 waiting }'],
+  ['SharedSpinLock', new cpu.SharedSpinLock(), 'SharedSpinLock { free, 0 waiting }'],
+  ['SharedRWLock', new cpu.SharedRWLock(), 'SharedRWLock { free, 0 waiting }'],
+  ['SharedRMLock', new cpu.SharedRMLock(), 'SharedRMLock { free, 0 waiting }'],
+  [
+    'Timeout',
+    timers.createTimers(kernel).setTimeout(nothing, 50),
+    'Timeout { 50 ms, due in 50 ms }',
+  ],
+  ['Immediate', timers.createTimers(kernel).setImmediate(nothing), 'Immediate { set }'],
+];
+
+/** What a template and `String` make of it. */
+const asText = (it_: unknown): string => `${it_ as string}:`.slice(0, -1);
+
+const isClass = (value: unknown): boolean =>
+  typeof value === 'function' && Function.prototype.toString.call(value).startsWith('class');
+
+describe('in a log', () => {
+  it('there are the modules of the package, and no others', () => {
+    const { exports } = JSON.parse(
+      readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+    ) as { exports: object };
+    const paths = Object.keys(exports).filter((path) => path !== './package.json');
+    expect(paths).to.have.members(Object.keys(modules));
+  });
+
+  it('every class that is exported has a row in this table', () => {
+    const classes = Object.values(modules).flatMap((exported) =>
+      Object.entries(exported)
+        .filter(([, value]) => isClass(value))
+        .map(([name]) => name),
+    );
+    const inTable = new Set(rows.map(([of]) => of));
+    expect(classes.filter((name) => !inTable.has(name))).to.deep.equal([]);
+  });
+
+  for (const [of, it_, line] of rows) {
+    it(`${of} reads: ${line}`, () => {
+      const shown = inspect(it_);
+      expect(shown.split('\n')[0]).to.equal(line);
+      expect(inspect({ deeper: { still: it_ } }, { depth: 0 })).to.be.a('string');
+      expect(shown.replaceAll(/\n {4}at .*/g, '')).to.not.match(/\b_\w|Circular/);
+      const text = asText(it_);
+      expect(text).to.not.equal('[object Object]');
+      const json = JSON.stringify(it_);
+      expect(json).to.not.match(/"_\w/);
+      const parsed = JSON.parse(json) as unknown;
+      const size =
+        typeof parsed === 'string' ? parsed.length : Object.keys(parsed as object).length;
+      expect(size).to.be.greaterThan(0);
+      expect(JSON.stringify({ deeper: [it_] })).to.equal(`{"deeper":[${json}]}`);
+    });
+  }
+
+  it('JSON has the figures', () => {
+    expect(
+      [beat, kernel.cpus[0], held, read, clock, scope].map((it_) => JSON.stringify(it_)),
+    ).to.deep.equal([
+      '{"name":"beat","state":"PENDING","deadline":57,"wq":"softclock"}',
+      '{"index":0,"state":"up"}',
+      '{"held":true,"waiting":1}',
+      '{"read":true,"write":false,"waiting":0}',
+      '{"now":7}',
+      '{"size":1,"busy":1,"disposed":false}',
+    ]);
+    expect(JSON.parse(JSON.stringify(kernel))).to.deep.equal(kernel.inspect());
+    expect(JSON.parse(JSON.stringify(kernel.wq))).to.have.keys(Object.keys(kernel.wq));
+    expect(JSON.parse(JSON.stringify(kernel.wq.prilow))).to.deep.equal(kernel.wq.prilow.stats());
+  });
+
+  it('what a stage is given shows no insides', async () => {
+    const own = plan
+      .stage('render', (_, context) => [inspect(context), JSON.stringify(context)])
+      .start();
+    expect(await own.run(1)).to.deep.equal([
+      'StageContext { render of site }',
+      '{"stage":"render","pipeline":"site","urgent":false}',
+    ]);
+    await own.close();
+  });
+
+  it('what was made without its constructor, as stubs are, is shown without a throw', () => {
+    for (const made of [Mutex, RWLock, Scope, Kernel, Kcont]) {
+      const stub = Object.create(made.prototype as object) as object;
+      expect([inspect(stub), asText(stub), JSON.stringify(stub)]).to.deep.equal([
+        `${made.name} {}`,
+        `${made.name} {}`,
+        `"${made.name} {}"`,
+      ]);
+    }
+  });
+});
