@@ -60,13 +60,8 @@ export function clockOf(installed: unknown): FakeClock | undefined {
 }
 
 function behind<F>(found: F, name: string): F {
-  let func = found;
-  for (let clock = clockOf(func); clock !== undefined; clock = clockOf(func)) {
-    const replaced = clock[`_${name}`];
-    if (typeof replaced !== 'function' || replaced === func) break;
-    func = replaced as F;
-  }
-  return func;
+  const replaced = clockOf(found)?.[`_${name}`];
+  return replaced === undefined ? found : behind(replaced as F, name);
 }
 
 /** Node's own `setTimeout` and `setImmediate` can be promisified; its mocks of them cannot. */
