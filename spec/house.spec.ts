@@ -19,7 +19,7 @@ const CORE: readonly (readonly string[])[] = [
   ['shutdown'],
   ['workqueue', 'job', 'kcont'],
   ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
-  ['runq', 'wheel', 'ration', 'lock/'],
+  ['budget', 'collector', 'refs', 'runq', 'wheel', 'ration', 'lock/'],
   [
     'list',
     'abort-listeners',
@@ -226,7 +226,12 @@ describe('the repository', () => {
   const files = filesBelow('.');
 
   it('resolves no promise twice: race of lib/race.ts is in the place of the built-in one', () => {
-    expect(find(/Promise\.(?:[r]ace|[a]ny)\(/, lib.map((path) => `lib/${path}`))).to.deep.equal([]);
+    expect(
+      find(
+        /Promise\.(?:[r]ace|[a]ny)\(/,
+        lib.map((path) => `lib/${path}`),
+      ),
+    ).to.deep.equal([]);
   });
 
   it('leaves nothing to be done later in its code', () => {

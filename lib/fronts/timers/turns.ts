@@ -42,9 +42,10 @@
  * it with the line that threw. The others go on in the next pass.
  */
 
+import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
 import { runNextTicks } from '../../clock/host.ts';
-import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
+import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -223,10 +224,7 @@ export class Turns implements Task {
   #rest(): void {
     const runner = this.#runner;
     const working =
-      !this.#timers.empty ||
-      !this.#expired.empty ||
-      !this.#early.empty ||
-      !this.#immediates.empty;
+      !this.#timers.empty || !this.#expired.empty || !this.#early.empty || !this.#immediates.empty;
     if (!working) this.#begun = false;
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
