@@ -29,6 +29,7 @@
  * for setting aside what waits for a lock.
  */
 
+import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
 import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
@@ -38,14 +39,22 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock.ts';
-import { PassBudget } from './pass-budget.ts';
-import { ProcessRefs } from './process-refs.ts';
 import { restartTimerFrom } from './schedule.ts';
-import { Ration } from './ration.ts';
-import { RunQueue } from './runq.ts';
-import { INVOKING, OPEN, PENDING, QUEUED, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
-import type { Phase } from './state.ts';
-import { BLOCK, FAR, Wheel } from './wheel.ts';
+import type { Ration } from './ration.ts';
+import { Refs } from './refs.ts';
+import type { RunQueue } from './runq.ts';
+import {
+  INVOKING,
+  OPEN,
+  PENDING,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  UNREF,
+  WAITED,
+  type Phase,
+} from './state.ts';
+import { BLOCK, FAR, type Wheel } from './wheel.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -78,8 +87,9 @@ export function kernelInPass(): Kernel | null {
 export class Dispatcher implements Driven {
   readonly kernel: Kernel;
   readonly clock: Clock;
+  readonly collector: Collector;
   readonly wheel: Wheel<Kcont<unknown>>;
-  readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
+  readonly runq: RunQueue<Kcont<unknown>>;
   readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
   /** Flights that have landed. */
@@ -107,40 +117,33 @@ export class Dispatcher implements Driven {
   readonly budgetMs: number;
 
   readonly #waker: Waker;
-  readonly #collector: Collector;
+  /** Scheduled continuations that keep the process alive. */
+  readonly #refs: Refs;
+  readonly #budget: Budget;
   #passing = false;
   /** In whose pass this one was begun: a function has advanced a virtual clock. */
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  readonly #budget: PassBudget;
-  /** Those that keep the process alive. */
-  readonly #refs: ProcessRefs;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
-  #backlog = false;
-  #backlogTick = 0;
+  /** Since which absolute tick each pass has left a backlog; Infinity: the last one has left none. */
+  #backlogTick = Infinity;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
     this.clock = clock;
     this.budgetMs = budgetMs;
     this.onError = onError;
-    this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
-    this.ration = new Ration(clock, restartTimerFrom);
-    this.ration.offset = clock._phase - this.wheel.base;
-    this.#collector = new Collector(clock, this.wheel, this.runq, this.ration);
+    this.collector = new Collector(clock, restartTimerFrom);
+    this.wheel = this.collector.wheel;
+    this.runq = this.collector.runq;
+    this.ration = this.collector.ration;
+    this.#budget = new Budget(clock, budgetMs);
     this.#look = () => this.#lookAgain();
-    this.#budget = new PassBudget(clock, budgetMs);
     this.#waker = clock._drive(this);
-    this.#refs = new ProcessRefs(this.#waker);
-  }
-
-  /** The tick at which a job becomes runnable. */
-  jobTick(): number {
-    return this.#collector.jobTick();
+    this.#refs = new Refs(this.#waker);
   }
 
   /** Refuses to schedule: from the call of `close` on. */
@@ -160,12 +163,14 @@ export class Dispatcher implements Driven {
 
   /** One more continuation is scheduled. */
   ref(): void {
-    if (this.#refs.add(this.#passing)) this.request();
+    if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
+    this.#refs.tell();
+    this.request();
   }
 
   /** One less. */
   unref(): void {
-    this.#refs.drop(this.#passing);
+    if (--this.#refs.count === 0 && !this.#passing) this.#refs.tellLater();
   }
 
   /** Asks for a pass. */
@@ -194,8 +199,7 @@ export class Dispatcher implements Driven {
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
-    // The base may have moved while it waited.
-    kc._due = Math.min(kc._due, this.#collector.lastTick);
+    this.collector.returned(kc);
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
@@ -236,14 +240,21 @@ export class Dispatcher implements Driven {
     this.#rejoin();
     try {
       this.machine?.wake();
-      this.#collector.collectDue();
-      if (this.#backlog) this.#serveStarved();
+      const { collectable } = this.collector;
+      if (collectable > this.wheel.tick) this.collector.collect(collectable);
+      if (this.#backlogTick < Infinity) this.#serveStarved();
       this.#dispatchWithinBudget();
       for (;;) {
         const kc = this.atTop;
-        // From here: few frames of ours are between the host and what it calls.
-        if (kc !== null) this.#runAtTop(kc);
-        else if (!this.#takesMore()) break;
+        if (kc !== null) {
+          this.atTop = null;
+          // From here: few frames of ours are between the host and what it calls.
+          try {
+            (kc._arg as AtTop).run();
+          } finally {
+            settle(this, kc);
+          }
+        } else if (!this.#takesMore()) break;
         this.#dispatchWithinBudget();
       }
     } finally {
@@ -287,7 +298,7 @@ export class Dispatcher implements Driven {
   }
 
   timerFired(): void {
-    this.#collector.note();
+    this.collector.collectable = this.collector.tick();
     this.armedTicks = FAR;
     this.request();
   }
@@ -309,19 +320,12 @@ export class Dispatcher implements Driven {
     wheel.deadlines = deadlines;
     this.ration.deadlines = deadlines;
     this.armedTicks = FAR;
-    if (deadlines === null) return this.runnable || this.#refs.count > 0 || wheel.count > 0;
-    const tick = this.#collector.now();
-    let passed = false;
-    for (const kc of wheel) {
-      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
-      else passed = true;
-    }
-    if (passed) this.#collector.collectable = tick;
-    return passed;
+    if (deadlines !== null) return this.collector.tellDeadlines(deadlines);
+    return this.runnable || this.#refs.count > 0 || wheel.count > 0;
   }
 
   ring(): void {
-    this.#collector.note();
+    this.collector.collectable = this.collector.tick();
     const passing = this.#passing;
     const outer = this.#outer;
     const { current } = this;
@@ -341,7 +345,7 @@ export class Dispatcher implements Driven {
     this.#begin();
     this.#rejoin();
     try {
-      this.#collector.collect(this.#collector.now());
+      this.collector.collect(this.collector.tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
         this.#dispatch(kc);
         this.#goOnAtTop();
@@ -354,17 +358,14 @@ export class Dispatcher implements Driven {
   /** What a pass does itself. Returns whether there was something. */
   #goOnAtTop(): boolean {
     const kc = this.atTop;
-    if (kc !== null) this.#runAtTop(kc);
-    return kc !== null;
-  }
-
-  #runAtTop(kc: Kcont<unknown>): void {
+    if (kc === null) return false;
     this.atTop = null;
     try {
       (kc._arg as AtTop).run();
     } finally {
       settle(this, kc);
     }
+    return true;
   }
 
   #rejoin(): void {
@@ -376,7 +377,7 @@ export class Dispatcher implements Driven {
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
-    this.#budget.start();
+    this.#budget.begin();
     const now = this.ration.tick();
     const since = this.#backlogTick - this.wheel.base;
     let level = this.runq.highest(highest.priority);
@@ -392,22 +393,28 @@ export class Dispatcher implements Driven {
   #dispatchWithinBudget(): void {
     if (this.runq.empty) return;
     const budget = this.#budget;
-    budget.start();
+    budget.begin();
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
+      const { ran } = budget;
+      budget.take();
       this.#dispatch(kc);
       if (this.atTop !== null) return;
+      if (ran === budget.ran) budget.giveBack();
       // What was alone needs no reading of the clock.
-      if (budget.isDue && !this.runq.empty && budget.isSpent()) return;
+      if (budget.isDoubtful && !this.runq.empty && budget.isSpent()) return;
     }
   }
 
   #plan(): void {
     this.#refs.tell();
     if (this.runnable || this.machine?.sleep() === true) {
-      this.#planPass();
+      const tick = this.collector.tick();
+      this.collector.collectable = tick;
+      this.#backlogTick = Math.min(this.#backlogTick, tick);
+      this.#waker.request();
       return;
     }
-    this.#backlog = false;
+    this.#backlogTick = Infinity;
     // Nothing is armed but what waits for each deadline.
     if (this.wheel.deadlines !== null) return;
     if (this.#refs.count === 0 && this.wheel.count === 0) {
@@ -418,27 +425,19 @@ export class Dispatcher implements Driven {
     const ticks = next - this.wheel.base;
     // What is armed for just that time needs no reading of the clock.
     if (next !== Infinity && ticks !== this.armedTicks) {
-      const tick = this.#collector.now();
+      const tick = this.collector.tick();
       if (next <= tick) {
-        this.#collector.collectable = tick;
+        this.collector.collectable = tick;
         this.#waker.request();
         return;
       }
-      if (tick - this.wheel.base >= BLOCK) this.#collector.catchUp(tick - this.wheel.base);
+      if (tick - this.wheel.base >= BLOCK) this.collector.catchUp(tick - this.wheel.base);
     }
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase);
-  }
-
-  /** Something is left to do: another pass. */
-  #planPass(): void {
-    this.#collector.note();
-    if (!this.#backlog) this.#backlogTick = this.#collector.collectable;
-    this.#backlog = true;
-    this.#waker.request();
   }
 
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
@@ -451,10 +450,8 @@ export class Dispatcher implements Driven {
       // Its settle resumes it, or the other CPU that has a part of it.
       this.#setAside(kc);
       lock?._leave(kc);
-    } else if (admission === STALE) {
-      this.#budget.aside();
-      this.withdraw(kc);
-    } else if (wq._room === 0) {
+    } else if (admission === STALE) this.withdraw(kc);
+    else if (wq._room === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);
@@ -463,7 +460,7 @@ export class Dispatcher implements Driven {
       lock._wait(kc);
       wq._wake();
     } else if (remote === null || remote.enter()) {
-      this.#budget.enter();
+      this.#budget.ran++;
       enter(this, kc);
     } else {
       release(lock);
@@ -472,7 +469,6 @@ export class Dispatcher implements Driven {
   }
 
   #setAside(kc: Kcont<unknown>): void {
-    this.#budget.aside();
     if ((kc._state & WAITED) !== 0) return;
     kc._state |= WAITED;
     stamp(kc);

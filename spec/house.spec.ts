@@ -19,7 +19,7 @@ const CORE: readonly (readonly string[])[] = [
   ['shutdown'],
   ['workqueue', 'job', 'kcont', 'fast-workqueue'],
   ['dispatch', 'enter', 'schedule', 'refusal', 'options', 'scope'],
-  ['collector', 'runq', 'wheel', 'ration', 'pass-budget', 'process-refs', 'lock/'],
+  ['budget', 'collector', 'refs', 'runq', 'wheel', 'ration', 'lock/'],
   [
     'list',
     'abort-listeners',

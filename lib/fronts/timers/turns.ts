@@ -43,6 +43,7 @@
  * it with the line that threw. The others go on in the next pass.
  */
 
+import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
 import { isWatched, runNextTicks } from '../../clock/host.ts';
 import type { Dispatcher } from '../../dispatch.ts';
@@ -53,7 +54,6 @@ import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
-import { untilNextLook } from '../../pass-budget.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../state.ts';
 import type { Workqueue } from '../../workqueue.ts';
