@@ -4,6 +4,9 @@
  * @packageDocumentation
  */
 
+import type { KcontConstructor } from './fast-workqueue.ts';
+import { Kcont as KcontHandle } from './kcont.ts';
+
 export type { Clock } from './clock/clock.ts';
 export { VirtualClock } from './clock/virtual-clock.ts';
 export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from './cpu.ts';
@@ -11,7 +14,16 @@ export type { Affinity, ContextPolicy } from './details.ts';
 export type { OnError } from './enter.ts';
 export { KcontError, type KcontErrorCode } from './errors.ts';
 export type { RunOptions } from './job.ts';
-export { CANCELLED, DRAINING, Kcont, type KcontFunction } from './kcont.ts';
+export type {
+  FastWorkqueue,
+  KcontConstructor,
+  KcontFunctionOn,
+  SlowWorkqueue,
+  Synchronous,
+  UnlessFast,
+} from './fast-workqueue.ts';
+export { CANCELLED, DRAINING, type KcontFunction } from './kcont.ts';
+export type { KcontHandle };
 export * as kern from './kern.ts';
 export {
   Kernel,
@@ -41,3 +53,18 @@ export type { KcontOptions } from './options.ts';
 export { Scope } from './scope.ts';
 export type { CloseReport, Unfinished } from './shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';
+
+/**
+ * A continuation: one function, its argument, a workqueue, perhaps a lock. Made once, scheduled
+ * many times.
+ *
+ * @public
+ */
+export type Kcont<A> = KcontHandle<A>;
+
+/**
+ * Makes continuations: the class of all of them.
+ *
+ * @public
+ */
+export const Kcont: KcontConstructor = KcontHandle;

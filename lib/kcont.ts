@@ -40,23 +40,24 @@ import type { Workqueue } from './workqueue.ts';
  *
  * @remarks
  * Called with the continuation's argument and the continuation. It may be asynchronous on the
- * queues `prihigh` … `prilow`, and then runs until its promise settles.
+ * queues `prihigh` … `prilow`, and then runs until its promise settles. What it returns, or its promise is
+ * fulfilled with, is not used.
  *
  * @public
  */
 export type KcontFunction<A> = {
-  call(arg: A, kc: Kcont<A>): void | PromiseLike<void>;
+  call(arg: A, kc: Kcont<A>): unknown;
 }['call'];
 
 /**
- * Bit of {@link Kcont.cancel}: something that was scheduled has been withdrawn.
+ * Bit of {@link KcontHandle.cancel | Kcont.cancel}: something that was scheduled has been withdrawn.
  *
  * @public
  */
 export const CANCELLED = 1;
 
 /**
- * Bit of {@link Kcont.cancel}: a run is in flight.
+ * Bit of {@link KcontHandle.cancel | Kcont.cancel}: a run is in flight.
  *
  * @public
  */
@@ -201,12 +202,12 @@ export class Kcont<A> {
   /**
    * Withdraws what is scheduled, acknowledges a run in flight, and schedules anew.
    *
-   * @param delayMs - as for {@link Kcont.schedule}
-   * @param cpu - as for {@link Kcont.schedule}
+   * @param delayMs - as for {@link KcontHandle.schedule | Kcont.schedule}
+   * @param cpu - as for {@link KcontHandle.schedule | Kcont.schedule}
    * @returns true: it is scheduled, and will be entered when a run in flight has settled; false:
    * nothing changed, for a halt waits, it was destroyed, its kernel is in the grace of `close`, or is
    * closed while a run of it is in flight
-   * @throws as {@link Kcont.schedule}
+   * @throws as {@link KcontHandle.schedule | Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = reset(this, delayMs, cpu);
@@ -235,7 +236,7 @@ export class Kcont<A> {
    * nor one that is queued or waits for its lock.
    *
    * @returns false: it is not running and will not run, so what it uses may be freed at once; true:
-   * it has been entered since it was last scheduled, or is still running ({@link Kcont.running}
+   * it has been entered since it was last scheduled, or is still running ({@link KcontHandle.running | Kcont.running}
    * tells)
    */
   stop(): boolean {
@@ -275,7 +276,7 @@ export class Kcont<A> {
    *
    * @remarks
    * Called by its own function after an `await`, it cannot be told from any other caller, and waits
-   * for ever: there use {@link Kcont.drainAsync}.
+   * for ever: there use {@link KcontHandle.drainAsync | Kcont.drainAsync}.
    *
    * @param interlock - a lock the caller holds; released while waiting, held again after
    * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
@@ -390,7 +391,7 @@ export class Kcont<A> {
     this.destroy();
   }
 
-  /** The same as {@link Kcont.destroy}, for `using`. */
+  /** The same as {@link KcontHandle.destroy | Kcont.destroy}, for `using`. */
   [Symbol.dispose](): void {
     this.destroy();
   }

@@ -7,6 +7,7 @@
 
 import type { Cpu } from './cpu.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, traceFrom } from './errors.ts';
+import type { FastWorkqueue, KcontFunctionOn } from './fast-workqueue.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
 import { DESTROYED } from './schedule.ts';
@@ -34,13 +35,13 @@ export {
 export const WQ_PERCPU = 1;
 
 /** The highest of the predefined workqueues; synchronous functions only. @public */
-export const wq_softserial: Workqueue = kernel.wq.softserial;
+export const wq_softserial: FastWorkqueue = kernel.wq.softserial;
 /** For protocol work; synchronous functions only. @public */
-export const wq_softnet: Workqueue = kernel.wq.softnet;
+export const wq_softnet: FastWorkqueue = kernel.wq.softnet;
 /** For completed I/O; synchronous functions only. @public */
-export const wq_softbio: Workqueue = kernel.wq.softbio;
+export const wq_softbio: FastWorkqueue = kernel.wq.softbio;
 /** For timers; synchronous functions only. @public */
-export const wq_softclock: Workqueue = kernel.wq.softclock;
+export const wq_softclock: FastWorkqueue = kernel.wq.softclock;
 /** The highest that takes asynchronous functions. @public */
 export const wq_prihigh: Workqueue = kernel.wq.prihigh;
 /** Medium high. @public */
@@ -55,7 +56,7 @@ export const wq_prilow: Workqueue = kernel.wq.prilow;
  *
  * @param wq - its workqueue
  * @param lock - held while the function runs; null: none
- * @param func - called with the argument and the continuation
+ * @param func - called with the argument and the continuation; on `wq_soft…` it returns no promise
  * @param arg - the argument
  * @param flags - 0
  * @returns an idle continuation, an instance of `Kcont`
@@ -63,10 +64,10 @@ export const wq_prilow: Workqueue = kernel.wq.prilow;
  *
  * @public
  */
-export function kcont_create<A>(
-  wq: Workqueue,
+export function kcont_create<A, R = unknown, W extends Workqueue = Workqueue>(
+  wq: W,
   lock: Lock | null,
-  func: KcontFunction<A>,
+  func: KcontFunctionOn<W, A, R>,
   arg: A,
   flags: number,
 ): Kcont<A> {
@@ -96,7 +97,7 @@ export function kcont_schedule<A>(kc: Kcont<A>, ci: Cpu | null, nticks: number):
 }
 
 /**
- * Stops a continuation for good. See {@link Kcont.destroy}.
+ * Stops a continuation for good. See {@link KcontHandle.destroy | Kcont.destroy}.
  *
  * @param kc - the continuation
  *
@@ -119,7 +120,7 @@ export function kcont_getmutex<A>(kc: Kcont<A>): Lock | null {
 }
 
 /**
- * Changes the argument. See {@link Kcont.setArg}.
+ * Changes the argument. See {@link KcontHandle.setArg | Kcont.setArg}.
  *
  * @param kc - the continuation, its lock held if it has one
  * @param arg - the new argument
@@ -136,7 +137,7 @@ export function kcont_setarg<A>(kc: Kcont<A>, arg: A): void {
 }
 
 /**
- * Changes the lock. See {@link Kcont.setLock}.
+ * Changes the lock. See {@link KcontHandle.setLock | Kcont.setLock}.
  *
  * @param kc - the continuation, its lock held
  * @param lock - the new lock; null: none
@@ -162,7 +163,7 @@ export function kcont_setmutex<A>(kc: Kcont<A>, lock: Lock | null): Lock | null 
 export const kcont_set_mutex: typeof kcont_setmutex = kcont_setmutex;
 
 /**
- * Changes the function and the argument. See {@link Kcont.setFunc}.
+ * Changes the function and the argument. See {@link KcontHandle.setFunc | Kcont.setFunc}.
  *
  * @param kc - the continuation, its lock held if it has one
  * @param func - the new function; without a lock only the present one
@@ -181,7 +182,7 @@ export function kcont_setfunc<A>(kc: Kcont<A>, func: KcontFunction<A>, arg: A): 
 }
 
 /**
- * Stops a continuation, at once and for certain. See {@link Kcont.stop}.
+ * Stops a continuation, at once and for certain. See {@link KcontHandle.stop | Kcont.stop}.
  *
  * @param kc - the continuation
  * @returns false: it is not running and will not run; true: it was EXPIRED, or is running
@@ -241,7 +242,7 @@ export function kcont_invoking<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Clears INVOKING during a run. See {@link Kcont.ack}.
+ * Clears INVOKING during a run. See {@link KcontHandle.ack | Kcont.ack}.
  *
  * @param kc - the continuation
  * @returns whether it was set by the run in flight
@@ -253,7 +254,7 @@ export function kcont_ack<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Stops a continuation, and waits for a run in flight. See {@link Kcont.halt}.
+ * Stops a continuation, and waits for a run in flight. See {@link KcontHandle.halt | Kcont.halt}.
  *
  * @param kc - the continuation
  * @param interlock - released while waiting, held again after
@@ -267,7 +268,7 @@ export function kcont_halt<A>(kc: Kcont<A>, interlock?: Lock): Promise<boolean> 
 
 /**
  * Stops a continuation, and calls back when a run in flight has settled. See
- * {@link Kcont.drainAsync}.
+ * {@link KcontHandle.drainAsync | Kcont.drainAsync}.
  *
  * @param kc - the continuation
  * @param fn - called with the argument, if there is something to wait for
@@ -284,7 +285,7 @@ export function kcont_drain_async<A>(kc: Kcont<A>, fn: (arg: A) => void): boolea
 }
 
 /**
- * Stops a continuation, and tells both what was withdrawn and what runs. See {@link Kcont.cancel}.
+ * Stops a continuation, and tells both what was withdrawn and what runs. See {@link KcontHandle.cancel | Kcont.cancel}.
  *
  * @param kc - the continuation
  * @returns CANCELLED and DRAINING bits

@@ -5,6 +5,7 @@ import { hostClock } from './clock/host.ts';
 import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
+import type { FastWorkqueue } from './fast-workqueue.ts';
 import {
   FINITE_MS,
   FUNCTION,
@@ -58,13 +59,13 @@ export interface KernelOptions {
  */
 export interface PredefinedWorkqueues {
   /** Priority 223, synchronous functions only. */
-  readonly softserial: Workqueue;
+  readonly softserial: FastWorkqueue;
   /** Priority 215, synchronous functions only: protocol work. */
-  readonly softnet: Workqueue;
+  readonly softnet: FastWorkqueue;
   /** Priority 207, synchronous functions only: completed I/O. */
-  readonly softbio: Workqueue;
+  readonly softbio: FastWorkqueue;
   /** Priority 199, synchronous functions only: timers. */
-  readonly softclock: Workqueue;
+  readonly softclock: FastWorkqueue;
   /** Priority 127. */
   readonly prihigh: Workqueue;
   /** Priority 119. */
@@ -153,11 +154,13 @@ export class Kernel {
       this.#registry.add(
         Workqueue._make(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
       );
+    const soft = (name: string, priority: number): FastWorkqueue =>
+      predefined(name, priority) as FastWorkqueue;
     this.wq = {
-      softserial: predefined('softserial', PRI_SOFTSERIAL),
-      softnet: predefined('softnet', PRI_SOFTNET),
-      softbio: predefined('softbio', PRI_SOFTBIO),
-      softclock: predefined('softclock', PRI_SOFTCLOCK),
+      softserial: soft('softserial', PRI_SOFTSERIAL),
+      softnet: soft('softnet', PRI_SOFTNET),
+      softbio: soft('softbio', PRI_SOFTBIO),
+      softclock: soft('softclock', PRI_SOFTCLOCK),
       prihigh: predefined('prihigh', PRI_PRIHIGH),
       primedhigh: predefined('primedhigh', PRI_PRIMEDHIGH),
       primedlow: predefined('primedlow', PRI_PRIMEDLOW),
@@ -214,7 +217,10 @@ export class Kernel {
     return cpuStarter()(this, options) as Promise<M>;
   }
 
-  /** Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. */
+  /**
+   * Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. Under fake timers, theirs,
+   * from where it was.
+   */
   now(): number {
     return this.#dispatcher.clock.now;
   }

@@ -1,5 +1,6 @@
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
+import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
 import { readsAs } from './inspect.ts';
 import { KcontError, traceFrom, type Caller } from './errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
@@ -248,7 +249,11 @@ export class Workqueue {
    * KcontError ESHUTDOWN when the kernel has closed before it has settled; with KcontError as the
    * constructor and `schedule` of Kcont throw
    */
-  run<T>(func: (signal: AbortSignal) => T | PromiseLike<T>, options?: RunOptions): Promise<T>;
+  run<T, W extends Workqueue = Workqueue>(
+    this: UnlessFast<W>,
+    func: (signal: AbortSignal) => T | PromiseLike<T>,
+    options?: RunOptions,
+  ): Promise<T>;
   /**
    * Runs a function with an argument once, and returns its result. A function of the CPU module may
    * run on another CPU.
@@ -258,9 +263,34 @@ export class Workqueue {
    * @returns as above. Its argument and its result are copied from one CPU to the other; KcontError
    * EINVAL for an argument that cannot be, ECPUDIED when the CPU died while the function ran
    */
-  run<A, T>(
+  run<A, T, W extends Workqueue = Workqueue>(
+    this: UnlessFast<W>,
     func: (arg: A, signal: AbortSignal) => T | PromiseLike<T>,
     options: RunOptions & { arg: NoInfer<A> },
+  ): Promise<T>;
+  /**
+   * Runs a function with an argument once on one of the `soft…` workqueues, and returns its result.
+   *
+   * @param func - called with the argument; returns no promise
+   * @param options - the argument, and as for any other run
+   * @returns as above
+   */
+  run<A, T>(
+    this: FastWorkqueue,
+    func: (arg: A, signal: AbortSignal) => T & Synchronous<T>,
+    options: RunOptions & { arg: NoInfer<A> },
+  ): Promise<T>;
+  /**
+   * Runs a function once on one of the `soft…` workqueues, and returns its result.
+   *
+   * @param func - called at this priority; returns no promise
+   * @param options - a lock, a delay, a signal
+   * @returns as above
+   */
+  run<T>(
+    this: FastWorkqueue,
+    func: (signal: AbortSignal) => T & Synchronous<T>,
+    options?: RunOptions,
   ): Promise<T>;
   run<T>(func: (...args: never[]) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
     return runOnce(this, func, options, Workqueue.prototype.run);

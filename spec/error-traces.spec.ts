@@ -104,7 +104,7 @@ describe('the trace of an error', () => {
   disposed[Symbol.dispose]();
 
   const calls: Readonly<Record<string, () => unknown>> = {
-    'new Kcont, a workqueue': () => new Kcont(bad({}), null, nothing, null),
+    'new Kcont, a workqueue': () => new Kcont({} as Workqueue, null, nothing, null),
     'new Kcont, a lock': () => new Kcont(prilow, bad({}), nothing, null),
     'new Kcont, a function': () => new Kcont(prilow, null, bad('f'), null),
     'new Kcont, an option': () => new Kcont(prilow, null, nothing, null, { slackMs: bad('5') }),
@@ -150,7 +150,7 @@ describe('the trace of an error', () => {
     'VirtualClock.advance': () => new VirtualClock().advance(-1),
     'VirtualClock.tick within': () => within(() => clock.tick(1)),
     kcont_create: () => kern.kcont_create(prilow, null, nothing, null, 1),
-    'kcont_create, a workqueue': () => kern.kcont_create(bad({}), null, nothing, null, 0),
+    'kcont_create, a workqueue': () => kern.kcont_create({} as Workqueue, null, nothing, null, 0),
     kcont_setarg: () => kern.kcont_setarg(dead(), null),
     kcont_setfunc: () => kern.kcont_setfunc(make(), () => undefined, null),
     kcont_setmutex: () => kern.kcont_setmutex(make(), new Mutex()),

@@ -167,8 +167,9 @@ describe('errors without a name to blame', () => {
       clock,
       onError: (error) => void errors.push((error as Error).message),
     });
+    const softnet: Workqueue = kernel.wq.softnet;
     new Kcont(
-      kernel.wq.softnet,
+      softnet,
       null,
       (
         () => async () =>

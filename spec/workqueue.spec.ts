@@ -1,6 +1,14 @@
 import { expect } from 'chai';
-import { Kcont, KcontError, Kernel, Mutex, Scope, SpinLock, VirtualClock } from '../lib/index.ts';
-import type { Workqueue } from '../lib/index.ts';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Mutex,
+  Scope,
+  SpinLock,
+  VirtualClock,
+  type Workqueue,
+} from '../lib/index.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
 
 describe('Kernel.acquire', () => {
@@ -715,7 +723,8 @@ describe('Workqueue', () => {
       const lab = new Lab();
       const lock = new SpinLock();
       const sync = lab.wq.softnet.run(() => 'fine', { lock });
-      const async = rejectionOf(lab.wq.softnet.run(() => Promise.resolve('late')));
+      const softnet: Workqueue = lab.wq.softnet;
+      const async = rejectionOf(softnet.run(() => Promise.resolve('late')));
       lab.clock.tick(0);
       expect(await sync).to.equal('fine');
       expect(await async).to.equal('ENOTSUP');

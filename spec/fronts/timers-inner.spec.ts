@@ -129,7 +129,7 @@ for (const { name, timers } of apis) {
     type Method = () => unknown;
     const names = ['ref', 'unref', 'hasRef', 'refresh', 'close'] as const;
     const methods = {
-      timeout: names.map((it): [string, Method] => [it, timeout[it] as Method]),
+      timeout: names.map((it) => [it, timeout[it]] as [string, Method]),
       immediate: [
         ['ref', immediate.ref],
         ['unref', immediate.unref],

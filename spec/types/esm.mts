@@ -10,6 +10,7 @@ import {
   kern as kernOfRoot,
   kernel,
   wq,
+  type FastWorkqueue,
   type KcontFunction,
   type KcontOptions,
   type Lock,
@@ -47,6 +48,64 @@ const options: KcontOptions = { name: 'slow', scope: new Scope(), context: 'none
 const late = new Kcont(wq.prilow, null, slow, 1, options);
 const any: Kcont<never> | Kcont<unknown> = new Kcont<unknown>(wq.prilow, null, () => {}, undefined);
 
+// On the soft queues what can be seen to be a promise is refused; anything else may be returned.
+const soft: FastWorkqueue = wq.softnet;
+const list: number[] = [];
+new Kcont(soft, null, (n) => list.push(n), 1);
+new Kcont(soft, null, () => new Map(), 1);
+new Kcont(soft, null, (n) => (n > 1 ? n : 'few'), 1);
+new Kcont(soft, null, (): unknown => undefined, 1);
+new Kcont(soft, null, (): any => undefined, 1);
+new Kcont(soft, null, (n: number, kc) => kc.schedule(n), 1);
+new Kcont<string>(soft, null, () => {}, 'x');
+const count: KcontFunction<number> = (n) => list.push(n);
+new Kcont(soft, null, count, 1);
+kern.kcont_create(kern.wq_softclock, null, (n) => list.push(n), 1, 0);
+const length: Promise<number> = soft.run((text: string) => text.length, { arg: 'x' });
+const done: Promise<void> = wq.softbio.run(() => {});
+// @ts-expect-error: an asynchronous function
+new Kcont(soft, null, async () => {}, 1);
+// @ts-expect-error: an asynchronous function that takes the argument
+new Kcont(wq.softclock, null, async (n) => void n.toFixed(), 1);
+// @ts-expect-error: a promise
+new Kcont(soft, null, () => Promise.resolve(1), 1);
+// @ts-expect-error: perhaps a promise
+new Kcont(soft, null, (n): void | PromiseLike<void> => void n, 1);
+// @ts-expect-error: an asynchronous function
+kern.kcont_create(kern.wq_softclock, null, async () => {}, 1, 0);
+// @ts-expect-error: an asynchronous function
+void soft.run(async () => 1);
+// @ts-expect-error: an asynchronous function with an argument
+void soft.run(async (text: string) => text.length, { arg: 'x' });
+
+// What may be any queue takes any function.
+const some: Workqueue = wq.softnet;
+const name = 'softnet' as keyof typeof wq;
+new Kcont(some, null, async (n) => void n.toFixed(), 1);
+new Kcont(wq[name], null, async () => {}, 1);
+const six: Promise<number> = wq[name].run(async (n: number) => n + 1, { arg: 5 });
+const explicit: Promise<number> = some.run<number>(async () => 1);
+
+// A class as before.
+class Beat extends Kcont<string> {
+  again(): boolean {
+    this.setArg('again');
+    return this.reset(5);
+  }
+}
+class Connection {
+  readonly idle = new Kcont(wq.softclock, null, (self) => self.close(), this);
+  close(): void {
+    this.idle.destroy();
+  }
+}
+function later<T>(queue: Workqueue, arg: T, func: (arg: T) => void): Kcont<T> {
+  return new Kcont(queue, null, func, arg);
+}
+function namesOf(value: Kcont<number> | string): string {
+  return value instanceof Kcont ? value.name : value;
+}
+
 // A test's kernel.
 const clock = new VirtualClock();
 const test = new Kernel({ clock, onError: (error, kc) => void [error, kc.name] });
@@ -82,4 +141,5 @@ new Kcont(wq.softnet, null, () => {}, 5, { nmae: 'x' });
 // @ts-expect-error: no such code
 const wrong: KcontError['code'] = 'ENOSUCH';
 
+export { Beat, Connection, done, explicit, later, length, namesOf, six };
 export { answer, any, codeOf, errno, late, made, other, same, scheduled, waited, wrong };

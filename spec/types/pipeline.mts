@@ -24,6 +24,9 @@ const plan: PipelinePlan<string, { html: string }> = pipeline<string>('site')
 plan.stage('wrong', (page: { html: number }) => page);
 // @ts-expect-error -- an asynchronous function on a queue for synchronous ones
 plan.stage('wrong', async (page) => page, { wq: 'softclock' });
+// @ts-expect-error -- the same, by the workqueue itself
+plan.stage('wrong', async (page) => page, { wq: kernel.wq.softclock });
+plan.stage('right', (page) => page, { wq: kernel.wq.softclock });
 
 const site: Pipeline<string, { html: string }> = plan.start({
   kernel,

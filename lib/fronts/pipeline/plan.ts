@@ -1,3 +1,4 @@
+import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workqueue.ts';
 import { KcontError, checkFunction, checkObject, invalid } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
@@ -39,13 +40,9 @@ export type SoftQueueName = 'softserial' | 'softnet' | 'softbio' | 'softclock';
  * @public
  */
 export type StageQueue<R> =
-  | Workqueue
+  | SlowWorkqueue
   | Exclude<keyof PredefinedWorkqueues, SoftQueueName>
-  | (0 extends 1 & R
-      ? SoftQueueName
-      : [Extract<R, PromiseLike<unknown>>] extends [never]
-        ? SoftQueueName
-        : never);
+  | (unknown extends Synchronous<R> ? SoftQueueName | FastWorkqueue : never);
 
 /**
  * How a stage runs.

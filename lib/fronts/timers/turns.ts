@@ -43,9 +43,10 @@
  * it with the line that threw. The others go on in the next pass.
  */
 
+import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
 import { isWatched, runNextTicks } from '../../clock/host.ts';
-import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
+import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
