@@ -29,7 +29,9 @@
  * for setting aside what waits for a lock.
  */
 
+import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
+import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
@@ -38,10 +40,10 @@ import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock.ts';
 import { restartTimerFrom } from './schedule.ts';
-import { Ration } from './ration.ts';
-import { RunQueue } from './runq.ts';
+import type { Ration } from './ration.ts';
+import { Refs } from './refs.ts';
+import type { RunQueue } from './runq.ts';
 import {
-  EXPIRED,
   INVOKING,
   OPEN,
   PENDING,
@@ -52,10 +54,7 @@ import {
   WAITED,
   type Phase,
 } from './state.ts';
-import { BLOCK, FAR, Wheel } from './wheel.ts';
-
-/** Continuations that are set aside for what counts as one that is entered. */
-const ASIDES = 8;
+import { BLOCK, FAR, type Wheel } from './wheel.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -88,8 +87,9 @@ export function kernelInPass(): Kernel | null {
 export class Dispatcher implements Driven {
   readonly kernel: Kernel;
   readonly clock: Clock;
+  readonly collector: Collector;
   readonly wheel: Wheel<Kcont<unknown>>;
-  readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
+  readonly runq: RunQueue<Kcont<unknown>>;
   readonly ration: Ration<Kcont<unknown>>;
   readonly flights: Fifo<Flight> = new Fifo<Flight>();
   /** Flights that have landed. */
@@ -97,8 +97,6 @@ export class Dispatcher implements Driven {
   /** Jobs for the next pass, not for what is left of this one. */
   readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;
-  /** Scheduled continuations that keep the process alive. */
-  refs = 0;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
   /** The other CPUs; null: there are none. */
@@ -119,74 +117,33 @@ export class Dispatcher implements Driven {
   readonly budgetMs: number;
 
   readonly #waker: Waker;
-  readonly #expired: (kc: Kcont<unknown>) => void;
-  readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
-  /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
-  #collectable = 0;
+  /** Scheduled continuations that keep the process alive. */
+  readonly #refs: Refs;
+  readonly #budget: Budget;
   #passing = false;
   /** In whose pass this one was begun: a function has advanced a virtual clock. */
   #outer: Dispatcher | null = null;
   /** The host timer may be armed. */
   #armed = false;
-  /** When the budget of the pass is spent; Infinity: it has not begun. */
-  #untilMs = Infinity;
-  /** Functions that the pass has entered, in its rounds of microtasks too. */
-  #ran = 0;
-  /** How many more until the clock is looked at, times ASIDES. */
-  #left = 0;
   /** Microtasks left in which to look for what promises have resumed. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** What the host was told last. */
-  #keepsAlive = false;
-  #looksAtRefs = false;
-  readonly #lookAtRefs: () => void;
-  /** The last tick that was read or collected, from the wheel's base. */
-  #jobTick = 0;
-  /** The last pass has left a backlog; since when there is one without a pause, as an absolute tick. */
-  #backlog = false;
-  #backlogTick = 0;
-  readonly #rebased: (ticks: number) => void;
+  /** Since which absolute tick each pass has left a backlog; Infinity: the last one has left none. */
+  #backlogTick = Infinity;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
     this.clock = clock;
     this.budgetMs = budgetMs;
     this.onError = onError;
-    this.wheel = new Wheel(Math.floor(clock.now + clock._phase));
-    this.ration = new Ration(clock, restartTimerFrom);
-    this.ration.offset = clock._phase - this.wheel.base;
-    this.#expired = (kc) => this.#expire(kc);
-    this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
-    this.#rebased = (ticks) => {
-      this.runq.rebase(ticks, FAR);
-      this.ration.rebase(ticks, this.clock._phase - this.wheel.base);
-    };
+    this.collector = new Collector(clock, restartTimerFrom);
+    this.wheel = this.collector.wheel;
+    this.runq = this.collector.runq;
+    this.ration = this.collector.ration;
+    this.#budget = new Budget(clock, budgetMs);
     this.#look = () => this.#lookAgain();
-    this.#lookAtRefs = () => {
-      this.#looksAtRefs = false;
-      this.#keepAlive();
-    };
     this.#waker = clock._drive(this);
-  }
-
-  /**
-   * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that run. Those that have been collected were due before, and those to come
-   * will be due later. FAR, when a timer has been due for 24 days: later than all that are collected.
-   */
-  jobTick(): number {
-    if (this.wheel.count === 0) return this.#jobTick;
-    const tick = this.ration.tick();
-    return (this.#jobTick = tick < FAR ? tick : this.#catchUp(tick));
-  }
-
-  /** Moves the base as far as nothing is due, so that a tick is a small integer again if it can be. */
-  #catchUp(tick: number): number {
-    const atTick = this.wheel.base + tick;
-    const to = Math.min(atTick, this.wheel.nextTick() - 1);
-    if (to - this.wheel.base >= BLOCK) this.#collect(to);
-    return Math.min(atTick - this.wheel.base, FAR);
+    this.#refs = new Refs(this.#waker);
   }
 
   /** Refuses to schedule: from the call of `close` on. */
@@ -206,27 +163,14 @@ export class Dispatcher implements Driven {
 
   /** One more continuation is scheduled. */
   ref(): void {
-    if (this.refs++ > 0 || this.#keepsAlive || this.#passing) return;
-    this.#keepAlive();
+    if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
+    this.#refs.tell();
     this.request();
   }
 
-  /**
-   * One less. The host is told when the callback is over, for one handle that is scheduled and
-   * stopped by turns would tell it at each (30 of 60 ns).
-   */
+  /** One less. */
   unref(): void {
-    if (--this.refs > 0 || !this.#keepsAlive || this.#passing || this.#looksAtRefs) return;
-    this.#looksAtRefs = true;
-    void settled.then(this.#lookAtRefs);
-  }
-
-  /** Tells the host whether what is scheduled keeps the process alive. */
-  #keepAlive(): void {
-    const keepsAlive = this.refs > 0;
-    if (keepsAlive === this.#keepsAlive) return;
-    this.#keepsAlive = keepsAlive;
-    this.#waker.keepAlive(keepsAlive);
+    if (--this.#refs.count === 0 && !this.#passing) this.#refs.tellLater();
   }
 
   /** Asks for a pass. */
@@ -255,8 +199,7 @@ export class Dispatcher implements Driven {
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;
-    // The base may have moved while it waited.
-    if (kc._due > this.#jobTick) kc._due = this.#jobTick;
+    this.collector.returned(kc);
     level.resumed.append(kc);
     this.runq.mark(level);
     this.request();
@@ -293,14 +236,13 @@ export class Dispatcher implements Driven {
 
   pass(): void {
     this.#begin();
-    this.#untilMs = Infinity;
-    this.#ran = 0;
-    this.#left = ASIDES;
+    this.#budget.reset();
     this.#rejoin();
     try {
       this.machine?.wake();
-      if (this.#collectable > this.wheel.tick) this.#collect(this.#collectable);
-      if (this.#backlog) this.#serveStarved();
+      const { collectable } = this.collector;
+      if (collectable > this.wheel.tick) this.collector.collect(collectable);
+      if (this.#backlogTick < Infinity) this.#serveStarved();
       this.#dispatchWithinBudget();
       for (;;) {
         const kc = this.atTop;
@@ -326,7 +268,7 @@ export class Dispatcher implements Driven {
   #takesMore(): boolean {
     const { machine } = this;
     if (machine === null || !this.runq.empty) return false;
-    return !this.#isSpent() && machine.take();
+    return !this.#budget.isSpent() && machine.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
@@ -341,7 +283,7 @@ export class Dispatcher implements Driven {
       if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
       return;
     }
-    if (this.#isSpent()) return;
+    if (this.#budget.isSpent()) return;
     this.#begin();
     try {
       do this.#dispatchWithinBudget();
@@ -356,7 +298,7 @@ export class Dispatcher implements Driven {
   }
 
   timerFired(): void {
-    this.#collectable = this.#tick();
+    this.collector.collectable = this.collector.tick();
     this.armedTicks = FAR;
     this.request();
   }
@@ -378,19 +320,12 @@ export class Dispatcher implements Driven {
     wheel.deadlines = deadlines;
     this.ration.deadlines = deadlines;
     this.armedTicks = FAR;
-    if (deadlines === null) return this.runnable || this.refs > 0 || wheel.count > 0;
-    const tick = this.#tick();
-    let passed = false;
-    for (const kc of wheel) {
-      if (wheel.dueTick(kc) > tick) deadlines.set(kc);
-      else passed = true;
-    }
-    if (passed) this.#collectable = tick;
-    return passed;
+    if (deadlines !== null) return this.collector.tellDeadlines(deadlines);
+    return this.runnable || this.#refs.count > 0 || wheel.count > 0;
   }
 
   ring(): void {
-    this.#collectable = this.#tick();
+    this.collector.collectable = this.collector.tick();
     const passing = this.#passing;
     const outer = this.#outer;
     const { current } = this;
@@ -410,7 +345,7 @@ export class Dispatcher implements Driven {
     this.#begin();
     this.#rejoin();
     try {
-      this.#collect(this.#tick());
+      this.collector.collect(this.collector.tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
         this.#dispatch(kc);
         this.#goOnAtTop();
@@ -439,43 +374,10 @@ export class Dispatcher implements Driven {
     }
   }
 
-  #tick(): number {
-    return Math.floor(this.clock.now + this.clock._phase);
-  }
-
-  #collect(tick: number): void {
-    const { base, deadlines } = this.wheel;
-    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
-    this.wheel.advance(tick, expired, this.#rebased);
-    this.#jobTick = tick - this.wheel.base;
-    if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
-  }
-
-  #expire(kc: Kcont<unknown>): void {
-    if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
-    kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
-    const wq = kc._wq;
-    wq._load++;
-    this.runq.addTimer(wq._level, kc);
-  }
-
-  #expireUnderFakes(kc: Kcont<unknown>): void {
-    const { wheel } = this;
-    const deadlines = wheel.deadlines as Deadlines;
-    if (deadlines.alone && deadlines.has(kc)) {
-      // Its deadline was reckoned from a time that had stood still.
-      wheel.setDue(kc, this.#collectable + 1 - wheel.base);
-      wheel.refile(kc);
-    } else {
-      deadlines.drop(kc);
-      this.#expire(kc);
-    }
-  }
-
   #serveStarved(): void {
     const highest = this.runq.highest();
     if (highest === undefined) return;
-    this.#startBudget();
+    this.#budget.begin();
     const now = this.ration.tick();
     const since = this.#backlogTick - this.wheel.base;
     let level = this.runq.highest(highest.priority);
@@ -490,40 +392,32 @@ export class Dispatcher implements Driven {
 
   #dispatchWithinBudget(): void {
     if (this.runq.empty) return;
-    if (this.#untilMs === Infinity) this.#startBudget();
+    const budget = this.#budget;
+    budget.begin();
     for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
-      const ran = this.#ran;
-      this.#left -= ASIDES;
+      const { ran } = budget;
+      budget.take();
       this.#dispatch(kc);
       if (this.atTop !== null) return;
-      if (ran === this.#ran) this.#left += ASIDES - 1;
+      if (ran === budget.ran) budget.giveBack();
       // What was alone needs no reading of the clock.
-      if (this.#left <= 0 && !this.runq.empty && this.#isSpent()) return;
+      if (budget.isDoubtful && !this.runq.empty && budget.isSpent()) return;
     }
-  }
-
-  #startBudget(): void {
-    this.#untilMs = this.clock.now + this.budgetMs;
-  }
-
-  /** Whether the budget is spent, by a look at the clock if one is due. */
-  #isSpent(): boolean {
-    if (this.#left > 0) return false;
-    if (this.clock.now >= this.#untilMs) return true;
-    this.#left = ASIDES * untilNextLook(this.#ran);
-    return false;
   }
 
   #plan(): void {
-    this.#keepAlive();
+    this.#refs.tell();
     if (this.runnable || this.machine?.sleep() === true) {
-      this.#planPass(this.#tick());
+      const tick = this.collector.tick();
+      this.collector.collectable = tick;
+      this.#backlogTick = Math.min(this.#backlogTick, tick);
+      this.#waker.request();
       return;
     }
-    this.#backlog = false;
+    this.#backlogTick = Infinity;
     // Nothing is armed but what waits for each deadline.
     if (this.wheel.deadlines !== null) return;
-    if (this.refs === 0 && this.wheel.count === 0) {
+    if (this.#refs.count === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;
     }
@@ -531,27 +425,19 @@ export class Dispatcher implements Driven {
     const ticks = next - this.wheel.base;
     // What is armed for just that time needs no reading of the clock.
     if (next !== Infinity && ticks !== this.armedTicks) {
-      const tick = this.#tick();
+      const tick = this.collector.tick();
       if (next <= tick) {
-        this.#collectable = tick;
+        this.collector.collectable = tick;
         this.#waker.request();
         return;
       }
-      if (tick - this.wheel.base >= BLOCK) this.#catchUp(tick - this.wheel.base);
+      if (tick - this.wheel.base >= BLOCK) this.collector.catchUp(tick - this.wheel.base);
     }
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // What only waits for a lock keeps the process alive too.
-    const atMs = next === Infinity && this.refs > 0 ? Number.MAX_SAFE_INTEGER : next;
+    const atMs = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase);
-  }
-
-  /** Something is left to do: another pass. */
-  #planPass(tick: number): void {
-    this.#collectable = tick;
-    if (!this.#backlog) this.#backlogTick = tick;
-    this.#backlog = true;
-    this.#waker.request();
   }
 
   /** Enters a continuation that was taken from the run queue, or sets it aside. */
@@ -574,7 +460,7 @@ export class Dispatcher implements Driven {
       lock._wait(kc);
       wq._wake();
     } else if (remote === null || remote.enter()) {
-      this.#ran++;
+      this.#budget.ran++;
       enter(this, kc);
     } else {
       release(lock);
@@ -587,12 +473,4 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
-}
-
-/**
- * How many functions may run until the clock is looked at again: one at first, for they may be slow,
- * then an eighth of those that ran, 32 at most.
- */
-export function untilNextLook(ran: number): number {
-  return Math.min(Math.max(ran >> 3, 1), 32);
 }

@@ -217,7 +217,10 @@ export class Kernel {
     return cpuStarter()(this, options) as Promise<M>;
   }
 
-  /** Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. */
+  /**
+   * Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. Under fake timers, theirs,
+   * from where it was.
+   */
   now(): number {
     return this.#dispatcher.clock.now;
   }

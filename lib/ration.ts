@@ -32,6 +32,7 @@
  */
 
 import type { Clock, Deadlines } from './clock/clock.ts';
+import { globalTimeout } from './clock/real.ts';
 
 /** Suspects between two readings, at most. */
 const MOST = 15;
@@ -45,7 +46,7 @@ const MARGIN_MS = 0.25;
 const endOfCallback: Promise<void> = Promise.resolve();
 
 /** While nobody has replaced it, the compiler knows that it is what it was, and compares nothing. */
-const initialTimeout = setTimeout;
+const initialTimeout = globalTimeout();
 
 /** Tells when deadlines are, for one dispatcher. */
 export class Ration<T> {
@@ -53,7 +54,7 @@ export class Ration<T> {
   deadlines: Deadlines | null = null;
   /** Calls that need not read, as long as time is told by the same: see HostClock. */
   #left = 0;
-  #setTimeout: typeof setTimeout = setTimeout;
+  #timeout = initialTimeout;
   /** Dense readings so far; STREAK: in a burst. */
   #streak = 0;
   readonly #clock: Clock;
@@ -80,7 +81,10 @@ export class Ration<T> {
   dueIn(timer: T, delayMs: number): number {
     // Small integers all the way: rounding up before a whole delay is added is rounding up after.
     const wholeMs = delayMs | 0;
-    if (this.#left > 0 && (setTimeout === initialTimeout || setTimeout === this.#setTimeout)) {
+    if (
+      this.#left > 0 &&
+      (globalTimeout() === initialTimeout || globalTimeout() === this.#timeout)
+    ) {
       this.#left--;
       this.#suspects[this.#count++] = timer;
       if (wholeMs === delayMs) return this.#suspectTick + wholeMs;
@@ -134,7 +138,7 @@ export class Ration<T> {
   #goOn(nowMs: number): void {
     this.#fromMs = nowMs + MARGIN_MS;
     this.#suspectTick = this.dueFrom(this.#fromMs, 0);
-    this.#setTimeout = setTimeout;
+    this.#timeout = globalTimeout();
     this.#left = MOST;
   }
 

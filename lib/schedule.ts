@@ -210,7 +210,7 @@ function enqueue<A>(kc: Kcont<A>): void {
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
-  kc._due = dispatcher.jobTick();
+  kc._due = dispatcher.collector.jobTick();
   kc._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
   wq._load++;
 }

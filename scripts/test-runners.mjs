@@ -46,7 +46,8 @@ const runners = [
     command: ['--test', '--test-reporter', 'tap', 'node.mjs'],
     results: (out) =>
       [...out.matchAll(/^ +(?<not>not )?ok \d+ - (?<name>.*)$/gm)].map(
-        ({ groups }) => `${groups?.['not'] === undefined ? 'passed' : 'failed'} ${groups?.['name']}`,
+        ({ groups }) =>
+          `${groups?.['not'] === undefined ? 'passed' : 'failed'} ${groups?.['name']}`,
       ),
   },
   {
@@ -89,9 +90,10 @@ function fromJest(out) {
  * @param {Runner} runner
  * @param {string} folder
  * @param {string} flag - of Node
- * @returns {Promise<{ code: unknown, results: string[], said: string }>}
+ * @returns {Promise<{ code: string | number, results: string[], said: string }>}
  */
 function run({ command, options = '', results }, folder, flag) {
+  /** @type {NodeJS.ProcessEnv} */
   const env = { ...process.env, NODE_OPTIONS: `--no-warnings ${options} ${flag}`, NO_COLOR: '1' };
   // A child of a test runner is no test file of it.
   delete env['NODE_TEST_CONTEXT'];
@@ -168,5 +170,7 @@ if (isRegistryThere()) {
   await withConsumer(RUNNERS, compare);
   if (bad > 0) process.exit(1);
 } else {
-  console.error('\nSKIPPED: the registry of npm cannot be reached, so there is no vitest and no jest\n');
+  console.error(
+    '\nSKIPPED: the registry of npm cannot be reached, so there is no vitest and no jest\n',
+  );
 }

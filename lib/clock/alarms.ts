@@ -33,12 +33,7 @@ export class Alarms implements Deadlines {
    * @param nowTicks - the present time in ticks, with fractions
    * @param ring - called when the time of a timer is over
    */
-  constructor(
-    fakes: Fakes,
-    driven: Driven,
-    nowTicks: () => number,
-    ring: (timer: object) => void,
-  ) {
+  constructor(fakes: Fakes, driven: Driven, nowTicks: () => number, ring: (timer: object) => void) {
     this.#fakes = fakes;
     this.#driven = driven;
     this.#nowTicks = nowTicks;

@@ -12,7 +12,15 @@
  */
 
 import timersPromises from 'node:timers/promises';
-import { clockOf, hostNow, hostPerformance, isTimeoutKnown, real, recover } from './real.ts';
+import {
+  clockOf,
+  hostNow,
+  hostPerformance,
+  isTimeoutKnown,
+  real,
+  recover,
+  type FakeClock,
+} from './real.ts';
 
 /** Longest delay of a timer of the host and of its fakes, in ms. */
 export const LONGEST_MS: number = 2 ** 31 - 1;
@@ -95,12 +103,13 @@ export class Fakes {
 }
 
 /** What tells the time with a `setTimeout` that is not the host's. */
-function teller(ofClock: { now(): number } | undefined): (() => number) | undefined {
-  if (ofClock !== undefined) return () => ofClock.now();
+function teller(ofClock: FakeClock['performance']): (() => number) | undefined {
+  // jest makes what its fakes have been unusable once a test file is over.
+  if (ofClock !== undefined) return ofClock.now;
   const { performance: found } = globalThis;
   const isReplaced = found !== hostPerformance || found.now !== hostNow;
   // What another library fakes goes its own way.
-  if (isReplaced && clockOf(found) === undefined) return () => found.now();
+  if (isReplaced && clockOf(found) === undefined) return found.now.bind(found);
   const FoundDate = Date;
   if (FoundDate !== RealDate && clockOf(FoundDate) === undefined) return () => FoundDate.now();
   return undefined;

@@ -23,8 +23,9 @@ import { Alarms } from './alarms.ts';
 import type { Driven, Waker } from './clock.ts';
 import { LONGEST_MS, globalTimeout, type Fakes } from './fakes.ts';
 import type { HostClock } from './host.ts';
-import { nobody, real } from './real.ts';
+import { askHost, nobody, real } from './real.ts';
 
+const setRealImmediate = (callback: () => void): NodeJS.Immediate => real.setImmediate(callback);
 const setRealTimeout = (callback: () => void, ms: number): NodeJS.Timeout =>
   real.setTimeout(callback, ms);
 
@@ -78,7 +79,7 @@ export class HostWaker implements Waker {
   #requestHost(): void {
     if (this.#requested) return;
     this.#requested = true;
-    this.#immediate = nobody.runInAsyncScope(real.setImmediate, undefined, this.#pass);
+    this.#immediate = askHost(setRealImmediate, this.#pass, 0);
     if (!this.#keepAlive) this.#unrefPass();
   }
 
@@ -123,7 +124,7 @@ export class HostWaker implements Waker {
     if (this.#pollTimerArmed) return;
     this.#pollTimerArmed = true;
     if (this.#pollTimer === undefined) {
-      this.#pollTimer = nobody.runInAsyncScope(setRealTimeout, undefined, this.#pollEnds, 1);
+      this.#pollTimer = askHost(setRealTimeout, this.#pollEnds, 1);
       this.#pollTimer.unref();
     } else this.#pollTimer.refresh();
   }
@@ -142,7 +143,7 @@ export class HostWaker implements Waker {
     this.#armedAtMs = atMs;
     if (atMs === Infinity) return;
     const delayMs = this.#delayMs(atMs);
-    this.#timer = nobody.runInAsyncScope(setRealTimeout, undefined, this.#timerFired, delayMs);
+    this.#timer = askHost(setRealTimeout, this.#timerFired, delayMs);
     if (!this.#keepAlive) this.#timer.unref();
   }
 

@@ -24,9 +24,31 @@ import { promisify } from 'node:util';
  */
 export const nobody: AsyncResource = new AsyncResource('KCONT', { requireManualDestroy: true });
 
+/**
+ * Asks the host for a callback, in the context of no request and in no domain: that of whoever
+ * happens to ask first would get the errors of all whom the callback serves.
+ */
+export function askHost<A, R>(
+  func: (callback: () => void, arg: A) => R,
+  callback: () => void,
+  arg: A,
+): R {
+  const inDomain = process as { domain?: object | null };
+  const { domain } = inDomain;
+  if (domain === undefined || domain === null) {
+    return nobody.runInAsyncScope(func, undefined, callback, arg);
+  }
+  inDomain.domain = null;
+  try {
+    return nobody.runInAsyncScope(func, undefined, callback, arg);
+  } finally {
+    inDomain.domain = domain;
+  }
+}
+
 /** The clock of @sinonjs/fake-timers. */
 export interface FakeClock {
-  readonly performance?: { now(): number };
+  readonly performance?: { readonly now: () => number };
   clearTimeout(timer: unknown): void;
   readonly [replaced: `_${string}`]: unknown;
 }
@@ -38,13 +60,8 @@ export function clockOf(installed: unknown): FakeClock | undefined {
 }
 
 function behind<F>(found: F, name: string): F {
-  let func = found;
-  for (let clock = clockOf(func); clock !== undefined; clock = clockOf(func)) {
-    const replaced = clock[`_${name}`];
-    if (typeof replaced !== 'function' || replaced === func) break;
-    func = replaced as F;
-  }
-  return func;
+  const replaced = clockOf(found)?.[`_${name}`];
+  return replaced === undefined ? found : behind(replaced as F, name);
 }
 
 /** Node's own `setTimeout` and `setImmediate` can be promisified; its mocks of them cannot. */
@@ -93,6 +110,11 @@ export const hostPerformance: typeof performance = performance;
 export const hostNow: typeof performance.now = (
   Object.getPrototypeOf(performance) as typeof performance
 ).now;
+
+/** What stands among the globals as `setTimeout`: whether it is another tells that time may be. */
+export function globalTimeout(): typeof setTimeout {
+  return setTimeout;
+}
 
 const { hrtime } = process;
 /** Nanoseconds on the axis of the event loop. */

@@ -13,7 +13,7 @@ import type { BaseLock } from '../lock/lock.ts';
 import { LOCK, LOCK_GENERATION, LOCK_SIDE } from './block.ts';
 import type { Memory } from './memory.ts';
 import { LINE, type Arena, type Kind } from './shared-arena.ts';
-import { attach, toHandle, unpin, type LockPlace } from './shared-handle.ts';
+import { attachIn, toHandle, unpinIn, type LockPlace } from './shared-handle.ts';
 import { SharedLock } from './shared-lock.ts';
 
 const SIDES = ['both', 'read', 'write'] as const;
@@ -56,12 +56,12 @@ export function readLock({ words }: Memory, block: number): WrittenLock {
 
 /** This CPU's object for it; null: there is none. */
 export function attachLock(arena: Arena, written: WrittenLock): BaseLock | null {
-  return written.at === 0 ? null : (attach(placeOf(written), arena) as SharedLock);
+  return written.at === 0 ? null : (attachIn(arena, placeOf(written)) as SharedLock);
 }
 
 /** Gives the reference back. */
 export function unpinLock(arena: Arena, written: WrittenLock): void {
-  if (written.at !== 0) unpin(placeOf(written), arena);
+  if (written.at !== 0) unpinIn(arena, placeOf(written));
 }
 
 /** A number for a lock, the same on all CPUs. */

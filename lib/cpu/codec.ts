@@ -20,7 +20,7 @@ import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import type { CpuMachine } from './machine.ts';
 import type { Gate } from './shared-gate.ts';
-import { attach, isShared, placeOf, type LockPlace, type Passable } from './shared-handle.ts';
+import { attachIn, isShared, placeOf, type LockPlace, type Passable } from './shared-handle.ts';
 import { isError, reasonOf, unwireError, wireError, type WiredError } from './wire-error.ts';
 
 type Token =
@@ -193,7 +193,7 @@ function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
 }
 
 function untoken(machine: CpuMachine, token: Token): unknown {
-  if ('lock' in token) return attach(token.lock, machine.arena);
+  if ('lock' in token) return attachIn(machine.arena, token.lock);
   if ('error' in token) return unwireError(token.error);
   machine.memory.reach(token.block + 31);
   return machine.blocks.faceOf(token.block, token.handle).kc;

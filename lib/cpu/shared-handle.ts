@@ -101,12 +101,12 @@ export function placeOf(lock: Passable): LockPlace {
  *
  * @internal
  */
-export function unpin({ at }: LockPlace, arena: Arena): void;
-export function unpin(handle: SharedLockHandle): void;
-export function unpin(
-  { at, buffer }: LockPlace & { buffer?: SharedArrayBuffer },
-  arena: Arena = Arena.join(buffer as SharedArrayBuffer),
-): void {
+export function unpin(handle: SharedLockHandle): void {
+  unpinIn(Arena.join(handle.buffer), handle);
+}
+
+/** The same, where the arena is known. */
+export function unpinIn(arena: Arena, { at }: LockPlace): void {
   arena.release(at);
   // It may have been the last one beside this thread's own.
   const gate = arena.attachedAt(at);
@@ -119,11 +119,14 @@ export function unpin(
  * @throws KcontError EINVAL if the lock has been freed
  * @internal
  */
-export function attach(place: LockPlace, arena: Arena): Passable;
-export function attach(handle: SharedLockHandle): Passable;
-export function attach(
-  { at, generation, side, kcontLock: kind, buffer }: LockPlace & { buffer?: SharedArrayBuffer },
-  arena: Arena = Arena.join(buffer as SharedArrayBuffer),
+export function attach(handle: SharedLockHandle): Passable {
+  return attachIn(Arena.join(handle.buffer), handle);
+}
+
+/** The same, where the arena is known. */
+export function attachIn(
+  arena: Arena,
+  { at, generation, side, kcontLock: kind }: LockPlace,
 ): Passable {
   let gate = arena.attachedAt(at) as Gate | undefined;
   if (gate === undefined || arena.generationAt(at) !== generation) {

@@ -32,7 +32,10 @@ const op: fc.Arbitrary<Op> = fc.oneof(
   fc.record({ do: fc.constant('install' as const), kind: fc.nat(kinds.length) }),
   fc.record({ do: fc.constant('restore' as const) }),
   { weight: 4, arbitrary: fc.record({ do: fc.constant('schedule' as const), handle, ms }) },
-  { weight: 2, arbitrary: fc.record({ do: fc.constantFrom('touch' as const, 'stop' as const), handle }) },
+  {
+    weight: 2,
+    arbitrary: fc.record({ do: fc.constantFrom('touch' as const, 'stop' as const), handle }),
+  },
   { weight: 3, arbitrary: fc.record({ do: fc.constant('tick' as const), ms }) },
 );
 
@@ -108,7 +111,8 @@ class Program {
       this.#model.set(one.handle, { dueMs: this.#nowMs + one.ms, delayMs: one.ms, isExact });
     } else if (one.do === 'touch') {
       expect(kc.touch()).to.equal(entry !== undefined);
-      if (entry !== undefined && isExact && entry.isExact) entry.dueMs = this.#nowMs + entry.delayMs;
+      if (entry !== undefined && isExact && entry.isExact)
+        entry.dueMs = this.#nowMs + entry.delayMs;
     } else {
       kc.stop();
       this.#model.delete(one.handle);
@@ -145,7 +149,9 @@ describe('fake timers, at random', function () {
 
   it('run everything once, at its ms', async () => {
     await fc.assert(
-      fc.asyncProperty(fc.array(op, { maxLength: 40, size: 'max' }), (ops) => new Program().run(ops)),
+      fc.asyncProperty(fc.array(op, { maxLength: 40, size: 'max' }), (ops) =>
+        new Program().run(ops),
+      ),
       { numRuns: 300 },
     );
   });

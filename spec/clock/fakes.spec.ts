@@ -321,6 +321,92 @@ describe('fake timers', function () {
     );
   });
 
+  it('may bring a performance of their own, or meet one of others', () => {
+    const lab = new Lab();
+    const run = (name: string, tick: (ms: number) => void): void => {
+      lab.schedule(name, 100);
+      tick(99);
+      expect(lab.ran).not.to.include(name);
+      tick(1);
+      expect(lab.ran).to.include(name);
+    };
+    under(byHand(), ({ tick }) => {
+      const before = Object.getOwnPropertyDescriptor(globalThis, 'performance') ?? {};
+      let now = 7.5;
+      Object.defineProperty(globalThis, 'performance', {
+        configurable: true,
+        writable: true,
+        value: { now: () => now },
+      });
+      try {
+        run('own', (ms) => {
+          now += ms;
+          tick(ms);
+        });
+      } finally {
+        Object.defineProperty(globalThis, 'performance', before);
+      }
+    });
+    under(ofSinon(['performance']), () => under(byHand(), ({ tick }) => run('of others', tick)));
+    under(ofSinon(['Date']), () => under(byHand(), ({ tick }) => run('and a Date', tick)));
+  });
+
+  it('are seen in the midst of a dense burst of calls', () => {
+    const lab = new Lab();
+    const touched = lab.schedule('touched', 500);
+    lab.schedule('stopped', 100).stop();
+    for (let call = 0; call < 60; call++) touched.touch();
+    under(ofSinon(undefined), ({ tick }) => {
+      lab.schedule('a', 1000);
+      touched.stop();
+      tick(999);
+      expect(lab.ran).to.deep.equal([]);
+      tick(1);
+      expect(lab.ran).to.deep.equal(['a']);
+    });
+  });
+
+  it('are none where a wrapper calls the host, and bursts are as cheap there', () => {
+    const lab = new Lab();
+    const before = globalThis.setTimeout;
+    const wrapper = ((...args: Parameters<typeof before>) =>
+      before(...args)) as unknown as typeof setTimeout;
+    globalThis.setTimeout = wrapper;
+    try {
+      const kc = lab.schedule('a', 500);
+      const from = lab.now();
+      for (let call = 0; call < 60; call++) kc.touch();
+      expect(kc.deadline).to.be.within(from + 500, lab.now() + 502);
+      kc.stop();
+    } finally {
+      globalThis.setTimeout = before;
+    }
+  });
+
+  it('are asked once for a job, also where others have stood in front of them', () => {
+    const lab = new Lab();
+    under(ofNode(['setTimeout', 'setImmediate', 'Date']), ({ tick }) => {
+      lab.schedule('job', 0);
+      under(byHand(), () => lab.now());
+      tick(1);
+      tick(1);
+      expect(lab.ran).to.deep.equal(['job']);
+    });
+  });
+
+  it('may return nothing', () => {
+    const lab = new Lab();
+    const before = globalThis.setTimeout;
+    globalThis.setTimeout = (() => null) as unknown as typeof setTimeout;
+    try {
+      const kc = lab.schedule('a', 500);
+      kc.touch();
+      expect(kc.stop()).to.equal(false);
+    } finally {
+      globalThis.setTimeout = before;
+    }
+  });
+
   it('may go back in time', () => {
     const lab = new Lab();
     under(ofNode(['setTimeout', 'Date'], 5000), ({ tick }) => {
@@ -428,7 +514,7 @@ describe('fakes and the process', function () {
       const clock = sinon.useFakeTimers();
       say('under', true).schedule(50);
       say('unref', false).schedule(20);
-      say('never', false).schedule(70);
+      say('never', false).schedule(1e6);
       say('job', true).schedule();
       clock.restore();
     `);
@@ -494,7 +580,10 @@ describe('fakes and the process', function () {
       say('later').schedule(10);
       globalThis.setTimeout = real;
     `);
-    expect({ code, out }).to.deep.equal({ code: 0, out: ['scheduled', 'at once', 'stub', 'later'] });
+    expect({ code, out }).to.deep.equal({
+      code: 0,
+      out: ['scheduled', 'at once', 'stub', 'later'],
+    });
   });
 
   it('call functions in the context of no request', async () => {

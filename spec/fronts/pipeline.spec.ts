@@ -1150,6 +1150,33 @@ describe('pipeline', () => {
     });
   });
 
+  describe('context, of a source that is read', () => {
+    it('is that of whoever asked for the first result', async () => {
+      const { clock, kernel, ran } = new Lab();
+      const store = new AsyncLocalStorage<string>();
+      const line = pipeline<number>()
+        .stage('look', async (n) => void ran.push(`stage ${n} ${store.getStore()}`), {
+          limit: 1,
+          buffer: 0,
+        })
+        .start({ kernel, context: 'create' });
+      const left = [1, 2, 3];
+      const source = {
+        [Symbol.asyncIterator]: () => ({
+          next: async () => {
+            ran.push(`next ${store.getStore()}`);
+            return { done: left.length === 0, value: left.shift() as number };
+          },
+        }),
+      };
+      const pumped = store.run('mine', () => line.pump(source, () => {}, { buffer: 1 }));
+      await clock.advance(0);
+      await pumped;
+      expect(ran.filter((what) => !what.endsWith(' mine'))).to.deep.equal([]);
+      expect(ran).to.have.length(7);
+    });
+  });
+
   describe('as text', () => {
     it('is a drawing of its stages with the figures of the moment', async () => {
       const { clock, kernel } = new Lab();

@@ -18,7 +18,7 @@ function outcome(call: () => unknown): unknown {
   try {
     return call();
   } catch (error) {
-    return `${(error as Error).name}`;
+    return (error as Error).name;
   }
 }
 
@@ -34,11 +34,9 @@ for (const { name, timers } of apis) {
     it('tells its delay and its period', () => {
       const timeout = setTimeout(nothing, 30.5);
       const interval = setInterval(nothing, 40);
-      expect([Math.trunc(timeout._idleTimeout), timeout._repeat, timeout._destroyed]).to.deep.equal([
-        30,
-        null,
-        false,
-      ]);
+      expect([Math.trunc(timeout._idleTimeout), timeout._repeat, timeout._destroyed]).to.deep.equal(
+        [30, null, false],
+      );
       expect([interval._idleTimeout, interval._repeat, interval._destroyed]).to.deep.equal([
         40,
         40,
@@ -131,7 +129,7 @@ for (const { name, timers } of apis) {
     type Method = () => unknown;
     const names = ['ref', 'unref', 'hasRef', 'refresh', 'close'] as const;
     const methods = {
-      timeout: [...names.map((it) => [it, timeout[it]] as [string, Method])],
+      timeout: names.map((it) => [it, timeout[it]] as [string, Method]),
       immediate: [
         ['ref', immediate.ref],
         ['unref', immediate.unref],
@@ -165,8 +163,8 @@ for (const { name, timers } of apis) {
       }
       for (const [, func] of [...methods.timeout, ...methods.immediate]) {
         if (func === (timeout.close as Method)) continue;
-        expect(outcome(() => func.call(undefined))).to.equal('TypeError');
-        expect(outcome(() => func.call(null))).to.equal('TypeError');
+        expect(outcome(() => Reflect.apply(func, undefined, []))).to.equal('TypeError');
+        expect(outcome(() => Reflect.apply(func, null, []))).to.equal('TypeError');
       }
     });
 
@@ -229,7 +227,8 @@ for (const { name, timers } of apis) {
       const both = [third(), third()];
       for (const one of both) {
         const { stack } = (await one.catch((error: unknown) => error)) as Error;
-        for (const caller of ['first', 'second', 'third']) expect(stack).to.include(`at async ${caller}`);
+        for (const caller of ['first', 'second', 'third'])
+          expect(stack).to.include(`at async ${caller}`);
       }
     });
 

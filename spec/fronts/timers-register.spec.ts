@@ -239,6 +239,58 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['false false', 'true true true true', 'true', 'false true true']);
   });
 
+  it('lets async_hooks see each callback begin and end once when a microtask throws', async () => {
+    const { out } = await withRegister(`
+      import { createHook } from 'node:async_hooks';
+      const open = new Map();
+      const count = (id, by) => open.set(id, (open.get(id) ?? 0) + by);
+      createHook({ before: (id) => count(id, 1), after: (id) => count(id, -1) }).enable();
+      process.on('uncaughtException', ({ message }) => say(message));
+      createHook({ init() {} }).enable();
+      const fails = () => { throw new Error('thrown'); };
+      // In turns of their own: a tick that throws ends the callback it is in.
+      for (const [delay, defer] of [[1, queueMicrotask], [20, process.nextTick]]) {
+        setTimeout(() => {
+          setTimeout(() => void defer(fails), 1);
+          setTimeout(say, 1, 'timer');
+          setImmediate(() => void defer(fails));
+          setImmediate(say, 'immediate');
+          burn(2);
+        }, delay);
+      }
+      setTimeout(() => say([...open.values()].filter((by) => by < 0 || by > 1).length), 100);
+    `);
+    expect(out.toSorted()).to.deep.equal([
+      '0',
+      'immediate',
+      'immediate',
+      'thrown',
+      'thrown',
+      'thrown',
+      'thrown',
+      'timer',
+      'timer',
+    ]);
+  });
+
+  it('works where the globals have been taken away, and in no domain', async () => {
+    const timers = new URL('../../lib/fronts/timers.js', import.meta.url).href;
+    const { out } = await run(
+      `${prelude}
+      import domain from 'node:domain';
+      import * as timers from ${JSON.stringify(timers)};
+      for (const name of Object.keys(timers)) delete globalThis[name];
+      process.on('uncaughtException', ({ message }) => say(message, typeof setTimeout));
+      const own = domain.create();
+      own.on('error', () => say('not of the domain'));
+      // Who asks for the first waking is in a domain; who is called next to it is not.
+      own.run(() => timers.setTimeout(say, 5, 'in a domain'));
+      timers.setTimeout(() => timers.setImmediate(() => { throw new Error('in no domain'); }), 5);`,
+      [],
+    );
+    expect(out).to.deep.equal(['in a domain', 'in no domain undefined']);
+  });
+
   it('takes long delays as they are when it is told to', async () => {
     const source = `
       process.on('warning', ({ name }) => say(name));
@@ -331,13 +383,7 @@ describe('node --import kcont/timers/register', function () {
       say(setTimeout === ours);
       setTimeout(say, 10, 'real');
     `);
-    expect(out).to.deep.equal([
-      'fake',
-      'set before',
-      'of a function taken before',
-      'true',
-      'real',
-    ]);
+    expect(out).to.deep.equal(['fake', 'set before', 'of a function taken before', 'true', 'real']);
   });
 
   it('lets the process-wide kernel, and timers that are imported, obey fake timers', async () => {

@@ -71,7 +71,7 @@ export class Item implements Task, Entry, StageContext {
   _seq = 0;
   _era = 0;
   readonly flow: Flow;
-  readonly input: unknown;
+  input: unknown;
   value: unknown;
   /** Whether it goes before others; no more than those of its key that are ahead of it. */
   urgent: boolean;
@@ -83,7 +83,7 @@ export class Item implements Task, Entry, StageContext {
   #heldAsUrgent = false;
   readonly kc: Kcont<Item>;
   readonly #wantsUrgent: boolean;
-  readonly #answer: Answer;
+  #answer: Answer;
   #onLetIn: (() => void) | undefined;
   #phase = ARRIVING;
   #failed = false;
@@ -314,6 +314,10 @@ export class Item implements Task, Entry, StageContext {
     } catch (error) {
       this.flow.raise(error, this.kc);
     }
+    // A function that it has let go of, and that never settles, keeps it.
+    this.input = undefined;
+    this.#answer = ignore;
+    this.#carry = undefined;
   }
 }
 

@@ -111,34 +111,38 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
     void this.#feed();
   }
 
+  /** Reads the source, in the context of whoever has asked first. */
   async #feed(): Promise<void> {
-    while (!this.#ended) {
-      if (this.#waiting >= this.#options.buffer) {
-        await new Promise<void>((resolve) => (this.#wakeFeed = resolve));
-        continue;
-      }
-      let done: boolean;
-      let value: unknown;
-      try {
-        const result: unknown = await this.#source.next();
-        if (this.#ended) return;
-        ({ done, value } = read(result));
-      } catch (error) {
-        // What has failed is not stopped; what has been stopped may fail.
-        if (this.#ended) return;
-        this.#failure ??= { error };
-        done = true;
-      }
-      if (done) {
-        this.#ended = true;
-        this.#serve();
-        return;
-      }
-      try {
-        await this.#give(value as In);
-      } catch (error) {
-        this.refuse(error);
-      }
+    while (!this.#ended) await this.#step();
+  }
+
+  /** One item. In a call of its own: in a loop, the last one would be kept while the source is silent. */
+  async #step(): Promise<void> {
+    if (this.#waiting >= this.#options.buffer) {
+      await new Promise<void>((resolve) => (this.#wakeFeed = resolve));
+      return;
+    }
+    let done: boolean;
+    let value: unknown;
+    try {
+      const result: unknown = await this.#source.next();
+      if (this.#ended) return;
+      ({ done, value } = read(result));
+    } catch (error) {
+      // What has failed is not stopped; what has been stopped may fail.
+      if (this.#ended) return;
+      this.#failure ??= { error };
+      done = true;
+    }
+    if (done) {
+      this.#ended = true;
+      this.#serve();
+      return;
+    }
+    try {
+      await this.#give(value as In);
+    } catch (error) {
+      this.refuse(error);
     }
   }
 

@@ -38,7 +38,18 @@ async function toFunction<Out>(
   reject: Reject,
 ): Promise<void> {
   results.onAbort = reject;
-  for await (const result of results) await sink(result);
+  while (await one(results, sink));
+}
+
+/** Gives one result. Each in a call of its own: in a loop, the last one would be kept while it waits. */
+async function one<Out>(
+  results: Passage<never, Out>,
+  sink: (result: Out) => unknown,
+): Promise<boolean> {
+  const { done, value } = await results.next();
+  if (done === true) return false;
+  await sink(value);
+  return true;
 }
 
 async function toNode<Out>(
@@ -78,10 +89,11 @@ async function toWeb<Out>(
     void results.return();
   });
   try {
-    for await (const result of results) {
+    const write = async (result: Out): Promise<void> => {
       await writer.ready;
       writer.write(result).catch(nothing);
-    }
+    };
+    while (await one(results, write));
     await writer.close();
   } catch (error) {
     fail(error);

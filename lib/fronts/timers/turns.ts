@@ -25,9 +25,10 @@
  *   chain    a nextTick or a microtask that goes on with the next callback. Not sound: it runs
  *            before the ticks and microtasks which those in the queues still add.
  *
- * Hence: call where the function is, yield where it is not (a Node without it, or one that warns
- * of it: --pending-deprecation) and in virtual time, where `advance` lets promises settle between
- * two passes. With `VirtualClock.tick`, which is synchronous, nothing settles in between.
+ * Hence: call where the function is; yield where it is not (a Node without it, or one that warns
+ * of it: --pending-deprecation), where async_hooks would be told twice that our own callback is over
+ * (`isWatched`), and in virtual time, where `advance` lets promises settle between two passes. With
+ * `VirtualClock.tick`, which is synchronous, nothing settles in between.
  *
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
  * kernel's budget is spent, and goes on with the same line: the order stays.
@@ -42,9 +43,10 @@
  * it with the line that threw. The others go on in the next pass.
  */
 
+import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
-import { runNextTicks } from '../../clock/host.ts';
-import { untilNextLook, type Dispatcher } from '../../dispatch.ts';
+import { isWatched, runNextTicks } from '../../clock/host.ts';
+import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
@@ -155,6 +157,8 @@ export class Turns implements Task {
   /** Runs a turn, or as much of it as the pass may. In one function, for the sake of traces. */
   run(): void {
     const { clock } = this;
+    const yields = clock._turns && isWatched();
+    const drain = clock._turns && !yields ? runNextTicks : undefined;
     this.#beginTurn();
     let line = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
@@ -179,8 +183,8 @@ export class Turns implements Task {
         } finally {
           called._end();
         }
-        if (runNextTicks !== undefined && clock._turns) runNextTicks();
-        else if (!clock._drain()) return;
+        if (drain !== undefined) drain();
+        else if (yields || !clock._drain()) return;
         if (!this.#inTimers) continue;
         ran++;
         if (--left > 0 || line.empty) continue;
@@ -223,10 +227,7 @@ export class Turns implements Task {
   #rest(): void {
     const runner = this.#runner;
     const working =
-      !this.#timers.empty ||
-      !this.#expired.empty ||
-      !this.#early.empty ||
-      !this.#immediates.empty;
+      !this.#timers.empty || !this.#expired.empty || !this.#early.empty || !this.#immediates.empty;
     if (!working) this.#begun = false;
     if (this.#refs > 0 || working) {
       if (runner.running) makeRunnableNext(runner);
