@@ -15,6 +15,7 @@ import {
   oneOf,
   optionsOf,
   readOptions,
+  type Kind,
 } from './options-check.ts';
 import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
 import { scheduleOrThrow } from './schedule.ts';
@@ -53,7 +54,12 @@ export interface RunOptions {
   context?: 'none' | 'create';
 }
 
-const RUN = optionsOf<RunOptions>('run', {
+/**
+ * What each option of a run has to be.
+ *
+ * @internal
+ */
+export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
   lock: LOCK,
   delayMs: numberOf('a finite number of ms from 0 to 2^53-1', 0, Number.MAX_SAFE_INTEGER),
   // Checked where it is scheduled.
@@ -64,7 +70,9 @@ const RUN = optionsOf<RunOptions>('run', {
   kill: FLAG,
   name: TEXT,
   context: oneOf("'none' or 'create'", 'none', 'create'),
-});
+};
+
+const RUN = optionsOf<RunOptions>('run', RUN_KINDS);
 
 /**
  * A function that is run once: it gets the argument, if there is one, and the signal.
@@ -237,7 +245,8 @@ export function runOnce<T>(
         // The job reaches whoever needs it through its continuation.
         void new Job(wq, func, options, resolve, reject);
       } catch (error) {
-        reject(traceFrom(caller, error));
+        // The reason of a signal is somebody else's.
+        reject(error === options.signal?.reason ? error : traceFrom(caller, error));
       }
     });
   } catch (error) {

@@ -3,6 +3,12 @@
 
 import { inspect } from 'node:util';
 import { expect } from 'chai';
+import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
+import { createLocks } from '../lib/fronts/locks.ts';
+import { createExecutor } from '../lib/fronts/p-queue.ts';
+import { pipeline } from '../lib/fronts/pipeline.ts';
+import { createScheduler } from '../lib/fronts/scheduler.ts';
+import { Deadline, createDeadline, release } from '../lib/fronts/signal.ts';
 import {
   Kcont,
   KcontError,
@@ -100,6 +106,7 @@ describe('the trace of an error', () => {
     return made;
   };
   const bad = (value: unknown): never => value as never;
+  const site = pipeline('site').stage('a', nothing).start({ kernel });
   const disposed = new Scope();
   disposed[Symbol.dispose]();
 
@@ -158,6 +165,36 @@ describe('the trace of an error', () => {
     kcont_halt: () => kern.kcont_halt(make(), free),
     kcont_workqueue_acquire: () => kern.kcont_workqueue_acquire(5, 2),
     'kcont_workqueue_acquire, a priority': () => kern.kcont_workqueue_acquire(-5, 0),
+    createDeadline: () => createDeadline(bad({})),
+    'createDeadline, an option': () => createDeadline(kernel, { ref: bad(1) }),
+    'release of a deadline': () => release(bad({})),
+    'new Deadline': () => new Deadline(kernel, { wq: prilow, ref: bad(1) }),
+    createLocks: () => createLocks(kernel, { wq: softclock }),
+    createScheduler: () => createScheduler(kernel, { patienceMs: bad('5') }),
+    'createScheduler, a kernel': () => createScheduler(bad({})),
+    createExecutor: () => createExecutor(bad({})),
+    'Executor.run': () => createExecutor(prilow).run(bad(5)),
+    'Executor.run, an option': () => createExecutor(prilow).run(nothing, { id: bad(5) }),
+    pipeline: () => pipeline(bad(5)),
+    'PipelinePlan.stage': () => pipeline('site').stage('', nothing),
+    'PipelinePlan.stage, an option': () => pipeline('site').stage('a', nothing, { limit: 0 }),
+    'PipelinePlan.keyBy': () => pipeline('site').keyBy(bad(5)),
+    'PipelinePlan.start': () => pipeline('site').start(),
+    'Pipeline.run': () => site.run(1, { urgent: bad(1) }),
+    'Pipeline.run, when it is closed': async () => {
+      const own = pipeline('site').stage('a', nothing).start({ kernel });
+      await own.close();
+      return own.run(1);
+    },
+    'Pipeline.push': () => site.push(1, bad(5)),
+    'Pipeline.through': () => site.through(bad(5)),
+    'Pipeline.pump': () => site.pump([], bad(5)),
+    'Pipeline.close': () => site.close({ graceMs: bad('5') }),
+    'SharedSpinLock.enterSync': () => new SharedSpinLock().enterSync({ patienceMs: bad('5') }),
+    'SharedMutex.exit': () => new SharedMutex().exit(),
+    'SharedMutex.hold': () => new SharedMutex().hold({ priority: bad('5') }),
+    'Kernel.startCpus': () => kernel.startCpus({ module: 'file:///cpu.js' }),
+    'Kernel.startCpus, an option': () => kernel.startCpus({ module: '/cpu.js', count: 0 }),
     'Kcont.schedule, a kernel that is closed': async () => (await closed()).schedule(),
   };
 
@@ -299,5 +336,25 @@ describe('an error that a function throws and nobody takes', () => {
       process.on('exit', () => console.log(seen.join()));`,
     );
     expect(out).to.deep.equal(['a,b,none']);
+  });
+});
+
+describe('the reason of a signal', () => {
+  it('keeps its own trace', async () => {
+    const kernel = new Kernel({ clock: new VirtualClock() });
+    const made = (): KcontError => new KcontError('EBUSY', 'of somebody else');
+    const reason = made();
+    const { stack } = reason;
+    const signal = AbortSignal.abort(reason);
+    const site = pipeline('site').stage('a', nothing).start({ kernel });
+    for (const call of [
+      () => kernel.wq.prilow.run(nothing, { signal }),
+      () => site.run(1, { signal }),
+      () => new Mutex().enter({ signal }),
+      () => kernel.drain({ signal }),
+    ]) {
+      expect(await caught(call)).to.equal(reason);
+      expect(reason.stack).to.equal(stack);
+    }
   });
 });

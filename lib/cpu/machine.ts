@@ -12,14 +12,13 @@
  */
 
 import { commonMs, microtask } from '../clock/host.ts';
-import { Cpu, type CpuState, type Machine } from '../cpu.ts';
+import type { Cpu, CpuState, Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
 import { EINVAL, KcontError } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
-import { FINITE_MS, optionsOf, readOptions } from '../options-check.ts';
 import { label } from '../schedule.ts';
 import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
 import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
@@ -28,6 +27,7 @@ import { Bells } from './bells.ts';
 import { ANY, HOME, WAITERS, isBound } from './block.ts';
 import { Blocks } from './blocks.ts';
 import type { CpuModule } from './cpu-module.ts';
+import { readRestart, readStop } from './cpu-options.ts';
 import { lagOf, stateOf } from './cpu-state.ts';
 import { Definitions } from './definitions.ts';
 import { Faults } from './faults.ts';
@@ -66,9 +66,6 @@ export interface Supervision {
   drain(local: () => Promise<void>): Promise<void>;
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
 }
-
-const STOP = optionsOf<{ graceMs?: number }>('stop', { graceMs: FINITE_MS });
-const RESTART = optionsOf<{ graceMs?: number }>('restart', { graceMs: FINITE_MS });
 
 /** One CPU's link to all others. */
 export class CpuMachine implements Machine {
@@ -438,12 +435,10 @@ export class CpuMachine implements Machine {
   }
 
   async stop(index: number, options?: { graceMs?: number }): Promise<void> {
-    const read = readOptions(options, STOP, Cpu.prototype.stop);
-    return (this.supervision as Supervision).stop(index, read);
+    return (this.supervision as Supervision).stop(index, readStop(options));
   }
 
   async restart(index: number, options?: { graceMs?: number }): Promise<void> {
-    const read = readOptions(options, RESTART, Cpu.prototype.restart);
-    return (this.supervision as Supervision).restart(index, read);
+    return (this.supervision as Supervision).restart(index, readRestart(options));
   }
 }

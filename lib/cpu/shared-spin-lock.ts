@@ -1,6 +1,7 @@
 import { commonMs } from '../clock/host.ts';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, traceFrom } from '../errors.ts';
 import { noteFree, noteTaken } from '../lock/spin-lock.ts';
+import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { SPIN } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
@@ -8,6 +9,8 @@ import { SharedLock, newGate } from './shared-lock.ts';
 
 /** Default patience of a thread that blocks, in ms. */
 const PATIENCE_MS = 100;
+
+const ENTER_SYNC = optionsOf<{ patienceMs?: number }>('enterSync', { patienceMs: PATIENCE });
 
 /**
  * A lock for synchronous sections, between CPUs.
@@ -55,17 +58,19 @@ export class SharedSpinLock extends SharedLock {
    * @throws KcontError EDEADLK if this CPU holds it already, ETIMEDOUT when the patience is over,
    * EINVAL for a patience that is none
    */
-  enterSync(options: { patienceMs?: number } = {}): void {
-    const { patienceMs = PATIENCE_MS } = options;
-    if (!(patienceMs >= 0)) throw invalid('patienceMs', 'a number >= 0', patienceMs);
+  enterSync(options?: { patienceMs?: number }): void {
+    const caller = SharedSpinLock.prototype.enterSync;
+    const { patienceMs = PATIENCE_MS } = readOptions(options, ENTER_SYNC, caller);
     const gate = this._gate;
     if (gate.writing) {
-      throw new KcontError('EDEADLK', 'this CPU holds the SharedSpinLock that it wants to enter');
+      const what = 'this CPU holds the SharedSpinLock that it wants to enter';
+      throw traceFrom(caller, new KcontError('EDEADLK', what));
     }
     if (!gate.tryWrite() && !gate.spin()) {
       const untilMs = commonMs() + patienceMs;
       if (!gate.block(commonMs, untilMs)) {
-        throw new KcontError('ETIMEDOUT', `no SharedSpinLock within ${patienceMs} ms`);
+        const what = `no SharedSpinLock within ${patienceMs} ms`;
+        throw traceFrom(caller, new KcontError('ETIMEDOUT', what));
       }
     }
     noteTaken(this);

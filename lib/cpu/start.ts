@@ -2,23 +2,23 @@ import { availableParallelism } from 'node:os';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { HostClock } from '../clock/host.ts';
 import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
-import { KcontError, checkFunction, invalid } from '../errors.ts';
+import { KcontError, traceFrom, type Caller } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport, LocalClose } from '../shutdown.ts';
 import { race } from '../race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
+import { MOST, readStart } from './cpu-options.ts';
 import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
 import { Arena } from './shared-arena.ts';
 import { START_MS, Supervisor } from './supervisor.ts';
 
-/** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
-const MOST = 15;
-
 /** Starts the CPUs of a kernel. */
-export async function startCpus(kernel: Kernel, options: StartCpusOptions): Promise<unknown> {
-  const { dispatcher, url, count } = check(kernel, options);
+export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promise<unknown> {
+  const caller = Kernel.prototype.startCpus;
+  const options = readStart(given, caller);
+  const { dispatcher, url, count } = check(kernel, options, caller);
   const { signal, timeoutMs = START_MS } = options;
   signal?.throwIfAborted();
   const start = new Start(signal);
@@ -117,40 +117,24 @@ function nothing(): void {}
 function check(
   kernel: Kernel,
   options: StartCpusOptions,
+  caller: Caller,
 ): { dispatcher: Kernel['wq']['softclock']['_dispatcher']; url: string; count: number } {
-  if (typeof options !== 'object' || options === null) {
-    throw invalid('options', 'an object with a module', options);
-  }
-  const { count = Math.max(1, availableParallelism() - 1), onEvent, signal, timeoutMs } = options;
-  const url = moduleUrl(options.module);
-  if (!(Number.isInteger(count) && count >= 1 && count <= MOST)) {
-    throw invalid('count', `an integer from 1 to ${MOST}`, count);
-  }
-  if (onEvent !== undefined) checkFunction(onEvent, 'onEvent');
-  for (const name of ['blockedMs', 'backoffMs', 'longestBackoffMs'] as const) {
-    const ms = options[name];
-    if (ms !== undefined && !(ms >= 0 && ms < Infinity)) {
-      throw invalid(name, 'a finite number of ms >= 0', ms);
-    }
-  }
-  if (timeoutMs !== undefined && timeoutMs !== Infinity) {
-    if (!(typeof timeoutMs === 'number' && timeoutMs > 0 && timeoutMs < 2 ** 53)) {
-      throw invalid('timeoutMs', 'a number of ms > 0, or Infinity', timeoutMs);
-    }
-  }
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid('signal', 'an AbortSignal', signal);
-  }
+  const { count = Math.min(MOST, Math.max(1, availableParallelism() - 1)), module } = options;
   const dispatcher = kernel.wq.softclock._dispatcher;
-  if (!(dispatcher.clock instanceof HostClock)) {
-    throw new KcontError('ENOTSUP', 'a kernel on a VirtualClock has no other CPUs');
+  try {
+    const url = moduleUrl(module);
+    if (!(dispatcher.clock instanceof HostClock)) {
+      throw new KcontError('ENOTSUP', 'a kernel on a VirtualClock has no other CPUs');
+    }
+    if (kernel._cpu.index !== 0) {
+      throw new KcontError('ENOTSUP', 'CPUs are started by CPU 0');
+    }
+    if (dispatcher.closed) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
+    if (dispatcher.machine !== null || kernel._starting !== null) {
+      throw new KcontError('EBUSY', 'the CPUs of this kernel have been started before');
+    }
+    return { dispatcher, url, count };
+  } catch (error) {
+    throw traceFrom(caller, error);
   }
-  if (kernel._cpu.index !== 0) {
-    throw new KcontError('ENOTSUP', 'CPUs are started by CPU 0');
-  }
-  if (dispatcher.closed) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
-  if (dispatcher.machine !== null || kernel._starting !== null) {
-    throw new KcontError('EBUSY', 'the CPUs of this kernel have been started before');
-  }
-  return { dispatcher, url, count };
 }

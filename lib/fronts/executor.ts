@@ -5,9 +5,10 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
-import { checkObject, functionName, invalid } from '../errors.ts';
+import { checkFunction, checkObject, functionName, invalid, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
-import type { RunOptions } from '../job.ts';
+import { RUN_KINDS, type RunOptions } from '../job.ts';
+import { TEXT, kindOf, numberOf, optionsOf, readOptions } from '../options-check.ts';
 import { Workqueue } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
 import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
@@ -33,6 +34,18 @@ export interface ExecutorRunOptions extends RunOptions {
   /** After how many ms its run is given up, in place of the executor's `timeout`. */
   timeout?: number;
 }
+
+const EXECUTOR = optionsOf<ExecutorRunOptions>(
+  'Executor.run',
+  {
+    ...RUN_KINDS,
+    priority: kindOf('a number', (value) => typeof value === 'number' && !Number.isNaN(value)),
+    id: TEXT,
+    timeout: numberOf('a number of ms >= 0', 0, Infinity),
+  },
+  // What is left out is left to p-queue.
+  () => ({}),
+);
 
 /**
  * Runs functions on a workqueue, no more and no more often than it is allowed to.
@@ -78,9 +91,10 @@ export class Executor {
     func: (signal: AbortSignal) => T | PromiseLike<T>,
     options: ExecutorRunOptions = {},
   ): Promise<T> {
-    checkObject(options);
-    const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = options;
-    if (typeof func !== 'function') throw invalid('func', 'a function', func);
+    const caller = Executor.prototype.run;
+    const read = readOptions(options, EXECUTOR, caller);
+    const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = read;
+    checkFunction(func, 'func', caller);
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
     const call = (own: AbortSignal): T | PromiseLike<T> =>
       resource === undefined ? func(own) : resource.runInAsyncScope(func, undefined, own);
@@ -173,7 +187,11 @@ readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._
  * @public
  */
 export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Executor {
-  if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
-  checkObject(options);
+  try {
+    if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
+    checkObject(options);
+  } catch (error) {
+    throw traceFrom(createExecutor, error);
+  }
   return Executor._make(wq, options);
 }

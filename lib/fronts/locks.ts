@@ -19,13 +19,14 @@
 
 import { threadId } from 'node:worker_threads';
 import { join, leave } from '../abort-listeners.ts';
-import { checkObject, invalid } from '../errors.ts';
+import { invalid, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
+import { kindOf, optionsOf, readOptions } from '../options-check.ts';
 import type { Task } from '../job.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
-import type { Workqueue } from '../workqueue.ts';
+import { Workqueue } from '../workqueue.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**
@@ -93,6 +94,12 @@ export interface LocksOptions {
   /** Where callbacks run. Default `prihigh`. */
   wq?: Workqueue;
 }
+
+const ASYNCHRONOUS = 'a Workqueue of the same kernel that takes asynchronous functions';
+
+const LOCKS = optionsOf<LocksOptions>('createLocks', {
+  wq: kindOf(ASYNCHRONOUS, (wq) => wq instanceof Workqueue),
+});
 
 /** Only this module makes the classes below. */
 const MINE: unique symbol = Symbol('locks');
@@ -442,17 +449,15 @@ function invalidState(): DOMException {
  *
  * @public
  */
-export function createLocks(
-  kernel: Kernel = processKernel,
-  options: LocksOptions = {},
-): LockManager {
-  if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
-  checkObject(options);
-  const { wq = kernel.wq.prihigh } = options;
-  if ((wq as Workqueue | null)?.kernel !== kernel || wq.fast) {
-    throw invalid('wq', 'a Workqueue of the same kernel that takes asynchronous functions', wq);
+export function createLocks(kernel: Kernel = processKernel, options?: LocksOptions): LockManager {
+  try {
+    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+    const { wq = kernel.wq.prihigh } = readOptions(options, LOCKS);
+    if (wq.kernel !== kernel || wq.fast) throw invalid('wq', ASYNCHRONOUS, wq);
+    return LockManager._make(wq);
+  } catch (error) {
+    throw traceFrom(createLocks, error);
   }
-  return LockManager._make(wq);
 }
 
 /**

@@ -28,8 +28,9 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
 import { adopt, thenOf } from '../enter.ts';
-import { checkObject, functionName, invalid } from '../errors.ts';
+import { functionName, invalid, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
+import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Task as Awaited } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
@@ -92,6 +93,8 @@ export interface SchedulerOptions {
    */
   patienceMs?: number;
 }
+
+const SCHEDULER = optionsOf<SchedulerOptions>('createScheduler', { patienceMs: PATIENCE });
 
 /** The workqueue priority of each level: two a priority, that of continuations is above. */
 const LEVELS: readonly number[] = [PRI_PRILOW, PRI_PRIMEDHIGH, PRI_PRIHIGH].flatMap((priority) => [
@@ -465,12 +468,12 @@ export class Scheduler {
  */
 export function createScheduler(
   kernel: Kernel = processKernel,
-  options: SchedulerOptions = {},
+  options?: SchedulerOptions,
 ): Scheduler {
-  if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
-  checkObject(options);
-  const { patienceMs = Infinity } = options;
-  if (!(patienceMs >= 0)) throw invalid('patienceMs', 'a number >= 0', patienceMs);
+  if (!(kernel instanceof Kernel)) {
+    throw traceFrom(createScheduler, invalid('kernel', 'a Kernel', kernel));
+  }
+  const { patienceMs = Infinity } = readOptions(options, SCHEDULER, createScheduler);
   return Scheduler._make(kernel, patienceMs);
 }
 

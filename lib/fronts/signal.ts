@@ -19,12 +19,13 @@
 
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { checkObject, invalid } from '../errors.ts';
+import { invalid, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
+import { FLAG, kindOf, optionsOf, readOptions } from '../options-check.ts';
 import type { Task } from '../job.ts';
 import { resetOrThrow } from '../schedule.ts';
 import { LIMIT, QUEUED, TASK } from '../state.ts';
-import type { Workqueue } from '../workqueue.ts';
+import { Workqueue } from '../workqueue.ts';
 import { named } from './named.ts';
 import { checkDelay } from './node-error.ts';
 
@@ -65,6 +66,11 @@ export interface DeadlineOptions {
   /** Where listeners are called. Default `softclock`: the priority of timers. */
   wq?: Workqueue;
 }
+
+const DEADLINE = optionsOf<DeadlineOptions>('Deadline', {
+  ref: FLAG,
+  wq: kindOf('a Workqueue of the same kernel', (wq) => wq instanceof Workqueue),
+});
 
 /** How many idle continuations a pool keeps. */
 const POOLED = 4096;
@@ -140,9 +146,9 @@ class Slot implements Task {
  */
 export function createDeadline(
   kernel: Kernel = processKernel,
-  options: DeadlineOptions = {},
+  options?: DeadlineOptions,
 ): DeadlineFunction {
-  const { wq, ref } = settings(kernel, options);
+  const { wq, ref } = settings(kernel, options, createDeadline);
   const pool: Slot[] = [];
   return named('deadline', (ms) => {
     checkDelay(ms);
@@ -168,7 +174,7 @@ export function createDeadline(
 export function release(signal: DeadlineSignal): boolean {
   const given = signal as Partial<DeadlineSignal> | null | undefined;
   if (typeof given?.[Symbol.dispose] !== 'function') {
-    throw invalid('signal', 'what deadline has returned', signal);
+    throw traceFrom(release, invalid('signal', 'what deadline has returned', signal));
   }
   return signal[Symbol.dispose]();
 }
@@ -228,8 +234,8 @@ export class Deadline implements Disposable {
    * @param options - what few need
    * @throws KcontError EINVAL for a kernel, a workqueue or an option that is not what it has to be
    */
-  constructor(kernel: Kernel = processKernel, options: DeadlineOptions = {}) {
-    const { wq, ref } = settings(kernel, options);
+  constructor(kernel: Kernel = processKernel, options?: DeadlineOptions) {
+    const { wq, ref } = settings(kernel, options, Deadline);
     this.#kc = new Kcont<Deadline>(wq, null, Deadline.#pass, this, { ref, name: 'Deadline' });
     this.#kc._state |= TASK | LIMIT;
   }
@@ -311,12 +317,17 @@ function timedOut(): DOMException {
   return new DOMException('The operation was aborted due to timeout', 'TimeoutError');
 }
 
-function settings(kernel: Kernel, options: DeadlineOptions): { wq: Workqueue; ref: boolean } {
-  if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
-  checkObject(options);
-  const { wq = kernel.wq.softclock, ref = false } = options;
-  if (typeof ref !== 'boolean') throw invalid('ref', 'a boolean', ref);
-  if ((wq as Workqueue | null)?.kernel !== kernel)
-    throw invalid('wq', 'a Workqueue of the same kernel', wq);
-  return { wq, ref };
+function settings(
+  kernel: Kernel,
+  options: DeadlineOptions | undefined,
+  caller: Caller,
+): { wq: Workqueue; ref: boolean } {
+  try {
+    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+    const { wq = kernel.wq.softclock, ref = false } = readOptions(options, DEADLINE);
+    if (wq.kernel !== kernel) throw invalid('wq', DEADLINE.kinds['wq']?.expected ?? '', wq);
+    return { wq, ref };
+  } catch (error) {
+    throw traceFrom(caller, error);
+  }
 }

@@ -1,11 +1,20 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, checkObject, invalid } from '../../errors.ts';
+import { checkFunction, invalid, traceFrom, type Caller } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
-import { checkCount, checkDeadline, checkSignal } from './check.ts';
+import {
+  FLAG,
+  FUNCTION,
+  SIGNAL,
+  kindOf,
+  optionsOf,
+  readOptions,
+  type Shape,
+} from '../../options-check.ts';
+import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';
-import type { Answer, ItemOptions as CheckedOptions } from './item.ts';
+import type { Answer } from './item.ts';
 import { Passage } from './passage.ts';
 import { deliver, type PipelineSink } from './sink.ts';
 import type { PipelineSource } from './source.ts';
@@ -57,6 +66,21 @@ export interface ThroughOptions<In> {
  * @public
  */
 export type ItemCallback<Out> = (error: unknown, result: Out | undefined) => void;
+
+const ITEM_KINDS = { urgent: FLAG, deadlineMs: DEADLINE, signal: SIGNAL };
+const ITEM = optionsOf<ItemOptions>('an item', ITEM_KINDS);
+const THROUGH = optionsOf<ThroughOptions<never>>('through', {
+  ...ITEM_KINDS,
+  ordered: FLAG,
+  buffer: countFrom(1),
+  onError: FUNCTION,
+});
+const CLOSE = optionsOf<{ graceMs?: number }>('Pipeline.close', {
+  graceMs: kindOf(
+    'a number >= 0',
+    (ms) => typeof ms === 'number' && ms >= 0 && (ms <= Number.MAX_SAFE_INTEGER || ms === Infinity),
+  ),
+});
 
 /** How many results may wait for a consumer. */
 const BUFFER = 16;
@@ -124,9 +148,9 @@ export class Pipeline<In, Out> {
    * signal, with KcontError ETIMEDOUT when a deadline is over, ESHUTDOWN when the pipeline is closed,
    * EINVAL for an option that is not what it has to be
    */
-  run(value: In, options: ItemOptions = {}): Promise<Out> {
+  run(value: In, options?: ItemOptions): Promise<Out> {
     return new Promise<Out>((resolve, reject) => {
-      this.#accept(value, options, (failed, result) => {
+      this.#accept(value, options, Pipeline.prototype.run, (failed, result) => {
         if (failed) reject(result);
         else resolve(result as Out);
       });
@@ -145,14 +169,15 @@ export class Pipeline<In, Out> {
    * @throws KcontError EINVAL for an argument that is not what it has to be, ESHUTDOWN when the
    * pipeline is closed; the reason of a signal that is aborted
    */
-  push(value: In, callback?: ItemCallback<Out>, options: ItemOptions = {}): boolean {
+  push(value: In, callback?: ItemCallback<Out>, options?: ItemOptions): boolean {
+    const caller = Pipeline.prototype.push;
     if (callback === undefined) {
-      this.#accept(value, options, (failed, error, item) => {
+      this.#accept(value, options, caller, (failed, error, item) => {
         if (failed) this.#flow.unclaimed(error, item);
       });
     } else {
-      checkFunction(callback, 'callback');
-      this.#accept(value, options, (failed, result) => {
+      checkFunction(callback, 'callback', caller);
+      this.#accept(value, options, caller, (failed, result) => {
         if (failed) callback(result, undefined);
         else callback(null, result as Out);
       });
@@ -160,17 +185,15 @@ export class Pipeline<In, Out> {
     return !this.full;
   }
 
-  #accept(value: In, options: ItemOptions, answer: Answer): void {
-    this.#flow.accept(value, this.#check(options), answer);
-  }
-
-  #check(options: ItemOptions): CheckedOptions {
-    checkObject(options);
-    const { urgent = false, deadlineMs, signal } = options;
-    checkUrgent(urgent);
-    checkDeadline(deadlineMs);
-    checkSignal(signal);
-    return { urgent, deadlineMs: deadlineMs ?? this.#flow.deadlineMs, signal };
+  #accept(value: In, options: ItemOptions | undefined, caller: Caller, answer: Answer): void {
+    const { urgent = false, deadlineMs, signal } = readOptions(options, ITEM, caller);
+    const item = { urgent, deadlineMs: deadlineMs ?? this.#flow.deadlineMs, signal };
+    try {
+      this.#flow.accept(value, item, answer);
+    } catch (error) {
+      // The reason of a signal is somebody else's.
+      throw error === signal?.reason ? error : traceFrom(caller, error);
+    }
   }
 
   /**
@@ -185,18 +208,29 @@ export class Pipeline<In, Out> {
    * @throws KcontError EINVAL for an argument that is not what it has to be
    */
   through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {
-    return this.#through(source, options);
+    return this.#through(source, options, Pipeline.prototype.through);
   }
 
-  #through(source: PipelineSource<In>, options: ThroughOptions<In> = {}): Passage<In, Out> {
-    checkObject(options);
-    const { ordered = false, buffer = BUFFER, onError, signal, ...rest } = options;
-    const item = this.#check(rest);
-    checkSignal(signal);
-    if (typeof ordered !== 'boolean') throw invalid('ordered', 'a boolean', ordered);
-    checkCount('buffer', buffer, 1);
-    if (onError !== undefined) checkFunction(onError, 'onError');
-    return new Passage<In, Out>(this.#flow, source, { item, signal, ordered, buffer, onError });
+  #through(
+    source: PipelineSource<In>,
+    options: ThroughOptions<In> | undefined,
+    caller: Caller,
+  ): Passage<In, Out> {
+    try {
+      const {
+        urgent = false,
+        deadlineMs = this.#flow.deadlineMs,
+        signal,
+        ordered = false,
+        buffer = BUFFER,
+        onError,
+      } = readOptions(options, THROUGH as Shape<ThroughOptions<In>>);
+      // Each item ends with the source's signal, not by one of its own.
+      const item = { urgent, deadlineMs, signal: undefined };
+      return new Passage<In, Out>(this.#flow, source, { item, signal, ordered, buffer, onError });
+    } catch (error) {
+      throw traceFrom(caller, error);
+    }
   }
 
   /**
@@ -215,9 +249,10 @@ export class Pipeline<In, Out> {
     options?: ThroughOptions<In>,
   ): Promise<void> {
     if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
-      throw invalid('sink', 'a function or a writable stream', sink);
+      const wrong = invalid('sink', 'a function or a writable stream', sink);
+      throw traceFrom(Pipeline.prototype.pump, wrong);
     }
-    await deliver(this.#through(source, options), sink);
+    await deliver(this.#through(source, options, Pipeline.prototype.pump), sink);
   }
 
   /**
@@ -260,12 +295,13 @@ export class Pipeline<In, Out> {
    * @param options - `graceMs`: how long to wait, 0 and more ms or Infinity, default 5000
    * @returns a promise of what did not finish; the same one for every call
    */
-  close(options: { graceMs?: number } = {}): Promise<PipelineReport> {
-    const { graceMs = GRACE_MS } = options;
-    if (!(graceMs === Infinity || (graceMs >= 0 && graceMs <= Number.MAX_SAFE_INTEGER))) {
-      return Promise.reject(invalid('graceMs', 'a number >= 0', graceMs));
+  close(options?: { graceMs?: number }): Promise<PipelineReport> {
+    try {
+      const { graceMs = GRACE_MS } = readOptions(options, CLOSE, Pipeline.prototype.close);
+      return this.#flow.close(graceMs);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    return this.#flow.close(graceMs);
   }
 
   /**
@@ -306,7 +342,3 @@ readsAs(
   (it) => it.toString(),
   (it) => it.stats(),
 );
-
-function checkUrgent(urgent: unknown): void {
-  if (typeof urgent !== 'boolean') throw invalid('urgent', 'a boolean', urgent);
-}

@@ -1,10 +1,22 @@
 import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workqueue.ts';
-import { KcontError, checkFunction, checkObject, invalid } from '../../errors.ts';
+import { KcontError, checkFunction, invalid, traceFrom } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
-import { checkLock, type Lock } from '../../lock/lock.ts';
+import { LOCK, type Lock } from '../../lock/lock.ts';
+import {
+  FUNCTION,
+  NAME,
+  SIGNAL,
+  TEXT,
+  check,
+  kindOf,
+  oneOf,
+  optionsOf,
+  readOptions,
+  type Shape,
+} from '../../options-check.ts';
 import { Workqueue } from '../../workqueue.ts';
-import { checkCount, checkDeadline, checkSignal } from './check.ts';
+import { DEADLINE, countFrom } from './check.ts';
 import { Flow, type Failure, type Settings } from './flow.ts';
 import { Pipeline } from './pipeline.ts';
 
@@ -101,6 +113,28 @@ export interface StartOptions<In> {
   context?: 'none' | 'create';
 }
 
+const STAGE = optionsOf<StageOptions<never, never>>('stage', {
+  wq: kindOf(
+    "a Workqueue or the name of one, such as 'prihigh'",
+    (wq) =>
+      wq instanceof Workqueue || (typeof wq === 'string' && Object.hasOwn(processKernel.wq, wq)),
+  ),
+  limit: countFrom(1),
+  buffer: countFrom(0),
+  deadlineMs: DEADLINE,
+  lock: kindOf(`a function, or ${LOCK.expected}`, (lock) => {
+    return typeof lock === 'function' || LOCK.fits(lock);
+  }),
+});
+
+const START = optionsOf<StartOptions<never>>('start', {
+  kernel: kindOf('a Kernel', (value) => value instanceof Kernel),
+  signal: SIGNAL,
+  deadlineMs: DEADLINE,
+  onError: FUNCTION,
+  context: oneOf("'none' or 'create'", 'none', 'create'),
+});
+
 /**
  * One stage as described, checked.
  *
@@ -170,24 +204,28 @@ export class PipelinePlan<In, Out> {
   stage<R>(
     name: string,
     func: (value: Out, context: StageContext) => R,
-    options: StageOptions<Out, R> = {},
+    options?: StageOptions<Out, R>,
   ): PipelinePlan<In, Awaited<R>> {
-    if (typeof name !== 'string' || name === '') {
-      throw invalid('name', 'a string that is not empty', name);
+    try {
+      check('name', NAME, name);
+      if (this.#steps.some((step) => step.name === name)) {
+        throw invalid('name', 'that of no other stage', name);
+      }
+      checkFunction(func);
+    } catch (error) {
+      throw traceFrom(PipelinePlan.prototype.stage, error);
     }
-    if (this.#steps.some((step) => step.name === name)) {
-      throw invalid('name', 'that of no other stage', name);
-    }
-    checkFunction(func);
-    checkObject(options);
-    const { wq = 'prihigh', limit, buffer, deadlineMs, lock } = options;
-    if (!(wq instanceof Workqueue || Object.hasOwn(processKernel.wq, wq))) {
-      throw invalid('wq', "a Workqueue or the name of one, such as 'prihigh'", wq);
-    }
-    checkCount('limit', limit, 1);
-    checkCount('buffer', buffer, 0);
-    checkDeadline(deadlineMs);
-    if (lock !== undefined && typeof lock !== 'function') checkLock(lock);
+    const {
+      wq = 'prihigh',
+      limit,
+      buffer,
+      deadlineMs,
+      lock,
+    } = readOptions(
+      options,
+      STAGE as unknown as Shape<StageOptions<Out, R>>,
+      PipelinePlan.prototype.stage,
+    );
     const keyOf = this.#keyOf;
     const step: Step = { name, func, wq, limit, buffer, deadlineMs, lock, keyOf };
     return new PipelinePlan<In, Awaited<R>>(this.name, [...this.#steps, step]);
@@ -201,7 +239,7 @@ export class PipelinePlan<In, Out> {
    * @throws KcontError EINVAL if `key` is not a function
    */
   keyBy(key: (value: Out) => unknown): PipelinePlan<In, Out> {
-    checkFunction(key, 'key');
+    checkFunction(key, 'key', PipelinePlan.prototype.keyBy);
     return new PipelinePlan<In, Out>(this.name, this.#steps, key);
   }
 
@@ -213,16 +251,22 @@ export class PipelinePlan<In, Out> {
    * @throws KcontError EINVAL for an option that is not what it has to be, for a workqueue of another
    * kernel, a `limit` that the workqueue does not allow, or if there is no stage
    */
-  start(options: StartOptions<In> = {}): Pipeline<In, Out> {
-    checkObject(options);
-    const { kernel = processKernel, signal, deadlineMs, onError, context = 'none' } = options;
-    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
-    checkSignal(signal);
-    checkDeadline(deadlineMs);
-    if (onError !== undefined) checkFunction(onError, 'onError');
-    if (context !== 'none' && context !== 'create') {
-      throw invalid('context', "'none' or 'create'", context);
+  start(options?: StartOptions<In>): Pipeline<In, Out> {
+    try {
+      return this.#start(options);
+    } catch (error) {
+      throw traceFrom(PipelinePlan.prototype.start, error);
     }
+  }
+
+  #start(options: StartOptions<In> | undefined): Pipeline<In, Out> {
+    const {
+      kernel = processKernel,
+      signal,
+      deadlineMs,
+      onError,
+      context = 'none',
+    } = readOptions(options, START as Shape<StartOptions<In>>);
     if (this.#steps.length === 0 || this.#keyOf !== undefined) {
       throw new KcontError('EINVAL', `pipeline ${this.name} must end with a stage`);
     }
@@ -260,6 +304,6 @@ export class PipelinePlan<In, Out> {
  * @public
  */
 export function pipeline<In>(name: string = 'pipeline'): PipelinePlan<In, In> {
-  if (typeof name !== 'string') throw invalid('name', 'a string', name);
+  check('name', TEXT, name, pipeline);
   return PipelinePlan._make<In>(name);
 }

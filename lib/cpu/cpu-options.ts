@@ -1,0 +1,75 @@
+/*
+ * The options of CPUs: how they are started, stopped and started again.
+ */
+
+import { Cpu, type CpuLimits, type StartCpusOptions } from '../cpu.ts';
+import type { Caller } from '../errors.ts';
+import {
+  ANYTHING,
+  FINITE_MS,
+  FUNCTION,
+  SIGNAL,
+  integerOf,
+  kindOf,
+  numberOf,
+  optionsOf,
+  readOptions,
+} from '../options-check.ts';
+
+/** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
+export const MOST = 15;
+
+const MS = numberOf('a finite number of ms >= 0', 0, Number.MAX_VALUE);
+const MB = numberOf('a number of MB > 0', Number.MIN_VALUE, Number.MAX_VALUE);
+
+const START = optionsOf<StartCpusOptions>('startCpus', {
+  // Checked where it is looked for.
+  module: ANYTHING,
+  count: integerOf(`an integer from 1 to ${MOST}`, 1, MOST),
+  onEvent: FUNCTION,
+  blockedMs: MS,
+  backoffMs: MS,
+  longestBackoffMs: MS,
+  timeoutMs: kindOf(
+    'a number of ms > 0, or Infinity',
+    (ms) => typeof ms === 'number' && ms > 0 && (ms < 2 ** 53 || ms === Infinity),
+  ),
+  signal: SIGNAL,
+  resourceLimits: kindOf('an object', (value) => typeof value === 'object' && value !== null),
+});
+
+const LIMITS = optionsOf<CpuLimits>(
+  'resourceLimits',
+  {
+    maxOldGenerationSizeMb: MB,
+    maxYoungGenerationSizeMb: MB,
+    codeRangeSizeMb: MB,
+    stackSizeMb: MB,
+  },
+  // Node takes none that is undefined.
+  () => ({}),
+);
+
+type Grace = { graceMs?: number };
+
+const STOP = optionsOf<Grace>('stop', { graceMs: FINITE_MS });
+const RESTART = optionsOf<Grace>('restart', { graceMs: FINITE_MS });
+
+/** Reads the options of `startCpus`. */
+export function readStart(options: StartCpusOptions, caller: Caller): StartCpusOptions {
+  const read = readOptions(options ?? null, START, caller);
+  const { resourceLimits } = read;
+  if (resourceLimits !== undefined)
+    read.resourceLimits = readOptions(resourceLimits, LIMITS, caller);
+  return read;
+}
+
+/** Reads the options of `Cpu.stop`. */
+export function readStop(options?: Grace): Grace {
+  return readOptions(options, STOP, Cpu.prototype.stop);
+}
+
+/** Reads the options of `Cpu.restart`. */
+export function readRestart(options?: Grace): Grace {
+  return readOptions(options, RESTART, Cpu.prototype.restart);
+}
