@@ -67,4 +67,4 @@ export type Kcont<A> = KcontHandle<A>;
  *
  * @public
  */
-export const Kcont: KcontConstructor = KcontHandle as KcontConstructor;
+export const Kcont: KcontConstructor = KcontHandle;

@@ -251,7 +251,7 @@ export class Blocks {
     const { words } = machine.memory;
     const func = this.functionOf(block);
     const wq = this.#workqueueOf(block);
-    const kc = new Kcont<unknown>(wq, this.#lockOf(block), func as never, undefined, {
+    const kc = new Kcont<unknown>(wq, this.#lockOf(block), func, undefined, {
       ref: false,
       slackMs: words[block + SLACK] as number,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
@@ -264,7 +264,7 @@ export class Blocks {
   #makeJob(block: number, handle: number): JobFace {
     const machine = this.#machine;
     const wq = this.#workqueueOf(block);
-    const kc = new Kcont<unknown>(wq, this.#lockOf(block), runJob as never, undefined, {
+    const kc = new Kcont<unknown>(wq, this.#lockOf(block), runJob, undefined, {
       ref: false,
       name: machine.module.names[machine.memory.words[block + FUNCTION] as number] ?? '',
     });

@@ -148,7 +148,7 @@ export class RemoteJobs {
     checkSignal(signal);
     // Whoever names a CPU means its own state: a connection, a cache.
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
-    const kc = new Kcont<unknown>(wq, lock, runJob as never, undefined, { name, affinity });
+    const kc = new Kcont<unknown>(wq, lock, runJob, undefined, { name, affinity });
     kc._state |= QUIET | TASK;
     const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);

@@ -70,7 +70,7 @@ export abstract class SharedSides {
   }
 }
 
-sidesReadAs(SharedSides as { readonly prototype: SharedSides });
+sidesReadAs(SharedSides);
 
 /**
  * A lock between CPUs with a side for many readers and a side for one writer.

@@ -19,18 +19,18 @@ describe('what has run on another CPU is let go', () => {
     };
     const arg = (of: string): object =>
       watch(`the argument of ${of}`, { bytes: new Uint8Array(64) });
-    const error = (what: string, it: unknown): void => void watch(what, it as Error);
+    const error = (what: string, reason: unknown): void => void watch(what, reason as Error);
 
     watch('a result', await queue.run(work.useAndReturn, { arg: arg('a run'), cpu }));
     await queue
       .run(work.useAndReject, { arg: arg('a run that rejects'), cpu })
-      .catch((it) => error('an error', it));
+      .catch((reason) => error('an error', reason));
     const abort = async (): Promise<void> => {
       const controller = new AbortController();
       const { signal } = controller;
       const running = queue
         .run(work.useUntilAborted, { arg: arg('an aborted run'), cpu, signal })
-        .catch((it) => error('what an aborted run rejects with', it));
+        .catch((reason) => error('what an aborted run rejects with', reason));
       await queue.run(work.where, { cpu, signal });
       controller.abort(watch('a reason', new Error('aborted')));
       await running;

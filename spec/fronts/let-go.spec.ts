@@ -82,7 +82,7 @@ const cases: Record<string, Case> = {
   },
   'an asynchronous function': async (watch) => {
     const kc = watched(watch, wq.prihigh, async (held) => {
-      await null;
+      await Promise.resolve();
       return watch('the result', { held });
     });
     kc.schedule();
@@ -94,7 +94,7 @@ const cases: Record<string, Case> = {
     }).schedule(),
   'an asynchronous function that throws': async (watch) => {
     const kc = watched(watch, wq.prihigh, async (held) => {
-      await null;
+      await Promise.resolve();
       throw watch('the error', Object.assign(new Error('thrown'), { held }));
     });
     kc.schedule();
@@ -331,7 +331,7 @@ describe('what has run is let go', () => {
   for (const [title, run] of Object.entries(cases)) {
     it(title, async () => {
       expect(await heldAfter(run)).to.deep.equal([]);
-      expect(refs).not.to.be.empty;
+      expect(refs).not.to.have.length(0);
     });
   }
 });

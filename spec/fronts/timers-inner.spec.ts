@@ -18,7 +18,7 @@ function outcome(call: () => unknown): unknown {
   try {
     return call();
   } catch (error) {
-    return `${(error as Error).name}`;
+    return (error as Error).name;
   }
 }
 
@@ -129,7 +129,7 @@ for (const { name, timers } of apis) {
     type Method = () => unknown;
     const names = ['ref', 'unref', 'hasRef', 'refresh', 'close'] as const;
     const methods = {
-      timeout: [...names.map((it) => [it, timeout[it]] as [string, Method])],
+      timeout: names.map((it) => [it, timeout[it]] as [string, Method]),
       immediate: [
         ['ref', immediate.ref],
         ['unref', immediate.unref],
@@ -163,8 +163,8 @@ for (const { name, timers } of apis) {
       }
       for (const [, func] of [...methods.timeout, ...methods.immediate]) {
         if (func === (timeout.close as Method)) continue;
-        expect(outcome(() => func.call(undefined))).to.equal('TypeError');
-        expect(outcome(() => func.call(null))).to.equal('TypeError');
+        expect(outcome(() => Reflect.apply(func, undefined, []))).to.equal('TypeError');
+        expect(outcome(() => Reflect.apply(func, null, []))).to.equal('TypeError');
       }
     });
 

@@ -262,9 +262,14 @@ describe('node --import kcont/timers/register', function () {
     `);
     expect(out.toSorted()).to.deep.equal([
       '0',
-      ...['immediate', 'immediate'],
-      ...['thrown', 'thrown', 'thrown', 'thrown'],
-      ...['timer', 'timer'],
+      'immediate',
+      'immediate',
+      'thrown',
+      'thrown',
+      'thrown',
+      'thrown',
+      'timer',
+      'timer',
     ]);
   });
 

@@ -11,7 +11,7 @@ export type Func = () => unknown;
 
 /** The same, as the function of a continuation. */
 export function asKcont(func: Func): KcontFunction<null> {
-  return func as KcontFunction<null>;
+  return func;
 }
 
 /** How a call has ended: `fulfilled`, or the error as `textOf` has it. */

@@ -141,14 +141,5 @@ new Kcont(wq.softnet, null, () => {}, 5, { nmae: 'x' });
 // @ts-expect-error: no such code
 const wrong: KcontError['code'] = 'ENOSUCH';
 
-export {
-  Beat,
-  Connection,
-  done,
-  explicit,
-  later,
-  length,
-  namesOf,
-  six,
-};
+export { Beat, Connection, done, explicit, later, length, namesOf, six };
 export { answer, any, codeOf, errno, late, made, other, same, scheduled, waited, wrong };

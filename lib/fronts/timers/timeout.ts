@@ -182,7 +182,7 @@ export class Timeout {
     return this.#func === null ? -1 : this.#delayMs;
   }
 
-  /** A negative one: it is not started anew, not as an interval either. */
+  // A negative one: it is not started anew, not as an interval either.
   set _idleTimeout(delayMs: number) {
     if (isTimeout(this)) this.#delayMs = delayMs >= 0 ? wholeMs(delayMs) : -1;
   }
@@ -192,7 +192,7 @@ export class Timeout {
     return isTimeout(this) ? this.#repeatMs : (undefined as unknown as null);
   }
 
-  /** Makes an interval of it, or none, from its next call on. */
+  // Makes an interval of it, or none, from its next call on.
   set _repeat(delayMs: number | null) {
     if (isTimeout(this)) this.#repeatMs = delayMs ? wholeMs(delayMs) : null;
   }
@@ -203,7 +203,7 @@ export class Timeout {
     return this.#kc.pending ? Math.floor(this.#kc.deadline) - this.#delayMs : null;
   }
 
-  /** Changes nothing: the delay has begun when it has. */
+  // Changes nothing: the delay has begun when it has.
   set _idleStart(startMs: unknown) {
     void startMs;
   }
@@ -213,7 +213,7 @@ export class Timeout {
     return isTimeout(this) && this.#callback === null;
   }
 
-  /** True: takes it away, as `timers.unenroll` of Node does; `refresh` starts it anew. */
+  // True: takes it away, as `timers.unenroll` of Node does; `refresh` starts it anew.
   set _destroyed(destroyed: boolean) {
     if (destroyed && isTimeout(this)) this.#stop();
   }
