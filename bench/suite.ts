@@ -23,6 +23,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'cpu-images': () => import('./cpu-images.ts'),
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
+  'overload-server': () => import('./overload-server.ts'),
 };
 
 /** In the order of the report. */

@@ -45,7 +45,10 @@ export interface KernelOptions {
   clock?: Clock;
   /** Takes the errors of functions whose workqueue does not; by default they are uncaught exceptions. */
   onError?: OnError;
-  /** After how many ms a pass yields to I/O, more than 0. Default 2. */
+  /**
+   * After how many ms a pass yields to I/O, more than 0. Default 2. An eighth as many functions as it
+   * has entered by then may follow, 1 at least and 32 at most.
+   */
   budgetMs?: number;
 }
 
