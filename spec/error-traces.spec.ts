@@ -4,6 +4,7 @@
 import { inspect } from 'node:util';
 import { expect } from 'chai';
 import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
+import { markError } from '../lib/errors.ts';
 import { createLocks } from '../lib/fronts/locks.ts';
 import { createExecutor } from '../lib/fronts/p-queue.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
@@ -227,79 +228,101 @@ describe('the trace of an error', () => {
 });
 
 describe('an error that a function throws and nobody takes', () => {
-  const thrownBy = (wq: Workqueue, clock: VirtualClock, thrown: unknown): [unknown, unknown] => {
-    const kc = new Kcont(
-      wq,
-      null,
-      () => {
-        throw thrown;
-      },
-      null,
-      { name: 'beat' },
+  /** The errors of the functions of this program that are uncaught exceptions. */
+  const uncaught = async (body: string): Promise<string[]> => {
+    const { out } = await runModule(
+      `const { Kcont, Kernel, VirtualClock } = kcont;
+      const { prilow, softnet } = kcont.wq;
+      process.on('uncaughtException', (error) => {
+        try {
+          const { kcont: kc, continuation } = error;
+          console.log(kc?.name ?? kc, continuation, Object.keys(error).join());
+        } catch {
+          console.log('cannot be read');
+        }
+      });
+      const failing = (wq, thrown, name = 'beat') =>
+        new Kcont(wq, null, () => { throw thrown; }, null, { name }).schedule();
+      ${body}`,
     );
-    kc.schedule();
-    try {
-      clock.tick(0);
-    } catch (error) {
-      return [error, kc];
-    }
-    throw new Error('nothing was thrown');
+    return out;
   };
 
-  it('has its continuation as a property', async () => {
+  it('has its continuation as a property, and its name', async () => {
+    expect(
+      await uncaught(`
+        failing(softnet, new Error('sync'), 'sync');
+        new Kcont(prilow, null, async () => { throw new Error('async'); }, null, { name: 'async' }).schedule();
+        const clock = new VirtualClock();
+        failing(new Kernel({ clock }).wq.prilow, new Error('virtual'), 'virtual');
+        process.on('exit', () => clock.tick(0));`),
+    ).to.deep.equal([
+      'sync sync on softnet continuation',
+      'async async on prilow continuation',
+      'virtual virtual on prilow continuation',
+    ]);
+  });
+
+  it('has it as well where time is virtual and promises settle', async () => {
     const clock = new VirtualClock();
     const { prilow } = new Kernel({ clock }).wq;
-    const [error, kc] = thrownBy(prilow, clock, new Error('sync'));
-    expect((error as { kcont?: unknown }).kcont).to.equal(kc);
-    expect(Object.keys(error as object)).to.deep.equal([]);
     const late = new Error('async');
     const own = new Kcont(prilow, null, () => Promise.reject(late), null);
     own.schedule();
     expect(await caught(() => clock.advance(0))).to.equal(late);
     expect((late as { kcont?: unknown }).kcont).to.equal(own);
+    expect(Object.keys(late)).to.deep.equal([]);
   });
 
-  it('stays as it is if it is no error, cannot be extended, or has such a property', () => {
-    const clock = new VirtualClock();
-    const { prilow } = new Kernel({ clock }).wq;
-    const frozen = Object.freeze(new Error('frozen'));
-    const plain = { text: 'plain' };
-    const named = Object.assign(new Error('named'), { kcont: 7, continuation: 8 });
-    const hostile = new Proxy(new Error('hostile'), {
-      defineProperty() {
-        throw new Error('no');
-      },
-      getPrototypeOf() {
-        throw new Error('no');
-      },
-    });
+  it('stays as it is if it is no error, cannot be extended, or has such properties', async () => {
+    expect(
+      await uncaught(`
+        failing(softnet, 'text');
+        failing(softnet, Object.freeze(new Error('frozen')));
+        failing(softnet, { plain: true });
+        failing(softnet, Object.assign(new Error('named'), { kcont: 7, continuation: 8 }));
+        failing(softnet, Object.assign(new Error('half'), { continuation: 8 }), 'half');`),
+    ).to.deep.equal([
+      'undefined undefined 0,1,2,3',
+      'undefined undefined ',
+      'undefined undefined plain',
+      '7 8 kcont,continuation',
+      'half 8 continuation',
+    ]);
+  });
+
+  it('is thrown whatever it does to those who look at it', () => {
+    const no = (): never => {
+      throw new Error('no');
+    };
     const { proxy, revoke } = Proxy.revocable(new Error('revoked'), {});
     revoke();
-    for (const thrown of ['text', undefined, null, 5, frozen, plain, hostile, proxy]) {
-      expect(thrownBy(prilow, clock, thrown)[0] === thrown).to.equal(true);
+    const kc = new Kcont(new Kernel({ clock: new VirtualClock() }).wq.prilow, null, nothing, null);
+    for (const thrown of [
+      new Proxy(new Error('hostile'), { defineProperty: no }),
+      new Proxy(new Error('hostile'), { getPrototypeOf: no }),
+      proxy,
+      undefined,
+      null,
+    ]) {
+      expect(markError(thrown, kc, true) === thrown).to.equal(true);
     }
-    expect(Object.keys(plain)).to.deep.equal(['text']);
-    expect(Object.keys(frozen)).to.deep.equal([]);
-    thrownBy(prilow, clock, named);
-    expect(named.kcont).to.equal(7);
   });
 
-  it('has none if a handler takes it', () => {
+  it('has none if a handler takes it, or whoever moves virtual time', () => {
     const clock = new VirtualClock();
     const taken: unknown[] = [];
+    const fail = (error: Error) => (): never => {
+      throw error;
+    };
+    const errors = [new Error('handled'), new Error('caught')];
     const { prilow } = new Kernel({ clock, onError: (error) => void taken.push(error) }).wq;
-    const thrown = new Error('taken');
-    new Kcont(
-      prilow,
-      null,
-      () => {
-        throw thrown;
-      },
-      null,
-    ).schedule();
+    new Kcont(prilow, null, fail(errors[0] as Error), null).schedule();
     clock.tick(0);
-    expect(taken).to.deep.equal([thrown]);
-    expect(Object.keys(thrown)).to.deep.equal([]);
+    new Kcont(new Kernel({ clock }).wq.prilow, null, fail(errors[1] as Error), null).schedule();
+    expect(() => clock.tick(0)).to.throw('caught');
+    expect(taken).to.deep.equal([errors[0]]);
+    expect(errors.map((error) => Object.keys(error))).to.deep.equal([[], []]);
   });
 
   it('is reported with the line that threw it, its code and its continuation', async () => {

@@ -261,13 +261,7 @@ export class HostClock implements Clock {
 
   _escaping(kc: Kcont<unknown>): void {
     // Fakes hand it to whoever moves their time.
-    if (this._fakes !== null) return;
-    // Caught and thrown again, it would be reported with a line of ours in place of the user's.
-    escaping = kc;
-    process.off('uncaughtExceptionMonitor', mark).once('uncaughtExceptionMonitor', mark);
-    afterMicrotasks(() => {
-      escaping = undefined;
-    });
+    if (this._fakes === null) markNextUncaught(kc);
   }
 
   _drain(): boolean {
@@ -284,6 +278,18 @@ export class HostClock implements Clock {
 
 /** Whose function has thrown what is uncaught next. */
 let escaping: Kcont<unknown> | undefined = undefined;
+
+/**
+ * Has the exception that is uncaught next, in this turn, name a continuation. Caught and thrown again, it
+ * would be reported with a line of ours in place of the user's.
+ */
+export function markNextUncaught(kc: Kcont<unknown>): void {
+  escaping = kc;
+  process.off('uncaughtExceptionMonitor', mark).once('uncaughtExceptionMonitor', mark);
+  afterMicrotasks(() => {
+    escaping = undefined;
+  });
+}
 
 function mark(error: unknown): void {
   if (escaping !== undefined) markError(error, escaping, true);

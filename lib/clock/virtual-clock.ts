@@ -1,8 +1,8 @@
-import { KcontError, invalid, markError, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, invalid, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
-import { inNoContext, nextTurn } from './host.ts';
+import { markNextUncaught, inNoContext, nextTurn } from './host.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
 const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };
@@ -49,8 +49,6 @@ export class VirtualClock implements Clock {
   /** Over with the last `advance` that was asked for; undefined: none is under way. */
   #advanced: Promise<void> | undefined = undefined;
   readonly #raised: unknown[] = [];
-  /** Whose function has thrown. */
-  #thrower: Kcont<unknown> | undefined = undefined;
 
   /** Virtual milliseconds since the clock was made. */
   get now(): number {
@@ -130,7 +128,7 @@ export class VirtualClock implements Clock {
 
   /** @internal */
   _escaping(kc: Kcont<unknown>): void {
-    this.#thrower = kc;
+    markNextUncaught(kc);
   }
 
   #end(ms: number, caller: Caller): number {
@@ -161,10 +159,7 @@ export class VirtualClock implements Clock {
     this.#running = true;
     try {
       inNoContext(this.#runAll);
-    } catch (error) {
-      throw this.#thrower === undefined ? error : markError(error, this.#thrower, false);
     } finally {
-      this.#thrower = undefined;
       this.#running = false;
     }
   }
