@@ -171,14 +171,9 @@ export function refusal<A>(
   return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }
 
-/** How a continuation is called in messages. */
+/** How a continuation is called in messages and reports. */
 export function label<A>(kc: Kcont<A>): string {
-  return nameOf(kc) || '(anonymous)';
-}
-
-/** What it is called in reports. */
-export function nameOf<A>(kc: Kcont<A>): string {
-  return taskOf(kc)?._name ?? kc.name;
+  return (taskOf(kc)?._name ?? kc.name) || '(anonymous)';
 }
 
 /** Who waits for its result, if anybody does. */

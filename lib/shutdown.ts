@@ -19,7 +19,7 @@ import { KcontError } from './errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
 import { race } from './race.ts';
-import { makeRunnable, nameOf, startTimer, taskOf } from './schedule.ts';
+import { label, makeRunnable, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -122,7 +122,7 @@ export async function close(
 
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher, queues)) {
-    const entry: Unfinished = { name: nameOf(kc), wq: kc._wq.name, state: 'queued' };
+    const entry: Unfinished = { name: label(kc), wq: kc._wq.name, state: 'queued' };
     // What several CPUs may run is in the report of the one that withdraws it.
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
@@ -134,7 +134,7 @@ export async function close(
   dispatcher.phase = CLOSED;
   withdrawn.push(...stopLimits(dispatcher, reason));
   for (const { kc } of dispatcher.flights) {
-    unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
+    unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(reason());
   }
   dispatcher.rest();
@@ -168,7 +168,7 @@ function stopLimits(dispatcher: Dispatcher, reason: () => KcontError): string[] 
 function stopTimers(timers: readonly Kcont<unknown>[], reason: () => KcontError): string[] {
   const stopped: string[] = [];
   for (const kc of timers) {
-    const name = nameOf(kc);
+    const name = label(kc);
     // Whoever was told of the one before may have stopped it.
     if (withdraw(kc, reason)) stopped.push(name);
   }

@@ -5,7 +5,7 @@
 
 import { CANCELLED } from '../kcont.ts';
 import { KcontError } from '../errors.ts';
-import { nameOf } from '../schedule.ts';
+import { label } from '../schedule.ts';
 import type { CloseReport, Unfinished } from '../shutdown.ts';
 import { PENDING, SCHEDULED } from '../state.ts';
 import { CPU, rescueWord } from './block.ts';
@@ -35,7 +35,7 @@ export class LeftOver {
   /** A run that has ended with its thread, which has not reported it. */
   addRun(cpu: number, { kc }: Remote): void {
     this.#known.add(cpu);
-    this.#unfinished.push({ name: nameOf(kc), wq: kc._wq.name, state: 'running' });
+    this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
   /** A thread that had to be ended. Something ran there: it has a name, if another CPU knew of it. */
@@ -54,7 +54,7 @@ export class LeftOver {
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
       const face = machine.blocks.face(block);
       const { kc } = face;
-      const name = nameOf(kc);
+      const name = label(kc);
       // Whoever else withdraws it has it in his report.
       if ((kc.cancel() & CANCELLED) === 0) continue;
       if ((word & PENDING) !== 0) this.#withdrawn.push(name);
