@@ -273,7 +273,7 @@ describe('the memory of locks that were sent', () => {
     const { queue, work } = lab;
     const arena = Arena.home();
     // Memory that was given back is for locks of the same kind: so there is some of each afterwards.
-    const taken = [MUTEX, RW].flatMap((kind) =>
+    const taken: number[] = ([MUTEX, RW] as const).flatMap((kind) =>
       Array.from({ length: 2000 }, () => arena.allocate(kind)),
     );
     let code: unknown;
