@@ -297,8 +297,13 @@ export class Dispatcher implements Driven {
     this.#linger(LINGER);
   }
 
-  timerFired(): void {
+  /** What is due by now may be collected in the next pass: there is a poll phase before it. */
+  readTime(): void {
     this.collector.collectable = this.collector.tick();
+  }
+
+  timerFired(): void {
+    this.readTime();
     this.armedTicks = FAR;
     this.request();
   }
@@ -325,7 +330,7 @@ export class Dispatcher implements Driven {
   }
 
   ring(): void {
-    this.collector.collectable = this.collector.tick();
+    this.readTime();
     const passing = this.#passing;
     const outer = this.#outer;
     const { current } = this;

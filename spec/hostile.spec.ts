@@ -315,8 +315,8 @@ describe('a function with a name', () => {
       const { withdrawn, unfinished } = await closing;
       expect(withdrawn).to.deep.equal(['timeout']);
       expect(unfinished.map((one) => one.name).toSorted()).to.deep.equal([
-        '',
-        '',
+        '(anonymous)',
+        '(anonymous)',
         'postTask',
         'run',
         'run',

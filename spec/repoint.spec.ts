@@ -102,7 +102,7 @@ describe('Workqueue._apart', () => {
     const closed = lab.kernel.close({ graceMs: 10 });
     await lab.clock.advance(200);
     expect((await closed).unfinished).to.deep.equal([
-      { name: never.name, wq: 'mine', state: 'running' },
+      { name: '(anonymous)', wq: 'mine', state: 'running' },
     ]);
   });
 });

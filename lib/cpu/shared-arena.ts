@@ -17,9 +17,11 @@
  * Every lock can be found by going from line to line, so that one thread can put right all that a
  * dead one has left (shared-recover.ts). Words other than a lock's first never look like one.
  *
- * Memory comes from the top, or from the lists of what has been freed: stacks whose heads carry a
- * tag, so that a head that was taken and put back in between is not mistaken for an old one. A
- * thread that dies while it takes or frees a lock loses that one lock's memory, and nothing else.
+ * Memory comes from the lists of what has been freed, else from the top, else from a free lock of a
+ * larger kind, which is split for good: Mutexes come out of an RMLock, an RMLock not out of Mutexes.
+ * The lists are stacks whose heads carry a tag, so that a head that was taken and put back in between
+ * is not mistaken for an old one. A thread that dies while it takes or frees a lock loses that one
+ * lock's memory, and nothing else.
  *
  * A lock is freed when nobody has a reference: each thread that is attached to it has one, until the
  * garbage collector has found that thread's object unreachable; each control block whose lock it is;
@@ -77,6 +79,25 @@ const HINTS = 10;
 /** By kind; a Mutex and a SpinLock have the same size, and the same list. */
 const FREE: Readonly<Record<Kind, number>> = { [MUTEX]: 6, [SPIN]: 6, [RW]: 7, [RM]: 8 };
 const FIRST = 1 + CPUS;
+
+/** A free lock of a larger kind as memory for a smaller one. */
+interface Split {
+  readonly from: Kind;
+  /** What else comes out of it: it lies behind the smaller lock, in this order. */
+  readonly rest: readonly Kind[];
+}
+const MUTEX_SPLITS: readonly Split[] = [
+  { from: RM, rest: Array<Kind>(11).fill(MUTEX) },
+  // Two lines remain, and are lost.
+  { from: RW, rest: [] },
+];
+/** By the kind that is wanted. */
+const SPLITS: Readonly<Record<Kind, readonly Split[]>> = {
+  [MUTEX]: MUTEX_SPLITS,
+  [SPIN]: MUTEX_SPLITS,
+  [RW]: [{ from: RM, rest: [RW, RW, RW, RW, RW, MUTEX, MUTEX] }],
+  [RM]: [],
+};
 
 // Words of line 0 of a lock.
 const KIND = 0;
@@ -284,38 +305,57 @@ export class Arena {
    */
   allocate(kind: Kind): number {
     const { words } = this;
-    const at = (this.#pop(FREE[kind]) || this.#fromTop(LINES[kind])) * LINE;
+    const line = this.#pop(FREE[kind]) || this.#fromTop(LINES[kind]) || this.#fromLarger(kind);
+    if (line === 0) {
+      const { maxByteLength } = this.buffer as GrowableBuffer;
+      const what = `the memory of locks between CPUs is full: ${maxByteLength} bytes`;
+      throw new KcontError('ENOMEM', what);
+    }
+    const at = line * LINE;
     Atomics.add(words, USED, LINES[kind]);
     Atomics.store(words, at + REFERENCES, 1);
     Atomics.store(words, at + KIND, MAGIC | kind);
     return at;
   }
 
+  /** The first of so many lines beyond all locks; 0: there are not so many. */
   #fromTop(lines: number): number {
     const top = Atomics.add(this.words, TOP, lines);
     const end = (top + lines) * LINE;
-    try {
-      this.#growTo(end * 4);
-    } catch (cause) {
+    if (!this.#growTo(end * 4)) {
       Atomics.sub(this.words, TOP, lines);
-      const { maxByteLength } = this.buffer as GrowableBuffer;
-      const what = `the memory of locks between CPUs is full: ${maxByteLength} bytes`;
-      throw Object.assign(new KcontError('ENOMEM', what), { cause });
+      return 0;
     }
     this.#reach(end - 1);
     return top;
   }
 
-  #growTo(bytes: number): void {
+  /** Splits a free lock of a larger kind; 0: there is none. */
+  #fromLarger(kind: Kind): number {
+    for (const { from, rest } of SPLITS[kind]) {
+      const first = this.#pop(FREE[from]);
+      if (first === 0) continue;
+      this.#reach((first + LINES[from]) * LINE - 1);
+      let line = first + LINES[kind];
+      for (const other of rest) {
+        this.#push(FREE[other], line);
+        line += LINES[other];
+      }
+      return first;
+    }
+    return 0;
+  }
+
+  /** False: it cannot grow so far, or the system has no memory for it. */
+  #growTo(bytes: number): boolean {
     const buffer = this.buffer as GrowableBuffer;
-    if (bytes <= buffer.byteLength) return;
+    if (bytes <= buffer.byteLength) return true;
     try {
       buffer.grow(Math.min(Math.ceil(bytes / STEP_BYTES) * STEP_BYTES, buffer.maxByteLength));
-    } catch (error) {
-      // Another thread may have grown it meanwhile, and farther.
-      if (bytes > buffer.byteLength) throw error;
+    } catch {
+      // Or another thread has grown it meanwhile, and farther.
     }
-    if (bytes > buffer.byteLength) throw new RangeError('it cannot grow any more');
+    return bytes <= buffer.byteLength;
   }
 
   /** Sees to it that a word that exists is within the view. */

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import sinon from 'sinon';
-import { Arena, MUTEX, RM, RW } from '../../lib/cpu/shared-arena.ts';
+import { Arena, MUTEX, RM, RW, SPIN } from '../../lib/cpu/shared-arena.ts';
 import { Gate } from '../../lib/cpu/shared-gate.ts';
 import { attach, isHandle, isShared, toHandle, unpin } from '../../lib/cpu/shared-handle.ts';
 import { SharedMutex } from '../../lib/cpu/shared-mutex.ts';
@@ -78,6 +78,41 @@ describe('the arena of the locks between CPUs', function () {
     // Last in, first out, and nothing of it in between.
     expect([arena.allocate(RW), arena.allocate(RW)]).to.deep.equal([taken[1], taken[0]]);
     expect(codeOf(() => arena.allocate(RW))).to.equal('ENOMEM');
+  });
+
+  it('makes smaller locks of the memory of a larger one when there is no other', () => {
+    for (const [kind, count] of [
+      [MUTEX, 12],
+      [SPIN, 12],
+      [RW, 6],
+    ] as const) {
+      const arena = small();
+      arena.release(arena.allocate(RM));
+      const taken = Array.from({ length: count }, () => arena.allocate(kind));
+      expect(new Set(taken).size).to.equal(count);
+      expect([...arena]).to.deep.equal(taken.toSorted((a, b) => a - b));
+      if (kind !== RW) expect(codeOf(() => arena.allocate(kind))).to.equal('ENOMEM');
+    }
+  });
+
+  it('loses nothing of an RMLock that becomes six RWLocks and two Mutexes', () => {
+    const arena = small();
+    arena.release(arena.allocate(RM));
+    const taken = ([RW, RW, RW, MUTEX, RW, MUTEX, RW, RW] as const).map((kind) => {
+      const at = arena.allocate(kind);
+      // No word of another lock is written.
+      new Gate(arena, at, kind).tryWrite();
+      return at;
+    });
+    expect([...arena]).to.deep.equal(taken.toSorted((a, b) => a - b));
+    expect(codeOf(() => arena.allocate(RW))).to.equal('ENOMEM');
+    for (const at of taken) arena.release(at);
+    expect([...arena]).to.deep.equal([]);
+    // There is no RWLock of a Mutex's memory, but a Mutex of an RWLock's.
+    expect(Array.from({ length: 8 }, () => arena.allocate(MUTEX))).to.have.length(8);
+    for (const kind of [MUTEX, RW, RM] as const) {
+      expect(codeOf(() => arena.allocate(kind))).to.equal('ENOMEM');
+    }
   });
 
   it('frees a lock with its last reference, and clears it', () => {

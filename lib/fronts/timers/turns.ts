@@ -13,8 +13,8 @@
  *
  * Timers are continuations, one each. Expired, they do not call back but stand in line; so do
  * immediates. One continuation below them, the runner, works the lines off in the order of the
- * phases, at the top of the pass, so that traces have room for the frames of the program. It empties the queues of process.nextTick and of microtasks after each callback. For
- * that there are three ways:
+ * phases, at the top of the pass, so that traces have room for the frames of the program. It empties
+ * the queues of process.nextTick and of microtasks after each callback. For that there are three ways:
  *
  *   call     `process._tickCallback`: what Node calls between two timers of its own. It is not
  *            documented, but it is the same function from Node 20 to 26, and it is the only one
@@ -45,7 +45,7 @@
 
 import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
-import { isWatched, runNextTicks } from '../../clock/host.ts';
+import { afterMicrotasks, isWatched, runNextTicks } from '../../clock/host.ts';
 import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
@@ -93,6 +93,7 @@ export class Turns implements Task {
   #inImmediates = false;
   /** Of those in line, how many keep the process alive. */
   #refs = 0;
+  readonly #readTime: () => void;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
@@ -101,6 +102,7 @@ export class Turns implements Task {
     this.clock = dispatcher.clock;
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
+    this.#readTime = () => dispatcher.readTime();
     // Lower than its timers: all that expire in a pass stand in line before one is called.
     this.#runner = new Kcont(kernel.acquire(PRI_SOFTCLOCK - 1), null, runTurn, this, {
       name: 'timers',
@@ -184,7 +186,11 @@ export class Turns implements Task {
           called._end();
         }
         if (drain !== undefined) drain();
-        else if (yields || !clock._drain()) return;
+        else if (yields) {
+          // What has become due by then comes before the next immediates.
+          afterMicrotasks(this.#readTime);
+          return;
+        } else if (!clock._drain()) return;
         if (!this.#inTimers) continue;
         ran++;
         if (--left > 0 || line.empty) continue;
