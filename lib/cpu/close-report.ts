@@ -52,7 +52,7 @@ export class LeftOver {
     for (const block of allBlocks(memory)) {
       const word = rescueWord(memory, block);
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
-      const face = machine.blocks.face(block);
+      const face = machine.blocks.faceAt(block);
       const { kc } = face;
       const name = label(kc);
       // Whoever else withdraws it has it in his report.
