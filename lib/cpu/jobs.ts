@@ -356,6 +356,11 @@ export class RemoteJobs {
     this.settle(block, handle, false, result);
   }
 
+  /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
+  isAwaited(face: JobFace): boolean {
+    return face.home !== this.#machine.index || this.#sent.get(face.block)?.face === face;
+  }
+
   /** There will be no results any more. */
   abandon(reason: unknown): void {
     for (const { face } of this.#sent.values()) this.settle(face.block, face.handle, true, reason);
