@@ -82,7 +82,7 @@ export async function drained(queues: Iterable<Workqueue>): Promise<void> {
   for (;;) {
     const loaded = Array.from(queues).filter((queue) => queue._load > 0);
     if (loaded.length === 0) return;
-    await Promise.all(loaded.map((queue) => queue.drain()));
+    await Promise.all(loaded.map((queue) => queue._drain()));
   }
 }
 

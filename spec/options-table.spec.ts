@@ -119,7 +119,12 @@ const rows: readonly Row[] = [
   },
   {
     of: 'drain',
-    calls: [(options) => new Kernel({ clock: new VirtualClock() }).drain(options)],
+    calls: [
+      (options) => new Kernel({ clock: new VirtualClock() }).drain(options),
+      (options) => softclock.drain(options),
+      (options) => pipeline('site').stage('parse', nothing).start({ kernel }).drain(options),
+      (options) => createExecutor(prilow).drain(options),
+    ],
     good: { signal: new AbortController().signal },
   },
   {

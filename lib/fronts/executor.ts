@@ -9,7 +9,7 @@ import { checkFunction, checkObject, functionName, invalid, traceFrom } from '..
 import { readsAs } from '../inspect.ts';
 import { RUN_KINDS, type RunOptions } from '../job.ts';
 import { TEXT, kindOf, numberOf, optionsOf, readOptions } from '../options-check.ts';
-import { Workqueue } from '../workqueue.ts';
+import { Workqueue, drainBy } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
 import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 
@@ -154,9 +154,15 @@ export class Executor {
     this.queue.start();
   }
 
-  /** Waits until nothing waits or runs here. */
-  drain(): Promise<void> {
-    return this.queue.onIdle();
+  /**
+   * Waits until nothing waits or runs here.
+   *
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
+   */
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
+    return drainBy(() => this.queue.onIdle(), options, Executor.prototype.drain);
   }
 
   #delay(delayMs: number, given: { signal?: AbortSignal }): Promise<void> {

@@ -11,6 +11,7 @@ import {
   readOptions,
   type Shape,
 } from '../../options-check.ts';
+import { drainBy } from '../../workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';
@@ -282,10 +283,12 @@ export class Pipeline<In, Out> {
   /**
    * Waits until no item is inside. More may come meanwhile; they are waited for too.
    *
-   * @returns a promise, fulfilled then
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
    */
-  drain(): Promise<void> {
-    return this.#flow.drain();
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
+    return drainBy(() => this.#flow.drain(), options, Pipeline.prototype.drain);
   }
 
   /**
