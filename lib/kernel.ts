@@ -240,7 +240,8 @@ export class Kernel {
    * its end: locks are granted to it, and timers of `kcont/timers/promises` and deadlines stay armed, and
    * may be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
    * `reset` return false, so that a function which schedules again need not know of it. Whoever waits
-   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN.
+   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN. What settles in
+   * the very tick in which the grace is over has finished in time.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
    * may take 100 ms more to settle
