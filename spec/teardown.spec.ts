@@ -368,7 +368,7 @@ describe('the grace of close', () => {
     const first = kernel.wq.prilow.run(
       async (signal) => {
         await sleep(1000);
-        for (let i = 0; i < 50; i++) await null;
+        for (let i = 0; i < 50; i++) await Promise.resolve();
         aborted = signal.aborted;
         note('first');
       },
@@ -400,7 +400,7 @@ describe('the grace of close', () => {
       const first = prilow.run(
         async (signal) => {
           await new Promise((resolve) => void setTimeout(resolve, 100));
-          for (let i = 0; i < 50; i++) await null;
+          for (let i = 0; i < 50; i++) await Promise.resolve();
           ran.push(`first, aborted: ${signal.aborted}`);
         },
         { lock },
