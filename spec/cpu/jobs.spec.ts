@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
+import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { JobFace } from '../../lib/cpu/job-face.ts';
 import type { CpuMachine } from '../../lib/cpu/machine.ts';
@@ -319,6 +320,23 @@ describe('run on another CPU', () => {
     const { unfinished } = await closing;
     expect(unfinished).to.deep.equal([{ name: 'run 1', wq: 'prilow', state: 'running' }]);
     expect(await runs[1]).to.equal('ESHUTDOWN');
+  });
+
+  it('is sent by an executor too, with its argument, and killed', async () => {
+    const machine = await startMachine(1);
+    const { queue, wq, work } = machine;
+    const there = createExecutor(queue, { concurrency: 1 });
+    expect(await there.run(work.where, { cpu: cpuAt(machine, 1) })).to.equal(1);
+    expect(await there.run(work.increment, { arg: 41, cpu: cpuAt(machine, 1) })).to.equal(42);
+    const buffer = new ArrayBuffer(8);
+    const size = there.run(work.sizeOf, {
+      arg: buffer,
+      transfer: [buffer],
+      cpu: cpuAt(machine, 1),
+    });
+    expect([await size, buffer.byteLength]).to.deep.equal([8, 0]);
+    const killed = createExecutor(wq.prilow).run(work.burn, { arg: 1e6, kill: true, timeout: 50 });
+    expect(await rejectionOf(killed)).to.match(/^TimeoutError/);
   });
 
   it('is refused a list of what is to be moved that says nothing true, wherever it runs', async () => {

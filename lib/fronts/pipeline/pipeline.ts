@@ -18,7 +18,7 @@ import type { Failure, Flow, PipelineReport } from './flow.ts';
 import type { Answer } from './item.ts';
 import { Passage } from './passage.ts';
 import { deliver, type PipelineSink } from './sink.ts';
-import type { PipelineSource } from './source.ts';
+import { isObject, type PipelineSource } from './source.ts';
 
 /**
  * How an item is given to a pipeline.
@@ -249,7 +249,7 @@ export class Pipeline<In, Out> {
     sink: PipelineSink<Out>,
     options?: ThroughOptions<In>,
   ): Promise<void> {
-    if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
+    if (!isSink(sink)) {
       const wrong = invalid('sink', 'a function or a writable stream', sink);
       throw traceFrom(Pipeline.prototype.pump, wrong);
     }
@@ -337,6 +337,15 @@ export class Pipeline<In, Out> {
    */
   toString(): string {
     return draw(this.#flow);
+  }
+}
+
+function isSink(sink: unknown): boolean {
+  try {
+    // The second: throws for a proxy that was revoked.
+    return isObject(sink) && Object.getPrototypeOf(sink) !== undefined;
+  } catch {
+    return false;
   }
 }
 
