@@ -3,7 +3,7 @@
  */
 
 import { Dispatcher } from './dispatch.ts';
-import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
+import { KcontError, invalid, isA, traceFrom, type Caller } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { BaseLock, type Lock } from './lock/lock.ts';
 import { label } from './schedule.ts';
@@ -11,15 +11,22 @@ import type { Workqueue } from './workqueue.ts';
 
 /** Throws for what is no workqueue, or one that has been released. */
 export function checkWorkqueue(wq: Workqueue): void {
-  if (!((wq as Workqueue | undefined)?._dispatcher instanceof Dispatcher)) {
-    throw invalid('wq', 'a Workqueue', wq);
-  }
+  if (!isWorkqueue(wq)) throw invalid('wq', 'a Workqueue', wq);
   if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
+}
+
+function isWorkqueue(wq: Workqueue | null | undefined): boolean {
+  try {
+    return wq?._dispatcher instanceof Dispatcher;
+  } catch {
+    // A proxy that was revoked.
+    return false;
+  }
 }
 
 /** Throws for what cannot be the interlock of a halt. */
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
-  if (!(interlock instanceof BaseLock)) throw invalid('interlock', 'a Lock of kcont', interlock);
+  if (!isA(interlock, BaseLock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;
   throw new KcontError('EPERM', `halt of ${label(kc)} needs its interlock held`);
 }

@@ -32,9 +32,11 @@ export class LeftOver {
     this.#unfinished.push(...unfinished);
   }
 
-  /** A run that has ended with its thread, which has not reported it. */
-  addRun(cpu: number, { kc }: Remote): void {
+  /** A run that has ended with its thread, which has not reported it. One that was killed has settled before. */
+  addRun(cpu: number, face: Remote): void {
+    const { kc } = face;
     this.#known.add(cpu);
+    if (face instanceof JobFace && !this.#machine.jobs.isAwaited(face)) return;
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 

@@ -1,5 +1,5 @@
 import { join, leave } from '../abort-listeners.ts';
-import { KcontError, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
@@ -68,6 +68,16 @@ const entered: Promise<void> = Promise.resolve();
  * @public
  */
 export abstract class BaseLock implements Lock {
+  /**
+   * Makes a lock that nobody holds.
+   *
+   * @throws KcontError EINVAL for options: there are none
+   */
+  constructor();
+  constructor(given?: unknown) {
+    refuseOptions(given, new.target.name, new.target);
+  }
+
   /** Whether somebody holds it. */
   abstract readonly held: boolean;
 
