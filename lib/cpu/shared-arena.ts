@@ -80,22 +80,18 @@ const HINTS = 10;
 const FREE: Readonly<Record<Kind, number>> = { [MUTEX]: 6, [SPIN]: 6, [RW]: 7, [RM]: 8 };
 const FIRST = 1 + CPUS;
 
-/** A free lock of a larger kind as memory for a smaller one. */
-interface Split {
-  readonly from: Kind;
-  /** What else comes out of it: it lies behind the smaller lock, in this order. */
-  readonly rest: readonly Kind[];
-}
+/** A free lock of this kind is split into one that is wanted and, behind that, the others. */
+type Split = readonly [from: Kind, others: readonly Kind[]];
+// Two lines of the RWLock are lost.
 const MUTEX_SPLITS: readonly Split[] = [
-  { from: RM, rest: Array<Kind>(11).fill(MUTEX) },
-  // Two lines remain, and are lost.
-  { from: RW, rest: [] },
+  [RM, Array<Kind>(11).fill(MUTEX)],
+  [RW, []],
 ];
 /** By the kind that is wanted. */
 const SPLITS: Readonly<Record<Kind, readonly Split[]>> = {
   [MUTEX]: MUTEX_SPLITS,
   [SPIN]: MUTEX_SPLITS,
-  [RW]: [{ from: RM, rest: [RW, RW, RW, RW, RW, MUTEX, MUTEX] }],
+  [RW]: [[RM, [RW, RW, RW, RW, RW, MUTEX, MUTEX]]],
   [RM]: [],
 };
 
@@ -189,7 +185,7 @@ export class Arena {
     if (!(Number.isInteger(bytes) && bytes >= LEAST_BYTES && bytes <= MOST_BYTES)) {
       throw invalid('bytes', `an integer from ${LEAST_BYTES} to ${MOST_BYTES}`, bytes);
     }
-    const Growable = SharedArrayBuffer as unknown as GrowableConstructor;
+    const Growable = SharedArrayBuffer as unknown as MakeGrowable;
     const buffer = new Growable(Math.min(bytes, STEP_BYTES), { maxByteLength: bytes });
     const words = viewOf(buffer);
     words[ID] = threadId;
@@ -306,9 +302,8 @@ export class Arena {
   allocate(kind: Kind): number {
     const line = this.#pop(FREE[kind]) || this.#fromTop(LINES[kind]) || this.#fromLarger(kind);
     if (line === 0) {
-      const { maxByteLength } = this.buffer as GrowableBuffer;
-      const what = `the memory of locks between CPUs is full: ${maxByteLength} bytes`;
-      throw new KcontError('ENOMEM', what);
+      const bytes = (this.buffer as GrowableBuffer).maxByteLength;
+      throw new KcontError('ENOMEM', `the memory of locks between CPUs is full: ${bytes} bytes`);
     }
     const at = line * LINE;
     // Not before: there is a new view when it has grown.
@@ -333,12 +328,12 @@ export class Arena {
 
   /** Splits a free lock of a larger kind; 0: there is none. */
   #fromLarger(kind: Kind): number {
-    for (const { from, rest } of SPLITS[kind]) {
+    for (const [from, others] of SPLITS[kind]) {
       const first = this.#pop(FREE[from]);
       if (first === 0) continue;
       this.#reach((first + LINES[from]) * LINE - 1);
       let line = first + LINES[kind];
-      for (const other of rest) {
+      for (const other of others) {
         this.#push(FREE[other], line);
         line += LINES[other];
       }
@@ -350,9 +345,9 @@ export class Arena {
   /** False: it cannot grow so far, or the system has no memory for it. */
   #growTo(bytes: number): boolean {
     const buffer = this.buffer as GrowableBuffer;
-    if (bytes <= buffer.byteLength) return true;
+    const wanted = Math.min(Math.ceil(bytes / STEP_BYTES) * STEP_BYTES, buffer.maxByteLength);
     try {
-      buffer.grow(Math.min(Math.ceil(bytes / STEP_BYTES) * STEP_BYTES, buffer.maxByteLength));
+      if (bytes > buffer.byteLength) buffer.grow(wanted);
     } catch {
       // Or another thread has grown it meanwhile, and farther.
     }
@@ -525,10 +520,7 @@ interface GrowableBuffer extends SharedArrayBuffer {
   readonly maxByteLength: number;
 }
 
-type GrowableConstructor = new (
-  bytes: number,
-  options: { maxByteLength: number },
-) => SharedArrayBuffer;
+type MakeGrowable = new (bytes: number, options: { maxByteLength: number }) => SharedArrayBuffer;
 
 function viewOf(buffer: SharedArrayBuffer): Int32Array {
   return new Int32Array(buffer, 0, buffer.byteLength / 4);
