@@ -151,16 +151,6 @@ export class Dispatcher implements Driven {
     return this.phase !== OPEN;
   }
 
-  /**
-   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
-   * one is on the stack that may turn out to be asynchronous.
-   */
-  get awaits(): boolean {
-    const { current } = this;
-    if (!this.flights.empty) return true;
-    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
-  }
-
   /** One more continuation is scheduled. */
   ref(): void {
     if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
@@ -478,4 +468,15 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
+}
+
+/**
+ * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
+ * the stack that may turn out to be asynchronous.
+ *
+ * @internal
+ */
+export function awaits({ current, flights }: Dispatcher): boolean {
+  if (!flights.empty) return true;
+  return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
 }

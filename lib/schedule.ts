@@ -215,11 +215,17 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
   startTimerAt(kc, delayMs, dueIn(kc, delayMs));
 }
 
-/** The same, with a delay that counts from a time that was read, and may be over by now. */
-export function startTimerFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): void {
+/**
+ * Schedules with a delay that counts from a time that was read before, and may be over by now: what one
+ * callback schedules is in the order of its readings, and none is rationed. An errno.
+ */
+export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): number {
+  const errno = whyNot(kc, delayMs, null);
+  if (errno !== 0) return errno;
   const { ration, wheel } = kc._wq._dispatcher;
   const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
   startTimerAt(kc, delayMs, slacken(kc, due));
+  return 0;
 }
 
 function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {

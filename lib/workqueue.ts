@@ -119,6 +119,8 @@ export class Workqueue {
    */
   readonly _ration: Ration<Kcont<unknown>>;
   /** @internal */
+  readonly _registry: Registry;
+  /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
    * Those that may not run because maxActive are in flight.
@@ -168,7 +170,6 @@ export class Workqueue {
    */
   readonly _asked: string | undefined;
   #acquired = 0;
-  readonly #registry: Registry;
   readonly #permanent: boolean;
   #drained: (() => void)[] = [];
 
@@ -183,7 +184,7 @@ export class Workqueue {
     this.kernel = kernel;
     this._dispatcher = dispatcher;
     this._ration = dispatcher.ration;
-    this.#registry = registry;
+    this._registry = registry;
     this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
@@ -208,33 +209,9 @@ export class Workqueue {
     registry: Registry,
     criteria: Criteria,
     name?: string,
+    isPrivate?: boolean,
   ): Workqueue {
-    return new Workqueue(kernel, dispatcher, registry, criteria, name);
-  }
-
-  /**
-   * Makes a workqueue for one user alone, with the patience and the error handler of this one.
-   *
-   * @param name - its name in reports
-   * @param priority - 0 … 223
-   * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
-   * both together, and what becomes free goes to the higher priority
-   * @internal
-   */
-  _apart(name: string, priority: number, limit: number | Workqueue): Workqueue {
-    const { patienceMs, onError } = this;
-    const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
-    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
-    const registry = this.#registry;
-    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, true);
-    if (typeof limit === 'object') {
-      const sharing = (limit._sharing ??= [limit]);
-      queue._sharing = sharing;
-      queue._room = limit._room;
-      sharing.push(queue);
-      sharing.sort((a, b) => b.priority - a.priority);
-    }
-    return registry.add(queue)._acquire();
+    return new Workqueue(kernel, dispatcher, registry, criteria, name, isPrivate);
   }
 
   /**
@@ -364,7 +341,7 @@ export class Workqueue {
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
-    this.#registry.forget(this);
+    this._registry.forget(this);
   }
 
   /**
@@ -431,6 +408,37 @@ readsAs(
   },
   (queue) => queue.stats(),
 );
+
+/**
+ * Makes a workqueue for one user alone, with the patience and the error handler of another one.
+ *
+ * @param of - the other one
+ * @param name - its name in reports
+ * @param priority - 0 … 223
+ * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
+ * both together, and what becomes free goes to the higher priority
+ *
+ * @internal
+ */
+export function makePrivate(
+  of: Workqueue,
+  name: string,
+  priority: number,
+  limit: number | Workqueue,
+): Workqueue {
+  const { kernel, patienceMs, onError, _dispatcher: dispatcher, _registry: registry } = of;
+  const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
+  const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
+  const queue = Workqueue._make(kernel, dispatcher, registry, criteria, name, true);
+  if (typeof limit === 'object') {
+    const sharing = (limit._sharing ??= [limit]);
+    queue._sharing = sharing;
+    queue._room = limit._room;
+    sharing.push(queue);
+    sharing.sort((a, b) => b.priority - a.priority);
+  }
+  return registry.add(queue)._acquire();
+}
 
 /**
  * The workqueues of a kernel, by what they were asked for.

@@ -32,6 +32,7 @@ import { functionName, invalid, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Task as Awaited } from '../job.ts';
+import { awaits } from '../dispatch.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
@@ -255,7 +256,7 @@ class Task implements Awaited {
       this.#kc._state |= TASK;
     }
     // Where the kernel closes, what is in flight may go on yielding.
-    if (this.isContinuation && wq._dispatcher.awaits) this.#kc._state |= LIMIT;
+    if (this.isContinuation && awaits(wq._dispatcher)) this.#kc._state |= LIMIT;
     resetOrThrow(this.#kc);
   }
 
