@@ -55,6 +55,7 @@ import {
   type Phase,
 } from './state.ts';
 import { BLOCK, FAR, type Wheel } from './wheel.ts';
+import type { Workqueue } from './workqueue.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -105,6 +106,8 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
+  /** The workqueues of the kernel. */
+  readonly queues: Set<Workqueue> = new Set<Workqueue>();
   /** How far a shutdown has come. */
   phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */

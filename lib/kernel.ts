@@ -2,7 +2,7 @@ import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
+import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
@@ -28,9 +28,9 @@ import {
 import { race } from './race.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
-  Registry,
   Workqueue,
   criteriaFor,
+  findOrMake,
   type WorkqueueOptions,
   type WorkqueueStats,
 } from './workqueue.ts';
@@ -135,7 +135,6 @@ export class Kernel {
    */
   _cpu: Cpu;
   readonly #dispatcher: Dispatcher;
-  readonly #registry = new Registry();
   #closing: Promise<CloseReport> | undefined = undefined;
 
   /**
@@ -154,9 +153,7 @@ export class Kernel {
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
     const predefined = (name: string, priority: number): Workqueue =>
-      this.#registry.add(
-        Workqueue._make(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
-      );
+      Workqueue._make(this.#dispatcher, criteriaFor(priority), name);
     const soft = (name: string, priority: number): FastWorkqueue =>
       predefined(name, priority) as FastWorkqueue;
     this.wq = {
@@ -185,10 +182,7 @@ export class Kernel {
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
     const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
-    const queue =
-      this.#registry.find(criteria) ??
-      this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
-    return queue._acquire();
+    return findOrMake(this.#dispatcher, criteria)._acquire();
   }
 
   /** Whether it has been closed: true from the call of {@link Kernel.close} on. */
@@ -217,7 +211,7 @@ export class Kernel {
    * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
-    return cpuStarter()(this, options) as Promise<M>;
+    return startCpus(this, options) as Promise<M>;
   }
 
   /**
@@ -237,7 +231,7 @@ export class Kernel {
   async drain(options?: { signal?: AbortSignal }): Promise<void> {
     const { signal } = readOptions(options, DRAIN, Kernel.prototype.drain);
     signal?.throwIfAborted();
-    const local = (): Promise<void> => drained(this.#registry);
+    const local = (): Promise<void> => drained(this.#dispatcher.queues);
     const done = this.#dispatcher.machine?.drain(local) ?? local();
     if (signal === undefined) return done;
     let waiting!: AbortMember;
@@ -274,15 +268,14 @@ export class Kernel {
     } catch (error) {
       return Promise.reject(error);
     }
-    const local: LocalClose = (guide) =>
-      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs, guide);
+    const local: LocalClose = (guide) => close(this.#dispatcher, graceMs, guide);
     const others = this.#dispatcher.machine ?? this._starting;
     return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */
   inspect(): KernelReport {
-    const workqueues = [...this.#registry]
+    const workqueues = [...this.#dispatcher.queues]
       .map((queue) => queue.stats())
       .toSorted((a, b) => b.priority - a.priority);
     let queued = 0;

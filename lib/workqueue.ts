@@ -119,8 +119,6 @@ export class Workqueue {
    */
   readonly _ration: Ration<Kcont<unknown>>;
   /** @internal */
-  readonly _registry: Registry;
-  /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
    * Those that may not run because maxActive are in flight.
@@ -174,17 +172,14 @@ export class Workqueue {
   #drained: (() => void)[] = [];
 
   private constructor(
-    kernel: Kernel,
     dispatcher: Dispatcher,
-    registry: Registry,
     criteria: Criteria,
-    name?: string,
-    isPrivate: boolean = false,
+    name: string | undefined,
+    isPrivate: boolean,
   ) {
-    this.kernel = kernel;
+    this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
     this._ration = dispatcher.ration;
-    this._registry = registry;
     this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
@@ -197,21 +192,20 @@ export class Workqueue {
     this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
     this._level = dispatcher.runq.level(criteria.priority);
+    dispatcher.queues.add(this);
   }
 
   /**
-   * How a kernel makes one.
+   * How a kernel makes one. `name`: it is predefined, or private.
    * @internal
    */
   static _make(
-    kernel: Kernel,
     dispatcher: Dispatcher,
-    registry: Registry,
     criteria: Criteria,
     name?: string,
-    isPrivate?: boolean,
+    isPrivate: boolean = false,
   ): Workqueue {
-    return new Workqueue(kernel, dispatcher, registry, criteria, name, isPrivate);
+    return new Workqueue(dispatcher, criteria, name, isPrivate);
   }
 
   /**
@@ -294,12 +288,9 @@ export class Workqueue {
    * @throws KcontError EINVAL for one release too many
    */
   release(): void {
-    if (this.#acquired === 0) {
-      const what = `workqueue ${this.name} was released more often than acquired`;
-      throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
-    }
-    this.#acquired--;
-    this._dereference();
+    if (this._release()) return;
+    const what = `workqueue ${this.name} was released more often than acquired`;
+    throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
   }
 
   /** What it has done so far. */
@@ -341,7 +332,7 @@ export class Workqueue {
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
-    this._registry.forget(this);
+    this._dispatcher.queues.delete(this);
   }
 
   /**
@@ -426,10 +417,10 @@ export function makePrivate(
   priority: number,
   limit: number | Workqueue,
 ): Workqueue {
-  const { kernel, patienceMs, onError, _dispatcher: dispatcher, _registry: registry } = of;
+  const { patienceMs, onError } = of;
   const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
   const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
-  const queue = Workqueue._make(kernel, dispatcher, registry, criteria, name, true);
+  const queue = Workqueue._make(of._dispatcher, criteria, name, true);
   if (typeof limit === 'object') {
     const sharing = (limit._sharing ??= [limit]);
     queue._sharing = sharing;
@@ -437,47 +428,29 @@ export function makePrivate(
     sharing.push(queue);
     sharing.sort((a, b) => b.priority - a.priority);
   }
-  return registry.add(queue)._acquire();
+  return queue._acquire();
 }
 
 /**
- * The workqueues of a kernel, by what they were asked for.
+ * The workqueue for these criteria: one that there is, or a new one.
  *
  * @internal
  */
-export class Registry {
-  readonly #queues = new Set<Workqueue>();
-
-  *[Symbol.iterator](): Generator<Workqueue, void, undefined> {
-    yield* this.#queues;
-  }
-
-  /** The workqueue for these criteria; undefined: none so far. */
-  find(criteria: Criteria): Workqueue | undefined {
-    for (const queue of this.#queues) {
-      if (
-        !queue._private &&
-        queue.priority === criteria.priority &&
-        queue.perCpu === criteria.perCpu &&
-        queue.maxActive === criteria.maxActive &&
-        queue.patienceMs === criteria.patienceMs &&
-        queue.onError === criteria.onError &&
-        (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
-      ) {
-        return queue;
-      }
+export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueue {
+  for (const queue of dispatcher.queues) {
+    if (
+      !queue._private &&
+      queue.priority === criteria.priority &&
+      queue.perCpu === criteria.perCpu &&
+      queue.maxActive === criteria.maxActive &&
+      queue.patienceMs === criteria.patienceMs &&
+      queue.onError === criteria.onError &&
+      (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
+    ) {
+      return queue;
     }
-    return undefined;
   }
-
-  add(queue: Workqueue): Workqueue {
-    this.#queues.add(queue);
-    return queue;
-  }
-
-  forget(queue: Workqueue): void {
-    this.#queues.delete(queue);
-  }
+  return Workqueue._make(dispatcher, criteria);
 }
 
 /** Default patience, in ms. */
