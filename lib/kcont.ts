@@ -4,7 +4,8 @@ import { Details, Extras, type Affinity } from './details.ts';
 import { whenSettled } from './enter.ts';
 import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import type { Entry } from './list.ts';
-import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
+import type { BaseLock, Lock } from './lock/lock.ts';
+import { checkLock } from './lock/lock-check.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {

@@ -5,7 +5,8 @@
 import { Dispatcher } from './dispatch.ts';
 import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
 import type { Kcont } from './kcont.ts';
-import { BaseLock, type Lock } from './lock/lock.ts';
+import type { Lock } from './lock/lock.ts';
+import { isLock } from './lock/lock-check.ts';
 import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -19,7 +20,7 @@ export function checkWorkqueue(wq: Workqueue): void {
 
 /** Throws for what cannot be the interlock of a halt. */
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
-  if (!(interlock instanceof BaseLock)) throw invalid('interlock', 'a Lock of kcont', interlock);
+  if (!isLock(interlock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;
   throw new KcontError('EPERM', `halt of ${label(kc)} needs its interlock held`);
 }

@@ -23,8 +23,6 @@ const entryPoints = Object.values(pkg.exports)
   .map(({ default: file }) => file.replace('./dist/', 'lib/').replace(/js$/, 'ts'));
 // What a worker thread begins with is a file of its own, found beside that which starts it.
 entryPoints.push('lib/cpu/entry.ts');
-// What an application does without: by itself, for a bundler drops whole files that have no side effects.
-entryPoints.push('lib/clock/virtual-clock.ts');
 for (const file of entryPoints) if (!existsSync(file)) throw new Error(`there is no ${file}`);
 
 await build({
