@@ -38,7 +38,7 @@ import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
-import { release } from './lock/lock.ts';
+import { release } from './lock/lock-check.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { Ration } from './ration.ts';
 import { Refs } from './refs.ts';
@@ -471,15 +471,4 @@ export class Dispatcher implements Driven {
     kc._state |= WAITED;
     stamp(kc);
   }
-}
-
-/**
- * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
- * the stack that may turn out to be asynchronous.
- *
- * @internal
- */
-export function awaits({ current, flights }: Dispatcher): boolean {
-  if (!flights.empty) return true;
-  return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
 }

@@ -27,12 +27,11 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
-import { adopt, thenOf } from '../enter.ts';
+import { adopt, awaits, thenOf } from '../enter.ts';
 import { functionName, invalid, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Task as Awaited } from '../job.ts';
-import { awaits } from '../dispatch.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';

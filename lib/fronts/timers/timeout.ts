@@ -1,6 +1,6 @@
 import { readsAs } from '../../inspect.ts';
 import { functionName } from '../../errors.ts';
-import { awaits } from '../../dispatch.ts';
+import { awaits } from '../../enter.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal, scheduleFrom } from '../../schedule.ts';

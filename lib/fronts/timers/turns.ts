@@ -46,8 +46,8 @@
 import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
 import { afterMicrotasks, isWatched, runNextTicks } from '../../clock/host.ts';
-import { awaits, type Dispatcher } from '../../dispatch.ts';
-import { AT_TOP } from '../../enter.ts';
+import type { Dispatcher } from '../../dispatch.ts';
+import { AT_TOP, awaits } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
