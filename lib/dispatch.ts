@@ -183,12 +183,6 @@ export class Dispatcher implements Driven {
     this.#waker.arm(Infinity);
   }
 
-  /** Files a job, which is QUEUED from now on, for the next pass. */
-  defer(kc: Kcont<unknown>): void {
-    this.deferred.push(kc);
-    this.request();
-  }
-
   /** Makes a continuation that waited aside runnable again, at its old place. */
   resume(kc: Kcont<unknown>): void {
     const level = kc._wq._level;

@@ -180,7 +180,9 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
  */
 export function makeRunnableNext<A>(kc: Kcont<A>): void {
   enqueue(kc);
-  kc._wq._dispatcher.defer(kc);
+  const dispatcher = kc._wq._dispatcher;
+  dispatcher.deferred.push(kc);
+  dispatcher.request();
 }
 
 function enqueue<A>(kc: Kcont<A>): void {
