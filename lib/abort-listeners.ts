@@ -8,8 +8,10 @@
  * joins and leaves in O(1). The map keeps neither signals nor members: a signal keeps its members as
  * long as they are in the group, and is kept by none of them.
  *
- * Invariant: the signal has the listener if and only if the group has members. It is restored in `join`
- * and `leave`; while members are told, who leaves is told no more.
+ * Invariant: the signal has the listener if and only if the group has members. It is restored in `join`,
+ * `leave` and `onAbort`; while members are told, who leaves is told no more.
+ *
+ * A program may dispatch an abort event of its own making: if the signal is not aborted, nobody is told.
  *
  * Most signals have one member: a Set for it would cost as much as the listener. The group stays in the
  * map when it is empty: to take it out and put it back costs 2 us (Node 20).
@@ -78,20 +80,24 @@ const groups = new WeakMap<EventTarget, Group>();
  * That function costs 7 us; the options it passes, which have a symbol of its own, cost nothing.
  */
 function nodesOptions(): AddEventListenerOptions {
-  let options: AddEventListenerOptions = { once: true };
+  let options: object = {};
   const { signal } = new AbortController();
   signal.addEventListener = (_type: string, _listener: unknown, given: unknown) => {
-    options = given as AddEventListenerOptions;
+    options = given as object;
   };
   addAbortListener(signal, () => undefined);
-  return options;
+  // Not gone with the first event: that may be no abort.
+  return { ...options, once: false };
 }
 
 let options: AddEventListenerOptions | undefined;
 
 /** The listener of all signals. */
-function onAbort({ target }: Event): void {
-  groups.get(target as AbortSignal)?.tellAll((target as AbortSignal).reason);
+function onAbort(event: Event): void {
+  const signal = event.target as AbortSignal;
+  if (!signal.aborted) return;
+  signal.removeEventListener('abort', onAbort);
+  groups.get(signal)?.tellAll(signal.reason);
 }
 
 /**

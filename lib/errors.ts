@@ -161,13 +161,41 @@ export function invalid(name: string, expected: string, got: unknown): KcontErro
 }
 
 /**
- * Checks that options are an object.
+ * Whether a value is of a class; a proxy that was revoked is of none.
  *
  * @internal
  */
-export function checkObject(options: unknown): void {
-  if (typeof options !== 'object' || options === null)
-    throw invalid('options', 'an object', options);
+export function isA<T>(value: unknown, made: { readonly prototype: T }): value is T {
+  try {
+    return value instanceof (made as NewableFunction);
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Whether a value can be called; a proxy that was revoked cannot.
+ *
+ * @internal
+ */
+export function isCallable(value: unknown): boolean {
+  if (typeof value !== 'function') return false;
+  try {
+    Object.getPrototypeOf(value);
+    return true;
+  } catch {
+    return false;
+  }
+}
+
+/**
+ * Refuses what somebody takes for options where there are none.
+ *
+ * @internal
+ */
+export function refuseOptions(given: unknown, of: string, caller: Caller): void {
+  if (given === undefined) return;
+  throw traceFrom(caller, new KcontError('EINVAL', `${of} takes no options, got ${show(given)}`));
 }
 
 /**
@@ -180,7 +208,7 @@ export function checkFunction(
   name: string = 'func',
   caller: Caller = checkFunction,
 ): void {
-  if (typeof func !== 'function') throw traceFrom(caller, invalid(name, 'a function', func));
+  if (!isCallable(func)) throw traceFrom(caller, invalid(name, 'a function', func));
 }
 
 /**

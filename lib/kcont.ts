@@ -222,7 +222,8 @@ export class Kcont<A> {
    *
    * @remarks
    * After it returns, no call begins that was scheduled before: not one whose timer has expired,
-   * nor one that is queued or waits for its lock.
+   * nor one that is queued or waits for its lock. {@link KcontHandle.expired | Kcont.expired} is false from then
+   * on, also while a run in flight goes on.
    *
    * @returns false: it is not running and will not run, so what it uses may be freed at once; true:
    * it has been entered since it was last scheduled, or is still running ({@link KcontHandle.running | Kcont.running}
@@ -339,7 +340,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Clears INVOKING during a run, so that the continuation may be scheduled again.
+   * Clears INVOKING during a run, so that the continuation may be scheduled again. `expired` stays true.
    *
    * @returns true: cleared; false: it is not running, or has acknowledged this run already
    */
@@ -396,7 +397,10 @@ export class Kcont<A> {
     return (this._bits & PENDING) !== 0;
   }
 
-  /** Its function has been entered since it was last scheduled, and it was not stopped since. */
+  /**
+   * Its function has been entered since it was last scheduled, and it was not stopped since: scheduling and
+   * stopping clear it, `ack` and the end of the run do not.
+   */
   get expired(): boolean {
     return (this._bits & (EXPIRED | QUEUED)) === EXPIRED;
   }

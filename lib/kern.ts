@@ -6,13 +6,13 @@
  */
 
 import type { Cpu } from './cpu.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, traceFrom } from './errors.ts';
+import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, isA, traceFrom } from './errors.ts';
 import type { FastWorkqueue, KcontFunctionOn } from './fast-workqueue.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
 import { DESTROYED } from './schedule.ts';
 import type { Lock } from './lock/lock.ts';
-import type { Workqueue } from './workqueue.ts';
+import { Workqueue } from './workqueue.ts';
 
 export { EBUSY, EINVAL, ENOENT };
 export { CANCELLED, DRAINING } from './kcont.ts';
@@ -319,10 +319,10 @@ export function kcont_workqueue_acquire(pri: number, flags: number): Workqueue {
  * Gives back a workqueue. The last release, with no continuation and no run in flight left, frees it.
  *
  * @param wq - the workqueue
- * @returns 0; EINVAL: it was released more often than acquired
+ * @returns 0; EINVAL: it was released more often than acquired, or is none
  *
  * @public
  */
 export function kcont_workqueue_release(wq: Workqueue): number {
-  return wq._release() ? 0 : EINVAL;
+  return isA(wq, Workqueue) && wq._release() ? 0 : EINVAL;
 }

@@ -1,4 +1,3 @@
-import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
@@ -6,15 +5,7 @@ import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
-import {
-  FINITE_MS,
-  FUNCTION,
-  SIGNAL,
-  kindOf,
-  numberOf,
-  optionsOf,
-  readOptions,
-} from './options-check.ts';
+import { FINITE_MS, FUNCTION, kindOf, numberOf, optionsOf, readOptions } from './options-check.ts';
 import {
   PRI_PRIHIGH,
   PRI_PRILOW,
@@ -25,11 +16,11 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './priorities.ts';
-import { race } from './race.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Workqueue,
   criteriaFor,
+  drainBy,
   findOrMake,
   type WorkqueueOptions,
   type WorkqueueStats,
@@ -102,7 +93,6 @@ const KERNEL = optionsOf<KernelOptions>('Kernel', {
   onError: FUNCTION,
   budgetMs: numberOf('a number > 0', Number.MIN_VALUE, Infinity),
 });
-const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
 const CLOSE = optionsOf<{ graceMs?: number }>('close', { graceMs: FINITE_MS });
 
 /** Default budget of a pass, in ms. */
@@ -226,24 +216,13 @@ export class Kernel {
    * Waits until nothing is queued or running on any workqueue. PENDING timers do not count.
    *
    * @param options - a signal to give up waiting
-   * @returns a promise, fulfilled then; rejected with the signal's reason
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
    */
-  async drain(options?: { signal?: AbortSignal }): Promise<void> {
-    const { signal } = readOptions(options, DRAIN, Kernel.prototype.drain);
-    signal?.throwIfAborted();
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
     const local = (): Promise<void> => drained(this.#dispatcher.queues);
-    const done = this.#dispatcher.machine?.drain(local) ?? local();
-    if (signal === undefined) return done;
-    let waiting!: AbortMember;
-    const aborted = new Promise<never>((_, reject) => {
-      waiting = { _abort: reject };
-      join(signal, waiting);
-    });
-    try {
-      await race([done, aborted]);
-    } finally {
-      leave(signal, waiting);
-    }
+    const wait = (): Promise<void> => this.#dispatcher.machine?.drain(local) ?? local();
+    return drainBy(wait, options, Kernel.prototype.drain);
   }
 
   /**
@@ -255,7 +234,8 @@ export class Kernel {
    * its end: locks are granted to it, and timers of `kcont/timers/promises` and deadlines stay armed, and
    * may be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
    * `reset` return false, so that a function which schedules again need not know of it. Whoever waits
-   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN.
+   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN. What settles in
+   * the very tick in which the grace is over has finished in time.
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
    * may take 100 ms more to settle

@@ -11,7 +11,7 @@
  * one misspelt, or one of another library.
  */
 
-import { KcontError, checkObject, invalid, traceFrom, type Caller } from './errors.ts';
+import { KcontError, invalid, isCallable, traceFrom, type Caller } from './errors.ts';
 
 /**
  * What the value of an option has to be: in words, and as a test.
@@ -92,7 +92,7 @@ export const NAME: Kind = kindOf(
 /** @internal */
 export const FLAG: Kind = kindOf('a boolean', (value) => typeof value === 'boolean');
 /** @internal */
-export const FUNCTION: Kind = kindOf('a function', (value) => typeof value === 'function');
+export const FUNCTION: Kind = kindOf('a function', isCallable);
 /** @internal */
 export const SIGNAL: Kind = kindOf('an AbortSignal', (value) => value instanceof AbortSignal);
 /** @internal */
@@ -137,7 +137,16 @@ export function oneOf(expected: string, ...words: readonly string[]): Kind {
  * @internal
  */
 export function check(name: string, kind: Kind, value: unknown, caller: Caller = check): void {
-  if (!kind.fits(value)) throw traceFrom(caller, invalid(name, kind.expected, value));
+  if (!isFit(kind, value)) throw traceFrom(caller, invalid(name, kind.expected, value));
+}
+
+function isFit(kind: Kind, value: unknown): boolean {
+  try {
+    return kind.fits(value);
+  } catch {
+    // A proxy that was revoked.
+    return false;
+  }
 }
 
 /**
@@ -157,10 +166,9 @@ export function readOptions<O extends object>(
 ): O {
   if (options === undefined) return shape.none;
   try {
-    checkObject(options);
     const { kinds } = shape;
     const found = shape.blank() as Record<string, unknown>;
-    for (const name of namesOf(options, kinds)) {
+    for (const name of readNames(options, kinds)) {
       const kind = kinds[name];
       if (kind === undefined) throw unknown(name, shape);
       const value = (options as Record<string, unknown>)[name];
@@ -171,6 +179,15 @@ export function readOptions<O extends object>(
   } catch (error) {
     throw traceFrom(caller, error);
   }
+}
+
+function readNames(options: unknown, kinds: object): string[] {
+  try {
+    if (typeof options === 'object' && options !== null) return namesOf(options, kinds);
+  } catch {
+    // A proxy that was revoked.
+  }
+  throw invalid('options', 'an object', options);
 }
 
 /** The names that options have, but for those that all objects have. */
@@ -209,7 +226,8 @@ function nearest(name: string, known: readonly string[]): string | undefined {
   for (let most = 0; most < 3; most++) {
     for (const other of known) {
       const b = other.toLowerCase();
-      if (a.startsWith(b) || b.startsWith(a) || isNear(a, b, most)) return other;
+      const isAlike = most > 0 && (a.startsWith(b) || b.startsWith(a));
+      if (isAlike || isNear(a, b, most)) return other;
     }
   }
   return undefined;

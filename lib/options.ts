@@ -67,12 +67,21 @@ const KCONT = optionsOf<KcontOptions>(
  */
 export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
   // Those of our own runs have been checked.
-  const details = options instanceof Details ? options : readDetails(kc, options);
+  const details = isDetails(options) ? options : readDetails(kc, options);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);
   const { extras } = details;
   if (extras?.signal?.aborted === false) join(extras.signal, kc);
+}
+
+function isDetails(options: object): options is Details {
+  try {
+    return options instanceof Details;
+  } catch {
+    // A proxy that was revoked.
+    return false;
+  }
 }
 
 function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {

@@ -12,10 +12,17 @@ import type { Workqueue } from './workqueue.ts';
 
 /** Throws for what is no workqueue, or one that has been released. */
 export function checkWorkqueue(wq: Workqueue): void {
-  if (!((wq as Workqueue | undefined)?._dispatcher instanceof Dispatcher)) {
-    throw invalid('wq', 'a Workqueue', wq);
-  }
+  if (!isWorkqueue(wq)) throw invalid('wq', 'a Workqueue', wq);
   if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
+}
+
+function isWorkqueue(wq: Workqueue | null | undefined): boolean {
+  try {
+    return wq?._dispatcher instanceof Dispatcher;
+  } catch {
+    // A proxy that was revoked.
+    return false;
+  }
 }
 
 /** Throws for what cannot be the interlock of a halt. */

@@ -11,6 +11,7 @@ import {
   ESHUTDOWN,
   KcontError,
   invalid,
+  isA,
   traceFrom,
   type Caller,
 } from './errors.ts';
@@ -310,7 +311,7 @@ function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
 }
 
 function isCpuOf<A>(cpu: unknown, kc: Kcont<A>): boolean {
-  return cpu instanceof Cpu && cpu.kernel === kc._wq.kernel;
+  return isA(cpu, Cpu) && cpu.kernel === kc._wq.kernel;
 }
 
 function isDelay(delayMs: unknown): boolean {

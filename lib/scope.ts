@@ -1,4 +1,4 @@
-import { KcontError, traceFrom } from './errors.ts';
+import { KcontError, refuseOptions, traceFrom } from './errors.ts';
 import { readsAs } from './inspect.ts';
 import type { Kcont } from './kcont.ts';
 
@@ -29,6 +29,16 @@ export class Scope {
   );
   readonly #members = new Set<Kcont<unknown>>();
   #disposed = false;
+
+  /**
+   * Makes a scope without continuations.
+   *
+   * @throws KcontError EINVAL for options: there are none. To end with a signal, continuations have one
+   */
+  constructor();
+  constructor(given?: unknown) {
+    refuseOptions(given, 'Scope', new.target);
+  }
 
   /** How many continuations belong to it. */
   get size(): number {

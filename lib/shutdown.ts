@@ -8,18 +8,22 @@
  *   abort     one-shot runs get their signal aborted; what is queued, and those timers, are stopped
  *   report    by name, what did not finish. Nobody waits for it any longer
  *
+ * What settles in the very tick in which the grace is over has finished in time, also if only promises
+ * have not told yet, or the lock that it gives back is to be taken: one more pass is waited for.
+ *
  * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
  * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
 
+import { afterMicrotasks } from './clock/host.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
 import { race } from './race.ts';
-import { label, makeRunnable, startTimer, taskOf } from './schedule.ts';
+import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -82,7 +86,7 @@ export async function drained(queues: Iterable<Workqueue>): Promise<void> {
   for (;;) {
     const loaded = Array.from(queues).filter((queue) => queue._load > 0);
     if (loaded.length === 0) return;
-    await Promise.all(loaded.map((queue) => queue.drain()));
+    await Promise.all(loaded.map((queue) => queue._drain()));
   }
 }
 
@@ -106,10 +110,19 @@ export async function close(
   const alarm = new Kcont(kernel.wq.softclock, null, () => ring(), null, { name: 'kernel.close' });
   const after = (delayMs: number): Promise<void> =>
     new Promise((resolve) => {
-      ring = resolve;
+      const end = (): void => afterMicrotasks(resolve);
+      const again = (): void => {
+        ring = end;
+        makeRunnableNext(alarm);
+      };
       // A kernel that closes schedules nothing else.
-      if (delayMs === 0) makeRunnable(alarm);
-      else startTimer(alarm, delayMs);
+      if (delayMs === 0) {
+        ring = end;
+        makeRunnable(alarm);
+      } else {
+        ring = again;
+        startTimer(alarm, delayMs);
+      }
     });
   const local = (): Promise<void> => drained(queues);
   dispatcher.phase = GRACE;

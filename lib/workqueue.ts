@@ -1,3 +1,4 @@
+import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
@@ -13,12 +14,14 @@ import {
   FUNCTION,
   NAME,
   PATIENCE,
+  SIGNAL,
   check,
   integerOf,
   optionsOf,
   readOptions,
 } from './options-check.ts';
 import { LOWEST_FAST, PRIORITY } from './priorities.ts';
+import { race } from './race.ts';
 import type { Ration } from './ration.ts';
 import type { Level } from './runq.ts';
 
@@ -274,9 +277,16 @@ export class Workqueue {
    * Timers that are PENDING do not count. More may be scheduled while waiting; that is waited for
    * too.
    *
-   * @returns a promise, fulfilled then
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
    */
-  drain(): Promise<void> {
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
+    return drainBy(() => this._drain(), options, Workqueue.prototype.drain);
+  }
+
+  /** @internal */
+  _drain(): Promise<void> {
     if (this._load === 0) return Promise.resolve();
     return new Promise((resolve) => this.#drained.push(resolve));
   }
@@ -399,6 +409,35 @@ readsAs(
   },
   (queue) => queue.stats(),
 );
+
+const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
+
+/**
+ * What all that can be drained do with the options of `drain`.
+ *
+ * @param wait - fulfilled when it is drained
+ *
+ * @internal
+ */
+export async function drainBy(
+  wait: () => Promise<void>,
+  options: { signal?: AbortSignal } | undefined,
+  caller: Caller,
+): Promise<void> {
+  const { signal } = readOptions(options, DRAIN, caller);
+  if (signal === undefined) return wait();
+  signal.throwIfAborted();
+  let waiting!: AbortMember;
+  const aborted = new Promise<never>((_, reject) => {
+    waiting = { _abort: reject };
+    join(signal, waiting);
+  });
+  try {
+    await race([wait(), aborted]);
+  } finally {
+    leave(signal, waiting);
+  }
+}
 
 /**
  * Makes a workqueue for one user alone, with the patience and the error handler of another one.

@@ -74,6 +74,28 @@ const entrances: Record<string, (lab: Lab) => Waiting> = {
       end: async () => read.exit(),
     };
   },
+  'Workqueue.drain': ({ wq, clock }) => {
+    new Kcont(wq.prilow, null, () => {}, null).schedule();
+    return { wait: (signal) => wq.prilow.drain({ signal }), end: () => clock.advance(0) };
+  },
+  'Pipeline.drain': ({ kernel, clock }) => {
+    const line = pipeline<number>()
+      .stage('one', (n) => n, { wq: 'softclock' })
+      .start({ kernel });
+    line.push(1);
+    return { wait: (signal) => line.drain({ signal }), end: () => clock.advance(0) };
+  },
+  'Executor.drain': ({ wq, clock }) => {
+    const executor = createExecutor(wq.prilow, { autoStart: false });
+    void executor.run(() => 1);
+    return {
+      wait: (signal) => executor.drain({ signal }),
+      end: async () => {
+        executor.start();
+        await clock.advance(0);
+      },
+    };
+  },
   'Kernel.drain': ({ kernel, wq, clock }) => {
     new Kcont(wq.prilow, null, () => {}, null).schedule();
     return { wait: (signal) => kernel.drain({ signal }), end: () => clock.advance(0) };
@@ -191,6 +213,25 @@ describe('one AbortSignal for many', () => {
       await all;
       await settled();
       expect(listeners(signal)).to.equal(0);
+    });
+
+    it(`is not obeyed while it is not aborted, whatever events come: ${name}`, async () => {
+      const { wait } = entrance(new Lab());
+      const controller = new AbortController();
+      const { signal } = controller;
+      const told: unknown[] = [];
+      void wait(signal).then(
+        () => told.push('fulfilled'),
+        (reason: unknown) => told.push(reason),
+      );
+      await settled();
+      for (const _ of [1, 2]) signal.dispatchEvent(new Event('abort'));
+      await settled();
+      expect(told).to.deep.equal([]);
+      expect(listeners(signal)).to.equal(1);
+      controller.abort(REASON);
+      await settled();
+      expect(told).to.deep.equal([REASON]);
     });
 
     it(`is obeyed at once if it is aborted already: ${name}`, async () => {
@@ -382,14 +423,19 @@ describe('those who wait with a signal', () => {
     expect(group.told).to.deep.equal(['a now']);
   });
 
-  it('are told once of an event that a program dispatches, and may join anew', () => {
+  it('are told nothing by an event that a program dispatches, before the abort and after it', () => {
     const group = new Group();
-    group.member('a', () => void group.member('again'));
-    group.signal.dispatchEvent(new Event('abort'));
-    expect(group.told).to.deep.equal(['a undefined']);
+    group.member('a');
+    const dispatch = (): boolean => group.signal.dispatchEvent(new Event('abort'));
+    dispatch();
+    group.member('b');
+    dispatch();
+    expect(group.told).to.deep.equal([]);
     expect(listeners(group.signal)).to.equal(1);
     group.controller.abort('now');
-    expect(group.told).to.deep.equal(['a undefined', 'again now']);
+    dispatch();
+    expect(group.told).to.deep.equal(['a now', 'b now']);
+    expect(listeners(group.signal)).to.equal(0);
   });
 
   it('join and leave at the same cost however many there are', () => {

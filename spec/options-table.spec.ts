@@ -4,25 +4,30 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { SharedSpinLock } from '../lib/cpu/index.ts';
+import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../lib/cpu/index.ts';
 import { CpuMachine } from '../lib/cpu/machine.ts';
 import { createLocks } from '../lib/fronts/locks.ts';
-import { KcontPQueue, createExecutor } from '../lib/fronts/p-queue.ts';
+import { KcontPQueue, KcontQueue, createExecutor } from '../lib/fronts/p-queue.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
 import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { Deadline, createDeadline } from '../lib/fronts/signal.ts';
+import { Deadline, createDeadline, deadline } from '../lib/fronts/signal.ts';
 import { createTimers } from '../lib/fronts/timers.ts';
+import { restore, takeOver } from '../lib/fronts/timers-register.ts';
 import {
   Kcont,
   KcontError,
   Kernel,
   Mutex,
+  RMLock,
   RWLock,
   Scope,
   SpinLock,
   VirtualClock,
   type Workqueue,
 } from '../lib/index.ts';
+
+// Loading it takes over.
+restore();
 
 const nothing = (): void => undefined;
 const kernel = new Kernel({ clock: new VirtualClock() });
@@ -37,6 +42,8 @@ const machine = {
 interface Row {
   /** By what the library calls it in messages. */
   readonly of: string;
+  /** Those of the API reports that take it: functions, classes, methods. */
+  readonly api: readonly string[];
   /** All the calls that take it. */
   readonly calls: readonly ((options: never) => unknown)[];
   /** A right value for each of its options. */
@@ -60,6 +67,7 @@ const site = pipeline<number>('site')
 const rows: readonly Row[] = [
   {
     of: 'Kcont',
+    api: ['KcontConstructor.new', 'KcontHandle.constructor'],
     calls: [(options) => new Kcont(softclock, null, nothing, null, options).destroy()],
     good: {
       name: 'idle',
@@ -74,6 +82,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'run',
+    api: ['Workqueue.run'],
     // What was taken waits for the clock.
     calls: [(options) => Promise.race([prilow.run(nothing, options), Promise.resolve()])],
     good: {
@@ -92,6 +101,14 @@ const rows: readonly Row[] = [
   },
   {
     of: 'enter',
+    api: [
+      'Lock.enter',
+      'BaseLock.enter',
+      'Mutex.hold',
+      'Mutex.run',
+      'SharedMutex.hold',
+      'SharedMutex.run',
+    ],
     calls: [
       (options) => new Mutex().enter(options),
       (options) => new Mutex().hold(options),
@@ -101,41 +118,56 @@ const rows: readonly Row[] = [
         return lock.enter(options).then(() => lock.exit());
       },
       (options) => new RWLock().read.enter(options),
+      (options) => new SharedMutex().enter(options),
+      (options) => new SharedMutex().hold(options),
+      (options) => new SharedMutex().run(nothing, options),
+      (options) => new SharedRWLock().write.enter(options),
     ],
     good: { signal: new AbortController().signal, priority: 223 },
     bad: { priority: [224, 1.5, Infinity] },
   },
   {
     of: 'acquire',
+    api: ['Kernel.acquire'],
     calls: [(options) => kernel.acquire(90, options).release()],
     good: { perCpu: true, maxActive: 2, patienceMs: 50, onError: nothing, name: 'database' },
     bad: { maxActive: [0, 1.5], name: [''] },
   },
   {
     of: 'Kernel',
+    api: ['Kernel.constructor'],
     calls: [(options) => new Kernel(options)],
     good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2 },
     bad: { budgetMs: [0], clock: [{}] },
   },
   {
     of: 'drain',
-    calls: [(options) => new Kernel({ clock: new VirtualClock() }).drain(options)],
+    api: ['Kernel.drain', 'Workqueue.drain', 'Pipeline.drain', 'Executor.drain'],
+    calls: [
+      (options) => new Kernel({ clock: new VirtualClock() }).drain(options),
+      (options) => softclock.drain(options),
+      (options) => pipeline('site').stage('parse', nothing).start({ kernel }).drain(options),
+      (options) => createExecutor(prilow).drain(options),
+    ],
     good: { signal: new AbortController().signal },
   },
   {
     of: 'close',
+    api: ['Kernel.close'],
     calls: [(options) => new Kernel({ clock: new VirtualClock() }).close(options)],
     good: { graceMs: 5 },
     bad: { graceMs: [Infinity, 2 ** 53] },
   },
   ...(['stop', 'restart'] as const).map((of) => ({
     of,
+    api: [`Cpu.${of}`],
     calls: [(options: never) => CpuMachine.prototype[of].call(machine, 1, options)],
     good: { graceMs: 5 },
     bad: { graceMs: [Infinity, 2 ** 53] },
   })),
   {
     of: 'startCpus',
+    api: ['Kernel.startCpus'],
     // On a VirtualClock there are none: what is right is refused with ENOTSUP.
     calls: [(options) => kernel.startCpus(options)],
     good: {
@@ -155,6 +187,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'resourceLimits',
+    api: [],
     calls: [
       (options) =>
         kernel.startCpus({ module: new URL('file:///cpu.js'), resourceLimits: options ?? {} }),
@@ -170,6 +203,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'enterSync',
+    api: ['SharedSpinLock.enterSync'],
     calls: [
       (options) => {
         const lock = new SharedSpinLock();
@@ -181,6 +215,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'Deadline',
+    api: ['createDeadline', 'Deadline.constructor'],
     calls: [
       (options) => createDeadline(kernel, options),
       (options) => new Deadline(kernel, options)[Symbol.dispose](),
@@ -190,17 +225,20 @@ const rows: readonly Row[] = [
   },
   {
     of: 'createLocks',
+    api: ['createLocks'],
     calls: [(options) => createLocks(kernel, options)],
     good: { wq: prilow },
     bad: { wq: [softclock] },
   },
   {
     of: 'createScheduler',
+    api: ['createScheduler'],
     calls: [(options) => createScheduler(kernel, options)],
     good: { patienceMs: Infinity },
   },
   {
     of: 'Executor.run',
+    api: ['Executor.run'],
     calls: [
       (options) => Promise.race([createExecutor(prilow).run(nothing, options), Promise.resolve()]),
     ],
@@ -223,13 +261,56 @@ const rows: readonly Row[] = [
     passesOn: true,
   },
   {
+    of: 'createExecutor',
+    api: ['createExecutor'],
+    calls: [(options) => createExecutor(prilow, options)],
+    good: {
+      concurrency: 2,
+      autoStart: false,
+      interval: 5,
+      intervalCap: 2,
+      carryoverIntervalCount: true,
+      carryoverConcurrencyCount: true,
+      strict: true,
+      timeout: 5,
+    },
+    // PQueue refuses them, with a TypeError.
+    takesAll: [
+      'concurrency',
+      'autoStart',
+      'interval',
+      'intervalCap',
+      'carryoverIntervalCount',
+      'carryoverConcurrencyCount',
+      'strict',
+      'timeout',
+    ],
+    passesOn: true,
+  },
+  {
+    of: 'takeOver',
+    api: ['takeOver'],
+    calls: [
+      (options) => {
+        try {
+          takeOver(options);
+        } finally {
+          restore();
+        }
+      },
+    ],
+    good: { longDelays: false },
+  },
+  {
     of: 'stage',
+    api: ['PipelinePlan.stage'],
     calls: [(options) => pipeline('site').stage('parse', nothing, options)],
     good: { wq: 'prilow', limit: Infinity, buffer: 0, deadlineMs: 5, lock: new Mutex() },
     bad: { wq: ['low', null, {}], limit: [0, 1.5], buffer: [1.5], deadlineMs: [0, Infinity] },
   },
   {
     of: 'start',
+    api: ['PipelinePlan.start'],
     calls: [(options) => pipeline('site').stage('parse', nothing).start(options)],
     good: {
       kernel,
@@ -242,6 +323,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'an item',
+    api: ['Pipeline.run', 'Pipeline.push'],
     calls: [
       (options) => Promise.race([site.run(1, options), Promise.resolve()]),
       (options) => site.push(1, nothing, options),
@@ -252,9 +334,11 @@ const rows: readonly Row[] = [
   },
   {
     of: 'through',
+    api: ['Pipeline.through', 'Pipeline.pump', 'Pipeline.duplex', 'Pipeline.transform'],
     calls: [
       (options) => site.through([], options),
       (options) => Promise.race([site.pump([], nothing, options), Promise.resolve()]),
+      // Not `duplex`, which does the same: Node makes it with what Object.prototype has.
       (options) => site.transform(options),
     ],
     good: {
@@ -269,6 +353,7 @@ const rows: readonly Row[] = [
   },
   {
     of: 'Pipeline.close',
+    api: ['Pipeline.close'],
     calls: [(options) => pipeline('site').stage('parse', nothing).start({ kernel }).close(options)],
     good: { graceMs: Infinity },
   },
@@ -301,7 +386,38 @@ async function answer(call: (options: never) => unknown, options: unknown): Prom
 
 /** This file runs from spec/ and, compiled, from build/spec/. */
 const above = dirname(import.meta.dirname);
-const LIB = join(basename(above) === 'build' ? dirname(above) : above, 'lib');
+const ROOT = basename(above) === 'build' ? dirname(above) : above;
+const LIB = join(ROOT, 'lib');
+const ETC = join(ROOT, 'etc');
+
+/** What stands in for an interface of Node, the web or p-queue takes options as that does. */
+const THEIRS = new Set([
+  'LockManager.request',
+  'Scheduler.postTask',
+  'Scheduler.wait',
+  'TimersPromises.setTimeout',
+  'TimersPromises.setImmediate',
+  'TimersPromises.setInterval',
+  'KcontPQueue.constructor',
+  'KcontQueue.enqueue',
+  'KcontQueue.filter',
+]);
+
+/** The functions, classes and methods in an API report that take options, by their types. */
+function takersIn(report: string): string[] {
+  const takers: string[] = [];
+  let owner = '';
+  for (const line of report.split('\n')) {
+    const declared = /^export (?:abstract )?(class|interface|function|const|type) (\w+)/.exec(line);
+    const [, kind, name = ''] = declared ?? [];
+    if (kind !== undefined) owner = kind === 'function' || kind === 'const' ? '' : name;
+    if (!/\w\??: (?:Readonly<)?(?:Partial<)?(?:\w*Options\b|\{$)/.test(line)) continue;
+    const [, method] = /^ {4}(\w+) ?[<(]/.exec(line) ?? [];
+    if (kind === 'function') takers.push(name);
+    else if (method !== undefined) takers.push(`${owner}.${method}`);
+  }
+  return takers;
+}
 
 describe('every options object', () => {
   it('has a row in this table', () => {
@@ -314,6 +430,14 @@ describe('every options object', () => {
       ([, of]) => of,
     );
     expect(declared).to.have.members(rows.map(({ of }) => of));
+  });
+
+  it('of the API reports has one, too', () => {
+    const takers = readdirSync(ETC)
+      .map((path) => readFileSync(join(ETC, path), 'utf8'))
+      .flatMap(takersIn)
+      .filter((taker) => !THEIRS.has(taker));
+    expect([...new Set(takers)]).to.have.members(rows.flatMap(({ api }) => api));
   });
 
   for (const row of rows) {
@@ -499,6 +623,69 @@ describe('a name of another library', () => {
     expect(says(() => kernel.acquire(90, { colour: 2 } as object))).to.equal(
       "unknown option 'colour' of acquire",
     );
+  });
+});
+
+describe('where there are no options', () => {
+  const given = { signal: new AbortController().signal };
+  type Make = (options: object | undefined) => unknown;
+  const making = (made: new (...args: never[]) => unknown): Make => {
+    return (options) => Reflect.construct(made, [options]);
+  };
+  const calls: Record<string, Make> = {
+    ...Object.fromEntries(
+      [
+        Mutex,
+        SpinLock,
+        RWLock,
+        RMLock,
+        SharedMutex,
+        SharedSpinLock,
+        SharedRWLock,
+        SharedRMLock,
+        Scope,
+        VirtualClock,
+        KcontQueue,
+      ].map((made) => [made.name, making(made)]),
+    ),
+    createTimers: (options) => Reflect.apply(createTimers, undefined, [kernel, options]) as unknown,
+    pipeline: (options) => Reflect.apply(pipeline, undefined, ['site', options]) as unknown,
+    deadline: (options) => Reflect.apply(deadline, undefined, [1e6, options]) as unknown,
+  };
+
+  for (const [name, call] of Object.entries(calls)) {
+    it(`${name} refuses some, and takes undefined`, () => {
+      expect(call(undefined)).to.not.equal(undefined);
+      let error: KcontError | undefined;
+      try {
+        call(given);
+      } catch (thrown) {
+        error = thrown as KcontError;
+      }
+      expect(error).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
+      expect(error?.message).to.equal(`${name} takes no options, got an instance of Object`);
+      expect(error?.stack).to.include('options-table.spec');
+    });
+  }
+
+  it('a clock refuses a time to begin at', () => {
+    expect(() => Reflect.construct(VirtualClock, [1000])).to.throw('takes no options, got 1000');
+  });
+
+  it('classes that are made of ours may take what they like', () => {
+    class Account extends Mutex {
+      readonly owner: string;
+      constructor(owner: string) {
+        super();
+        this.owner = owner;
+      }
+    }
+    expect(new Account('me').owner).to.equal('me');
+  });
+
+  it('functions may be called by the map of an Array', () => {
+    expect([1e6, 2e6].map(deadline)).to.have.length(2);
+    expect(['a', 'b'].map(pipeline).map(({ name }) => name)).to.deep.equal(['a', 'b']);
   });
 });
 

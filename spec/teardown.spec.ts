@@ -1,6 +1,8 @@
 // Teardown is nobody's error: what `schedule` and `reset` answer while an owner is destroyed or the
 // kernel closes is decided by the state alone, and what is in flight is served to its end.
 import { expect } from 'chai';
+import sinon from 'sinon';
+import { HostClock } from '../lib/clock/host.ts';
 import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../lib/index.ts';
 import { createDeadline } from '../lib/fronts/signal.ts';
 import { createTimers } from '../lib/fronts/timers.ts';
@@ -357,6 +359,62 @@ describe('the grace of close', () => {
     expect(await real.close({ graceMs: 20_000 })).to.deep.equal({ withdrawn: [], unfinished: [] });
     expect(await Promise.all(codes)).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
     expect([ran, turns > 2]).to.deep.equal([['slept'], true]);
+  });
+
+  it('is kept by what settles in its last tick, however many promises tell, and by who waits for that', async () => {
+    const { setTimeout: sleep } = createTimers(kernel).promises;
+    const lock = new Mutex();
+    let aborted: boolean | undefined;
+    const first = kernel.wq.prilow.run(
+      async (signal) => {
+        await sleep(1000);
+        for (let i = 0; i < 50; i++) await Promise.resolve();
+        aborted = signal.aborted;
+        note('first');
+      },
+      { lock },
+    );
+    const second = kernel.wq.prilow.run(() => note('second'), { lock });
+    await clock.advance(0);
+    expect(await close(1000)).to.deep.equal({ withdrawn: [], left: [] });
+    await Promise.all([first, second]);
+    expect([ran, aborted]).to.deep.equal([['first at 1000', 'second at 1000'], false]);
+  });
+
+  it('is not kept by what settles a tick later', async () => {
+    const { setTimeout: sleep } = createTimers(kernel).promises;
+    begin(() => sleep(1001));
+    const next = rejectionOf(kernel.wq.prilow.run(() => note('next'), { delayMs: 0 }));
+    await clock.advance(0);
+    await close(1000);
+    expect(await next).to.equal('none');
+    expect(ran).to.deep.equal(['next at 0', 'run fails: ESHUTDOWN at 1000']);
+  });
+
+  it('is kept by what settles in its last ms on the host', async () => {
+    const fake = sinon.useFakeTimers();
+    try {
+      const real = new Kernel({ clock: new HostClock() });
+      const { prilow } = real.wq;
+      const lock = new Mutex();
+      const first = prilow.run(
+        async (signal) => {
+          await new Promise((resolve) => void setTimeout(resolve, 100));
+          for (let i = 0; i < 50; i++) await Promise.resolve();
+          ran.push(`first, aborted: ${signal.aborted}`);
+        },
+        { lock },
+      );
+      const second = prilow.run(() => ran.push('second'), { lock });
+      await fake.tickAsync(0);
+      const closing = real.close({ graceMs: 100 });
+      await fake.tickAsync(1000);
+      expect(await closing).to.deep.equal({ withdrawn: [], unfinished: [] });
+      await Promise.all([first, second]);
+      expect(ran).to.deep.equal(['first, aborted: false', 'second']);
+    } finally {
+      fake.restore();
+    }
   });
 
   describe('and callback timers', () => {

@@ -218,7 +218,8 @@ export class HostClock implements Clock {
     for (const ref of wakers) ref.deref()?.sourceChanged();
     if (this._fakes === null) {
       this.#asking.clear();
-      process.off('beforeExit', this.#check);
+      underFakes.delete(this);
+      if (underFakes.size === 0) process.off('beforeExit', lookAll);
     }
   }
 
@@ -228,12 +229,13 @@ export class HostClock implements Clock {
     if (this.#watching) return;
     this.#watching = true;
     unfakedLater(this.#watch, LOOK_MS);
-    process.off('beforeExit', this.#check).on('beforeExit', this.#check);
+    underFakes.add(this);
+    process.off('beforeExit', lookAll).on('beforeExit', lookAll);
   }
 
   readonly #watch = (): void => {
     this.#watching = false;
-    this.#check();
+    this._lookForEnd();
     for (const waker of this.#asking) {
       if (waker.asks) {
         this._keep(waker);
@@ -243,9 +245,10 @@ export class HostClock implements Clock {
     }
   };
 
-  readonly #check = (): void => {
+  /** Looks whether fakes have gone. */
+  _lookForEnd(): void {
     if (this._fakes !== null) this._look();
-  };
+  }
 
   _drive(driven: Driven): Waker {
     const waker = new HostWaker(this, driven);
@@ -274,6 +277,13 @@ export class HostClock implements Clock {
   get _turns(): boolean {
     return this._rations;
   }
+}
+
+/** Clocks of which something was asked under fakes: they have one listener of the process. */
+const underFakes = new Set<HostClock>();
+
+function lookAll(): void {
+  for (const clock of underFakes) clock._lookForEnd();
 }
 
 /** Whose function has thrown what is uncaught next. */

@@ -1,4 +1,4 @@
-import { KcontError, invalid, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
@@ -54,6 +54,16 @@ export class VirtualClock implements Clock {
   /** Over with the last `advance` that was asked for; undefined: none is under way. */
   #advanced: Promise<void> | undefined = undefined;
   readonly #raised: unknown[] = [];
+
+  /**
+   * Makes a clock that stands at 0 ms.
+   *
+   * @throws KcontError EINVAL for options, or a time to begin at: there are none
+   */
+  constructor();
+  constructor(given?: unknown) {
+    refuseOptions(given, 'VirtualClock', new.target);
+  }
 
   /** Virtual milliseconds since the clock was made. */
   get now(): number {

@@ -236,14 +236,20 @@ export class Blocks {
     return words[block + HANDLE] === handle ? this.keep(remote) : remote;
   }
 
-  /** The face of what a block stands for. */
-  face(block: number): Remote {
+  /** The face of what a block stands for now; what is gone by then reads as destroyed. */
+  faceAt(block: number): Remote {
     const { words } = this.#machine.memory;
     const handle = words[block + HANDLE] as number;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
     const isJob = kindOf(words[block + SPEC] as number) === JOB_KIND;
     return this.keep(isJob ? this.#makeJob(block, handle) : this.#make(block, handle));
+  }
+
+  /** The face of what a note is about; undefined: that is gone by now. */
+  face(block: number, handle: number): Remote | undefined {
+    if (this.#machine.memory.words[block + HANDLE] === handle) this.faceAt(block);
+    return this.find(block, handle);
   }
 
   #make(block: number, handle: number): Remote {
@@ -281,13 +287,18 @@ export class Blocks {
     return attachLock(arena, readLock(memory, block));
   }
 
-  /** From now on this CPU knows a handle that another one has made. */
+  /**
+   * From now on this CPU knows a handle that another one has made: unless that has been destroyed
+   * meanwhile, and whoever has done so has not seen that there is one more to be told.
+   */
   keep(remote: Remote): Remote {
     const { block } = remote;
+    const { words } = this.#machine.memory;
     const before = this.#remotes[block >> BLOCK_SHIFT];
     if (before !== undefined) this.#drop(before);
     this.#remotes[block >> BLOCK_SHIFT] = remote;
-    Atomics.or(this.#machine.memory.words, block + KNOWN, 1 << this.#machine.index);
+    Atomics.or(words, block + KNOWN, 1 << this.#machine.index);
+    if (Atomics.load(words, block + HANDLE) !== remote.handle) this.#drop(remote);
     return remote;
   }
 
@@ -330,9 +341,8 @@ export class Blocks {
 
   /** A note says that a handle is scheduled here. */
   filed({ block, handle, generation, seq, from, value: posted }: Note): void {
-    const { words } = this.#machine.memory;
-    if (words[block + HANDLE] === handle) {
-      const remote = this.face(block);
+    const remote = this.face(block, handle);
+    if (remote !== undefined) {
       // To be claimed, whatever becomes of it.
       if (posted !== 0) remote.posted = posted;
       remote.file(generation, seq);
@@ -353,10 +363,11 @@ export class Blocks {
       return;
     }
     const remote = this.find(block, handle);
-    let known = (words[block + KNOWN] as number) & ~(1 << machine.index);
     unpinLock(machine.arena, readLock(machine.memory, block));
     words[block + LOCK] = 0;
-    words[block + HANDLE] = handle + 1;
+    // In this order: whoever comes to know it now sees the one, or is seen here.
+    Atomics.store(words, block + HANDLE, handle + 1);
+    let known = Atomics.load(words, block + KNOWN) & ~(1 << machine.index);
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));
     while (known !== 0) {
       const cpu = 31 - Math.clz32(known);

@@ -32,9 +32,11 @@ export class LeftOver {
     this.#unfinished.push(...unfinished);
   }
 
-  /** A run that has ended with its thread, which has not reported it. */
-  addRun(cpu: number, { kc }: Remote): void {
+  /** A run that has ended with its thread, which has not reported it. One that was killed has settled before. */
+  addRun(cpu: number, face: Remote): void {
+    const { kc } = face;
     this.#known.add(cpu);
+    if (face instanceof JobFace && !this.#machine.jobs.isAwaited(face)) return;
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
@@ -52,7 +54,7 @@ export class LeftOver {
     for (const block of allBlocks(memory)) {
       const word = rescueWord(memory, block);
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
-      const face = machine.blocks.face(block);
+      const face = machine.blocks.faceAt(block);
       const { kc } = face;
       const name = label(kc);
       // Whoever else withdraws it has it in his report.

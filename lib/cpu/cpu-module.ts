@@ -8,14 +8,14 @@
 
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid, isA } from '../errors.ts';
 
 /** Any function. */
 export type AnyFunction = (...args: never[]) => unknown;
 
 /** The URL of a module that is named by a URL or an absolute path. */
 export function moduleUrl(module: unknown): string {
-  if (module instanceof URL) return module.href;
+  if (isA(module, URL)) return module.href;
   if (typeof module === 'string') {
     if (/^(?:file|data|node):/.test(module)) return module;
     if (isAbsolute(module)) return pathToFileURL(module).href;

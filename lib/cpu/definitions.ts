@@ -9,7 +9,7 @@ import { KcontError } from '../errors.ts';
 import { label } from '../schedule.ts';
 import { SCHEDULED } from '../state.ts';
 import { PORTED } from './argument.ts';
-import { ANY, ARG_TAG, ARG_VERSION, CPU, HANDLE } from './block.ts';
+import { ANY, ARG_TAG, ARG_VERSION, CPU } from './block.ts';
 import { decode, encode, uncloneable } from './codec.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -102,8 +102,8 @@ export class Definitions {
     const { words } = machine.memory;
     const message = machine.bells.claim(from, value);
     const isBroken = message === undefined && machine.bells.isBroken(from, value);
-    if (words[block + HANDLE] !== handle) return;
-    const remote = machine.blocks.face(block);
+    const remote = machine.blocks.face(block, handle);
+    if (remote === undefined) return;
     const { kc } = remote;
     if (isBroken) {
       this.#unreadable(remote);
@@ -159,9 +159,8 @@ export class Definitions {
   /** Another CPU needs to be told. */
   answer(block: number, handle: number, cpu: number): void {
     const machine = this.#machine;
-    const { words } = machine.memory;
-    if (words[block + HANDLE] !== handle) return;
-    const remote = machine.blocks.face(block);
+    const remote = machine.blocks.face(block, handle);
+    if (remote === undefined) return;
     if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
     else if (this.#knows(remote)) {
       try {

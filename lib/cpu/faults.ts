@@ -47,7 +47,7 @@ export class Faults {
   /** A function has failed elsewhere, whose handle was made here. */
   reported(block: number, handle: number, message: [unknown] | undefined): void {
     const machine = this.#machine;
-    const { kc } = machine.blocks.find(block, handle) ?? machine.blocks.face(block);
+    const { kc } = machine.blocks.faceOf(block, handle);
     reportLater(machine.dispatcher, kc, errorFrom(message, label(kc)));
   }
 

@@ -3,6 +3,7 @@
  * result, sent to the caller when the run has settled.
  */
 
+import { thenOf, whenDone, type Then } from '../enter.ts';
 import { KcontError, asynchronous } from '../errors.ts';
 import type { Task } from '../job.ts';
 import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
@@ -103,7 +104,7 @@ export class JobFace extends Remote {
     const func = this.func as AnyFunction;
     kc._needExtras().settled.push(() => this.#send());
     let result: unknown;
-    let isPromise: boolean;
+    let then: Then | undefined;
     try {
       const args = this.#hasArg ? [this.arg] : [];
       if (func.length > args.length) {
@@ -111,34 +112,36 @@ export class JobFace extends Remote {
         args.push(this.#controller.signal);
       }
       result = func(...(args as never[]));
-      // It may have a getter.
-      isPromise = typeof (result as { then?: unknown } | undefined | null)?.then === 'function';
+      then = thenOf(result);
     } catch (error) {
       this.#fail(error);
       return undefined;
     }
-    if (!isPromise) {
+    if (then === undefined) {
       this.#end(result, false);
       return undefined;
     }
     if (kc.wq.fast) {
-      settling(result).catch(() => undefined);
+      whenDone(result, then, ignore, ignore);
       this.#end(asynchronous(kc.name, kc.wq.name), true);
       return undefined;
     }
-    return this.#follow(result);
+    return this.#follow(result, then);
   }
 
   /** Waits for the result, which may be anything that has a `then`. Never rejected. */
-  async #follow(result: unknown): Promise<void> {
-    let value: unknown;
-    try {
-      value = await result;
-    } catch (error) {
-      this.#fail(error);
-      return;
-    }
-    this.#end(value, false);
+  #follow(result: unknown, then: Then): Promise<void> {
+    return new Promise((resolve) => {
+      const fulfilled = (value: unknown): void => {
+        this.#end(value, false);
+        resolve();
+      };
+      const rejected = (error: unknown): void => {
+        this.#fail(error);
+        resolve();
+      };
+      whenDone(result, then, fulfilled, rejected);
+    });
   }
 
   #fail(error: unknown): void {
@@ -203,11 +206,6 @@ export class JobFace extends Remote {
   }
 }
 
-/** The promise of what may be anything that has a `then`: settled once, whatever that does. */
-async function settling(result: unknown): Promise<unknown> {
-  return await result;
-}
-
 /** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
 export class JobTask implements Task {
   readonly face: JobFace;
@@ -226,3 +224,5 @@ export class JobTask implements Task {
 export function runJob({ face }: JobTask): undefined | Promise<unknown> {
   return face.call();
 }
+
+function ignore(): void {}

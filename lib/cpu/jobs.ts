@@ -17,7 +17,7 @@
 
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid, isA } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import { Kcont } from '../kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
@@ -77,7 +77,7 @@ export class RemoteJobs {
     const isElsewhere =
       cpu === null
         ? !wq.perCpu && machine.placement.hasOthers && problem === ''
-        : wq.perCpu && cpu instanceof Cpu && cpu.kernel === wq.kernel && cpu !== machine.here;
+        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== machine.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
     if ((options.context ?? 'none') !== 'none') {
@@ -354,6 +354,11 @@ export class RemoteJobs {
       return;
     }
     this.settle(block, handle, false, result);
+  }
+
+  /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
+  isAwaited(face: JobFace): boolean {
+    return face.home !== this.#machine.index || this.#sent.get(face.block)?.face === face;
   }
 
   /** There will be no results any more. */

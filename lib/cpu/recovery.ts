@@ -132,7 +132,7 @@ export function resumeWork(machine: CpuMachine): void {
     if ((word & SCHEDULED) !== 0) left.push(found(memory, block, word));
   }
   for (const { block, word, seq } of left.toSorted(inOrder)) {
-    machine.blocks.face(block).file(generationOf(word), seq);
+    machine.blocks.faceAt(block).file(generationOf(word), seq);
   }
 }
 
@@ -164,7 +164,7 @@ function endRun(machine: CpuMachine, block: number, loss: Loss): void {
     machine.alive.count(word, next);
     break;
   }
-  const face = machine.blocks.face(block);
+  const face = machine.blocks.faceAt(block);
   machine.tellWaiters(face);
   machine.settledAt(face);
   loss(face);
@@ -195,7 +195,7 @@ function inherit(machine: CpuMachine, block: number): void {
   else if ((word & DEAD) !== 0) {
     if ((word & RUNNING) === 0) machine.blocks.reclaim(block, handle);
   } else if (kindOf(words[block + SPEC] as number) === JOB_KIND) {
-    machine.blocks.face(block).destroy();
+    machine.blocks.faceAt(block).destroy();
   }
 }
 
@@ -205,7 +205,7 @@ function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void
   for (const { block } of moving) {
     const word = rescueWord(memory, block);
     if ((word & SCHEDULED) === 0) continue;
-    const face = machine.blocks.face(block);
+    const face = machine.blocks.faceAt(block);
     const isStrong = AFFINITIES[affinityOf(words[block + SPEC] as number)] === 'strong';
     const was = words[block + CPU] as number;
     let target = was;

@@ -304,7 +304,6 @@ export class Arena {
    * @throws KcontError ENOMEM if there is none
    */
   allocate(kind: Kind): number {
-    const { words } = this;
     const line = this.#pop(FREE[kind]) || this.#fromTop(LINES[kind]) || this.#fromLarger(kind);
     if (line === 0) {
       const { maxByteLength } = this.buffer as GrowableBuffer;
@@ -312,6 +311,8 @@ export class Arena {
       throw new KcontError('ENOMEM', what);
     }
     const at = line * LINE;
+    // Not before: there is a new view when it has grown.
+    const { words } = this;
     Atomics.add(words, USED, LINES[kind]);
     Atomics.store(words, at + REFERENCES, 1);
     Atomics.store(words, at + KIND, MAGIC | kind);

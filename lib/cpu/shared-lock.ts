@@ -1,3 +1,4 @@
+import { isA, refuseOptions } from '../errors.ts';
 import { BaseLock } from '../lock/lock.ts';
 import type { Turnstile, Waiter } from '../lock/turnstile.ts';
 import { Arena, type Kind } from './shared-arena.ts';
@@ -25,6 +26,7 @@ export abstract class SharedLock extends BaseLock {
   /** @internal */
   constructor(gate: Gate) {
     super();
+    if (!isA(gate, Gate)) refuseOptions(gate, new.target.name, new.target);
     this._gate = gate;
   }
 

@@ -1,3 +1,4 @@
+import { checkFunction } from '../errors.ts';
 import { holder, type EnterOptions } from '../lock/lock.ts';
 import { MUTEX } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
@@ -50,6 +51,7 @@ export class SharedMutex extends SharedLock {
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
   async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
+    checkFunction(func, 'func', SharedMutex.prototype.run);
     await this._enter(options, SharedMutex.prototype.run);
     try {
       return await func();

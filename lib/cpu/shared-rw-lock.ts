@@ -1,7 +1,8 @@
+import { isA, refuseOptions } from '../errors.ts';
 import { sidesReadAs } from '../lock/rw-lock.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { RM, RW } from './shared-arena.ts';
-import type { Gate } from './shared-gate.ts';
+import { Gate } from './shared-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
 /** Many may hold it. */
@@ -62,6 +63,7 @@ export abstract class SharedSides {
 
   /** @internal */
   constructor(gate: Gate) {
+    if (!isA(gate, Gate)) refuseOptions(gate, new.target.name, new.target);
     this._gate = gate;
     this.read = new ReadSide(gate);
     this.write = new WriteSide(gate);

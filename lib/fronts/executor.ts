@@ -5,11 +5,11 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
-import { checkFunction, checkObject, functionName, invalid, traceFrom } from '../errors.ts';
+import { checkFunction, functionName, invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
-import { RUN_KINDS, type RunOptions } from '../job.ts';
-import { TEXT, kindOf, numberOf, optionsOf, readOptions } from '../options-check.ts';
-import { Workqueue } from '../workqueue.ts';
+import { RUN_KINDS, type RunFunction, type RunOptions } from '../job.ts';
+import { ANYTHING, TEXT, kindOf, numberOf, optionsOf, readOptions } from '../options-check.ts';
+import { Workqueue, drainBy } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
 import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 
@@ -44,6 +44,24 @@ const EXECUTOR = optionsOf<ExecutorRunOptions>(
     timeout: numberOf('a number of ms >= 0', 0, Infinity),
   },
   // What is left out is left to p-queue.
+  () => ({}),
+);
+
+/** PQueue looks at the values itself. */
+const LIMITS = optionsOf<ExecutorOptions>(
+  'createExecutor',
+  {
+    concurrency: ANYTHING,
+    autoStart: ANYTHING,
+    // The first that begins alike is suggested.
+    intervalCap: ANYTHING,
+    interval: ANYTHING,
+    carryoverIntervalCount: ANYTHING,
+    carryoverConcurrencyCount: ANYTHING,
+    strict: ANYTHING,
+    timeout: ANYTHING,
+  },
+  // What is left out is left to PQueue.
   () => ({}),
 );
 
@@ -87,23 +105,40 @@ export class Executor {
    * do, with p-queue's TimeoutError when the time is over, with KcontError ESHUTDOWN when the kernel is
    * closed, also while the executor is paused
    */
-  async run<T>(
+  run<T>(
     func: (signal: AbortSignal) => T | PromiseLike<T>,
-    options: ExecutorRunOptions = {},
-  ): Promise<T> {
+    options?: ExecutorRunOptions,
+  ): Promise<T>;
+  /**
+   * Runs a function with an argument once when there is room, and returns its result.
+   *
+   * @param func - as for `Workqueue.run`; a function of the CPU module may run on another CPU
+   * @param options - the argument, and as for any other run
+   * @returns as above
+   */
+  run<A, T>(
+    func: (arg: A, signal: AbortSignal) => T | PromiseLike<T>,
+    options: ExecutorRunOptions & { arg: NoInfer<A> },
+  ): Promise<T>;
+  async run<T>(func: RunFunction<T>, options: ExecutorRunOptions = {}): Promise<T> {
     const caller = Executor.prototype.run;
     const read = readOptions(options, EXECUTOR, caller);
-    const { context, cpu = null, delayMs = 0, name, signal, ...queueing } = read;
+    const { context, cpu, delayMs = 0, name, signal, arg, transfer, kill, ...others } = read;
+    const queueing = withoutUndefined(others);
     checkFunction(func, 'func', caller);
+    const hasArg = Object.hasOwn(read, 'arg');
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
-    const call = (own: AbortSignal): T | PromiseLike<T> =>
-      resource === undefined ? func(own) : resource.runInAsyncScope(func, undefined, own);
+    const call = resource === undefined ? func : callIn(resource, func, hasArg);
     if (delayMs !== 0) await this.#delay(delayMs, signal === undefined ? {} : { signal });
     signal?.throwIfAborted();
     const mayGiveUp =
       signal !== undefined || (queueing.timeout ?? this.queue.timeout) !== undefined;
     const controller = mayGiveUp ? new AbortController() : undefined;
-    const job: RunOptions = { cpu, name: name ?? (functionName(func) || 'run') };
+    const job: RunOptions = {
+      name: name ?? (functionName(func) || 'run'),
+      ...withoutUndefined({ cpu, transfer, kill }),
+    };
+    if (hasArg) job.arg = arg;
     if (controller !== undefined) job.signal = controller.signal;
     return new Promise<T>((resolve, reject) => {
       // p-queue 9 listens to a signal once for each function: it gets one that no other has.
@@ -119,7 +154,7 @@ export class Executor {
       if (signal !== undefined) join(signal, aborted);
       const adding = { ...queueing, ...given, [WITHDRAWN]: withdrawn } as Partial<Withdrawable>;
       this.queue
-        .add(() => this.wq.run(call, job), adding)
+        .add(() => this.wq.run(call as () => T, job), adding)
         .then(
           (value) => {
             ended();
@@ -154,9 +189,15 @@ export class Executor {
     this.queue.start();
   }
 
-  /** Waits until nothing waits or runs here. */
-  drain(): Promise<void> {
-    return this.queue.onIdle();
+  /**
+   * Waits until nothing waits or runs here.
+   *
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
+   */
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
+    return drainBy(() => this.queue.onIdle(), options, Executor.prototype.drain);
   }
 
   #delay(delayMs: number, given: { signal?: AbortSignal }): Promise<void> {
@@ -176,7 +217,8 @@ readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._
  * @param wq - where the functions run, and at which priority
  * @param options - the limits, as for a PQueue
  * @returns an executor
- * @throws KcontError EINVAL for a workqueue that is none; TypeError as PQueue does
+ * @throws KcontError EINVAL for a workqueue that is none, and for an option that PQueue does not have;
+ * TypeError as PQueue does
  *
  * @example
  * ```ts
@@ -187,11 +229,30 @@ readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._
  * @public
  */
 export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Executor {
+  let limits: ExecutorOptions;
   try {
-    if (!(wq instanceof Workqueue)) throw invalid('wq', 'a Workqueue', wq);
-    checkObject(options);
+    if (!isA(wq, Workqueue)) throw invalid('wq', 'a Workqueue', wq);
+    limits = withoutUndefined(readOptions(options, LIMITS));
   } catch (error) {
     throw traceFrom(createExecutor, error);
   }
-  return Executor._make(wq, options);
+  return Executor._make(wq, limits);
+}
+
+/** A function that is called in the context of the moment of its making, and takes what the other takes. */
+function callIn<T>(resource: AsyncResource, func: RunFunction<T>, hasArg: boolean): RunFunction<T> {
+  type Call = (...args: unknown[]) => T | PromiseLike<T>;
+  const call = (...args: unknown[]): T | PromiseLike<T> =>
+    resource.runInAsyncScope(func as Call, undefined, ...args);
+  // By the number of its parameters it is known whether it wants a signal.
+  return Object.defineProperty(call, 'length', { value: hasArg ? 2 : 1 });
+}
+
+/** What is left out is left to PQueue, which takes undefined for a value. */
+function withoutUndefined<O extends object>(
+  options: O,
+): { [N in keyof O]: Exclude<O[N], undefined> } {
+  return Object.fromEntries(
+    Object.entries(options).filter(([, value]) => value !== undefined),
+  ) as never;
 }

@@ -20,7 +20,7 @@
  */
 
 import type { Queue, QueueAddOptions } from 'p-queue';
-import { KcontError } from '../errors.ts';
+import { KcontError, isA, refuseOptions } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { after, stamp, unlink, type Entry } from '../list.ts';
 import type { BaseLock, Lock } from '../lock/lock.ts';
@@ -141,8 +141,16 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   readonly #chains = new Map<BaseLock, Chain>();
   #readyCount = 0;
 
+  /**
+   * Makes a queue, as p-queue does.
+   *
+   * @throws KcontError EINVAL for options: there are none
+   */
+  constructor();
   /** @internal */
+  constructor(home: Home);
   constructor(home?: Home) {
+    if (!isA(home, Home)) refuseOptions(home, 'KcontQueue', new.target);
     this.#home = home;
     if (home !== undefined) home.queue = this;
   }

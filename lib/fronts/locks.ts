@@ -19,7 +19,7 @@
 
 import { threadId } from 'node:worker_threads';
 import { join, leave } from '../abort-listeners.ts';
-import { invalid, traceFrom } from '../errors.ts';
+import { invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { kindOf, optionsOf, readOptions } from '../options-check.ts';
 import type { Task } from '../job.ts';
@@ -451,7 +451,7 @@ function invalidState(): DOMException {
  */
 export function createLocks(kernel: Kernel = processKernel, options?: LocksOptions): LockManager {
   try {
-    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+    if (!isA(kernel, Kernel)) throw invalid('kernel', 'a Kernel', kernel);
     const { wq = kernel.wq.prihigh } = readOptions(options, LOCKS);
     if (wq.kernel !== kernel || wq.fast) throw invalid('wq', ASYNCHRONOUS, wq);
     return LockManager._make(wq);

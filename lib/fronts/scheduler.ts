@@ -28,7 +28,7 @@ import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
 import { adopt, awaits, thenOf } from '../enter.ts';
-import { functionName, invalid, traceFrom } from '../errors.ts';
+import { functionName, invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Task as Awaited } from '../job.ts';
@@ -470,7 +470,7 @@ export function createScheduler(
   kernel: Kernel = processKernel,
   options?: SchedulerOptions,
 ): Scheduler {
-  if (!(kernel instanceof Kernel)) {
+  if (!isA(kernel, Kernel)) {
     throw traceFrom(createScheduler, invalid('kernel', 'a Kernel', kernel));
   }
   const { patienceMs = Infinity } = readOptions(options, SCHEDULER, createScheduler);

@@ -19,7 +19,7 @@
 
 import { Kcont } from '../kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { invalid, traceFrom, type Caller } from '../errors.ts';
+import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { FLAG, kindOf, optionsOf, readOptions } from '../options-check.ts';
 import type { Task } from '../job.ts';
@@ -49,7 +49,7 @@ export interface DeadlineSignal extends AbortSignal, Disposable {
  * @param ms - after how many ms the signal is aborted: 0 … 2^53−1
  * @returns the signal
  * @throws TypeError `ERR_INVALID_ARG_TYPE`, RangeError `ERR_OUT_OF_RANGE`, as AbortSignal.timeout
- * does; KcontError ESHUTDOWN when the kernel is closed
+ * does; KcontError ESHUTDOWN when the kernel is closed, EINVAL for options: {@link createDeadline} has them
  *
  * @public
  */
@@ -150,8 +150,10 @@ export function createDeadline(
 ): DeadlineFunction {
   const { wq, ref } = settings(kernel, options, createDeadline);
   const pool: Slot[] = [];
-  return named('deadline', (ms) => {
+  const make = named('deadline', (ms: number, given?: unknown) => {
     checkDelay(ms);
+    // Not a number, as an Array's `map` gives it.
+    if (typeof given === 'object') refuseOptions(given, 'deadline', make);
     const slot = pool.pop() ?? new Slot(wq, ref, pool);
     try {
       return slot.arm(ms);
@@ -160,6 +162,7 @@ export function createDeadline(
       throw error;
     }
   });
+  return make;
 }
 
 /**
@@ -172,8 +175,7 @@ export function createDeadline(
  * @public
  */
 export function release(signal: DeadlineSignal): boolean {
-  const given = signal as Partial<DeadlineSignal> | null | undefined;
-  if (typeof given?.[Symbol.dispose] !== 'function') {
+  if (!isA(signal, AbortSignal) || typeof signal[Symbol.dispose] !== 'function') {
     throw traceFrom(release, invalid('signal', 'what deadline has returned', signal));
   }
   return signal[Symbol.dispose]();
@@ -323,7 +325,7 @@ function settings(
   caller: Caller,
 ): { wq: Workqueue; ref: boolean } {
   try {
-    if (!(kernel instanceof Kernel)) throw invalid('kernel', 'a Kernel', kernel);
+    if (!isA(kernel, Kernel)) throw invalid('kernel', 'a Kernel', kernel);
     const { wq = kernel.wq.softclock, ref = false } = readOptions(options, DEADLINE);
     if (wq.kernel !== kernel) throw invalid('wq', DEADLINE.kinds['wq']?.expected ?? '', wq);
     return { wq, ref };

@@ -11,8 +11,8 @@
  */
 
 import { HostClock } from '../clock/host.ts';
-import { invalid } from '../errors.ts';
 import { Kernel } from '../kernel.ts';
+import { FLAG, optionsOf, readOptions } from '../options-check.ts';
 import type { DelayRules } from './timers/delay.ts';
 import { timersOn, type Timers } from './timers/functions.ts';
 
@@ -35,6 +35,8 @@ export interface TakeOverOptions {
    */
   longDelays?: boolean;
 }
+
+const TAKE_OVER = optionsOf<TakeOverOptions>('takeOver', { longDelays: FLAG });
 
 const rules: DelayRules = { longDelays: process.env['KCONT_LONG_DELAYS'] === '1' };
 const timers: Timers = timersOn(kernel, rules);
@@ -62,9 +64,8 @@ const before = new Map<Name, PropertyDescriptor>();
  *
  * @public
  */
-export function takeOver(options: TakeOverOptions = {}): void {
-  const { longDelays = rules.longDelays } = options;
-  if (typeof longDelays !== 'boolean') throw invalid('longDelays', 'a boolean', longDelays);
+export function takeOver(options?: TakeOverOptions): void {
+  const { longDelays = rules.longDelays } = readOptions(options, TAKE_OVER, takeOver);
   rules.longDelays = longDelays;
   for (const name of NAMES) {
     const found = Object.getOwnPropertyDescriptor(globalThis, name);

@@ -5,7 +5,7 @@
  */
 
 import { Kernel, kernel } from '../kernel.ts';
-import { invalid } from '../errors.ts';
+import { invalid, isA, refuseOptions, traceFrom } from '../errors.ts';
 import {
   timersOn,
   type SetImmediate,
@@ -40,12 +40,14 @@ export type { Timeout } from './timers/timeout.ts';
  *
  * @param on - the kernel whose continuations they are
  * @returns the functions of `node:timers`
- * @throws KcontError EINVAL for what is no kernel
+ * @throws KcontError EINVAL for what is no kernel, and for options: there are none
  *
  * @public
  */
-export function createTimers(on: Kernel): Timers {
-  if (!(on instanceof Kernel)) throw invalid('kernel', 'a Kernel', on);
+export function createTimers(on: Kernel): Timers;
+export function createTimers(on: Kernel, given?: unknown): Timers {
+  if (!isA(on, Kernel)) throw traceFrom(createTimers, invalid('kernel', 'a Kernel', on));
+  if (typeof given === 'object') refuseOptions(given, 'createTimers', createTimers);
   return timersOn(on, { longDelays: true });
 }
 

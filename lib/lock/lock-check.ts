@@ -11,7 +11,12 @@ import type { BaseLock } from './lock.ts';
  * @internal
  */
 export function isLock(value: unknown): value is BaseLock {
-  return typeof (value as Partial<BaseLock> | null | undefined)?._takeFor === 'function';
+  try {
+    return typeof (value as Partial<BaseLock> | null | undefined)?._takeFor === 'function';
+  } catch {
+    // A proxy that was revoked.
+    return false;
+  }
 }
 
 /**

@@ -1,5 +1,5 @@
 import { join, leave } from '../abort-listeners.ts';
-import { KcontError, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../options-check.ts';
@@ -73,6 +73,16 @@ export abstract class BaseLock implements Lock {
     (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
     (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
   );
+
+  /**
+   * Makes a lock that nobody holds.
+   *
+   * @throws KcontError EINVAL for options: there are none
+   */
+  constructor();
+  constructor(given?: unknown) {
+    refuseOptions(given, new.target.name, new.target);
+  }
 
   /** Whether somebody holds it. */
   abstract readonly held: boolean;

@@ -1,3 +1,4 @@
+import { checkFunction } from '../errors.ts';
 import { BaseLock, holder, type EnterOptions } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
@@ -87,6 +88,7 @@ export class Mutex extends BaseLock {
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
   async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
+    checkFunction(func, 'func', Mutex.prototype.run);
     await this._enter(options, Mutex.prototype.run);
     try {
       return await func();

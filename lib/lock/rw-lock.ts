@@ -4,6 +4,7 @@
  * priority or a higher one, and when a reader gets in, the readers behind it follow.
  */
 
+import { refuseOptions } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
@@ -120,8 +121,14 @@ export class RWLock {
   /** The side that excludes everybody else. */
   readonly write: BaseLock;
 
-  /** Makes a lock that nobody holds. */
-  constructor() {
+  /**
+   * Makes a lock that nobody holds.
+   *
+   * @throws KcontError EINVAL for options: there are none
+   */
+  constructor();
+  constructor(given?: unknown) {
+    refuseOptions(given, new.target.name, new.target);
     const sides = new Sides();
     this.read = new ReadSide(sides);
     this.write = new WriteSide(sides);

@@ -47,6 +47,27 @@ describe('the clock of the host', function () {
       }
     });
 
+    it('has one listener of the process, however many clocks there are, and none after', async () => {
+      const count = (): number => process.listenerCount('beforeExit');
+      // Clocks of other specs find that their fakes are gone.
+      while (count() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      const before = count();
+      const fake = sinon.useFakeTimers();
+      const kcs = Array.from({ length: 30 }, () => {
+        const { wq } = new Kernel({ clock: new HostClock() });
+        return new Kcont(wq.softclock, null, () => {}, null, { ref: false });
+      });
+      try {
+        for (const kc of kcs) kc.schedule(5);
+        expect(count()).to.equal(before + 1);
+      } finally {
+        fake.restore();
+      }
+      for (const kc of kcs) kc.schedule(1);
+      expect(count()).to.equal(before);
+      for (const kc of kcs) kc.destroy();
+    });
+
     it('goes on when they are taken away with something asked of them', async () => {
       const kernel = new Kernel();
       const ran: string[] = [];

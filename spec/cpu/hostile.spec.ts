@@ -126,12 +126,22 @@ describe('a CPU', () => {
       'a then that cannot be read': 'Error: get then',
       'calls back twice': 'first',
       'fails, then throws': 'TypeError: failed',
-      'a promise with a then of its own': 'own',
+      'a promise with a then of its own': 1,
       'a promise whose constructor throws': 'Error: constructor',
       'a function that has a then': 'from a function',
       'a thenable of a thenable': 'inner',
     });
     await expectSound(queue.run(work.ping, { cpu }));
+  });
+
+  it('reads the `then` of a result once', async () => {
+    for (const [arg, value] of [
+      [true, 'kept'],
+      [false, '1 reads'],
+    ]) {
+      const run = endOf(queue.run(work.readsThenTwice, { arg: arg as boolean, cpu }));
+      expect(await run).to.deep.include({ value });
+    }
   });
 
   it('on a FAST queue, says of every promise that it may not be one', async () => {

@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
+import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { JobFace } from '../../lib/cpu/job-face.ts';
 import type { CpuMachine } from '../../lib/cpu/machine.ts';
@@ -279,6 +280,88 @@ describe('run on another CPU', () => {
     await stuck;
     await kernel.close();
     expect(events.filter(({ cpu }) => !kernel.cpus.includes(cpu))).to.deep.equal([]);
+  });
+
+  it('that is killed is not unfinished, also if the kernel closes at once', async () => {
+    for (const graceMs of [0, 5000]) {
+      const { kernel, wq, work } = await startMachine(1);
+      const controller = new AbortController();
+      const { signal } = controller;
+      const running = shared(1);
+      const stuck = wq.prilow.run(work.signalAndBurn, { arg: running, kill: true, signal });
+      while (Atomics.load(running, 0) === 0) await new Promise(setImmediate);
+      controller.abort(new Error('killed'));
+      expect(await stuck.catch((error: unknown) => (error as Error).message)).to.equal('killed');
+      expect(await kernel.close({ graceMs })).to.deep.equal({ withdrawn: [], unfinished: [] });
+    }
+  });
+
+  it('that is killed while the kernel closes is not unfinished, one that is not killed is', async () => {
+    const { kernel, wq, work } = await startMachine(2);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const running = [shared(1), shared(1)];
+    const runs = running.map((arg, i) =>
+      rejectionOf(
+        wq.prilow.run(work.signalAndBurn, {
+          arg,
+          kill: true,
+          name: `run ${i}`,
+          ...(i === 0 ? { signal } : {}),
+        }),
+      ),
+    );
+    for (const words of running) {
+      while (Atomics.load(words, 0) === 0) await new Promise(setImmediate);
+    }
+    const closing = kernel.close({ graceMs: 50 });
+    controller.abort(new KcontError('EPERM', 'killed'));
+    expect(await runs[0]).to.equal('EPERM');
+    const { unfinished } = await closing;
+    expect(unfinished).to.deep.equal([{ name: 'run 1', wq: 'prilow', state: 'running' }]);
+    expect(await runs[1]).to.equal('ESHUTDOWN');
+  });
+
+  it('is sent by an executor too, with its argument, and killed', async () => {
+    const machine = await startMachine(1);
+    const { queue, wq, work } = machine;
+    const there = createExecutor(queue, { concurrency: 1 });
+    expect(await there.run(work.where, { cpu: cpuAt(machine, 1) })).to.equal(1);
+    expect(await there.run(work.increment, { arg: 41, cpu: cpuAt(machine, 1) })).to.equal(42);
+    const buffer = new ArrayBuffer(8);
+    const size = there.run(work.sizeOf, {
+      arg: buffer,
+      transfer: [buffer],
+      cpu: cpuAt(machine, 1),
+    });
+    expect([await size, buffer.byteLength]).to.deep.equal([8, 0]);
+    const killed = createExecutor(wq.prilow).run(work.burn, { arg: 1e6, kill: true, timeout: 50 });
+    expect(await rejectionOf(killed)).to.match(/^TimeoutError/);
+  });
+
+  it('is refused a list of what is to be moved that says nothing true, wherever it runs', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const told: string[] = [];
+    for (const cpu of [cpuAt(machine, 0), cpuAt(machine, 1)]) {
+      for (const what of ['nothing of a number', 'a number', 'a text', 'an empty list']) {
+        await queue.run(work.movesWrongly, { arg: what, cpu }).then(
+          (value) => told.push(`${what}: ${String(value)}`),
+          (error: KcontError) => told.push(`${what}: ${error.code} ${error.message}`),
+        );
+      }
+    }
+    const expected = [
+      'nothing of a number: EINVAL list must be empty for a result that is no object, got an instance of Array',
+      'a number: EINVAL list must be an array of what is to be moved, got an instance of Array',
+      'a text: EINVAL list must be an array of what is to be moved, got "text"',
+      'an empty list: 1',
+    ];
+    expect(told).to.deep.equal([...expected, ...expected]);
+    const elsewhere = queue.run(work.movesWrongly, { arg: 'an object', cpu: cpuAt(machine, 1) });
+    expect(await elsewhere.catch(({ code, message }: KcontError) => `${code} ${message}`)).to.match(
+      /^EINVAL the result of movesWrongly cannot be cloned/,
+    );
   });
 
   // Without one V8 throws away, at a full collection, all code that was compiled for jobs.

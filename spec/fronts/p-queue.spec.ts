@@ -575,6 +575,42 @@ describe('an executor', () => {
     expect(await Promise.all(seen)).to.deep.equal(['undefined', 'request', 'request']);
   });
 
+  it('gives its function the argument, and a signal if it wants one', async () => {
+    const look = (...given: unknown[]): string =>
+      given.map((one) => (one instanceof AbortSignal ? 'signal' : String(one))).join();
+    const two = (arg: unknown, signal: AbortSignal): string => look(arg, signal);
+    const one = (arg: unknown): string => look(arg);
+    const none = (): string => 'nothing';
+    const results = [
+      executor.run(two, { arg: 5 }),
+      executor.run(two, { arg: 5, context: 'create' }),
+      executor.run(two, { arg: undefined }),
+      executor.run(one, { arg: 5 }),
+      executor.run(one),
+      executor.run(none),
+    ];
+    await settle();
+    expect(await Promise.all(results)).to.deep.equal([
+      '5,signal',
+      '5,signal',
+      'undefined,signal',
+      '5',
+      'signal',
+      'nothing',
+    ]);
+  });
+
+  it('takes an option that is undefined for one that is left out', async () => {
+    const real = createExecutor(new Kernel().wq.prihigh, {
+      timeout: 20,
+      intervalCap: undefined,
+    } as object);
+    const error: unknown = await real
+      .run(() => new Promise(nothing), { timeout: undefined, priority: undefined } as object)
+      .catch((reason: unknown) => reason);
+    expect(error).to.be.instanceOf(TimeoutError);
+  });
+
   it('runs synchronous functions on a soft workqueue', async () => {
     const soft = createExecutor(kernel.wq.softnet);
     const results = [soft.run(() => 1), soft.run(async () => 2)].map((promise) =>

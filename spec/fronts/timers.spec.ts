@@ -10,6 +10,7 @@
 //   - an immediate comes behind all that were set before it, and before what these set: `turn`
 //   - timers whose delays are over when the callback that set them ends come in one turn: `burn`
 
+import { execFileSync } from 'node:child_process';
 import { AsyncLocalStorage, createHook, executionAsyncId } from 'node:async_hooks';
 import { getEventListeners } from 'node:events';
 import { readFile } from 'node:fs';
@@ -891,19 +892,25 @@ for (const { name, timers } of apis) {
 }
 
 describe('kcont/timers and node:timers', function () {
-  it('clearImmediate clears a timer, as Node’s does by chance, and leaves alone what is none', async () => {
-    // Node’s counts the immediates that wait, and counts one less for each of these.
+  it('clearImmediate clears a timer where the running Node’s does by chance, and leaves alone what is none', async () => {
+    // In a process of its own: up to Node 22 it counts the immediates that wait, and now one less.
+    const program = 'clearImmediate(setTimeout(() => console.log(1), 1)); setTimeout(() => {}, 9)';
+    const byNode = execFileSync(process.execPath, ['-e', program], { encoding: 'utf8' });
+    const left = byNode === '' ? [] : ['timer', 'interval'];
     const order: string[] = [];
     const timer = front.setTimeout(() => void order.push('timer'), 1);
-    const interval = front.setInterval(() => void order.push('interval'), 1);
+    const interval = front.setInterval(() => {
+      order.push('interval');
+      front.clearInterval(interval);
+    }, 1);
     front.setImmediate(() => void order.push('immediate'));
     const node = nodeTimers.setImmediate(() => void order.push('of Node'));
     for (const it of [timer, interval, {}, 5, 'x', nodeTimers.setTimeout(() => undefined), node]) {
       front.clearImmediate(it as never);
     }
     await front.promises.setTimeout(1);
-    await nodeTimers.promises.setImmediate();
-    expect(order).to.deep.equal(['immediate']);
+    await nodeTimers.promises.setTimeout(5);
+    expect(order).to.deep.equal(['immediate', ...left]);
   });
   this.timeout(30_000);
 

@@ -103,6 +103,21 @@ export function moveBack(buffer: ArrayBuffer): ArrayBuffer {
   return transfer(buffer, [buffer]);
 }
 
+export function movesWrongly(what: string): unknown {
+  switch (what) {
+    case 'nothing of a number':
+      return transfer(1, [{}]);
+    case 'a number':
+      return transfer({}, [1 as never]);
+    case 'a text':
+      return transfer(1, 'text' as never);
+    case 'an object':
+      return transfer({}, [{}]);
+    default:
+      return transfer(1, []);
+  }
+}
+
 /** Something keeps this thread's event loop alive for good. */
 export function leaveOpen(): void {
   setInterval(() => undefined, 1e6);

@@ -91,6 +91,19 @@ export const THENABLES: Readonly<Record<string, () => unknown>> = {
   }),
 };
 
+/** A promise whose `then` says something else the second time. */
+export function readsThenTwice(asynchronous: boolean): unknown {
+  let reads = 0;
+  const promise = asynchronous ? Promise.resolve('kept') : { text: 'kept' };
+  return Object.defineProperty(promise, 'then', {
+    get: () => {
+      const { then } = Promise.prototype;
+      const told = (done: (value: unknown) => void): void => done(`${reads} reads`);
+      return ++reads === 1 ? (asynchronous ? then : told) : undefined;
+    },
+  });
+}
+
 export function thenable(what: string): unknown {
   return (THENABLES[what] as () => unknown)();
 }

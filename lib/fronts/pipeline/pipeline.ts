@@ -11,13 +11,14 @@ import {
   readOptions,
   type Shape,
 } from '../../options-check.ts';
+import { drainBy } from '../../workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';
 import type { Answer } from './item.ts';
 import { Passage } from './passage.ts';
 import { deliver, type PipelineSink } from './sink.ts';
-import type { PipelineSource } from './source.ts';
+import { isObject, type PipelineSource } from './source.ts';
 
 /**
  * How an item is given to a pipeline.
@@ -248,7 +249,7 @@ export class Pipeline<In, Out> {
     sink: PipelineSink<Out>,
     options?: ThroughOptions<In>,
   ): Promise<void> {
-    if (typeof sink !== 'function' && (typeof sink !== 'object' || sink === null)) {
+    if (!isSink(sink)) {
       const wrong = invalid('sink', 'a function or a writable stream', sink);
       throw traceFrom(Pipeline.prototype.pump, wrong);
     }
@@ -282,10 +283,12 @@ export class Pipeline<In, Out> {
   /**
    * Waits until no item is inside. More may come meanwhile; they are waited for too.
    *
-   * @returns a promise, fulfilled then
+   * @param options - a signal to give up waiting
+   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
+   * an option that is not what it has to be
    */
-  drain(): Promise<void> {
-    return this.#flow.drain();
+  drain(options?: { signal?: AbortSignal }): Promise<void> {
+    return drainBy(() => this.#flow.drain(), options, Pipeline.prototype.drain);
   }
 
   /**
@@ -334,6 +337,15 @@ export class Pipeline<In, Out> {
    */
   toString(): string {
     return draw(this.#flow);
+  }
+}
+
+function isSink(sink: unknown): boolean {
+  try {
+    // The second: throws for a proxy that was revoked.
+    return isObject(sink) && Object.getPrototypeOf(sink) !== undefined;
+  } catch {
+    return false;
   }
 }
 

@@ -1,5 +1,5 @@
 import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workqueue.ts';
-import { KcontError, checkFunction, invalid, traceFrom } from '../../errors.ts';
+import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
 import type { Lock } from '../../lock/lock.ts';
@@ -300,11 +300,13 @@ export class PipelinePlan<In, Out> {
  * @typeParam In - what its first stage takes
  * @param name - shown in reports
  * @returns a description without a stage
- * @throws KcontError EINVAL for a name that is not a string
+ * @throws KcontError EINVAL for a name that is not a string, and for options: `start` has them
  *
  * @public
  */
-export function pipeline<In>(name: string = 'pipeline'): PipelinePlan<In, In> {
+export function pipeline<In>(name?: string): PipelinePlan<In, In>;
+export function pipeline<In>(name: string = 'pipeline', given?: unknown): PipelinePlan<In, In> {
   check('name', TEXT, name, pipeline);
+  if (typeof given === 'object') refuseOptions(given, 'pipeline', pipeline);
   return PipelinePlan._make<In>(name);
 }

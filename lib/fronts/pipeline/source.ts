@@ -46,6 +46,12 @@ export type PipelineSource<T> =
 export function openSource<T>(from: PipelineSource<T>): Source | undefined {
   if (typeof from === 'string') return fromSync<T>(from as Iterable<T>);
   if (typeof from !== 'object' || from === null) return undefined;
+  try {
+    // Throws for a proxy that was revoked.
+    Object.getPrototypeOf(from);
+  } catch {
+    return undefined;
+  }
   if ('getReader' in from) return fromWeb(from);
   if (Symbol.asyncIterator in from) return fromAsync(from);
   return Symbol.iterator in from ? fromSync(from) : undefined;
