@@ -52,14 +52,14 @@ export class Cpu {
 
   /** What it is doing, as of now; `'up'` for a CPU 0 that has started no others. */
   get state(): CpuState {
-    return this._machine === null ? 'up' : this._machine.stateOf(this.index);
+    return this._machine?.stateOf(this.index) ?? 'up';
   }
 
   /**
    * For how long it has not come to what it should do, in ms: a function blocks it. 0: it keeps up.
    */
   get lagMs(): number {
-    return this._machine === null ? 0 : this._machine.lagOf(this.index);
+    return this._machine?.lagOf(this.index) ?? 0;
   }
 
   /**
@@ -184,30 +184,25 @@ export interface CpuLimits {
 
 type StartCpus = (kernel: Kernel, options: StartCpusOptions) => Promise<unknown>;
 
-const registered: { start: StartCpus | undefined } = { start: undefined };
+let start: StartCpus = () =>
+  Promise.reject(new KcontError('ENOTSUP', "startCpus needs kcont/cpu: import 'kcont/cpu' first"));
 
 /**
  * How `kcont/cpu` makes itself known, without being known to the core.
  *
  * @internal
  */
-export function registerCpuStarter(start: StartCpus): void {
-  registered.start = start;
+export function registerCpuStarter(starter: StartCpus): void {
+  start = starter;
 }
 
 /**
- * What starts CPUs.
+ * Starts CPUs.
  *
  * @internal
  */
-export function cpuStarter(): StartCpus {
-  return (
-    registered.start ??
-    (() =>
-      Promise.reject(
-        new KcontError('ENOTSUP', "startCpus needs kcont/cpu: import 'kcont/cpu' first"),
-      ))
-  );
+export function startCpus(kernel: Kernel, options: StartCpusOptions): Promise<unknown> {
+  return start(kernel, options);
 }
 
 /**
@@ -273,6 +268,25 @@ export const STALE = 2;
 export type Admission = typeof ADMITTED | typeof ASIDE | typeof STALE;
 
 /**
+ * Scheduling where there are other CPUs.
+ *
+ * @internal
+ */
+export interface RemoteScheduling {
+  /** What forbids it: an errno, or DESTROYED; AFAR: nothing here, `schedule` has to be asked. */
+  whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number;
+  /**
+   * Makes the state of a continuation known to all CPUs, if it is not, and schedules it. An errno.
+   * `busy`: the bits that forbid it, as `reset` does; undefined: those that `schedule` minds.
+   */
+  schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number;
+  /** The error where only this CPU is being stopped; undefined: the kernel is closed. */
+  stopped(kc: Kcont<unknown>): KcontError | undefined;
+  /** Why a continuation cannot leave its CPU. */
+  reason(kc: Kcont<unknown>): KcontError;
+}
+
+/**
  * What a dispatcher knows of the other CPUs.
  *
  * @internal
@@ -290,10 +304,8 @@ export interface Machine {
   sleep(): boolean;
   /** A continuation has been made: it may be one for any CPU. */
   adopt(kc: Kcont<unknown>): void;
-  /** Makes the state of a continuation known to all CPUs. An errno. */
-  depart(kc: Kcont<unknown>): number;
-  /** Why a continuation cannot leave its CPU. */
-  reason(kc: Kcont<unknown>): KcontError;
+  /** Schedules what has its state where all CPUs can see it. */
+  readonly afar: RemoteScheduling;
   /** Runs a function on another CPU; null: it is to run here. */
   run(
     wq: Workqueue,

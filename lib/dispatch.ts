@@ -38,7 +38,7 @@ import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
-import { release } from './lock/lock.ts';
+import { release } from './lock/lock-check.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { Ration } from './ration.ts';
 import { Refs } from './refs.ts';
@@ -55,6 +55,7 @@ import {
   type Phase,
 } from './state.ts';
 import { BLOCK, FAR, type Wheel } from './wheel.ts';
+import type { Workqueue } from './workqueue.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
 const LINGER = 4;
@@ -105,6 +106,8 @@ export class Dispatcher implements Driven {
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
+  /** The workqueues of the kernel. */
+  readonly queues: Set<Workqueue> = new Set<Workqueue>();
   /** How far a shutdown has come. */
   phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
@@ -151,16 +154,6 @@ export class Dispatcher implements Driven {
     return this.phase !== OPEN;
   }
 
-  /**
-   * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or
-   * one is on the stack that may turn out to be asynchronous.
-   */
-  get awaits(): boolean {
-    const { current } = this;
-    if (!this.flights.empty) return true;
-    return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
-  }
-
   /** One more continuation is scheduled. */
   ref(): void {
     if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
@@ -188,12 +181,6 @@ export class Dispatcher implements Driven {
     this.armedTicks = FAR;
     this.#armed = false;
     this.#waker.arm(Infinity);
-  }
-
-  /** Files a job, which is QUEUED from now on, for the next pass. */
-  defer(kc: Kcont<unknown>): void {
-    this.deferred.push(kc);
-    this.request();
   }
 
   /** Makes a continuation that waited aside runnable again, at its old place. */

@@ -16,7 +16,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous, markError } from './errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './list.ts';
-import { release } from './lock/lock.ts';
+import { release } from './lock/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {
   DEAD,
@@ -310,4 +310,15 @@ function notHeld(kc: Kcont<unknown>): KcontError {
     'EPERM',
     `the lock of ${kc.name || 'a continuation'} must be held when its function settles`,
   );
+}
+
+/**
+ * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
+ * the stack that may turn out to be asynchronous.
+ *
+ * @internal
+ */
+export function awaits({ current, flights }: Dispatcher): boolean {
+  if (!flights.empty) return true;
+  return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
 }

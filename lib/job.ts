@@ -3,7 +3,8 @@ import type { Cpu } from './cpu.ts';
 import { adopt, thenOf, whenDone, type Then } from './enter.ts';
 import { asynchronous, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import { Kcont } from './kcont.ts';
-import { LOCK, type Lock } from './lock/lock.ts';
+import type { Lock } from './lock/lock.ts';
+import { LOCK } from './lock/lock-check.ts';
 import {
   ANYTHING,
   FLAG,

@@ -4,7 +4,8 @@ import { Details, Extras, type Affinity } from './details.ts';
 import { whenSettled } from './enter.ts';
 import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
 import type { Entry } from './list.ts';
-import { checkLock, type BaseLock, type Lock } from './lock/lock.ts';
+import type { BaseLock, Lock } from './lock/lock.ts';
+import { checkLock } from './lock/lock-check.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
@@ -16,7 +17,6 @@ import {
   restartTimer,
   scheduleAfar,
   startTimer,
-  startTimerFrom,
   whyNot,
 } from './schedule.ts';
 import {
@@ -186,17 +186,6 @@ export class Kcont<A> {
     const extras = this._extras;
     if (extras !== null && extras.policy === 'schedule') extras.capture();
     return 0;
-  }
-
-  /**
-   * The same for a delay, which counts from a time that was read before: what one callback
-   * schedules is in the order of its readings, and none is rationed.
-   * @internal
-   */
-  _scheduleFrom(fromMs: number, delayMs: number): number {
-    const errno = whyNot(this, delayMs, null);
-    if (errno === 0) startTimerFrom(this, fromMs, delayMs);
-    return errno;
   }
 
   /**
@@ -533,19 +522,6 @@ export class Kcont<A> {
     return old;
   }
 
-  /**
-   * Points an idle continuation to another workqueue of the same kernel, another lock and function.
-   * @internal
-   */
-  _repoint(wq: Workqueue, lock: BaseLock | null, func: KcontFunction<A>): void {
-    if (this.busy || this.destroyed) throw new KcontError('EBUSY', `${label(this)} is not idle`);
-    wq._references++;
-    this._wq._dereference();
-    this._wq = wq;
-    this._lock = lock;
-    this._func = func;
-  }
-
   /** Keeps the process alive while scheduled, as by default. */
   ref(): this {
     if ((this._state & REMOTE) !== 0) this._remote?.setRef(true);
@@ -640,3 +616,22 @@ readsAs<Kcont<unknown>>(
     wq: kc._wq.name,
   }),
 );
+
+/**
+ * Points an idle continuation to another workqueue of the same kernel, another lock and function.
+ *
+ * @internal
+ */
+export function repoint<A>(
+  kc: Kcont<A>,
+  wq: Workqueue,
+  lock: BaseLock | null,
+  func: KcontFunction<A>,
+): void {
+  if (kc.busy || kc.destroyed) throw new KcontError('EBUSY', `${label(kc)} is not idle`);
+  wq._references++;
+  kc._wq._dereference();
+  kc._wq = wq;
+  kc._lock = lock;
+  kc._func = func;
+}

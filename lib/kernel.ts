@@ -1,7 +1,7 @@
 import type { Clock } from './clock/clock.ts';
 import { readsAs } from './inspect.ts';
 import { hostClock } from './clock/host.ts';
-import { Cpu, cpuStarter, type Machine, type StartCpusOptions } from './cpu.ts';
+import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
@@ -18,10 +18,10 @@ import {
 } from './priorities.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
-  Registry,
   Workqueue,
   criteriaFor,
   drainBy,
+  findOrMake,
   type WorkqueueOptions,
   type WorkqueueStats,
 } from './workqueue.ts';
@@ -125,7 +125,6 @@ export class Kernel {
    */
   _cpu: Cpu;
   readonly #dispatcher: Dispatcher;
-  readonly #registry = new Registry();
   #closing: Promise<CloseReport> | undefined = undefined;
 
   /**
@@ -144,9 +143,7 @@ export class Kernel {
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
     const predefined = (name: string, priority: number): Workqueue =>
-      this.#registry.add(
-        Workqueue._make(this, this.#dispatcher, this.#registry, criteriaFor(priority), name),
-      );
+      Workqueue._make(this.#dispatcher, criteriaFor(priority), name);
     const soft = (name: string, priority: number): FastWorkqueue =>
       predefined(name, priority) as FastWorkqueue;
     this.wq = {
@@ -175,10 +172,7 @@ export class Kernel {
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
     const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
-    const queue =
-      this.#registry.find(criteria) ??
-      this.#registry.add(Workqueue._make(this, this.#dispatcher, this.#registry, criteria));
-    return queue._acquire();
+    return findOrMake(this.#dispatcher, criteria)._acquire();
   }
 
   /** Whether it has been closed: true from the call of {@link Kernel.close} on. */
@@ -207,7 +201,7 @@ export class Kernel {
    * signal; and with what the module throws. When it is rejected, no thread of it is left
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
-    return cpuStarter()(this, options) as Promise<M>;
+    return startCpus(this, options) as Promise<M>;
   }
 
   /**
@@ -226,7 +220,7 @@ export class Kernel {
    * an option that is not what it has to be
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    const local = (): Promise<void> => drained(this.#registry);
+    const local = (): Promise<void> => drained(this.#dispatcher.queues);
     const wait = (): Promise<void> => this.#dispatcher.machine?.drain(local) ?? local();
     return drainBy(wait, options, Kernel.prototype.drain);
   }
@@ -254,15 +248,14 @@ export class Kernel {
     } catch (error) {
       return Promise.reject(error);
     }
-    const local: LocalClose = (guide) =>
-      close(this.#dispatcher, this.#registry, this.wq.softclock, graceMs, guide);
+    const local: LocalClose = (guide) => close(this.#dispatcher, graceMs, guide);
     const others = this.#dispatcher.machine ?? this._starting;
     return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
   /** What it has to do, and has done. */
   inspect(): KernelReport {
-    const workqueues = [...this.#registry]
+    const workqueues = [...this.#dispatcher.queues]
       .map((queue) => queue.stats())
       .toSorted((a, b) => b.priority - a.priority);
     let queued = 0;

@@ -119,19 +119,6 @@ export class Fifo<E extends Entry> implements Entry {
     return first;
   }
 
-  /** Moves all entries of another list to the end of this one, which must be empty. */
-  takeAll(other: Fifo<E>): void {
-    if (other._next === other) return;
-    this._next = other._next;
-    this._prev = other._prev;
-    this._next._prev = this;
-    this._prev._next = this;
-    this.#unsorted = other.#unsorted;
-    other._next = other;
-    other._prev = other;
-    other.#unsorted = false;
-  }
-
   /** The entries in the order of the ring. The one in hand may be taken out meanwhile. */
   *[Symbol.iterator](): Generator<E, void, undefined> {
     if (this.#unsorted) this.#sort();
@@ -174,6 +161,19 @@ export class Fifo<E extends Entry> implements Entry {
     }
     this._prev = prev;
   }
+}
+
+/** Moves all entries of one list to another, which must be empty. */
+export function moveAll<E extends Entry>(from: Fifo<E>, to: Fifo<E>): void {
+  const { first } = from;
+  if (first === undefined) return;
+  const last = from._prev;
+  to._next = first;
+  to._prev = last;
+  first._prev = to;
+  last._next = to;
+  from._next = from;
+  from._prev = from;
 }
 
 /** 2^32 entries are more than a heap holds. */

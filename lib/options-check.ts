@@ -81,7 +81,7 @@ export const ANYTHING: Kind = kindOf('anything', () => true);
  *
  * @internal
  */
-export const GIVEN: Kind = kindOf('anything', () => true);
+export const GIVEN: Kind = { ...ANYTHING };
 /** @internal */
 export const TEXT: Kind = kindOf('a string', (value) => typeof value === 'string');
 /** @internal */
@@ -115,10 +115,10 @@ export function numberOf(expected: string, least: number, most: number): Kind {
  * @internal
  */
 export function integerOf(expected: string, least: number, most: number): Kind {
-  return kindOf(expected, (value) =>
-    Number.isInteger(value)
-      ? (value as number) >= least && (value as number) <= most
-      : value === Infinity && most === Infinity,
+  const { fits } = numberOf(expected, least, most);
+  return kindOf(
+    expected,
+    (value) => fits(value) && (Number.isInteger(value) || value === Infinity),
   );
 }
 
@@ -162,37 +162,32 @@ function isFit(kind: Kind, value: unknown): boolean {
 export function readOptions<O extends object>(
   options: O | undefined,
   shape: Shape<O>,
-  caller?: Caller,
+  caller: Caller = readOptions,
 ): O {
   if (options === undefined) return shape.none;
-  if (caller === undefined) return read(options, shape);
   try {
-    return read(options, shape);
+    const { kinds } = shape;
+    const found = shape.blank() as Record<string, unknown>;
+    for (const name of readNames(options, kinds)) {
+      const kind = kinds[name];
+      if (kind === undefined) throw unknown(name, shape);
+      const value = (options as Record<string, unknown>)[name];
+      if (value !== undefined) check(name, kind, value);
+      found[name] = value;
+    }
+    return found as O;
   } catch (error) {
     throw traceFrom(caller, error);
   }
 }
 
-function read<O extends object>(options: O, shape: Shape<O>): O {
-  if (typeof options !== 'object' || options === null) {
-    throw invalid('options', 'an object', options);
-  }
-  const { kinds } = shape;
-  const found = shape.blank() as Record<string, unknown>;
-  let names: string[];
+function readNames(options: unknown, kinds: object): string[] {
   try {
-    names = namesOf(options, kinds);
+    if (typeof options === 'object' && options !== null) return namesOf(options, kinds);
   } catch {
-    throw invalid('options', 'an object', options);
+    // A proxy that was revoked.
   }
-  for (const name of names) {
-    const kind = kinds[name];
-    if (kind === undefined) throw unknown(name, shape);
-    const value = (options as Record<string, unknown>)[name];
-    if (value !== undefined) check(name, kind, value);
-    found[name] = value;
-  }
-  return found as O;
+  throw invalid('options', 'an object', options);
 }
 
 /** The names that options have, but for those that all objects have. */
@@ -244,11 +239,10 @@ function isNear(a: string, b: string, most: number): boolean {
   if (most === 0) return false;
   let i = 0;
   while (a[i] === b[i]) i++;
-  const [x, y] = [a.slice(i), b.slice(i)];
-  const [restX, restY] = [x.slice(1), y.slice(1)];
-  return [
-    [restX, restY],
-    [restX, y],
-    [x, restY],
-  ].some(([p, q]) => isNear(p as string, q as string, most - 1));
+  const [restA, restB] = [a.slice(i + 1), b.slice(i + 1)];
+  return (
+    isNear(restA, restB, most - 1) ||
+    isNear(restA, b.slice(i), most - 1) ||
+    isNear(a.slice(i), restB, most - 1)
+  );
 }

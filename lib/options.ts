@@ -1,8 +1,17 @@
 import { join } from './abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
-import { FLAG, SIGNAL, TEXT, numberOf, oneOf, optionsOf, readOptions } from './options-check.ts';
+import {
+  FLAG,
+  SIGNAL,
+  TEXT,
+  kindOf,
+  numberOf,
+  oneOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
 import type { Kcont } from './kcont.ts';
-import { SCOPE, type Scope } from './scope.ts';
+import type { Scope } from './scope.ts';
 import { UNREF } from './state.ts';
 
 /**
@@ -35,7 +44,7 @@ const KCONT = optionsOf<KcontOptions>(
     affinity: oneOf("'strong', 'weak' or 'none'", 'strong', 'weak', 'none'),
     slackMs: numberOf('a number of ms from 0 to 2^30', 0, 2 ** 30),
     context: oneOf("'none', 'create' or 'schedule'", 'none', 'create', 'schedule'),
-    scope: SCOPE,
+    scope: kindOf('a Scope', (value) => typeof (value as Scope | null)?._add === 'function'),
     signal: SIGNAL,
   },
   () => ({

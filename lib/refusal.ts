@@ -3,9 +3,10 @@
  */
 
 import { Dispatcher } from './dispatch.ts';
-import { KcontError, invalid, isA, traceFrom, type Caller } from './errors.ts';
+import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
 import type { Kcont } from './kcont.ts';
-import { BaseLock, type Lock } from './lock/lock.ts';
+import type { Lock } from './lock/lock.ts';
+import { isLock } from './lock/lock-check.ts';
 import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -26,7 +27,7 @@ function isWorkqueue(wq: Workqueue | null | undefined): boolean {
 
 /** Throws for what cannot be the interlock of a halt. */
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
-  if (!isA(interlock, BaseLock)) throw invalid('interlock', 'a Lock of kcont', interlock);
+  if (!isLock(interlock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;
   throw new KcontError('EPERM', `halt of ${label(kc)} needs its interlock held`);
 }

@@ -2,7 +2,7 @@
  * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
  */
 
-import { Cpu, remoteOf, type Machine } from './cpu.ts';
+import { Cpu, type Machine } from './cpu.ts';
 import { coalesce } from './details.ts';
 import {
   EBUSY,
@@ -67,42 +67,29 @@ export function whyNot<A>(
   ) {
     return 0;
   }
-  if (!isDelay(delayMs)) return EINVAL;
-  if (cpu !== null && !isCpuOf(cpu, kc)) return EINVAL;
-  const phase = phaseFor(kc, cpu);
-  const isNowhere = cpu !== null && !kc._wq.perCpu;
-  // The others look at its state themselves, in one step with changing it.
-  if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return AFAR;
+  if (!isDelay(delayMs) || (cpu !== null && !isCpuOf(cpu, kc))) return EINVAL;
+  const { phase, machine } = kc._wq._dispatcher;
+  return machine === null ? forbidden(kc, cpu, busy, phase) : machine.afar.whyNot(kc, cpu, busy);
+}
+
+/** What its state and that of the shutdown forbid. An errno, or DESTROYED; 0: nothing. */
+export function forbidden<A>(kc: Kcont<A>, cpu: Cpu | null, busy: number, phase: Phase): number {
   const bits = kc._bits;
   if ((bits & DEAD) !== 0) return DESTROYED;
   if (phase === GRACE && (bits & LIMIT) === 0) return EBUSY;
   if (phase === CLOSED) return (bits & RUNNING) === 0 ? ESHUTDOWN : EBUSY;
   if ((bits & busy) !== 0) return EBUSY;
-  if (isNowhere) return ENOENT;
-  if ((kc._state & ROAMS) !== 0) return AFAR;
-  return cpu === null || cpu === kc._wq.kernel._cpu ? 0 : AFAR;
+  return cpu !== null && !kc._wq.perCpu ? ENOENT : 0;
 }
 
-/** How far a shutdown has come: what need not run here is not concerned if only this CPU is stopped. */
-function phaseFor<A>(kc: Kcont<A>, cpu: Cpu | null): Phase {
-  const { phase, machine } = kc._wq._dispatcher;
-  if (machine === null) return phase;
-  const isHere = cpu === null || cpu === kc._wq.kernel._cpu;
-  return isHere && (kc._state & (REMOTE | ROAMS)) === 0 ? phase : machine.phase;
-}
-
-/** Schedules a continuation whose state is, or has to be, where all CPUs can see it. An errno. */
+/** Schedules a continuation of which whyNot has said AFAR. An errno. */
 export function scheduleAfar<A>(
   kc: Kcont<A>,
   delayMs: number,
   cpu: Cpu | null,
   busy?: number,
 ): number {
-  const machine = kc._wq._dispatcher.machine as Machine;
-  const errno = kc._remote === null ? machine.depart(kc) : 0;
-  if (errno !== 0) return errno;
-  const anew = busy !== undefined;
-  return remoteOf(kc).schedule(delayMs, cpu, busy ?? INVOKING | HALTING, anew);
+  return (kc._wq._dispatcher.machine as Machine).afar.schedule(kc, delayMs, cpu, busy);
 }
 
 /** Withdraws what is queued, acknowledges a run in flight, and schedules anew. An errno, or DESTROYED. */
@@ -156,18 +143,15 @@ export function refusal<A>(
   }
   const { machine } = kc._wq._dispatcher;
   if (errno === ESHUTDOWN || errno === EBUSY) {
-    if (machine?.phase === OPEN) {
-      const what = `${label(kc)} cannot be scheduled: CPU ${machine.here.index} is being stopped`;
-      return new KcontError('ECPUDIED', what);
-    }
-    return new KcontError('ESHUTDOWN', `${label(kc)} cannot be scheduled: the kernel is closed`);
+    const what = `${label(kc)} cannot be scheduled: the kernel is closed`;
+    return machine?.afar.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
   }
   if (!isDelay(delayMs)) {
     return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
-    return machine.reason(kc);
+    return machine.afar.reason(kc);
   }
   return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }
@@ -197,7 +181,9 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
  */
 export function makeRunnableNext<A>(kc: Kcont<A>): void {
   enqueue(kc);
-  kc._wq._dispatcher.defer(kc);
+  const dispatcher = kc._wq._dispatcher;
+  dispatcher.deferred.push(kc);
+  dispatcher.request();
 }
 
 function enqueue<A>(kc: Kcont<A>): void {
@@ -216,11 +202,17 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
   startTimerAt(kc, delayMs, dueIn(kc, delayMs));
 }
 
-/** The same, with a delay that counts from a time that was read, and may be over by now. */
-export function startTimerFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): void {
+/**
+ * Schedules with a delay that counts from a time that was read before, and may be over by now: what one
+ * callback schedules is in the order of its readings, and none is rationed. An errno.
+ */
+export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): number {
+  const errno = whyNot(kc, delayMs, null);
+  if (errno !== 0) return errno;
   const { ration, wheel } = kc._wq._dispatcher;
   const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
   startTimerAt(kc, delayMs, slacken(kc, due));
+  return 0;
 }
 
 function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {

@@ -1,7 +1,6 @@
 import { KcontError, refuseOptions, traceFrom } from './errors.ts';
 import { readsAs } from './inspect.ts';
 import type { Kcont } from './kcont.ts';
-import { kindOf, type Kind } from './options-check.ts';
 
 /**
  * All the continuations of one owner: a connection, a session, a request.
@@ -20,6 +19,14 @@ import { kindOf, type Kind } from './options-check.ts';
  * @public
  */
 export class Scope {
+  static readonly #line: (scope: Scope) => string = /* @__PURE__ */ readsAs<Scope>(
+    this,
+    (scope) =>
+      scope.disposed
+        ? 'Scope { disposed }'
+        : `Scope { ${scope.size} continuations, ${scope.busy} busy }`,
+    ({ size, busy, disposed }) => ({ size, busy, disposed }),
+  );
   readonly #members = new Set<Kcont<unknown>>();
   #disposed = false;
 
@@ -115,20 +122,9 @@ export class Scope {
   _delete(kc: Kcont<unknown>): void {
     this.#members.delete(kc);
   }
+
+  /** @internal */
+  toString(): string {
+    return Scope.#line(this);
+  }
 }
-
-readsAs(
-  Scope,
-  (scope) =>
-    scope.disposed
-      ? 'Scope { disposed }'
-      : `Scope { ${scope.size} continuations, ${scope.busy} busy }`,
-  ({ size, busy, disposed }) => ({ size, busy, disposed }),
-);
-
-/**
- * What the option `scope` has to be.
- *
- * @internal
- */
-export const SCOPE: Kind = kindOf('a Scope', (value) => value instanceof Scope);

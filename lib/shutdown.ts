@@ -100,15 +100,14 @@ const ABORT_MS = 100;
  */
 export async function close(
   dispatcher: Dispatcher,
-  queues: Iterable<Workqueue>,
-  clockQueue: Workqueue,
   graceMs: number,
   guide: CloseGuide = {},
 ): Promise<CloseReport> {
   const { finished = (local) => local(), over = never, reason = closed } = guide;
+  const { queues, kernel } = dispatcher;
   const timers = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) === 0);
   let ring: () => void = nothing;
-  const alarm = new Kcont(clockQueue, null, () => ring(), null, { name: 'kernel.close' });
+  const alarm = new Kcont(kernel.wq.softclock, null, () => ring(), null, { name: 'kernel.close' });
   const after = (delayMs: number): Promise<void> =>
     new Promise((resolve) => {
       const end = (): void => afterMicrotasks(resolve);
@@ -134,7 +133,7 @@ export async function close(
   await race([done, after(graceMs), over]);
 
   const unfinished: Unfinished[] = [];
-  for (const kc of queued(dispatcher, queues)) {
+  for (const kc of queued(dispatcher)) {
     const entry: Unfinished = { name: label(kc), wq: kc._wq.name, state: 'queued' };
     // What several CPUs may run is in the report of the one that withdraws it.
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
@@ -155,19 +154,20 @@ export async function close(
 }
 
 /** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
-function queued(dispatcher: Dispatcher, queues: Iterable<Workqueue>): Set<Kcont<unknown>> {
+function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
+  const add = (kc: unknown): void => {
+    if (kc instanceof Kcont && kc._wq._dispatcher === dispatcher) found.add(kc);
+  };
+  const { queues, deferred, flights } = dispatcher;
+  // Workqueues of one priority share a level.
   for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
-    for (const kc of level) found.add(kc);
+    for (const kc of level) add(kc);
   }
-  for (const kc of dispatcher.deferred) found.add(kc);
-  for (const queue of queues) for (const kc of queue._waiting) found.add(kc);
-  for (const turnstile of contended) {
-    for (const waiter of turnstile) {
-      if (waiter instanceof Kcont && waiter._wq._dispatcher === dispatcher) found.add(waiter);
-    }
-  }
-  for (const { kc } of dispatcher.flights) if ((kc._state & QUEUED) !== 0) found.add(kc);
+  for (const kc of deferred) add(kc);
+  for (const { _waiting: waiting } of queues) for (const kc of waiting) add(kc);
+  for (const turnstile of contended) for (const waiter of turnstile) add(waiter);
+  for (const { kc } of flights) if ((kc._state & QUEUED) !== 0) add(kc);
   return found;
 }
 

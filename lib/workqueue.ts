@@ -171,22 +171,18 @@ export class Workqueue {
    */
   readonly _asked: string | undefined;
   #acquired = 0;
-  readonly #registry: Registry;
   readonly #permanent: boolean;
   #drained: (() => void)[] = [];
 
   private constructor(
-    kernel: Kernel,
     dispatcher: Dispatcher,
-    registry: Registry,
     criteria: Criteria,
-    name?: string,
-    isPrivate: boolean = false,
+    name: string | undefined,
+    isPrivate: boolean,
   ) {
-    this.kernel = kernel;
+    this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
     this._ration = dispatcher.ration;
-    this.#registry = registry;
     this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
@@ -199,45 +195,20 @@ export class Workqueue {
     this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
     this._level = dispatcher.runq.level(criteria.priority);
+    dispatcher.queues.add(this);
   }
 
   /**
-   * How a kernel makes one.
+   * How a kernel makes one. `name`: it is predefined, or private.
    * @internal
    */
   static _make(
-    kernel: Kernel,
     dispatcher: Dispatcher,
-    registry: Registry,
     criteria: Criteria,
     name?: string,
+    isPrivate: boolean = false,
   ): Workqueue {
-    return new Workqueue(kernel, dispatcher, registry, criteria, name);
-  }
-
-  /**
-   * Makes a workqueue for one user alone, with the patience and the error handler of this one.
-   *
-   * @param name - its name in reports
-   * @param priority - 0 … 223
-   * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
-   * both together, and what becomes free goes to the higher priority
-   * @internal
-   */
-  _apart(name: string, priority: number, limit: number | Workqueue): Workqueue {
-    const { patienceMs, onError } = this;
-    const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
-    const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
-    const registry = this.#registry;
-    const queue = new Workqueue(this.kernel, this._dispatcher, registry, criteria, name, true);
-    if (typeof limit === 'object') {
-      const sharing = (limit._sharing ??= [limit]);
-      queue._sharing = sharing;
-      queue._room = limit._room;
-      sharing.push(queue);
-      sharing.sort((a, b) => b.priority - a.priority);
-    }
-    return registry.add(queue)._acquire();
+    return new Workqueue(dispatcher, criteria, name, isPrivate);
   }
 
   /**
@@ -327,12 +298,9 @@ export class Workqueue {
    * @throws KcontError EINVAL for one release too many
    */
   release(): void {
-    if (this.#acquired === 0) {
-      const what = `workqueue ${this.name} was released more often than acquired`;
-      throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
-    }
-    this.#acquired--;
-    this._dereference();
+    if (this._release()) return;
+    const what = `workqueue ${this.name} was released more often than acquired`;
+    throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
   }
 
   /** What it has done so far. */
@@ -374,7 +342,7 @@ export class Workqueue {
     if (this._references > 0 || this.#permanent) return;
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
-    this.#registry.forget(this);
+    this._dispatcher.queues.delete(this);
   }
 
   /**
@@ -472,43 +440,56 @@ export async function drainBy(
 }
 
 /**
- * The workqueues of a kernel, by what they were asked for.
+ * Makes a workqueue for one user alone, with the patience and the error handler of another one.
+ *
+ * @param of - the other one
+ * @param name - its name in reports
+ * @param priority - 0 … 223
+ * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
+ * both together, and what becomes free goes to the higher priority
  *
  * @internal
  */
-export class Registry {
-  readonly #queues = new Set<Workqueue>();
-
-  *[Symbol.iterator](): Generator<Workqueue, void, undefined> {
-    yield* this.#queues;
+export function makePrivate(
+  of: Workqueue,
+  name: string,
+  priority: number,
+  limit: number | Workqueue,
+): Workqueue {
+  const { patienceMs, onError } = of;
+  const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
+  const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
+  const queue = Workqueue._make(of._dispatcher, criteria, name, true);
+  if (typeof limit === 'object') {
+    const sharing = (limit._sharing ??= [limit]);
+    queue._sharing = sharing;
+    queue._room = limit._room;
+    sharing.push(queue);
+    sharing.sort((a, b) => b.priority - a.priority);
   }
+  return queue._acquire();
+}
 
-  /** The workqueue for these criteria; undefined: none so far. */
-  find(criteria: Criteria): Workqueue | undefined {
-    for (const queue of this.#queues) {
-      if (
-        !queue._private &&
-        queue.priority === criteria.priority &&
-        queue.perCpu === criteria.perCpu &&
-        queue.maxActive === criteria.maxActive &&
-        queue.patienceMs === criteria.patienceMs &&
-        queue.onError === criteria.onError &&
-        (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
-      ) {
-        return queue;
-      }
+/**
+ * The workqueue for these criteria: one that there is, or a new one.
+ *
+ * @internal
+ */
+export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueue {
+  for (const queue of dispatcher.queues) {
+    if (
+      !queue._private &&
+      queue.priority === criteria.priority &&
+      queue.perCpu === criteria.perCpu &&
+      queue.maxActive === criteria.maxActive &&
+      queue.patienceMs === criteria.patienceMs &&
+      queue.onError === criteria.onError &&
+      (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
+    ) {
+      return queue;
     }
-    return undefined;
   }
-
-  add(queue: Workqueue): Workqueue {
-    this.#queues.add(queue);
-    return queue;
-  }
-
-  forget(queue: Workqueue): void {
-    this.#queues.delete(queue);
-  }
+  return Workqueue._make(dispatcher, criteria);
 }
 
 /** Default patience, in ms. */

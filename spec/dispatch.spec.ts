@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { Kcont, Kernel, VirtualClock, type Workqueue } from '../lib/index.ts';
-import { makeRunnableNext } from '../lib/schedule.ts';
+import { makeRunnableNext, scheduleFrom } from '../lib/schedule.ts';
 import { burn } from './support/busy.ts';
 import { runModule } from './support/child.ts';
 
@@ -159,9 +159,9 @@ describe('a delay that counts from a time that was read', () => {
     const make = (name: string): Kcont<null> =>
       new Kcont(wq.softclock, null, () => void ran.push(`${name} ${clock.now}`), null);
     clock.tick(10);
-    expect(make('soon')._scheduleFrom(4, 10)).to.equal(0);
-    expect(make('missed')._scheduleFrom(4, 2)).to.equal(0);
-    expect(make('bad')._scheduleFrom(4, -1)).to.equal(22);
+    expect(scheduleFrom(make('soon'), 4, 10)).to.equal(0);
+    expect(scheduleFrom(make('missed'), 4, 2)).to.equal(0);
+    expect(scheduleFrom(make('bad'), 4, -1)).to.equal(22);
     clock.tick(20);
     expect(ran).to.deep.equal(['missed 10', 'soon 14']);
   });

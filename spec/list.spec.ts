@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Fifo, after, stamp, toEndOfEra, unlink, type Entry } from '../lib/list.ts';
+import { Fifo, after, moveAll, stamp, toEndOfEra, unlink, type Entry } from '../lib/list.ts';
 
 class Item implements Entry {
   _next: Entry = this;
@@ -65,10 +65,10 @@ describe('Fifo', () => {
   it('takes over all entries of another list, sorted or not', () => {
     const from = new Fifo<Item>();
     const to = new Fifo<Item>();
-    to.takeAll(from);
+    moveAll(from, to);
     expect(to.empty).to.equal(true);
     for (const seq of [2, 1]) from.append(new Item(seq));
-    to.takeAll(from);
+    moveAll(from, to);
     expect([seqs(to), from.empty, from.first]).to.deep.equal([[1, 2], true, undefined]);
   });
 

@@ -4,17 +4,19 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../lib/index.ts';
+import { repoint } from '../lib/kcont.ts';
 import type { BaseLock } from '../lib/lock/lock.ts';
+import { makePrivate } from '../lib/workqueue.ts';
 import { codeOf, deferred, Lab } from './support/lab.ts';
 
-describe('Kcont._repoint', () => {
+describe('repoint', () => {
   it('points an idle handle to another workqueue, lock and function', () => {
     const lab = new Lab();
     const lock: BaseLock = new Mutex();
     const kc = lab.sync('first');
     kc.schedule();
     lab.clock.tick(0);
-    kc._repoint(lab.wq.prilow, lock, function second(arg) {
+    repoint(kc, lab.wq.prilow, lock, function second(arg) {
       lab.ran.push(`${arg} again, lock ${lock.held ? 'held' : 'free'}`);
     });
     expect([kc.wq, kc.lock, kc.name]).to.deep.equal([lab.wq.prilow, lock, 'second']);
@@ -34,7 +36,7 @@ describe('Kcont._repoint', () => {
       kc.drainAsync(() => {
         const wq = queues.shift();
         if (wq === undefined) return;
-        kc._repoint(wq, null, visit);
+        repoint(kc, wq, null, visit);
         kc.schedule();
       });
       return kc.wq.fast ? undefined : Promise.resolve();
@@ -53,7 +55,7 @@ describe('Kcont._repoint', () => {
   it('refuses a handle that is pending, queued, running or destroyed, and changes nothing', () => {
     const lab = new Lab();
     const refused = (kc: Kcont<string>): string =>
-      codeOf(() => kc._repoint(lab.wq.prilow, null, () => {}));
+      codeOf(() => repoint(kc, lab.wq.prilow, null, () => {}));
     const kc = lab.async('a', { body: (own) => void lab.ran.push(refused(own)) });
     kc.schedule(1);
     lab.ran.push(refused(kc));
@@ -73,18 +75,18 @@ describe('Kcont._repoint', () => {
     const other = lab.kernel.acquire(51);
     const kc = lab.sync('a', { wq: old });
     old.release();
-    kc._repoint(other, null, () => {});
+    repoint(kc, other, null, () => {});
     other.release();
     expect(lab.kernel.acquire(50)).to.not.equal(old);
     expect(lab.kernel.acquire(51)).to.equal(other);
   });
 });
 
-describe('Workqueue._apart', () => {
+describe('makePrivate', () => {
   it('makes one that acquire does not find, and that is gone when it is released', () => {
     const { kernel, wq } = new Lab();
     const before = kernel.inspect().workqueues.length;
-    const apart = wq.primedlow._apart('mine', 50, 3);
+    const apart = makePrivate(wq.primedlow, 'mine', 50, 3);
     expect(apart).to.include({ name: 'mine', priority: 50, maxActive: 3, fast: false });
     expect(kernel.acquire(50, { maxActive: 3 })).to.not.equal(apart);
     expect(kernel.inspect().workqueues.map(({ name }) => name)).to.include('mine');
@@ -95,7 +97,7 @@ describe('Workqueue._apart', () => {
 
   it('is drained and closed with its kernel', async () => {
     const lab = new Lab();
-    const apart = lab.wq.primedlow._apart('mine', 50, 1);
+    const apart = makePrivate(lab.wq.primedlow, 'mine', 50, 1);
     const never = lab.async('never', { wq: apart });
     never.schedule();
     lab.clock.tick(0);
@@ -110,9 +112,9 @@ describe('Workqueue._apart', () => {
 describe('a room shared by workqueues', () => {
   it('limits them together, and gives what becomes free to the highest priority', async () => {
     const lab = new Lab();
-    const low = lab.wq.prilow._apart('low', 40, 2);
-    const high = lab.wq.prilow._apart('high', 60, low);
-    const middle = lab.wq.prilow._apart('middle', 50, high);
+    const low = makePrivate(lab.wq.prilow, 'low', 40, 2);
+    const high = makePrivate(lab.wq.prilow, 'high', 60, low);
+    const middle = makePrivate(lab.wq.prilow, 'middle', 50, high);
     const runs = ['low 1', 'low 2', 'low 3', 'middle', 'high 1', 'high 2'].map((name) => {
       const wq = name.startsWith('low') ? low : name === 'middle' ? middle : high;
       return lab.async(name, { wq });
@@ -148,8 +150,8 @@ describe('a room shared by workqueues', () => {
 
   it('lets the next one run when the one whose turn it is goes away, or waits for a lock', async () => {
     const lab = new Lab();
-    const low = lab.wq.prilow._apart('low', 40, 1);
-    const high = lab.wq.prilow._apart('high', 60, low);
+    const low = makePrivate(lab.wq.prilow, 'low', 40, 1);
+    const high = makePrivate(lab.wq.prilow, 'high', 60, low);
     const lock = new Mutex();
     const first = lab.async('first', { wq: low });
     const locked = lab.sync('locked', { wq: high, lock });
@@ -175,7 +177,7 @@ describe('a room shared by workqueues', () => {
     const first = lab.async('first', { wq });
     first.schedule();
     lab.clock.tick(0);
-    const above = wq._apart('above', 50, wq);
+    const above = makePrivate(wq, 'above', 50, wq);
     const runs = ['second', 'third'].map((name) => lab.async(name, { wq: above }));
     for (const kc of runs) kc.schedule();
     lab.clock.tick(0);
@@ -194,7 +196,7 @@ describe('a room shared by workqueues', () => {
 
   it('is waited for by synchronous functions too, and not taken up by them', () => {
     const lab = new Lab();
-    const wq = lab.wq.prilow._apart('mine', 40, 1);
+    const wq = makePrivate(lab.wq.prilow, 'mine', 40, 1);
     const hold = deferred();
     new Kcont(wq, null, () => hold.promise, null).schedule();
     lab.clock.tick(0);

@@ -9,6 +9,7 @@ import {
   VirtualClock,
   type Workqueue,
 } from '../lib/index.ts';
+import { makePrivate } from '../lib/workqueue.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
 
 describe('Kernel.acquire', () => {
@@ -217,8 +218,8 @@ describe('Workqueue', () => {
 
     it('of one made apart leaves its limit to those who share it', async () => {
       const lab = new Lab();
-      const low = lab.wq.prilow._apart('low', 40, 1);
-      const high = lab.wq.prilow._apart('high', 60, low);
+      const low = makePrivate(lab.wq.prilow, 'low', 40, 1);
+      const high = makePrivate(lab.wq.prilow, 'high', 60, low);
       const last = lab.async('last', { wq: high });
       const next = lab.async('next', { wq: low });
       last.schedule();

@@ -31,6 +31,11 @@ const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, tak
  * @public
  */
 export class VirtualClock implements Clock {
+  static readonly #line: (clock: VirtualClock) => string = /* @__PURE__ */ readsAs<VirtualClock>(
+    this,
+    ({ now }) => `VirtualClock { at ${now} ms }`,
+    ({ now }) => ({ now }),
+  );
   /** @internal */
   readonly _phase = 0;
   /** @internal */
@@ -141,6 +146,11 @@ export class VirtualClock implements Clock {
     markNextUncaught(kc);
   }
 
+  /** @internal */
+  toString(): string {
+    return VirtualClock.#line(this);
+  }
+
   #end(ms: number, caller: Caller): number {
     if (typeof ms !== 'number' || !(ms >= 0 && ms < Infinity)) {
       throw traceFrom(caller, invalid('ms', 'a finite number >= 0', ms));
@@ -190,9 +200,3 @@ export class VirtualClock implements Clock {
 }
 
 function nothing(): void {}
-
-readsAs(
-  VirtualClock,
-  ({ now }) => `VirtualClock { at ${now} ms }`,
-  ({ now }) => ({ now }),
-);

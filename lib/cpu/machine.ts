@@ -15,14 +15,13 @@ import { commonMs, microtask } from '../clock/host.ts';
 import type { Cpu, CpuState, Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';
-import { EINVAL, KcontError } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Kernel } from '../kernel.ts';
-import { label } from '../schedule.ts';
 import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
 import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
 import type { Workqueue } from '../workqueue.ts';
+import { Afar } from './afar.ts';
 import { Bells } from './bells.ts';
 import { ANY, HOME, WAITERS, isBound } from './block.ts';
 import { Blocks } from './blocks.ts';
@@ -79,6 +78,7 @@ export class CpuMachine implements Machine {
   readonly module: CpuModule;
   /** The first word of this CPU's slot. */
   readonly slot: number;
+  readonly afar: Afar;
   readonly blocks: Blocks;
   readonly jobs: RemoteJobs;
   readonly faults: Faults;
@@ -118,6 +118,7 @@ export class CpuMachine implements Machine {
       rung: () => this.dispatcher.request(),
       refresh: () => this.refresh(),
     });
+    this.afar = new Afar(this);
     this.blocks = new Blocks(this);
     this.jobs = new RemoteJobs(this);
     this.faults = new Faults(this);
@@ -201,18 +202,6 @@ export class CpuMachine implements Machine {
 
   adopt(kc: Kcont<unknown>): void {
     this.placement.adopt(kc);
-  }
-
-  depart(kc: Kcont<unknown>): number {
-    if (this.blocks.whyNot(kc) !== undefined) return EINVAL;
-    this.blocks.depart(kc);
-    return 0;
-  }
-
-  reason(kc: Kcont<unknown>): KcontError {
-    return (
-      this.blocks.whyNot(kc) ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`)
-    );
   }
 
   run(

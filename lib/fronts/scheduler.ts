@@ -27,7 +27,7 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
-import { adopt, thenOf } from '../enter.ts';
+import { adopt, awaits, thenOf } from '../enter.ts';
 import { functionName, invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
@@ -255,7 +255,7 @@ class Task implements Awaited {
       this.#kc._state |= TASK;
     }
     // Where the kernel closes, what is in flight may go on yielding.
-    if (this.isContinuation && wq._dispatcher.awaits) this.#kc._state |= LIMIT;
+    if (this.isContinuation && awaits(wq._dispatcher)) this.#kc._state |= LIMIT;
     resetOrThrow(this.#kc);
   }
 

@@ -2,7 +2,7 @@ import { join, leave } from '../abort-listeners.ts';
 import { KcontError, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
-import { SIGNAL, check, kindOf, optionsOf, readOptions, type Kind } from '../options-check.ts';
+import { SIGNAL, optionsOf, readOptions } from '../options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
 import { Turnstile, type Waiter } from './turnstile.ts';
 
@@ -68,6 +68,12 @@ const entered: Promise<void> = Promise.resolve();
  * @public
  */
 export abstract class BaseLock implements Lock {
+  static readonly #line: (lock: BaseLock) => string = /* @__PURE__ */ readsAs<BaseLock>(
+    this,
+    (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
+    (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
+  );
+
   /**
    * Makes a lock that nobody holds.
    *
@@ -229,6 +235,11 @@ export abstract class BaseLock implements Lock {
   _mustQueue(turnstile: Turnstile, priority: number): boolean {
     return turnstile.goesBefore(priority);
   }
+
+  /** @internal */
+  toString(): string {
+    return BaseLock.#line(this);
+  }
 }
 
 /** Code that awaits a lock. */
@@ -292,34 +303,6 @@ export function holder(lock: Lock): Disposable {
 }
 
 /**
- * What a lock has to be: one of ours, or null.
- *
- * @internal
- */
-export const LOCK: Kind = kindOf(
-  'null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
-  (lock) => lock === null || lock instanceof BaseLock,
-);
-
-/**
- * Checks that a value is a lock of ours, or null.
- *
- * @internal
- */
-export function checkLock(lock: unknown): asserts lock is BaseLock | null {
-  if (lock !== null) check('lock', LOCK, lock);
-}
-
-/**
- * Releases what a continuation has taken. False: there is a lock, and nobody held it.
- *
- * @internal
- */
-export function release(lock: BaseLock | null): boolean {
-  return lock === null || lock._release();
-}
-
-/**
  * How many wait for a lock.
  *
  * @internal
@@ -327,9 +310,3 @@ export function release(lock: BaseLock | null): boolean {
 export function waitersOf({ _turnstile: turnstile }: BaseLock): number {
   return turnstile === null ? 0 : [...turnstile].length;
 }
-
-readsAs<BaseLock>(
-  BaseLock,
-  (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
-  (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
-);

@@ -21,7 +21,7 @@ import { thenOf, whenDone, type Then } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { readsAs } from '../../inspect.ts';
-import { Kcont } from '../../kcont.ts';
+import { Kcont, repoint } from '../../kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
 import { scheduleOrThrow } from '../../schedule.ts';
@@ -194,7 +194,7 @@ export class Item implements Task, Entry, StageContext {
     this.#heldAsUrgent = this.urgent;
     stage.took(this);
     this.#phase = LET_IN;
-    this.kc._repoint(stage.queueFor(this), this.#lock, stage.enter);
+    repoint(this.kc, stage.queueFor(this), this.#lock, stage.enter);
     try {
       scheduleOrThrow(this.kc);
       this.#deadline?.enter(stage);

@@ -2,7 +2,8 @@ import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workq
 import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
-import { LOCK, type Lock } from '../../lock/lock.ts';
+import type { Lock } from '../../lock/lock.ts';
+import { LOCK } from '../../lock/lock-check.ts';
 import {
   FUNCTION,
   NAME,

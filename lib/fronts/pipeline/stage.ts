@@ -22,8 +22,9 @@ import { invalid } from '../../errors.ts';
 import type { KcontFunction } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { LOWEST_FAST, PRIORITIES } from '../../priorities.ts';
-import { checkLock, type BaseLock } from '../../lock/lock.ts';
-import type { Workqueue } from '../../workqueue.ts';
+import type { BaseLock } from '../../lock/lock.ts';
+import { checkLock } from '../../lock/lock-check.ts';
+import { makePrivate, type Workqueue } from '../../workqueue.ts';
 import { Door } from './door.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
@@ -93,8 +94,8 @@ export class Stage {
     const highest = (base.fast ? PRIORITIES : LOWEST_FAST) - 1;
     const above = Math.min(base.priority + URGENT_BY, highest);
     const limit = base.fast ? Infinity : this.limit;
-    this.#ordinary = limited ? base._acquire() : base._apart(label, base.priority, limit);
-    this.#urgent = base._apart(`${label} (urgent)`, above, this.#ordinary);
+    this.#ordinary = limited ? base._acquire() : makePrivate(base, label, base.priority, limit);
+    this.#urgent = makePrivate(base, `${label} (urgent)`, above, this.#ordinary);
     this.enter = (item) => item.enter();
     Object.defineProperty(this.enter, 'name', { value: label });
   }

@@ -1,8 +1,9 @@
 import { readsAs } from '../../inspect.ts';
 import { functionName } from '../../errors.ts';
+import { awaits } from '../../enter.ts';
 import { Kcont } from '../../kcont.ts';
 import { unlink } from '../../list.ts';
-import { refusal } from '../../schedule.ts';
+import { refusal, scheduleFrom } from '../../schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
 import { wholeMs } from './delay.ts';
@@ -300,7 +301,7 @@ export class Timeout {
     const kc = this.#kc;
     const { dispatcher } = this.#turns;
     // What a run in flight may wait for goes on until that has settled.
-    if (this.#onShutdown !== undefined || (!dispatcher.closed && dispatcher.awaits)) {
+    if (this.#onShutdown !== undefined || (!dispatcher.closed && awaits(dispatcher))) {
       kc._state |= LIMIT;
     }
     // Expired, it may still be queued.
@@ -316,7 +317,7 @@ export class Timeout {
     const { startMs } = this.#turns;
     // It may have been made an interval by its own function.
     const fromMs = Number.isNaN(startMs) ? this.#turns.tickMs() : startMs;
-    const errno = kc._scheduleFrom(fromMs, this.#delayMs);
+    const errno = scheduleFrom(kc, fromMs, this.#delayMs);
     if (errno !== 0 && this.#turns.dispatcher.closed) {
       this._abort(refusal(kc, errno, this.#delayMs, null));
     }

@@ -21,7 +21,7 @@
 import { executionAsyncId } from 'node:async_hooks';
 import type { Clock } from '../../clock/clock.ts';
 import type { Kcont } from '../../kcont.ts';
-import { restartTimerFrom } from '../../schedule.ts';
+import { restartTimerFrom, scheduleFrom } from '../../schedule.ts';
 
 /** Timers in a group, at most: what a tick has time for, at some hundred ns each. */
 const MOST = 4096;
@@ -44,7 +44,7 @@ export class Together<A> {
   arm(kc: Kcont<A>, delayMs: number): number {
     const nowMs = this.#clock.now;
     // Time that moves only when it is told to does not end a tick between two calls.
-    if (!this.#clock._turns) return kc._scheduleFrom(nowMs, delayMs);
+    if (!this.#clock._turns) return scheduleFrom(kc, nowMs, delayMs);
     const tick = Math.ceil(nowMs + this.#clock._phase);
     const callback = executionAsyncId();
     const group = this.#group;
@@ -57,7 +57,7 @@ export class Together<A> {
         for (const earlier of group) restartTimerFrom(earlier, nowMs);
       }
     }
-    const errno = kc._scheduleFrom(nowMs, delayMs);
+    const errno = scheduleFrom(kc, nowMs, delayMs);
     if (errno === 0) group.push(kc);
     return errno;
   }

@@ -47,12 +47,12 @@ import { untilNextLook } from '../../budget.ts';
 import type { Clock } from '../../clock/clock.ts';
 import { afterMicrotasks, isWatched, runNextTicks } from '../../clock/host.ts';
 import type { Dispatcher } from '../../dispatch.ts';
-import { AT_TOP } from '../../enter.ts';
+import { AT_TOP, awaits } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { Kcont } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
-import { Fifo } from '../../list.ts';
+import { Fifo, moveAll } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../state.ts';
@@ -124,7 +124,7 @@ export class Turns implements Task {
    */
   addImmediate(immediate: Callback, isAwaited: boolean): boolean {
     const { dispatcher } = this;
-    if (dispatcher.closed && !(isAwaited && dispatcher.phase === GRACE && dispatcher.awaits)) {
+    if (dispatcher.closed && !(isAwaited && dispatcher.phase === GRACE && awaits(dispatcher))) {
       if (dispatcher.phase === GRACE && !isAwaited) return false;
       throw new KcontError('ESHUTDOWN', 'immediate cannot be scheduled: the kernel is closed');
     }
@@ -209,15 +209,15 @@ export class Turns implements Task {
     if (this.#begun) return;
     this.#begun = true;
     this.#inImmediates = false;
-    this.#early.takeAll(this.#setByTimers);
-    this.#immediates.takeAll(this.#set);
+    moveAll(this.#setByTimers, this.#early);
+    moveAll(this.#set, this.#immediates);
   }
 
   #nextLine(line: Fifo<Callback>): Fifo<Callback> {
     this.#inTimers = line === this.#early;
     this.#inImmediates = !this.#inTimers;
     if (this.#inImmediates) return this.#immediates;
-    if (this.#timers.empty) this.#timers.takeAll(this.#expired);
+    if (this.#timers.empty) moveAll(this.#expired, this.#timers);
     return this.#timers;
   }
 
