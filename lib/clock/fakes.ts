@@ -139,7 +139,7 @@ function callsHost(fakes: Fakes): boolean {
     const timer: unknown = fakes.setTimeout(nothing, LONGEST_MS);
     fakes.clearTimeout(timer);
     // A field of Node's lists.
-    return !probing || (typeof timer === 'object' && Object.hasOwn(timer ?? {}, '_idlePrev'));
+    return !probing || Object.hasOwn(Object(timer) as object, '_idlePrev');
   } catch {
     return false;
   } finally {

@@ -330,6 +330,33 @@ function hereAndNow(): AsyncResource {
   return new AsyncResource('kcont.postTask', { requireManualDestroy: true });
 }
 
+/** In a task: its scheduler and its state, and those of the tasks of other schedulers around it. */
+interface Current {
+  readonly queues: Queues;
+  readonly state: SchedulingState;
+  readonly outer: Current | undefined;
+}
+
+/**
+ * One for all schedulers: on Node 20 every AsyncLocalStorage that was ever used makes each promise of
+ * the process slower, for good.
+ */
+const current = new AsyncLocalStorage<Current>();
+
+/** What is current but for what is of one scheduler: at most one is of each. */
+function withoutOne(from: Current | undefined, queues: Queues): Current | undefined {
+  if (from === undefined) return undefined;
+  const outer = withoutOne(from.outer, queues);
+  if (from.queues === queues) return outer;
+  return outer === from.outer ? from : { ...from, outer };
+}
+
+function currentOf(queues: Queues): SchedulingState | undefined {
+  let at = current.getStore();
+  while (at !== undefined && at.queues !== queues) at = at.outer;
+  return at?.state;
+}
+
 const MINE: unique symbol = Symbol('scheduler');
 
 /**
@@ -342,7 +369,6 @@ const MINE: unique symbol = Symbol('scheduler');
  */
 export class Scheduler {
   readonly #queues: Queues;
-  readonly #current = new AsyncLocalStorage<SchedulingState>();
 
   private constructor(mine: typeof MINE, queues: Queues) {
     if (mine !== MINE) throw new TypeError('Illegal constructor');
@@ -387,7 +413,9 @@ export class Scheduler {
         prioritySource:
           own ?? (abortSource instanceof TaskSignal ? abortSource : DEFAULT_STATE.prioritySource),
       };
-      const context = this.#current.run(state, hereAndNow);
+      const queues = this.#queues;
+      const outer = withoutOne(current.getStore(), queues);
+      const context = current.run({ queues, state, outer }, hereAndNow);
       const steps = (): void | Promise<void> => {
         try {
           const result = context.runInAsyncScope(callback);
@@ -403,7 +431,7 @@ export class Scheduler {
         return undefined;
       };
       const name = functionName(callback) || 'postTask';
-      new Task(name, false, state, this.#queues, steps, reject).begin(delayMs);
+      new Task(name, false, state, queues, steps, reject).begin(delayMs);
     });
   }
 
@@ -425,7 +453,7 @@ export class Scheduler {
    */
   yield(): Promise<void> {
     return new Promise((resolve, reject) => {
-      const state = this.#current.getStore() ?? DEFAULT_STATE;
+      const state = currentOf(this.#queues) ?? DEFAULT_STATE;
       state.abortSource?.throwIfAborted();
       new Task('yield', true, state, this.#queues, resolve, reject).begin(0);
     });

@@ -1,7 +1,7 @@
 // The cases are those of the web platform's own tests of Prioritized Task Scheduling, and what a
 // kernel adds. For signals and controllers see task-signal.spec.ts.
 
-import { AsyncLocalStorage } from 'node:async_hooks';
+import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { getEventListeners } from 'node:events';
 import { expect } from 'chai';
 import {
@@ -413,6 +413,45 @@ describe('scheduler', () => {
       controller.abort();
       controller.setPriority('user-blocking');
       expect([await first, await settle()]).to.deep.equal(['AbortError', '']);
+    });
+  });
+
+  describe('of several schedulers', () => {
+    it('each goes on at the priority of its own task, whichever others are around that', async () => {
+      const other = createScheduler(kernel);
+      const inner = async (): Promise<void> => {
+        await scheduler.yield();
+        ran.push('low');
+        await other.yield();
+        ran.push('high');
+        await scheduler.postTask(
+          async () => {
+            await scheduler.yield();
+            ran.push('innermost');
+          },
+          { priority: 'user-blocking' },
+        );
+      };
+      const outer = (): Promise<void> => other.postTask(inner, { priority: 'user-blocking' });
+      void scheduler.postTask(outer, { priority: 'background' });
+      void post('blocking', { priority: 'user-blocking' });
+      void post('visible', { priority: 'user-visible' });
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['blocking', 'visible', 'low', 'high', 'innermost']);
+    });
+
+    it('has one store between them', async () => {
+      const stores = (): number =>
+        Object.getOwnPropertySymbols(new AsyncResource('kcont.spec')).length;
+      const inside: number[] = [];
+      const postWithin = (): void => {
+        inside.push(stores());
+        if (inside.length < 4) void createScheduler(kernel).postTask(postWithin);
+      };
+      void scheduler.postTask(postWithin);
+      await clock.advance(0);
+      expect(inside).to.have.length(4);
+      expect(new Set(inside).size).to.equal(1);
     });
   });
 
