@@ -10,7 +10,6 @@ import type { Kcont } from './kcont.ts';
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
  * - `ESHUTDOWN`: the kernel has been closed.
- * - `ENOMEM`: the memory that CPUs share is full.
  * - `ETIMEDOUT`: a deadline is over.
  * - `ENOMEM`: shared memory, or the number of threads that may share it, is used up.
  * - `ECPUDIED`: the CPU that ran the function is gone.

@@ -49,7 +49,7 @@ export const TASK = 1024;
 export const LIMIT = 2048;
 /** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
 export const REMOTE = 4096;
-/** Where it runs is chosen anew each time it is scheduled. */
+/** It may run on any CPU: which one is chosen each time it is scheduled. */
 export const ROAMS = 8192;
 
 /** How far the shutdown of a kernel has come. */

@@ -8,7 +8,7 @@ import { join, relative, sep } from 'node:path';
 import { mochaCall } from './specs.mjs';
 
 /** The rooms that hang on the core; everything else in lib is the core. */
-const HUNG = new Set(['fronts', 'cpu', 'durable', 'observe']);
+const HUNG = new Set(['fronts', 'cpu']);
 const CORE_PERCENT = 100;
 const LIB_PERCENT = 95;
 

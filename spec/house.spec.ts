@@ -35,7 +35,8 @@ const CORE: readonly (readonly string[])[] = [
   ],
 ];
 /** The rooms that hang on the core, which knows none of them. */
-const HUNG: readonly string[] = ['fronts/', 'cpu/', 'durable/', 'observe/'];
+const HUNG: readonly string[] = ['fronts/', 'cpu/'];
+/** Lines of code: neither blank ones nor comments. */
 const MAX_LINES = 350;
 
 /** This file runs from spec/ and, compiled, from build/spec/. */

@@ -29,8 +29,7 @@ import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, UNREF } fro
 import { MOVED } from './argument.ts';
 import type { Memory } from './memory.ts';
 
-/** Words of a block. */
-export const WORD = 0;
+// Words of a block. The first, at 0, is the state word.
 /** Counts the handles that have used this block. */
 export const HANDLE = 1;
 /** Where it is PENDING or QUEUED; ANY: wherever it is taken first. */

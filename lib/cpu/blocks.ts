@@ -4,8 +4,6 @@
  *   depart     a handle that was at home gets a block: its bits, its entry, its argument
  *   face       a block that somebody else made gets a Kcont here: the object that this CPU's
  *              functions are called with, and the entry in this CPU's lists
- *   tell       another CPU gets what it has to know of a handle and cannot read from the block: an
- *              argument that is cloned, a name
  *   reclaim    a handle that was destroyed: its block is used for another one
  *
  * Only the CPU that made a block uses it again. It tells those who know the handle, which forget it.

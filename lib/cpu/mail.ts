@@ -13,7 +13,7 @@
  * read a note gives it back to its home, again by pushing, a chain at a time.
  *
  * Nobody waits for anybody: a push is repeated only if another one came between. Pushing and taking
- * all knows no ABA. Cost: 60 to 100 ns from writing to reading (npm run bench -- cpu-mail).
+ * all knows no ABA. What it costs is part of every figure of the benches `cpu-invoke` and `cpu-stop`.
  *
  * Instead of a ring for each pair of CPUs: those need memory by the square of the CPUs, a way out
  * when they are full, and sequence numbers to tell in which order two senders wrote; and what stands
@@ -39,8 +39,6 @@ const VALUE = 3;
 export const ENTRY = 1;
 /** A run has settled, for which somebody there waits. */
 export const SETTLED = 2;
-/** The run elsewhere has settled that kept an entry there aside. */
-export const RESUME = 3;
 /** A handle was destroyed, or a job has ended: its home may use the block again. */
 export const FREE = 4;
 /** A handle has gone: nothing need be kept of it. */
