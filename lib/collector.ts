@@ -15,7 +15,7 @@ import { remoteOf } from './cpu.ts';
 import type { Kcont } from './kcont.ts';
 import { Ration } from './ration.ts';
 import { RunQueue } from './runq.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, REMOTE } from './state.ts';
+import { REMOTE, expired } from './state.ts';
 import { BLOCK, FAR, Wheel } from './wheel.ts';
 
 /** Collects the timers of one dispatcher. */
@@ -80,8 +80,8 @@ export class Collector {
   /** Collects what is due by an absolute tick. */
   collect(tick: number): void {
     const { base, deadlines } = this.wheel;
-    const expired = deadlines === null ? this.#expired : this.#expiredUnderFakes;
-    this.wheel.advance(tick, expired, this.#rebased);
+    const expire = deadlines === null ? this.#expired : this.#expiredUnderFakes;
+    this.wheel.advance(tick, expire, this.#rebased);
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }
@@ -101,7 +101,7 @@ export class Collector {
 
   #expire(kc: Kcont<unknown>): void {
     if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
-    kc._state = (kc._state & ~PENDING) | EXPIRED | INVOKING | QUEUED;
+    kc._state = expired(kc._state);
     const wq = kc._wq;
     wq._load++;
     this.runq.addTimer(wq._level, kc);

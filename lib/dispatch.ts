@@ -43,17 +43,7 @@ import { restartTimerFrom } from './schedule.ts';
 import type { Ration } from './ration.ts';
 import { Refs } from './refs.ts';
 import type { RunQueue } from './runq.ts';
-import {
-  INVOKING,
-  OPEN,
-  PENDING,
-  QUEUED,
-  REMOTE,
-  RUNNING,
-  UNREF,
-  WAITED,
-  type Phase,
-} from './state.ts';
+import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } from './state.ts';
 import { BLOCK, FAR, type Wheel } from './wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -195,12 +185,11 @@ export class Dispatcher implements Driven {
   /** Withdraws what is scheduled: PENDING or QUEUED. */
   withdraw(kc: Kcont<unknown>): void {
     const state = kc._state;
+    kc._state = stopped(state);
     if ((state & PENDING) !== 0) {
       this.wheel.remove(kc);
-      kc._state = state & ~PENDING;
     } else {
       unlink(kc);
-      kc._state = state & ~(QUEUED | INVOKING | WAITED);
       kc._lock?._leave(kc);
       kc._wq._unload();
       kc._wq._wake();

@@ -20,15 +20,14 @@ import { release } from './lock/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {
   DEAD,
-  EXPIRED,
-  INVOKING,
   QUEUED,
   QUIET,
   REMOTE,
   RUNNING,
   SCHEDULED,
   UNREF,
-  WAITED,
+  entered,
+  settled,
 } from './state.ts';
 
 /**
@@ -82,7 +81,7 @@ export class Flight implements Entry {
  */
 export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
-  kc._state = (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
+  kc._state = entered(state);
   if ((state & UNREF) === 0) dispatcher.unref();
   kc._wq._entered++;
   const func = kc._func;
@@ -156,7 +155,7 @@ function land(dispatcher: Dispatcher, flight: Flight): Kcont<unknown> {
 export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
-  kc._state = state & ~(RUNNING | (again ? 0 : INVOKING));
+  kc._state = settled(state);
   const lock = kc._lock;
   const released = release(lock);
   if ((state & (REMOTE | DEAD)) !== 0) {

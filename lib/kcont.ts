@@ -32,6 +32,8 @@ import {
   UNREF,
   WAITED,
   describeState,
+  acked,
+  stopped,
 } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -240,11 +242,9 @@ export class Kcont<A> {
    */
   _withdraw(): number {
     const state = this._state;
-    if ((state & (SCHEDULED | REMOTE)) !== 0) {
-      if ((state & REMOTE) !== 0) return (this._remote as RemoteState).stop();
-      this._wq._dispatcher.withdraw(this);
-    }
-    this._state &= ~EXPIRED;
+    if ((state & REMOTE) !== 0) return (this._remote as RemoteState).stop();
+    if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
+    else this._state = stopped(state);
     const extras = this._extras;
     if (extras !== null) extras.carry = undefined;
     return state;
@@ -347,7 +347,7 @@ export class Kcont<A> {
   ack(): boolean {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).ack();
     if ((this._state & (RUNNING | INVOKING | QUEUED)) !== (RUNNING | INVOKING)) return false;
-    this._state &= ~INVOKING;
+    this._state = acked(this._state);
     return (this._state & DEAD) === 0;
   }
 

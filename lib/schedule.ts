@@ -21,7 +21,6 @@ import { stamp } from './list.ts';
 import {
   CLOSED,
   DEAD,
-  EXPIRED,
   GRACE,
   HALTING,
   INVOKING,
@@ -35,6 +34,8 @@ import {
   TASK,
   UNREF,
   type Phase,
+  acked,
+  scheduled,
 } from './state.ts';
 import { FAR } from './wheel.ts';
 
@@ -98,7 +99,7 @@ export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number
   if (errno === AFAR) return scheduleAfar(kc, delayMs, cpu, HALTING);
   if (errno !== 0) return errno;
   if ((kc._state & QUEUED) !== 0) kc._wq._dispatcher.withdraw(kc);
-  kc._state &= ~INVOKING;
+  kc._state = acked(kc._state);
   return kc._schedule(delayMs, cpu);
 }
 
@@ -193,7 +194,7 @@ function enqueue<A>(kc: Kcont<A>): void {
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
   kc._due = dispatcher.collector.jobTick();
-  kc._state = (state & ~(PENDING | EXPIRED)) | INVOKING | QUEUED;
+  kc._state = scheduled(state, false);
   wq._load++;
 }
 
@@ -222,7 +223,7 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   stamp(kc);
   setDelay(kc, delayMs);
   if ((state & PENDING) === 0) {
-    kc._state = (state & ~EXPIRED) | PENDING;
+    kc._state = scheduled(state, true);
     if ((state & UNREF) === 0) dispatcher.ref();
   } else {
     if (due > kc._due && due < FAR) {

@@ -64,6 +64,43 @@ export const CLOSED = 2;
 /** Withdrawn by stop: all that a schedule has set. */
 export const SCHEDULED: number = PENDING | QUEUED;
 
+/*
+ * The arrows of the diagram, each once: what a state becomes, whoever asks and wherever the state lives.
+ * Other bits, of these or of a control block, are left as they are.
+ */
+
+/** By schedule: PENDING with a delay, else QUEUED. */
+export function scheduled(state: number, delayed: boolean): number {
+  const rest = state & ~(SCHEDULED | EXPIRED | INVOKING);
+  return delayed ? rest | PENDING : rest | QUEUED | INVOKING;
+}
+
+/** Its timer is over. */
+export function expired(state: number): number {
+  return (state & ~PENDING) | QUEUED | INVOKING | EXPIRED;
+}
+
+/** Its function is called. */
+export function entered(state: number): number {
+  return (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
+}
+
+/** It may be scheduled again while its function goes on. */
+export function acked(state: number): number {
+  return state & ~INVOKING;
+}
+
+/** Its function has returned, thrown, or its promise has settled. What was queued meanwhile stays so. */
+export function settled(state: number): number {
+  return state & ~(RUNNING | ((state & QUEUED) === 0 ? INVOKING : 0));
+}
+
+/** By stop. INVOKING without QUEUED is that of a run in flight, and stays. */
+export function stopped(state: number): number {
+  const rest = state & ~(SCHEDULED | EXPIRED | WAITED);
+  return (state & QUEUED) === 0 ? rest : rest & ~INVOKING;
+}
+
 /** Bits that name no state of the table, for `inspect`. */
 export function describeState(state: number): string {
   if ((state & DEAD) !== 0) return (state & RUNNING) !== 0 ? 'DESTROYED, running' : 'DESTROYED';

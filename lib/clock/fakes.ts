@@ -135,6 +135,12 @@ export function findFakes(): Fakes | null {
 /** Tries whether a function hands on to the host's `setTimeout`, by what it returns. */
 function callsHost(fakes: Fakes): boolean {
   probing = true;
+  const calls = handsOn(fakes);
+  probing = false;
+  return calls;
+}
+
+function handsOn(fakes: Fakes): boolean {
   try {
     const timer: unknown = fakes.setTimeout(nothing, LONGEST_MS);
     fakes.clearTimeout(timer);
@@ -142,8 +148,6 @@ function callsHost(fakes: Fakes): boolean {
     return !probing || Object.hasOwn(Object(timer) as object, '_idlePrev');
   } catch {
     return false;
-  } finally {
-    probing = false;
   }
 }
 

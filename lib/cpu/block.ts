@@ -89,8 +89,6 @@ const FLAGS: number = GENERATION - 1;
 /** What state.ts knows of. */
 export const BITS: number = BUSY - 1;
 
-const SCHEDULED = PENDING | QUEUED;
-
 /** How long a thread may stay in its section before it is taken for gone, in ms. */
 const PATIENCE_MS = 500;
 /** The same, when a thread has ended. */
@@ -139,35 +137,6 @@ function waitWord(memory: Memory, block: number, patienceMs: number = PATIENCE_M
 /** Whether a continuation with these bits keeps the process alive. */
 export function isCounted(word: number): boolean {
   return (word & (PENDING | QUEUED | RUNNING)) !== 0 && (word & UNREF) === 0;
-}
-
-/** The flags after a stop. */
-export function stopped(word: number): number {
-  const flags = word & BITS & ~(SCHEDULED | EXPIRED);
-  // INVOKING without QUEUED is that of a run in flight.
-  return (word & QUEUED) === 0 ? flags : flags & ~INVOKING;
-}
-
-/** The flags after a settle. */
-export function settled(word: number): number {
-  return word & BITS & ~(RUNNING | ((word & QUEUED) === 0 ? INVOKING : 0));
-}
-
-/** The flags after an entry. */
-export function entered(word: number): number {
-  return (word & BITS & ~QUEUED) | RUNNING | EXPIRED;
-}
-
-/** The flags after a schedule. */
-export function scheduled(word: number, delayed: boolean): number {
-  const flags = word & BITS & ~(SCHEDULED | EXPIRED | INVOKING);
-  if (delayed) return flags | PENDING;
-  return flags | QUEUED | INVOKING;
-}
-
-/** The flags after its timer is over. */
-export function expired(word: number): number {
-  return (word & BITS & ~PENDING) | QUEUED | INVOKING | EXPIRED;
 }
 
 /** For a handle that was destroyed, or whose block is used by another one. */

@@ -16,11 +16,10 @@
 
 import { KcontError } from '../errors.ts';
 import { label } from '../schedule.ts';
-import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED } from '../state.ts';
+import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED, settled } from '../state.ts';
 import {
   AFFINITIES,
   ANY,
-  BITS,
   BUSY,
   CPU,
   DEADLINE,
@@ -37,7 +36,6 @@ import {
   generationOf,
   kindOf,
   rescueWord,
-  settled,
 } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import { numberOf } from './block-lock.ts';
@@ -159,7 +157,7 @@ function endRun(machine: CpuMachine, block: number, loss: Loss): void {
   const { memory } = machine;
   for (;;) {
     const word = rescueWord(memory, block);
-    const next = (word & ~BITS) | settled(word);
+    const next = settled(word);
     if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
     machine.alive.count(word, next);
     break;

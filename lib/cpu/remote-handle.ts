@@ -11,7 +11,6 @@ import type { BaseLock } from '../lock/lock.ts';
 import { DESTROYED, label } from '../schedule.ts';
 import {
   DEAD,
-  EXPIRED,
   HALTING,
   INVOKING,
   PENDING,
@@ -19,6 +18,9 @@ import {
   RUNNING,
   SCHEDULED,
   UNREF,
+  acked,
+  scheduled,
+  stopped,
 } from '../state.ts';
 import { PORTED, tagOf } from './argument.ts';
 import {
@@ -45,8 +47,6 @@ import {
   generationOf,
   nextGeneration,
   readWord,
-  scheduled,
-  stopped,
 } from './block.ts';
 import {
   attachLock,
@@ -147,7 +147,7 @@ export abstract class RemoteHandle implements Sender {
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
         return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
-      next = nextGeneration(word, scheduled(word, delayed));
+      next = nextGeneration(word, scheduled(word & BITS, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       // The section: see block.ts.
       silent =
@@ -199,7 +199,8 @@ export abstract class RemoteHandle implements Sender {
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle) return GONE;
-      next = (word & SCHEDULED) === 0 ? word & ~EXPIRED : nextGeneration(word, stopped(word));
+      next = stopped(word & BITS);
+      next = (word & SCHEDULED) === 0 ? (word & ~BITS) | next : nextGeneration(word, next);
     } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
     machine.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
@@ -209,7 +210,7 @@ export abstract class RemoteHandle implements Sender {
   ack(): boolean {
     const word = this.#change(
       (bits) => (bits & (RUNNING | INVOKING | QUEUED)) === (RUNNING | INVOKING),
-      (bits) => bits & ~INVOKING,
+      acked,
     );
     return word !== null && (word & DEAD) === 0;
   }
@@ -223,7 +224,7 @@ export abstract class RemoteHandle implements Sender {
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
-      next = nextGeneration(word, stopped(word) | DEAD);
+      next = nextGeneration(word, stopped(word & BITS) | DEAD);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
     machine.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);

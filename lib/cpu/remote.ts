@@ -19,13 +19,12 @@
 
 import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../cpu.ts';
 import { fileTimer, makeRunnable, refileTimer } from '../schedule.ts';
-import { DEAD, PENDING, RUNNING, SCHEDULED } from '../state.ts';
+import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../state.ts';
 import { PORTED, inline } from './argument.ts';
 import {
   ARG,
   ARG_TAG,
   ARG_VERSION,
-  BITS,
   BUSY,
   DEADLINE,
   HANDLE,
@@ -33,12 +32,9 @@ import {
   SEQ,
   TIED,
   WAITERS,
-  entered,
-  expired,
   generationOf,
   isBound,
   readWord,
-  settled,
 } from './block.ts';
 import { SEQUENCE } from './memory.ts';
 import { RemoteHandle } from './remote-handle.ts';
@@ -101,7 +97,7 @@ export class Remote extends RemoteHandle implements RemoteState {
         kc._state &= ~PENDING;
         return false;
       }
-      const next = (word & ~BITS) | expired(word);
+      const next = expired(word);
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       const deadline = floats[(block + DEADLINE) >> 1] as number;
       const over = deadline <= this.#deadline;
@@ -145,7 +141,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     for (;;) {
       const word = readWord(memory, block);
       if (!this.#isMine(word) || (word & RUNNING) !== 0) return false;
-      const next = (word & ~BITS) | entered(word);
+      const next = entered(word);
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       words[block + RAN] = here;
       // One that is tied to whichever CPU is up first.
@@ -185,7 +181,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     let next: number;
     do {
       word = readWord(memory, block);
-      next = (word & ~BITS) | settled(word);
+      next = settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
     // In this order: while somebody is to be told, the process is kept alive.
     if (words[block + WAITERS] !== 0) machine.tellWaiters(this);

@@ -4,8 +4,6 @@ import { describe, it } from 'mocha';
 import {
   BITS,
   BUSY,
-  entered,
-  expired,
   generationOf,
   isCounted,
   nextGeneration,
@@ -16,26 +14,11 @@ import {
   priorityOf,
   readWord,
   rescueWord,
-  scheduled,
-  settled,
-  stopped,
 } from '../../lib/cpu/block.ts';
 import { Memory } from '../../lib/cpu/memory.ts';
-import { EXPIRED, INVOKING, PENDING, QUEUED, RUNNING, UNREF } from '../../lib/state.ts';
+import { EXPIRED, PENDING, QUEUED, RUNNING, UNREF } from '../../lib/state.ts';
 
 describe('the word of a control block', () => {
-  it('goes where the state diagram goes', () => {
-    expect(scheduled(EXPIRED, true)).to.equal(PENDING);
-    expect(scheduled(EXPIRED, false)).to.equal(QUEUED | INVOKING);
-    expect(scheduled(RUNNING, true)).to.equal(RUNNING | PENDING);
-    expect(expired(PENDING)).to.equal(QUEUED | INVOKING | EXPIRED);
-    expect(entered(QUEUED | INVOKING)).to.equal(RUNNING | INVOKING | EXPIRED);
-    expect(settled(RUNNING | INVOKING | EXPIRED)).to.equal(EXPIRED);
-    expect(settled(RUNNING | QUEUED | INVOKING)).to.equal(QUEUED | INVOKING);
-    expect(stopped(QUEUED | INVOKING | RUNNING | EXPIRED)).to.equal(RUNNING);
-    expect(stopped(RUNNING | INVOKING | PENDING)).to.equal(RUNNING | INVOKING);
-  });
-
   it('takes generations that come round, and keep the bits', () => {
     let word = nextGeneration(0, PENDING);
     expect([generationOf(word), word & BITS]).to.deep.equal([1, PENDING]);
