@@ -36,12 +36,21 @@ export async function fulfilling(what: string): Promise<unknown> {
   return { what: make(what) };
 }
 
+/** Whether something has a `then`: one that never calls back would stay in flight for good. */
+function isThenable(value: unknown): boolean {
+  try {
+    return typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
+  } catch {
+    return false;
+  }
+}
+
 /** Throws, returns, or resolves with, a value of so many that are drawn. */
 export function drawn({ seed, how }: { seed: number; how: number }): unknown {
   const [recipe] = fc.sample(recipes, { seed, numRuns: 1 });
   const value = prepare(recipe as never);
   if (how === 0) throw value;
-  return how === 1 ? value : Promise.resolve({ value });
+  return how === 1 && !isThenable(value) ? value : Promise.resolve({ value });
 }
 
 /** Results that pass for promises. */
