@@ -19,6 +19,7 @@
 
 import { addAbortListener } from 'node:events';
 import { hostClock } from './clock/host.ts';
+import { race } from './race.ts';
 
 /**
  * Who is told when a signal is aborted.
@@ -91,6 +92,29 @@ function nodesOptions(): AddEventListenerOptions {
 }
 
 let options: AddEventListenerOptions | undefined;
+
+/**
+ * What a promise becomes, or the reason of the signal, if that is aborted first.
+ *
+ * @internal
+ */
+export async function untilAborted<T>(
+  promise: Promise<T>,
+  signal: AbortSignal | undefined,
+): Promise<T> {
+  if (signal === undefined) return promise;
+  let member!: AbortMember;
+  const aborted = new Promise<never>((_, reject) => {
+    member = { _abort: reject };
+    signal.throwIfAborted();
+    join(signal, member);
+  });
+  try {
+    return await race([promise, aborted]);
+  } finally {
+    leave(signal, member);
+  }
+}
 
 /** The listener of all signals. */
 function onAbort(event: Event): void {

@@ -178,12 +178,21 @@ export function isA<T>(value: unknown, made: { readonly prototype: T }): value i
  * @internal
  */
 export function isCallable(value: unknown): boolean {
-  if (typeof value !== 'function') return false;
+  return typeof value === 'function' && !isRevoked(value);
+}
+
+/**
+ * Whether an object is a proxy that was revoked: all that is done with it throws.
+ *
+ * @internal
+ */
+export function isRevoked(value: object): boolean {
   try {
     Object.getPrototypeOf(value);
-    return true;
-  } catch {
     return false;
+  } catch {
+    // Or the handler of a proxy throws: it is of no more use.
+    return true;
   }
 }
 

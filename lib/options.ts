@@ -1,5 +1,6 @@
 import { join } from './abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
+import { isA } from './errors.ts';
 import {
   FLAG,
   SIGNAL,
@@ -67,21 +68,12 @@ const KCONT = optionsOf<KcontOptions>(
  */
 export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
   // Those of our own runs have been checked.
-  const details = isDetails(options) ? options : readDetails(kc, options);
+  const details = isA(options, Details) ? options : readDetails(kc, options);
   if (details === null) return;
   kc._details = details;
   details.scope?._add(kc);
   const { extras } = details;
   if (extras?.signal?.aborted === false) join(extras.signal, kc);
-}
-
-function isDetails(options: object): options is Details {
-  try {
-    return options instanceof Details;
-  } catch {
-    // A proxy that was revoked.
-    return false;
-  }
 }
 
 function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {

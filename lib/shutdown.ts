@@ -111,18 +111,17 @@ export async function close(
   const after = (delayMs: number): Promise<void> =>
     new Promise((resolve) => {
       const end = (): void => afterMicrotasks(resolve);
-      const again = (): void => {
+      ring = end;
+      // A kernel that closes schedules nothing else.
+      if (delayMs === 0) {
+        makeRunnable(alarm);
+        return;
+      }
+      ring = () => {
         ring = end;
         makeRunnableNext(alarm);
       };
-      // A kernel that closes schedules nothing else.
-      if (delayMs === 0) {
-        ring = end;
-        makeRunnable(alarm);
-      } else {
-        ring = again;
-        startTimer(alarm, delayMs);
-      }
+      startTimer(alarm, delayMs);
     });
   const local = (): Promise<void> => drained(queues);
   dispatcher.phase = GRACE;

@@ -1,4 +1,4 @@
-import { join, leave, type AbortMember } from './abort-listeners.ts';
+import { untilAborted } from './abort-listeners.ts';
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
@@ -21,7 +21,6 @@ import {
   readOptions,
 } from './options-check.ts';
 import { LOWEST_FAST, PRIORITY } from './priorities.ts';
-import { race } from './race.ts';
 import type { Ration } from './ration.ts';
 import type { Level } from './runq.ts';
 
@@ -425,18 +424,8 @@ export async function drainBy(
   caller: Caller,
 ): Promise<void> {
   const { signal } = readOptions(options, DRAIN, caller);
-  if (signal === undefined) return wait();
-  signal.throwIfAborted();
-  let waiting!: AbortMember;
-  const aborted = new Promise<never>((_, reject) => {
-    waiting = { _abort: reject };
-    join(signal, waiting);
-  });
-  try {
-    await race([wait(), aborted]);
-  } finally {
-    leave(signal, waiting);
-  }
+  signal?.throwIfAborted();
+  return untilAborted(wait(), signal);
 }
 
 /**

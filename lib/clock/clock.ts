@@ -39,8 +39,8 @@ export interface Clock {
    */
   _escaping(kc: Kcont<unknown>): void;
   /**
-   * Between two functions of one pass: runs what waits in the queues of `process.nextTick` and of
-   * microtasks.
+   * Between two functions of one pass: what becomes of the queues of `process.nextTick` and of
+   * microtasks. Where it can be done, they are emptied.
    *
    * @returns true: they are empty, or time stands still and they stay as they are; false: they
    * empty only when the pass has ended

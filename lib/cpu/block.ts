@@ -101,9 +101,9 @@ export function generationOf(word: number): number {
   return word >>> 9;
 }
 
-/** A word with other flags, in the next generation. */
+/** A word with other flags, of which those count that state.ts knows of, in the next generation. */
 export function nextGeneration(word: number, flags: number): number {
-  return ((word & ~FLAGS) + GENERATION) | flags | 0;
+  return ((word & ~FLAGS) + GENERATION) | (flags & BITS);
 }
 
 /** The word of a block, when nobody is in its section. */

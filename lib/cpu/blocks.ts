@@ -363,7 +363,7 @@ export class Blocks {
     const remote = this.find(block, handle);
     unpinLock(machine.arena, readLock(machine.memory, block));
     words[block + LOCK] = 0;
-    // In this order: whoever comes to know it now sees the one, or is seen here.
+    // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.
     Atomics.store(words, block + HANDLE, handle + 1);
     let known = Atomics.load(words, block + KNOWN) & ~(1 << machine.index);
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));

@@ -4,9 +4,8 @@
  *
  * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread), `gone`
  * (a CPU has died: what was told to it has to be told again), `drain` (answer when nothing is queued or
- * running here), `stop` (finish what runs, and leave the
- * rest to others), `close` (finish all there is, and stay until all CPUs have), `over` (the time for that
- * is over, or all have: report, and end).
+ * running here), `stop` (finish what runs, and leave the rest to others), `close` (finish all there is,
+ * and stay until all CPUs have), `over` (the time for that is over, or all have: report, and end).
  */
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';

@@ -147,7 +147,7 @@ export abstract class RemoteHandle implements Sender {
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
         return this.#refuse(DESTROYED);
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
-      next = nextGeneration(word, scheduled(word & BITS, delayed));
+      next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       // The section: see block.ts.
       silent =
@@ -199,8 +199,8 @@ export abstract class RemoteHandle implements Sender {
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle) return GONE;
-      next = stopped(word & BITS);
-      next = (word & SCHEDULED) === 0 ? (word & ~BITS) | next : nextGeneration(word, next);
+      next = stopped(word);
+      if ((word & SCHEDULED) !== 0) next = nextGeneration(word, next);
     } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
     machine.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
@@ -224,7 +224,7 @@ export abstract class RemoteHandle implements Sender {
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
-      next = nextGeneration(word, stopped(word & BITS) | DEAD);
+      next = nextGeneration(word, stopped(word) | DEAD);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
     machine.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);

@@ -2,7 +2,7 @@
  * CPUs whose threads are made when they are needed, and run one function each that may be killed.
  */
 
-import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { join, leave, untilAborted, type AbortMember } from '../abort-listeners.ts';
 import type { Cpu } from '../cpu.ts';
 import type { KcontError } from '../errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
@@ -79,24 +79,5 @@ export class Reserve {
   close(reason: KcontError): void {
     this.#shut = reason;
     for (const borrower of this.#borrowers) borrower._abort(reason);
-  }
-}
-
-/** What a promise becomes, or the reason of the signal, if that is aborted first. */
-async function untilAborted(
-  promise: Promise<void>,
-  signal: AbortSignal | undefined,
-): Promise<void> {
-  if (signal === undefined) return promise;
-  let member: AbortMember | undefined;
-  try {
-    await new Promise<void>((resolve, reject) => {
-      promise.then(resolve, reject);
-      member = { _abort: reject };
-      signal.throwIfAborted();
-      join(signal, member);
-    });
-  } finally {
-    if (member !== undefined) leave(signal, member);
   }
 }

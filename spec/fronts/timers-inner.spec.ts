@@ -182,7 +182,8 @@ for (const { name, timers } of apis) {
   });
 
   describe(`${name}: timers and immediates`, () => {
-    it('a timer that comes due in the check phase is called before the next immediates', async () => {
+    /** What is called, and in which order, when a timer comes due in the check phase. */
+    const callsAfterCheckPhase = async (): Promise<string[]> => {
       const calls: string[] = [];
       await turn();
       setTimeout(() => void calls.push('timer'), 1);
@@ -190,21 +191,16 @@ for (const { name, timers } of apis) {
       setImmediate(() => void calls.push('immediate'));
       await turn();
       await turn();
-      expect(calls).to.deep.equal(['timer', 'immediate']);
+      return calls;
+    };
+
+    it('a timer that comes due in the check phase is called before the next immediates', async () => {
+      expect(await callsAfterCheckPhase()).to.deep.equal(['timer', 'immediate']);
     });
 
     it('a timer that comes due in the check phase comes first with a context of async_hooks, too', async () => {
       const store = new AsyncLocalStorage<number>();
-      const calls: string[] = [];
-      await store.run(1, async () => {
-        await turn();
-        setTimeout(() => void calls.push('timer'), 1);
-        burn(3);
-        setImmediate(() => void calls.push('immediate'));
-        await turn();
-        await turn();
-      });
-      expect(calls).to.deep.equal(['timer', 'immediate']);
+      expect(await store.run(1, callsAfterCheckPhase)).to.deep.equal(['timer', 'immediate']);
     });
 
     it('an immediate that a timer sets is called before timers that come due later', async () => {

@@ -1,6 +1,6 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, invalid, traceFrom, type Caller } from '../../errors.ts';
+import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../../errors.ts';
 import { readsAs } from '../../inspect.ts';
 import {
   FLAG,
@@ -249,7 +249,7 @@ export class Pipeline<In, Out> {
     sink: PipelineSink<Out>,
     options?: ThroughOptions<In>,
   ): Promise<void> {
-    if (!isSink(sink)) {
+    if (!isObject(sink) || isRevoked(sink)) {
       const wrong = invalid('sink', 'a function or a writable stream', sink);
       throw traceFrom(Pipeline.prototype.pump, wrong);
     }
@@ -337,15 +337,6 @@ export class Pipeline<In, Out> {
    */
   toString(): string {
     return draw(this.#flow);
-  }
-}
-
-function isSink(sink: unknown): boolean {
-  try {
-    // The second: throws for a proxy that was revoked.
-    return isObject(sink) && Object.getPrototypeOf(sink) !== undefined;
-  } catch {
-    return false;
   }
 }
 

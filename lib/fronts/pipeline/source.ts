@@ -1,4 +1,5 @@
 import type { Readable } from 'node:stream';
+import { isRevoked } from '../../errors.ts';
 
 /**
  * Where items come from, one at a time.
@@ -45,13 +46,7 @@ export type PipelineSource<T> =
  */
 export function openSource<T>(from: PipelineSource<T>): Source | undefined {
   if (typeof from === 'string') return fromSync<T>(from as Iterable<T>);
-  if (typeof from !== 'object' || from === null) return undefined;
-  try {
-    // Throws for a proxy that was revoked.
-    Object.getPrototypeOf(from);
-  } catch {
-    return undefined;
-  }
+  if (typeof from !== 'object' || from === null || isRevoked(from)) return undefined;
   if ('getReader' in from) return fromWeb(from);
   if (Symbol.asyncIterator in from) return fromAsync(from);
   return Symbol.iterator in from ? fromSync(from) : undefined;

@@ -93,7 +93,6 @@ export class Turns implements Task {
   #inImmediates = false;
   /** Of those in line, how many keep the process alive. */
   #refs = 0;
-  readonly #readTime: () => void;
 
   constructor(kernel: Kernel) {
     this.softclock = kernel.wq.softclock;
@@ -102,7 +101,6 @@ export class Turns implements Task {
     this.clock = dispatcher.clock;
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
-    this.#readTime = () => dispatcher.readTime();
     // Lower than its timers: all that expire in a pass stand in line before one is called.
     this.#runner = new Kcont(kernel.acquire(PRI_SOFTCLOCK - 1), null, runTurn, this, {
       name: 'timers',
@@ -188,7 +186,7 @@ export class Turns implements Task {
         if (drain !== undefined) drain();
         else if (yields) {
           // What has become due by then comes before the next immediates.
-          afterMicrotasks(this.#readTime);
+          afterMicrotasks(() => this.dispatcher.readTime());
           return;
         } else if (!clock._drain()) return;
         if (!this.#inTimers) continue;
