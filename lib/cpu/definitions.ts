@@ -145,15 +145,21 @@ export class Definitions {
 
   /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
   #fail(remote: Remote, error: unknown, cpu: number = this.#machine.index): void {
-    this.#machine.later(() => {
-      remote.stop();
-      this.#letLook(remote, cpu);
-      this.#machine.faults.failedAt(remote, error);
-    });
+    this.#stop(remote, cpu, () => this.#machine.faults.failedAt(remote, error));
   }
 
-  #letLook({ block, handle }: Remote, cpu: number): void {
-    if (cpu !== this.#machine.index) this.#machine.send(cpu, SETTLED, block, handle);
+  /**
+   * Stops what cannot run, and reports that: once, by whoever has stopped it. An answer may come after
+   * a definition that could not be read, and be no better.
+   */
+  #stop(remote: Remote, cpu: number, report: () => void): void {
+    const machine = this.#machine;
+    const { block, handle } = remote;
+    machine.later(() => {
+      const isFirst = (remote.stop() & SCHEDULED) !== 0;
+      if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+      if (isFirst) report();
+    });
   }
 
   /** Another CPU needs to be told. */
@@ -170,11 +176,7 @@ export class Definitions {
         this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
       }
     } else {
-      machine.later(() => {
-        remote.stop();
-        this.#letLook(remote, cpu);
-        machine.faults.lost(remote);
-      });
+      this.#stop(remote, cpu, () => machine.faults.lost(remote));
     }
   }
 

@@ -140,9 +140,12 @@ export async function tellDeep(levels: number): Promise<string> {
     kc = new Kcont<unknown>(queue, null, noted, deep(levels));
     kc.schedule(0, kernel.cpus[0] ?? null);
     while (kc.busy) await sleep(0);
-    // What is told of it comes after that.
-    for (let turn = 0; turn < 20 && errors.length === 0; turn++) await sleep(1);
-    return errors[0]?.message ?? 'ran';
+    if (kc.expired) return 'ran';
+    // It was stopped: what is told of that comes afterwards.
+    while (errors.length === 0) await sleep(0);
+    // Whatever else CPU 0 has to tell of it has come when it has answered twice.
+    for (let i = 0; i < 2; i++) await queue.run(noted, { cpu: kernel.cpus[0] ?? null });
+    return errors.map(({ message }) => message).join(', and ');
   } catch (error) {
     return (error as Error).message;
   } finally {
