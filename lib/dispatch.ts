@@ -39,6 +39,7 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock-check.ts';
+import type { Timekeeper } from './lock/turnstile.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { Ration } from './ration.ts';
 import { Refs } from './refs.ts';
@@ -75,7 +76,7 @@ export function kernelInPass(): Kernel | null {
  *
  * @internal
  */
-export class Dispatcher implements Driven {
+export class Dispatcher implements Driven, Timekeeper {
   readonly kernel: Kernel;
   readonly clock: Clock;
   readonly collector: Collector;
@@ -173,9 +174,9 @@ export class Dispatcher implements Driven {
     this.#waker.arm(Infinity);
   }
 
-  /** Makes a continuation that waited aside runnable again, at its old place. */
-  resume(kc: Kcont<unknown>): void {
-    const level = kc._wq._level;
+  /** Makes a continuation that waited aside runnable again, at its old place, or before all others. */
+  resume(kc: Kcont<unknown>, promoted: boolean = false): void {
+    const level = promoted ? this.runq.promoted : kc._wq._level;
     this.collector.returned(kc);
     level.resumed.append(kc);
     this.runq.mark(level);
@@ -288,6 +289,18 @@ export class Dispatcher implements Driven {
     return this.wheel.nextTick();
   }
 
+  presentTick(): number {
+    return this.ration.tick() + this.wheel.base;
+  }
+
+  /** Whether one that is runnable has waited for longer than its patience since a tick, and it is now. */
+  isStarved(kc: Kcont<unknown>, since: number, now: number): boolean {
+    const due = kc._due + this.wheel.base;
+    // A job may have been scheduled later than its tick says. One that waited aside when the base
+    // moved seems to come from the future.
+    return now - (due > now ? since : Math.max(due, since)) > kc._wq.patienceMs;
+  }
+
   get served(): boolean {
     return this.machine !== null;
   }
@@ -359,15 +372,14 @@ export class Dispatcher implements Driven {
     const highest = this.runq.highest();
     if (highest === undefined) return;
     this.#budget.begin();
-    const now = this.ration.tick();
-    const since = this.#backlogTick - this.wheel.base;
+    const now = this.presentTick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       const head = level.first as Kcont<unknown>;
-      // A job may have been scheduled later than its tick says, and what was is not kept waiting
-      // before there is a backlog.
-      const waited = now - Math.max(head._due, since);
-      if (waited > head._wq.patienceMs) this.#dispatch(level.shift() as Kcont<unknown>);
+      // What was due before there was a backlog was not kept waiting.
+      if (this.isStarved(head, this.#backlogTick, now)) {
+        this.#dispatch(level.shift() as Kcont<unknown>);
+      }
     }
   }
 

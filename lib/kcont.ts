@@ -6,6 +6,7 @@ import { KcontError, checkFunction, functionName, traceFrom, type Caller } from 
 import type { Entry } from './list.ts';
 import type { BaseLock, Lock } from './lock/lock.ts';
 import { checkLock } from './lock/lock-check.ts';
+import type { Timekeeper } from './lock/turnstile.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
@@ -558,8 +559,18 @@ export class Kcont<A> {
   }
 
   /** @internal */
-  _wake(): boolean {
-    this._wq._dispatcher.resume(this);
+  get _timekeeper(): Timekeeper {
+    return this._wq._dispatcher;
+  }
+
+  /** @internal */
+  _isStarved(since: number, now: number): boolean {
+    return this._wq._dispatcher.isStarved(this, since, now);
+  }
+
+  /** @internal */
+  _wake(promoted: boolean): boolean {
+    this._wq._dispatcher.resume(this, promoted);
     return false;
   }
 

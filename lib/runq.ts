@@ -3,7 +3,7 @@
  *
  *   summary   0000 1000        which words have a bit
  *   words     [..] [0100..]    which priorities may have an entry
- *   levels    223  215 ... 103 one per priority in use, three lists each, taken in this order:
+ *   levels    224 ... 103      one per priority in use, three lists each, taken in this order:
  *               resumed  waited aside and may go on: it was reached before all of the others
  *               timed    timers that have expired, in the order of (deadline tick, sequence), and
  *                        the jobs that became runnable before one of them
@@ -15,6 +15,8 @@
  * collection, and what a collection brings is later than all the earlier ones brought.
  *
  * Both count ticks from the wheel's base. When the base moves, so do the jobs: see `rebase`.
+ *
+ * Level 224 is for those that a lock has promoted: see turnstile.ts.
  *
  * Two counts of leading zeros find the highest priority. A bit may outlive the last entry of its
  * level; it goes when it is looked at.
@@ -82,15 +84,26 @@ export class Level<R extends Runnable> {
   }
 }
 
+/** Above all priorities: who has waited for a lock for longer than its patience. */
+const PROMOTED = PRIORITIES;
+
 /** Levels by priority, and a bitmap of those that may hold something. */
 export class RunQueue<R extends Runnable> {
-  readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
-  readonly #words = new Int32Array(PRIORITIES / 32);
+  readonly #levels: (Level<R> | undefined)[] = Array.from(
+    { length: PROMOTED + 1 },
+    () => undefined,
+  );
+  readonly #words = new Int32Array(PROMOTED / 32 + 1);
   #summary = 0;
 
   /** The level of a priority, made when first asked for. */
   level(priority: number): Level<R> {
     return (this.#levels[priority] ??= new Level<R>(priority));
+  }
+
+  /** The level of those that go before every priority, once. */
+  get promoted(): Level<R> {
+    return this.level(PROMOTED);
   }
 
   /** Adds a job: later than all there are. */
@@ -136,7 +149,7 @@ export class RunQueue<R extends Runnable> {
   }
 
   /** The highest level below a priority that holds something. */
-  highest(below: number = PRIORITIES): Level<R> | undefined {
+  highest(below: number = PROMOTED + 1): Level<R> | undefined {
     const belowWord = below >> 5;
     let summary = this.#summary & ((2 << belowWord) - 1);
     while (summary !== 0) {

@@ -2,8 +2,10 @@ import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'chai';
-import { Kcont, Kernel } from '../lib/index.ts';
+import { SharedMutex, SharedRMLock, SharedRWLock } from '../lib/cpu/index.ts';
+import { Kcont, Kernel, Mutex, RMLock, RWLock, type Lock } from '../lib/index.ts';
 import { burn } from './support/busy.ts';
+import { Lab } from './support/lab.ts';
 
 /** What this process has had of the CPUs, in ms. */
 function cpuMs(): number {
@@ -82,5 +84,142 @@ describe('starvation', function () {
     expect(ran).to.deep.equal(['low0', 'low1', 'low2', 'low3', 'low4']);
     expect(performance.now() - began).to.be.at.least(19);
     await kernel.close();
+  });
+});
+
+const LOCKS: Record<string, () => { flood: Lock; starved: Lock }> = {
+  Mutex: () => both(new Mutex()),
+  SharedMutex: () => both(new SharedMutex()),
+  ...sides('RWLock', () => new RWLock()),
+  ...sides('RMLock', () => new RMLock()),
+  ...sides('SharedRWLock', () => new SharedRWLock()),
+  ...sides('SharedRMLock', () => new SharedRMLock()),
+};
+
+function both(lock: Lock): { flood: Lock; starved: Lock } {
+  return { flood: lock, starved: lock };
+}
+
+function sides(
+  name: string,
+  make: () => { read: Lock; write: Lock },
+): Record<string, () => { flood: Lock; starved: Lock }> {
+  return {
+    [`the write side of ${name}, of readers,`]: () => {
+      const { read, write } = make();
+      return { flood: read, starved: write };
+    },
+    [`the read side of ${name}, of writers,`]: () => {
+      const { read, write } = make();
+      return { flood: write, starved: read };
+    },
+    [`the write side of ${name}, of writers,`]: () => both(make().write),
+  };
+}
+
+describe('starvation of those who wait for', () => {
+  let lab: Lab;
+  let flooding: boolean;
+
+  beforeEach(() => {
+    lab = new Lab();
+    flooding = true;
+  });
+
+  function elapse(ms: number): Promise<void> {
+    return new Promise((resolve) => {
+      new Kcont(lab.wq.softclock, null, resolve, undefined).schedule(ms);
+    });
+  }
+
+  /** Holds the lock for 4 ms, time and again; the next one wants it before that, or after. */
+  function flood(lock: Lock, overlaps: boolean): void {
+    const hold = async (): Promise<void> => {
+      if (overlaps) void elapse(2).then(again);
+      lab.ran.push('high');
+      await elapse(4);
+      if (!overlaps) again();
+    };
+    const again = (): void => {
+      if (flooding) new Kcont(lab.wq.prihigh, lock, hold, null).schedule();
+    };
+    again();
+  }
+
+  /** What the low ones have seen: when each was entered. */
+  async function watch(): Promise<number[]> {
+    const enteredMs: number[] = [];
+    for (let atMs = 0; atMs < 400; atMs++) {
+      await lab.clock.advance(1);
+      while (lab.ran.includes('low')) {
+        lab.ran.splice(lab.ran.indexOf('low'), 1);
+        enteredMs.push(lab.kernel.now());
+      }
+    }
+    flooding = false;
+    await lab.clock.advance(1000);
+    return enteredMs;
+  }
+
+  for (const [name, make] of Object.entries(LOCKS)) {
+    for (const overlaps of [true, false]) {
+      const how = overlaps ? 'that queue up' : 'that come one by one';
+
+      it(`${name} at higher priority ${how} ends with their patience`, async () => {
+        const { flood: high, starved } = make();
+        const low = lab.kernel.acquire(100, { patienceMs: 50 });
+        flood(high, overlaps);
+        await lab.clock.advance(1);
+        const entered = (): void => void lab.ran.push('low');
+        for (let i = 0; i < 3; i++) new Kcont(low, starved, entered, null).schedule();
+        const enteredMs = await watch();
+        expect(enteredMs).to.have.length(3);
+        expect(enteredMs[0]).to.be.within(51, 61);
+        // Those behind have waited as long. Between any two of them a high one has its turn.
+        expect(enteredMs[2]).to.be.within(51, 81);
+      });
+    }
+  }
+
+  it('a Mutex gives those of high priority every other turn at least', async () => {
+    const lock = new Mutex();
+    const low = lab.kernel.acquire(100, { patienceMs: 20 });
+    flood(lock, true);
+    for (let i = 0; i < 40; i++) {
+      const entered = async (): Promise<void> => {
+        lab.ran.push('low');
+        await elapse(4);
+      };
+      new Kcont(low, lock, entered, null).schedule();
+    }
+    await lab.clock.advance(200);
+    flooding = false;
+    const ran = lab.ran.join(' ');
+    expect(ran).to.not.include('low low');
+    expect(ran).to.include('low high low high low');
+    await lab.clock.advance(1000);
+    expect(lab.ran.filter((it) => it === 'low')).to.have.length(40);
+  });
+
+  it('a Mutex does not end before, and not at all with endless patience', async () => {
+    const lock = new Mutex();
+    flood(lock, true);
+    const strict = lab.kernel.acquire(100, { patienceMs: Infinity });
+    new Kcont(strict, lock, () => void lab.ran.push('low'), null).schedule();
+    expect(await watch()).to.deep.equal([]);
+    expect(lab.ran.at(-1)).to.equal('low');
+  });
+
+  it('a Mutex that was held for long is no starvation: the highest priority is next', async () => {
+    const lock = new Mutex();
+    expect(lock.tryEnter()).to.equal(true);
+    const { prilow, prihigh } = lab.wq;
+    new Kcont(prilow, lock, () => void lab.ran.push('low'), null).schedule();
+    await lab.clock.advance(5000);
+    new Kcont(prihigh, lock, () => void lab.ran.push('high'), null).schedule();
+    await lab.clock.advance(0);
+    lock.exit();
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal(['high', 'low']);
   });
 });

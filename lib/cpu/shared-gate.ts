@@ -231,14 +231,19 @@ export class Gate implements Listener {
   endWrite(): void {
     this.writing = false;
     if (this.#isDeserted) this.#give();
-    else this.balance();
+    else this.#passOn();
   }
 
   /** A reader leaves. */
   endRead(): void {
-    if (--this.readers > 0) return;
-    if (this.#isDeserted && !this.#claimed) this.#goOut();
-    else this.balance();
+    if (--this.readers > 0) this.turnstile?.promote();
+    else if (this.#isDeserted && !this.#claimed) this.#goOut();
+    else this.#passOn();
+  }
+
+  #passOn(): void {
+    this.turnstile?.promote();
+    this.balance();
   }
 
   /** Nobody waits here, and nothing has been asked for. */
@@ -252,8 +257,7 @@ export class Gate implements Listener {
   mustQueue(priority: number): boolean {
     const { turnstile } = this;
     if (turnstile === null) return false;
-    const { best } = turnstile;
-    return turnstile.goesBefore(priority) || (best !== undefined && best._priority >= priority);
+    return turnstile.goesBefore(priority) || turnstile.queuesBefore(priority);
   }
 
   /** Whether somebody who waits goes before a continuation that is dispatched. */
@@ -266,7 +270,7 @@ export class Gate implements Listener {
   hasTaken(waiter: Waiter): void {
     const { turnstile } = this;
     if (turnstile === null) return;
-    if (turnstile.heir === waiter) turnstile.heir = null;
+    turnstile.hasTaken(waiter);
     // Readers follow a reader.
     if (!this.writing) this.balance();
   }
@@ -289,7 +293,6 @@ export class Gate implements Listener {
     if (turnstile === null) return;
     if (!(waiter instanceof Kcont)) this.#awaiting--;
     turnstile.remove(waiter);
-    if (turnstile.heir === waiter) turnstile.heir = null;
     this.balance();
   }
 

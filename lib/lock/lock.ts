@@ -16,7 +16,8 @@ export interface EnterOptions {
   signal?: AbortSignal;
   /**
    * The priority at which the caller waits: 0 … 223, by default that of `wq.prihigh`, 127.
-   * Continuations wait at the priority of their workqueue.
+   * Continuations wait at the priority of their workqueue, and for as long as its patience if higher ones
+   * keep coming; the caller waits until none is left.
    */
   priority?: number;
 }
@@ -28,7 +29,8 @@ const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIOR
  *
  * @remarks
  * Continuations and code that awaits {@link Lock.enter} wait in one queue: the highest priority
- * first, first come first served within it. Locks have no owner and are not recursive: entering one
+ * first, first come first served within it; continuations that have been passed over for longer than the
+ * patience of their workqueue go before, at most every other time. Locks have no owner and are not recursive: entering one
  * twice from the same function waits for ever.
  *
  * @public
@@ -180,7 +182,10 @@ export abstract class BaseLock implements Lock {
     if (!this.held) return false;
     this._drop();
     const turnstile = this._turnstile;
-    if (turnstile !== null) turnstile.wake();
+    if (turnstile !== null) {
+      turnstile.promote();
+      turnstile.wake();
+    }
     return true;
   }
 
@@ -193,6 +198,7 @@ export abstract class BaseLock implements Lock {
     const turnstile = this._turnstile;
     if (turnstile !== null && this._mustQueue(turnstile, priority)) return false;
     this._grant();
+    if (turnstile !== null) turnstile.hasTaken(null);
     return true;
   }
 
@@ -204,7 +210,7 @@ export abstract class BaseLock implements Lock {
     if (!this._open) return false;
     this._hold();
     const turnstile = this._turnstile;
-    if (turnstile !== null && turnstile.heir === waiter) turnstile.heir = null;
+    if (turnstile !== null) turnstile.hasTaken(waiter);
     return true;
   }
 
@@ -224,7 +230,6 @@ export abstract class BaseLock implements Lock {
     const turnstile = this._turnstile;
     if (turnstile === null) return;
     turnstile.remove(waiter);
-    if (turnstile.heir === waiter) turnstile.heir = null;
     turnstile.wake();
   }
 
@@ -251,6 +256,7 @@ class Awaiter implements Waiter {
   readonly _lock: BaseLock;
   readonly _priority: number;
   readonly _hasWaited = true;
+  readonly _timekeeper = null;
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
@@ -268,6 +274,10 @@ class Awaiter implements Waiter {
     this.#resolve = resolve;
     this.#reject = reject;
     stamp(this);
+  }
+
+  _isStarved(): boolean {
+    return false;
   }
 
   _wake(): boolean {

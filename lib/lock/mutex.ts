@@ -1,6 +1,6 @@
 import { checkFunction } from '../errors.ts';
 import { BaseLock, holder, type EnterOptions } from './lock.ts';
-import type { Turnstile, Waiter } from './turnstile.ts';
+import type { Turnstile } from './turnstile.ts';
 
 /**
  * A mutual exclusion lock.
@@ -42,24 +42,6 @@ export class Mutex extends BaseLock {
   /** @internal */
   override _drop(): void {
     this.#held = false;
-  }
-
-  /** @internal */
-  override _takeFor(waiter: Waiter): boolean {
-    if (this.#held) return false;
-    this.#held = true;
-    const turnstile = this._turnstile;
-    if (turnstile !== null && turnstile.heir === waiter) turnstile.heir = null;
-    return true;
-  }
-
-  /** @internal */
-  override _release(): boolean {
-    if (!this.#held) return false;
-    this._drop();
-    const turnstile = this._turnstile;
-    if (turnstile !== null) turnstile.wake();
-    return true;
   }
 
   /**

@@ -58,10 +58,7 @@ class ReadSide extends BaseLock {
   }
 
   override _mustQueue(turnstile: Turnstile, priority: number): boolean {
-    const { best } = turnstile;
-    return (
-      super._mustQueue(turnstile, priority) || (best !== undefined && best._priority >= priority)
-    );
+    return super._mustQueue(turnstile, priority) || turnstile.queuesBefore(priority);
   }
 }
 

@@ -16,6 +16,13 @@
  * Invariant: while the lock is free and somebody waits, there is an heir in a run queue. It is
  * restored in `wake`, called when the lock is released and when the heir goes away.
  *
+ * Patience: a continuation that has waited for longer than that of its workqueue, since somebody here was
+ * first passed over, is promoted when the lock is released: it goes before all others here, and its run
+ * queue enters it first. At most every other hand-over is to a promoted one, so that those of high
+ * priority are not starved in their turn. Somebody is passed over by a better one in the queue, and by
+ * whoever takes the lock ahead of the heir or, to read, of a writer. Awaiting code is never promoted: it
+ * belongs to no clock.
+ *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
 
@@ -29,8 +36,18 @@ export interface Waiter extends Entry {
   readonly _priority: number;
   /** Whether its sequence number is its place among those who wait. */
   readonly _hasWaited: boolean;
-  /** The lock is free: takes it (true), or will try as the heir (false). */
-  _wake(): boolean;
+  /** By whose time it waits; null: for as long as it takes. */
+  readonly _timekeeper: Timekeeper | null;
+  /** Whether it has waited for longer than its patience, of the time from one tick to another. */
+  _isStarved(since: number, now: number): boolean;
+  /** The lock is free: takes it (true), or will try as the heir (false), dispatched first if promoted. */
+  _wake(promoted: boolean): boolean;
+}
+
+/** Tells the time to those who wait: a dispatcher. */
+export interface Timekeeper {
+  /** The present tick; only grows. */
+  presentTick(): number;
 }
 
 interface Rank {
@@ -48,9 +65,20 @@ export class Turnstile implements Entry {
   heir: Waiter | null = null;
   /** Highest priority first; few priorities meet at one lock. */
   readonly #ranks: Rank[] = [];
+  /** Goes before all others: in the queue, or the heir. */
+  #promoted: Waiter | null = null;
+  /** The last hand-over was to a promoted one. */
+  #hasPromoted = false;
+  /** Somebody was passed over since the last release. */
+  #isPassedOver = false;
+  /** Since a tick of this one, somebody has been waiting who may be passed over. */
+  #timekeeper: Timekeeper | null = null;
+  #since = 0;
 
   /** The best waiter; undefined: nobody waits. */
   get best(): Waiter | undefined {
+    const promoted = this.#promoted;
+    if (promoted !== null && promoted !== this.heir) return promoted;
     for (const { waiters } of this.#ranks) {
       const { first } = waiters;
       if (first !== undefined) return first;
@@ -73,18 +101,69 @@ export class Turnstile implements Entry {
   /** A waiter leaves the queue. */
   remove(waiter: Waiter): void {
     unlink(waiter);
+    if (this.heir === waiter) this.heir = null;
+    if (this.#promoted === waiter) this.#promoted = null;
     this.#unlinkIfEmpty();
   }
 
-  /** Whether someone who waits, or the heir, goes before a newcomer of this priority. */
+  /** Somebody has taken the lock: the heir, a newcomer (null: code that awaits), or one of the queue. */
+  hasTaken(taker: Waiter | null): void {
+    if (this.heir === taker) this.heir = null;
+    else if (this.heir !== null || this.best !== undefined) this.#isPassedOver = true;
+    if (this.#promoted !== taker) return;
+    this.#promoted = null;
+    this.#hasPromoted = taker !== null;
+  }
+
+  /** The lock has been released: promotes whoever has waited for longest, and too long. */
+  promote(): void {
+    if (this.#promoted !== null) return;
+    const isTurn = !this.#hasPromoted;
+    let isPassedOver = this.#isPassedOver;
+    this.#hasPromoted = false;
+    this.#isPassedOver = false;
+    let somebodyWaits = false;
+    for (const { waiters } of this.#ranks) {
+      if (waiters.empty) continue;
+      isPassedOver ||= somebodyWaits;
+      somebodyWaits = true;
+    }
+    if (!somebodyWaits && this.heir === null) this.#timekeeper = null;
+    if (isPassedOver) for (const { waiters } of this.#ranks) this.#judge(waiters.first, isTurn);
+  }
+
+  /** The first of its priority may be passed over: promotes it if it has been for too long. */
+  #judge(first: Waiter | undefined, isTurn: boolean): void {
+    const timekeeper = first?._timekeeper ?? null;
+    if (first === undefined || timekeeper === null) return;
+    const now = timekeeper.presentTick();
+    if (this.#timekeeper === null) {
+      this.#timekeeper = timekeeper;
+      this.#since = now;
+    }
+    if (!isTurn || timekeeper !== this.#timekeeper || !first._isStarved(this.#since, now)) return;
+    const promoted = this.#promoted;
+    if (promoted === null || after(promoted, first)) this.#promoted = first;
+  }
+
+  /** Whether the heir goes before a newcomer of this priority. */
   goesBefore(priority: number): boolean {
-    return this.heir !== null && this.heir._priority >= priority;
+    const { heir } = this;
+    return heir !== null && (heir === this.#promoted || heir._priority >= priority);
+  }
+
+  /** Whether somebody in the queue goes before a newcomer of this priority. */
+  queuesBefore(priority: number): boolean {
+    const { best } = this;
+    return best !== undefined && (best === this.#promoted || best._priority >= priority);
   }
 
   /** Whether the best waiter goes before this one, which is not in the queue. */
   outranks(waiter: Waiter): boolean {
+    if (waiter === this.#promoted) return false;
     const { best } = this;
     if (best === undefined) return false;
+    if (best === this.#promoted) return true;
     if (best._priority !== waiter._priority) return best._priority > waiter._priority;
     return !waiter._hasWaited || after(waiter, best);
   }
@@ -96,7 +175,7 @@ export class Turnstile implements Entry {
       // The heir takes the lock when it is dispatched, unless a better one has come meanwhile.
       if (heir !== null && !this.outranks(heir)) break;
       unlink(best);
-      if (best._wake()) continue;
+      if (best._wake(best === this.#promoted)) continue;
       this.heir = best;
       if (heir !== null) {
         unlink(heir);

@@ -689,6 +689,36 @@ describe('scheduler', () => {
       expect(spinning).to.equal(false);
     });
 
+    for (const [flood, begin] of Object.entries({
+      'tasks that post the next one': (other: Scheduler, goesOn: () => boolean) => {
+        const keep = (): void => {
+          if (goesOn()) void other.postTask(keep, { priority: 'user-blocking' });
+        };
+        keep();
+      },
+      'a loop of tasks': async (other: Scheduler, goesOn: () => boolean) => {
+        const next = (): Promise<void> => other.postTask(() => {}, { priority: 'user-visible' });
+        while (goesOn()) await next();
+      },
+      'a task that yields': (other: Scheduler, goesOn: () => boolean) => {
+        const work = async (): Promise<void> => {
+          while (goesOn()) await other.yield();
+        };
+        void other.postTask(work, { priority: 'user-blocking' });
+      },
+    })) {
+      for (const whose of ['its own', 'another scheduler’s']) {
+        it(`serves a priority that ${flood}, ${whose}, keeps waiting`, async () => {
+          const real = new Kernel();
+          const patient = createScheduler(real, { patienceMs: 5 });
+          let flooding = true;
+          void begin(whose === 'its own' ? patient : createScheduler(real), () => flooding);
+          await patient.postTask(() => void (flooding = false), { priority: 'background' });
+          expect(flooding).to.equal(false);
+        });
+      }
+    }
+
     it('is asked for nothing else', () => {
       expect(
         [

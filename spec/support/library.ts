@@ -53,10 +53,8 @@ export class Library implements Machine {
       },
     });
     this.#queues = QUEUES.map((spec) =>
-      this.#kernel.acquire(
-        spec.priority,
-        spec.maxActive === Infinity ? {} : { maxActive: spec.maxActive },
-      ),
+      // Strict order: programs let months go by while they hold a lock.
+      this.#kernel.acquire(spec.priority, { patienceMs: Infinity, maxActive: spec.maxActive }),
     );
     let both: RWLock | RMLock | null = null;
     for (const [index, spec] of LOCKS.entries()) {
