@@ -1,7 +1,14 @@
 import { join, leave, type AbortMember } from './abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
 import { adopt, thenOf, whenDone, type Then } from './enter.ts';
-import { asynchronous, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
+import {
+  asynchronous,
+  checkFunction,
+  functionName,
+  invalid,
+  traceFrom,
+  type Caller,
+} from './errors.ts';
 import { Kcont } from './kcont.ts';
 import type { Lock } from './lock/lock.ts';
 import { LOCK } from './lock/lock-check.ts';
@@ -9,9 +16,10 @@ import {
   ANYTHING,
   FLAG,
   GIVEN,
+  MOVABLE,
   SIGNAL,
   TEXT,
-  kindOf,
+  isObject,
   numberOf,
   oneOf,
   optionsOf,
@@ -42,7 +50,10 @@ export interface RunOptions {
    * another CPU it is copied, as by `structuredClone`.
    */
   arg?: unknown;
-  /** What is moved to another CPU with the argument, not copied: this CPU has it no longer. */
+  /**
+   * What is moved to another CPU with the argument, not copied: this CPU has it no longer. Objects within
+   * the argument; where the function runs on this CPU they stay as they are.
+   */
   transfer?: readonly object[];
   /**
    * Runs on a thread that runs nothing else meanwhile, and ends with that thread when it is aborted,
@@ -67,13 +78,24 @@ export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
   cpu: ANYTHING,
   signal: SIGNAL,
   arg: GIVEN,
-  transfer: kindOf('an array', Array.isArray),
+  transfer: MOVABLE,
   kill: FLAG,
   name: TEXT,
   context: oneOf("'none' or 'create'", 'none', 'create'),
 };
 
 const RUN = optionsOf<RunOptions>('run', RUN_KINDS);
+
+/**
+ * Checks that what is moved with an argument can be within it.
+ *
+ * @internal
+ */
+export function checkTransfer({ arg, transfer = [] }: RunOptions): void {
+  if (transfer.length > 0 && !isObject(arg)) {
+    throw invalid('transfer', 'empty for an argument that is no object', transfer);
+  }
+}
 
 /**
  * A function that is run once: it gets the argument, if there is one, and the signal.
@@ -238,6 +260,7 @@ export function runOnce<T>(
   try {
     checkFunction(func);
     const options = readOptions(given, RUN);
+    if (options.transfer !== undefined) checkTransfer(options);
     const { machine } = wq._dispatcher;
     const remote = machine === null ? null : machine.run(wq, func, options);
     if (remote !== null) return remote as Promise<T>;

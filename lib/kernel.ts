@@ -239,7 +239,7 @@ export class Kernel {
    *
    * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
    * may take 100 ms more to settle
-   * @returns a promise of what did not finish; the same one for every call
+   * @returns a promise of what did not finish; the same one for every call, with the grace of the first
    */
   close(options?: { graceMs?: number }): Promise<CloseReport> {
     let graceMs: number;

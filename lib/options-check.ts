@@ -92,6 +92,11 @@ export const NAME: Kind = kindOf(
 /** @internal */
 export const FLAG: Kind = kindOf('a boolean', (value) => typeof value === 'boolean');
 /** @internal */
+export const MOVABLE: Kind = kindOf(
+  'an array of objects that can be moved',
+  (list) => Array.isArray(list) && list.every(isObject),
+);
+/** @internal */
 export const FUNCTION: Kind = kindOf('a function', isCallable);
 /** @internal */
 export const SIGNAL: Kind = kindOf('an AbortSignal', (value) => value instanceof AbortSignal);
@@ -129,6 +134,11 @@ export function integerOf(expected: string, least: number, most: number): Kind {
  */
 export function oneOf(expected: string, ...words: readonly string[]): Kind {
   return kindOf(expected, (value) => words.includes(value as string));
+}
+
+/** @internal */
+export function isObject(value: unknown): value is object {
+  return typeof value === 'object' && value !== null;
 }
 
 /**
@@ -183,7 +193,9 @@ export function readOptions<O extends object>(
 
 function readNames(options: unknown, kinds: object): string[] {
   try {
-    if (typeof options === 'object' && options !== null) return namesOf(options, kinds);
+    if (typeof options === 'object' && options !== null && !Array.isArray(options)) {
+      return namesOf(options, kinds);
+    }
   } catch {
     // A proxy that was revoked.
   }

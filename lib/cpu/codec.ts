@@ -17,6 +17,9 @@
  */
 
 import { KcontError } from '../errors.ts';
+import { BaseLock } from '../lock/lock.ts';
+import { RWLock } from '../lock/rw-lock.ts';
+import { ofOneCpu } from './cpu-module.ts';
 import { Kcont } from '../kcont.ts';
 import type { CpuMachine } from './machine.ts';
 import type { Gate } from './shared-gate.ts';
@@ -168,7 +171,13 @@ function put(parent: Parent, key: string, value: unknown): void {
 }
 
 function isToken(value: object): boolean {
-  return value instanceof Kcont || isShared(value) || isError(value);
+  // A lock of one CPU too: to be refused.
+  return value instanceof Kcont || isShared(value) || isError(value) || isOfOneCpu(value);
+}
+
+/** Whether it is a lock, or both sides of one: shared ones have been looked for before. */
+function isOfOneCpu(value: object): boolean {
+  return value instanceof BaseLock || value instanceof RWLock;
 }
 
 function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
@@ -179,6 +188,7 @@ function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
     sent.add(value);
     return { lock: placeOf(value) };
   }
+  if (isOfOneCpu(value)) throw new KcontError('EINVAL', ofOneCpu('a lock in it'));
   if (!(value instanceof Kcont)) return { error: wireError(value) };
   const kc = value as Kcont<unknown>;
   if (kc._wq.kernel !== machine.kernel) {

@@ -94,5 +94,10 @@ export function contextual(name: string): string {
 
 /** Why a function cannot run on another CPU with its lock. */
 export function locked(name: string): string {
-  return `the lock of ${name || '(anonymous)'} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
+  return ofOneCpu(`the lock of ${name || '(anonymous)'}`);
+}
+
+/** Why a lock cannot leave its CPU. */
+export function ofOneCpu(lock: string): string {
+  return `${lock} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
 }

@@ -47,8 +47,9 @@ export class Faults {
   /** A function has failed elsewhere, whose handle was made here. */
   reported(block: number, handle: number, message: [unknown] | undefined): void {
     const machine = this.#machine;
+    // Found at once: the next note may say that its block is somebody else's.
     const { kc } = machine.blocks.faceOf(block, handle);
-    reportLater(machine.dispatcher, kc, errorFrom(message, label(kc)));
+    machine.later(() => reportLater(machine.dispatcher, kc, errorFrom(message, label(kc))));
   }
 
   /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */

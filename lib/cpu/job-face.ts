@@ -13,7 +13,7 @@ import type { AnyFunction } from './cpu-module.ts';
 import { RESULT } from './mail.ts';
 import { Remote } from './remote.ts';
 import { readText, writeText } from './text.ts';
-import { movedWith } from './transfer.ts';
+import { movedWith, refuseDetached } from './transfer.ts';
 import { postError } from './wire-error.ts';
 
 /** In the note of a result: it is an error. */
@@ -182,7 +182,9 @@ export class JobFace extends Remote {
     }
     let posted: number;
     try {
-      posted = machine.bells.post(home, encode(machine, value, this), movedWith(value));
+      const moved = movedWith(value);
+      refuseDetached(moved);
+      posted = machine.bells.post(home, encode(machine, value, this), moved);
     } catch (error) {
       this.endSent();
       this.report(uncloneable(`the result of ${this.kc.name}`, error));

@@ -34,6 +34,7 @@ import type { CpuMachine } from './machine.ts';
 import { ABORT, DEFINE, type Note } from './mail.ts';
 import { DOWN, EPOCH, STATE } from './memory.ts';
 import { readText, writeText } from './text.ts';
+import { refuseDetached } from './transfer.ts';
 import { errorFrom, postError, reasonOf } from './wire-error.ts';
 
 /** What a caller waits for. */
@@ -103,7 +104,7 @@ export class RemoteJobs {
     if (supervision === null) {
       throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
     }
-    checkSignal(signal);
+    signal?.throwIfAborted();
     const { reserve } = supervision;
     const borrowed = await reserve.borrow(signal);
     let killed: AbortMember | undefined;
@@ -145,7 +146,7 @@ export class RemoteJobs {
       signal,
       transfer = [],
     } = options;
-    checkSignal(signal);
+    signal?.throwIfAborted();
     // Whoever names a CPU means its own state: a connection, a cache.
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = new Kcont<unknown>(wq, lock, runJob, undefined, { name, affinity });
@@ -206,6 +207,7 @@ export class RemoteJobs {
     const { face, transfer } = waiting;
     let posted = 0;
     try {
+      refuseDetached(transfer);
       const wire = encode(machine, arg, face);
       if (cpu !== ANY && machine.stateOf(cpu) === 'up') {
         posted = machine.bells.post(cpu, wire, transfer);
@@ -377,11 +379,4 @@ export class RemoteJobs {
     else waiting.resolve(result);
     waiting.face.kc.destroy();
   }
-}
-
-function checkSignal(signal: AbortSignal | undefined): void {
-  if (signal !== undefined && !(signal instanceof AbortSignal)) {
-    throw invalid('signal', 'an AbortSignal', signal);
-  }
-  signal?.throwIfAborted();
 }

@@ -307,11 +307,9 @@ export class CpuMachine implements Machine {
       case RELOCK:
         this.#relocked(block, handle);
         break;
-      case FAILED: {
-        const message = this.bells.claim(from, note.value);
-        this.later(() => this.faults.reported(block, handle, message));
+      case FAILED:
+        this.faults.reported(block, handle, this.bells.claim(from, note.value));
         break;
-      }
       default:
         this.alive.told();
     }

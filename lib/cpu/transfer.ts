@@ -1,4 +1,6 @@
+import { types } from 'node:util';
 import { invalid } from '../errors.ts';
+import { MOVABLE, check, isObject } from '../options-check.ts';
 
 /**
  * What is to be moved with a result. Kept beside it: whoever calls the function himself, or on the
@@ -27,24 +29,37 @@ const lists = new WeakMap<object, readonly object[]>();
  * @public
  */
 export function transfer<T>(value: T, list: readonly object[]): T {
-  if (!isList(list)) throw invalid('list', 'an array of what is to be moved', list);
-  if (typeof value === 'object' && value !== null) lists.set(value, list);
+  check('list', MOVABLE, list, transfer);
+  if (isObject(value)) lists.set(value, list);
   else if (list.length > 0) {
     throw invalid('list', 'empty for a result that is no object', list);
   }
   return value;
 }
 
-function isList(list: unknown): boolean {
-  try {
-    return Array.isArray(list) && list.every((it) => typeof it === 'object' && it !== null);
-  } catch {
-    // A proxy that was revoked.
-    return false;
+/** What of a result is to be moved. */
+export function movedWith(result: unknown): readonly object[] {
+  return isObject(result) ? (lists.get(result) ?? []) : [];
+}
+
+/**
+ * Throws, as the clone does for all else that cannot be moved, for a buffer that somebody else has already:
+ * V8 makes an empty one of it.
+ */
+export function refuseDetached(list: readonly object[]): void {
+  for (const it of list) {
+    if (types.isArrayBuffer(it) && it.byteLength === 0 && isDetached(it)) {
+      const what = 'An ArrayBuffer in the transfer list is detached: it was moved before';
+      throw new DOMException(what, 'DataCloneError');
+    }
   }
 }
 
-/** What of a result is to be moved. */
-export function movedWith(result: unknown): readonly object[] {
-  return typeof result === 'object' && result !== null ? (lists.get(result) ?? []) : [];
+function isDetached(buffer: ArrayBuffer): boolean {
+  try {
+    buffer.slice();
+    return false;
+  } catch {
+    return true;
+  }
 }

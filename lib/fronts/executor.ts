@@ -7,7 +7,7 @@ import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { checkFunction, functionName, invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
-import { RUN_KINDS, type RunFunction, type RunOptions } from '../job.ts';
+import { RUN_KINDS, checkTransfer, type RunFunction, type RunOptions } from '../job.ts';
 import { ANYTHING, TEXT, kindOf, numberOf, optionsOf, readOptions } from '../options-check.ts';
 import { Workqueue, drainBy } from '../workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
@@ -123,6 +123,7 @@ export class Executor {
   async run<T>(func: RunFunction<T>, options: ExecutorRunOptions = {}): Promise<T> {
     const caller = Executor.prototype.run;
     const read = readOptions(options, EXECUTOR, caller);
+    checkTransfer(read);
     const { context, cpu, delayMs = 0, name, signal, arg, transfer, kill, ...others } = read;
     const queueing = withoutUndefined(others);
     checkFunction(func, 'func', caller);

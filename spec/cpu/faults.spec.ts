@@ -27,6 +27,21 @@ describe('a CPU that fails', () => {
     expect(await queue.run(work.where, { cpu: cpus[1] ?? null })).to.equal(1);
   });
 
+  it('tells what a function throws of its own handle, though it has destroyed that', async () => {
+    const told: unknown[] = [];
+    const { kernel, cpus, work } = await startMachine(1);
+    const onError = (error: unknown, kc: unknown): void => {
+      told.push(kc, (error as Error).message);
+    };
+    const queue = kernel.acquire(127, { perCpu: true, onError });
+    for (let i = 0; i < 20; i++) {
+      const kc = new Kcont<string>(queue, null, work.destroyAndFail, `${i}`, { name: `of ${i}` });
+      kc.schedule(0, cpus[1] ?? null);
+      await queue.run(work.where, { cpu: cpus[1] ?? null });
+      expect(told.splice(0)).to.deep.equal([kc, `${i}`]);
+    }
+  });
+
   it('leaves blocks where no other CPU has looked yet, too', async () => {
     const { queue, cpus, work, event } = await startMachine(1);
     const cpu = cpus[1] ?? null;

@@ -2,7 +2,7 @@
 import { getEventListeners } from 'node:events';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Kernel, KcontError, Mutex, SpinLock, curcpu } from '../../lib/index.ts';
+import { Kernel, KcontError, Mutex, RMLock, RWLock, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { rejectionOf } from '../support/lab.ts';
@@ -339,6 +339,67 @@ describe('run on another CPU', () => {
     expect(await rejectionOf(killed)).to.match(/^TimeoutError/);
   });
 
+  it('is refused what cannot be moved with an argument, and has moved nothing', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const gone = new ArrayBuffer(8);
+    structuredClone(gone, { transfer: [gone] });
+    const moved = new ArrayBuffer(8);
+    const there = cpuAt(machine, 1);
+    await queue.run(work.sizeOf, { arg: moved, transfer: [moved], cpu: there });
+    const kept = new ArrayBuffer(8);
+    const anywhere: unknown[][] = [
+      [1, kept],
+      [null, kept],
+      ['a text', kept],
+      [undefined, kept],
+      [[kept], kept, 1],
+      [[kept], kept, null],
+    ];
+    const elsewhere: unknown[][] = [
+      [[kept], kept, {}],
+      [[kept], kept, kept],
+      [gone, gone],
+      [{ kept, gone }, kept, gone],
+      [{ kept }, kept, gone],
+      [moved, moved],
+    ];
+    const codesOf = (cases: unknown[][], cpu: Cpu): Promise<string[]> =>
+      Promise.all(
+        cases.map(([arg, ...transfer]) =>
+          rejectionOf(queue.run(work.echo, { arg, transfer: transfer as object[], cpu })),
+        ),
+      );
+    const refused = (cases: unknown[][]): string[] => cases.map(() => 'EINVAL');
+    expect(await codesOf(anywhere, cpuAt(machine, 0))).to.deep.equal(refused(anywhere));
+    expect(await codesOf(anywhere, there)).to.deep.equal(refused(anywhere));
+    expect(await codesOf(elsewhere, there)).to.deep.equal(refused(elsewhere));
+    const later = createExecutor(queue, { concurrency: 1 }).run(work.echo, {
+      arg: 1,
+      transfer: [kept],
+      delayMs: 1e9,
+    });
+    expect(await rejectionOf(later)).to.equal('EINVAL');
+    expect(kept.byteLength).to.equal(8);
+    const empty = new ArrayBuffer(0);
+    expect(await queue.run(work.sizeOf, { arg: empty, transfer: [empty], cpu: there })).to.equal(0);
+  });
+
+  it('is refused a lock of one CPU within its argument, or its result', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const cpu = cpuAt(machine, 1);
+    const locks = [new Mutex(), new SpinLock(), new RWLock(), new RMLock(), new RWLock().read];
+    for (const lock of locks) {
+      const error = await queue
+        .run(work.echo, { arg: [{ lock }], cpu })
+        .catch((thrown: unknown) => thrown);
+      expect(error).to.include({ code: 'EINVAL' });
+      expect((error as KcontError).message).to.include('take one of kcont/cpu');
+    }
+    expect(await rejectionOf(queue.run(work.makeLock, { cpu }))).to.equal('EINVAL');
+  });
+
   it('is refused a list of what is to be moved that says nothing true, wherever it runs', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
@@ -352,9 +413,9 @@ describe('run on another CPU', () => {
       }
     }
     const expected = [
-      'nothing of a number: EINVAL list must be empty for a result that is no object, got an instance of Array',
-      'a number: EINVAL list must be an array of what is to be moved, got an instance of Array',
-      'a text: EINVAL list must be an array of what is to be moved, got "text"',
+      'nothing of a number: EINVAL list must be empty for a result that is no object, got an array',
+      'a number: EINVAL list must be an array of objects that can be moved, got an array',
+      'a text: EINVAL list must be an array of objects that can be moved, got "text"',
       'an empty list: 1',
     ];
     expect(told).to.deep.equal([...expected, ...expected]);

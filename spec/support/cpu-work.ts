@@ -4,7 +4,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { MessagePort } from 'node:worker_threads';
-import { Kcont, curcpu, kern } from '../../lib/index.ts';
+import { Kcont, Mutex, curcpu, kern } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
 import { grabBlocks } from '../../lib/cpu/block-slabs.ts';
@@ -43,6 +43,11 @@ export function burn(ms: number): number {
 
 export function fail(message: string): never {
   throw Object.assign(new RangeError(message), { code: 'ESPEC', cause: new Error('because') });
+}
+
+export function destroyAndFail(message: string, kc: Kcont<string>): never {
+  kc.destroy();
+  throw new Error(message);
 }
 
 export async function failLater(message: string): Promise<never> {
@@ -97,6 +102,10 @@ export async function linger(ms: number): Promise<void> {
 
 export function notCloneable(): unknown {
   return () => undefined;
+}
+
+export function makeLock(): unknown {
+  return { lock: new Mutex() };
 }
 
 export function moveBack(buffer: ArrayBuffer): ArrayBuffer {
