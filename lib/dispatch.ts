@@ -15,7 +15,7 @@
  *   1. collect   timers due by a time that was read *before* this poll phase. Whatever had arrived
  *                by that time has been read by now, so an idle timer that is still due speaks the
  *                truth: a loop that stalls kills no live connection.
- *   2. starved   each level whose head has waited longer than its patience is served once.
+ *   2. starved   each level in which one has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
  *   5. linger    asynchronous functions that settle at once make room, or free a lock, for others:
@@ -39,7 +39,8 @@ import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, stamp, unlink } from './list.ts';
 import { release } from './lock/lock-check.ts';
-import type { Timekeeper } from './lock/turnstile.ts';
+import { NONE, type Timekeeper } from './lock/turnstile.ts';
+import { firstStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { Ration } from './ration.ts';
 import { Refs } from './refs.ts';
@@ -106,6 +107,9 @@ export class Dispatcher implements Driven, Timekeeper {
 
   /** The continuation that goes on at the top of the pass, before any other is entered. */
   atTop: Kcont<unknown> | null = null;
+
+  /** Counts the passes. */
+  passes = 0;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
@@ -174,9 +178,13 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#waker.arm(Infinity);
   }
 
-  /** Makes a continuation that waited aside runnable again, at its old place, or before all others. */
-  resume(kc: Kcont<unknown>, promoted: boolean = false): void {
-    const level = promoted ? this.runq.promoted : kc._wq._level;
+  /** Makes a continuation that waited aside runnable again: at its old place, or promoted. */
+  resume(kc: Kcont<unknown>, priority: number = kc._wq.priority): void {
+    let level = kc._wq._level;
+    if (priority !== kc._wq.priority) {
+      level.promotedIn = this.passes;
+      level = this.runq.level(priority);
+    }
     this.collector.returned(kc);
     level.resumed.append(kc);
     this.runq.mark(level);
@@ -199,6 +207,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   #begin(): void {
+    this.passes = (this.passes + 1) | 0;
     this.#passing = true;
     this.#outer = entered;
     entered = this;
@@ -293,14 +302,6 @@ export class Dispatcher implements Driven, Timekeeper {
     return this.ration.tick() + this.wheel.base;
   }
 
-  /** Whether one that is runnable has waited for longer than its patience since a tick, and it is now. */
-  isStarved(kc: Kcont<unknown>, since: number, now: number): boolean {
-    const due = kc._due + this.wheel.base;
-    // A job may have been scheduled later than its tick says. One that waited aside when the base
-    // moved seems to come from the future.
-    return now - (due > now ? since : Math.max(due, since)) > kc._wq.patienceMs;
-  }
-
   get served(): boolean {
     return this.machine !== null;
   }
@@ -375,11 +376,11 @@ export class Dispatcher implements Driven, Timekeeper {
     const now = this.presentTick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      const head = level.first as Kcont<unknown>;
       // What was due before there was a backlog was not kept waiting.
-      if (this.isStarved(head, this.#backlogTick, now)) {
-        this.#dispatch(level.shift() as Kcont<unknown>);
-      }
+      const starved = firstStarved(level, this.#backlogTick, now);
+      if (starved === undefined) continue;
+      unlink(starved);
+      this.#dispatch(starved);
     }
   }
 
@@ -450,7 +451,7 @@ export class Dispatcher implements Driven, Timekeeper {
       wq._waiting.append(kc);
     } else if (lock !== null && !lock._takeFor(kc)) {
       this.#setAside(kc);
-      lock._wait(kc);
+      lock._wait(kc, this.#backlogTick < Infinity ? this.#backlogTick : NONE);
       wq._wake();
     } else if (remote === null || remote.enter()) {
       this.#budget.ran++;

@@ -133,7 +133,10 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
   wq._fly(1);
   whenDone(promise, then, flight.fulfilled, flight.rejected);
   const what = misuse(kc);
-  if (what !== undefined) fail(dispatcher, kc, what);
+  if (what === undefined) return;
+  const task = taskOf(kc);
+  if (task?._misused === undefined) fail(dispatcher, kc, what);
+  else task._misused(what);
 }
 
 /** A run has ended. Returns whose it was. */
@@ -227,11 +230,12 @@ function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): 
 }
 
 /**
- * The same, for an error that comes from another CPU.
+ * The same, for an error that comes from elsewhere: another CPU, a callback of a pipeline.
  *
  * @internal
  */
-export function reportLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+export function reportLater(kc: Kcont<unknown>, error: unknown): void {
+  const { _dispatcher: dispatcher } = kc._wq;
   try {
     report(dispatcher, kc, error);
   } catch (unhandled) {

@@ -143,8 +143,8 @@ export function show(value: unknown): string {
 function describe(value: unknown): string {
   if (typeof value === 'string') return JSON.stringify(value);
   if (typeof value === 'bigint') return `${value}n`;
-  if (Array.isArray(value)) return 'an array';
   if (typeof value === 'function') return `function ${functionName(value) || '(anonymous)'}`;
+  if (Array.isArray(value)) return 'an array';
   if (typeof value === 'object' && value !== null) {
     return `an instance of ${(value.constructor as { name?: string } | undefined)?.name || 'Object'}`;
   }

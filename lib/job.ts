@@ -9,7 +9,8 @@ import {
   traceFrom,
   type Caller,
 } from './errors.ts';
-import { Kcont } from './kcont.ts';
+import type { Kcont } from './kcont.ts';
+import { makeOwn } from './own-kcont.ts';
 import type { Lock } from './lock/lock.ts';
 import { LOCK } from './lock/lock-check.ts';
 import {
@@ -30,6 +31,7 @@ import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
 import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
+import { nothing } from './nothing.ts';
 
 /**
  * How a function is run once.
@@ -120,6 +122,8 @@ export interface Task extends AbortMember {
   _rejected?(error: unknown): void;
   /** Nobody waits any longer: it was aborted during its run, which goes on. */
   _abandon?(reason: unknown): void;
+  /** Its function may not be asynchronous here, and is: the run goes on, and there will be no result. */
+  _misused?(error: unknown): void;
 }
 
 /**
@@ -153,14 +157,8 @@ export class Job<T> implements Task {
     this.#signal = signal;
     const extras = context === 'none' ? null : makeExtras('none', 0, context);
     const details = makeDetails((name ?? functionName(func)) || undefined, undefined, extras);
-    this.#kc = new Kcont<Job<T>>(
-      wq,
-      lock,
-      run,
-      this,
-      (details ?? undefined) as KcontOptions | undefined,
-    );
-    this.#kc._state |= QUIET | TASK;
+    const made = (details ?? undefined) as KcontOptions | undefined;
+    this.#kc = makeOwn<Job<T>>(QUIET | TASK, wq, lock, run, this, made);
     try {
       signal?.throwIfAborted();
       scheduleOrThrow(this.#kc, delayMs, cpu);
@@ -184,6 +182,11 @@ export class Job<T> implements Task {
     this.#reject(reason);
   }
 
+  _misused(error: unknown): void {
+    this.#kc.wq._failed++;
+    this.#reject(error);
+  }
+
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
     let then: Then | undefined;
@@ -205,7 +208,7 @@ export class Job<T> implements Task {
     }
     if (this.#kc.wq.fast) {
       // What becomes of it is nobody's any more.
-      whenDone(result, then, ignore, ignore);
+      whenDone(result, then, nothing, nothing);
       this.#finish();
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
       return undefined;
@@ -235,8 +238,6 @@ export class Job<T> implements Task {
     if (this.#signal !== undefined) leave(this.#signal, this);
   }
 }
-
-function ignore(): void {}
 
 function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
   return func(...(args as never[]));

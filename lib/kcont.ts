@@ -7,6 +7,7 @@ import type { Entry } from './list.ts';
 import type { BaseLock, Lock } from './lock/lock.ts';
 import { checkLock } from './lock/lock-check.ts';
 import type { Timekeeper } from './lock/turnstile.ts';
+import { mayBePromoted } from './patience.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
@@ -559,18 +560,23 @@ export class Kcont<A> {
   }
 
   /** @internal */
+  get _patienceMs(): number {
+    return this._wq.patienceMs;
+  }
+
+  /** @internal */
   get _timekeeper(): Timekeeper {
     return this._wq._dispatcher;
   }
 
   /** @internal */
   _isStarved(since: number, now: number): boolean {
-    return this._wq._dispatcher.isStarved(this, since, now);
+    return mayBePromoted(this, since, now);
   }
 
   /** @internal */
-  _wake(promoted: boolean): boolean {
-    this._wq._dispatcher.resume(this, promoted);
+  _wake(priority: number): boolean {
+    this._wq._dispatcher.resume(this, priority);
     return false;
   }
 
@@ -627,22 +633,3 @@ readsAs<Kcont<unknown>>(
     wq: kc._wq.name,
   }),
 );
-
-/**
- * Points an idle continuation to another workqueue of the same kernel, another lock and function.
- *
- * @internal
- */
-export function repoint<A>(
-  kc: Kcont<A>,
-  wq: Workqueue,
-  lock: BaseLock | null,
-  func: KcontFunction<A>,
-): void {
-  if (kc.busy || kc.destroyed) throw new KcontError('EBUSY', `${label(kc)} is not idle`);
-  wq._references++;
-  kc._wq._dereference();
-  kc._wq = wq;
-  kc._lock = lock;
-  kc._func = func;
-}

@@ -94,7 +94,8 @@ export const FLAG: Kind = kindOf('a boolean', (value) => typeof value === 'boole
 /** @internal */
 export const MOVABLE: Kind = kindOf(
   'an array of objects that can be moved',
-  (list) => Array.isArray(list) && list.every(isObject),
+  // A hole is none.
+  (list) => Array.isArray(list) && Array.from(list).every(isObject),
 );
 /** @internal */
 export const FUNCTION: Kind = kindOf('a function', isCallable);

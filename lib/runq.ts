@@ -3,8 +3,9 @@
  *
  *   summary   0000 1000        which words have a bit
  *   words     [..] [0100..]    which priorities may have an entry
- *   levels    224 ... 103      one per priority in use, three lists each, taken in this order:
- *               resumed  waited aside and may go on: it was reached before all of the others
+ *   levels    223  215 ... 103 one per priority in use, three lists each, taken in this order:
+ *               resumed  waited aside and may go on: it was reached before all of the others; or
+ *                        promoted by a lock from a lower level (see turnstile.ts)
  *               timed    timers that have expired, in the order of (deadline tick, sequence), and
  *                        the jobs that became runnable before one of them
  *               direct   jobs, scheduled with no delay, in the order of the calls
@@ -15,8 +16,6 @@
  * collection, and what a collection brings is later than all the earlier ones brought.
  *
  * Both count ticks from the wheel's base. When the base moves, so do the jobs: see `rebase`.
- *
- * Level 224 is for those that a lock has promoted: see turnstile.ts.
  *
  * Two counts of leading zeros find the highest priority. A bit may outlive the last entry of its
  * level; it goes when it is looked at.
@@ -37,6 +36,10 @@ export class Level<R extends Runnable> {
   readonly resumed: Fifo<R> = new Fifo<R>();
   readonly timed: Fifo<R> = new Fifo<R>();
   readonly direct: Fifo<R> = new Fifo<R>();
+  /** The shortest patience of those who may come here, in ms. */
+  leastPatienceMs: number = Infinity;
+  /** In which pass one from here was last promoted by a lock. */
+  promotedIn: number = -1;
 
   constructor(priority: number) {
     this.priority = priority;
@@ -84,26 +87,15 @@ export class Level<R extends Runnable> {
   }
 }
 
-/** Above all priorities: who has waited for a lock for longer than its patience. */
-const PROMOTED = PRIORITIES;
-
 /** Levels by priority, and a bitmap of those that may hold something. */
 export class RunQueue<R extends Runnable> {
-  readonly #levels: (Level<R> | undefined)[] = Array.from(
-    { length: PROMOTED + 1 },
-    () => undefined,
-  );
-  readonly #words = new Int32Array(PROMOTED / 32 + 1);
+  readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
+  readonly #words = new Int32Array(PRIORITIES / 32);
   #summary = 0;
 
   /** The level of a priority, made when first asked for. */
   level(priority: number): Level<R> {
     return (this.#levels[priority] ??= new Level<R>(priority));
-  }
-
-  /** The level of those that go before every priority, once. */
-  get promoted(): Level<R> {
-    return this.level(PROMOTED);
   }
 
   /** Adds a job: later than all there are. */
@@ -149,7 +141,7 @@ export class RunQueue<R extends Runnable> {
   }
 
   /** The highest level below a priority that holds something. */
-  highest(below: number = PROMOTED + 1): Level<R> | undefined {
+  highest(below: number = PRIORITIES): Level<R> | undefined {
     const belowWord = below >> 5;
     let summary = this.#summary & ((2 << belowWord) - 1);
     while (summary !== 0) {

@@ -26,6 +26,7 @@ import { race } from './race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
+import { nothing } from './nothing.ts';
 
 /**
  * A continuation in a report.
@@ -197,8 +198,6 @@ function withdraw(kc: Kcont<unknown>, reason: () => KcontError): boolean {
 function closed(): KcontError {
   return new KcontError('ESHUTDOWN', 'the kernel is closed');
 }
-
-function nothing(): void {}
 
 /** Not fulfilled. */
 const never: Promise<void> = new Promise(nothing);

@@ -193,7 +193,9 @@ export class Workqueue {
     this.fast = criteria.priority >= LOWEST_FAST;
     this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
-    this._level = dispatcher.runq.level(criteria.priority);
+    const level = dispatcher.runq.level(criteria.priority);
+    level.leastPatienceMs = Math.min(level.leastPatienceMs, criteria.patienceMs);
+    this._level = level;
     dispatcher.queues.add(this);
   }
 

@@ -181,6 +181,210 @@ describe('starvation of those who wait for', () => {
     }
   }
 
+  const MUTEXES: Record<string, () => Lock> = {
+    Mutex: () => new Mutex(),
+    SharedMutex: () => new SharedMutex(),
+    'write side of an RWLock': () => new RWLock().write,
+    'write side of a SharedRWLock': () => new SharedRWLock().write,
+  };
+
+  for (const [name, make] of Object.entries(MUTEXES)) {
+    const low = (lock: Lock, kernel: Kernel = lab.kernel): void => {
+      const queue = kernel.acquire(100, { patienceMs: 50 });
+      new Kcont(queue, lock, () => void lab.ran.push('low'), null).schedule();
+    };
+
+    it(`a ${name} ends behind code that waits for as long as it takes`, async () => {
+      const lock = make();
+      flood(lock, true);
+      await lab.clock.advance(1);
+      void lock.enter({ priority: 100 }).then(() => lock.exit());
+      low(lock);
+      const [enteredMs] = await watch();
+      expect(enteredMs).to.be.within(51, 61);
+    });
+
+    it(`a ${name} ends behind a continuation of endless patience`, async () => {
+      const lock = make();
+      flood(lock, true);
+      await lab.clock.advance(1);
+      const strict = lab.kernel.acquire(100, { patienceMs: Infinity });
+      new Kcont(strict, lock, () => void lab.ran.push('strict'), null).schedule();
+      low(lock);
+      const [enteredMs] = await watch();
+      expect(enteredMs).to.be.within(51, 61);
+      expect(lab.ran.at(-1)).to.equal('strict');
+    });
+
+    for (const overlaps of [true, false]) {
+      const how = overlaps ? 'that queue up' : 'that come one by one';
+      it(`a ${name} beside those ${how} ends for a continuation of another kernel`, async () => {
+        const lock = make();
+        const other = new Kernel({ clock: lab.clock });
+        flood(lock, overlaps);
+        await lab.clock.advance(1);
+        low(lock);
+        low(lock, other);
+        const enteredMs = await watch();
+        expect(enteredMs).to.have.length(2);
+        expect(enteredMs[1]).to.be.within(51, 71);
+      });
+    }
+
+    for (const [how, take] of Object.entries({
+      enter: (lock: Lock): unknown => lock.enter({ priority: 200 }),
+      tryEnter: (lock: Lock): unknown => lock.tryEnter(),
+    })) {
+      it(`a ${name} that code takes again and again by ${how} ends`, async () => {
+        const lock = make();
+        // The heir is woken by each exit, and dispatched after this one.
+        const taker: Kcont<null> = new Kcont<null>(
+          lab.wq.prihigh,
+          null,
+          async () => {
+            if ((await take(lock)) !== false) {
+              await elapse(4);
+              lock.exit();
+            }
+            if (flooding) taker.reset();
+          },
+          null,
+        );
+        taker.schedule();
+        await lab.clock.advance(1);
+        low(lock);
+        const [enteredMs] = await watch();
+        expect(enteredMs).to.be.within(51, 65);
+      });
+    }
+  }
+
+  for (const [name, make] of Object.entries({
+    RWLock: () => new RWLock(),
+    SharedRWLock: () => new SharedRWLock(),
+  })) {
+    it(`the read side of ${name}: one reader is promoted, then the writer who waits goes`, async () => {
+      const { read, write } = make();
+      const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+      const reader = (i: number): Kcont<string> =>
+        new Kcont(
+          queue,
+          read,
+          async (what: string) => {
+            lab.ran.push(what);
+            await elapse(40 + i);
+          },
+          `r${i}`,
+        );
+      const writer = (what: string): Kcont<string> =>
+        new Kcont(
+          lab.wq.prihigh,
+          write,
+          async () => {
+            lab.ran.push(what);
+            await elapse(12);
+          },
+          what,
+        );
+      writer('w1').schedule();
+      writer('w2').schedule();
+      writer('w3').schedule();
+      for (let i = 1; i <= 4; i++) reader(i).schedule(1);
+      writer('w4').schedule(5);
+      await lab.clock.advance(1000);
+      const ran = lab.ran.join(' ');
+      expect(ran).to.match(/^w1 w2 w3 r1 w4/);
+      expect(lab.ran).to.have.length(8);
+    });
+  }
+
+  for (const [name, make] of Object.entries(MUTEXES)) {
+    it(`a ${name} ends in the order of their coming, also for one that is on its way`, async () => {
+      const lock = make();
+      const queue = lab.kernel.acquire(50, { patienceMs: 20 });
+      const high: Kcont<null> = new Kcont<null>(
+        lab.wq.prihigh,
+        lock,
+        async () => {
+          if (flooding) void elapse(1).then(() => high.reset());
+          await elapse(3);
+        },
+        null,
+      );
+      high.schedule();
+      await lab.clock.advance(1);
+      for (let i = 0; i < 5; i++) {
+        const hold = async (what: string): Promise<void> => {
+          lab.ran.push(what);
+          await elapse(3);
+        };
+        new Kcont(queue, lock, hold, `low ${i}`).schedule();
+      }
+      await lab.clock.advance(200);
+      flooding = false;
+      await lab.clock.advance(100);
+      expect(lab.ran).to.deep.equal(['low 0', 'low 1', 'low 2', 'low 3', 'low 4']);
+    });
+  }
+
+  it('a lock lets nobody go before those of higher priority who do not want it', async () => {
+    const locks = Array.from({ length: 20 }, () => new Mutex());
+    const low = lab.kernel.acquire(100, { patienceMs: 20 });
+    const note = (what: string): void => void lab.ran.push(what);
+    for (const lock of locks) {
+      expect(lock.tryEnter()).to.equal(true);
+      new Kcont(low, lock, note, 'low').schedule();
+      new Kcont(lab.wq.prihigh, lock, note, 'high').schedule();
+    }
+    await lab.clock.advance(0);
+    // All are passed over by code, and have waited for too long.
+    for (let i = 0; i < 2; i++) {
+      for (const lock of locks) {
+        lock.exit();
+        expect(lock.tryEnter()).to.equal(true);
+      }
+      await lab.clock.advance(50);
+    }
+    for (const lock of locks) lock.exit();
+    new Kcont(lab.wq.softserial, null, note, 'softserial').schedule();
+    new Kcont(lab.wq.prihigh, null, note, 'beside').schedule();
+    await lab.clock.advance(0);
+    const { ran } = lab;
+    expect(ran).to.have.length(42);
+    // One is promoted in a pass; the others go when their turn has come.
+    expect(ran[0]).to.equal('softserial');
+    const early = ran.slice(0, ran.lastIndexOf('high')).filter((it) => it === 'low');
+    expect(early).to.have.length(1);
+    expect(ran.slice(0, 23)).to.include('beside');
+  });
+
+  it('a priority does not stand behind one of endless patience in the run queue', async () => {
+    const kernel = new Kernel({ budgetMs: 1 });
+    let isFlooding = true;
+    const hog = new Kcont(
+      kernel.wq.prihigh,
+      null,
+      (_, kc) => {
+        burn(0.2);
+        if (isFlooding) kc.reset();
+      },
+      null,
+    );
+    hog.schedule();
+    const ran: string[] = [];
+    const strict = kernel.acquire(100, { patienceMs: Infinity });
+    const patient = kernel.acquire(100, { patienceMs: 5 });
+    new Kcont(strict, null, () => void ran.push('strict'), null).schedule();
+    await new Promise<void>((resolve) => {
+      new Kcont(patient, null, resolve, undefined).schedule();
+    });
+    expect(ran).to.deep.equal([]);
+    isFlooding = false;
+    await kernel.drain();
+    expect(ran).to.deep.equal(['strict']);
+    await kernel.close();
+  });
+
   it('a Mutex gives those of high priority every other turn at least', async () => {
     const lock = new Mutex();
     const low = lab.kernel.acquire(100, { patienceMs: 20 });

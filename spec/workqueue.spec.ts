@@ -720,6 +720,22 @@ describe('Workqueue', () => {
       await closed;
     });
 
+    it('with a SpinLock rejects an async one with EPERM, and holds the lock until it has settled', async () => {
+      const lab = new Lab();
+      const lock = new SpinLock();
+      const ended = deferred();
+      const run = rejectionOf(lab.wq.prilow.run(() => ended.promise, { lock }));
+      await lab.clock.advance(0);
+      expect([await run, lock.held, lab.wq.prilow.stats().failed]).to.deep.equal([
+        'EPERM',
+        true,
+        1,
+      ]);
+      ended.resolve();
+      await lab.clock.advance(0);
+      expect([lock.held, lab.reported]).to.deep.equal([false, []]);
+    });
+
     it('on a workqueue for synchronous functions rejects an async one with ENOTSUP', async () => {
       const lab = new Lab();
       const lock = new SpinLock();

@@ -21,6 +21,7 @@ import {
   recover,
   type FakeClock,
 } from './real.ts';
+import { nothing } from '../nothing.ts';
 
 /** Longest delay of a timer of the host and of its fakes, in ms. */
 export const LONGEST_MS: number = 2 ** 31 - 1;
@@ -150,5 +151,3 @@ function handsOn(fakes: Fakes): boolean {
     return false;
   }
 }
-
-function nothing(): void {}

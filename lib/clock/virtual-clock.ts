@@ -3,6 +3,7 @@ import { readsAs } from '../inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { markNextUncaught, inNoContext, nextTurn } from './host.ts';
+import { nothing } from '../nothing.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
 const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };
@@ -198,5 +199,3 @@ export class VirtualClock implements Clock {
     } while (this.#driven.some((driven) => driven.runnable));
   }
 }
-
-function nothing(): void {}

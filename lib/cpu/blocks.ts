@@ -11,6 +11,7 @@
 
 import { KcontError } from '../errors.ts';
 import { Kcont } from '../kcont.ts';
+import { makeOwn } from '../own-kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
@@ -66,6 +67,7 @@ import {
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import type { CpuMachine } from './machine.ts';
 import { JobFace, JobTask, runJob } from './job-face.ts';
+import { GoneHandles } from './gone-handles.ts';
 import { FORGET, FREE, type Note } from './mail.ts';
 import { SEQUENCE } from './memory.ts';
 import { Remote } from './remote.ts';
@@ -84,6 +86,8 @@ export class Blocks {
    * cost ten times as much.
    */
   lastJob: JobFace | undefined = undefined;
+
+  readonly #gone = new GoneHandles();
 
   constructor(machine: CpuMachine) {
     this.#machine = machine;
@@ -244,6 +248,12 @@ export class Blocks {
     return this.keep(isJob ? this.#makeJob(block, handle) : this.#make(block, handle));
   }
 
+  /** Whose function has failed elsewhere: by now it may be gone. */
+  handleOf(block: number, handle: number): Kcont<unknown> {
+    const remote = this.face(block, handle);
+    return remote?.kc ?? this.#gone.find(block, handle, this.#machine.kernel.wq.prilow);
+  }
+
   /** The face of what a note is about; undefined: that is gone by now. */
   face(block: number, handle: number): Remote | undefined {
     if (this.#machine.memory.words[block + HANDLE] === handle) this.faceAt(block);
@@ -268,14 +278,13 @@ export class Blocks {
   #makeJob(block: number, handle: number): JobFace {
     const machine = this.#machine;
     const wq = this.#workqueueOf(block);
-    const kc = new Kcont<unknown>(wq, this.#lockOf(block), runJob, undefined, {
+    const kc = makeOwn<unknown>(QUIET | TASK, wq, this.#lockOf(block), runJob, undefined, {
       ref: false,
       name: machine.module.names[machine.memory.words[block + FUNCTION] as number] ?? '',
     });
     const remote = new JobFace(machine, kc, block, handle, -1);
     remote.func = this.functionOf(block);
     kc._arg = new JobTask(remote);
-    kc._state |= QUIET | TASK;
     link(remote);
     return remote;
   }
@@ -361,6 +370,9 @@ export class Blocks {
       return;
     }
     const remote = this.find(block, handle);
+    const ran = words[block + RAN] as number;
+    const mayFail = remote !== undefined && !(remote instanceof JobFace);
+    if (mayFail && ran !== ANY && ran !== machine.index) this.#gone.add(remote);
     unpinLock(machine.arena, readLock(machine.memory, block));
     words[block + LOCK] = 0;
     // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.

@@ -35,21 +35,21 @@ export class Faults {
   failedAt(remote: RemoteHandle, error: unknown): void {
     if (this.failed(remote, error)) return;
     remote.kc._wq._failed++;
-    this.#machine.later(() => reportLater(this.#machine.dispatcher, remote.kc, error));
+    this.#machine.later(() => reportLater(remote.kc, error));
   }
 
   /** What a function has to be called with is gone, with the CPU that knew it. */
   lost(remote: RemoteHandle): void {
     const what = `${label(remote.kc)} was stopped: the CPU that knew its argument has died`;
-    reportLater(this.#machine.dispatcher, remote.kc, new KcontError('ECPUDIED', what));
+    reportLater(remote.kc, new KcontError('ECPUDIED', what));
   }
 
   /** A function has failed elsewhere, whose handle was made here. */
   reported(block: number, handle: number, message: [unknown] | undefined): void {
     const machine = this.#machine;
     // Found at once: the next note may say that its block is somebody else's.
-    const { kc } = machine.blocks.faceOf(block, handle);
-    machine.later(() => reportLater(machine.dispatcher, kc, errorFrom(message, label(kc))));
+    const kc = machine.blocks.handleOf(block, handle);
+    machine.later(() => reportLater(kc, errorFrom(message, label(kc))));
   }
 
   /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */

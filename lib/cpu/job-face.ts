@@ -15,6 +15,7 @@ import { Remote } from './remote.ts';
 import { readText, writeText } from './text.ts';
 import { movedWith, refuseDetached } from './transfer.ts';
 import { postError } from './wire-error.ts';
+import { nothing } from '../nothing.ts';
 
 /** In the note of a result: it is an error. */
 export const THROWN = 16;
@@ -122,7 +123,7 @@ export class JobFace extends Remote {
       return undefined;
     }
     if (kc.wq.fast) {
-      whenDone(result, then, ignore, ignore);
+      whenDone(result, then, nothing, nothing);
       this.#end(asynchronous(kc.name, kc.wq.name), true);
       return undefined;
     }
@@ -220,11 +221,14 @@ export class JobTask implements Task {
     if (this.face.kc.running) this.face.abort(reason);
     else this.face.report(reason);
   }
+
+  _misused(error: unknown): void {
+    this.face.kc.wq._failed++;
+    this.face.report(error);
+  }
 }
 
 /** The function of the continuations that stand for jobs. */
 export function runJob({ face }: JobTask): undefined | Promise<unknown> {
   return face.call();
 }
-
-function ignore(): void {}

@@ -19,7 +19,7 @@ import { join, leave, type AbortMember } from '../abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
 import { KcontError, invalid, isA } from '../errors.ts';
 import type { RunOptions } from '../job.ts';
-import { Kcont } from '../kcont.ts';
+import { makeOwn } from '../own-kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
@@ -149,8 +149,10 @@ export class RemoteJobs {
     signal?.throwIfAborted();
     // Whoever names a CPU means its own state: a connection, a cache.
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
-    const kc = new Kcont<unknown>(wq, lock, runJob, undefined, { name, affinity });
-    kc._state |= QUIET | TASK;
+    const kc = makeOwn<unknown>(QUIET | TASK, wq, lock, runJob, undefined, {
+      name,
+      affinity,
+    });
     const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
@@ -182,7 +184,10 @@ export class RemoteJobs {
       kc.destroy();
       throw error;
     }
-    if (signal !== undefined) join(signal, waiting);
+    if (signal === undefined) return face;
+    // A getter within the argument may have aborted it.
+    if (signal.aborted) this.#abort(waiting, signal.reason);
+    else join(signal, waiting);
     return face;
   }
 

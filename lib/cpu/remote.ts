@@ -186,8 +186,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     // In this order: while somebody is to be told, the process is kept alive.
     if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
     machine.alive.count(word, next);
-    // Not before its home has been told of an error: by the handle.
-    if ((word & DEAD) !== 0) machine.later(() => machine.free(block, this.handle));
+    if ((word & DEAD) !== 0) machine.free(block, this.handle);
   }
 
   fail(error: unknown): boolean {

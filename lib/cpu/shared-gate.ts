@@ -263,22 +263,22 @@ export class Gate implements Listener {
   /** Whether somebody who waits goes before a continuation that is dispatched. */
   outranks(waiter: Waiter): boolean {
     const { turnstile } = this;
-    return turnstile !== null && turnstile.outranks(waiter);
+    return turnstile !== null && (turnstile.isKeptFrom(waiter) || turnstile.outranks(waiter));
   }
 
   /** A continuation has taken its side. */
   hasTaken(waiter: Waiter): void {
     const { turnstile } = this;
     if (turnstile === null) return;
-    turnstile.hasTaken(waiter);
+    turnstile.hasTaken(waiter, waiter._priority);
     // Readers follow a reader.
     if (!this.writing) this.balance();
   }
 
   /** Queues up. */
-  wait(waiter: Waiter): void {
+  wait(waiter: Waiter, since: number): void {
     if (!(waiter instanceof Kcont)) this.#awaiting++;
-    (this.turnstile ??= new Turnstile()).add(waiter);
+    (this.turnstile ??= new Turnstile()).add(waiter, since);
     this.balance();
   }
 

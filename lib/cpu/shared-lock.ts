@@ -1,6 +1,7 @@
 import { isA, refuseOptions } from '../errors.ts';
+import { PRI_PRIHIGH } from '../priorities.ts';
 import { BaseLock } from '../lock/lock.ts';
-import type { Turnstile, Waiter } from '../lock/turnstile.ts';
+import { NONE, type Turnstile, type Waiter } from '../lock/turnstile.ts';
 import { Arena, type Kind } from './shared-arena.ts';
 import { Gate } from './shared-gate.ts';
 
@@ -36,7 +37,7 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /** @internal */
-  override set _turnstile(turnstile: Turnstile | null) {
+  override set _turnstile(turnstile: Turnstile) {
     this._gate.turnstile = turnstile;
   }
 
@@ -83,12 +84,26 @@ export abstract class SharedLock extends BaseLock {
    * @returns true: it is held now, by this CPU; false: somebody else holds it, here or elsewhere
    */
   override tryEnter(): boolean {
-    return this._take();
+    return this.#takeAhead(PRI_PRIHIGH);
+  }
+
+  #takeAhead(priority: number): boolean {
+    if (!this._take()) return false;
+    this._tookAhead(priority);
+    return true;
+  }
+
+  /**
+   * Code that does not wait has it: perhaps ahead of some who do.
+   * @internal
+   */
+  _tookAhead(priority: number): void {
+    this._gate.turnstile?.hasTaken(null, priority);
   }
 
   /** @internal */
   override _tryFor(priority: number): boolean {
-    return !this._gate.mustQueue(priority) && this._take();
+    return !this._gate.mustQueue(priority) && this.#takeAhead(priority);
   }
 
   /**
@@ -109,8 +124,8 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /** @internal */
-  override _wait(waiter: Waiter): void {
-    this._gate.wait(waiter);
+  override _wait(waiter: Waiter, since: number = NONE): void {
+    this._gate.wait(waiter, since);
   }
 
   /** @internal */

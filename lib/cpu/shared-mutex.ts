@@ -1,5 +1,4 @@
-import { checkFunction } from '../errors.ts';
-import { holder, type EnterOptions } from '../lock/lock.ts';
+import { holdLock, runLocked, type EnterOptions } from '../lock/lock.ts';
 import { MUTEX } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
@@ -37,9 +36,8 @@ export class SharedMutex extends SharedLock {
    * @returns a promise of what releases the lock when it is disposed; disposing it twice releases
    * once
    */
-  async hold(options?: EnterOptions): Promise<Disposable> {
-    await this._enter(options, SharedMutex.prototype.hold);
-    return holder(this);
+  hold(options?: EnterOptions): Promise<Disposable> {
+    return holdLock(this, options, SharedMutex.prototype.hold);
   }
 
   /**
@@ -50,13 +48,7 @@ export class SharedMutex extends SharedLock {
    * @param options - as for `enter`
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
-  async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
-    checkFunction(func, 'func', SharedMutex.prototype.run);
-    await this._enter(options, SharedMutex.prototype.run);
-    try {
-      return await func();
-    } finally {
-      this.exit();
-    }
+  run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
+    return runLocked(this, func, options, SharedMutex.prototype.run);
   }
 }

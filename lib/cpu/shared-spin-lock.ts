@@ -1,6 +1,7 @@
 import { commonMs } from '../clock/host.ts';
 import { KcontError, traceFrom } from '../errors.ts';
 import { noteFree, noteTaken } from '../lock/spin-lock.ts';
+import { PRI_PRIHIGH } from '../priorities.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { SPIN } from './shared-arena.ts';
@@ -73,6 +74,7 @@ export class SharedSpinLock extends SharedLock {
         throw traceFrom(caller, new KcontError('ETIMEDOUT', what));
       }
     }
+    this._tookAhead(PRI_PRIHIGH);
     noteTaken(this);
   }
 
@@ -87,9 +89,11 @@ export class SharedSpinLock extends SharedLock {
   override _tryFor(priority: number): boolean {
     const gate = this._gate;
     if (gate.mustQueue(priority)) return false;
-    if (this._take()) return true;
-    if (!gate.spin()) return false;
-    noteTaken(this);
+    if (!this._take()) {
+      if (!gate.spin()) return false;
+      noteTaken(this);
+    }
+    this._tookAhead(priority);
     return true;
   }
 

@@ -13,6 +13,7 @@ import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
 import { Arena } from './shared-arena.ts';
 import { START_MS, Supervisor } from './supervisor.ts';
+import { nothing } from '../nothing.ts';
 
 /** Starts the CPUs of a kernel. */
 export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promise<unknown> {
@@ -111,8 +112,6 @@ class Start implements Pick<Machine, 'close'>, AbortMember {
     this.#resolve();
   }
 }
-
-function nothing(): void {}
 
 function check(
   kernel: Kernel,

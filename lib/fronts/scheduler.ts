@@ -32,12 +32,13 @@ import { functionName, invalid, isA, traceFrom } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
 import type { Task as Awaited } from '../job.ts';
-import { Kcont } from '../kcont.ts';
+import type { Kcont } from '../kcont.ts';
+import { makeOwn, outlastGrace } from '../own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
 import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
-import { LIMIT, TASK } from '../state.ts';
+import { TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';
 import {
   TASK_PRIORITIES,
@@ -239,8 +240,8 @@ class Task implements Awaited {
     if (delayMs === 0) this.#enqueue();
     else {
       const { softclock } = this.#queues.kernel.wq;
-      this.#kc = new Kcont<Task>(softclock, null, Task.#due, this, { name: this.#name });
-      this.#kc._state |= TASK;
+      const options = { name: this.#name };
+      this.#kc = makeOwn<Task>(TASK, softclock, null, Task.#due, this, options);
       scheduleOrThrow(this.#kc, delayMs);
     }
     if (this.#abortSource !== null) join(this.#abortSource, this);
@@ -251,11 +252,11 @@ class Task implements Awaited {
     const wq = this.#queues.at(this.level);
     if (this.#kc?.wq !== wq) {
       this.#kc?.destroy();
-      this.#kc = new Kcont<Task>(wq, this.#lanes.gate, Task.#run, this, { name: this.#name });
-      this.#kc._state |= TASK;
+      const options = { name: this.#name };
+      this.#kc = makeOwn<Task>(TASK, wq, this.#lanes.gate, Task.#run, this, options);
     }
     // Where the kernel closes, what is in flight may go on yielding.
-    if (this.isContinuation && awaits(wq._dispatcher)) this.#kc._state |= LIMIT;
+    if (this.isContinuation && awaits(wq._dispatcher)) outlastGrace(this.#kc);
     resetOrThrow(this.#kc);
   }
 

@@ -17,7 +17,8 @@
  * with a stranger. A `Deadline` is used again by its one owner, who knows.
  */
 
-import { Kcont } from '../kcont.ts';
+import type { Kcont } from '../kcont.ts';
+import { makeOwn } from '../own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
@@ -83,8 +84,8 @@ class Slot implements Task {
 
   constructor(wq: Workqueue, ref: boolean, pool: Slot[]) {
     this.#pool = pool;
-    this.kc = new Kcont<Slot>(wq, null, Slot.#pass, this, ref ? undefined : { ref: false });
-    this.kc._state |= TASK | LIMIT;
+    const options = ref ? undefined : { ref: false };
+    this.kc = makeOwn<Slot>(TASK | LIMIT, wq, null, Slot.#pass, this, options);
   }
 
   /** Called as it reads in reports. */
@@ -238,8 +239,8 @@ export class Deadline implements Disposable {
    */
   constructor(kernel: Kernel = processKernel, options?: DeadlineOptions) {
     const { wq, ref } = settings(kernel, options, Deadline);
-    this.#kc = new Kcont<Deadline>(wq, null, Deadline.#pass, this, { ref, name: 'Deadline' });
-    this.#kc._state |= TASK | LIMIT;
+    const own = { ref, name: 'Deadline' };
+    this.#kc = makeOwn<Deadline>(TASK | LIMIT, wq, null, Deadline.#pass, this, own);
   }
 
   static #pass(self: Deadline): void {

@@ -1,10 +1,10 @@
 import { join, leave } from '../abort-listeners.ts';
-import { KcontError, refuseOptions, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, checkFunction, refuseOptions, traceFrom, type Caller } from '../errors.ts';
 import { readsAs } from '../inspect.ts';
 import { stamp, type Entry } from '../list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
-import { Turnstile, type Waiter } from './turnstile.ts';
+import { NONE, Turnstile, type Waiter } from './turnstile.ts';
 
 /**
  * How to wait for a lock.
@@ -39,7 +39,7 @@ export interface Lock {
   /** Whether somebody holds it. */
   readonly held: boolean;
   /**
-   * Takes the lock if it is free.
+   * Takes the lock if it is free, also ahead of those who wait for it and have yet to be dispatched.
    *
    * @returns true: it is held now; false: somebody else holds it
    */
@@ -86,8 +86,15 @@ export abstract class BaseLock implements Lock {
     refuseOptions(given, new.target.name, new.target);
   }
 
+  // An exclusive lock, unless a class says otherwise.
+
+  #held = false;
+  #turnstile: Turnstile | null = null;
+
   /** Whether somebody holds it. */
-  abstract readonly held: boolean;
+  get held(): boolean {
+    return this.#held;
+  }
 
   /**
    * Whether it may be held for synchronous sections only.
@@ -95,25 +102,42 @@ export abstract class BaseLock implements Lock {
    */
   readonly _spin: boolean = false;
 
+  /**
+   * Who waits; null: nobody has ever waited.
+   * @internal
+   */
+  get _turnstile(): Turnstile | null {
+    return this.#turnstile;
+  }
+
   /** @internal */
-  abstract get _turnstile(): Turnstile | null;
-  /** @internal */
-  abstract set _turnstile(turnstile: Turnstile | null);
+  set _turnstile(turnstile: Turnstile) {
+    this.#turnstile = turnstile;
+  }
+
   /**
    * Whether it could be taken, as far as its present holders go.
    * @internal
    */
-  abstract get _open(): boolean;
+  get _open(): boolean {
+    return !this.#held;
+  }
+
   /**
    * Notes one more holder of an open lock.
    * @internal
    */
-  abstract _hold(): void;
+  _hold(): void {
+    this.#held = true;
+  }
+
   /**
    * Notes one holder less.
    * @internal
    */
-  abstract _drop(): void;
+  _drop(): void {
+    this.#held = false;
+  }
 
   /**
    * Gives the open lock to code that will exit it itself.
@@ -123,10 +147,17 @@ export abstract class BaseLock implements Lock {
     this._hold();
   }
 
+  /** The same, for code that does not wait: perhaps ahead of some who do. */
+  #grantAhead(priority: number): void {
+    this._grant();
+    const turnstile = this._turnstile;
+    if (turnstile !== null) turnstile.hasTaken(null, priority);
+  }
+
   /** Takes the lock if it is free: true. False: somebody else holds it. */
   tryEnter(): boolean {
     if (!this._open) return false;
-    this._grant();
+    this.#grantAhead(PRI_PRIHIGH);
     return true;
   }
 
@@ -197,8 +228,7 @@ export abstract class BaseLock implements Lock {
     if (!this._open) return false;
     const turnstile = this._turnstile;
     if (turnstile !== null && this._mustQueue(turnstile, priority)) return false;
-    this._grant();
-    if (turnstile !== null) turnstile.hasTaken(null);
+    this.#grantAhead(priority);
     return true;
   }
 
@@ -208,18 +238,21 @@ export abstract class BaseLock implements Lock {
    */
   _takeFor(waiter: Waiter): boolean {
     if (!this._open) return false;
-    this._hold();
     const turnstile = this._turnstile;
-    if (turnstile !== null) turnstile.hasTaken(waiter);
+    if (turnstile !== null) {
+      if (turnstile.isKeptFrom(waiter)) return false;
+      turnstile.hasTaken(waiter, waiter._priority);
+    }
+    this._hold();
     return true;
   }
 
   /**
-   * Queues up.
+   * Queues up. `since`: as for `Turnstile.add`.
    * @internal
    */
-  _wait(waiter: Waiter): void {
-    (this._turnstile ??= new Turnstile()).add(waiter);
+  _wait(waiter: Waiter, since: number = NONE): void {
+    (this._turnstile ??= new Turnstile()).add(waiter, since);
   }
 
   /**
@@ -257,6 +290,7 @@ class Awaiter implements Waiter {
   readonly _priority: number;
   readonly _hasWaited = true;
   readonly _timekeeper = null;
+  readonly _patienceMs = Infinity;
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
@@ -298,11 +332,16 @@ class Awaiter implements Waiter {
 }
 
 /**
- * What releases a held lock when it is disposed: once, however often that is.
+ * Waits for a lock: for what releases it when it is disposed, once, however often that is.
  *
  * @internal
  */
-export function holder(lock: Lock): Disposable {
+export async function holdLock(
+  lock: BaseLock,
+  options: EnterOptions | undefined,
+  caller: Caller,
+): Promise<Disposable> {
+  await lock._enter(options, caller);
   let holding = true;
   return {
     [Symbol.dispose]: () => {
@@ -310,6 +349,26 @@ export function holder(lock: Lock): Disposable {
       holding = false;
     },
   };
+}
+
+/**
+ * Runs a function with a lock held.
+ *
+ * @internal
+ */
+export async function runLocked<T>(
+  lock: BaseLock,
+  func: () => T | PromiseLike<T>,
+  options: EnterOptions | undefined,
+  caller: Caller,
+): Promise<T> {
+  checkFunction(func, 'func', caller);
+  await lock._enter(options, caller);
+  try {
+    return await func();
+  } finally {
+    lock.exit();
+  }
 }
 
 /**

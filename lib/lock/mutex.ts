@@ -1,6 +1,4 @@
-import { checkFunction } from '../errors.ts';
-import { BaseLock, holder, type EnterOptions } from './lock.ts';
-import type { Turnstile } from './turnstile.ts';
+import { BaseLock, holdLock, runLocked, type EnterOptions } from './lock.ts';
 
 /**
  * A mutual exclusion lock.
@@ -20,30 +18,6 @@ import type { Turnstile } from './turnstile.ts';
  * @public
  */
 export class Mutex extends BaseLock {
-  #held = false;
-  /** @internal */
-  override _turnstile: Turnstile | null = null;
-
-  /** Whether somebody holds it. */
-  override get held(): boolean {
-    return this.#held;
-  }
-
-  /** @internal */
-  override get _open(): boolean {
-    return !this.#held;
-  }
-
-  /** @internal */
-  override _hold(): void {
-    this.#held = true;
-  }
-
-  /** @internal */
-  override _drop(): void {
-    this.#held = false;
-  }
-
   /**
    * Waits for the lock, for use with `using`.
    *
@@ -56,9 +30,8 @@ export class Mutex extends BaseLock {
    * using held = await lock.hold();
    * ```
    */
-  async hold(options?: EnterOptions): Promise<Disposable> {
-    await this._enter(options, Mutex.prototype.hold);
-    return holder(this);
+  hold(options?: EnterOptions): Promise<Disposable> {
+    return holdLock(this, options, Mutex.prototype.hold);
   }
 
   /**
@@ -69,13 +42,7 @@ export class Mutex extends BaseLock {
    * @param options - as for `enter`
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */
-  async run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
-    checkFunction(func, 'func', Mutex.prototype.run);
-    await this._enter(options, Mutex.prototype.run);
-    try {
-      return await func();
-    } finally {
-      this.exit();
-    }
+  run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
+    return runLocked(this, func, options, Mutex.prototype.run);
   }
 }

@@ -32,7 +32,7 @@ class ReadSide extends BaseLock {
     return this.#sides.turnstile;
   }
 
-  override set _turnstile(turnstile: Turnstile | null) {
+  override set _turnstile(turnstile: Turnstile) {
     this.#sides.turnstile = turnstile;
   }
 
@@ -78,7 +78,7 @@ class WriteSide extends BaseLock {
     return this.#sides.turnstile;
   }
 
-  override set _turnstile(turnstile: Turnstile | null) {
+  override set _turnstile(turnstile: Turnstile) {
     this.#sides.turnstile = turnstile;
   }
 

@@ -1,7 +1,6 @@
 import { KcontError } from '../errors.ts';
 import { atEndOfTurn } from '../clock/host.ts';
 import { BaseLock } from './lock.ts';
-import type { Turnstile } from './turnstile.ts';
 
 /** Taken by plain code, and to be free again at the end of the turn. */
 const taken = new Set<BaseLock>();
@@ -36,36 +35,18 @@ export function noteFree(lock: BaseLock): void {
  * @public
  */
 export class SpinLock extends BaseLock {
-  #held = false;
   /** @internal */
   override readonly _spin = true;
-  /** @internal */
-  override _turnstile: Turnstile | null = null;
-
-  /** Whether somebody holds it. */
-  override get held(): boolean {
-    return this.#held;
-  }
-
-  /** @internal */
-  override get _open(): boolean {
-    return !this.#held;
-  }
-
-  /** @internal */
-  override _hold(): void {
-    this.#held = true;
-  }
 
   /** @internal */
   override _grant(): void {
-    this.#held = true;
+    super._grant();
     noteTaken(this);
   }
 
   /** @internal */
   override _drop(): void {
-    this.#held = false;
+    super._drop();
     noteFree(this);
   }
 }

@@ -16,12 +16,14 @@
  * Invariant: while the lock is free and somebody waits, there is an heir in a run queue. It is
  * restored in `wake`, called when the lock is released and when the heir goes away.
  *
- * Patience: a continuation that has waited for longer than that of its workqueue, since somebody here was
- * first passed over, is promoted when the lock is released: it goes before all others here, and its run
- * queue enters it first. At most every other hand-over is to a promoted one, so that those of high
- * priority are not starved in their turn. Somebody is passed over by a better one in the queue, and by
- * whoever takes the lock ahead of the heir or, to read, of a writer. Awaiting code is never promoted: it
- * belongs to no clock.
+ * Patience: a continuation that has waited for longer than that of its workqueue, since one like it was
+ * first passed over, is promoted when the lock is released: it goes before all who have passed it over, here
+ * and in the run queue, at their priority; once in a pass for each level, as in the run queue. After a
+ * promoted one somebody else takes the lock, so that those of high priority are not starved in their
+ * turn. Passed over is who is of lower priority than the best in the queue, and than whoever takes the
+ * lock ahead of the heir or, to read, of a writer. Those of
+ * each priority, patience and kernel stand in a line of their own, so that nobody hides them who waits
+ * for as long as it takes. Awaiting code does: it belongs to no clock.
  *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
@@ -36,12 +38,13 @@ export interface Waiter extends Entry {
   readonly _priority: number;
   /** Whether its sequence number is its place among those who wait. */
   readonly _hasWaited: boolean;
-  /** By whose time it waits; null: for as long as it takes. */
+  /** By whose time it waits; null: by none, for as long as it takes. */
   readonly _timekeeper: Timekeeper | null;
+  readonly _patienceMs: number;
   /** Whether it has waited for longer than its patience, of the time from one tick to another. */
   _isStarved(since: number, now: number): boolean;
-  /** The lock is free: takes it (true), or will try as the heir (false), dispatched first if promoted. */
-  _wake(promoted: boolean): boolean;
+  /** The lock is free: takes it (true), or will try as the heir, dispatched at a priority (false). */
+  _wake(priority: number): boolean;
 }
 
 /** Tells the time to those who wait: a dispatcher. */
@@ -50,9 +53,17 @@ export interface Timekeeper {
   presentTick(): number;
 }
 
+/** No tick. */
+export const NONE = -1;
+
+/** Those who have the same priority, and the same patience by the same time. */
 interface Rank {
   readonly priority: number;
+  readonly patienceMs: number;
+  timekeeper: Timekeeper | null;
   readonly waiters: Fifo<Waiter>;
+  /** Since which tick others have gone before; NONE: nobody has. */
+  since: number;
 }
 
 /** The queue of one contended lock. Linked among all turnstiles while somebody waits. */
@@ -63,39 +74,66 @@ export class Turnstile implements Entry {
   _era = 0;
   /** Woken, and not dispatched yet. */
   heir: Waiter | null = null;
-  /** Highest priority first; few priorities meet at one lock. */
+  /** Highest priority first; few meet at one lock. */
   readonly #ranks: Rank[] = [];
-  /** Goes before all others: in the queue, or the heir. */
+  /** Has waited for too long: in the queue, or the heir. */
   #promoted: Waiter | null = null;
-  /** The last hand-over was to a promoted one. */
-  #hasPromoted = false;
-  /** Somebody was passed over since the last release. */
-  #isPassedOver = false;
-  /** Since a tick of this one, somebody has been waiting who may be passed over. */
-  #timekeeper: Timekeeper | null = null;
-  #since = 0;
+  /** Before whom it goes: all of this priority, and of lower ones. */
+  #promotedTo = NONE;
+  /** The last one who has taken the lock was promoted. */
+  #tookPromoted = false;
+  /** The highest priority at which somebody has passed over all who wait, since the last release. */
+  #passedBy = NONE;
 
   /** The best waiter; undefined: nobody waits. */
   get best(): Waiter | undefined {
-    const promoted = this.#promoted;
-    if (promoted !== null && promoted !== this.heir) return promoted;
-    for (const { waiters } of this.#ranks) {
+    let best: Waiter | undefined;
+    for (const { priority, waiters } of this.#ranks) {
+      if (best !== undefined && priority < best._priority) break;
       const { first } = waiters;
-      if (first !== undefined) return first;
+      if (first !== undefined && (best === undefined || after(best, first))) best = first;
     }
-    return undefined;
+    const promoted = this.#promoted;
+    if (promoted === null || promoted === this.heir || best === undefined) return best;
+    return best._priority > this.#promotedTo ? best : promoted;
   }
 
-  /** Queues a waiter by its priority and sequence number. */
-  add(waiter: Waiter): void {
+  /** The priority at which one stands here. */
+  #priorityOf(waiter: Waiter): number {
+    return waiter === this.#promoted ? this.#promotedTo : waiter._priority;
+  }
+
+  /**
+   * Queues a waiter by its priority and sequence number.
+   *
+   * @param since - since which tick those of higher priority have been dispatched before it; NONE: not yet
+   */
+  add(waiter: Waiter, since: number): void {
     if (this.heir === waiter) this.heir = null;
-    let at = 0;
-    while ((this.#ranks[at]?.priority ?? -1) > waiter._priority) at++;
-    if (this.#ranks[at]?.priority !== waiter._priority) {
-      this.#ranks.splice(at, 0, { priority: waiter._priority, waiters: new Fifo<Waiter>() });
-    }
-    (this.#ranks[at] as Rank).waiters.append(waiter);
+    const rank = this.#rankOf(waiter);
+    rank.waiters.append(waiter);
+    if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
     if (this._next === this) contended.append(this);
+  }
+
+  #rankOf({ _priority: priority, _patienceMs: patienceMs, _timekeeper: timekeeper }: Waiter): Rank {
+    let at = 0;
+    let spare: Rank | undefined;
+    for (const rank of this.#ranks) {
+      if (rank.priority < priority) break;
+      at++;
+      if (rank.priority !== priority || rank.patienceMs !== patienceMs) continue;
+      if (rank.timekeeper === timekeeper) return rank;
+      // That of another kernel, which nobody needs any more.
+      if (rank.since === NONE && rank.waiters.empty && this.heir === null) spare = rank;
+    }
+    if (spare !== undefined) {
+      spare.timekeeper = timekeeper;
+      return spare;
+    }
+    const rank = { priority, patienceMs, timekeeper, waiters: new Fifo<Waiter>(), since: NONE };
+    this.#ranks.splice(at, 0, rank);
+    return rank;
   }
 
   /** A waiter leaves the queue. */
@@ -106,65 +144,72 @@ export class Turnstile implements Entry {
     this.#unlinkIfEmpty();
   }
 
-  /** Somebody has taken the lock: the heir, a newcomer (null: code that awaits), or one of the queue. */
-  hasTaken(taker: Waiter | null): void {
+  /** Whether the lock is kept for the heir: a promoted one of another kernel, whose pass is to come. */
+  isKeptFrom(waiter: Waiter): boolean {
+    const { heir } = this;
+    if (heir === null || heir !== this.#promoted || heir === waiter) return false;
+    return waiter._priority <= this.#promotedTo;
+  }
+
+  /** Somebody has taken the lock: the heir, another continuation, or code of some priority (null). */
+  hasTaken(taker: Waiter | null, priority: number): void {
     if (this.heir === taker) this.heir = null;
-    else if (this.heir !== null || this.best !== undefined) this.#isPassedOver = true;
-    if (this.#promoted !== taker) return;
-    this.#promoted = null;
-    this.#hasPromoted = taker !== null;
+    else if (this.heir !== null || this.best !== undefined) {
+      this.#passedBy = Math.max(this.#passedBy, priority);
+    }
+    this.#tookPromoted = taker !== null && this.#promoted === taker;
+    if (this.#tookPromoted) this.#promoted = null;
   }
 
   /** The lock has been released: promotes whoever has waited for longest, and too long. */
   promote(): void {
     if (this.#promoted !== null) return;
-    const isTurn = !this.#hasPromoted;
-    let isPassedOver = this.#isPassedOver;
-    this.#hasPromoted = false;
-    this.#isPassedOver = false;
-    let somebodyWaits = false;
-    for (const { waiters } of this.#ranks) {
-      if (waiters.empty) continue;
-      isPassedOver ||= somebodyWaits;
-      somebodyWaits = true;
+    const { heir } = this;
+    const ofHeir = heir === null ? undefined : this.#rankOf(heir);
+    let highest = this.#passedBy;
+    this.#passedBy = NONE;
+    let promoted: Waiter | null = null;
+    for (const rank of this.#ranks) {
+      const first = rank === ofHeir ? heir : rank.waiters.first;
+      if (first === undefined || first === null) {
+        if (heir === null) rank.since = NONE;
+        continue;
+      }
+      if (highest <= rank.priority) highest = Math.max(highest, rank.priority);
+      else if (isOverdue(rank, first) && (promoted === null || after(promoted, first))) {
+        promoted = first;
+      }
     }
-    if (!somebodyWaits && this.heir === null) this.#timekeeper = null;
-    if (isPassedOver) for (const { waiters } of this.#ranks) this.#judge(waiters.first, isTurn);
-  }
-
-  /** The first of its priority may be passed over: promotes it if it has been for too long. */
-  #judge(first: Waiter | undefined, isTurn: boolean): void {
-    const timekeeper = first?._timekeeper ?? null;
-    if (first === undefined || timekeeper === null) return;
-    const now = timekeeper.presentTick();
-    if (this.#timekeeper === null) {
-      this.#timekeeper = timekeeper;
-      this.#since = now;
-    }
-    if (!isTurn || timekeeper !== this.#timekeeper || !first._isStarved(this.#since, now)) return;
-    const promoted = this.#promoted;
-    if (promoted === null || after(promoted, first)) this.#promoted = first;
+    if (this.#tookPromoted || promoted === null) return;
+    this.#promoted = promoted;
+    this.#promotedTo = highest;
+    if (promoted !== heir) return;
+    // From its run queue to that of those it goes before.
+    unlink(heir);
+    heir._wake(highest);
   }
 
   /** Whether the heir goes before a newcomer of this priority. */
   goesBefore(priority: number): boolean {
     const { heir } = this;
-    return heir !== null && (heir === this.#promoted || heir._priority >= priority);
+    return heir !== null && this.#priorityOf(heir) >= priority;
   }
 
   /** Whether somebody in the queue goes before a newcomer of this priority. */
   queuesBefore(priority: number): boolean {
     const { best } = this;
-    return best !== undefined && (best === this.#promoted || best._priority >= priority);
+    return best !== undefined && this.#priorityOf(best) >= priority;
   }
 
   /** Whether the best waiter goes before this one, which is not in the queue. */
   outranks(waiter: Waiter): boolean {
-    if (waiter === this.#promoted) return false;
     const { best } = this;
     if (best === undefined) return false;
-    if (best === this.#promoted) return true;
-    if (best._priority !== waiter._priority) return best._priority > waiter._priority;
+    const bestPriority = this.#priorityOf(best);
+    const priority = this.#priorityOf(waiter);
+    if (bestPriority !== priority) return bestPriority > priority;
+    const promoted = this.#promoted;
+    if (promoted === best || promoted === waiter) return promoted === best;
     return !waiter._hasWaited || after(waiter, best);
   }
 
@@ -175,11 +220,14 @@ export class Turnstile implements Entry {
       // The heir takes the lock when it is dispatched, unless a better one has come meanwhile.
       if (heir !== null && !this.outranks(heir)) break;
       unlink(best);
-      if (best._wake(best === this.#promoted)) continue;
+      if (best._wake(this.#priorityOf(best))) {
+        this.#tookPromoted = false;
+        continue;
+      }
       this.heir = best;
       if (heir !== null) {
         unlink(heir);
-        this.add(heir);
+        this.add(heir, NONE);
       }
       break;
     }
@@ -194,6 +242,15 @@ export class Turnstile implements Entry {
   #unlinkIfEmpty(): void {
     if (this._next !== this && this.best === undefined) unlink(this);
   }
+}
+
+/** Whether the first of a rank, which is passed over, has been for too long. */
+function isOverdue(rank: Rank, first: Waiter): boolean {
+  const { timekeeper, patienceMs, since } = rank;
+  if (timekeeper === null || patienceMs === Infinity) return false;
+  const now = timekeeper.presentTick();
+  if (since === NONE) rank.since = now;
+  return since !== NONE && first._isStarved(since, now);
 }
 
 /** All turnstiles at which somebody waits, of all kernels: how a shutdown finds them. */

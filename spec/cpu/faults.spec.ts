@@ -42,6 +42,32 @@ describe('a CPU that fails', () => {
     }
   });
 
+  it('tells it though this CPU has destroyed the handle before it could be told', async () => {
+    const told: unknown[] = [];
+    const { kernel, cpus, work } = await startMachine(1);
+    const [, cpu = null] = cpus;
+    const onError = (error: unknown, kc: unknown): void => {
+      told.push(kc, (error as Error).message);
+    };
+    const queue = kernel.acquire(127, { perCpu: true, onError });
+    const others = kernel.acquire(60, { perCpu: true });
+    for (let i = 0; i < 10; i++) {
+      const running = new Int32Array(new SharedArrayBuffer(4));
+      const kc = new Kcont(queue, null, work.signalAndFail, running, { name: `of ${i}` });
+      kc.schedule(0, cpu);
+      // This thread blocks until the function has ended elsewhere.
+      Atomics.wait(running, 0, 0);
+      while (kc.running);
+      kc.destroy();
+      // Its block is somebody else's by now.
+      const other = new Kcont(others, null, work.note, i, { name: 'other' });
+      other.schedule(0, cpu);
+      await queue.run(work.where, { cpu });
+      other.destroy();
+      expect(told.splice(0)).to.deep.equal([kc, 'after all']);
+    }
+  });
+
   it('leaves blocks where no other CPU has looked yet, too', async () => {
     const { queue, cpus, work, event } = await startMachine(1);
     const cpu = cpus[1] ?? null;

@@ -4,6 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, RMLock, RWLock, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
+import { SharedSpinLock } from '../../lib/cpu/index.ts';
 import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { JobFace } from '../../lib/cpu/job-face.ts';
@@ -17,6 +18,16 @@ function cpuAt({ cpus }: Machine, index: number): Cpu {
 /** A view whose bytes all threads share. */
 function shared(words: number): Int32Array<SharedArrayBuffer> {
   return new Int32Array(new SharedArrayBuffer(4 * words));
+}
+
+const HOLE = Symbol('hole');
+
+/** A list in which nothing stands where a HOLE is. */
+function holed(list: readonly unknown[]): object[] {
+  const holey: object[] = [];
+  for (const [at, one] of list.entries()) if (one !== HOLE) holey[at] = one as object;
+  holey.length = list.length;
+  return holey;
 }
 
 describe('run on another CPU', () => {
@@ -355,6 +366,8 @@ describe('run on another CPU', () => {
       [undefined, kept],
       [[kept], kept, 1],
       [[kept], kept, null],
+      // A hole.
+      [[kept], kept, HOLE],
     ];
     const elsewhere: unknown[][] = [
       [[kept], kept, {}],
@@ -367,7 +380,7 @@ describe('run on another CPU', () => {
     const codesOf = (cases: unknown[][], cpu: Cpu): Promise<string[]> =>
       Promise.all(
         cases.map(([arg, ...transfer]) =>
-          rejectionOf(queue.run(work.echo, { arg, transfer: transfer as object[], cpu })),
+          rejectionOf(queue.run(work.echo, { arg, transfer: holed(transfer), cpu })),
         ),
       );
     const refused = (cases: unknown[][]): string[] => cases.map(() => 'EINVAL');
@@ -383,6 +396,32 @@ describe('run on another CPU', () => {
     expect(kept.byteLength).to.equal(8);
     const empty = new ArrayBuffer(0);
     expect(await queue.run(work.sizeOf, { arg: empty, transfer: [empty], cpu: there })).to.equal(0);
+  });
+
+  it('with a SharedSpinLock rejects an async one with EPERM, and frees the lock when it settles', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const lock = new SharedSpinLock();
+    const run = queue.run(work.linger, { arg: 20, lock, cpu: cpuAt(machine, 1) });
+    expect(await rejectionOf(run)).to.equal('EPERM');
+    await lock.enter();
+    lock.exit();
+    await machine.kernel.drain();
+  });
+
+  it('is aborted by a getter within its argument', async () => {
+    const machine = await startMachine(1);
+    const { queue, work } = machine;
+    const controller = new AbortController();
+    const arg = {
+      get it(): number {
+        controller.abort(new Error('while it was read'));
+        return 1;
+      },
+    };
+    const { signal } = controller;
+    const run = queue.run(work.echo, { arg, signal, cpu: cpuAt(machine, 1) });
+    expect(await rejectionOf(run)).to.equal('Error: while it was read');
   });
 
   it('is refused a lock of one CPU within its argument, or its result', async () => {

@@ -15,6 +15,7 @@ import {
 } from '../../lib/fronts/scheduler.ts';
 import { Kcont, Kernel, VirtualClock } from '../../lib/index.ts';
 import { codeOf, deferred, rejectionOf } from '../support/lab.ts';
+import { burn } from '../support/busy.ts';
 
 const nothing = (): void => undefined;
 const PRIORITIES: readonly TaskPriority[] = ['user-blocking', 'user-visible', 'background'];
@@ -718,6 +719,31 @@ describe('scheduler', () => {
         });
       }
     }
+
+    it('counts how long a task has waited, wherever it stood', async () => {
+      const real = new Kernel();
+      const patient = createScheduler(real, { patienceMs: 60 });
+      let flooding = true;
+      const keep = (): void => {
+        burn(2);
+        if (flooding) void patient.postTask(keep, { priority: 'user-blocking' });
+      };
+      keep();
+      // All three are over their patience at once: the second one does not wait for as long again.
+      let turns = 0;
+      const atTurn: number[] = [];
+      const count = (): void => void (turns++, flooding && setImmediate(count));
+      const note = (): void => void atTurn.push(turns);
+      setImmediate(count);
+      await Promise.all([
+        patient.postTask(note, { priority: 'user-visible' }),
+        patient.postTask(note, { priority: 'background' }),
+      ]);
+      flooding = false;
+      const [first = 0, second = 0] = atTurn;
+      expect(first).to.be.above(5);
+      expect(second - first).to.be.below(first / 2);
+    });
 
     it('is asked for nothing else', () => {
       expect(

@@ -50,6 +50,12 @@ export function destroyAndFail(message: string, kc: Kcont<string>): never {
   throw new Error(message);
 }
 
+export function signalAndFail(running: Int32Array): never {
+  Atomics.store(running, 0, 1);
+  Atomics.notify(running, 0);
+  throw new Error('after all');
+}
+
 export async function failLater(message: string): Promise<never> {
   await sleep(1);
   throw new Error(message);

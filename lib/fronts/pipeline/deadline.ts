@@ -1,5 +1,6 @@
 import { KcontError } from '../../errors.ts';
-import { Kcont } from '../../kcont.ts';
+import type { Kcont } from '../../kcont.ts';
+import { makeOwn } from '../../own-kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { makeRunnableNext } from '../../schedule.ts';
 import { LIMIT } from '../../state.ts';
@@ -31,8 +32,7 @@ export class Deadline {
     this.#item = item;
     this.#ownMs = ownMs;
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
-    this.#kc = new Kcont<Deadline>(kernel.wq.softclock, null, deadline, this);
-    this.#kc._state |= LIMIT;
+    this.#kc = makeOwn<Deadline>(LIMIT, kernel.wq.softclock, null, deadline, this);
     // On a kernel that is closed the item is refused anyway.
     if (ownMs !== undefined) this.#kc._schedule(ownMs, null);
   }

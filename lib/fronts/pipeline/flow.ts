@@ -13,6 +13,7 @@ import { race } from '../../race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';
 import { Stage } from './stage.ts';
+import { nothing } from '../../nothing.ts';
 
 /**
  * Which item failed, and where.
@@ -256,12 +257,7 @@ export class Flow implements Task {
         unhandled = thrown;
       }
     }
-    this.raise(unhandled, kc);
-  }
-
-  /** An error of a callback: the `onError` of the workqueue, of the kernel, or uncaught. */
-  raise(error: unknown, kc: Kcont<unknown>): void {
-    reportLater(kc.wq._dispatcher, kc, error);
+    reportLater(kc, unhandled);
   }
 
   #refuse(): void {
@@ -309,5 +305,3 @@ function callAll(waiting: (() => void)[]): void {
   if (waiting.length === 0) return;
   for (const resolve of waiting.splice(0)) resolve();
 }
-
-function nothing(): void {}

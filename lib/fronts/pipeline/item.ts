@@ -17,11 +17,12 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../../abort-listeners.ts';
-import { thenOf, whenDone, type Then } from '../../enter.ts';
+import { thenOf, whenDone, type Then, reportLater } from '../../enter.ts';
 import { asynchronous } from '../../errors.ts';
 import type { Task } from '../../job.ts';
 import { readsAs } from '../../inspect.ts';
-import { Kcont, repoint } from '../../kcont.ts';
+import type { Kcont } from '../../kcont.ts';
+import { repoint, makeOwn } from '../../own-kcont.ts';
 import type { Entry } from '../../list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
 import { scheduleOrThrow } from '../../schedule.ts';
@@ -31,6 +32,7 @@ import type { Flow } from './flow.ts';
 import type { Key, Keys } from './keys.ts';
 import type { StageContext } from './plan.ts';
 import type { Stage } from './stage.ts';
+import { nothing } from '../../nothing.ts';
 
 const ARRIVING = 0;
 const AT_DOOR = 1;
@@ -113,8 +115,7 @@ export class Item implements Task, Entry, StageContext {
     this.#answer = answer;
     this.#onLetIn = onLetIn;
     this.#at = first;
-    this.kc = new Kcont<Item>(first.queueFor(this), null, first.enter, this);
-    this.kc._state |= TASK;
+    this.kc = makeOwn<Item>(TASK, first.queueFor(this), null, first.enter, this);
     if (flow.carries) this.#carry = new AsyncResource('KCONT', { requireManualDestroy: true });
     const { signal, deadlineMs } = options;
     if (deadlineMs !== undefined || flow.hasDeadlines) {
@@ -232,7 +233,7 @@ export class Item implements Task, Entry, StageContext {
       if (!this.#failed) this.value = result;
     } else if (stage.fast || this.#failed) {
       // What becomes of it is nobody's any more.
-      whenDone(result, then, ignore, ignore);
+      whenDone(result, then, nothing, nothing);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
     } else return this.#follow(result, then);
     this.#finish();
@@ -312,16 +313,14 @@ export class Item implements Task, Entry, StageContext {
     try {
       this.#answer(this.#failed, this.value, this);
     } catch (error) {
-      this.flow.raise(error, this.kc);
+      reportLater(this.kc, error);
     }
     // A function that it has let go of, and that never settles, keeps it.
     this.input = undefined;
-    this.#answer = ignore;
+    this.#answer = nothing;
     this.#carry = undefined;
   }
 }
-
-function ignore(): void {}
 
 function hop(item: Item): void {
   item.hop();

@@ -1,4 +1,5 @@
 import * as host from 'node:timers';
+import { nothing } from '../../nothing.ts';
 
 /** Longest delay, in ms: about 285,000 years. Whatever is longer takes as long. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
@@ -31,5 +32,3 @@ export function wholeMs(ms: number): number {
 function warnOf(ms: number): void {
   host.clearTimeout(host.setTimeout(nothing, ms));
 }
-
-function nothing(): void {}

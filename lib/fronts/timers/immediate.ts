@@ -3,6 +3,7 @@ import { unlink } from '../../list.ts';
 import { Callback } from './callback.ts';
 import { asImmediate } from './strangers.ts';
 import type { Turns } from './turns.ts';
+import { nothing } from '../../nothing.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
 const over: Callback = new Callback('Immediate', {
@@ -159,5 +160,3 @@ export class Immediate {
     this.#callback = over;
   }
 }
-
-function nothing(): void {}

@@ -12,6 +12,7 @@ import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
 import type { Turns } from './turns.ts';
+import { nothing } from '../../nothing.ts';
 
 /**
  * What a promise of a timer may be told.
@@ -99,6 +100,34 @@ function onAbort(
 }
 
 /**
+ * A promise of a value by a timer, which is cleared when the signal is aborted.
+ *
+ * @param make - makes the timer, to call one of its arguments; returns it, and what clears it
+ */
+function promised<T>(
+  value: T,
+  { signal, ref }: TimerOptions,
+  make: (
+    fulfil: () => void,
+    fail: (reason: unknown) => void,
+  ) => [timer: Timeout | Immediate, clear: () => void],
+): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const fulfil = (): void => {
+      listening?.[Symbol.dispose]();
+      resolve(value);
+    };
+    const fail = (reason: unknown): void => {
+      listening?.[Symbol.dispose]();
+      reject(reason);
+    };
+    const [timer, clear] = make(fulfil, fail);
+    if (ref === false) timer.unref();
+    const listening = onAbort(signal, clear, reject);
+  });
+}
+
+/**
  * Makes the functions for one kernel.
  *
  * @internal
@@ -106,37 +135,18 @@ function onAbort(
 export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
   function setTimeout<T = void>(delay?: number, value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(delay, options)) return host.setTimeout(delay, value, options);
-    const { signal, ref } = options;
-    return new Promise((resolve, reject) => {
-      const fulfil = (): void => {
-        listening?.[Symbol.dispose]();
-        resolve(value as T);
-      };
-      const fail = (reason: unknown): void => {
-        listening?.[Symbol.dispose]();
-        reject(reason);
-      };
-      const timer = Timeout._make(turns, fulfil, delayMs(delay, rules), undefined, false, fail);
-      if (ref === false) timer.unref();
-      const listening = onAbort(signal, () => timer.close(), reject);
+    return promised(value as T, options, (fulfil, fail) => {
+      const ms = delayMs(delay, rules);
+      const timer = Timeout._make(turns, fulfil, ms, undefined, false, fail);
+      return [timer, () => timer.close()];
     });
   }
 
   function setImmediate<T = void>(value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(undefined, options)) return host.setImmediate(value, options);
-    const { signal, ref } = options;
-    return new Promise((resolve, reject) => {
-      const fulfil = (): void => {
-        listening?.[Symbol.dispose]();
-        resolve(value as T);
-      };
-      const fail = (reason: unknown): void => {
-        listening?.[Symbol.dispose]();
-        reject(reason);
-      };
+    return promised(value as T, options, (fulfil, fail) => {
       const immediate = Immediate._make(turns, fulfil, undefined, fail);
-      if (ref === false) immediate.unref();
-      const listening = onAbort(signal, () => immediate._clear(), reject);
+      return [immediate, () => immediate._clear()];
     });
   }
 
@@ -209,5 +219,3 @@ export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
     scheduler,
   };
 }
-
-function nothing(): void {}

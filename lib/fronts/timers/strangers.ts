@@ -3,6 +3,7 @@
  */
 
 import * as host from 'node:timers';
+import { nothing } from '../../nothing.ts';
 
 type Methods = Record<string | symbol, () => unknown>;
 
@@ -27,5 +28,3 @@ export function asImmediate(receiver: unknown, name: string | symbol): unknown {
   }
   return Reflect.apply(found.immediate[name] as () => unknown, receiver, []);
 }
-
-function nothing(): void {}

@@ -1,10 +1,11 @@
 import { readsAs } from '../../inspect.ts';
 import { functionName } from '../../errors.ts';
 import { awaits } from '../../enter.ts';
-import { Kcont } from '../../kcont.ts';
+import type { Kcont } from '../../kcont.ts';
+import { makeOwn, outlastGrace } from '../../own-kcont.ts';
 import { unlink } from '../../list.ts';
 import { refusal, scheduleFrom } from '../../schedule.ts';
-import { GRACE, LIMIT, TASK } from '../../state.ts';
+import { GRACE, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';
 import { wholeMs } from './delay.ts';
 import { asTimeout } from './strangers.ts';
@@ -61,8 +62,7 @@ export class Timeout {
     this.#delayMs = delayMs;
     this.#repeatMs = repeats ? delayMs : null;
     this.#onShutdown = onShutdown;
-    this.#kc = new Kcont<Timeout>(turns.softclock, null, timeout, this);
-    this.#kc._state |= TASK;
+    this.#kc = makeOwn<Timeout>(TASK, turns.softclock, null, timeout, this);
     const armed = this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
@@ -302,7 +302,7 @@ export class Timeout {
     const { dispatcher } = this.#turns;
     // What a run in flight may wait for goes on until that has settled.
     if (this.#onShutdown !== undefined || (!dispatcher.closed && awaits(dispatcher))) {
-      kc._state |= LIMIT;
+      outlastGrace(kc);
     }
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();

@@ -50,7 +50,8 @@ import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP, awaits } from '../../enter.ts';
 import { KcontError } from '../../errors.ts';
 import type { Task } from '../../job.ts';
-import { Kcont } from '../../kcont.ts';
+import type { Kcont } from '../../kcont.ts';
+import { makeOwn } from '../../own-kcont.ts';
 import type { Kernel } from '../../kernel.ts';
 import { Fifo, moveAll } from '../../list.ts';
 import { PRI_SOFTCLOCK } from '../../priorities.ts';
@@ -102,11 +103,9 @@ export class Turns implements Task {
     this.together = new Together(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
     // Lower than its timers: all that expire in a pass stand in line before one is called.
-    this.#runner = new Kcont(kernel.acquire(PRI_SOFTCLOCK - 1), null, runTurn, this, {
-      name: 'timers',
-      ref: false,
-    });
-    this.#runner._state |= TASK | LIMIT;
+    const wq = kernel.acquire(PRI_SOFTCLOCK - 1);
+    const options = { name: 'timers', ref: false };
+    this.#runner = makeOwn<Turns>(TASK | LIMIT, wq, null, runTurn, this, options);
   }
 
   /** A timer has expired: on a kernel that closes, too. */

@@ -1,0 +1,59 @@
+/*
+ * Continuations of the library itself: behind `run`, timers, deadlines, tasks and items.
+ */
+
+import { KcontError } from './errors.ts';
+import { Kcont, type KcontFunction } from './kcont.ts';
+import type { BaseLock, Lock } from './lock/lock.ts';
+import type { KcontOptions } from './options.ts';
+import { label } from './schedule.ts';
+import { LIMIT } from './state.ts';
+import type { Workqueue } from './workqueue.ts';
+
+/**
+ * Makes a continuation of the library's own.
+ *
+ * @param bits - of its state, for its whole life: TASK, LIMIT, QUIET
+ *
+ * @internal
+ */
+export function makeOwn<A>(
+  bits: number,
+  wq: Workqueue,
+  lock: Lock | null,
+  func: KcontFunction<A>,
+  arg: A,
+  options?: KcontOptions,
+): Kcont<A> {
+  const kc = new Kcont<A>(wq, lock, func, arg, options);
+  kc._state |= bits;
+  return kc;
+}
+
+/**
+ * From now on a shutdown leaves it its time: somebody in flight may wait for it.
+ *
+ * @internal
+ */
+export function outlastGrace<A>(kc: Kcont<A>): void {
+  kc._state |= LIMIT;
+}
+
+/**
+ * Points an idle continuation to another workqueue of the same kernel, another lock and function.
+ *
+ * @internal
+ */
+export function repoint<A>(
+  kc: Kcont<A>,
+  wq: Workqueue,
+  lock: BaseLock | null,
+  func: KcontFunction<A>,
+): void {
+  if (kc.busy || kc.destroyed) throw new KcontError('EBUSY', `${label(kc)} is not idle`);
+  wq._references++;
+  kc._wq._dereference();
+  kc._wq = wq;
+  kc._lock = lock;
+  kc._func = func;
+}
