@@ -27,7 +27,7 @@ import type { Workqueue } from '../workqueue.ts';
 import { MOVED, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ANY, ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';
-import { decode, encode, uncloneable, type Wire } from './codec.ts';
+import { decode, encode, uncloneable, type Sent, type Wire } from './codec.ts';
 import { contextual, locked, tied, type AnyFunction } from './cpu-module.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';
@@ -105,12 +105,13 @@ export class RemoteJobs {
       throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
     }
     signal?.throwIfAborted();
+    const taken = this.#take(options, name);
     const { reserve } = supervision;
     const borrowed = await reserve.borrow(signal);
     let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
-        const { signal: _, ...others } = options;
+        const { signal: _, ...others } = taken;
         signal?.throwIfAborted();
         const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
         if (signal === undefined) return;
@@ -125,6 +126,26 @@ export class RemoteJobs {
     } finally {
       if (signal !== undefined && killed !== undefined) leave(signal, killed);
       reserve.giveBack(borrowed);
+    }
+  }
+
+  /** Clones and moves the argument at the call, where there is no thread yet to send it to. */
+  #take(options: RunOptions, name: string): RunOptions {
+    const machine = this.#machine;
+    const { arg, transfer = [] } = options;
+    if (tagOf(arg) < PORTED) return options;
+    let kept: Sent | undefined;
+    try {
+      refuseDetached(transfer);
+      const wire = encode(machine, arg, { keep: (sent) => void (kept = sent) });
+      const [held, moved] = structuredClone([wire, transfer] as const, {
+        transfer: transfer as ArrayBuffer[],
+      });
+      return { ...options, arg: decode(machine, held), transfer: moved };
+    } catch (error) {
+      throw uncloneable(`the argument of ${options.name ?? name}`, error);
+    } finally {
+      kept?.end();
     }
   }
 

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, RMLock, RWLock, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
-import { SharedSpinLock } from '../../lib/cpu/index.ts';
+import { SharedMutex, SharedSpinLock } from '../../lib/cpu/index.ts';
 import { createExecutor } from '../../lib/fronts/p-queue.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { JobFace } from '../../lib/cpu/job-face.ts';
@@ -407,6 +407,22 @@ describe('run on another CPU', () => {
     await lock.enter();
     lock.exit();
     await machine.kernel.drain();
+  });
+
+  it('takes its argument at the call, also where there is no thread yet', async () => {
+    const machine = await startMachine(1);
+    const { wq, work } = machine;
+    const buffer = new ArrayBuffer(8);
+    const shared = new SharedMutex();
+    const list = { items: [1], shared };
+    const moved = wq.prilow.run(work.sizeOf, { arg: buffer, transfer: [buffer], kill: true });
+    const copied = wq.prilow.run(work.echo, { arg: list, kill: true });
+    const refused = wq.prilow.run(work.echo, { arg: () => 1, kill: true });
+    expect(buffer.byteLength).to.equal(0);
+    list.items.push(2);
+    expect(await moved).to.equal(8);
+    expect(await copied).to.deep.equal({ items: [1], shared });
+    expect(await rejectionOf(refused)).to.equal('EINVAL');
   });
 
   it('is aborted by a getter within its argument', async () => {
