@@ -4,9 +4,17 @@ import { setMaxListeners } from 'node:events';
 import pLimit from 'p-limit';
 import PQueue from 'p-queue';
 import { Kernel } from '../lib/index.ts';
-import { costs, sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
+import {
+  costs,
+  sized,
+  type Bench,
+  type Case,
+  type Effort,
+  type Role,
+  type Side,
+} from './harness/bench.ts';
 import { awaited, soon } from './harness/floors.ts';
-import { expectSame, timed } from './harness/timed.ts';
+import { bursts, expectSame, timed } from './harness/timed.ts';
 
 const MANY = 1000;
 
@@ -24,7 +32,7 @@ function runners(): readonly { role: 'kcont' | 'peer'; name: string; run: RunOnc
 }
 
 /** A thousand at a time, and all of their results. */
-function bursts(
+function atOnce(
   effort: Effort,
   kind: string,
   make: (value: number) => () => number | Promise<number>,
@@ -36,20 +44,13 @@ function bursts(
     name: `${kind} functions, 1 k at a time`,
     metrics: costs('ns', { against: 'p-queue', atLeast: 3 }, { against: 'p-limit', atLeast: 3 }),
     sides: () => [
-      ...runners().map(({ role, name, run }): Side => {
-        let sum = 0;
-        return timed(role, name, {
-          batch: count,
-          async run(ops) {
-            sum = 0;
-            for (let done = 0; done < ops; done += count) {
-              const results = await Promise.all(funcs.map(run));
-              for (const result of results) sum += result ?? NaN;
-            }
-          },
-          check: (ops) => expectSame('the sum of the results', sum, (ops / count) * expected),
-        });
-      }),
+      ...runners().map(({ role, name, run }) =>
+        timed(
+          role,
+          name,
+          bursts(count, (i) => run(funcs[i] as () => number), expected),
+        ),
+      ),
       awaited(),
     ],
   };
@@ -68,20 +69,8 @@ function withSignal(effort: Effort): Case {
       setMaxListeners(0, signal);
       const options = { signal };
       const one = (): number => 1;
-      const side = (role: Side['role'], name: string, run: () => Promise<number>): Side => {
-        let sum = 0;
-        return timed(role, name, {
-          batch: count,
-          async run(ops) {
-            sum = 0;
-            for (let done = 0; done < ops; done += count) {
-              const results = await Promise.all(Array.from({ length: count }, run));
-              for (const result of results) sum += result;
-            }
-          },
-          check: (ops) => expectSame('the sum of the results', sum, ops),
-        });
-      };
+      const side = (role: Role, name: string, run: () => Promise<number>): Side =>
+        timed(role, name, bursts(count, run, count));
       return [
         side('kcont', 'kcont', () => prihigh.run(one, options)),
         side('peer', 'p-queue', () => queue.add(async () => 1, options)),
@@ -121,8 +110,8 @@ export const bench: Bench = {
   name: 'run',
   about: 'Workqueue.run: a function runs once and its result comes back. The time for each.',
   cases: (effort) => [
-    bursts(effort, 'sync', (value) => () => value),
-    bursts(effort, 'async', (value) => async () => {
+    atOnce(effort, 'sync', (value) => () => value),
+    atOnce(effort, 'async', (value) => async () => {
       await soon;
       return value;
     }),

@@ -94,6 +94,26 @@ function side(
   };
 }
 
+/** Work whose operation is a run that returns a number: so many at once, whose sum is known. */
+export function bursts(
+  count: number,
+  run: (index: number) => Promise<unknown>,
+  expected: number,
+): Work {
+  let sum = 0;
+  return {
+    batch: count,
+    async run(ops) {
+      sum = 0;
+      for (let done = 0; done < ops; done += count) {
+        const results = await Promise.all(Array.from({ length: count }, (_, i) => run(i)));
+        for (const result of results) sum += result as number;
+      }
+    },
+    check: (ops) => expectSame('the sum of the results', sum, (ops / count) * expected),
+  };
+}
+
 const drain: { value: unknown } = { value: undefined };
 
 /** Takes a value so that the compiler cannot do without what made it. */

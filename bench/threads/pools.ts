@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { Kernel, type Workqueue } from '../../lib/index.ts';
 import { Cpu } from '../../lib/cpu/index.ts';
 import type { Role, Side } from '../harness/bench.ts';
-import { expectSame, timedOnThreads } from '../harness/timed.ts';
+import { bursts, expectSame, timedOnThreads } from '../harness/timed.ts';
 import {
   load,
   type PiscinaModule,
@@ -185,16 +185,5 @@ export function inFlight(
   count: number,
   run: (value: number) => Promise<unknown>,
 ): Side {
-  let sum = 0;
-  return timedOnThreads(role, name, {
-    batch: count,
-    async run(ops) {
-      sum = 0;
-      for (let done = 0; done < ops; done += count) {
-        const results = await Promise.all(Array.from({ length: count }, (_, i) => run(i)));
-        for (const result of results) sum += result as number;
-      }
-    },
-    check: (ops) => expectSame('the sum of the results', sum, (ops / count) * sumBelow(count)),
-  });
+  return timedOnThreads(role, name, bursts(count, run, sumBelow(count)));
 }

@@ -413,15 +413,15 @@ describe('run on another CPU', () => {
     const machine = await startMachine(1);
     const { wq, work } = machine;
     const buffer = new ArrayBuffer(8);
-    const shared = new SharedMutex();
-    const list = { items: [1], shared };
+    const lock = new SharedMutex();
+    const list = { items: [1], lock };
     const moved = wq.prilow.run(work.sizeOf, { arg: buffer, transfer: [buffer], kill: true });
     const copied = wq.prilow.run(work.echo, { arg: list, kill: true });
     const refused = wq.prilow.run(work.echo, { arg: () => 1, kill: true });
     expect(buffer.byteLength).to.equal(0);
     list.items.push(2);
     expect(await moved).to.equal(8);
-    expect(await copied).to.deep.equal({ items: [1], shared });
+    expect(await copied).to.deep.equal({ items: [1], lock });
     expect(await rejectionOf(refused)).to.equal('EINVAL');
   });
 
