@@ -450,8 +450,11 @@ export class Dispatcher implements Driven, Timekeeper {
       lock?._leave(kc);
       wq._waiting.append(kc);
     } else if (lock !== null && !lock._takeFor(kc)) {
+      const since = this.#backlogTick < Infinity ? this.#backlogTick : NONE;
+      // The tick of a job may be that of long ago; it was scheduled since the last pass.
+      if (since === NONE && (kc._state & WAITED) === 0) kc._due = this.ration.tick();
       this.#setAside(kc);
-      lock._wait(kc, this.#backlogTick < Infinity ? this.#backlogTick : NONE);
+      lock._wait(kc, since);
       wq._wake();
     } else if (remote === null || remote.enter()) {
       this.#budget.ran++;
