@@ -5,8 +5,8 @@ import type { BaseLock } from './lock/lock.ts';
 import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { KcontError, traceFrom, type Caller } from './errors.ts';
-import { readsAs } from './inspect.ts';
+import { KcontError, traceFrom, type Caller } from './base/errors.ts';
+import { readsAs } from './base/inspect.ts';
 
 /**
  * What a CPU is doing.

@@ -37,7 +37,7 @@ import { enter, settle, type Flight, type OnError } from './enter.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, stamp, unlink } from './list.ts';
+import { Fifo, stamp, unlink } from './base/list.ts';
 import { release } from './lock/lock-check.ts';
 import { NONE, type Timekeeper } from './lock/turnstile.ts';
 import { firstStarved } from './patience.ts';

@@ -13,9 +13,9 @@
 
 import { remoteOf } from './cpu.ts';
 import type { Dispatcher } from './dispatch.ts';
-import { KcontError, asynchronous, markError } from './errors.ts';
+import { KcontError, asynchronous, markError } from './base/errors.ts';
 import type { Kcont } from './kcont.ts';
-import { unlink, type Entry } from './list.ts';
+import { unlink, type Entry } from './base/list.ts';
 import { release } from './lock/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {

@@ -12,7 +12,7 @@ export { VirtualClock } from './clock/virtual-clock.ts';
 export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from './cpu.ts';
 export type { Affinity, ContextPolicy } from './details.ts';
 export type { OnError } from './enter.ts';
-export { KcontError, type KcontErrorCode } from './errors.ts';
+export { KcontError, type KcontErrorCode } from './base/errors.ts';
 export type { RunOptions } from './job.ts';
 export type {
   FastWorkqueue,
@@ -48,7 +48,7 @@ export {
   PRI_SOFTCLOCK,
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
-} from './priorities.ts';
+} from './base/priorities.ts';
 export type { KcontOptions } from './options.ts';
 export { Scope } from './scope.ts';
 export type { CloseReport, Unfinished } from './shutdown.ts';

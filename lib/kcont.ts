@@ -1,9 +1,9 @@
 import type { Cpu, RemoteState } from './cpu.ts';
-import { readsAs } from './inspect.ts';
+import { readsAs } from './base/inspect.ts';
 import { Details, Extras, type Affinity } from './details.ts';
 import { whenSettled } from './enter.ts';
-import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './errors.ts';
-import type { Entry } from './list.ts';
+import { KcontError, checkFunction, functionName, traceFrom, type Caller } from './base/errors.ts';
+import type { Entry } from './base/list.ts';
 import type { BaseLock, Lock } from './lock/lock.ts';
 import { checkLock } from './lock/lock-check.ts';
 import type { Timekeeper } from './lock/turnstile.ts';

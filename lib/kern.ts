@@ -6,7 +6,7 @@
  */
 
 import type { Cpu } from './cpu.ts';
-import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, isA, traceFrom } from './errors.ts';
+import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, isA, traceFrom } from './base/errors.ts';
 import type { FastWorkqueue, KcontFunctionOn } from './fast-workqueue.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
@@ -25,7 +25,7 @@ export {
   PRI_SOFTCLOCK,
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
-} from './priorities.ts';
+} from './base/priorities.ts';
 
 /**
  * Flag of {@link kcont_workqueue_acquire}: a queue for each CPU.

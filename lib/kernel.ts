@@ -1,11 +1,18 @@
 import type { Clock } from './clock/clock.ts';
-import { readsAs } from './inspect.ts';
+import { readsAs } from './base/inspect.ts';
 import { hostClock } from './clock/host.ts';
 import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
-import { FINITE_MS, FUNCTION, kindOf, numberOf, optionsOf, readOptions } from './options-check.ts';
+import {
+  FINITE_MS,
+  FUNCTION,
+  kindOf,
+  numberOf,
+  optionsOf,
+  readOptions,
+} from './base/options-check.ts';
 import {
   PRI_PRIHIGH,
   PRI_PRILOW,
@@ -15,7 +22,7 @@ import {
   PRI_SOFTCLOCK,
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
-} from './priorities.ts';
+} from './base/priorities.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Workqueue,

@@ -2,7 +2,7 @@
  * Continuations of the library itself: behind `run`, timers, deadlines, tasks and items.
  */
 
-import { KcontError } from './errors.ts';
+import { KcontError } from './base/errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import type { BaseLock, Lock } from './lock/lock.ts';
 import type { KcontOptions } from './options.ts';

@@ -32,7 +32,7 @@
  */
 
 import type { Clock, Deadlines } from './clock/clock.ts';
-import { globalTimeout } from './clock/real.ts';
+import { globalTimeout } from './base/host-functions.ts';
 
 /** Suspects between two readings, at most. */
 const MOST = 15;

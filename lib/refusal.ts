@@ -3,7 +3,7 @@
  */
 
 import { Dispatcher } from './dispatch.ts';
-import { KcontError, invalid, traceFrom, type Caller } from './errors.ts';
+import { KcontError, invalid, traceFrom, type Caller } from './base/errors.ts';
 import type { Kcont } from './kcont.ts';
 import type { Lock } from './lock/lock.ts';
 import { isLock } from './lock/lock-check.ts';

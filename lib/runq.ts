@@ -21,8 +21,8 @@
  * level; it goes when it is looked at.
  */
 
-import { Fifo, type Entry } from './list.ts';
-import { PRIORITIES } from './priorities.ts';
+import { Fifo, type Entry } from './base/list.ts';
+import { PRIORITIES } from './base/priorities.ts';
 import { FAR } from './wheel.ts';
 
 /** What the run queue holds. `_due`: the tick at which it became runnable, from the wheel's base. */

@@ -14,10 +14,10 @@ import {
   isA,
   traceFrom,
   type Caller,
-} from './errors.ts';
+} from './base/errors.ts';
 import type { Task } from './job.ts';
 import type { Kcont } from './kcont.ts';
-import { stamp } from './list.ts';
+import { stamp } from './base/list.ts';
 import {
   CLOSED,
   DEAD,

@@ -19,14 +19,14 @@
 
 import { afterMicrotasks } from './clock/host.ts';
 import type { Dispatcher } from './dispatch.ts';
-import { KcontError } from './errors.ts';
+import { KcontError } from './base/errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
 import { contended } from './lock/turnstile.ts';
-import { race } from './race.ts';
+import { race } from './base/race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { nothing } from './nothing.ts';
+import { nothing } from './base/nothing.ts';
 
 /**
  * A continuation in a report.

@@ -33,7 +33,7 @@
  */
 
 import type { Deadlines } from './clock/clock.ts';
-import { Fifo, unlink, type Entry } from './list.ts';
+import { Fifo, unlink, type Entry } from './base/list.ts';
 
 /** What the wheel files. */
 export interface Timer extends Entry {

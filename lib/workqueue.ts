@@ -1,13 +1,13 @@
-import { untilAborted } from './abort-listeners.ts';
+import { untilAborted } from './base/abort-listeners.ts';
 import type { Dispatcher } from './dispatch.ts';
 import type { OnError } from './enter.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
-import { readsAs } from './inspect.ts';
-import { KcontError, traceFrom, type Caller } from './errors.ts';
+import { readsAs } from './base/inspect.ts';
+import { KcontError, traceFrom, type Caller } from './base/errors.ts';
 import { runOnce, type RunOptions } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, unlink } from './list.ts';
+import { Fifo, unlink } from './base/list.ts';
 import type { BaseLock } from './lock/lock.ts';
 import {
   FLAG,
@@ -19,8 +19,8 @@ import {
   integerOf,
   optionsOf,
   readOptions,
-} from './options-check.ts';
-import { LOWEST_FAST, PRIORITY } from './priorities.ts';
+} from './base/options-check.ts';
+import { LOWEST_FAST, PRIORITY } from './base/priorities.ts';
 import type { Ration } from './ration.ts';
 import type { Level } from './runq.ts';
 

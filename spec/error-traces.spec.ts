@@ -4,7 +4,7 @@
 import { inspect } from 'node:util';
 import { expect } from 'chai';
 import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
-import { markError } from '../lib/errors.ts';
+import { markError } from '../lib/base/errors.ts';
 import { createLocks } from '../lib/fronts/locks.ts';
 import { createExecutor } from '../lib/fronts/p-queue.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';

@@ -231,7 +231,7 @@ function find(pattern: RegExp, among: readonly string[]): string[] {
 describe('the repository', () => {
   const files = filesBelow('.');
 
-  it('resolves no promise twice: race of lib/race.ts is in the place of the built-in one', () => {
+  it('resolves no promise twice: race of lib/base/race.ts is in the place of the built-in one', () => {
     expect(
       find(
         /Promise\.(?:[r]ace|[a]ny)\(/,

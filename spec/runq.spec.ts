@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { stamp, type Entry } from '../lib/list.ts';
+import { stamp, type Entry } from '../lib/base/list.ts';
 import { RunQueue, type Runnable } from '../lib/runq.ts';
 import { FAR } from '../lib/wheel.ts';
 

@@ -11,7 +11,7 @@
 
 import type { Deadlines, Driven } from './clock.ts';
 import { LONGEST_MS, type Fakes } from './fakes.ts';
-import { microtask, real } from './real.ts';
+import { microtask, real } from '../base/host-functions.ts';
 
 interface Alarm {
   handle: unknown;

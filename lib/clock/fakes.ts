@@ -20,8 +20,8 @@ import {
   real,
   recover,
   type FakeClock,
-} from './real.ts';
-import { nothing } from '../nothing.ts';
+} from '../base/host-functions.ts';
+import { nothing } from '../base/nothing.ts';
 
 /** Longest delay of a timer of the host and of its fakes, in ms. */
 export const LONGEST_MS: number = 2 ** 31 - 1;

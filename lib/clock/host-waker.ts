@@ -23,7 +23,7 @@ import { Alarms } from './alarms.ts';
 import type { Driven, Waker } from './clock.ts';
 import { LONGEST_MS, globalTimeout, type Fakes } from './fakes.ts';
 import type { HostClock } from './host.ts';
-import { askHost, nobody, real } from './real.ts';
+import { askHost, nobody, real } from '../base/host-functions.ts';
 
 const setRealImmediate = (callback: () => void): NodeJS.Immediate => real.setImmediate(callback);
 const setRealTimeout = (callback: () => void, ms: number): NodeJS.Timeout =>

@@ -19,7 +19,7 @@
  * the host; when the host is back, time stands still for as long: no timer is early by that.
  */
 
-import { markError } from '../errors.ts';
+import { markError } from '../base/errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { findFakes, globalTimeout, isHosts, type Fakes } from './fakes.ts';
@@ -33,10 +33,10 @@ import {
   nobody,
   real,
   unfakedLater,
-} from './real.ts';
+} from '../base/host-functions.ts';
 
 export { standForHost } from './fakes.ts';
-export { microtask } from './real.ts';
+export { microtask } from '../base/host-functions.ts';
 
 /** Calls a function in the context of no request. */
 export function inNoContext<R>(func: () => R): R {

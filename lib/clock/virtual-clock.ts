@@ -1,9 +1,9 @@
-import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
+import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { markNextUncaught, inNoContext, nextTurn } from './host.ts';
-import { nothing } from '../nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /** Nothing wakes a kernel whose time stands still. */
 const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };

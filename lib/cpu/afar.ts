@@ -4,7 +4,7 @@
  */
 
 import type { Cpu, RemoteScheduling } from '../cpu.ts';
-import { EINVAL, KcontError } from '../errors.ts';
+import { EINVAL, KcontError } from '../base/errors.ts';
 import type { Kcont } from '../kcont.ts';
 import { AFAR, forbidden, label } from '../schedule.ts';
 import { HALTING, INVOKING, OPEN, REMOTE, ROAMS } from '../state.ts';

@@ -24,7 +24,7 @@
  * Source: sequence counts and cmpxchg loops of kernels; the generation is Treiber's tag (1986).
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, UNREF } from '../state.ts';
 import { MOVED } from './argument.ts';
 import type { Memory } from './memory.ts';

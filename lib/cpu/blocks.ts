@@ -9,7 +9,7 @@
  * Only the CPU that made a block uses it again. It tells those who know the handle, which forget it.
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';
 import { makeOwn } from '../own-kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';

@@ -4,7 +4,7 @@
  */
 
 import { CANCELLED } from '../kcont.ts';
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { label } from '../schedule.ts';
 import type { CloseReport, Unfinished } from '../shutdown.ts';
 import { PENDING, SCHEDULED } from '../state.ts';

@@ -16,7 +16,7 @@
  * A user's value may throw when it is read: `encode` throws that, and has done nothing then.
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { BaseLock } from '../lock/lock.ts';
 import { RWLock } from '../lock/rw-lock.ts';
 import { ofOneCpu } from './cpu-module.ts';

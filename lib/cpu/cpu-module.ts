@@ -8,7 +8,7 @@
 
 import { isAbsolute } from 'node:path';
 import { pathToFileURL } from 'node:url';
-import { KcontError, invalid, isA } from '../errors.ts';
+import { KcontError, invalid, isA } from '../base/errors.ts';
 
 /** Any function. */
 export type AnyFunction = (...args: never[]) => unknown;

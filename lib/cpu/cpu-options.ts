@@ -3,7 +3,7 @@
  */
 
 import { Cpu, type CpuLimits, type StartCpusOptions } from '../cpu.ts';
-import type { Caller } from '../errors.ts';
+import type { Caller } from '../base/errors.ts';
 import {
   ANYTHING,
   FINITE_MS,
@@ -14,7 +14,7 @@ import {
   numberOf,
   optionsOf,
   readOptions,
-} from '../options-check.ts';
+} from '../base/options-check.ts';
 
 /** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
 export const MOST = 15;

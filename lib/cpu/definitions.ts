@@ -5,7 +5,7 @@
  * handle, and keeps the entry aside until the answer comes.
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { label } from '../schedule.ts';
 import { SCHEDULED } from '../state.ts';
 import { PORTED } from './argument.ts';

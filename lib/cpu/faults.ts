@@ -4,7 +4,7 @@
  */
 
 import { reportLater } from '../enter.ts';
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { label } from '../schedule.ts';
 import { HOME } from './block.ts';
 import { JobFace } from './job-face.ts';

@@ -10,7 +10,7 @@
  */
 
 import { Kcont } from '../kcont.ts';
-import { nothing } from '../nothing.ts';
+import { nothing } from '../base/nothing.ts';
 import type { Workqueue } from '../workqueue.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 

@@ -4,7 +4,7 @@
  */
 
 import { thenOf, whenDone, type Then } from '../enter.ts';
-import { KcontError, asynchronous } from '../errors.ts';
+import { KcontError, asynchronous } from '../base/errors.ts';
 import type { Task } from '../job.ts';
 import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
@@ -15,7 +15,7 @@ import { Remote } from './remote.ts';
 import { readText, writeText } from './text.ts';
 import { movedWith, refuseDetached } from './transfer.ts';
 import { postError } from './wire-error.ts';
-import { nothing } from '../nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /** In the note of a result: it is an error. */
 export const THROWN = 16;

@@ -15,9 +15,9 @@
  * function gives it back to be run elsewhere.
  */
 
-import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { Cpu } from '../cpu.ts';
-import { KcontError, invalid, isA } from '../errors.ts';
+import { KcontError, invalid, isA } from '../base/errors.ts';
 import type { RunOptions } from '../job.ts';
 import { makeOwn } from '../own-kcont.ts';
 import type { BaseLock } from '../lock/lock.ts';

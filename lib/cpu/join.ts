@@ -10,7 +10,7 @@
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
 import { Cpu } from '../cpu.ts';
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { kernel } from '../kernel.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { CpuModule } from './cpu-module.ts';

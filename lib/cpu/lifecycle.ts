@@ -32,7 +32,7 @@
 
 import { microtask } from '../clock/host.ts';
 import type { Cpu } from '../cpu.ts';
-import { KcontError, show } from '../errors.ts';
+import { KcontError, show } from '../base/errors.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Ending, Thread, ThreadCalls } from './threads.ts';
 

@@ -20,7 +20,7 @@
  * Source: the layout by who writes is that of per-CPU data in kernels (Linux, percpu.h).
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 
 /** 32-bit words in a unit. */
 export const UNIT = 16;

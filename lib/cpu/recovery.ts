@@ -14,7 +14,7 @@
  * that does not stand there too. So no list is kept for this, and a thread may end at any instruction.
  */
 
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { label } from '../schedule.ts';
 import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED, settled } from '../state.ts';
 import {

@@ -2,9 +2,9 @@
  * CPUs whose threads are made when they are needed, and run one function each that may be killed.
  */
 
-import { join, leave, untilAborted, type AbortMember } from '../abort-listeners.ts';
+import { join, leave, untilAborted, type AbortMember } from '../base/abort-listeners.ts';
 import type { Cpu } from '../cpu.ts';
-import type { KcontError } from '../errors.ts';
+import type { KcontError } from '../base/errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
 /** Who waits for a CPU of the reserve. */

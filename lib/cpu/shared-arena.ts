@@ -45,7 +45,7 @@
  */
 
 import { threadId } from 'node:worker_threads';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid } from '../base/errors.ts';
 import { FutexBell } from './shared-bell.ts';
 
 /** Words in a line. */

@@ -47,7 +47,7 @@
  */
 
 import { Kcont } from '../kcont.ts';
-import { after, stamp, type Entry } from '../list.ts';
+import { after, stamp, type Entry } from '../base/list.ts';
 import type { BaseLock } from '../lock/lock.ts';
 import { Turnstile, type Waiter } from '../lock/turnstile.ts';
 import type { Arena, Kind, Listener } from './shared-arena.ts';

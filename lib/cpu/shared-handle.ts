@@ -12,7 +12,7 @@
  * and says so at its gate (`send`, `endSend`), until the message has been read or never will be.
  */
 
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid } from '../base/errors.ts';
 import { Arena, MUTEX, RM, RW, SPIN, type Kind } from './shared-arena.ts';
 import { Gate } from './shared-gate.ts';
 import { SharedLock } from './shared-lock.ts';

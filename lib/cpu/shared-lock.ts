@@ -1,5 +1,5 @@
-import { isA, refuseOptions } from '../errors.ts';
-import { PRI_PRIHIGH } from '../priorities.ts';
+import { isA, refuseOptions } from '../base/errors.ts';
+import { PRI_PRIHIGH } from '../base/priorities.ts';
 import { BaseLock } from '../lock/lock.ts';
 import { NONE, type Turnstile, type Waiter } from '../lock/turnstile.ts';
 import { Arena, type Kind } from './shared-arena.ts';

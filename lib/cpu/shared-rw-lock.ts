@@ -1,4 +1,4 @@
-import { isA, refuseOptions } from '../errors.ts';
+import { isA, refuseOptions } from '../base/errors.ts';
 import { sidesReadAs } from '../lock/rw-lock.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { RM, RW } from './shared-arena.ts';

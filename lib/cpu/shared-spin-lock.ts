@@ -1,8 +1,8 @@
 import { commonMs } from '../clock/host.ts';
-import { KcontError, traceFrom } from '../errors.ts';
+import { KcontError, traceFrom } from '../base/errors.ts';
 import { noteFree, noteTaken } from '../lock/spin-lock.ts';
-import { PRI_PRIHIGH } from '../priorities.ts';
-import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
+import { PRI_PRIHIGH } from '../base/priorities.ts';
+import { PATIENCE, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Waiter } from '../lock/turnstile.ts';
 import { SPIN } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';

@@ -1,19 +1,19 @@
 import { availableParallelism } from 'node:os';
-import { join, leave, type AbortMember } from '../abort-listeners.ts';
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { HostClock } from '../clock/host.ts';
 import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
-import { KcontError, traceFrom, type Caller } from '../errors.ts';
+import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport, LocalClose } from '../shutdown.ts';
-import { race } from '../race.ts';
+import { race } from '../base/race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { MOST, readStart } from './cpu-options.ts';
 import { CpuMachine } from './machine.ts';
 import { Memory, STATE, UP } from './memory.ts';
 import { Arena } from './shared-arena.ts';
 import { START_MS, Supervisor } from './supervisor.ts';
-import { nothing } from '../nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /** Starts the CPUs of a kernel. */
 export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promise<unknown> {

@@ -14,7 +14,7 @@
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { HostClock, microtask } from '../clock/host.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
-import { KcontError, invalid } from '../errors.ts';
+import { KcontError, invalid } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';
 import { Kernel } from '../kernel.ts';
 import type { CloseReport, LocalClose } from '../shutdown.ts';

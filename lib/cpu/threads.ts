@@ -4,7 +4,7 @@
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
 import type { CpuLimits } from '../cpu.ts';
-import { race } from '../race.ts';
+import { race } from '../base/race.ts';
 import type { CloseReport } from '../shutdown.ts';
 import { unwireError } from './wire-error.ts';
 import type { Answer, Joining, Order } from './join.ts';

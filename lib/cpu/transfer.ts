@@ -1,6 +1,6 @@
 import { types } from 'node:util';
-import { invalid } from '../errors.ts';
-import { MOVABLE, check, isObject } from '../options-check.ts';
+import { invalid } from '../base/errors.ts';
+import { MOVABLE, check, isObject } from '../base/options-check.ts';
 
 /**
  * What is to be moved with a result. Kept beside it: whoever calls the function himself, or on the

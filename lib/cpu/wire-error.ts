@@ -20,7 +20,7 @@
  */
 
 import { inspect, types } from 'node:util';
-import { KcontError, type KcontErrorCode } from '../errors.ts';
+import { KcontError, type KcontErrorCode } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';
 import type { Bells } from './bells.ts';
 import { isShared } from './shared-handle.ts';

@@ -1,6 +1,6 @@
 import PQueue, { type Options } from 'p-queue';
-import { readsAs } from '../inspect.ts';
-import { race } from '../race.ts';
+import { readsAs } from '../base/inspect.ts';
+import { race } from '../base/race.ts';
 import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**

@@ -20,9 +20,9 @@
  */
 
 import type { Queue, QueueAddOptions } from 'p-queue';
-import { KcontError, isA, refuseOptions } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
-import { after, stamp, unlink, type Entry } from '../list.ts';
+import { KcontError, isA, refuseOptions } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { after, stamp, unlink, type Entry } from '../base/list.ts';
 import type { BaseLock, Lock } from '../lock/lock.ts';
 import { checkLock } from '../lock/lock-check.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';

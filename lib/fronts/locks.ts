@@ -18,10 +18,10 @@
  */
 
 import { threadId } from 'node:worker_threads';
-import { join, leave } from '../abort-listeners.ts';
-import { invalid, isA, traceFrom } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
-import { kindOf, optionsOf, readOptions } from '../options-check.ts';
+import { join, leave } from '../base/abort-listeners.ts';
+import { invalid, isA, traceFrom } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { kindOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task } from '../job.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import type { BaseLock } from '../lock/lock.ts';

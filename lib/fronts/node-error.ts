@@ -2,7 +2,7 @@
  * Errors as Node makes them: their code stands in the stack, not in the name.
  */
 
-import { show } from '../errors.ts';
+import { show } from '../base/errors.ts';
 
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;

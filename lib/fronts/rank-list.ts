@@ -9,8 +9,8 @@
  * Entries leave by `unlink`, which knows no list. A rank that has become empty goes when it is met.
  */
 
-import { Fifo, type Entry } from '../list.ts';
-import { PRIORITIES } from '../priorities.ts';
+import { Fifo, type Entry } from '../base/list.ts';
+import { PRIORITIES } from '../base/priorities.ts';
 import { RunQueue, type Runnable } from '../runq.ts';
 
 /** What the lists hold. */

@@ -25,18 +25,18 @@
  */
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
-import { join, leave } from '../abort-listeners.ts';
+import { join, leave } from '../base/abort-listeners.ts';
 import { afterMicrotasks } from '../clock/host.ts';
 import { adopt, awaits, thenOf } from '../enter.ts';
-import { functionName, invalid, isA, traceFrom } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
-import { PATIENCE, optionsOf, readOptions } from '../options-check.ts';
+import { functionName, invalid, isA, traceFrom } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { PATIENCE, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task as Awaited } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import { makeOwn, outlastGrace } from '../own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
 import { Mutex } from '../lock/mutex.ts';
-import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../priorities.ts';
+import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../base/priorities.ts';
 import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
 import { TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';

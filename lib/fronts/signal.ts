@@ -20,9 +20,9 @@
 import type { Kcont } from '../kcont.ts';
 import { makeOwn } from '../own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
-import { FLAG, kindOf, optionsOf, readOptions } from '../options-check.ts';
+import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { FLAG, kindOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task } from '../job.ts';
 import { resetOrThrow } from '../schedule.ts';
 import { LIMIT, QUEUED, TASK } from '../state.ts';

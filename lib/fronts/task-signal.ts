@@ -15,7 +15,7 @@
  */
 
 import { getEventListeners } from 'node:events';
-import { readsAs } from '../inspect.ts';
+import { readsAs } from '../base/inspect.ts';
 import { toDictionary, toEnum, toSequence, toSignal } from './web-idl.ts';
 
 /**

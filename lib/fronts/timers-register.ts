@@ -12,7 +12,7 @@
 
 import { HostClock } from '../clock/host.ts';
 import { Kernel } from '../kernel.ts';
-import { FLAG, optionsOf, readOptions } from '../options-check.ts';
+import { FLAG, optionsOf, readOptions } from '../base/options-check.ts';
 import type { DelayRules } from './timers/delay.ts';
 import { timersOn, type Timers } from './timers/functions.ts';
 

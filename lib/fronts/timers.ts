@@ -5,7 +5,7 @@
  */
 
 import { Kernel, kernel } from '../kernel.ts';
-import { invalid, isA, refuseOptions, traceFrom } from '../errors.ts';
+import { invalid, isA, refuseOptions, traceFrom } from '../base/errors.ts';
 import {
   timersOn,
   type SetImmediate,

@@ -3,7 +3,7 @@
  * What cannot be converted is a TypeError.
  */
 
-import { show } from '../errors.ts';
+import { show } from '../base/errors.ts';
 
 /** A dictionary: undefined and null are empty ones. */
 export function toDictionary<T extends object>(value: T | null | undefined, name: string): T {

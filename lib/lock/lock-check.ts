@@ -2,7 +2,7 @@
  * What the core asks of a lock, without the code of one: an application that uses none is bundled with none.
  */
 
-import { check, kindOf, type Kind } from '../options-check.ts';
+import { check, kindOf, type Kind } from '../base/options-check.ts';
 import type { BaseLock } from './lock.ts';
 
 /**

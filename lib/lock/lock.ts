@@ -1,9 +1,15 @@
-import { join, leave } from '../abort-listeners.ts';
-import { KcontError, checkFunction, refuseOptions, traceFrom, type Caller } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
-import { stamp, type Entry } from '../list.ts';
-import { SIGNAL, optionsOf, readOptions } from '../options-check.ts';
-import { PRI_PRIHIGH, PRIORITY } from '../priorities.ts';
+import { join, leave } from '../base/abort-listeners.ts';
+import {
+  KcontError,
+  checkFunction,
+  refuseOptions,
+  traceFrom,
+  type Caller,
+} from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { stamp, type Entry } from '../base/list.ts';
+import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
+import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
 import { NONE, Turnstile, type Waiter } from './turnstile.ts';
 
 /**

@@ -4,8 +4,8 @@
  * priority or a higher one, and when a reader gets in, the readers behind it follow.
  */
 
-import { refuseOptions } from '../errors.ts';
-import { readsAs } from '../inspect.ts';
+import { refuseOptions } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 

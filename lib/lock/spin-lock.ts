@@ -1,4 +1,4 @@
-import { KcontError } from '../errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { atEndOfTurn } from '../clock/host.ts';
 import { BaseLock } from './lock.ts';
 

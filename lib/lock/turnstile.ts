@@ -28,7 +28,7 @@
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
 
-import { Fifo, after, unlink, type Entry } from '../list.ts';
+import { Fifo, after, unlink, type Entry } from '../base/list.ts';
 import type { BaseLock } from './lock.ts';
 
 /** Who can wait for a lock. */

@@ -1,4 +1,4 @@
-import { KcontError } from '../../errors.ts';
+import { KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../kcont.ts';
 import { makeOwn } from '../../own-kcont.ts';
 import type { Kernel } from '../../kernel.ts';

@@ -16,14 +16,14 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { join, leave } from '../../abort-listeners.ts';
+import { join, leave } from '../../base/abort-listeners.ts';
 import { thenOf, whenDone, type Then, reportLater } from '../../enter.ts';
-import { asynchronous } from '../../errors.ts';
+import { asynchronous } from '../../base/errors.ts';
 import type { Task } from '../../job.ts';
-import { readsAs } from '../../inspect.ts';
+import { readsAs } from '../../base/inspect.ts';
 import type { Kcont } from '../../kcont.ts';
 import { repoint, makeOwn } from '../../own-kcont.ts';
-import type { Entry } from '../../list.ts';
+import type { Entry } from '../../base/list.ts';
 import type { BaseLock } from '../../lock/lock.ts';
 import { scheduleOrThrow } from '../../schedule.ts';
 import { TASK } from '../../state.ts';
@@ -32,7 +32,7 @@ import type { Flow } from './flow.ts';
 import type { Key, Keys } from './keys.ts';
 import type { StageContext } from './plan.ts';
 import type { Stage } from './stage.ts';
-import { nothing } from '../../nothing.ts';
+import { nothing } from '../../base/nothing.ts';
 
 const ARRIVING = 0;
 const AT_DOOR = 1;

@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../../errors.ts';
-import { readsAs } from '../../inspect.ts';
+import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../../base/errors.ts';
+import { readsAs } from '../../base/inspect.ts';
 import {
   FLAG,
   FUNCTION,
@@ -10,7 +10,7 @@ import {
   optionsOf,
   readOptions,
   type Shape,
-} from '../../options-check.ts';
+} from '../../base/options-check.ts';
 import { drainBy } from '../../workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';

@@ -1,6 +1,6 @@
 import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workqueue.ts';
-import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../errors.ts';
-import { readsAs } from '../../inspect.ts';
+import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../base/errors.ts';
+import { readsAs } from '../../base/inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
 import type { Lock } from '../../lock/lock.ts';
 import { LOCK } from '../../lock/lock-check.ts';
@@ -15,7 +15,7 @@ import {
   optionsOf,
   readOptions,
   type Shape,
-} from '../../options-check.ts';
+} from '../../base/options-check.ts';
 import { Workqueue } from '../../workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { Flow, type Failure, type Settings } from './flow.ts';

@@ -18,10 +18,10 @@
  * called whenever an item has left.
  */
 
-import { invalid } from '../../errors.ts';
+import { invalid } from '../../base/errors.ts';
 import type { KcontFunction } from '../../kcont.ts';
 import type { Kernel } from '../../kernel.ts';
-import { LOWEST_FAST, PRIORITIES } from '../../priorities.ts';
+import { LOWEST_FAST, PRIORITIES } from '../../base/priorities.ts';
 import type { BaseLock } from '../../lock/lock.ts';
 import { checkLock } from '../../lock/lock-check.ts';
 import { makePrivate, type Workqueue } from '../../workqueue.ts';

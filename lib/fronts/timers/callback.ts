@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Task } from '../../job.ts';
-import type { Entry } from '../../list.ts';
+import type { Entry } from '../../base/list.ts';
 
 /** A timer or an immediate. */
 export interface Called extends Task {

@@ -1,5 +1,5 @@
 import * as host from 'node:timers';
-import { nothing } from '../../nothing.ts';
+import { nothing } from '../../base/nothing.ts';
 
 /** Longest delay, in ms: about 285,000 years. Whatever is longer takes as long. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;

@@ -1,9 +1,9 @@
-import { readsAs } from '../../inspect.ts';
-import { unlink } from '../../list.ts';
+import { readsAs } from '../../base/inspect.ts';
+import { unlink } from '../../base/list.ts';
 import { Callback } from './callback.ts';
 import { asImmediate } from './strangers.ts';
 import type { Turns } from './turns.ts';
-import { nothing } from '../../nothing.ts';
+import { nothing } from '../../base/nothing.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
 const over: Callback = new Callback('Immediate', {

@@ -6,13 +6,13 @@
  */
 
 import * as host from 'node:timers/promises';
-import { join, leave } from '../../abort-listeners.ts';
+import { join, leave } from '../../base/abort-listeners.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
 import type { Turns } from './turns.ts';
-import { nothing } from '../../nothing.ts';
+import { nothing } from '../../base/nothing.ts';
 
 /**
  * What a promise of a timer may be told.

@@ -3,7 +3,7 @@
  */
 
 import * as host from 'node:timers';
-import { nothing } from '../../nothing.ts';
+import { nothing } from '../../base/nothing.ts';
 
 type Methods = Record<string | symbol, () => unknown>;
 

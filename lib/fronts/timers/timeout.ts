@@ -1,9 +1,9 @@
-import { readsAs } from '../../inspect.ts';
-import { functionName } from '../../errors.ts';
+import { readsAs } from '../../base/inspect.ts';
+import { functionName } from '../../base/errors.ts';
 import { awaits } from '../../enter.ts';
 import type { Kcont } from '../../kcont.ts';
 import { makeOwn, outlastGrace } from '../../own-kcont.ts';
-import { unlink } from '../../list.ts';
+import { unlink } from '../../base/list.ts';
 import { refusal, scheduleFrom } from '../../schedule.ts';
 import { GRACE, TASK } from '../../state.ts';
 import { Callback } from './callback.ts';

@@ -4,15 +4,15 @@
 import { readFileSync, readdirSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
-import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../lib/cpu/index.ts';
-import { CpuMachine } from '../lib/cpu/machine.ts';
-import { createLocks } from '../lib/fronts/locks.ts';
-import { KcontPQueue, KcontQueue, createExecutor } from '../lib/fronts/p-queue.ts';
-import { pipeline } from '../lib/fronts/pipeline.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { Deadline, createDeadline, deadline } from '../lib/fronts/signal.ts';
-import { createTimers } from '../lib/fronts/timers.ts';
-import { restore, takeOver } from '../lib/fronts/timers-register.ts';
+import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../lib/cpu/index.ts';
+import { CpuMachine } from '../../lib/cpu/machine.ts';
+import { createLocks } from '../../lib/fronts/locks.ts';
+import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/fronts/p-queue.ts';
+import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { createScheduler } from '../../lib/fronts/scheduler.ts';
+import { Deadline, createDeadline, deadline } from '../../lib/fronts/signal.ts';
+import { createTimers } from '../../lib/fronts/timers.ts';
+import { restore, takeOver } from '../../lib/fronts/timers-register.ts';
 import {
   Kcont,
   KcontError,
@@ -24,7 +24,7 @@ import {
   SpinLock,
   VirtualClock,
   type Workqueue,
-} from '../lib/index.ts';
+} from '../../lib/index.ts';
 
 // Loading it takes over.
 restore();

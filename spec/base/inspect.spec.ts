@@ -3,17 +3,17 @@
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { expect } from 'chai';
-import * as cpu from '../lib/cpu/index.ts';
-import * as locks from '../lib/fronts/locks.ts';
-import * as queues from '../lib/fronts/p-queue.ts';
-import * as pipelines from '../lib/fronts/pipeline.ts';
-import * as schedulers from '../lib/fronts/scheduler.ts';
-import * as signals from '../lib/fronts/signal.ts';
-import * as register from '../lib/fronts/timers-register.ts';
-import * as promises from '../lib/fronts/timers-promises.ts';
-import * as timers from '../lib/fronts/timers.ts';
-import * as core from '../lib/index.ts';
-import * as kern from '../lib/kern.ts';
+import * as cpu from '../../lib/cpu/index.ts';
+import * as locks from '../../lib/fronts/locks.ts';
+import * as queues from '../../lib/fronts/p-queue.ts';
+import * as pipelines from '../../lib/fronts/pipeline.ts';
+import * as schedulers from '../../lib/fronts/scheduler.ts';
+import * as signals from '../../lib/fronts/signal.ts';
+import * as register from '../../lib/fronts/timers-register.ts';
+import * as promises from '../../lib/fronts/timers-promises.ts';
+import * as timers from '../../lib/fronts/timers.ts';
+import * as core from '../../lib/index.ts';
+import * as kern from '../../lib/kern.ts';
 
 const modules: Readonly<Record<string, object>> = {
   '.': core,
@@ -124,7 +124,7 @@ const isClass = (value: unknown): boolean =>
 describe('in a log', () => {
   it('there are the modules of the package, and no others', () => {
     const { exports } = JSON.parse(
-      readFileSync(new URL('../../package.json', import.meta.url), 'utf8'),
+      readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
     ) as { exports: object };
     const paths = Object.keys(exports).filter((path) => path !== './package.json');
     expect(paths).to.have.members(Object.keys(modules));

@@ -1,6 +1,14 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Fifo, after, moveAll, stamp, toEndOfEra, unlink, type Entry } from '../lib/list.ts';
+import {
+  Fifo,
+  after,
+  moveAll,
+  stamp,
+  toEndOfEra,
+  unlink,
+  type Entry,
+} from '../../lib/base/list.ts';
 
 class Item implements Entry {
   _next: Entry = this;

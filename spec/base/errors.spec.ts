@@ -10,7 +10,7 @@ import {
   type Cpu,
   type Lock,
   type Workqueue,
-} from '../lib/index.ts';
+} from '../../lib/index.ts';
 
 const nothing = (): void => undefined;
 
