@@ -30,7 +30,7 @@
  */
 
 import { Budget } from './budget.ts';
-import type { Clock, Deadlines, Driven, Waker } from './clock/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from './time/clock.ts';
 import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
 import { enter, settle, type Flight, type OnError } from './enter.ts';
@@ -42,11 +42,11 @@ import { release } from './lock/lock-check.ts';
 import { NONE, type Timekeeper } from './lock/turnstile.ts';
 import { firstStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
-import type { Ration } from './ration.ts';
+import type { Ration } from './time/clock-sampling.ts';
 import { Refs } from './refs.ts';
 import type { RunQueue } from './runq.ts';
 import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } from './state.ts';
-import { BLOCK, FAR, type Wheel } from './wheel.ts';
+import { BLOCK, FAR, type Wheel } from './time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */

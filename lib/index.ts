@@ -7,8 +7,8 @@
 import type { KcontConstructor } from './fast-workqueue.ts';
 import { Kcont as KcontHandle } from './kcont.ts';
 
-export type { Clock } from './clock/clock.ts';
-export { VirtualClock } from './clock/virtual-clock.ts';
+export type { Clock } from './time/clock.ts';
+export { VirtualClock } from './time/virtual-clock.ts';
 export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from './cpu.ts';
 export type { Affinity, ContextPolicy } from './details.ts';
 export type { OnError } from './enter.ts';

@@ -1,6 +1,6 @@
-import type { Clock } from './clock/clock.ts';
+import type { Clock } from './time/clock.ts';
 import { readsAs } from './base/inspect.ts';
-import { hostClock } from './clock/host.ts';
+import { hostClock } from './time/host-clock.ts';
 import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatch.ts';
 import type { OnError } from './enter.ts';

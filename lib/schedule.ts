@@ -37,7 +37,7 @@ import {
   acked,
   scheduled,
 } from './state.ts';
-import { FAR } from './wheel.ts';
+import { FAR } from './time/timing-wheel.ts';
 
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;

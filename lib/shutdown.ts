@@ -17,7 +17,7 @@
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
 
-import { afterMicrotasks } from './clock/host.ts';
+import { afterMicrotasks } from './time/host-clock.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './base/errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';

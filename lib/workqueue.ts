@@ -21,7 +21,7 @@ import {
   readOptions,
 } from './base/options-check.ts';
 import { LOWEST_FAST, PRIORITY } from './base/priorities.ts';
-import type { Ration } from './ration.ts';
+import type { Ration } from './time/clock-sampling.ts';
 import type { Level } from './runq.ts';
 
 /**

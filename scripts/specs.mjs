@@ -2,7 +2,7 @@
 //
 //   node scripts/specs.mjs            all but the long ones, in under three minutes
 //   node scripts/specs.mjs --long     *.long.spec, and random programs in larger numbers
-//   node scripts/specs.mjs NAME…      some: `wheel` is build/spec/wheel.spec.js, `cpu/*` a folder
+//   node scripts/specs.mjs NAME…      some: `wheel` is build/spec/time/timing-wheel.spec.js, `cpu/*` a folder
 //
 // What begins with a dash, and all behind it, is mocha's: `-g WORDS`.
 

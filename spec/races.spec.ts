@@ -13,7 +13,7 @@ import {
   VirtualClock,
   type Lock,
 } from '../lib/index.ts';
-import { HostClock } from '../lib/clock/host.ts';
+import { HostClock } from '../lib/time/host-clock.ts';
 import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from './support/lab.ts';
 
 describe('the race of', () => {

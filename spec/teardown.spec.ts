@@ -2,7 +2,7 @@
 // kernel closes is decided by the state alone, and what is in flight is served to its end.
 import { expect } from 'chai';
 import sinon from 'sinon';
-import { HostClock } from '../lib/clock/host.ts';
+import { HostClock } from '../lib/time/host-clock.ts';
 import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../lib/index.ts';
 import { createDeadline } from '../lib/fronts/signal.ts';
 import { createTimers } from '../lib/fronts/timers.ts';

@@ -18,7 +18,7 @@
  */
 
 import { addAbortListener } from 'node:events';
-import { hostClock } from '../clock/host.ts';
+import { hostClock } from '../time/host-clock.ts';
 import { race } from './race.ts';
 
 /**

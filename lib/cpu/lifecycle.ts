@@ -30,7 +30,7 @@
  * What a thread leaves behind when it ends is not looked at here: see supervisor.ts and recovery.ts.
  */
 
-import { microtask } from '../clock/host.ts';
+import { microtask } from '../time/host-clock.ts';
 import type { Cpu } from '../cpu.ts';
 import { KcontError, show } from '../base/errors.ts';
 import type { Kcont } from '../kcont.ts';

@@ -11,7 +11,7 @@
  * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
  */
 
-import { commonMs, microtask } from '../clock/host.ts';
+import { commonMs, microtask } from '../time/host-clock.ts';
 import type { Cpu, CpuState, Machine } from '../cpu.ts';
 import type { Dispatcher } from '../dispatch.ts';
 import { callSettled } from '../enter.ts';

@@ -1,4 +1,4 @@
-import { commonMs } from '../clock/host.ts';
+import { commonMs } from '../time/host-clock.ts';
 import { KcontError, traceFrom } from '../base/errors.ts';
 import { noteFree, noteTaken } from '../lock/spin-lock.ts';
 import { PRI_PRIHIGH } from '../base/priorities.ts';

@@ -1,6 +1,6 @@
 import { availableParallelism } from 'node:os';
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
-import { HostClock } from '../clock/host.ts';
+import { HostClock } from '../time/host-clock.ts';
 import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';

@@ -12,7 +12,7 @@
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
-import { HostClock, microtask } from '../clock/host.ts';
+import { HostClock, microtask } from '../time/host-clock.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
 import { KcontError, invalid } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';

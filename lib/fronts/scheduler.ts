@@ -26,7 +26,7 @@
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../base/abort-listeners.ts';
-import { afterMicrotasks } from '../clock/host.ts';
+import { afterMicrotasks } from '../time/host-clock.ts';
 import { adopt, awaits, thenOf } from '../enter.ts';
 import { functionName, invalid, isA, traceFrom } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';

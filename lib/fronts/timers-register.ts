@@ -10,7 +10,7 @@
  * @packageDocumentation
  */
 
-import { HostClock } from '../clock/host.ts';
+import { HostClock } from '../time/host-clock.ts';
 import { Kernel } from '../kernel.ts';
 import { FLAG, optionsOf, readOptions } from '../base/options-check.ts';
 import type { DelayRules } from './timers/delay.ts';

@@ -1,5 +1,5 @@
 import { KcontError } from '../base/errors.ts';
-import { atEndOfTurn } from '../clock/host.ts';
+import { atEndOfTurn } from '../time/host-clock.ts';
 import { BaseLock } from './lock.ts';
 
 /** Taken by plain code, and to be free again at the end of the turn. */

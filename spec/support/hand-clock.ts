@@ -1,4 +1,4 @@
-import { HostClock } from '../../lib/clock/host.ts';
+import { HostClock } from '../../lib/time/host-clock.ts';
 
 let nowMs = 1000;
 

@@ -3,7 +3,7 @@
  */
 
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
-import { afterMicrotasks } from '../../clock/host.ts';
+import { afterMicrotasks } from '../../time/host-clock.ts';
 import { reportLater } from '../../enter.ts';
 import { KcontError } from '../../base/errors.ts';
 import type { Task } from '../../job.ts';

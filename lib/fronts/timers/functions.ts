@@ -5,7 +5,7 @@
 
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
-import { HostClock, standForHost } from '../../clock/host.ts';
+import { HostClock, standForHost } from '../../time/host-clock.ts';
 import type { Kernel } from '../../kernel.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';

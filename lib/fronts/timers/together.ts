@@ -19,7 +19,7 @@
  */
 
 import { executionAsyncId } from 'node:async_hooks';
-import type { Clock } from '../../clock/clock.ts';
+import type { Clock } from '../../time/clock.ts';
 import type { Kcont } from '../../kcont.ts';
 import { restartTimerFrom, scheduleFrom } from '../../schedule.ts';
 

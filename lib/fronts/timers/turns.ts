@@ -44,8 +44,8 @@
  */
 
 import { untilNextLook } from '../../budget.ts';
-import type { Clock } from '../../clock/clock.ts';
-import { afterMicrotasks, isWatched, runNextTicks } from '../../clock/host.ts';
+import type { Clock } from '../../time/clock.ts';
+import { afterMicrotasks, isWatched, runNextTicks } from '../../time/host-clock.ts';
 import type { Dispatcher } from '../../dispatch.ts';
 import { AT_TOP, awaits } from '../../enter.ts';
 import { KcontError } from '../../base/errors.ts';

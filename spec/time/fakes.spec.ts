@@ -5,7 +5,7 @@ import { mock } from 'node:test';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import sinon from 'sinon';
-import { HostClock } from '../../lib/clock/host.ts';
+import { HostClock } from '../../lib/time/host-clock.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
 import { runLate, runModule } from '../support/child.ts';
 import { byHand, kinds, ofNode, ofSinon, type Installed, type Kind } from '../support/fakes.ts';

@@ -1,8 +1,8 @@
 import { expect } from 'chai';
 import sinon from 'sinon';
-import { HostClock } from '../../lib/clock/host.ts';
+import { HostClock } from '../../lib/time/host-clock.ts';
 import { Kcont, Kernel, SpinLock } from '../../lib/index.ts';
-import { hostClock } from '../../lib/clock/host.ts';
+import { hostClock } from '../../lib/time/host-clock.ts';
 import { runModule } from '../support/child.ts';
 
 describe('the clock of the host', function () {

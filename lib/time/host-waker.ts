@@ -22,7 +22,7 @@ import type { MessagePort } from 'node:worker_threads';
 import { Alarms } from './alarms.ts';
 import type { Driven, Waker } from './clock.ts';
 import { LONGEST_MS, globalTimeout, type Fakes } from './fakes.ts';
-import type { HostClock } from './host.ts';
+import type { HostClock } from './host-clock.ts';
 import { askHost, nobody, real } from '../base/host-functions.ts';
 
 const setRealImmediate = (callback: () => void): NodeJS.Immediate => real.setImmediate(callback);

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { stamp, type Entry } from '../lib/base/list.ts';
-import { BLOCK, FAR, Wheel, type Timer } from '../lib/wheel.ts';
+import { stamp, type Entry } from '../../lib/base/list.ts';
+import { BLOCK, FAR, Wheel, type Timer } from '../../lib/time/timing-wheel.ts';
 
 class Alarm implements Timer {
   _next: Entry = this;

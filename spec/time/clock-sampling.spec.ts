@@ -1,8 +1,8 @@
 import { expect } from 'chai';
-import type { Clock } from '../lib/clock/clock.ts';
-import { Kcont, Kernel } from '../lib/index.ts';
-import { Ration } from '../lib/ration.ts';
-import { burn } from './support/busy.ts';
+import type { Clock } from '../../lib/time/clock.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
+import { Ration } from '../../lib/time/clock-sampling.ts';
+import { burn } from '../support/busy.ts';
 
 /** Calls after which there are suspects: the first is dense after nothing. */
 const DENSE = 13;

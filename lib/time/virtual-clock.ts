@@ -2,7 +2,7 @@ import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../b
 import { readsAs } from '../base/inspect.ts';
 import type { Kcont } from '../kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
-import { markNextUncaught, inNoContext, nextTurn } from './host.ts';
+import { markNextUncaught, inNoContext, nextTurn } from './host-clock.ts';
 import { nothing } from '../base/nothing.ts';
 
 /** Nothing wakes a kernel whose time stands still. */

@@ -32,8 +32,8 @@
  * the lazy move; Tokio's timer wheel for the levels by differing digits.
  */
 
-import type { Deadlines } from './clock/clock.ts';
-import { Fifo, unlink, type Entry } from './base/list.ts';
+import type { Deadlines } from './clock.ts';
+import { Fifo, unlink, type Entry } from '../base/list.ts';
 
 /** What the wheel files. */
 export interface Timer extends Entry {

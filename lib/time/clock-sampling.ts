@@ -31,8 +31,8 @@
  * touch 68 ns and 9 ns (npm run bench -- schedule-stop, touch).
  */
 
-import type { Clock, Deadlines } from './clock/clock.ts';
-import { globalTimeout } from './base/host-functions.ts';
+import type { Clock, Deadlines } from './clock.ts';
+import { globalTimeout } from '../base/host-functions.ts';
 
 /** Suspects between two readings, at most. */
 const MOST = 15;
