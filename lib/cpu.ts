@@ -1,7 +1,7 @@
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import type { RunOptions } from './job.ts';
-import type { BaseLock } from './lock/lock.ts';
+import type { BaseLock } from './locks/lock.ts';
 import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';

@@ -16,7 +16,7 @@ import type { Dispatcher } from './dispatch.ts';
 import { KcontError, asynchronous, markError } from './base/errors.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Entry } from './base/list.ts';
-import { release } from './lock/lock-check.ts';
+import { release } from './locks/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {
   DEAD,

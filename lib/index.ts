@@ -34,11 +34,11 @@ export {
   type KernelReport,
   type PredefinedWorkqueues,
 } from './kernel.ts';
-export { BaseLock, type EnterOptions, type Lock } from './lock/lock.ts';
-export { Mutex } from './lock/mutex.ts';
-export { RMLock } from './lock/rm-lock.ts';
-export { RWLock } from './lock/rw-lock.ts';
-export { SpinLock } from './lock/spin-lock.ts';
+export { BaseLock, type EnterOptions, type Lock } from './locks/lock.ts';
+export { Mutex } from './locks/mutex.ts';
+export { RMLock } from './locks/rm-lock.ts';
+export { RWLock } from './locks/rw-lock.ts';
+export { SpinLock } from './locks/spin-lock.ts';
 export {
   PRI_PRIHIGH,
   PRI_PRILOW,

@@ -11,8 +11,8 @@ import {
 } from './base/errors.ts';
 import type { Kcont } from './kcont.ts';
 import { makeOwn } from './own-kcont.ts';
-import type { Lock } from './lock/lock.ts';
-import { LOCK } from './lock/lock-check.ts';
+import type { Lock } from './locks/lock.ts';
+import { LOCK } from './locks/lock-check.ts';
 import {
   ANYTHING,
   FLAG,

@@ -11,7 +11,7 @@ import type { FastWorkqueue, KcontFunctionOn } from './fast-workqueue.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import { kernel } from './kernel.ts';
 import { DESTROYED } from './schedule.ts';
-import type { Lock } from './lock/lock.ts';
+import type { Lock } from './locks/lock.ts';
 import { Workqueue } from './workqueue.ts';
 
 export { EBUSY, EINVAL, ENOENT };

@@ -4,7 +4,7 @@
 
 import { KcontError } from './base/errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
-import type { BaseLock, Lock } from './lock/lock.ts';
+import type { BaseLock, Lock } from './locks/lock.ts';
 import type { KcontOptions } from './options.ts';
 import { label } from './schedule.ts';
 import { LIMIT } from './state.ts';

@@ -5,8 +5,8 @@
 import { Dispatcher } from './dispatch.ts';
 import { KcontError, invalid, traceFrom, type Caller } from './base/errors.ts';
 import type { Kcont } from './kcont.ts';
-import type { Lock } from './lock/lock.ts';
-import { isLock } from './lock/lock-check.ts';
+import type { Lock } from './locks/lock.ts';
+import { isLock } from './locks/lock-check.ts';
 import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 

@@ -21,7 +21,7 @@ import { afterMicrotasks } from './time/host-clock.ts';
 import type { Dispatcher } from './dispatch.ts';
 import { KcontError } from './base/errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
-import { contended } from './lock/turnstile.ts';
+import { contended } from './locks/turnstile.ts';
 import { race } from './base/race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';

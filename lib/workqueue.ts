@@ -8,7 +8,7 @@ import { runOnce, type RunOptions } from './job.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { Fifo, unlink } from './base/list.ts';
-import type { BaseLock } from './lock/lock.ts';
+import type { BaseLock } from './locks/lock.ts';
 import {
   FLAG,
   FUNCTION,

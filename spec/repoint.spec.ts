@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../lib/index.ts';
 import { repoint } from '../lib/own-kcont.ts';
-import type { BaseLock } from '../lib/lock/lock.ts';
+import type { BaseLock } from '../lib/locks/lock.ts';
 import { makePrivate } from '../lib/workqueue.ts';
 import { codeOf, deferred, Lab } from './support/lab.ts';
 

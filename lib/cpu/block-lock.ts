@@ -9,7 +9,7 @@
  * A block holds a reference to its lock, so that the lock's memory is not used for another one.
  */
 
-import type { BaseLock } from '../lock/lock.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import { LOCK, LOCK_GENERATION, LOCK_SIDE } from './block.ts';
 import type { Memory } from './memory.ts';
 import { LINE, type Arena, type Kind } from './shared-arena.ts';

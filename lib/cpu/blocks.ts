@@ -12,7 +12,7 @@
 import { KcontError } from '../base/errors.ts';
 import { Kcont } from '../kcont.ts';
 import { makeOwn } from '../own-kcont.ts';
-import type { BaseLock } from '../lock/lock.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import { label, lastDelay } from '../schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';

@@ -17,8 +17,8 @@
  */
 
 import { KcontError } from '../base/errors.ts';
-import { BaseLock } from '../lock/lock.ts';
-import { RWLock } from '../lock/rw-lock.ts';
+import { BaseLock } from '../locks/lock.ts';
+import { RWLock } from '../locks/rw-lock.ts';
 import { ofOneCpu } from './cpu-module.ts';
 import { Kcont } from '../kcont.ts';
 import type { CpuMachine } from './machine.ts';

@@ -20,7 +20,7 @@ import { Cpu } from '../cpu.ts';
 import { KcontError, invalid, isA } from '../base/errors.ts';
 import type { RunOptions } from '../job.ts';
 import { makeOwn } from '../own-kcont.ts';
-import type { BaseLock } from '../lock/lock.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import { refusal, whyNot } from '../schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
 import type { Workqueue } from '../workqueue.ts';

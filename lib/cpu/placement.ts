@@ -16,7 +16,7 @@
 
 import type { Cpu } from '../cpu.ts';
 import type { Kcont } from '../kcont.ts';
-import type { Lock } from '../lock/lock.ts';
+import type { Lock } from '../locks/lock.ts';
 import { ROAMS } from '../state.ts';
 import { isSharedIn, numberOf } from './block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';

@@ -7,7 +7,7 @@
 import type { Cpu } from '../cpu.ts';
 import { EBUSY, EINVAL, KcontError } from '../base/errors.ts';
 import type { Kcont } from '../kcont.ts';
-import type { BaseLock } from '../lock/lock.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import { DESTROYED, label } from '../schedule.ts';
 import {
   DEAD,

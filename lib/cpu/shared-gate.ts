@@ -48,8 +48,8 @@
 
 import { Kcont } from '../kcont.ts';
 import { after, stamp, type Entry } from '../base/list.ts';
-import type { BaseLock } from '../lock/lock.ts';
-import { Turnstile, type Waiter } from '../lock/turnstile.ts';
+import type { BaseLock } from '../locks/lock.ts';
+import { Turnstile, type Waiter } from '../locks/turnstile.ts';
 import type { Arena, Kind, Listener } from './shared-arena.ts';
 import { LockWords } from './shared-words.ts';
 

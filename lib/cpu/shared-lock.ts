@@ -1,7 +1,7 @@
 import { isA, refuseOptions } from '../base/errors.ts';
 import { PRI_PRIHIGH } from '../base/priorities.ts';
-import { BaseLock } from '../lock/lock.ts';
-import { NONE, type Turnstile, type Waiter } from '../lock/turnstile.ts';
+import { BaseLock } from '../locks/lock.ts';
+import { NONE, type Turnstile, type Waiter } from '../locks/turnstile.ts';
 import { Arena, type Kind } from './shared-arena.ts';
 import { Gate } from './shared-gate.ts';
 

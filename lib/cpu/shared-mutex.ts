@@ -1,4 +1,4 @@
-import { holdLock, runLocked, type EnterOptions } from '../lock/lock.ts';
+import { holdLock, runLocked, type EnterOptions } from '../locks/lock.ts';
 import { MUTEX } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';

@@ -1,6 +1,6 @@
 import { isA, refuseOptions } from '../base/errors.ts';
-import { sidesReadAs } from '../lock/rw-lock.ts';
-import type { Waiter } from '../lock/turnstile.ts';
+import { sidesReadAs } from '../locks/rw-lock.ts';
+import type { Waiter } from '../locks/turnstile.ts';
 import { RM, RW } from './shared-arena.ts';
 import { Gate } from './shared-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';

@@ -1,9 +1,9 @@
 import { commonMs } from '../time/host-clock.ts';
 import { KcontError, traceFrom } from '../base/errors.ts';
-import { noteFree, noteTaken } from '../lock/spin-lock.ts';
+import { noteFree, noteTaken } from '../locks/spin-lock.ts';
 import { PRI_PRIHIGH } from '../base/priorities.ts';
 import { PATIENCE, optionsOf, readOptions } from '../base/options-check.ts';
-import type { Waiter } from '../lock/turnstile.ts';
+import type { Waiter } from '../locks/turnstile.ts';
 import { SPIN } from './shared-arena.ts';
 import type { Gate } from './shared-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';

@@ -23,8 +23,8 @@ import type { Queue, QueueAddOptions } from 'p-queue';
 import { KcontError, isA, refuseOptions } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
 import { after, stamp, unlink, type Entry } from '../base/list.ts';
-import type { BaseLock, Lock } from '../lock/lock.ts';
-import { checkLock } from '../lock/lock-check.ts';
+import type { BaseLock, Lock } from '../locks/lock.ts';
+import { checkLock } from '../locks/lock-check.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';
 
 /**

@@ -24,8 +24,8 @@ import { readsAs } from '../base/inspect.ts';
 import { kindOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task } from '../job.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import type { BaseLock } from '../lock/lock.ts';
-import { RWLock } from '../lock/rw-lock.ts';
+import type { BaseLock } from '../locks/lock.ts';
+import { RWLock } from '../locks/rw-lock.ts';
 import { Workqueue } from '../workqueue.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 

@@ -35,7 +35,7 @@ import type { Task as Awaited } from '../job.ts';
 import type { Kcont } from '../kcont.ts';
 import { makeOwn, outlastGrace } from '../own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../kernel.ts';
-import { Mutex } from '../lock/mutex.ts';
+import { Mutex } from '../locks/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../base/priorities.ts';
 import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
 import { TASK } from '../state.ts';

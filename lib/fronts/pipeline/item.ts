@@ -24,7 +24,7 @@ import { readsAs } from '../../base/inspect.ts';
 import type { Kcont } from '../../kcont.ts';
 import { repoint, makeOwn } from '../../own-kcont.ts';
 import type { Entry } from '../../base/list.ts';
-import type { BaseLock } from '../../lock/lock.ts';
+import type { BaseLock } from '../../locks/lock.ts';
 import { scheduleOrThrow } from '../../schedule.ts';
 import { TASK } from '../../state.ts';
 import { Deadline } from './deadline.ts';

@@ -2,8 +2,8 @@ import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../fast-workq
 import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../base/errors.ts';
 import { readsAs } from '../../base/inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../kernel.ts';
-import type { Lock } from '../../lock/lock.ts';
-import { LOCK } from '../../lock/lock-check.ts';
+import type { Lock } from '../../locks/lock.ts';
+import { LOCK } from '../../locks/lock-check.ts';
 import {
   FUNCTION,
   NAME,
