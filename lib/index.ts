@@ -4,16 +4,22 @@
  * @packageDocumentation
  */
 
-import type { KcontConstructor } from './fast-workqueue.ts';
-import { Kcont as KcontHandle } from './kcont.ts';
+import type { KcontConstructor } from './core/fast-workqueue.ts';
+import { Kcont as KcontHandle } from './core/kcont.ts';
 
 export type { Clock } from './time/clock.ts';
 export { VirtualClock } from './time/virtual-clock.ts';
-export { Cpu, type CpuEvent, type CpuLimits, type CpuState, type StartCpusOptions } from './cpu.ts';
-export type { Affinity, ContextPolicy } from './details.ts';
-export type { OnError } from './enter.ts';
+export {
+  Cpu,
+  type CpuEvent,
+  type CpuLimits,
+  type CpuState,
+  type StartCpusOptions,
+} from './core/cpu.ts';
+export type { Affinity, ContextPolicy } from './core/extras.ts';
+export type { OnError } from './core/invoke.ts';
 export { KcontError, type KcontErrorCode } from './base/errors.ts';
-export type { RunOptions } from './job.ts';
+export type { RunOptions } from './core/one-shot.ts';
 export type {
   FastWorkqueue,
   KcontConstructor,
@@ -21,8 +27,8 @@ export type {
   SlowWorkqueue,
   Synchronous,
   UnlessFast,
-} from './fast-workqueue.ts';
-export { CANCELLED, DRAINING, type KcontFunction } from './kcont.ts';
+} from './core/fast-workqueue.ts';
+export { CANCELLED, DRAINING, type KcontFunction } from './core/kcont.ts';
 export type { KcontHandle };
 export * as kern from './kern.ts';
 export {
@@ -33,7 +39,7 @@ export {
   type KernelOptions,
   type KernelReport,
   type PredefinedWorkqueues,
-} from './kernel.ts';
+} from './core/kernel.ts';
 export { BaseLock, type EnterOptions, type Lock } from './locks/lock.ts';
 export { Mutex } from './locks/mutex.ts';
 export { RMLock } from './locks/rm-lock.ts';
@@ -49,10 +55,10 @@ export {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from './base/priorities.ts';
-export type { KcontOptions } from './options.ts';
-export { Scope } from './scope.ts';
-export type { CloseReport, Unfinished } from './shutdown.ts';
-export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';
+export type { KcontOptions } from './core/options.ts';
+export { Scope } from './core/scope.ts';
+export type { CloseReport, Unfinished } from './core/shutdown.ts';
+export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 
 /**
  * A continuation: one function, its argument, a workqueue, perhaps a lock. Made once, scheduled

@@ -5,17 +5,17 @@
  * @packageDocumentation
  */
 
-import type { Cpu } from './cpu.ts';
+import type { Cpu } from './core/cpu.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, isA, traceFrom } from './base/errors.ts';
-import type { FastWorkqueue, KcontFunctionOn } from './fast-workqueue.ts';
-import { Kcont, type KcontFunction } from './kcont.ts';
-import { kernel } from './kernel.ts';
-import { DESTROYED } from './schedule.ts';
+import type { FastWorkqueue, KcontFunctionOn } from './core/fast-workqueue.ts';
+import { Kcont, type KcontFunction } from './core/kcont.ts';
+import { kernel } from './core/kernel.ts';
+import { DESTROYED } from './core/schedule.ts';
 import type { Lock } from './locks/lock.ts';
-import { Workqueue } from './workqueue.ts';
+import { Workqueue } from './core/workqueue.ts';
 
 export { EBUSY, EINVAL, ENOENT };
-export { CANCELLED, DRAINING } from './kcont.ts';
+export { CANCELLED, DRAINING } from './core/kcont.ts';
 export {
   PRI_PRIHIGH,
   PRI_PRILOW,

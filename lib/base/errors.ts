@@ -1,4 +1,4 @@
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 
 /**
  * Stable codes of the errors that kcont throws and reports.

@@ -3,11 +3,11 @@
  * why it was refused.
  */
 
-import type { Cpu, RemoteScheduling } from '../cpu.ts';
+import type { Cpu, RemoteScheduling } from '../core/cpu.ts';
 import { EINVAL, KcontError } from '../base/errors.ts';
-import type { Kcont } from '../kcont.ts';
-import { AFAR, forbidden, label } from '../schedule.ts';
-import { HALTING, INVOKING, OPEN, REMOTE, ROAMS } from '../state.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { AFAR, forbidden, label } from '../core/schedule.ts';
+import { HALTING, INVOKING, OPEN, REMOTE, ROAMS } from '../core/state.ts';
 import type { CpuMachine } from './machine.ts';
 
 /** Schedules on other CPUs, for one of them. */

@@ -25,7 +25,16 @@
  */
 
 import { KcontError } from '../base/errors.ts';
-import { DEAD, EXPIRED, HALTING, INVOKING, PENDING, QUEUED, RUNNING, UNREF } from '../state.ts';
+import {
+  DEAD,
+  EXPIRED,
+  HALTING,
+  INVOKING,
+  PENDING,
+  QUEUED,
+  RUNNING,
+  UNREF,
+} from '../core/state.ts';
 import { MOVED } from './argument.ts';
 import type { Memory } from './memory.ts';
 

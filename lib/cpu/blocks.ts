@@ -10,12 +10,12 @@
  */
 
 import { KcontError } from '../base/errors.ts';
-import { Kcont } from '../kcont.ts';
-import { makeOwn } from '../own-kcont.ts';
+import { Kcont } from '../core/kcont.ts';
+import { makeOwn } from '../core/own-kcont.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import { label, lastDelay } from '../schedule.ts';
-import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../state.ts';
-import type { Workqueue } from '../workqueue.ts';
+import { label, lastDelay } from '../core/schedule.ts';
+import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../core/state.ts';
+import type { Workqueue } from '../core/workqueue.ts';
 import { ABSENT, PORTED, tagOf } from './argument.ts';
 import {
   AFFINITIES,

@@ -3,11 +3,11 @@
  * control blocks of those that ended without a report.
  */
 
-import { CANCELLED } from '../kcont.ts';
+import { CANCELLED } from '../core/kcont.ts';
 import { KcontError } from '../base/errors.ts';
-import { label } from '../schedule.ts';
-import type { CloseReport, Unfinished } from '../shutdown.ts';
-import { PENDING, SCHEDULED } from '../state.ts';
+import { label } from '../core/schedule.ts';
+import type { CloseReport, Unfinished } from '../core/shutdown.ts';
+import { PENDING, SCHEDULED } from '../core/state.ts';
 import { CPU, rescueWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import { JobFace } from './job-face.ts';

@@ -20,7 +20,7 @@ import { KcontError } from '../base/errors.ts';
 import { BaseLock } from '../locks/lock.ts';
 import { RWLock } from '../locks/rw-lock.ts';
 import { ofOneCpu } from './cpu-module.ts';
-import { Kcont } from '../kcont.ts';
+import { Kcont } from '../core/kcont.ts';
 import type { CpuMachine } from './machine.ts';
 import type { Gate } from './shared-gate.ts';
 import { attachIn, isShared, placeOf, type LockPlace, type Passable } from './shared-handle.ts';

@@ -2,7 +2,7 @@
  * The options of CPUs: how they are started, stopped and started again.
  */
 
-import { Cpu, type CpuLimits, type StartCpusOptions } from '../cpu.ts';
+import { Cpu, type CpuLimits, type StartCpusOptions } from '../core/cpu.ts';
 import type { Caller } from '../base/errors.ts';
 import {
   ANYTHING,

@@ -2,7 +2,7 @@
  * What any CPU can tell of another one, from what that has last said of itself in shared memory.
  */
 
-import type { CpuState } from '../cpu.ts';
+import type { CpuState } from '../core/cpu.ts';
 import {
   AWAKE,
   AWAKE_SINCE,

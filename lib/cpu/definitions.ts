@@ -6,8 +6,8 @@
  */
 
 import { KcontError } from '../base/errors.ts';
-import { label } from '../schedule.ts';
-import { SCHEDULED } from '../state.ts';
+import { label } from '../core/schedule.ts';
+import { SCHEDULED } from '../core/state.ts';
 import { PORTED } from './argument.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU } from './block.ts';
 import { decode, encode, uncloneable } from './codec.ts';

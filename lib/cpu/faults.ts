@@ -3,9 +3,9 @@
  * handle was made. What an error consists of is in wire-error.ts. Nothing here throws.
  */
 
-import { reportLater } from '../enter.ts';
+import { reportLater } from '../core/invoke.ts';
 import { KcontError } from '../base/errors.ts';
-import { label } from '../schedule.ts';
+import { label } from '../core/schedule.ts';
 import { HOME } from './block.ts';
 import { JobFace } from './job-face.ts';
 import type { CpuMachine } from './machine.ts';

@@ -9,9 +9,9 @@
  * workqueue. The last ones are known, which is more than can be on their way but of a thread that blocks.
  */
 
-import { Kcont } from '../kcont.ts';
+import { Kcont } from '../core/kcont.ts';
 import { nothing } from '../base/nothing.ts';
-import type { Workqueue } from '../workqueue.ts';
+import type { Workqueue } from '../core/workqueue.ts';
 import type { RemoteHandle } from './remote-handle.ts';
 
 /** How many are known. */

@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-import { registerCpuStarter } from '../cpu.ts';
+import { registerCpuStarter } from '../core/cpu.ts';
 import { startCpus } from './start.ts';
 
 export {
@@ -13,8 +13,8 @@ export {
   type CpuLimits,
   type CpuState,
   type StartCpusOptions,
-} from '../cpu.ts';
-export { curcpu } from '../kernel.ts';
+} from '../core/cpu.ts';
+export { curcpu } from '../core/kernel.ts';
 export { SharedLock } from './shared-lock.ts';
 export { SharedMutex } from './shared-mutex.ts';
 export { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';

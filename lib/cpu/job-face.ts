@@ -3,9 +3,9 @@
  * result, sent to the caller when the run has settled.
  */
 
-import { thenOf, whenDone, type Then } from '../enter.ts';
+import { thenOf, whenDone, type Then } from '../core/invoke.ts';
 import { KcontError, asynchronous } from '../base/errors.ts';
-import type { Task } from '../job.ts';
+import type { Task } from '../core/one-shot.ts';
 import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from './block.ts';
 import { decode, encode, uncloneable } from './codec.ts';

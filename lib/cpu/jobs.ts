@@ -16,14 +16,14 @@
  */
 
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
-import { Cpu } from '../cpu.ts';
+import { Cpu } from '../core/cpu.ts';
 import { KcontError, invalid, isA } from '../base/errors.ts';
-import type { RunOptions } from '../job.ts';
-import { makeOwn } from '../own-kcont.ts';
+import type { RunOptions } from '../core/one-shot.ts';
+import { makeOwn } from '../core/own-kcont.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import { refusal, whyNot } from '../schedule.ts';
-import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../state.ts';
-import type { Workqueue } from '../workqueue.ts';
+import { refusal, whyNot } from '../core/schedule.ts';
+import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../core/state.ts';
+import type { Workqueue } from '../core/workqueue.ts';
 import { MOVED, PORTED, TEXTUAL, inline, tagOf } from './argument.ts';
 import { ANY, ARG, ARG_TAG, RAN } from './block.ts';
 import { isSharedIn } from './block-lock.ts';

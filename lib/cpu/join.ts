@@ -9,10 +9,10 @@
  */
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
-import { Cpu } from '../cpu.ts';
+import { Cpu } from '../core/cpu.ts';
 import { KcontError } from '../base/errors.ts';
-import { kernel } from '../kernel.ts';
-import type { CloseReport } from '../shutdown.ts';
+import { kernel } from '../core/kernel.ts';
+import type { CloseReport } from '../core/shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
 import { wireError } from './wire-error.ts';
 import { CpuMachine } from './machine.ts';

@@ -31,9 +31,9 @@
  */
 
 import { microtask } from '../time/host-clock.ts';
-import type { Cpu } from '../cpu.ts';
+import type { Cpu } from '../core/cpu.ts';
 import { KcontError, show } from '../base/errors.ts';
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Ending, Thread, ThreadCalls } from './threads.ts';
 
 /** How long a thread that has been told to end may take for it, beyond its grace. */

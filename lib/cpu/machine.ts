@@ -12,15 +12,15 @@
  */
 
 import { commonMs, microtask } from '../time/host-clock.ts';
-import type { Cpu, CpuState, Machine } from '../cpu.ts';
-import type { Dispatcher } from '../dispatch.ts';
-import { callSettled } from '../enter.ts';
-import type { RunOptions } from '../job.ts';
-import type { Kcont } from '../kcont.ts';
-import type { Kernel } from '../kernel.ts';
-import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../state.ts';
-import type { CloseGuide, CloseReport, LocalClose } from '../shutdown.ts';
-import type { Workqueue } from '../workqueue.ts';
+import type { Cpu, CpuState, Machine } from '../core/cpu.ts';
+import type { Dispatcher } from '../core/dispatcher.ts';
+import { callSettled } from '../core/invoke.ts';
+import type { RunOptions } from '../core/one-shot.ts';
+import type { Kcont } from '../core/kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../core/state.ts';
+import type { CloseGuide, CloseReport, LocalClose } from '../core/shutdown.ts';
+import type { Workqueue } from '../core/workqueue.ts';
 import { Afar } from './afar.ts';
 import { Bells } from './bells.ts';
 import { ANY, HOME, WAITERS, isBound } from './block.ts';

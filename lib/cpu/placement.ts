@@ -14,10 +14,10 @@
  * said at the end of its last pass, plus what this CPU has sent it since.
  */
 
-import type { Cpu } from '../cpu.ts';
-import type { Kcont } from '../kcont.ts';
+import type { Cpu } from '../core/cpu.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Lock } from '../locks/lock.ts';
-import { ROAMS } from '../state.ts';
+import { ROAMS } from '../core/state.ts';
 import { isSharedIn, numberOf } from './block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './block.ts';
 import type { CpuMachine } from './machine.ts';

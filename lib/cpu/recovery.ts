@@ -15,8 +15,8 @@
  */
 
 import { KcontError } from '../base/errors.ts';
-import { label } from '../schedule.ts';
-import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED, settled } from '../state.ts';
+import { label } from '../core/schedule.ts';
+import { DEAD, HALTING, PENDING, RUNNING, SCHEDULED, settled } from '../core/state.ts';
 import {
   AFFINITIES,
   ANY,

@@ -4,11 +4,11 @@
  * schedule also files an entry where it is to run. What becomes of entries is in remote.ts.
  */
 
-import type { Cpu } from '../cpu.ts';
+import type { Cpu } from '../core/cpu.ts';
 import { EBUSY, EINVAL, KcontError } from '../base/errors.ts';
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import { DESTROYED, label } from '../schedule.ts';
+import { DESTROYED, label } from '../core/schedule.ts';
 import {
   DEAD,
   HALTING,
@@ -21,7 +21,7 @@ import {
   acked,
   scheduled,
   stopped,
-} from '../state.ts';
+} from '../core/state.ts';
 import { PORTED, tagOf } from './argument.ts';
 import {
   ANY,

@@ -17,9 +17,9 @@
  * entry finds that out at its old time, and is filed again, with its old number.
  */
 
-import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../cpu.ts';
-import { fileTimer, makeRunnable, refileTimer } from '../schedule.ts';
-import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../state.ts';
+import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../core/cpu.ts';
+import { fileTimer, makeRunnable, refileTimer } from '../core/schedule.ts';
+import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../core/state.ts';
 import { PORTED, inline } from './argument.ts';
 import {
   ARG,

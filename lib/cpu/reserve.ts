@@ -3,7 +3,7 @@
  */
 
 import { join, leave, untilAborted, type AbortMember } from '../base/abort-listeners.ts';
-import type { Cpu } from '../cpu.ts';
+import type { Cpu } from '../core/cpu.ts';
 import type { KcontError } from '../base/errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
 

@@ -46,7 +46,7 @@
  * others wait until that thread is back in its event loop, or dead.
  */
 
-import { Kcont } from '../kcont.ts';
+import { Kcont } from '../core/kcont.ts';
 import { after, stamp, type Entry } from '../base/list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { Turnstile, type Waiter } from '../locks/turnstile.ts';

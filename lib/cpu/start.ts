@@ -1,11 +1,11 @@
 import { availableParallelism } from 'node:os';
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { HostClock } from '../time/host-clock.ts';
-import { Cpu, type Machine, type StartCpusOptions } from '../cpu.ts';
+import { Cpu, type Machine, type StartCpusOptions } from '../core/cpu.ts';
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
-import { Kcont } from '../kcont.ts';
-import { Kernel } from '../kernel.ts';
-import type { CloseReport, LocalClose } from '../shutdown.ts';
+import { Kcont } from '../core/kcont.ts';
+import { Kernel } from '../core/kernel.ts';
+import type { CloseReport, LocalClose } from '../core/shutdown.ts';
 import { race } from '../base/race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { MOST, readStart } from './cpu-options.ts';

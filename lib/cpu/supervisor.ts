@@ -13,12 +13,12 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { HostClock, microtask } from '../time/host-clock.ts';
-import type { Cpu, CpuEvent, StartCpusOptions } from '../cpu.ts';
+import type { Cpu, CpuEvent, StartCpusOptions } from '../core/cpu.ts';
 import { KcontError, invalid } from '../base/errors.ts';
-import { Kcont } from '../kcont.ts';
-import { Kernel } from '../kernel.ts';
-import type { CloseReport, LocalClose } from '../shutdown.ts';
-import { CLOSED, GRACE, QUEUED, RUNNING } from '../state.ts';
+import { Kcont } from '../core/kcont.ts';
+import { Kernel } from '../core/kernel.ts';
+import type { CloseReport, LocalClose } from '../core/shutdown.ts';
+import { CLOSED, GRACE, QUEUED, RUNNING } from '../core/state.ts';
 import { ANY, readWord } from './block.ts';
 import { allBlocks } from './block-slabs.ts';
 import { LeftOver } from './close-report.ts';

@@ -3,9 +3,9 @@
  */
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
-import type { CpuLimits } from '../cpu.ts';
+import type { CpuLimits } from '../core/cpu.ts';
 import { race } from '../base/race.ts';
-import type { CloseReport } from '../shutdown.ts';
+import type { CloseReport } from '../core/shutdown.ts';
 import { unwireError } from './wire-error.ts';
 import type { Answer, Joining, Order } from './join.ts';
 import type { CpuMachine } from './machine.ts';

@@ -21,7 +21,7 @@
 
 import { inspect, types } from 'node:util';
 import { KcontError, type KcontErrorCode } from '../base/errors.ts';
-import { Kcont } from '../kcont.ts';
+import { Kcont } from '../core/kcont.ts';
 import type { Bells } from './bells.ts';
 import { isShared } from './shared-handle.ts';
 

@@ -7,9 +7,9 @@ import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { checkFunction, functionName, invalid, isA, traceFrom } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
-import { RUN_KINDS, checkTransfer, type RunFunction, type RunOptions } from '../job.ts';
+import { RUN_KINDS, checkTransfer, type RunFunction, type RunOptions } from '../core/one-shot.ts';
 import { ANYTHING, TEXT, kindOf, numberOf, optionsOf, readOptions } from '../base/options-check.ts';
-import { Workqueue, drainBy } from '../workqueue.ts';
+import { Workqueue, drainBy } from '../core/workqueue.ts';
 import { KcontPQueue, type KcontPQueueOptions } from './kcont-p-queue.ts';
 import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 

@@ -22,11 +22,11 @@ import { join, leave } from '../base/abort-listeners.ts';
 import { invalid, isA, traceFrom } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
 import { kindOf, optionsOf, readOptions } from '../base/options-check.ts';
-import type { Task } from '../job.ts';
-import { Kernel, kernel as processKernel } from '../kernel.ts';
+import type { Task } from '../core/one-shot.ts';
+import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { RWLock } from '../locks/rw-lock.ts';
-import { Workqueue } from '../workqueue.ts';
+import { Workqueue } from '../core/workqueue.ts';
 import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts';
 
 /**

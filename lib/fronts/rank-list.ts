@@ -11,7 +11,7 @@
 
 import { Fifo, type Entry } from '../base/list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
-import { RunQueue, type Runnable } from '../runq.ts';
+import { RunQueue, type Runnable } from '../core/run-queue.ts';
 
 /** What the lists hold. */
 export interface Ranked extends Runnable {

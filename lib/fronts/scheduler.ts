@@ -27,19 +27,19 @@
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../base/abort-listeners.ts';
 import { afterMicrotasks } from '../time/host-clock.ts';
-import { adopt, awaits, thenOf } from '../enter.ts';
+import { adopt, awaits, thenOf } from '../core/invoke.ts';
 import { functionName, invalid, isA, traceFrom } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../base/options-check.ts';
-import type { Task as Awaited } from '../job.ts';
-import type { Kcont } from '../kcont.ts';
-import { makeOwn, outlastGrace } from '../own-kcont.ts';
-import { Kernel, kernel as processKernel } from '../kernel.ts';
+import type { Task as Awaited } from '../core/one-shot.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { makeOwn, outlastGrace } from '../core/own-kcont.ts';
+import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import { Mutex } from '../locks/mutex.ts';
 import { PRI_PRIHIGH, PRI_PRILOW, PRI_PRIMEDHIGH } from '../base/priorities.ts';
-import { resetOrThrow, scheduleOrThrow } from '../schedule.ts';
-import { TASK } from '../state.ts';
-import type { Workqueue } from '../workqueue.ts';
+import { resetOrThrow, scheduleOrThrow } from '../core/schedule.ts';
+import { TASK } from '../core/state.ts';
+import type { Workqueue } from '../core/workqueue.ts';
 import {
   TASK_PRIORITIES,
   TaskSignal,

@@ -17,16 +17,16 @@
  * with a stranger. A `Deadline` is used again by its one owner, who knows.
  */
 
-import type { Kcont } from '../kcont.ts';
-import { makeOwn } from '../own-kcont.ts';
-import { Kernel, kernel as processKernel } from '../kernel.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { makeOwn } from '../core/own-kcont.ts';
+import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
 import { FLAG, kindOf, optionsOf, readOptions } from '../base/options-check.ts';
-import type { Task } from '../job.ts';
-import { resetOrThrow } from '../schedule.ts';
-import { LIMIT, QUEUED, TASK } from '../state.ts';
-import { Workqueue } from '../workqueue.ts';
+import type { Task } from '../core/one-shot.ts';
+import { resetOrThrow } from '../core/schedule.ts';
+import { LIMIT, QUEUED, TASK } from '../core/state.ts';
+import { Workqueue } from '../core/workqueue.ts';
 import { named } from './named.ts';
 import { checkDelay } from './node-error.ts';
 

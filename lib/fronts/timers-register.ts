@@ -11,7 +11,7 @@
  */
 
 import { HostClock } from '../time/host-clock.ts';
-import { Kernel } from '../kernel.ts';
+import { Kernel } from '../core/kernel.ts';
 import { FLAG, optionsOf, readOptions } from '../base/options-check.ts';
 import type { DelayRules } from './timers/delay.ts';
 import { timersOn, type Timers } from './timers/functions.ts';

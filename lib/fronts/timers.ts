@@ -4,7 +4,7 @@
  * @packageDocumentation
  */
 
-import { Kernel, kernel } from '../kernel.ts';
+import { Kernel, kernel } from '../core/kernel.ts';
 import { invalid, isA, refuseOptions, traceFrom } from '../base/errors.ts';
 import {
   timersOn,

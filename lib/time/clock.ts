@@ -1,4 +1,4 @@
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 
 /**
  * A source of monotonic time that also wakes a kernel.

@@ -20,7 +20,7 @@
  */
 
 import { markError } from '../base/errors.ts';
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { findFakes, globalTimeout, isHosts, type Fakes } from './fakes.ts';
 import { HostWaker } from './host-waker.ts';

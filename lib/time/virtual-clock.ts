@@ -1,6 +1,6 @@
 import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
 import { readsAs } from '../base/inspect.ts';
-import type { Kcont } from '../kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { markNextUncaught, inNoContext, nextTurn } from './host-clock.ts';
 import { nothing } from '../base/nothing.ts';

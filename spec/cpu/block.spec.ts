@@ -16,7 +16,7 @@ import {
   rescueWord,
 } from '../../lib/cpu/block.ts';
 import { Memory } from '../../lib/cpu/memory.ts';
-import { EXPIRED, PENDING, QUEUED, RUNNING, UNREF } from '../../lib/state.ts';
+import { EXPIRED, PENDING, QUEUED, RUNNING, UNREF } from '../../lib/core/state.ts';
 
 describe('the word of a control block', () => {
   it('takes generations that come round, and keep the bits', () => {

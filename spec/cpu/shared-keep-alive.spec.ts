@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { runModule } from '../support/child.ts';
 
-const room = new URL('../../lib/cpu/', import.meta.url);
+const room = new URL('../../lib/core/cpu/', import.meta.url);
 const ending = import.meta.url.slice(-3);
 
 function imports(...names: string[]): string {

@@ -4,11 +4,11 @@
 
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
 import { afterMicrotasks } from '../../time/host-clock.ts';
-import { reportLater } from '../../enter.ts';
+import { reportLater } from '../../core/invoke.ts';
 import { KcontError } from '../../base/errors.ts';
-import type { Task } from '../../job.ts';
-import { Kcont } from '../../kcont.ts';
-import type { Kernel } from '../../kernel.ts';
+import type { Task } from '../../core/one-shot.ts';
+import { Kcont } from '../../core/kcont.ts';
+import type { Kernel } from '../../core/kernel.ts';
 import { race } from '../../base/race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';

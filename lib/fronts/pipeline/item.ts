@@ -17,16 +17,16 @@
 
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../../base/abort-listeners.ts';
-import { thenOf, whenDone, type Then, reportLater } from '../../enter.ts';
+import { thenOf, whenDone, type Then, reportLater } from '../../core/invoke.ts';
 import { asynchronous } from '../../base/errors.ts';
-import type { Task } from '../../job.ts';
+import type { Task } from '../../core/one-shot.ts';
 import { readsAs } from '../../base/inspect.ts';
-import type { Kcont } from '../../kcont.ts';
-import { repoint, makeOwn } from '../../own-kcont.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { repoint, makeOwn } from '../../core/own-kcont.ts';
 import type { Entry } from '../../base/list.ts';
 import type { BaseLock } from '../../locks/lock.ts';
-import { scheduleOrThrow } from '../../schedule.ts';
-import { TASK } from '../../state.ts';
+import { scheduleOrThrow } from '../../core/schedule.ts';
+import { TASK } from '../../core/state.ts';
 import { Deadline } from './deadline.ts';
 import type { Flow } from './flow.ts';
 import type { Key, Keys } from './keys.ts';

@@ -11,7 +11,7 @@ import {
   readOptions,
   type Shape,
 } from '../../base/options-check.ts';
-import { drainBy } from '../../workqueue.ts';
+import { drainBy } from '../../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './diagram.ts';
 import type { Failure, Flow, PipelineReport } from './flow.ts';

@@ -19,12 +19,12 @@
  */
 
 import { invalid } from '../../base/errors.ts';
-import type { KcontFunction } from '../../kcont.ts';
-import type { Kernel } from '../../kernel.ts';
+import type { KcontFunction } from '../../core/kcont.ts';
+import type { Kernel } from '../../core/kernel.ts';
 import { LOWEST_FAST, PRIORITIES } from '../../base/priorities.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { checkLock } from '../../locks/lock-check.ts';
-import { makePrivate, type Workqueue } from '../../workqueue.ts';
+import { makePrivate, type Workqueue } from '../../core/workqueue.ts';
 import { Door } from './door.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';

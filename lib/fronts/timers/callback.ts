@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import type { Task } from '../../job.ts';
+import type { Task } from '../../core/one-shot.ts';
 import type { Entry } from '../../base/list.ts';
 
 /** A timer or an immediate. */

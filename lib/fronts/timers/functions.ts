@@ -6,7 +6,7 @@
 import * as host from 'node:timers';
 import { promisify } from 'node:util';
 import { HostClock, standForHost } from '../../time/host-clock.ts';
-import type { Kernel } from '../../kernel.ts';
+import type { Kernel } from '../../core/kernel.ts';
 import { named } from '../named.ts';
 import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate, isImmediate } from './immediate.ts';

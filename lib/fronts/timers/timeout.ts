@@ -1,11 +1,11 @@
 import { readsAs } from '../../base/inspect.ts';
 import { functionName } from '../../base/errors.ts';
-import { awaits } from '../../enter.ts';
-import type { Kcont } from '../../kcont.ts';
-import { makeOwn, outlastGrace } from '../../own-kcont.ts';
+import { awaits } from '../../core/invoke.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { makeOwn, outlastGrace } from '../../core/own-kcont.ts';
 import { unlink } from '../../base/list.ts';
-import { refusal, scheduleFrom } from '../../schedule.ts';
-import { GRACE, TASK } from '../../state.ts';
+import { refusal, scheduleFrom } from '../../core/schedule.ts';
+import { GRACE, TASK } from '../../core/state.ts';
 import { Callback } from './callback.ts';
 import { wholeMs } from './delay.ts';
 import { asTimeout } from './strangers.ts';

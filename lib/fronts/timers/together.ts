@@ -20,8 +20,8 @@
 
 import { executionAsyncId } from 'node:async_hooks';
 import type { Clock } from '../../time/clock.ts';
-import type { Kcont } from '../../kcont.ts';
-import { restartTimerFrom, scheduleFrom } from '../../schedule.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { restartTimerFrom, scheduleFrom } from '../../core/schedule.ts';
 
 /** Timers in a group, at most: what a tick has time for, at some hundred ns each. */
 const MOST = 4096;

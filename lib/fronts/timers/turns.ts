@@ -43,21 +43,21 @@
  * it with the line that threw. The others go on in the next pass.
  */
 
-import { untilNextLook } from '../../budget.ts';
+import { untilNextLook } from '../../core/budget.ts';
 import type { Clock } from '../../time/clock.ts';
 import { afterMicrotasks, isWatched, runNextTicks } from '../../time/host-clock.ts';
-import type { Dispatcher } from '../../dispatch.ts';
-import { AT_TOP, awaits } from '../../enter.ts';
+import type { Dispatcher } from '../../core/dispatcher.ts';
+import { AT_TOP, awaits } from '../../core/invoke.ts';
 import { KcontError } from '../../base/errors.ts';
-import type { Task } from '../../job.ts';
-import type { Kcont } from '../../kcont.ts';
-import { makeOwn } from '../../own-kcont.ts';
-import type { Kernel } from '../../kernel.ts';
+import type { Task } from '../../core/one-shot.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { makeOwn } from '../../core/own-kcont.ts';
+import type { Kernel } from '../../core/kernel.ts';
 import { Fifo, moveAll } from '../../base/list.ts';
 import { PRI_SOFTCLOCK } from '../../base/priorities.ts';
-import { makeRunnable, makeRunnableNext, refusal } from '../../schedule.ts';
-import { GRACE, LIMIT, TASK } from '../../state.ts';
-import type { Workqueue } from '../../workqueue.ts';
+import { makeRunnable, makeRunnableNext, refusal } from '../../core/schedule.ts';
+import { GRACE, LIMIT, TASK } from '../../core/state.ts';
+import type { Workqueue } from '../../core/workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { Together } from './together.ts';

@@ -17,16 +17,16 @@
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
 
-import { afterMicrotasks } from './time/host-clock.ts';
-import type { Dispatcher } from './dispatch.ts';
-import { KcontError } from './base/errors.ts';
+import { afterMicrotasks } from '../time/host-clock.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { KcontError } from '../base/errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
-import { contended } from './locks/turnstile.ts';
-import { race } from './base/race.ts';
+import { contended } from '../locks/turnstile.ts';
+import { race } from '../base/race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { nothing } from './base/nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /**
  * A continuation in a report.

@@ -2,11 +2,11 @@
  * What the operations of a handle refuse, besides being scheduled: schedule.ts.
  */
 
-import { Dispatcher } from './dispatch.ts';
-import { KcontError, invalid, traceFrom, type Caller } from './base/errors.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { KcontError, invalid, traceFrom, type Caller } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
-import type { Lock } from './locks/lock.ts';
-import { isLock } from './locks/lock-check.ts';
+import type { Lock } from '../locks/lock.ts';
+import { isLock } from '../locks/lock-check.ts';
 import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 

@@ -1,8 +1,8 @@
 import { expect } from 'chai';
-import { Kcont, Kernel, VirtualClock, type Workqueue } from '../lib/index.ts';
-import { makeRunnableNext, scheduleFrom } from '../lib/schedule.ts';
-import { burn } from './support/busy.ts';
-import { runModule } from './support/child.ts';
+import { Kcont, Kernel, VirtualClock, type Workqueue } from '../../lib/index.ts';
+import { makeRunnableNext, scheduleFrom } from '../../lib/core/schedule.ts';
+import { burn } from '../support/busy.ts';
+import { runModule } from '../support/child.ts';
 
 describe('a pass', function () {
   this.timeout(60_000);

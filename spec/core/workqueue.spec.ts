@@ -8,9 +8,9 @@ import {
   SpinLock,
   VirtualClock,
   type Workqueue,
-} from '../lib/index.ts';
-import { makePrivate } from '../lib/workqueue.ts';
-import { codeOf, deferred, Lab, rejectionOf, settled } from './support/lab.ts';
+} from '../../lib/index.ts';
+import { makePrivate } from '../../lib/core/workqueue.ts';
+import { codeOf, deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Kernel.acquire', () => {
   it('returns the same workqueue for the same criteria, another one for others', () => {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
-import { stamp, type Entry } from '../lib/base/list.ts';
-import { RunQueue, type Runnable } from '../lib/runq.ts';
-import { FAR } from '../lib/time/timing-wheel.ts';
+import { stamp, type Entry } from '../../lib/base/list.ts';
+import { RunQueue, type Runnable } from '../../lib/core/run-queue.ts';
+import { FAR } from '../../lib/time/timing-wheel.ts';
 
 class Item implements Runnable {
   _next: Entry = this;

@@ -1,5 +1,5 @@
 import { AsyncResource } from 'node:async_hooks';
-import { leave, type AbortMember } from './base/abort-listeners.ts';
+import { leave, type AbortMember } from '../base/abort-listeners.ts';
 import type { RemoteState } from './cpu.ts';
 import type { Scope } from './scope.ts';
 

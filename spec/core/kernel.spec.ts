@@ -10,10 +10,10 @@ import {
   curcpu,
   kernel as processWide,
   wq,
-} from '../lib/index.ts';
-import type { Task } from '../lib/job.ts';
-import { makeRunnableNext, refileTimer } from '../lib/schedule.ts';
-import { TASK } from '../lib/state.ts';
+} from '../../lib/index.ts';
+import type { Task } from '../../lib/core/one-shot.ts';
+import { makeRunnableNext, refileTimer } from '../../lib/core/schedule.ts';
+import { TASK } from '../../lib/core/state.ts';
 
 const code = (f: () => unknown): string => {
   try {

@@ -6,7 +6,7 @@
  * it each time otherwise, 30 of 60 ns.
  */
 
-import type { Waker } from './time/clock.ts';
+import type { Waker } from '../time/clock.ts';
 
 const endOfCallback: Promise<void> = Promise.resolve();
 

@@ -2,9 +2,9 @@
  * Continuations of the library itself: behind `run`, timers, deadlines, tasks and items.
  */
 
-import { KcontError } from './base/errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
-import type { BaseLock, Lock } from './locks/lock.ts';
+import type { BaseLock, Lock } from '../locks/lock.ts';
 import type { KcontOptions } from './options.ts';
 import { label } from './schedule.ts';
 import { LIMIT } from './state.ts';

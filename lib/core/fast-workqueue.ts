@@ -4,7 +4,7 @@
  */
 
 import type { Kcont } from './kcont.ts';
-import type { Lock } from './locks/lock.ts';
+import type { Lock } from '../locks/lock.ts';
 import type { KcontOptions } from './options.ts';
 import type { Workqueue } from './workqueue.ts';
 

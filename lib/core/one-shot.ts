@@ -1,6 +1,6 @@
-import { join, leave, type AbortMember } from './base/abort-listeners.ts';
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
-import { adopt, thenOf, whenDone, type Then } from './enter.ts';
+import { adopt, thenOf, whenDone, type Then } from './invoke.ts';
 import {
   asynchronous,
   checkFunction,
@@ -8,11 +8,11 @@ import {
   invalid,
   traceFrom,
   type Caller,
-} from './base/errors.ts';
+} from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
 import { makeOwn } from './own-kcont.ts';
-import type { Lock } from './locks/lock.ts';
-import { LOCK } from './locks/lock-check.ts';
+import type { Lock } from '../locks/lock.ts';
+import { LOCK } from '../locks/lock-check.ts';
 import {
   ANYTHING,
   FLAG,
@@ -26,12 +26,12 @@ import {
   optionsOf,
   readOptions,
   type Kind,
-} from './base/options-check.ts';
+} from '../base/options-check.ts';
 import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
 import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { nothing } from './base/nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /**
  * How a function is run once.

@@ -8,7 +8,7 @@
  */
 
 import type { Kcont } from './kcont.ts';
-import type { Level } from './runq.ts';
+import type { Level } from './run-queue.ts';
 
 /**
  * Whether a lock may promote one, which has waited for longer than its patience, of the time from one

@@ -1,6 +1,6 @@
-import { join } from './base/abort-listeners.ts';
-import { Details, Extras, type Affinity, type ContextPolicy } from './details.ts';
-import { isA } from './base/errors.ts';
+import { join } from '../base/abort-listeners.ts';
+import { Details, Extras, type Affinity, type ContextPolicy } from './extras.ts';
+import { isA } from '../base/errors.ts';
 import {
   FLAG,
   SIGNAL,
@@ -10,7 +10,7 @@ import {
   oneOf,
   optionsOf,
   readOptions,
-} from './base/options-check.ts';
+} from '../base/options-check.ts';
 import type { Kcont } from './kcont.ts';
 import type { Scope } from './scope.ts';
 import { UNREF } from './state.ts';

@@ -10,13 +10,13 @@
  * after months without one finds it as old as that, and the next plan moves it.
  */
 
-import type { Clock, Deadlines } from './time/clock.ts';
+import type { Clock, Deadlines } from '../time/clock.ts';
 import { remoteOf } from './cpu.ts';
 import type { Kcont } from './kcont.ts';
-import { Ration } from './time/clock-sampling.ts';
-import { RunQueue } from './runq.ts';
+import { Ration } from '../time/clock-sampling.ts';
+import { RunQueue } from './run-queue.ts';
 import { REMOTE, expired } from './state.ts';
-import { BLOCK, FAR, Wheel } from './time/timing-wheel.ts';
+import { BLOCK, FAR, Wheel } from '../time/timing-wheel.ts';
 
 /** Collects the timers of one dispatcher. */
 export class Collector {

@@ -21,9 +21,9 @@
  * level; it goes when it is looked at.
  */
 
-import { Fifo, type Entry } from './base/list.ts';
-import { PRIORITIES } from './base/priorities.ts';
-import { FAR } from './time/timing-wheel.ts';
+import { Fifo, type Entry } from '../base/list.ts';
+import { PRIORITIES } from '../base/priorities.ts';
+import { FAR } from '../time/timing-wheel.ts';
 
 /** What the run queue holds. `_due`: the tick at which it became runnable, from the wheel's base. */
 export interface Runnable extends Entry {

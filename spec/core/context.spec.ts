@@ -1,6 +1,6 @@
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { expect } from 'chai';
-import { Kcont, Kernel, Mutex } from '../lib/index.ts';
+import { Kcont, Kernel, Mutex } from '../../lib/index.ts';
 
 describe('the context of a function', () => {
   const als = new AsyncLocalStorage<{ user: string }>();

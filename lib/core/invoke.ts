@@ -12,11 +12,11 @@
  */
 
 import { remoteOf } from './cpu.ts';
-import type { Dispatcher } from './dispatch.ts';
-import { KcontError, asynchronous, markError } from './base/errors.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { KcontError, asynchronous, markError } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
-import { unlink, type Entry } from './base/list.ts';
-import { release } from './locks/lock-check.ts';
+import { unlink, type Entry } from '../base/list.ts';
+import { release } from '../locks/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {
   DEAD,

@@ -1,5 +1,5 @@
-import { KcontError, refuseOptions, traceFrom } from './base/errors.ts';
-import { readsAs } from './base/inspect.ts';
+import { KcontError, refuseOptions, traceFrom } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
 import type { Kcont } from './kcont.ts';
 
 /**

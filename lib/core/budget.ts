@@ -12,7 +12,7 @@
  * that is alone: it may bring about the next.
  */
 
-import type { Clock } from './time/clock.ts';
+import type { Clock } from '../time/clock.ts';
 
 /** Continuations that are set aside for what counts as one that is entered. */
 const ASIDES = 8;

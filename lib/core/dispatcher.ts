@@ -30,23 +30,23 @@
  */
 
 import { Budget } from './budget.ts';
-import type { Clock, Deadlines, Driven, Waker } from './time/clock.ts';
+import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, settle, type Flight, type OnError } from './enter.ts';
-import type { Task } from './job.ts';
+import { enter, settle, type Flight, type OnError } from './invoke.ts';
+import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, stamp, unlink } from './base/list.ts';
-import { release } from './locks/lock-check.ts';
-import { NONE, type Timekeeper } from './locks/turnstile.ts';
+import { Fifo, stamp, unlink } from '../base/list.ts';
+import { release } from '../locks/lock-check.ts';
+import { NONE, type Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
-import type { Ration } from './time/clock-sampling.ts';
+import type { Ration } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
-import type { RunQueue } from './runq.ts';
+import type { RunQueue } from './run-queue.ts';
 import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } from './state.ts';
-import { BLOCK, FAR, type Wheel } from './time/timing-wheel.ts';
+import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
-import { Mutex, Scope } from '../lib/index.ts';
-import type { Kcont } from '../lib/index.ts';
-import { codeOf, Lab, rejectionOf, settled } from './support/lab.ts';
+import { Mutex, Scope } from '../../lib/index.ts';
+import type { Kcont } from '../../lib/index.ts';
+import { codeOf, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Scope', () => {
   it('counts the continuations made in it and not destroyed', () => {

@@ -1,12 +1,12 @@
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import type { RunOptions } from './job.ts';
-import type { BaseLock } from './locks/lock.ts';
+import type { RunOptions } from './one-shot.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { KcontError, traceFrom, type Caller } from './base/errors.ts';
-import { readsAs } from './base/inspect.ts';
+import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
 
 /**
  * What a CPU is doing.

@@ -1,9 +1,9 @@
-import type { Clock } from './time/clock.ts';
-import { readsAs } from './base/inspect.ts';
-import { hostClock } from './time/host-clock.ts';
+import type { Clock } from '../time/clock.ts';
+import { readsAs } from '../base/inspect.ts';
+import { hostClock } from '../time/host-clock.ts';
 import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
-import { Dispatcher, kernelInPass } from './dispatch.ts';
-import type { OnError } from './enter.ts';
+import { Dispatcher, kernelInPass } from './dispatcher.ts';
+import type { OnError } from './invoke.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
 import {
   FINITE_MS,
@@ -12,7 +12,7 @@ import {
   numberOf,
   optionsOf,
   readOptions,
-} from './base/options-check.ts';
+} from '../base/options-check.ts';
 import {
   PRI_PRIHIGH,
   PRI_PRILOW,
@@ -22,7 +22,7 @@ import {
   PRI_SOFTCLOCK,
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
-} from './base/priorities.ts';
+} from '../base/priorities.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import {
   Workqueue,

@@ -17,7 +17,7 @@ import {
   scheduled,
   settled,
   stopped,
-} from '../lib/state.ts';
+} from '../../lib/core/state.ts';
 
 /** The states of the diagram, by their names there. */
 const STATES: Readonly<Record<string, number>> = {

@@ -1,14 +1,14 @@
-import { untilAborted } from './base/abort-listeners.ts';
-import type { Dispatcher } from './dispatch.ts';
-import type { OnError } from './enter.ts';
+import { untilAborted } from '../base/abort-listeners.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { OnError } from './invoke.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
-import { readsAs } from './base/inspect.ts';
-import { KcontError, traceFrom, type Caller } from './base/errors.ts';
-import { runOnce, type RunOptions } from './job.ts';
+import { readsAs } from '../base/inspect.ts';
+import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
+import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, unlink } from './base/list.ts';
-import type { BaseLock } from './locks/lock.ts';
+import { Fifo, unlink } from '../base/list.ts';
+import type { BaseLock } from '../locks/lock.ts';
 import {
   FLAG,
   FUNCTION,
@@ -19,10 +19,10 @@ import {
   integerOf,
   optionsOf,
   readOptions,
-} from './base/options-check.ts';
-import { LOWEST_FAST, PRIORITY } from './base/priorities.ts';
-import type { Ration } from './time/clock-sampling.ts';
-import type { Level } from './runq.ts';
+} from '../base/options-check.ts';
+import { LOWEST_FAST, PRIORITY } from '../base/priorities.ts';
+import type { Ration } from '../time/clock-sampling.ts';
+import type { Level } from './run-queue.ts';
 
 /**
  * What a workqueue is asked for, besides its priority.

@@ -3,7 +3,7 @@
  */
 
 import { Cpu, type Machine } from './cpu.ts';
-import { coalesce } from './details.ts';
+import { coalesce } from './extras.ts';
 import {
   EBUSY,
   EINVAL,
@@ -14,10 +14,10 @@ import {
   isA,
   traceFrom,
   type Caller,
-} from './base/errors.ts';
-import type { Task } from './job.ts';
+} from '../base/errors.ts';
+import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
-import { stamp } from './base/list.ts';
+import { stamp } from '../base/list.ts';
 import {
   CLOSED,
   DEAD,
@@ -37,7 +37,7 @@ import {
   acked,
   scheduled,
 } from './state.ts';
-import { FAR } from './time/timing-wheel.ts';
+import { FAR } from '../time/timing-wheel.ts';
 
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;

@@ -3,11 +3,11 @@
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Kcont, Mutex } from '../lib/index.ts';
-import { repoint } from '../lib/own-kcont.ts';
-import type { BaseLock } from '../lib/locks/lock.ts';
-import { makePrivate } from '../lib/workqueue.ts';
-import { codeOf, deferred, Lab } from './support/lab.ts';
+import { Kcont, Mutex } from '../../lib/index.ts';
+import { repoint } from '../../lib/core/own-kcont.ts';
+import type { BaseLock } from '../../lib/locks/lock.ts';
+import { makePrivate } from '../../lib/core/workqueue.ts';
+import { codeOf, deferred, Lab } from '../support/lab.ts';
 
 describe('repoint', () => {
   it('points an idle handle to another workqueue, lock and function', () => {

@@ -1,5 +1,12 @@
 import { expect } from 'chai';
-import { Kcont, KcontError, Kernel, Scope, VirtualClock, type KcontOptions } from '../lib/index.ts';
+import {
+  Kcont,
+  KcontError,
+  Kernel,
+  Scope,
+  VirtualClock,
+  type KcontOptions,
+} from '../../lib/index.ts';
 
 describe('options of a continuation', () => {
   const clock = new VirtualClock();
