@@ -5,7 +5,7 @@
 // the CPU time of timers that expire as time goes by, with the loop's wake-ups, the same for both.
 
 import { setImmediate as turn } from 'node:timers/promises';
-import type { HostTimeout } from '../lib/fronts/timers.ts';
+import type { HostTimeout } from '../lib/compat/timers/index.ts';
 import { Kcont } from '../lib/index.ts';
 import { costs, sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
 import { Bare, bareCalls } from './harness/floors.ts';

@@ -4,8 +4,8 @@
 // make a timer for each call, with a number, a context, and a place among the callbacks of a turn.
 
 import * as node from 'node:timers';
-import * as front from '../lib/fronts/timers.ts';
-import type { HostImmediate, HostTimeout } from '../lib/fronts/timers.ts';
+import * as front from '../lib/compat/timers/index.ts';
+import type { HostImmediate, HostTimeout } from '../lib/compat/timers/index.ts';
 import { Kcont } from '../lib/index.ts';
 import { armTimeouts, drained, planFor, type TimerFunctions } from './expire.ts';
 import { costs, sized, type Bench, type Case, type Effort, type Role } from './harness/bench.ts';

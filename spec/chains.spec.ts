@@ -2,11 +2,11 @@
 import { once } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import { expect } from 'chai';
-import { createExecutor } from '../lib/fronts/p-queue.ts';
-import { createLocks } from '../lib/fronts/locks.ts';
+import { createExecutor } from '../lib/compat/p-queue/index.ts';
+import { createLocks } from '../lib/compat/web-locks.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { createTimers } from '../lib/fronts/timers.ts';
+import { createScheduler } from '../lib/compat/scheduler/index.ts';
+import { createTimers } from '../lib/compat/timers/index.ts';
 import { Kcont, Kernel, Mutex } from '../lib/index.ts';
 import { HandClock } from './support/hand-clock.ts';
 

@@ -5,11 +5,11 @@ import { inspect } from 'node:util';
 import { expect } from 'chai';
 import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
 import { markError } from '../lib/base/errors.ts';
-import { createLocks } from '../lib/fronts/locks.ts';
-import { createExecutor } from '../lib/fronts/p-queue.ts';
+import { createLocks } from '../lib/compat/web-locks.ts';
+import { createExecutor } from '../lib/compat/p-queue/index.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { Deadline, createDeadline, release } from '../lib/fronts/signal.ts';
+import { createScheduler } from '../lib/compat/scheduler/index.ts';
+import { Deadline, createDeadline, release } from '../lib/compat/abort-deadline.ts';
 import {
   Kcont,
   KcontError,

@@ -5,9 +5,9 @@ import { inspect } from 'node:util';
 import { expect } from 'chai';
 import { Kcont, KcontError, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
 import type { KcontFunction } from '../lib/index.ts';
-import { createExecutor } from '../lib/fronts/p-queue.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { createTimers } from '../lib/fronts/timers.ts';
+import { createExecutor } from '../lib/compat/p-queue/index.ts';
+import { createScheduler } from '../lib/compat/scheduler/index.ts';
+import { createTimers } from '../lib/compat/timers/index.ts';
 import {
   AWAITING,
   ENTRANCES,

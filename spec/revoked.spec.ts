@@ -3,12 +3,12 @@
 
 import { expect } from 'chai';
 import { SharedMutex, SharedSpinLock, transfer } from '../lib/cpu/index.ts';
-import { createLocks } from '../lib/fronts/locks.ts';
-import { KcontPQueue, KcontQueue, createExecutor } from '../lib/fronts/p-queue.ts';
+import { createLocks } from '../lib/compat/web-locks.ts';
+import { KcontPQueue, KcontQueue, createExecutor } from '../lib/compat/p-queue/index.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
-import { Deadline, createDeadline, release } from '../lib/fronts/signal.ts';
-import { createTimers } from '../lib/fronts/timers.ts';
+import { createScheduler } from '../lib/compat/scheduler/index.ts';
+import { Deadline, createDeadline, release } from '../lib/compat/abort-deadline.ts';
+import { createTimers } from '../lib/compat/timers/index.ts';
 import { Kcont, KcontError, Kernel, Mutex, VirtualClock, kern } from '../lib/index.ts';
 
 const kernel = new Kernel({ clock: new VirtualClock() });

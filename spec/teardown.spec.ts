@@ -4,9 +4,9 @@ import { expect } from 'chai';
 import sinon from 'sinon';
 import { HostClock } from '../lib/time/host-clock.ts';
 import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../lib/index.ts';
-import { createDeadline } from '../lib/fronts/signal.ts';
-import { createTimers } from '../lib/fronts/timers.ts';
-import { createScheduler } from '../lib/fronts/scheduler.ts';
+import { createDeadline } from '../lib/compat/abort-deadline.ts';
+import { createTimers } from '../lib/compat/timers/index.ts';
+import { createScheduler } from '../lib/compat/scheduler/index.ts';
 import { pipeline } from '../lib/fronts/pipeline.ts';
 import { deferred, Lab, rejectionOf, settled, type Deferred } from './support/lab.ts';
 import {

@@ -6,13 +6,13 @@ import { basename, dirname, join } from 'node:path';
 import { expect } from 'chai';
 import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../lib/cpu/index.ts';
 import { CpuMachine } from '../../lib/cpu/machine.ts';
-import { createLocks } from '../../lib/fronts/locks.ts';
-import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/fronts/p-queue.ts';
+import { createLocks } from '../../lib/compat/web-locks.ts';
+import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/fronts/pipeline.ts';
-import { createScheduler } from '../../lib/fronts/scheduler.ts';
-import { Deadline, createDeadline, deadline } from '../../lib/fronts/signal.ts';
-import { createTimers } from '../../lib/fronts/timers.ts';
-import { restore, takeOver } from '../../lib/fronts/timers-register.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { Deadline, createDeadline, deadline } from '../../lib/compat/abort-deadline.ts';
+import { createTimers } from '../../lib/compat/timers/index.ts';
+import { restore, takeOver } from '../../lib/compat/timers/register.ts';
 import {
   Kcont,
   KcontError,

@@ -5,7 +5,7 @@ import { describe, it } from 'mocha';
 import { Kernel, KcontError, Mutex, RMLock, RWLock, SpinLock, curcpu } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { SharedMutex, SharedSpinLock } from '../../lib/cpu/index.ts';
-import { createExecutor } from '../../lib/fronts/p-queue.ts';
+import { createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { rejectionOf } from '../support/lab.ts';
 import { JobFace } from '../../lib/cpu/job-face.ts';
 import type { CpuMachine } from '../../lib/cpu/machine.ts';

@@ -1,10 +1,10 @@
 // What a user's function may return and throw, and all the places that call one.
 import { Kcont, RWLock } from '../../lib/index.ts';
 import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
-import { createLocks } from '../../lib/fronts/locks.ts';
-import { createExecutor } from '../../lib/fronts/p-queue.ts';
+import { createLocks } from '../../lib/compat/web-locks.ts';
+import { createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/fronts/pipeline.ts';
-import { createScheduler } from '../../lib/fronts/scheduler.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 
 /** A user's function. */
 export type Func = () => unknown;

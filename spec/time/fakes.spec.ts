@@ -551,7 +551,7 @@ describe('fakes and the process', function () {
   it('are none where kcont’s own functions stand among the globals', async () => {
     const { code, out } = await runModule(`
       const { Kcont, wq } = kcont;
-      const timers = await import(${JSON.stringify(new URL('../../lib/fronts/timers.js', import.meta.url).href)});
+      const timers = await import(${JSON.stringify(new URL('../../lib/compat/timers/index.js', import.meta.url).href)});
       globalThis.setTimeout = timers.setTimeout;
       globalThis.setImmediate = timers.setImmediate;
       new Kcont(wq.softclock, null, () => console.log('bare'), null).schedule(5);

@@ -1,0 +1,162 @@
+import { readsAs } from '../../base/inspect.ts';
+import { unlink } from '../../base/list.ts';
+import { Callback } from './callback.ts';
+import { asImmediate } from './node-timers.ts';
+import type { Turns } from './phase-queues.ts';
+import { nothing } from '../../base/nothing.ts';
+
+/** In the place of a callback that has been made: it carries no context. */
+const over: Callback = new Callback('Immediate', {
+  _begin: () => nothing,
+  _args: undefined,
+  _end: nothing,
+  _abort: nothing,
+});
+
+/** Whether it is one of this class: what only looks like one has no private fields. */
+export let isImmediate: (value: unknown) => value is Immediate;
+
+/**
+ * What `setImmediate` returns, as Node's own class of this name.
+ *
+ * @public
+ */
+export class Immediate {
+  /** Null: it has been called or cleared. */
+  #func: ((...args: never[]) => unknown) | null;
+  #args: unknown[] | undefined;
+  #callback: Callback;
+  /** Told why it will not be called, where somebody waits for it. */
+  #onShutdown: ((reason: unknown) => void) | undefined;
+  readonly #turns: Turns;
+  /** It keeps the process alive; null: it has been called or cleared. */
+  #ref: boolean | null = true;
+
+  private constructor(
+    turns: Turns,
+    func: (...args: never[]) => unknown,
+    args: unknown[] | undefined,
+    onShutdown: ((reason: unknown) => void) | undefined,
+  ) {
+    this.#func = func;
+    this.#args = args;
+    this.#turns = turns;
+    this.#onShutdown = onShutdown;
+    this.#callback = new Callback('Immediate', this);
+    const isAwaited = onShutdown !== undefined;
+    if (turns.addImmediate(this.#callback, isAwaited)) return;
+    this.#ref = null;
+    this.#end();
+  }
+
+  /** @internal */
+  static _make(
+    turns: Turns,
+    func: (...args: never[]) => unknown,
+    args: unknown[] | undefined,
+    onShutdown?: (reason: unknown) => void,
+  ): Immediate {
+    return new this(turns, func, args, onShutdown);
+  }
+
+  /** Keeps the process alive until it has been called, as by default. */
+  ref(): this {
+    if (!isImmediate(this)) return asImmediate(this, 'ref') as this;
+    if (this.#ref === false) {
+      this.#turns.ref();
+      this.#ref = true;
+    }
+    return this;
+  }
+
+  /** Does not keep the process alive from now on. */
+  unref(): this {
+    if (!isImmediate(this)) return asImmediate(this, 'unref') as this;
+    if (this.#ref === true) {
+      this.#ref = false;
+      this.#turns.unref();
+    }
+    return this;
+  }
+
+  /** Whether it keeps the process alive. */
+  hasRef(): boolean {
+    if (!isImmediate(this)) return asImmediate(this, 'hasRef') as boolean;
+    return this.#ref === true;
+  }
+
+  /** Clears it, for `using`. */
+  [Symbol.dispose](): void {
+    if (isImmediate(this)) this._clear();
+    else asImmediate(this, Symbol.dispose);
+  }
+
+  /** The function; null: it has been called or cleared. */
+  get _onImmediate(): (...args: unknown[]) => void {
+    return (isImmediate(this) ? this.#func : undefined) as (...args: unknown[]) => void;
+  }
+
+  /**
+   * Keeps Node's own `clearImmediate` from taking this for one of its own.
+   * @internal
+   */
+  get _destroyed(): boolean {
+    return true;
+  }
+
+  /** @internal */
+  _clear(): void {
+    if (this.#func === null) return;
+    unlink(this.#callback);
+    this.#leave();
+    this.#end();
+  }
+
+  /** @internal */
+  _begin(): (...args: unknown[]) => unknown {
+    this.#leave();
+    return this.#func as (...args: unknown[]) => unknown;
+  }
+
+  /** @internal */
+  get _args(): unknown[] | undefined {
+    return this.#args;
+  }
+
+  /** @internal */
+  _end(): void {
+    // Unless it has cleared itself.
+    if (this.#func !== null) this.#end();
+  }
+
+  /**
+   * The kernel is closed.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    const onShutdown = this.#onShutdown;
+    this._clear();
+    onShutdown?.(reason);
+  }
+
+  static {
+    isImmediate = (value): value is Immediate =>
+      typeof value === 'object' && value !== null && #turns in value;
+    readsAs<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
+  }
+
+  #leave(): void {
+    const keptAlive = this.#ref === true;
+    this.#ref = null;
+    if (keptAlive) this.#turns.unref();
+  }
+
+  /** Lets go what it was given, and the context. */
+  #end(): void {
+    this.#func = null;
+    this.#args = undefined;
+    this.#onShutdown = undefined;
+    this.#callback.emitDestroy();
+    this.#callback = over;
+  }
+}
