@@ -7,7 +7,7 @@ import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
 import { markError } from '../lib/base/errors.ts';
 import { createLocks } from '../lib/compat/web-locks.ts';
 import { createExecutor } from '../lib/compat/p-queue/index.ts';
-import { pipeline } from '../lib/fronts/pipeline.ts';
+import { pipeline } from '../lib/pipeline/index.ts';
 import { createScheduler } from '../lib/compat/scheduler/index.ts';
 import { Deadline, createDeadline, release } from '../lib/compat/abort-deadline.ts';
 import {

@@ -7,7 +7,7 @@ import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '.
 import { createDeadline } from '../lib/compat/abort-deadline.ts';
 import { createTimers } from '../lib/compat/timers/index.ts';
 import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { pipeline } from '../lib/fronts/pipeline.ts';
+import { pipeline } from '../lib/pipeline/index.ts';
 import { deferred, Lab, rejectionOf, settled, type Deferred } from './support/lab.ts';
 import {
   itObeysTeardown,

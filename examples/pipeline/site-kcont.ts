@@ -1,4 +1,4 @@
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { AT_A_TIME, authenticate, parse, refuse, render, respond, search } from './work.ts';
 import type { Exchange, Site } from './work.ts';
 

@@ -5,7 +5,7 @@ import PQueue from 'p-queue';
 import { describe, it } from 'mocha';
 import { createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { TaskController, TaskSignal, createScheduler } from '../../lib/compat/scheduler/index.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';
 import { join, leave, type AbortMember } from '../../lib/base/abort-listeners.ts';

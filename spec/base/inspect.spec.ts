@@ -6,7 +6,7 @@ import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
 import * as queues from '../../lib/compat/p-queue/index.ts';
-import * as pipelines from '../../lib/fronts/pipeline.ts';
+import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
 import * as register from '../../lib/compat/timers/register.ts';

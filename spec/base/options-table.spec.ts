@@ -8,7 +8,7 @@ import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../l
 import { CpuMachine } from '../../lib/cpu/machine.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 import { Deadline, createDeadline, deadline } from '../../lib/compat/abort-deadline.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';

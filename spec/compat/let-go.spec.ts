@@ -5,7 +5,7 @@ import { setImmediate as turn } from 'node:timers/promises';
 import { expect } from 'chai';
 import { KcontPQueue } from '../../lib/compat/p-queue/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { createScheduler, TaskController } from '../../lib/compat/scheduler/index.ts';
 import { createDeadline } from '../../lib/compat/abort-deadline.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { createLocks } from '../../lib/compat/web-locks.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { createScheduler, TaskController } from '../../lib/compat/scheduler/index.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';
 import { Kcont, Kernel, Mutex } from '../../lib/index.ts';

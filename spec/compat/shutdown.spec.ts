@@ -6,7 +6,7 @@ import { KcontError, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
 import type { CloseReport } from '../../lib/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { createExecutor } from '../../lib/compat/p-queue/index.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 import { Deadline, createDeadline, release } from '../../lib/compat/abort-deadline.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';

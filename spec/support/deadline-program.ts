@@ -1,6 +1,6 @@
 // Random items with deadlines through random stages, beside what has to become of each.
 import fc from 'fast-check';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { KcontError } from '../../lib/index.ts';
 import { Lab } from './lab.ts';
 

@@ -3,7 +3,7 @@ import { Kcont, RWLock } from '../../lib/index.ts';
 import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { createExecutor } from '../../lib/compat/p-queue/index.ts';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 
 /** A user's function. */

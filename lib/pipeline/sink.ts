@@ -1,8 +1,8 @@
 import { finished, type Writable } from 'node:stream';
 import { pipeline as connect } from 'node:stream/promises';
 import type { WritableStream } from 'node:stream/web';
-import type { Passage } from './passage.ts';
-import { nothing } from '../../base/nothing.ts';
+import type { Passage } from './result-iterator.ts';
+import { nothing } from '../base/nothing.ts';
 
 /**
  * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,

@@ -1,4 +1,4 @@
-import type { Flow } from './flow.ts';
+import type { Flow } from './runner.ts';
 import type { Stage } from './stage.ts';
 
 /**

@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../../base/errors.ts';
-import { readsAs } from '../../base/inspect.ts';
+import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
 import {
   FLAG,
   FUNCTION,
@@ -10,13 +10,13 @@ import {
   optionsOf,
   readOptions,
   type Shape,
-} from '../../base/options-check.ts';
-import { drainBy } from '../../core/workqueue.ts';
+} from '../base/options-check.ts';
+import { drainBy } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
-import { draw, statsOf, type PipelineStats } from './diagram.ts';
-import type { Failure, Flow, PipelineReport } from './flow.ts';
+import { draw, statsOf, type PipelineStats } from './stats.ts';
+import type { Failure, Flow, PipelineReport } from './runner.ts';
 import type { Answer } from './item.ts';
-import { Passage } from './passage.ts';
+import { Passage } from './result-iterator.ts';
 import { deliver, type PipelineSink } from './sink.ts';
 import { isObject, type PipelineSource } from './source.ts';
 

@@ -2,18 +2,18 @@
  * A pipeline that runs, as its stages and items see it: who is inside, and how it ends.
  */
 
-import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
-import { afterMicrotasks } from '../../time/host-clock.ts';
-import { reportLater } from '../../core/invoke.ts';
-import { KcontError } from '../../base/errors.ts';
-import type { Task } from '../../core/one-shot.ts';
-import { Kcont } from '../../core/kcont.ts';
-import type { Kernel } from '../../core/kernel.ts';
-import { race } from '../../base/race.ts';
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
+import { afterMicrotasks } from '../time/host-clock.ts';
+import { reportLater } from '../core/invoke.ts';
+import { KcontError } from '../base/errors.ts';
+import type { Task } from '../core/one-shot.ts';
+import { Kcont } from '../core/kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { race } from '../base/race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
 import type { Step } from './plan.ts';
 import { Stage } from './stage.ts';
-import { nothing } from '../../base/nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 /**
  * Which item failed, and where.

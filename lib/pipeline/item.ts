@@ -16,23 +16,23 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { join, leave } from '../../base/abort-listeners.ts';
-import { thenOf, whenDone, type Then, reportLater } from '../../core/invoke.ts';
-import { asynchronous } from '../../base/errors.ts';
-import type { Task } from '../../core/one-shot.ts';
-import { readsAs } from '../../base/inspect.ts';
-import type { Kcont } from '../../core/kcont.ts';
-import { repoint, makeOwn } from '../../core/own-kcont.ts';
-import type { Entry } from '../../base/list.ts';
-import type { BaseLock } from '../../locks/lock.ts';
-import { scheduleOrThrow } from '../../core/schedule.ts';
-import { TASK } from '../../core/state.ts';
-import { Deadline } from './deadline.ts';
-import type { Flow } from './flow.ts';
+import { join, leave } from '../base/abort-listeners.ts';
+import { thenOf, whenDone, type Then, reportLater } from '../core/invoke.ts';
+import { asynchronous } from '../base/errors.ts';
+import type { Task } from '../core/one-shot.ts';
+import { readsAs } from '../base/inspect.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { repoint, makeOwn } from '../core/own-kcont.ts';
+import type { Entry } from '../base/list.ts';
+import type { BaseLock } from '../locks/lock.ts';
+import { scheduleOrThrow } from '../core/schedule.ts';
+import { TASK } from '../core/state.ts';
+import { Deadline } from './item-deadline.ts';
+import type { Flow } from './runner.ts';
 import type { Key, Keys } from './keys.ts';
 import type { StageContext } from './plan.ts';
 import type { Stage } from './stage.ts';
-import { nothing } from '../../base/nothing.ts';
+import { nothing } from '../base/nothing.ts';
 
 const ARRIVING = 0;
 const AT_DOOR = 1;

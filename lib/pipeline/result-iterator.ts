@@ -19,9 +19,9 @@
  * it still says is dropped, and it is told at once, also while a `next` is under way.
  */
 
-import { join, leave } from '../../base/abort-listeners.ts';
-import { invalid, show } from '../../base/errors.ts';
-import { failureOf, type Failure, type Flow, type Reader } from './flow.ts';
+import { join, leave } from '../base/abort-listeners.ts';
+import { invalid, show } from '../base/errors.ts';
+import { failureOf, type Failure, type Flow, type Reader } from './runner.ts';
 import type { Answer, Item, ItemOptions } from './item.ts';
 import { isObject, openSource, type PipelineSource, type Source } from './source.ts';
 

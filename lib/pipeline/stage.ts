@@ -18,14 +18,14 @@
  * called whenever an item has left.
  */
 
-import { invalid } from '../../base/errors.ts';
-import type { KcontFunction } from '../../core/kcont.ts';
-import type { Kernel } from '../../core/kernel.ts';
-import { LOWEST_FAST, PRIORITIES } from '../../base/priorities.ts';
-import type { BaseLock } from '../../locks/lock.ts';
-import { checkLock } from '../../locks/lock-check.ts';
-import { makePrivate, type Workqueue } from '../../core/workqueue.ts';
-import { Door } from './door.ts';
+import { invalid } from '../base/errors.ts';
+import type { KcontFunction } from '../core/kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { LOWEST_FAST, PRIORITIES } from '../base/priorities.ts';
+import type { BaseLock } from '../locks/lock.ts';
+import { checkLock } from '../locks/lock-check.ts';
+import { makePrivate, type Workqueue } from '../core/workqueue.ts';
+import { Door } from './admission-queue.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
 import type { Step } from './plan.ts';

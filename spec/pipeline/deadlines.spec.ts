@@ -2,7 +2,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
 import { Deadline, createDeadline, release } from '../../lib/compat/abort-deadline.ts';
 import { Kcont, Mutex } from '../../lib/index.ts';
 import { deadlinePrograms, expectedOf, outcomeOf } from '../support/deadline-program.ts';

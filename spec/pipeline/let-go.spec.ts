@@ -2,8 +2,8 @@
 import { setFlagsFromString } from 'node:v8';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
-import type { Pipeline } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import type { Pipeline } from '../../lib/pipeline/index.ts';
 import { Lab, settled } from '../support/lab.ts';
 
 interface Thing {

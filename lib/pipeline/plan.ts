@@ -1,9 +1,9 @@
-import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../../core/fast-workqueue.ts';
-import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../../base/errors.ts';
-import { readsAs } from '../../base/inspect.ts';
-import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../../core/kernel.ts';
-import type { Lock } from '../../locks/lock.ts';
-import { LOCK } from '../../locks/lock-check.ts';
+import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../core/fast-workqueue.ts';
+import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../base/errors.ts';
+import { readsAs } from '../base/inspect.ts';
+import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../core/kernel.ts';
+import type { Lock } from '../locks/lock.ts';
+import { LOCK } from '../locks/lock-check.ts';
 import {
   FUNCTION,
   NAME,
@@ -15,10 +15,10 @@ import {
   optionsOf,
   readOptions,
   type Shape,
-} from '../../base/options-check.ts';
-import { Workqueue } from '../../core/workqueue.ts';
+} from '../base/options-check.ts';
+import { Workqueue } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
-import { Flow, type Failure, type Settings } from './flow.ts';
+import { Flow, type Failure, type Settings } from './runner.ts';
 import { Pipeline } from './pipeline.ts';
 
 /**

@@ -1,4 +1,4 @@
-import { integerOf, numberOf, type Kind } from '../../base/options-check.ts';
+import { integerOf, numberOf, type Kind } from '../base/options-check.ts';
 
 /**
  * A count, or Infinity.

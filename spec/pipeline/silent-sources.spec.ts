@@ -4,8 +4,8 @@ import { pipeline as connect } from 'node:stream/promises';
 import { ReadableStream, WritableStream } from 'node:stream/web';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
-import type { Failure, Pipeline, PipelineSource } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import type { Failure, Pipeline, PipelineSource } from '../../lib/pipeline/index.ts';
 import { KcontError, Kernel } from '../../lib/index.ts';
 import { deferred, Lab, settled } from '../support/lab.ts';
 

@@ -1,5 +1,5 @@
 import type { Readable } from 'node:stream';
-import { isRevoked } from '../../base/errors.ts';
+import { isRevoked } from '../base/errors.ts';
 
 /**
  * Where items come from, one at a time.

@@ -1,4 +1,4 @@
-import { Fifo, stamp, unlink } from '../../base/list.ts';
+import { Fifo, stamp, unlink } from '../base/list.ts';
 import type { Item } from './item.ts';
 
 /**

@@ -3,8 +3,8 @@ import { pipeline as connect } from 'node:stream/promises';
 import { ReadableStream, WritableStream } from 'node:stream/web';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { pipeline } from '../../lib/fronts/pipeline.ts';
-import type { Pipeline, PipelineSource } from '../../lib/fronts/pipeline.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import type { Pipeline, PipelineSource } from '../../lib/pipeline/index.ts';
 import { Kernel } from '../../lib/index.ts';
 import { deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 

@@ -1,4 +1,4 @@
-import { Mutex } from '../../locks/mutex.ts';
+import { Mutex } from '../locks/mutex.ts';
 
 /**
  * The items of one key that are inside, and what keeps them in order: a lock per stage.

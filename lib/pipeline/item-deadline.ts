@@ -1,9 +1,9 @@
-import { KcontError } from '../../base/errors.ts';
-import type { Kcont } from '../../core/kcont.ts';
-import { makeOwn } from '../../core/own-kcont.ts';
-import type { Kernel } from '../../core/kernel.ts';
-import { makeRunnableNext } from '../../core/schedule.ts';
-import { LIMIT } from '../../core/state.ts';
+import { KcontError } from '../base/errors.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { makeOwn } from '../core/own-kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { makeRunnableNext } from '../core/schedule.ts';
+import { LIMIT } from '../core/state.ts';
 import type { Item } from './item.ts';
 import type { Stage } from './stage.ts';
 
