@@ -1,7 +1,7 @@
 // What both threads do in the benches of locks between CPUs.
 
-import type { SharedMutex } from '../lib/cpu/shared-mutex.ts';
-import type { SharedSides } from '../lib/cpu/shared-rw-lock.ts';
+import type { SharedMutex } from '../lib/cpu/locks/shared-mutex.ts';
+import type { SharedSides } from '../lib/cpu/locks/shared-rw-lock.ts';
 import { Stopwatch } from './harness/stopwatch.ts';
 
 /** What both are told. */

@@ -1,7 +1,7 @@
 // The other thread of the benches of locks between CPUs.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { attach, type SharedLockHandle } from '../lib/cpu/shared-handle.ts';
+import { attach, type SharedLockHandle } from '../lib/cpu/locks/structured-clone.ts';
 import { contend, type Task } from './cpu-lock-load.ts';
 
 /** What it is given. */

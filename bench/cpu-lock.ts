@@ -2,9 +2,9 @@
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { toHandle, type Passable } from '../lib/cpu/shared-handle.ts';
-import { SharedMutex } from '../lib/cpu/shared-mutex.ts';
-import { SharedRMLock, SharedRWLock } from '../lib/cpu/shared-rw-lock.ts';
+import { toHandle, type Passable } from '../lib/cpu/locks/structured-clone.ts';
+import { SharedMutex } from '../lib/cpu/locks/shared-mutex.ts';
+import { SharedRMLock, SharedRWLock } from '../lib/cpu/locks/shared-rw-lock.ts';
 import { Kcont, Kernel, Mutex } from '../lib/index.ts';
 import { CROWD, MEMORY_BYTES, contend, reset, type Task } from './cpu-lock-load.ts';
 import type { Given } from './cpu-lock-worker.ts';

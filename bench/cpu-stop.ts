@@ -1,7 +1,7 @@
 // Taking back what is to run on another thread.
 
-import { BLOCK_UNITS } from '../lib/cpu/block.ts';
-import { UNIT } from '../lib/cpu/memory.ts';
+import { BLOCK_UNITS } from '../lib/cpu/memory/control-block.ts';
+import { UNIT } from '../lib/cpu/memory/shared-memory.ts';
 import { Kcont } from '../lib/index.ts';
 import { sized, type Bench, type Case, type Effort, type Side } from './harness/bench.ts';
 import { besideLimits } from './harness/runner.ts';

@@ -5,7 +5,7 @@
  */
 
 import { registerCpuStarter } from '../core/cpu.ts';
-import { startCpus } from './start.ts';
+import { startCpus } from './threads/start.ts';
 
 export {
   Cpu,
@@ -15,10 +15,10 @@ export {
   type StartCpusOptions,
 } from '../core/cpu.ts';
 export { curcpu } from '../core/kernel.ts';
-export { SharedLock } from './shared-lock.ts';
-export { SharedMutex } from './shared-mutex.ts';
-export { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';
-export { SharedSpinLock } from './shared-spin-lock.ts';
-export { transfer } from './transfer.ts';
+export { SharedLock } from './locks/shared-lock.ts';
+export { SharedMutex } from './locks/shared-mutex.ts';
+export { SharedRMLock, SharedRWLock, SharedSides } from './locks/shared-rw-lock.ts';
+export { SharedSpinLock } from './locks/shared-spin-lock.ts';
+export { transfer } from './messages/transfer.ts';
 
 registerCpuStarter(startCpus);

@@ -12,11 +12,11 @@
  * Source: counting messages to detect termination, Mattern (1987).
  */
 
-import { isCounted, readWord } from './block.ts';
-import { allBlocks } from './block-slabs.ts';
-import { KEEPER } from './mail.ts';
-import { BEGUN, ENDED, HOLDS, KEEP } from './memory.ts';
-import type { CpuMachine } from './machine.ts';
+import { isCounted, readWord } from './memory/control-block.ts';
+import { allBlocks } from './memory/block-allocator.ts';
+import { KEEPER } from './messages/inbox.ts';
+import { BEGUN, ENDED, HOLDS, KEEP } from './memory/shared-memory.ts';
+import type { CpuMachine } from './local-cpu.ts';
 
 /** Between two counts, in ms. */
 const RECOUNT_MS = 50;

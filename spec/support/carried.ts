@@ -1,6 +1,6 @@
 // What has to be right of whatever arrives of something that was thrown.
 import { expect } from 'chai';
-import { isError } from '../../lib/cpu/wire-error.ts';
+import { isError } from '../../lib/cpu/messages/wire-error.ts';
 import { CLASSES } from './hostile.ts';
 
 /** The value of a property that can be read; undefined for others. */

@@ -7,8 +7,8 @@ import { MessagePort } from 'node:worker_threads';
 import { Kcont, Mutex, curcpu, kern } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
-import { grabBlocks } from '../../lib/cpu/block-slabs.ts';
-import type { CpuMachine } from '../../lib/cpu/machine.ts';
+import { grabBlocks } from '../../lib/cpu/memory/block-allocator.ts';
+import type { CpuMachine } from '../../lib/cpu/local-cpu.ts';
 
 const notes: unknown[] = [];
 

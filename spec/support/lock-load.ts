@@ -2,9 +2,9 @@
 // atomic: only the lock makes the figures right.
 
 import { Kcont, Kernel, type Lock } from '../../lib/index.ts';
-import type { Passable } from '../../lib/cpu/shared-handle.ts';
-import { SharedSides } from '../../lib/cpu/shared-rw-lock.ts';
-import { SharedSpinLock } from '../../lib/cpu/shared-spin-lock.ts';
+import type { Passable } from '../../lib/cpu/locks/structured-clone.ts';
+import { SharedSides } from '../../lib/cpu/locks/shared-rw-lock.ts';
+import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 
 /** Words of the memory: two that are always the same, what was wrong, and who came when. */
 export const COUNT = 0;

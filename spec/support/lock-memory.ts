@@ -10,8 +10,8 @@ import {
   SharedSpinLock,
   curcpu,
 } from '../../lib/cpu/index.ts';
-import { Arena } from '../../lib/cpu/shared-arena.ts';
-import type { Passable } from '../../lib/cpu/shared-handle.ts';
+import { Arena } from '../../lib/cpu/locks/arena.ts';
+import type { Passable } from '../../lib/cpu/locks/structured-clone.ts';
 import type { SharedLock } from '../../lib/cpu/index.ts';
 import { moduleOf } from './cpus.ts';
 import type * as Work from './lock-memory-work.ts';

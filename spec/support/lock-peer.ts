@@ -2,8 +2,8 @@
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
-import { toHandle, type Passable } from '../../lib/cpu/shared-handle.ts';
-import { recover } from '../../lib/cpu/shared-recover.ts';
+import { toHandle, type Passable } from '../../lib/cpu/locks/structured-clone.ts';
+import { recover } from '../../lib/cpu/locks/recover.ts';
 import type { Answer, Given, Order } from './lock-worker.ts';
 
 type Told = Order extends infer O ? (O extends Order ? Omit<O, 'id'> : never) : never;

@@ -1,11 +1,11 @@
 // A thread that does with locks what it is told: the other side of lock-peer.ts.
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { Arena } from '../../lib/cpu/shared-arena.ts';
-import { attach, type SharedLockHandle } from '../../lib/cpu/shared-handle.ts';
-import { SharedMutex } from '../../lib/cpu/shared-mutex.ts';
-import { SharedSides } from '../../lib/cpu/shared-rw-lock.ts';
-import { SharedSpinLock } from '../../lib/cpu/shared-spin-lock.ts';
+import { Arena } from '../../lib/cpu/locks/arena.ts';
+import { attach, type SharedLockHandle } from '../../lib/cpu/locks/structured-clone.ts';
+import { SharedMutex } from '../../lib/cpu/locks/shared-mutex.ts';
+import { SharedSides } from '../../lib/cpu/locks/shared-rw-lock.ts';
+import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 import type { Lock } from '../../lib/index.ts';
 import { Load } from './lock-load.ts';
 

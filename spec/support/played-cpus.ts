@@ -1,12 +1,12 @@
 // Several CPUs played by one thread: their bells ring when the spec says so, so that every order of
 // events can be had at will; and a CPU can die between any two stores.
 
-import { Arena, MUTEX, RM, RW, SPIN, type Bell, type Kind } from '../../lib/cpu/shared-arena.ts';
-import { Gate } from '../../lib/cpu/shared-gate.ts';
-import { SharedMutex } from '../../lib/cpu/shared-mutex.ts';
-import { recover } from '../../lib/cpu/shared-recover.ts';
-import { SharedRMLock, SharedRWLock } from '../../lib/cpu/shared-rw-lock.ts';
-import { SharedSpinLock } from '../../lib/cpu/shared-spin-lock.ts';
+import { Arena, MUTEX, RM, RW, SPIN, type Bell, type Kind } from '../../lib/cpu/locks/arena.ts';
+import { Gate } from '../../lib/cpu/locks/thread-gate.ts';
+import { SharedMutex } from '../../lib/cpu/locks/shared-mutex.ts';
+import { recover } from '../../lib/cpu/locks/recover.ts';
+import { SharedRMLock, SharedRWLock } from '../../lib/cpu/locks/shared-rw-lock.ts';
+import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 import type { Lock } from '../../lib/index.ts';
 
 /** Both sides of a lock, or the same one twice. */

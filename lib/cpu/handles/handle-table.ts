@@ -1,0 +1,411 @@
+/*
+ * The control blocks that this CPU has made or knows: from handle to block and back.
+ *
+ *   depart     a handle that was at home gets a block: its bits, its entry, its argument
+ *   face       a block that somebody else made gets a Kcont here: the object that this CPU's
+ *              functions are called with, and the entry in this CPU's lists
+ *   reclaim    a handle that was destroyed: its block is used for another one
+ *
+ * Only the CPU that made a block uses it again. It tells those who know the handle, which forget it.
+ */
+
+import { KcontError } from '../../base/errors.ts';
+import { Kcont } from '../../core/kcont.ts';
+import { makeOwn } from '../../core/own-kcont.ts';
+import type { BaseLock } from '../../locks/lock.ts';
+import { label, lastDelay } from '../../core/schedule.ts';
+import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../../core/state.ts';
+import type { Workqueue } from '../../core/workqueue.ts';
+import { ABSENT, PORTED, tagOf } from '../messages/value-tags.ts';
+import {
+  AFFINITIES,
+  ANY,
+  ARG,
+  ARG_TAG,
+  ARG_VERSION,
+  BLOCK_SHIFT,
+  CARRIED,
+  CPU,
+  DEADLINE,
+  DELAY,
+  FUNCTION,
+  HALTERS,
+  HANDLE,
+  HANDLE_KIND,
+  HOME,
+  JOB_KIND,
+  KNOWN,
+  LOCK,
+  LOCK_GENERATION,
+  LOCK_SIDE,
+  LOCK_VERSION,
+  MAX_ACTIVE,
+  PATIENCE,
+  RAN,
+  SEQ,
+  SLACK,
+  SPEC,
+  TIED,
+  WAITERS,
+  affinityOf,
+  isPerCpu,
+  kindOf,
+  nextGeneration,
+  packSpec,
+  priorityOf,
+} from '../memory/control-block.ts';
+import { grabBlocks } from '../memory/block-allocator.ts';
+import { Sent, encode, uncloneable } from '../messages/tokens.ts';
+import {
+  attachLock,
+  isSharedIn,
+  pinLock,
+  readLock,
+  unpinLock,
+  type WrittenLock,
+} from '../memory/block-lock.ts';
+import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import { JobFace, JobTask, runJob } from '../jobs/job-runner.ts';
+import { GoneHandles } from './gone-handles.ts';
+import { FORGET, FREE, type Note } from '../messages/inbox.ts';
+import { SEQUENCE } from '../memory/shared-memory.ts';
+import { Remote } from './remote-entry.ts';
+
+/** The handles that one CPU knows. */
+export class Blocks {
+  readonly #machine: CpuMachine;
+  /** Handles that this CPU knows, by block. */
+  readonly #remotes: (Remote | undefined)[] = [];
+  readonly #free: number[] = [];
+  readonly #queues = new Map<string, Workqueue>();
+
+  /**
+   * The last job that was dropped, for nothing but its hidden classes: if none lives at a full
+   * collection, V8 throws away all code that was compiled for them, and the next thousands of runs
+   * cost ten times as much.
+   */
+  lastJob: JobFace | undefined = undefined;
+
+  readonly #gone = new GoneHandles();
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /** What this CPU knows of a handle. */
+  find(block: number, handle: number): Remote | undefined {
+    const remote = this.#remotes[block >> BLOCK_SHIFT];
+    return remote?.handle === handle ? remote : undefined;
+  }
+
+  /** All handles that this CPU knows. */
+  *[Symbol.iterator](): Generator<Remote, void, undefined> {
+    for (const remote of this.#remotes) if (remote !== undefined) yield remote;
+  }
+
+  /** Why a continuation cannot run on another CPU; undefined: it can. */
+  whyNot(kc: Kcont<unknown>): KcontError | undefined {
+    if (this.#machine.module.indexOf(kc._func) === undefined) {
+      return new KcontError('EINVAL', tied(label(kc)));
+    }
+    if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
+      return new KcontError('EINVAL', locked(label(kc)));
+    }
+    const policy = kc._extras?.policy ?? 'none';
+    if (policy !== 'none') {
+      return new KcontError('EINVAL', contextual(label(kc)));
+    }
+    return this.#uncloneable(kc._arg, `the argument of ${label(kc)}`);
+  }
+
+  #uncloneable(value: unknown, what: string): KcontError | undefined {
+    if (tagOf(value) < PORTED) return undefined;
+    const probe = new Sent();
+    try {
+      structuredClone(encode(this.#machine, value, { keep: (sent) => probe.adopt(sent) }));
+      return undefined;
+    } catch (error) {
+      const problem = uncloneable(what, error);
+      if (problem.code === 'ENOMEM') throw problem;
+      return problem;
+    } finally {
+      probe.end();
+    }
+  }
+
+  /** Throws for a value that cannot be cloned. */
+  probe(value: unknown, what: string): void {
+    const problem = this.#uncloneable(value, what);
+    if (problem !== undefined) throw problem;
+  }
+
+  /** Gives a handle a block. */
+  depart(kc: Kcont<unknown>): Remote {
+    const number = this.#machine.module.indexOf(kc._func) as number;
+    return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, Remote);
+  }
+
+  /** Gives a job a block. Its argument may be absent. */
+  departJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobFace {
+    const remote = this.#giveBlock(kc, JOB_KIND, number, arg, JobFace);
+    if (!hasArg) this.#machine.memory.words[remote.block + ARG_TAG] = ABSENT;
+    return remote;
+  }
+
+  #giveBlock<R extends Remote>(
+    kc: Kcont<unknown>,
+    kind: number,
+    number: number,
+    arg: unknown,
+    Made: new (
+      machine: CpuMachine,
+      kc: Kcont<unknown>,
+      block: number,
+      handle: number,
+      version: number,
+    ) => R,
+  ): R {
+    const machine = this.#machine;
+    const { memory, dispatcher, index } = machine;
+    const lock = pinLock(kc._lock);
+    const block = this.#free.pop() ?? this.#grab(lock);
+    const { words, floats } = memory;
+    const { wq } = kc;
+    const extras = kc._needExtras();
+    words[block + CPU] = index;
+    words[block + SEQ] = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
+    words[block + RAN] = index;
+    words[block + WAITERS] = 0;
+    words[block + HALTERS] = extras.halts > 0 ? 1 << index : 0;
+    words[block + KNOWN] = 1 << index;
+    words[block + TIED] = ANY;
+    words[block + HOME] = index;
+    words[block + FUNCTION] = number;
+    words[block + SPEC] = packSpec(
+      wq.priority,
+      wq.perCpu,
+      AFFINITIES.indexOf(extras.affinity),
+      kind,
+    );
+    words[block + MAX_ACTIVE] = wq.maxActive === Infinity ? 0 : wq.maxActive;
+    words[block + PATIENCE] = wq.patienceMs < 2 ** 31 ? wq.patienceMs : -1;
+    words[block + SLACK] = extras.slackTicks;
+    words[block + ARG_TAG] = tagOf(arg);
+    words[block + ARG_VERSION] = 0;
+    words[block + LOCK] = lock.at;
+    words[block + LOCK_SIDE] = lock.side;
+    words[block + LOCK_GENERATION] = lock.generation;
+    words[block + LOCK_VERSION] = 0;
+    floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
+    const deadline = kc.pending ? kc.deadline + machine.sharedMs() - dispatcher.clock.now : 0;
+    floats[(block + DEADLINE) >> 1] = deadline;
+    floats[(block + DELAY) >> 1] = lastDelay(kc);
+    const word = nextGeneration(words[block] as number, kc._state & CARRIED);
+    const remote = new Made(machine, kc, block, words[block + HANDLE] as number, 0);
+    remote.assume(word, words[block + SEQ] as number, deadline);
+    remote.told = 1 << index;
+    // From here on it is counted among all CPUs, no longer by this one.
+    if ((kc._state & SCHEDULED) !== 0 && (kc._state & UNREF) === 0) dispatcher.unref();
+    extras.remote = remote;
+    this.#remotes[block >> BLOCK_SHIFT] = remote;
+    kc._state |= REMOTE | UNREF;
+    Atomics.store(words, block, word);
+    machine.alive.count(0, word);
+    return remote;
+  }
+
+  #grab(lock: WrittenLock): number {
+    try {
+      return grabBlocks(this.#machine.memory, this.#machine.index, this.#free);
+    } catch (error) {
+      unpinLock(this.#machine.arena, lock);
+      throw error;
+    }
+  }
+
+  /** What this CPU knows of a handle that is to be passed on. */
+  remoteFor(kc: Kcont<unknown>): Remote {
+    return (kc._remote as Remote | null) ?? this.depart(kc);
+  }
+
+  /** The face of a handle that is named by a token; one that is gone by now reads as destroyed. */
+  faceOf(block: number, handle: number): Remote {
+    const { words } = this.#machine.memory;
+    const known = this.find(block, handle);
+    if (known !== undefined) return known;
+    const remote = this.#make(block, handle);
+    return words[block + HANDLE] === handle ? this.keep(remote) : remote;
+  }
+
+  /** The face of what a block stands for now; what is gone by then reads as destroyed. */
+  faceAt(block: number): Remote {
+    const { words } = this.#machine.memory;
+    const handle = words[block + HANDLE] as number;
+    const known = this.find(block, handle);
+    if (known !== undefined) return known;
+    const isJob = kindOf(words[block + SPEC] as number) === JOB_KIND;
+    return this.keep(isJob ? this.#makeJob(block, handle) : this.#make(block, handle));
+  }
+
+  /** Whose function has failed elsewhere: by now it may be gone. */
+  handleOf(block: number, handle: number): Kcont<unknown> {
+    const remote = this.face(block, handle);
+    return remote?.kc ?? this.#gone.find(block, handle, this.#machine.kernel.wq.prilow);
+  }
+
+  /** The face of what a note is about; undefined: that is gone by now. */
+  face(block: number, handle: number): Remote | undefined {
+    if (this.#machine.memory.words[block + HANDLE] === handle) this.faceAt(block);
+    return this.find(block, handle);
+  }
+
+  #make(block: number, handle: number): Remote {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const func = this.functionOf(block);
+    const wq = this.#workqueueOf(block);
+    const kc = new Kcont<unknown>(wq, this.#lockOf(block), func, undefined, {
+      ref: false,
+      slackMs: words[block + SLACK] as number,
+      affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
+    });
+    const remote = new Remote(machine, kc, block, handle, -1);
+    link(remote);
+    return remote;
+  }
+
+  #makeJob(block: number, handle: number): JobFace {
+    const machine = this.#machine;
+    const wq = this.#workqueueOf(block);
+    const kc = makeOwn<unknown>(QUIET | TASK, wq, this.#lockOf(block), runJob, undefined, {
+      ref: false,
+      name: machine.module.names[machine.memory.words[block + FUNCTION] as number] ?? '',
+    });
+    const remote = new JobFace(machine, kc, block, handle, -1);
+    remote.func = this.functionOf(block);
+    kc._arg = new JobTask(remote);
+    link(remote);
+    return remote;
+  }
+
+  #lockOf(block: number): BaseLock | null {
+    const { arena, memory } = this.#machine;
+    return attachLock(arena, readLock(memory, block));
+  }
+
+  /**
+   * From now on this CPU knows a handle that another one has made: unless that has been destroyed
+   * meanwhile, and whoever has done so has not seen that there is one more to be told.
+   */
+  keep(remote: Remote): Remote {
+    const { block } = remote;
+    const { words } = this.#machine.memory;
+    const before = this.#remotes[block >> BLOCK_SHIFT];
+    if (before !== undefined) this.#drop(before);
+    this.#remotes[block >> BLOCK_SHIFT] = remote;
+    Atomics.or(words, block + KNOWN, 1 << this.#machine.index);
+    if (Atomics.load(words, block + HANDLE) !== remote.handle) this.#drop(remote);
+    return remote;
+  }
+
+  /** The function of a block, on this CPU. */
+  functionOf(block: number): AnyFunction {
+    const { module, memory, index } = this.#machine;
+    const number = memory.words[block + FUNCTION] as number;
+    const name = module.names[number] ?? '';
+    const missing = (): never => {
+      throw new KcontError('ENOENT', `the CPU module exports no function ${name} on CPU ${index}`);
+    };
+    return module.at(number) ?? missing;
+  }
+
+  /** This CPU's workqueue for a block: asked for once, and kept. */
+  #workqueueOf(block: number): Workqueue {
+    const { kernel, memory } = this.#machine;
+    const { words } = memory;
+    const spec = words[block + SPEC] as number;
+    const maxActive = words[block + MAX_ACTIVE] as number;
+    const patience = words[block + PATIENCE] as number;
+    const criteria = `${priorityOf(spec)} ${isPerCpu(spec)} ${maxActive} ${patience}`;
+    const known = this.#queues.get(criteria);
+    if (known !== undefined) return known;
+    const queue = kernel.acquire(priorityOf(spec), {
+      perCpu: isPerCpu(spec),
+      maxActive: maxActive || Infinity,
+      patienceMs: patience < 0 ? Infinity : patience,
+    });
+    this.#queues.set(criteria, queue);
+    return queue;
+  }
+
+  /** What is runnable or running here on behalf of other CPUs, or beside that. */
+  get load(): number {
+    let load = 0;
+    for (const queue of this.#queues.values()) load += queue._load;
+    return load;
+  }
+
+  /** A note says that a handle is scheduled here. */
+  filed({ block, handle, generation, seq, from, value: posted }: Note): void {
+    const remote = this.face(block, handle);
+    if (remote !== undefined) {
+      // To be claimed, whatever becomes of it.
+      if (posted !== 0) remote.posted = posted;
+      remote.file(generation, seq);
+    } else if (posted !== 0 && this.#machine.bells.claim(from, posted) === undefined) {
+      this.#machine.bells.isBroken(from, posted);
+    }
+  }
+
+  /** A handle that was made here is not needed any more. */
+  reclaim(block: number, handle: number): void {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    if (words[block + HANDLE] !== handle) return;
+    const home = words[block + HOME] as number;
+    if (home !== machine.index) {
+      // It was inherited meanwhile.
+      machine.mail.send(home, FREE, block, handle, 0, 0, 0);
+      return;
+    }
+    const remote = this.find(block, handle);
+    const ran = words[block + RAN] as number;
+    const mayFail = remote !== undefined && !(remote instanceof JobFace);
+    if (mayFail && ran !== ANY && ran !== machine.index) this.#gone.add(remote);
+    unpinLock(machine.arena, readLock(machine.memory, block));
+    words[block + LOCK] = 0;
+    // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.
+    Atomics.store(words, block + HANDLE, handle + 1);
+    let known = Atomics.load(words, block + KNOWN) & ~(1 << machine.index);
+    Atomics.store(words, block, nextGeneration(words[block] as number, 0));
+    while (known !== 0) {
+      const cpu = 31 - Math.clz32(known);
+      known &= ~(1 << cpu);
+      machine.mail.send(cpu, FORGET, block, handle, 0, 0, 0);
+    }
+    if (remote !== undefined) this.#drop(remote);
+    this.#free.push(block);
+  }
+
+  /** A handle is gone: lets go of its face. */
+  forget(block: number, handle: number): void {
+    const remote = this.find(block, handle);
+    if (remote !== undefined) this.#drop(remote);
+  }
+
+  #drop(remote: Remote): void {
+    const { kc, block } = remote;
+    remote.dropped();
+    this.#remotes[block >> BLOCK_SHIFT] = undefined;
+    if ((kc._state & SCHEDULED) !== 0) this.#machine.dispatcher.withdraw(kc);
+    kc._buried();
+    if (remote instanceof JobFace) this.lastJob = remote;
+  }
+}
+
+function link(remote: Remote): void {
+  const { kc } = remote;
+  kc._needExtras().remote = remote;
+  kc._state |= REMOTE | UNREF;
+}

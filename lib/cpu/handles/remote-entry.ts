@@ -1,0 +1,195 @@
+/*
+ * One CPU's face of a continuation whose state lives in a control block: what `Kcont` asks when its
+ * bit REMOTE is set, and the entry of that continuation in this CPU's own wheel and run queue.
+ *
+ *      CPU 0                        shared                       CPU 2
+ *   Kcont --- Remote ---+                              +--- Remote --- Kcont (made there)
+ *                       |      +-----------------+     |
+ *                       +----> | word, deadline… | <---+         in CPU 2's wheel or run queue
+ *                              +-----------------+
+ *
+ * The word is the truth. What stands in a wheel or a run queue is only the hope that the word will
+ * still say so when its turn comes. So a call on any CPU takes effect at once, and nobody has to
+ * hear of a stop.
+ *
+ * The bits of the entry, in the `_state` of its Kcont: PENDING: it is in this CPU's wheel; QUEUED:
+ * in its run queue, or aside; RUNNING: it runs here. Where the deadline has only moved outward, the
+ * entry finds that out at its old time, and is filed again, with its old number.
+ */
+
+import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu.ts';
+import { fileTimer, makeRunnable, refileTimer } from '../../core/schedule.ts';
+import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../../core/state.ts';
+import { PORTED, inline } from '../messages/value-tags.ts';
+import {
+  ARG,
+  ARG_TAG,
+  ARG_VERSION,
+  BUSY,
+  DEADLINE,
+  HANDLE,
+  RAN,
+  SEQ,
+  TIED,
+  WAITERS,
+  generationOf,
+  isBound,
+  readWord,
+} from '../memory/control-block.ts';
+import { SEQUENCE } from '../memory/shared-memory.ts';
+import { RemoteHandle } from './remote-kcont.ts';
+
+/** A continuation that more than one CPU knows, and its entry on this one. */
+export class Remote extends RemoteHandle implements RemoteState {
+  /** What the entry here was filed under. */
+  #generation = -1;
+  #seq = 0;
+  #deadline = 0;
+
+  /** The entry that stands here already is the one that the word asks for. */
+  assume(word: number, seq: number, deadline: number): void {
+    this.#generation = generationOf(word);
+    this.#seq = seq;
+    this.#deadline = deadline;
+  }
+
+  /** A note has come: it is scheduled here. */
+  override file(generation: number, seq: number): void {
+    const { machine, kc, block } = this;
+    const { memory } = machine;
+    const word = readWord(memory, block);
+    if (!this.#is(word, generation, seq)) return;
+    if ((kc._state & SCHEDULED) !== 0) {
+      if (this.#isMine(word)) return;
+      kc._wq._dispatcher.withdraw(kc);
+    }
+    this.#generation = generation;
+    this.#seq = seq;
+    if ((word & PENDING) !== 0) {
+      this.#deadline = memory.floats[(block + DEADLINE) >> 1] as number;
+      fileTimer(kc, machine.localMs(this.#deadline));
+    } else makeRunnable(kc);
+  }
+
+  /** The word is that under which the entry here was filed. */
+  #isMine(word: number): boolean {
+    return this.#is(word, this.#generation, this.#seq);
+  }
+
+  #is(word: number, generation: number, seq: number): boolean {
+    const { words } = this.machine.memory;
+    return (
+      generationOf(word) === generation &&
+      (word & SCHEDULED) !== 0 &&
+      words[this.block + SEQ] === seq &&
+      words[this.block + HANDLE] === this.handle
+    );
+  }
+
+  expire(): boolean {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (!this.#isMine(word)) {
+        kc._state &= ~PENDING;
+        return false;
+      }
+      const next = expired(word);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const deadline = floats[(block + DEADLINE) >> 1] as number;
+      const over = deadline <= this.#deadline;
+      if (over) words[block + SEQ] = seq;
+      const after = over ? next : word;
+      if (Atomics.compareExchange(words, block, word | BUSY, after) !== (word | BUSY)) continue;
+      if (over) {
+        this.#seq = seq;
+        return true;
+      }
+      if (this.#refile(deadline)) return false;
+    }
+  }
+
+  /** The deadline was moved outward: true: filed again; false: it is over all the same. */
+  #refile(deadline: number): boolean {
+    this.#deadline = deadline;
+    return refileTimer(this.kc, this.machine.localMs(deadline));
+  }
+
+  admit(): Admission {
+    const word = readWord(this.machine.memory, this.block);
+    if (!this.#isMine(word)) return STALE;
+    // What is left is taken out of the lists as soon as this CPU hears that it is to stop.
+    if (this.machine.isStopping && !isBound(this.machine.memory, this.block)) return ASIDE;
+    this.syncLock()?._leave(this.kc);
+    if ((word & RUNNING) !== 0) {
+      // Its settle tells this CPU, unless it came between.
+      const { memory, index } = this.machine;
+      Atomics.or(memory.words, this.block + WAITERS, 1 << index);
+      return (readWord(memory, this.block) & RUNNING) === 0 ? this.admit() : ASIDE;
+    }
+    return this.hasArg() ? ADMITTED : ASIDE;
+  }
+
+  enter(): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const here = machine.index;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (!this.#isMine(word) || (word & RUNNING) !== 0) return false;
+      const next = entered(word);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + RAN] = here;
+      // One that is tied to whichever CPU is up first.
+      words[block + TIED] = here;
+      const tag = words[block + ARG_TAG] as number;
+      const version = words[block + ARG_VERSION] as number;
+      const value = floats[(block + ARG) >> 1] as number;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) !== (word | BUSY)) continue;
+      if (version !== this.version) this.receive(tag, value, version);
+      return true;
+    }
+  }
+
+  /** The argument as it is at entry. */
+  protected receive(tag: number, value: number, version: number): void {
+    if (tag >= PORTED) return;
+    this.kc._arg = inline(tag, value);
+    this.version = version;
+  }
+
+  /** Whether what the function needs is here. If not, it is asked for. */
+  protected hasArg(): boolean {
+    const { memory } = this.machine;
+    const { words } = memory;
+    if ((words[this.block + ARG_TAG] as number) < PORTED) return true;
+    const version = words[this.block + ARG_VERSION] as number;
+    if (version === this.version) return true;
+    this.machine.need(this);
+    return false;
+  }
+
+  settle(): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      next = settled(word);
+    } while (Atomics.compareExchange(words, block, word, next) !== word);
+    // In this order: while somebody is to be told, the process is kept alive.
+    if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
+    machine.alive.count(word, next);
+    if ((word & DEAD) !== 0) machine.free(block, this.handle);
+  }
+
+  fail(error: unknown): boolean {
+    return this.machine.fail(this, error);
+  }
+}

@@ -1,0 +1,357 @@
+/*
+ * What a caller may ask of a continuation whose state lives in a control block, on any CPU: schedule,
+ * touch, stop, and the rest. Each is one change of the block's word, on the thread that calls; a
+ * schedule also files an entry where it is to run. What becomes of entries is in remote.ts.
+ */
+
+import type { Cpu } from '../../core/cpu.ts';
+import { EBUSY, EINVAL, KcontError } from '../../base/errors.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import type { BaseLock } from '../../locks/lock.ts';
+import { DESTROYED, label } from '../../core/schedule.ts';
+import {
+  DEAD,
+  HALTING,
+  INVOKING,
+  PENDING,
+  QUEUED,
+  RUNNING,
+  SCHEDULED,
+  UNREF,
+  acked,
+  scheduled,
+  stopped,
+} from '../../core/state.ts';
+import { PORTED, tagOf } from '../messages/value-tags.ts';
+import {
+  ANY,
+  ARG,
+  ARG_TAG,
+  ARG_VERSION,
+  BITS,
+  BUSY,
+  CPU,
+  DEADLINE,
+  DELAY,
+  GONE,
+  HALTERS,
+  HANDLE,
+  LOCK,
+  LOCK_GENERATION,
+  LOCK_SIDE,
+  LOCK_VERSION,
+  RAN,
+  SEQ,
+  TIED,
+  WAITERS,
+  generationOf,
+  nextGeneration,
+  readWord,
+} from '../memory/control-block.ts';
+import {
+  attachLock,
+  isSharedIn,
+  pinLock,
+  readLock,
+  unpinLock,
+  type WrittenLock,
+} from '../memory/block-lock.ts';
+import type { Sender, Sent } from '../messages/tokens.ts';
+import { locked } from '../threads/cpu-module.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import { INTENT, SEQUENCE } from '../memory/shared-memory.ts';
+
+/** A continuation that more than one CPU knows, as its callers on this one have it. */
+export abstract class RemoteHandle implements Sender {
+  readonly machine: CpuMachine;
+  readonly kc: Kcont<unknown>;
+  /** The place of its control block, and the number of the handle that must stand there. */
+  readonly block: number;
+  readonly handle: number;
+  /** Which change of its lock this CPU has seen. */
+  lockVersion: number;
+  /** What a note has to name, since it went by port; 0: nothing. */
+  posted = 0;
+  /** CPUs that have been sent what they have to know of it. A bit each. */
+  told = 0;
+  /** Which version of the argument this CPU has; -1: none. */
+  version: number;
+  #sent: Sent | undefined = undefined;
+
+  constructor(
+    machine: CpuMachine,
+    kc: Kcont<unknown>,
+    block: number,
+    handle: number,
+    version: number,
+  ) {
+    this.machine = machine;
+    this.kc = kc;
+    this.block = block;
+    this.handle = handle;
+    this.version = version;
+    this.lockVersion = machine.memory.words[block + LOCK_VERSION] as number;
+  }
+
+  /** Keeps the locks in an argument or a result that this CPU has sent to others. */
+  keep(sent: Sent): void {
+    if (this.#sent === undefined) this.#sent = sent;
+    else this.#sent.adopt(sent);
+  }
+
+  /** What was sent has been read, or never will be. */
+  endSent(): void {
+    this.#sent?.end();
+    this.#sent = undefined;
+  }
+
+  get bits(): number {
+    const { memory } = this.machine;
+    const word = readWord(memory, this.block);
+    return memory.words[this.block + HANDLE] === this.handle ? word & BITS : GONE;
+  }
+
+  get deadline(): number {
+    if ((this.bits & PENDING) === 0) return NaN;
+    const { memory } = this.machine;
+    return this.machine.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
+  }
+
+  /** The block is used for something else from now on: nothing of this is needed. */
+  dropped(): void {
+    if (this.version >= 0) this.version = -1;
+    this.endSent();
+  }
+
+  schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const delayed = delayMs > 0;
+    const target = machine.placement.place(this, cpu, delayed);
+    try {
+      machine.definitions.prepare(this, target);
+    } catch (error) {
+      if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
+      throw error;
+    }
+    const deadline = delayed ? machine.sharedMs() + delayMs : 0;
+    const forbidden = anew ? busy & ~INVOKING : busy;
+    const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
+    words[machine.slot + INTENT] = block;
+    let word: number;
+    let next: number;
+    let silent = false;
+    for (;;) {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0)
+        return this.#refuse(DESTROYED);
+      if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
+      next = nextGeneration(word, scheduled(word, delayed));
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      // The section: see block.ts.
+      silent =
+        delayed &&
+        (word & PENDING) !== 0 &&
+        words[block + CPU] === target &&
+        (floats[(block + DEADLINE) >> 1] as number) <= deadline;
+      words[block + CPU] = target;
+      words[block + TIED] = target;
+      words[block + SEQ] = seq;
+      floats[(block + DEADLINE) >> 1] = deadline;
+      floats[(block + DELAY) >> 1] = delayMs;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) break;
+    }
+    machine.alive.count(word, next);
+    machine.submit(this, target, generationOf(next), seq, silent);
+    words[machine.slot + INTENT] = 0;
+    return 0;
+  }
+
+  #refuse(errno: number): number {
+    this.machine.memory.words[this.machine.slot + INTENT] = 0;
+    return errno;
+  }
+
+  touch(): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const now = machine.sharedMs();
+    for (;;) {
+      const word = readWord(memory, block);
+      if ((word & PENDING) === 0 || words[block + HANDLE] !== this.handle) return false;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const deadline = now + (floats[(block + DELAY) >> 1] as number);
+      if (deadline > (floats[(block + DEADLINE) >> 1] as number)) {
+        floats[(block + DEADLINE) >> 1] = deadline;
+      }
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) return true;
+    }
+  }
+
+  stop(): number {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return GONE;
+      next = stopped(word);
+      if ((word & SCHEDULED) !== 0) next = nextGeneration(word, next);
+    } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
+    machine.alive.count(word, next);
+    if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
+    return word & BITS;
+  }
+
+  ack(): boolean {
+    const word = this.#change(
+      (bits) => (bits & (RUNNING | INVOKING | QUEUED)) === (RUNNING | INVOKING),
+      acked,
+    );
+    return word !== null && (word & DEAD) === 0;
+  }
+
+  destroy(): boolean {
+    const { machine, block, kc } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    let word: number;
+    let next: number;
+    do {
+      word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
+      next = nextGeneration(word, stopped(word) | DEAD);
+    } while (Atomics.compareExchange(words, block, word, next) !== word);
+    machine.alive.count(word, next);
+    if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
+    if ((word & RUNNING) === 0) machine.free(block, this.handle);
+    return true;
+  }
+
+  setRef(ref: boolean): void {
+    this.#change(
+      (bits) => ((bits & UNREF) === 0) !== ref,
+      (bits) => bits ^ UNREF,
+    );
+  }
+
+  /** Changes bits, if they allow it. Returns the word before; null: they do not. */
+  #change(allow: (bits: number) => boolean, change: (bits: number) => number): number | null {
+    const { machine, block } = this;
+    const { memory } = machine;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (memory.words[block + HANDLE] !== this.handle || !allow(word & BITS)) return null;
+      const next = (word & ~BITS) | change(word & BITS);
+      if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
+      machine.alive.count(word, next);
+      return word;
+    }
+  }
+
+  setArg(arg: unknown): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words, floats } = memory;
+    const tag = tagOf(arg);
+    if (tag === PORTED) machine.blocks.probe(arg, label(this.kc));
+    const value = typeof arg === 'number' ? arg : 0;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const version = (words[block + ARG_VERSION] as number) + 1;
+      words[block + ARG_VERSION] = version;
+      words[block + ARG_TAG] = tag;
+      floats[(block + ARG) >> 1] = value;
+      this.version = version;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
+    }
+    this.told = 0;
+    // Whoever has yet to read an older one asks for this one.
+    this.endSent();
+  }
+
+  setLock(lock: BaseLock | null): void {
+    const { machine, block, kc } = this;
+    const { memory, arena } = machine;
+    const { words } = memory;
+    if (lock !== null && !isSharedIn(arena, lock)) throw new KcontError('EINVAL', locked(kc.name));
+    const { at, side, generation } = pinLock(lock);
+    let before: WrittenLock;
+    for (;;) {
+      const word = readWord(memory, block);
+      before = readLock(memory, block);
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + LOCK] = at;
+      words[block + LOCK_SIDE] = side;
+      words[block + LOCK_GENERATION] = generation;
+      this.lockVersion = (words[block + LOCK_VERSION] as number) + 1;
+      words[block + LOCK_VERSION] = this.lockVersion;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
+    }
+    unpinLock(arena, before);
+    machine.tellLock(this, words[block + CPU] as number);
+  }
+
+  /** The lock may have been changed on another CPU. Returns the old one if it has; else undefined. */
+  syncLock(): BaseLock | null | undefined {
+    const { machine, block, kc } = this;
+    const version = machine.memory.words[block + LOCK_VERSION] as number;
+    if (version === this.lockVersion || (kc._state & RUNNING) !== 0) return undefined;
+    const old = kc._lock;
+    kc._lock = attachLock(machine.arena, readLock(machine.memory, block));
+    this.lockVersion = version;
+    return old;
+  }
+
+  setHalting(halting: boolean): void {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    const bit = 1 << machine.index;
+    for (;;) {
+      const word = readWord(memory, block);
+      if (words[block + HANDLE] !== this.handle) return;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      const before = words[block + HALTERS] as number;
+      const halters = halting ? before | bit : before & ~bit;
+      words[block + HALTERS] = halters;
+      const next = halters === 0 ? word & ~HALTING : word | HALTING;
+      if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) return;
+    }
+  }
+
+  awaitSettle(): void {
+    const { machine, block } = this;
+    Atomics.or(machine.memory.words, block + WAITERS, 1 << machine.index);
+    // Settled meanwhile: it did not see the bit, perhaps.
+    if ((this.bits & RUNNING) === 0) machine.callSettled(this);
+  }
+
+  /** Another CPU is to run it. False: it is not scheduled any more. */
+  moveTo(cpu: number): boolean {
+    const { machine, block } = this;
+    const { memory } = machine;
+    const { words } = memory;
+    for (;;) {
+      const word = readWord(memory, block);
+      if ((word & SCHEDULED) === 0 || words[block + HANDLE] !== this.handle) return false;
+      if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
+      words[block + CPU] = cpu;
+      if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) return true;
+    }
+  }
+
+  /** Where it ran last; ANY: nowhere. */
+  get ran(): number {
+    return this.machine.memory.words[this.block + RAN] ?? ANY;
+  }
+
+  /** It is scheduled here: files an entry. */
+  abstract file(generation: number, seq: number): void;
+}

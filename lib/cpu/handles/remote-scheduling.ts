@@ -1,0 +1,53 @@
+/*
+ * Scheduling a continuation whose state is, or has to be, where all CPUs can see it: what forbids it, and
+ * why it was refused.
+ */
+
+import type { Cpu, RemoteScheduling } from '../../core/cpu.ts';
+import { EINVAL, KcontError } from '../../base/errors.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { AFAR, forbidden, label } from '../../core/schedule.ts';
+import { HALTING, INVOKING, OPEN, REMOTE, ROAMS } from '../../core/state.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+
+/** Schedules on other CPUs, for one of them. */
+export class Afar implements RemoteScheduling {
+  readonly #machine: CpuMachine;
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number {
+    const machine = this.#machine;
+    const isHere = cpu === null || cpu === machine.here;
+    const isTied = isHere && (kc._state & (REMOTE | ROAMS)) === 0;
+    // What need not run here is not concerned if only this CPU is stopped.
+    const { phase } = isTied ? machine.dispatcher : machine;
+    const isNowhere = cpu !== null && !kc._wq.perCpu;
+    // The others look at its state themselves, in one step with changing it.
+    if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return AFAR;
+    const errno = forbidden(kc, cpu, busy, phase);
+    if (errno !== 0) return errno;
+    return isHere && (kc._state & ROAMS) === 0 ? 0 : AFAR;
+  }
+
+  schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number {
+    const { blocks } = this.#machine;
+    if (kc._remote === null && blocks.whyNot(kc) !== undefined) return EINVAL;
+    const remote = kc._remote ?? blocks.depart(kc);
+    return remote.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
+  }
+
+  stopped(kc: Kcont<unknown>): KcontError | undefined {
+    const { phase, index } = this.#machine;
+    if (phase !== OPEN) return undefined;
+    const what = `${label(kc)} cannot be scheduled: CPU ${index} is being stopped`;
+    return new KcontError('ECPUDIED', what);
+  }
+
+  reason(kc: Kcont<unknown>): KcontError {
+    const why = this.#machine.blocks.whyNot(kc);
+    return why ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`);
+  }
+}

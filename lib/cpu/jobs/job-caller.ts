@@ -1,0 +1,408 @@
+/*
+ * Functions that run once on another CPU, with a result.
+ *
+ *   caller                                   CPU 2
+ *   run(resize, { arg })
+ *     Kcont with a block, of the kind JOB
+ *     argument: in the block, beside it,
+ *     or posted --------------------------> read or claimed when it is entered
+ *     note ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
+ *     signal aborted: stop(); too late:
+ *     note ABORT -------------------------> the function's signal is aborted
+ *   promise <------------------ note RESULT, when the run has settled
+ *
+ * The argument is kept here until the result has come: a CPU that dies before it has entered the
+ * function gives it back to be run elsewhere.
+ */
+
+import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
+import { Cpu } from '../../core/cpu.ts';
+import { KcontError, invalid, isA } from '../../base/errors.ts';
+import type { RunOptions } from '../../core/one-shot.ts';
+import { makeOwn } from '../../core/own-kcont.ts';
+import type { BaseLock } from '../../locks/lock.ts';
+import { refusal, whyNot } from '../../core/schedule.ts';
+import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../../core/state.ts';
+import type { Workqueue } from '../../core/workqueue.ts';
+import { MOVED, PORTED, TEXTUAL, inline, tagOf } from '../messages/value-tags.ts';
+import { ANY, ARG, ARG_TAG, RAN } from '../memory/control-block.ts';
+import { isSharedIn } from '../memory/block-lock.ts';
+import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
+import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
+import { JobTask, THROWN, runJob, type JobFace } from './job-runner.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import { ABORT, DEFINE, type Note } from '../messages/inbox.ts';
+import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
+import { readText, writeText } from '../memory/json-slot.ts';
+import { refuseDetached } from '../messages/transfer.ts';
+import { errorFrom, postError, reasonOf } from '../messages/wire-error.ts';
+
+/** What a caller waits for. */
+interface Waiting extends AbortMember {
+  readonly face: JobFace;
+  readonly resolve: (value: unknown) => void;
+  readonly reject: (reason: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  /** What is moved with the argument. */
+  readonly transfer: readonly object[];
+  /** The argument to be moved, until there is somebody to move it to. */
+  parcel: Parcel | undefined;
+  /** The thread that the argument was moved to: it cannot be sent again. */
+  movedTo: { readonly cpu: number; readonly epoch: number } | undefined;
+}
+
+/** An argument that was taken from the caller, and has not been sent. */
+interface Parcel {
+  readonly wire: unknown;
+  readonly transfer: readonly object[];
+}
+
+/** The jobs that this CPU has sent. */
+export class RemoteJobs {
+  readonly #machine: CpuMachine;
+  /** Sent and not ended, by block. */
+  readonly #sent = new Map<number, Waiting>();
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /** Sends a function to another CPU; null: it is to run here. */
+  run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
+    const machine = this.#machine;
+    const { cpu = null, lock = null } = options;
+    const number = machine.module.indexOf(func);
+    if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
+    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
+    const isElsewhere =
+      cpu === null
+        ? !wq.perCpu && machine.placement.hasOthers && problem === ''
+        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== machine.here;
+    if (!isElsewhere) return null;
+    if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
+    if ((options.context ?? 'none') !== 'none') {
+      return Promise.reject(new KcontError('EINVAL', contextual(func.name)));
+    }
+    return new Promise((resolve, reject) => {
+      void this.#send(wq, number as number, func.name, options, resolve, reject);
+    });
+  }
+
+  /** Runs a function on a thread of its own, which ends when it is aborted. */
+  async #runKillable(
+    wq: Workqueue,
+    number: number | undefined,
+    name: string,
+    options: RunOptions,
+  ): Promise<unknown> {
+    const { supervision } = this.#machine;
+    const { signal, cpu = null, lock = null } = options;
+    if (number === undefined) throw new KcontError('EINVAL', tied(name));
+    if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
+    if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
+    if (supervision === null) {
+      throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
+    }
+    signal?.throwIfAborted();
+    const taken = this.#take(options, name);
+    const { reserve } = supervision;
+    const borrowed = await reserve.borrow(signal);
+    let killed: AbortMember | undefined;
+    try {
+      return await new Promise((resolve, reject) => {
+        const { signal: _, ...others } = taken;
+        signal?.throwIfAborted();
+        const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
+        if (signal === undefined) return;
+        killed = {
+          _abort: (reason) => {
+            reserve.kill(borrowed);
+            this.settle(face.block, face.handle, true, reason);
+          },
+        };
+        join(signal, killed);
+      });
+    } finally {
+      if (signal !== undefined && killed !== undefined) leave(signal, killed);
+      reserve.giveBack(borrowed);
+    }
+  }
+
+  /** Clones and moves the argument at the call, where there is no thread yet to send it to. */
+  #take(options: RunOptions, name: string): RunOptions {
+    const machine = this.#machine;
+    const { arg, transfer = [] } = options;
+    if (tagOf(arg) < PORTED) return options;
+    let kept: Sent | undefined;
+    try {
+      refuseDetached(transfer);
+      const wire = encode(machine, arg, { keep: (sent) => void (kept = sent) });
+      const [held, moved] = structuredClone([wire, transfer] as const, {
+        transfer: transfer as ArrayBuffer[],
+      });
+      return { ...options, arg: decode(machine, held), transfer: moved };
+    } catch (error) {
+      throw uncloneable(`the argument of ${options.name ?? name}`, error);
+    } finally {
+      kept?.end();
+    }
+  }
+
+  #send(
+    wq: Workqueue,
+    number: number,
+    funcName: string,
+    options: RunOptions,
+    resolve: (value: unknown) => void,
+    reject: (reason: unknown) => void,
+  ): JobFace {
+    const machine = this.#machine;
+    const {
+      arg,
+      cpu = null,
+      delayMs = 0,
+      lock = null,
+      name = funcName,
+      signal,
+      transfer = [],
+    } = options;
+    signal?.throwIfAborted();
+    // Whoever names a CPU means its own state: a connection, a cache.
+    const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
+    const kc = makeOwn<unknown>(QUIET | TASK, wq, lock, runJob, undefined, {
+      name,
+      affinity,
+    });
+    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
+    face.func = machine.module.at(number);
+    face.given(arg, 0);
+    kc._arg = new JobTask(face);
+    const waiting: Waiting = {
+      face,
+      resolve,
+      reject,
+      signal,
+      transfer,
+      parcel: undefined,
+      movedTo: undefined,
+      _abort: (reason) => this.#abort(waiting, reason),
+    };
+    try {
+      let errno = whyNot(kc, delayMs, null);
+      if (errno > 0) throw refusal(kc, errno, delayMs, null);
+      const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(face, arg));
+      const isFree = lock === null && !ported && delayMs === 0;
+      const index = cpu?.index ?? (isFree ? ANY : machine.placement.chooseFor(lock));
+      const target = cpu ?? machine.kernel.cpus[index] ?? null;
+      if (ported) this.#post(waiting, index, arg);
+      this.#sent.set(face.block, waiting);
+      machine.alive.hold(1);
+      errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
+      if (errno !== 0) throw refusal(kc, errno, delayMs, null);
+    } catch (error) {
+      if (this.#sent.delete(face.block)) machine.alive.hold(-1);
+      kc.destroy();
+      throw error;
+    }
+    if (signal === undefined) return face;
+    // A getter within the argument may have aborted it.
+    if (signal.aborted) this.#abort(waiting, signal.reason);
+    else join(signal, waiting);
+    return face;
+  }
+
+  /** Writes the argument beside the block. False: it has to be posted. */
+  #write(face: JobFace, arg: unknown): boolean {
+    const { words, floats } = this.#machine.memory;
+    const length = writeText(this.#machine.memory, face.block, arg);
+    if (length === 0) return false;
+    words[face.block + ARG_TAG] = TEXTUAL;
+    floats[(face.block + ARG) >> 1] = length;
+    // Wherever it runs, it is the value at the call.
+    face.given(undefined, -1);
+    return true;
+  }
+
+  /**
+   * Posts the argument, to be claimed when the function is about to be entered. While the CPU is not up,
+   * or none is, the argument waits here, as it is at the call; whoever comes to the entry asks for it.
+   */
+  #post(waiting: Waiting, cpu: number, arg: unknown): void {
+    const machine = this.#machine;
+    const { face, transfer } = waiting;
+    let posted = 0;
+    try {
+      refuseDetached(transfer);
+      const wire = encode(machine, arg, face);
+      if (cpu !== ANY && machine.stateOf(cpu) === 'up') {
+        posted = machine.bells.post(cpu, wire, transfer);
+      }
+      if (posted === 0) this.#hold(waiting, wire);
+    } catch (error) {
+      throw uncloneable(`the argument of ${face.kc.name}`, error);
+    }
+    face.posted = posted;
+    machine.memory.floats[(face.block + ARG) >> 1] = posted;
+    if (posted !== 0 && transfer.length > 0) this.#moved(waiting, cpu);
+  }
+
+  #hold(waiting: Waiting, wire: Wire): void {
+    const { face, transfer } = waiting;
+    const [held, list] = structuredClone([wire, transfer] as const, {
+      transfer: transfer as ArrayBuffer[],
+    });
+    if (transfer.length > 0) waiting.parcel = { wire: held, transfer: list };
+    // With handles or locks in it, it is encoded anew for each CPU that asks.
+    else if (held[0] === 0) face.given(held[1], 0);
+  }
+
+  #moved(waiting: Waiting, cpu: number): void {
+    const { memory } = this.#machine;
+    const { block } = waiting.face;
+    waiting.parcel = undefined;
+    waiting.movedTo = { cpu, epoch: memory.words[memory.slot(cpu) + EPOCH] as number };
+    memory.words[block + ARG_TAG] = MOVED;
+  }
+
+  /** A CPU has an entry, but not the argument: it was not up, or it came to another one. */
+  answer(face: JobFace, cpu: number): void {
+    const waiting = this.#sent.get(face.block);
+    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+    if (waiting.movedTo !== undefined) {
+      // It may be on its way: there, or to another CPU that was asked to run this.
+      this.#loseMoved(waiting);
+      return;
+    }
+    try {
+      this.#give(waiting, cpu);
+    } catch (error) {
+      // It was changed since the call.
+      face.stop();
+      const what = uncloneable(`the argument of ${face.kc.name}`, error);
+      this.settle(face.block, face.handle, true, what);
+    }
+  }
+
+  /** A CPU has a new thread, and an entry for it: sends the argument before it asks. */
+  offer(face: JobFace, cpu: number): void {
+    const waiting = this.#sent.get(face.block);
+    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+    // Moved to a thread that never is up it would be lost.
+    if (waiting.transfer.length > 0) return;
+    try {
+      this.#give(waiting, cpu);
+    } catch {
+      // It asks, and is answered with that.
+    }
+  }
+
+  #give(waiting: Waiting, cpu: number): void {
+    const machine = this.#machine;
+    const { face, parcel } = waiting;
+    const arg = parcel?.wire ?? encode(machine, face.arg, face);
+    const posted = machine.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
+    if (posted === 0) return;
+    if (parcel !== undefined) {
+      this.#moved(waiting, cpu);
+      face.moveTo(cpu);
+    }
+    machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+  }
+
+  /** A CPU has died: what was moved there, and has not been entered, never can be. */
+  lookAgain(): void {
+    for (const waiting of this.#sent.values()) {
+      if (waiting.movedTo !== undefined) this.#loseMoved(waiting);
+    }
+  }
+
+  #loseMoved({ face, movedTo }: Waiting): void {
+    const { memory } = this.#machine;
+    const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
+    const slot = memory.slot(cpu);
+    const isThere = memory.words[slot + EPOCH] === epoch && memory.words[slot + STATE] !== DOWN;
+    if (isThere || (face.stop() & RUNNING) !== 0) return;
+    const what = `${face.kc.name} cannot run: its argument was moved to CPU ${cpu}, which has died`;
+    this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
+  }
+
+  #abort(waiting: Waiting, reason: unknown): void {
+    const machine = this.#machine;
+    const { face } = waiting;
+    if ((face.stop() & RUNNING) === 0) {
+      this.settle(face.block, face.handle, true, reason);
+      return;
+    }
+    const ran = machine.memory.words[face.block + RAN] as number;
+    if (ran === machine.index) {
+      face.abort(reason);
+      return;
+    }
+    const posted = postError(machine.bells, ran, reason);
+    machine.send(ran, ABORT, face.block, face.handle, 0, posted);
+  }
+
+  /** The caller of a job that runs here does not want it any more. */
+  aborted(block: number, handle: number, message: [unknown] | undefined): void {
+    const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
+    face?.abort(errorFrom(message, face.kc.name));
+  }
+
+  /** A result has come. */
+  ended(note: Note): void {
+    const machine = this.#machine;
+    const { block, handle, from, generation, value } = note;
+    const thrown = (generation & THROWN) !== 0;
+    const tag = generation & ~THROWN;
+    if (tag < PORTED) {
+      // What is not waited for any more may stand no more beside the block, either.
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      const { memory } = machine;
+      const result = tag === TEXTUAL ? readText(memory, block, value) : inline(tag, value);
+      this.settle(block, handle, false, result);
+      return;
+    }
+    const message = machine.bells.claim(from, value);
+    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
+    else this.#receive(block, handle, name, message);
+  }
+
+  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+    let result: unknown;
+    try {
+      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (message === undefined)
+        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+      result = decode(this.#machine, message[0]);
+    } catch (cause) {
+      const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
+      this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
+      return;
+    }
+    this.settle(block, handle, false, result);
+  }
+
+  /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
+  isAwaited(face: JobFace): boolean {
+    return face.home !== this.#machine.index || this.#sent.get(face.block)?.face === face;
+  }
+
+  /** There will be no results any more. */
+  abandon(reason: unknown): void {
+    for (const { face } of this.#sent.values()) this.settle(face.block, face.handle, true, reason);
+  }
+
+  /** A job has ended. */
+  settle(block: number, handle: number, thrown: boolean, result: unknown): void {
+    const waiting = this.#sent.get(block);
+    if (waiting === undefined || waiting.face.handle !== handle) return;
+    this.#sent.delete(block);
+    this.#machine.alive.hold(-1);
+    if (waiting.signal !== undefined) leave(waiting.signal, waiting);
+    if (thrown) waiting.reject(result);
+    else waiting.resolve(result);
+    waiting.face.kc.destroy();
+  }
+}

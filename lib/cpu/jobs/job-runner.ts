@@ -1,0 +1,234 @@
+/*
+ * A job on the CPU that may run it: the entry in that CPU's lists, the call of the function, and its
+ * result, sent to the caller when the run has settled.
+ */
+
+import { thenOf, whenDone, type Then } from '../../core/invoke.ts';
+import { KcontError, asynchronous } from '../../base/errors.ts';
+import type { Task } from '../../core/one-shot.ts';
+import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from '../messages/value-tags.ts';
+import { ARG, ARG_TAG, ARG_VERSION, HOME } from '../memory/control-block.ts';
+import { decode, encode, uncloneable } from '../messages/tokens.ts';
+import type { AnyFunction } from '../threads/cpu-module.ts';
+import { RESULT } from '../messages/inbox.ts';
+import { Remote } from '../handles/remote-entry.ts';
+import { readText, writeText } from '../memory/json-slot.ts';
+import { movedWith, refuseDetached } from '../messages/transfer.ts';
+import { postError } from '../messages/wire-error.ts';
+import { nothing } from '../../base/nothing.ts';
+
+/** In the note of a result: it is an error. */
+export const THROWN = 16;
+
+/** A function that is to run once, on the CPU that may run it. */
+export class JobFace extends Remote {
+  func: AnyFunction | undefined = undefined;
+  arg: unknown = undefined;
+  #hasArg = true;
+  #controller: AbortController | undefined = undefined;
+  #result: unknown = undefined;
+  #thrown = false;
+  /** What the caller needs to read the result beside the block; 0: it is not there. */
+  #text = 0;
+
+  /** The argument has come by another way than at first. */
+  given(arg: unknown, version: number): void {
+    this.arg = arg;
+    this.version = version;
+  }
+
+  protected override receive(tag: number, value: number, version: number): void {
+    this.#hasArg = tag !== ABSENT;
+    if (tag >= TEXTUAL) return;
+    this.arg = inline(tag, value);
+    this.version = version;
+  }
+
+  protected override hasArg(): boolean {
+    const { memory } = this.machine;
+    const { words, floats } = memory;
+    const tag = words[this.block + ARG_TAG] as number;
+    if (tag < TEXTUAL || this.version >= 0) return true;
+    if (tag === TEXTUAL) {
+      const length = floats[(this.block + ARG) >> 1] as number;
+      this.given(readText(memory, this.block, length), words[this.block + ARG_VERSION] as number);
+      return true;
+    }
+    const name = floats[(this.block + ARG) >> 1] as number;
+    const claimed = name === 0 ? undefined : this.machine.bells.claim(this.home, name);
+    if (claimed !== undefined)
+      return this.receiveWire(claimed[0], words[this.block + ARG_VERSION]!);
+    if (name !== 0 && this.machine.bells.isBroken(this.home, name)) this.reportUnreadable();
+    else this.machine.need(this);
+    return false;
+  }
+
+  /** The argument has come by port. False: it cannot be read here, and the caller is told. */
+  receiveWire(wire: unknown, version: number): boolean {
+    try {
+      this.given(decode(this.machine, wire), version);
+      return true;
+    } catch (error) {
+      this.reportUnreadable(error);
+      return false;
+    }
+  }
+
+  /** The function will not be called: its argument cannot be read here. */
+  reportUnreadable(cause?: unknown): void {
+    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.machine.index}`;
+    this.report(
+      Object.assign(new KcontError('EINVAL', what), cause === undefined ? {} : { cause }),
+    );
+  }
+
+  override dropped(): void {
+    if (this.posted !== 0 && this.version < 0) {
+      const { bells } = this.machine;
+      if (bells.claim(this.home, this.posted) === undefined) bells.isBroken(this.home, this.posted);
+    }
+    this.endSent();
+    // Somebody may keep the face: what it carried is the user's.
+    this.arg = undefined;
+    this.#result = undefined;
+    this.#controller = undefined;
+  }
+
+  /** The caller does not want it any more. */
+  abort(reason: unknown): void {
+    this.#controller?.abort(reason);
+  }
+
+  /** Calls the function. Returns a promise while it runs on. */
+  call(): undefined | Promise<unknown> {
+    const { kc } = this;
+    const func = this.func as AnyFunction;
+    kc._needExtras().settled.push(() => this.#send());
+    let result: unknown;
+    let then: Then | undefined;
+    try {
+      const args = this.#hasArg ? [this.arg] : [];
+      if (func.length > args.length) {
+        this.#controller = new AbortController();
+        args.push(this.#controller.signal);
+      }
+      result = func(...(args as never[]));
+      then = thenOf(result);
+    } catch (error) {
+      this.#fail(error);
+      return undefined;
+    }
+    if (then === undefined) {
+      this.#end(result, false);
+      return undefined;
+    }
+    if (kc.wq.fast) {
+      whenDone(result, then, nothing, nothing);
+      this.#end(asynchronous(kc.name, kc.wq.name), true);
+      return undefined;
+    }
+    return this.#follow(result, then);
+  }
+
+  /** Waits for the result, which may be anything that has a `then`. Never rejected. */
+  #follow(result: unknown, then: Then): Promise<void> {
+    return new Promise((resolve) => {
+      const fulfilled = (value: unknown): void => {
+        this.#end(value, false);
+        resolve();
+      };
+      const rejected = (error: unknown): void => {
+        this.#fail(error);
+        resolve();
+      };
+      whenDone(result, then, fulfilled, rejected);
+    });
+  }
+
+  #fail(error: unknown): void {
+    this.kc.wq._failed++;
+    this.#end(error, true);
+  }
+
+  #end(result: unknown, thrown: boolean): void {
+    this.#result = result;
+    this.#thrown = thrown;
+    const { machine, block, home } = this;
+    if (thrown || home === machine.index || tagOf(result) < TEXTUAL) return;
+    // While the run lasts nobody else can use the block.
+    if (movedWith(result).length === 0) this.#text = writeText(machine.memory, block, result);
+  }
+
+  /** The run has settled: its lock is free. */
+  #send(): void {
+    if (this.#thrown) this.report(this.#result);
+    else this.#answer(this.#result);
+  }
+
+  #answer(value: unknown): void {
+    const { machine, block, handle } = this;
+    const { home } = this;
+    if (home === machine.index) {
+      machine.jobs.settle(block, handle, false, value);
+      return;
+    }
+    const tag = tagOf(value);
+    if (tag < PORTED) {
+      machine.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
+      return;
+    }
+    if (this.#text !== 0) {
+      machine.send(home, RESULT, block, handle, TEXTUAL, this.#text);
+      return;
+    }
+    let posted: number;
+    try {
+      const moved = movedWith(value);
+      refuseDetached(moved);
+      posted = machine.bells.post(home, encode(machine, value, this), moved);
+    } catch (error) {
+      this.endSent();
+      this.report(uncloneable(`the result of ${this.kc.name}`, error));
+      return;
+    }
+    machine.send(home, RESULT, block, handle, tag, posted);
+  }
+
+  /** Tells the caller that there is an error instead of a result. */
+  report(error: unknown): void {
+    const { machine, block, handle, home } = this;
+    if (home === machine.index) machine.jobs.settle(block, handle, true, error);
+    else {
+      const posted = postError(machine.bells, home, error);
+      machine.send(home, RESULT, block, handle, PORTED | THROWN, posted);
+    }
+  }
+
+  get home(): number {
+    return this.machine.memory.words[this.block + HOME] as number;
+  }
+}
+
+/** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
+export class JobTask implements Task {
+  readonly face: JobFace;
+
+  constructor(face: JobFace) {
+    this.face = face;
+  }
+
+  _abort(reason: unknown): void {
+    if (this.face.kc.running) this.face.abort(reason);
+    else this.face.report(reason);
+  }
+
+  _misused(error: unknown): void {
+    this.face.kc.wq._failed++;
+    this.face.report(error);
+  }
+}
+
+/** The function of the continuations that stand for jobs. */
+export function runJob({ face }: JobTask): undefined | Promise<unknown> {
+  return face.call();
+}

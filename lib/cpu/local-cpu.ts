@@ -1,0 +1,439 @@
+/*
+ * What one thread knows of the machine it is a CPU of: the dispatcher's link to the other CPUs.
+ *
+ *   schedule on another CPU:   control block --> note in its inbox --> bell, if it sleeps
+ *   its next pass:             take: file each note's continuation in the own wheel or run queue
+ *                              dispatch, as everything else
+ *                              sleep: say so, look into the inbox once more
+ *
+ * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Senders ring only
+ * for one that sleeps, and only the first of them does. Since it looks again after saying that it
+ * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
+ */
+
+import { commonMs, microtask } from '../time/host-clock.ts';
+import type { Cpu, CpuState, Machine } from '../core/cpu.ts';
+import type { Dispatcher } from '../core/dispatcher.ts';
+import { callSettled } from '../core/invoke.ts';
+import type { RunOptions } from '../core/one-shot.ts';
+import type { Kcont } from '../core/kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../core/state.ts';
+import type { CloseGuide, CloseReport, LocalClose } from '../core/shutdown.ts';
+import type { Workqueue } from '../core/workqueue.ts';
+import { Afar } from './handles/remote-scheduling.ts';
+import { Bells } from './messages/ports.ts';
+import { ANY, HOME, WAITERS, isBound } from './memory/control-block.ts';
+import { Blocks } from './handles/handle-table.ts';
+import type { CpuModule } from './threads/cpu-module.ts';
+import { readRestart, readStop } from './options.ts';
+import { lagOf, stateOf } from './cpu-status.ts';
+import { Definitions } from './messages/handle-sync.ts';
+import { Faults } from './messages/remote-errors.ts';
+import { RemoteJobs } from './jobs/job-caller.ts';
+import { KeepAlive } from './keep-alive.ts';
+import {
+  ABORT,
+  DEFINE,
+  ENTRY,
+  FAILED,
+  FORGET,
+  FREE,
+  Mail,
+  NEED,
+  RELOCK,
+  RESULT,
+  SETTLED,
+  type Note,
+} from './messages/inbox.ts';
+import {
+  AWAKE_SINCE,
+  LOCK_CPU,
+  PHASE,
+  STATE,
+  STOPPING,
+  WAKES_AT,
+  type Memory,
+} from './memory/shared-memory.ts';
+import { Placement } from './placement.ts';
+import type { RemoteHandle } from './handles/remote-kcont.ts';
+import type { Reserve } from './threads/reserve.ts';
+import type { Arena } from './locks/arena.ts';
+
+/** What starts and stops the threads: on CPU 0 only. */
+export interface Supervision {
+  stop(index: number, options: { graceMs?: number }): Promise<void>;
+  restart(index: number, options: { graceMs?: number }): Promise<void>;
+  /** CPUs that run nothing else, and can be killed. */
+  readonly reserve: Reserve;
+  /** Calls back later. */
+  later(delayMs: number, callback: () => void): void;
+  /** Keeps the process alive, or no longer. */
+  keep(alive: boolean): void;
+  drain(local: () => Promise<void>): Promise<void>;
+  close(graceMs: number, local: LocalClose): Promise<CloseReport>;
+}
+
+/** One CPU's link to all others. */
+export class CpuMachine implements Machine {
+  readonly kernel: Kernel;
+  readonly here: Cpu;
+  readonly index: number;
+  readonly memory: Memory;
+  readonly dispatcher: Dispatcher;
+  readonly mail: Mail;
+  readonly bells: Bells;
+  readonly module: CpuModule;
+  /** The first word of this CPU's slot. */
+  readonly slot: number;
+  readonly afar: Afar;
+  readonly blocks: Blocks;
+  readonly jobs: RemoteJobs;
+  readonly faults: Faults;
+  readonly placement: Placement;
+  readonly alive: KeepAlive;
+  readonly definitions: Definitions;
+  supervision: Supervision | null = null;
+  /** How this thread closes, where it is not CPU 0. */
+  closeGuide: CloseGuide = {};
+  /** Reads what CPU 0 has told this thread; CPU 0 knows it. */
+  refresh: () => void = () => undefined;
+  /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
+  readonly #leastShiftMs: number;
+  readonly #mostShiftMs: number;
+  readonly #read: (note: Note) => void;
+  /** Enters nothing more that others may enter. */
+  #retired = false;
+  /** Is reading its mail. */
+  #taking = false;
+
+  /** The locks that all CPUs share. */
+  readonly arena: Arena;
+
+  constructor(kernel: Kernel, here: Cpu, memory: Memory, module: CpuModule, arena: Arena) {
+    this.arena = arena;
+    this.kernel = kernel;
+    this.here = here;
+    this.index = here.index;
+    this.memory = memory;
+    this.module = module;
+    this.dispatcher = kernel.wq.softclock._dispatcher;
+    this.slot = memory.slot(here.index);
+    memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
+    this.mail = new Mail(memory, here.index);
+    this.bells = new Bells(memory, here.index, {
+      nowMs: () => this.sharedMs(),
+      rung: () => this.dispatcher.request(),
+      refresh: () => this.refresh(),
+    });
+    this.afar = new Afar(this);
+    this.blocks = new Blocks(this);
+    this.jobs = new RemoteJobs(this);
+    this.faults = new Faults(this);
+    this.placement = new Placement(this);
+    this.alive = new KeepAlive(this);
+    this.definitions = new Definitions(this);
+    const { clock } = this.dispatcher;
+    const before = clock.now;
+    const common = commonMs();
+    const after = clock.now;
+    this.#leastShiftMs = common - after;
+    this.#mostShiftMs = common - before;
+    this.#read = (note) => this.#receive(note);
+  }
+
+  /** Now, on the clock of all CPUs. No deadline that counts from it is early on any of them. */
+  sharedMs(): number {
+    return this.dispatcher.clock.now + this.#mostShiftMs;
+  }
+
+  /** A time on the clock of all CPUs, on the one of this CPU; rather late than early. */
+  localMs(sharedMs: number): number {
+    return sharedMs - this.#leastShiftMs;
+  }
+
+  // The dispatcher's side.
+
+  wake(): void {
+    this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
+    this.bells.wake();
+    this.take();
+    // Also where it never comes to sleep.
+    this.alive.check();
+  }
+
+  take(): boolean {
+    if (!this.mail.waiting || this.#taking) return false;
+    this.#taking = true;
+    this.placement.taken();
+    try {
+      do this.mail.take(this.#read);
+      while (this.mail.waiting);
+    } finally {
+      this.#taking = false;
+    }
+    return true;
+  }
+
+  sleep(): boolean {
+    this.alive.check();
+    const { floats } = this.memory;
+    const next = this.dispatcher.wheel.nextTick();
+    this.placement.publish();
+    floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
+    this.bells.sleep();
+    if (!this.mail.waiting) return false;
+    this.bells.wake();
+    return true;
+  }
+
+  /** How far the shutdown of the kernel has come, for all CPUs. */
+  get phase(): Phase {
+    return Atomics.load(this.memory.words, PHASE) as Phase;
+  }
+
+  /** It is to enter nothing more that others may enter, or its next thread. */
+  get isStopping(): boolean {
+    return this.memory.words[this.slot + STATE] === STOPPING;
+  }
+
+  /** What is scheduled here and has not been entered is left to others, or to the next thread. */
+  retire(): void {
+    this.#retired = true;
+    for (const { kc, block } of this.blocks) {
+      if ((kc._state & SCHEDULED) === 0 || isBound(this.memory, block)) continue;
+      this.dispatcher.withdraw(kc);
+    }
+  }
+
+  // Handles.
+
+  adopt(kc: Kcont<unknown>): void {
+    this.placement.adopt(kc);
+  }
+
+  run(
+    wq: Workqueue,
+    func: (...args: never[]) => unknown,
+    options: RunOptions,
+  ): Promise<unknown> | null {
+    return this.jobs.run(wq, func, options);
+  }
+
+  /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
+  submit(
+    remote: RemoteHandle,
+    target: number,
+    generation: number,
+    seq: number,
+    silent: boolean,
+  ): void {
+    if (target === ANY) {
+      const cpus = this.placement.candidates();
+      this.placement.rotate();
+      for (const cpu of cpus) this.#submitTo(cpu, remote, generation, seq);
+      const sleeper = this.placement.sleeper(cpus);
+      if (sleeper !== undefined) this.ring(sleeper);
+      return;
+    }
+    if (target === this.index) {
+      this.#fileHere(remote, generation, seq);
+      return;
+    }
+    this.#submitTo(target, remote, generation, seq);
+    if (!silent || this.placement.isFlooding()) this.ring(target);
+  }
+
+  #fileHere(remote: RemoteHandle, generation: number, seq: number): void {
+    this.take();
+    if (!this.#retired) remote.file(generation, seq);
+  }
+
+  #submitTo(target: number, remote: RemoteHandle, generation: number, seq: number): void {
+    if (target === this.index) {
+      this.#fileHere(remote, generation, seq);
+      return;
+    }
+    // If it cannot be told now, that CPU asks for it.
+    if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
+    this.placement.sent(target);
+    const { block, handle, posted } = remote;
+    this.mail.send(target, ENTRY, block, handle, generation, seq, posted);
+  }
+
+  /** Sends a note and wakes. */
+  send(to: number, kind: number, block: number, handle: number, generation = 0, value = 0): void {
+    this.mail.send(to, kind, block, handle, generation, 0, value);
+    this.ring(to);
+  }
+
+  /** Wakes a CPU, if it sleeps. */
+  ring(to: number): void {
+    this.bells.ring(to);
+  }
+
+  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
+  #receive(note: Note): void {
+    const { block, handle } = note;
+    try {
+      this.#carryOut(note);
+    } catch (error) {
+      this.later(() => this.faults.mishap(block, handle, error));
+    }
+  }
+
+  #carryOut(note: Note): void {
+    const { block, handle, from } = note;
+    this.memory.reach(block + 31);
+    switch (note.kind) {
+      case ENTRY:
+        if (!this.#retired || isBound(this.memory, block)) this.blocks.filed(note);
+        break;
+      case SETTLED: {
+        const remote = this.blocks.find(block, handle);
+        if (remote !== undefined) this.#settled(remote);
+        break;
+      }
+      case FREE:
+        this.blocks.reclaim(block, handle);
+        break;
+      case FORGET:
+        this.blocks.forget(block, handle);
+        break;
+      case DEFINE:
+        this.definitions.define(note);
+        break;
+      case NEED:
+        this.definitions.answer(block, handle, from);
+        break;
+      case ABORT:
+        this.jobs.aborted(block, handle, this.bells.claim(from, note.value));
+        break;
+      case RESULT:
+        this.jobs.ended(note);
+        break;
+      case RELOCK:
+        this.#relocked(block, handle);
+        break;
+      case FAILED:
+        this.faults.reported(block, handle, this.bells.claim(from, note.value));
+        break;
+      default:
+        this.alive.told();
+    }
+  }
+
+  /** Calls back soon: what is the user's is not called while mail is read. */
+  later(callback: () => void): void {
+    microtask(callback);
+  }
+
+  // What happens to handles.
+
+  /** A run has settled here: tells who waits for that elsewhere. */
+  tellWaiters(remote: RemoteHandle): void {
+    const { block, handle } = remote;
+    let waiters = Atomics.exchange(this.memory.words, block + WAITERS, 0) & ~(1 << this.index);
+    while (waiters !== 0) {
+      const cpu = 31 - Math.clz32(waiters);
+      waiters &= ~(1 << cpu);
+      this.send(cpu, SETTLED, block, handle);
+    }
+  }
+
+  /** Its run elsewhere has settled: what waited for that goes on. */
+  #settled(remote: RemoteHandle): void {
+    this.resumeIfAside(remote.kc);
+    if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
+  }
+
+  /** Its lock was changed here: its entry elsewhere may wait for the old one. */
+  tellLock(remote: RemoteHandle, cpu: number): void {
+    // What has a lock is never sent to several CPUs.
+    if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
+    this.send(cpu, RELOCK, remote.block, remote.handle);
+  }
+
+  #relocked(block: number, handle: number): void {
+    const remote = this.blocks.find(block, handle);
+    const old = remote?.syncLock();
+    if (remote === undefined || old === undefined || old === null) return;
+    const { kc } = remote;
+    if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
+  }
+
+  /** A run was ended from outside: as if it had settled elsewhere. */
+  settledAt(remote: RemoteHandle): void {
+    this.#settled(remote);
+  }
+
+  callSettled(remote: RemoteHandle): void {
+    const { kc } = remote;
+    this.later(() => callSettled(this.dispatcher, kc));
+  }
+
+  /** Lets an entry that was set aside be looked at again. */
+  resumeIfAside(kc: Kcont<unknown>): void {
+    if ((kc._state & (QUEUED | WAITED | RUNNING)) !== (QUEUED | WAITED)) return;
+    // In no list: it does not wait for a lock or for room, and is not in the run queue either.
+    if (kc._next === kc) this.dispatcher.resume(kc);
+  }
+
+  /**
+   * A CPU has died: whatever waits here for something from it has to ask somebody else. It may have
+   * been about to ring, and then nobody else has: this CPU looks for itself.
+   */
+  lookAgain(): void {
+    for (const { kc } of this.blocks) this.resumeIfAside(kc);
+    this.dispatcher.request();
+    this.later(() => {
+      // It may have said something before.
+      this.take();
+      this.jobs.lookAgain();
+    });
+  }
+
+  /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
+  free(block: number, handle: number): void {
+    const home = this.memory.words[block + HOME] as number;
+    if (home === this.index) this.blocks.reclaim(block, handle);
+    else this.send(home, FREE, block, handle);
+  }
+
+  /** Something has to be known of a handle that only others can tell. */
+  need(remote: RemoteHandle): void {
+    const home = this.memory.words[remote.block + HOME] as number;
+    if (home === this.index) this.definitions.answer(remote.block, remote.handle, home);
+    else this.send(home, NEED, remote.block, remote.handle);
+  }
+
+  fail(remote: RemoteHandle, error: unknown): boolean {
+    return this.faults.failed(remote, error);
+  }
+
+  // CPUs.
+
+  stateOf(index: number): CpuState {
+    return stateOf(this.memory, index);
+  }
+
+  lagOf(index: number): number {
+    return index === this.index ? 0 : lagOf(this.memory, index, this.sharedMs());
+  }
+
+  drain(local: () => Promise<void>): Promise<void> {
+    return this.supervision?.drain(local) ?? local();
+  }
+
+  close(graceMs: number, local: LocalClose): Promise<CloseReport> {
+    return this.supervision?.close(graceMs, local) ?? local(this.closeGuide);
+  }
+
+  async stop(index: number, options?: { graceMs?: number }): Promise<void> {
+    return (this.supervision as Supervision).stop(index, readStop(options));
+  }
+
+  async restart(index: number, options?: { graceMs?: number }): Promise<void> {
+    return (this.supervision as Supervision).restart(index, readRestart(options));
+  }
+}

@@ -1,0 +1,199 @@
+/*
+ * What a CPU has to know of a handle and cannot read from its control block: an argument that is
+ * cloned, and a name. It is sent ahead of the first entry that goes to that CPU. A CPU that finds
+ * itself without (its thread is new, or the argument was changed elsewhere) asks the one that made the
+ * handle, and keeps the entry aside until the answer comes.
+ */
+
+import { KcontError } from '../../base/errors.ts';
+import { label } from '../../core/schedule.ts';
+import { SCHEDULED } from '../../core/state.ts';
+import { PORTED } from './value-tags.ts';
+import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
+import { decode, encode, uncloneable } from './tokens.ts';
+import { JobFace } from '../jobs/job-runner.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import { DEFINE, SETTLED, type Note } from './inbox.ts';
+import type { Remote } from '../handles/remote-entry.ts';
+import type { RemoteHandle } from '../handles/remote-kcont.ts';
+
+/** What a block cannot hold. */
+export interface Definition {
+  readonly arg: unknown;
+  readonly name: string | undefined;
+}
+
+/** One CPU's part in it. */
+export class Definitions {
+  readonly #machine: CpuMachine;
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /**
+   * Lets those know what they have to who may run it, before anything is changed for it. Throws KcontError
+   * EINVAL for an argument that cannot be cloned, also if nobody is there to be told.
+   */
+  prepare(remote: RemoteHandle, target: number): void {
+    const { placement } = this.#machine;
+    if (target !== ANY) this.#prepareFor(remote, target);
+    else if ((remote.told | 1) !== placement.all) {
+      for (const cpu of placement.candidates()) this.#prepareFor(remote, cpu);
+    }
+  }
+
+  #prepareFor(remote: RemoteHandle, cpu: number): void {
+    const machine = this.#machine;
+    if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
+    if (remote instanceof JobFace) return;
+    const what = `the argument of ${label(remote.kc)}`;
+    try {
+      this.#tell(remote, cpu);
+    } catch (error) {
+      throw uncloneable(what, error);
+    }
+    if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
+      machine.blocks.probe(remote.kc._arg, what);
+    }
+  }
+
+  /** Whether this CPU has the argument as it is now. */
+  #knows(remote: RemoteHandle): boolean {
+    return remote.version === this.#machine.memory.words[remote.block + ARG_VERSION];
+  }
+
+  /**
+   * Lets another CPU know what it has to, before it is sent something of the handle. Where that fails,
+   * for the argument was changed since it was looked at, that CPU asks when it comes to the handle,
+   * and then it is an error of the handle.
+   */
+  tell(remote: RemoteHandle, cpu: number): void {
+    try {
+      this.#tell(remote, cpu);
+    } catch {
+      // See above.
+    }
+  }
+
+  #tell(remote: RemoteHandle, cpu: number): void {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const { block, handle, version, kc } = remote;
+    const name = kc._details?.name;
+    const ported = (words[block + ARG_TAG] as number) >= PORTED;
+    // At once: a getter in the argument may schedule it.
+    remote.told |= 1 << cpu;
+    const isNeeded = ported ? this.#knows(remote) : name !== undefined;
+    if (!isNeeded || remote instanceof JobFace) return;
+    let posted = 0;
+    try {
+      const arg = ported ? encode(machine, kc._arg, remote) : undefined;
+      posted = machine.bells.post(cpu, { arg, name } satisfies Definition);
+    } finally {
+      if (posted === 0) remote.told &= ~(1 << cpu);
+    }
+    if (posted !== 0) machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+  }
+
+  /** What another CPU has told. */
+  define({ block, handle, generation: version, from, value }: Note): void {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const message = machine.bells.claim(from, value);
+    const isBroken = message === undefined && machine.bells.isBroken(from, value);
+    const remote = machine.blocks.face(block, handle);
+    if (remote === undefined) return;
+    const { kc } = remote;
+    if (isBroken) {
+      this.#unreadable(remote);
+      return;
+    }
+    if (message === undefined) {
+      // Lost with the thread that sent it: whoever has the handle now is asked.
+      machine.resumeIfAside(kc);
+      return;
+    }
+    const { arg, name } = message[0] as Definition;
+    if (remote instanceof JobFace) {
+      if (remote.receiveWire(arg, version)) machine.resumeIfAside(kc);
+      return;
+    }
+    if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
+    if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
+    try {
+      kc._arg = decode(machine, arg);
+      remote.version = version;
+    } catch (error) {
+      // An older one may name what is gone: the newer one is asked for.
+      if (version === words[block + ARG_VERSION]) {
+        this.#unreadable(remote, error);
+        return;
+      }
+    }
+    machine.resumeIfAside(kc);
+  }
+
+  /** What came for it cannot be read here: it will not run. */
+  #unreadable(remote: Remote, cause?: unknown): void {
+    if (remote instanceof JobFace) remote.reportUnreadable(cause);
+    else {
+      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#machine.index}`;
+      this.#fail(remote, Object.assign(new KcontError('EINVAL', what), { cause }));
+    }
+  }
+
+  /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
+  #fail(remote: Remote, error: unknown, cpu: number = this.#machine.index): void {
+    this.#stop(remote, cpu, () => this.#machine.faults.failedAt(remote, error));
+  }
+
+  /**
+   * Stops what cannot run, and reports that: once, by whoever has stopped it. An answer may come after
+   * a definition that could not be read, and be no better.
+   */
+  #stop(remote: Remote, cpu: number, report: () => void): void {
+    const machine = this.#machine;
+    const { block, handle } = remote;
+    machine.later(() => {
+      const isFirst = (remote.stop() & SCHEDULED) !== 0;
+      if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+      if (isFirst) report();
+    });
+  }
+
+  /** Another CPU needs to be told. */
+  answer(block: number, handle: number, cpu: number): void {
+    const machine = this.#machine;
+    const remote = machine.blocks.face(block, handle);
+    if (remote === undefined) return;
+    if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
+    else if (this.#knows(remote)) {
+      try {
+        this.#tell(remote, cpu);
+        machine.ring(cpu);
+      } catch (error) {
+        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
+      }
+    } else {
+      this.#stop(remote, cpu, () => machine.faults.lost(remote));
+    }
+  }
+
+  /** A CPU has a new thread: tells it what it needs for what has been left there. */
+  retell(cpu: number): void {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    for (const remote of this.#machine.blocks) {
+      const target = words[remote.block + CPU];
+      if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
+      if (remote instanceof JobFace) machine.jobs.offer(remote, cpu);
+      else this.tell(remote, cpu);
+    }
+  }
+
+  /** A thread has taken the place of another: it has to be told everything anew. */
+  untell(cpu: number): void {
+    for (const remote of this.#machine.blocks) remote.told &= ~(1 << cpu);
+  }
+}

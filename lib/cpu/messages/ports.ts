@@ -1,0 +1,244 @@
+/*
+ * The ports between CPUs: door-bells, and the way for what does not fit into shared memory.
+ *
+ *   CPU 0 <--port--> CPU 1          a message 0: look into your inbox
+ *     ^ \           /  ^            a message [n, value]: the value that a note calls n
+ *     |   \       /    |
+ *     +---- CPU 2 -----+
+ *
+ * A bell is rung for a sleeping CPU only, by the first of those who have something for it. A value is
+ * posted before the note that names it, so it has arrived when the note is read: it is then taken
+ * from the port at once, whether or not the event loop has come to it.
+ *
+ * A value wakes as well as a bell does, and is the bell, if it finds its CPU asleep: one message, not
+ * two. The word by which a CPU says that it sleeps counts its sleeps:
+ *
+ *   sender     reads: asleep, the 7th time   posts [n, value]   7 asleep -> 7 rung     note    ring
+ *   CPU 1      7 asleep . . . . . . . . . . . . . . . . . . . . 7 rung . . wakes by the value: 7 awake
+ *   or         7 asleep . . . . . . . . . . . wakes by the value, looks, 8 asleep      rung for
+ *
+ * If it still is in the same sleep after the post, the value has yet to wake it, and nobody has to
+ * ring. If it has woken and sleeps again, the compareExchange fails, and the note's ring is a real one.
+ * Marked before the post, it would go without a bell while a large value is being copied.
+ * Who takes a message from a port asks for a pass, since that message may have been the bell.
+ *
+ * A CPU that has a new thread has new ports. CPU 0 sends them to the others before that thread begins,
+ * by the port that every worker has; whoever finds that its port is that of an earlier thread, or that
+ * a value is missing, reads those messages at once, wherever the event loop is.
+ *
+ * A message that cannot be deserialized here (too deep for this stack, no memory, a buffer that was
+ * gone) has come all the same: it may have been the bell. Its name is unknown, but names grow: it is
+ * one between those of the message before and of the message after it, and so whoever claims that
+ * value learns that it is broken, not on its way.
+ *
+ * Ports do not keep a thread alive.
+ */
+
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import {
+  ASLEEP,
+  AWAKE,
+  EPOCH,
+  RUNG,
+  RUNG_AT,
+  SLEEP,
+  SLEEPS,
+  sleepOf,
+  type Memory,
+} from '../memory/shared-memory.ts';
+
+/** What the ports of a CPU call. */
+export interface BellCalls {
+  /** Now, on the clock of all CPUs. */
+  nowMs(): number;
+  /** A message has come, which may have been the bell. */
+  rung(): void;
+  /** Reads what CPU 0 has sent. */
+  refresh(): void;
+}
+
+/** What has come through a port and was not claimed yet. */
+class Arrivals {
+  /** By their names. */
+  readonly values = new Map<number, unknown>();
+  /** Between which names the messages were that could not be read. */
+  #broken: { after: number; before: number }[] = [];
+  #last = 0;
+
+  keep(message: unknown): void {
+    if (!Array.isArray(message)) return;
+    const [name, value] = message as [number, unknown];
+    this.values.set(name, value);
+    this.#last = name;
+    for (const range of this.#broken) range.before = Math.min(range.before, name);
+  }
+
+  keepBroken(): void {
+    this.#broken.push({ after: this.#last, before: Infinity });
+  }
+
+  /** Takes one that could not be read, and may have had this name. */
+  takeBroken(name: number): boolean {
+    const at = this.#broken.findIndex(({ after, before }) => name > after && name < before);
+    if (at !== -1) this.#broken.splice(at, 1);
+    return at !== -1;
+  }
+}
+
+/** The ports of one CPU. */
+export class Bells {
+  readonly #memory: Memory;
+  readonly #here: number;
+  readonly #calls: BellCalls;
+  readonly #ports: (MessagePort | undefined)[] = [];
+  /** Which of a CPU's threads each port leads to. */
+  readonly #epochs: number[] = [];
+  /** Values that came before the notes that name them, by sender. */
+  readonly #arrivals: (Arrivals | undefined)[] = [];
+  /** Names of values: no two threads that are the same CPU one after the other use the same. */
+  #last: number;
+
+  constructor(memory: Memory, here: number, calls: BellCalls) {
+    this.#memory = memory;
+    this.#here = here;
+    this.#last = this.#epochOf(here) * 2 ** 32;
+    this.#calls = calls;
+  }
+
+  /** This CPU is awake: nobody has to ring. */
+  wake(): void {
+    this.#say(AWAKE);
+  }
+
+  /** This CPU sleeps from now on: it has to be rung for. */
+  sleep(): void {
+    this.#say(ASLEEP + SLEEPS);
+  }
+
+  #say(change: number): void {
+    const { words } = this.#memory;
+    const at = this.#memory.slot(this.#here) + SLEEP;
+    const word = words[at] as number;
+    const next = (word - sleepOf(word) + change) | 0;
+    if (next !== word) Atomics.store(words, at, next);
+  }
+
+  #epochOf(cpu: number): number {
+    return this.#memory.words[this.#memory.slot(cpu) + EPOCH] as number;
+  }
+
+  #portTo(cpu: number): MessagePort | undefined {
+    if (this.#epochs[cpu] !== this.#epochOf(cpu)) this.#calls.refresh();
+    return this.#ports[cpu];
+  }
+
+  /** The port to a CPU, which may have been another thread before. */
+  connect(cpu: number, port: MessagePort, epoch: number): void {
+    if (this.#ports[cpu] !== undefined) {
+      this.disconnect(cpu);
+      this.#calls.rung();
+    }
+    this.#ports[cpu] = port;
+    this.#epochs[cpu] = epoch;
+    const arrivals = (this.#arrivals[cpu] ??= new Arrivals());
+    port.on('message', (message: unknown) => {
+      arrivals.keep(message);
+      this.#calls.rung();
+    });
+    port.on('messageerror', () => {
+      arrivals.keepBroken();
+      this.#calls.rung();
+    });
+    port.unref();
+  }
+
+  /** There is nobody at the other end any more. Values that have come can still be claimed. */
+  disconnect(cpu: number): void {
+    const port = this.#ports[cpu];
+    if (port === undefined) return;
+    this.#ports[cpu] = undefined;
+    const arrivals = this.#arrivals[cpu] as Arrivals;
+    while (receive(port, arrivals));
+    port.close();
+  }
+
+  /** Closes all ports. */
+  close(): void {
+    for (const cpu of this.#ports.keys()) this.disconnect(cpu);
+  }
+
+  /** Wakes a CPU, if it sleeps. */
+  ring(cpu: number): void {
+    const { words } = this.#memory;
+    const word = Atomics.load(words, this.#memory.slot(cpu) + SLEEP);
+    if (sleepOf(word) !== ASLEEP || !this.#isFirst(cpu, word)) return;
+    if (cpu === this.#here) this.#calls.rung();
+    else this.#portTo(cpu)?.postMessage(0);
+  }
+
+  /** Whether a CPU is still in the same sleep, and nobody else has rung for it. */
+  #isFirst(cpu: number, word: number): boolean {
+    const { words, floats } = this.#memory;
+    const slot = this.#memory.slot(cpu);
+    const next = word - ASLEEP + RUNG;
+    if (Atomics.compareExchange(words, slot + SLEEP, word, next) !== word) return false;
+    floats[(slot + RUNG_AT) >> 1] = this.#calls.nowMs();
+    return true;
+  }
+
+  /**
+   * Posts a value, and wakes by it. Returns what a note calls it; 0: nobody is at the other end.
+   *
+   * Throws what `postMessage` throws for a value that cannot be cloned.
+   */
+  post(cpu: number, value: unknown, transfer?: readonly object[]): number {
+    const port = this.#portTo(cpu);
+    if (port === undefined) return 0;
+    // Taken at once: a getter in the value may post another one.
+    const name = ++this.#last;
+    const word = Atomics.load(this.#memory.words, this.#memory.slot(cpu) + SLEEP);
+    port.postMessage([name, value], transfer as never);
+    if (sleepOf(word) === ASLEEP) this.#isFirst(cpu, word);
+    return name;
+  }
+
+  /** Takes the value that a note names: in an array of its own, or undefined if it never came. */
+  claim(cpu: number, name: number): [unknown] | undefined {
+    const found = this.#find(cpu, name);
+    if (found !== undefined || this.#epochs[cpu] === this.#epochOf(cpu)) return found;
+    this.#calls.refresh();
+    return this.#find(cpu, name);
+  }
+
+  /** Whether a value that was claimed in vain has come, and cannot be read here. */
+  isBroken(cpu: number, name: number): boolean {
+    return this.#arrivals[cpu]?.takeBroken(name) ?? false;
+  }
+
+  #find(cpu: number, name: number): [unknown] | undefined {
+    const arrivals = this.#arrivals[cpu];
+    if (arrivals === undefined) return undefined;
+    const { values } = arrivals;
+    while (!values.has(name)) {
+      const port = this.#ports[cpu];
+      if (port === undefined || !receive(port, arrivals)) return undefined;
+      // It is not heard of by the event loop any more, and may have been the bell.
+      this.#calls.rung();
+    }
+    const value = values.get(name);
+    values.delete(name);
+    return [value];
+  }
+}
+
+/** Takes one message from a port; false: there is none. */
+function receive(port: MessagePort, arrivals: Arrivals): boolean {
+  try {
+    const received = receiveMessageOnPort(port);
+    if (received === undefined) return false;
+    arrivals.keep(received.message);
+  } catch {
+    arrivals.keepBroken();
+  }
+  return true;
+}

@@ -1,0 +1,77 @@
+/*
+ * What CPUs have not finished when a kernel closes: what their threads report, and what stands in the
+ * control blocks of those that ended without a report.
+ */
+
+import { CANCELLED } from '../../core/kcont.ts';
+import { KcontError } from '../../base/errors.ts';
+import { label } from '../../core/schedule.ts';
+import type { CloseReport, Unfinished } from '../../core/shutdown.ts';
+import { PENDING, SCHEDULED } from '../../core/state.ts';
+import { CPU, rescueWord } from '../memory/control-block.ts';
+import { allBlocks } from '../memory/block-allocator.ts';
+import { JobFace } from '../jobs/job-runner.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import type { Remote } from '../handles/remote-entry.ts';
+
+/** What is left over on CPUs besides CPU 0. */
+export class LeftOver {
+  readonly #machine: CpuMachine;
+  readonly #withdrawn: string[] = [];
+  readonly #unfinished: Unfinished[] = [];
+  /** CPUs of which it is known what ran there. */
+  readonly #known = new Set<number>();
+
+  constructor(machine: CpuMachine) {
+    this.#machine = machine;
+  }
+
+  /** What a thread has reported. */
+  add({ withdrawn, unfinished }: CloseReport): void {
+    this.#withdrawn.push(...withdrawn);
+    this.#unfinished.push(...unfinished);
+  }
+
+  /** A run that has ended with its thread, which has not reported it. One that was killed has settled before. */
+  addRun(cpu: number, face: Remote): void {
+    const { kc } = face;
+    this.#known.add(cpu);
+    if (face instanceof JobFace && !this.#machine.jobs.isAwaited(face)) return;
+    this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
+  }
+
+  /** A thread that had to be ended. Something ran there: it has a name, if another CPU knew of it. */
+  addCpu(cpu: number): void {
+    if (!this.#known.has(cpu)) {
+      this.#unfinished.push({ name: `CPU ${cpu}`, wq: '', state: 'running' });
+    }
+  }
+
+  /** Withdraws what is scheduled on some CPUs. */
+  withdraw(isOn: (cpu: number) => boolean): void {
+    const machine = this.#machine;
+    const { memory } = machine;
+    for (const block of allBlocks(memory)) {
+      const word = rescueWord(memory, block);
+      if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
+      const face = machine.blocks.faceAt(block);
+      const { kc } = face;
+      const name = label(kc);
+      // Whoever else withdraws it has it in his report.
+      if ((kc.cancel() & CANCELLED) === 0) continue;
+      if ((word & PENDING) !== 0) this.#withdrawn.push(name);
+      else this.#unfinished.push({ name, wq: kc._wq.name, state: 'queued' });
+      if (face instanceof JobFace) {
+        face.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
+      }
+    }
+  }
+
+  /** One report of all of it. */
+  with({ withdrawn, unfinished }: CloseReport): CloseReport {
+    return {
+      withdrawn: [...withdrawn, ...this.#withdrawn],
+      unfinished: [...unfinished, ...this.#unfinished],
+    };
+  }
+}

@@ -1,0 +1,10 @@
+/*
+ * Where a CPU's thread begins: it joins the machine, imports the CPU module, and says so.
+ */
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { joinMachine, type Joining } from './worker-main.ts';
+
+if (parentPort !== null && (workerData as Partial<Joining> | null)?.kcontCpu === true) {
+  void joinMachine(parentPort, workerData as Joining);
+}

@@ -1,0 +1,300 @@
+/*
+ * CPU 0 looks after the threads of the others: it starts and ends them (lifecycle.ts says in which
+ * order), sees to what a thread has left (recovery.ts), tells events, and closes all of them.
+ *
+ * A CPU is blocked when it does not come to its work: nothing is moved away from it, since it may
+ * only be slow, but it is said, and it is not chosen for new work.
+ *
+ * A kernel closes in this order: no thread is started any more, and what waits for a CPU that has none
+ * is withdrawn; every CPU refuses new work and finishes what it has, and stays until all others have,
+ * too, for they may wait for each other; then, or when the grace is over, each reports and ends. What
+ * is left in the control blocks after that is in no report: it is added (close-report.ts).
+ */
+
+import { MessageChannel, type MessagePort } from 'node:worker_threads';
+import { HostClock, microtask } from '../../time/host-clock.ts';
+import type { Cpu, CpuEvent, StartCpusOptions } from '../../core/cpu.ts';
+import { KcontError, invalid } from '../../base/errors.ts';
+import { Kcont } from '../../core/kcont.ts';
+import { Kernel } from '../../core/kernel.ts';
+import type { CloseReport, LocalClose } from '../../core/shutdown.ts';
+import { CLOSED, GRACE, QUEUED, RUNNING } from '../../core/state.ts';
+import { ANY, readWord } from '../memory/control-block.ts';
+import { allBlocks } from '../memory/block-allocator.ts';
+import { LeftOver } from './close-report.ts';
+import { Lifecycle, type LifeCalls } from './lifecycle.ts';
+import type { CpuMachine, Supervision } from '../local-cpu.ts';
+import { DOWN, PHASE, STATE, STOPPING } from '../memory/shared-memory.ts';
+import { lossByClose, lossByDeath, recover, recoverLocksOf } from './recovery.ts';
+import type { Remote } from '../handles/remote-entry.ts';
+import { Reserve } from './reserve.ts';
+import { Thread } from './worker.ts';
+
+const BLOCKED_MS = 1000;
+const BACKOFF_MS = 100;
+const LONGEST_BACKOFF_MS = 30_000;
+const GRACE_MS = 5000;
+/** Between two looks of a drain, in ms. */
+const DRAIN_MS = 2;
+/** How often to look for CPUs that are blocked, at most. */
+const WATCH_MS = 50;
+/** Default time limit for a start, in ms. */
+export const START_MS = 30_000;
+
+/** What is remembered of a CPU for its events. */
+interface Watched {
+  /** It is blocked, and that has been said. */
+  blockedMs: number;
+  /** How many locks its last thread held when it ended. */
+  heldLocks: number;
+}
+
+export class Supervisor implements Supervision {
+  readonly reserve: Reserve;
+  readonly #machine: CpuMachine;
+  readonly #options: StartCpusOptions;
+  readonly #lives: Lifecycle[] = [];
+  readonly #watched = new Map<Lifecycle, Watched>();
+  /** Keeps the process alive, while it is referenced. */
+  readonly #keeper: MessagePort;
+  /** Goes on when the kernel is being closed, in real time, as threads do. */
+  readonly #clock = new Kernel({ clock: new HostClock(false) });
+  readonly #watch: Kcont<null>;
+  readonly #calls: LifeCalls;
+  readonly #leftOver: LeftOver;
+  /** The kernel closes, or the start is given up. */
+  #closing = false;
+  /** All have finished, or the time for that is over: what is left is reported, and not recovered. */
+  #isOver = false;
+
+  constructor(machine: CpuMachine, url: string, options: StartCpusOptions) {
+    this.#machine = machine;
+    this.#options = options;
+    this.#leftOver = new LeftOver(machine);
+    const { port1 } = new MessageChannel();
+    port1.on('message', () => undefined);
+    port1.unref();
+    this.#keeper = port1;
+    this.#watch = this.#timer(() => this.#look());
+    this.#calls = this.#callsOf(url);
+    this.reserve = new Reserve();
+  }
+
+  #callsOf(url: string): LifeCalls {
+    const {
+      backoffMs = BACKOFF_MS,
+      longestBackoffMs = LONGEST_BACKOFF_MS,
+      timeoutMs = START_MS,
+      resourceLimits,
+    } = this.#options;
+    const machine = this.#machine;
+    return {
+      url,
+      timeoutMs,
+      backoffMs: (failures) =>
+        Math.min(backoffMs * 2 ** Math.max(0, failures - 1), longestBackoffMs),
+      nowMs: () => machine.kernel.now(),
+      timer: (callback) => this.#timer(callback),
+      make: (index, calls) =>
+        new Thread(machine, index, url, resourceLimits, this.#threads(), calls),
+      made: (index) => machine.definitions.retell(index),
+      up: (life) => this.#say('up', life),
+      stopping: (index) => this.#setState(index, STOPPING),
+      ended: (life, thread, cause, wasEnded) => this.#ended(life, thread, cause, wasEnded),
+      say: (life, error) => this.#say(error === undefined ? 'stopped' : 'died', life, error),
+    };
+  }
+
+  #timer(callback: () => void): Kcont<null> {
+    return new Kcont(this.#clock.wq.softclock, null, callback, null, { ref: false });
+  }
+
+  later(delayMs: number, callback: () => void): void {
+    if (!this.#closing) this.#timer(callback).schedule(delayMs);
+  }
+
+  keep(alive: boolean): void {
+    if (alive) this.#keeper.ref();
+    else this.#keeper.unref();
+  }
+
+  /** Starts all CPUs. */
+  async start(cpus: readonly Cpu[]): Promise<void> {
+    await Promise.all(cpus.map((cpu) => this.#add(cpu, false).start()));
+    this.#watch.schedule(this.#watchMs);
+  }
+
+  /** CPUs whose threads are made when they are needed. */
+  addReserve(cpus: readonly Cpu[]): void {
+    for (const cpu of cpus) this.reserve.add(this.#add(cpu, true));
+  }
+
+  #add(cpu: Cpu, isReserve: boolean): Lifecycle {
+    const life = new Lifecycle(cpu, isReserve, this.#calls);
+    this.#lives.push(life);
+    this.#watched.set(life, { blockedMs: 0, heldLocks: 0 });
+    return life;
+  }
+
+  #threads(): Thread[] {
+    return this.#lives.flatMap(({ thread }) => thread ?? []);
+  }
+
+  /** A thread has ended, for whatever reason. */
+  #ended(life: Lifecycle, thread: Thread | null, cause: unknown, wasEnded: boolean): void {
+    const { index } = life.cpu;
+    const machine = this.#machine;
+    this.#setState(index, DOWN);
+    // Locks in results that it has sent are attached here before its own references go.
+    machine.take();
+    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(machine, index);
+    machine.definitions.untell(index);
+    machine.bells.disconnect(index);
+    recover(machine, index, this.#lossOf(index, thread, cause, wasEnded));
+    // Then they find what was made there with CPU 0.
+    for (const other of this.#threads()) other.gone(index);
+    machine.lookAgain();
+    if (!this.#closing) return;
+    const { report } = thread ?? {};
+    if (report !== undefined) this.#leftOver.add(report);
+    else if (this.#isOver && thread?.wasUp === true) this.#leftOver.addCpu(index);
+    this.#withdrawStranded();
+  }
+
+  /** What is said of a run that has ended with its thread. */
+  #lossOf(
+    index: number,
+    thread: Thread | null,
+    cause: unknown,
+    wasEnded: boolean,
+  ): (face: Remote) => void {
+    if (!this.#closing) return lossByDeath(this.#machine, index, cause, wasEnded);
+    const isReported = thread?.report !== undefined;
+    const tell = this.#isOver ? lossByClose() : lossByDeath(this.#machine, index, cause, wasEnded);
+    return (face) => {
+      if (!isReported) this.#leftOver.addRun(index, face);
+      tell(face);
+    };
+  }
+
+  /** The kernel closes: what waits for CPUs that have no thread never runs. */
+  #withdrawStranded(): void {
+    const withThread = new Set(this.#threads().map(({ index }) => index));
+    const isPublic = this.#lives.some(({ isReserve, thread }) => !isReserve && thread !== null);
+    this.#leftOver.withdraw((cpu) => (cpu === ANY ? !isPublic : cpu > 0 && !withThread.has(cpu)));
+  }
+
+  #setState(index: number, state: number): void {
+    const { memory } = this.#machine;
+    Atomics.store(memory.words, memory.slot(index) + STATE, state);
+  }
+
+  #say(type: CpuEvent['type'], life: Lifecycle, error?: unknown): void {
+    const { onEvent } = this.#options;
+    if (onEvent === undefined || this.#closing || life.isReserve) return;
+    const watched = this.#watched.get(life) as Watched;
+    const heldLocks = type === 'died' || type === 'stopped' ? watched.heldLocks : 0;
+    const event = { type, cpu: life.cpu, lagMs: watched.blockedMs, heldLocks };
+    microtask(() => onEvent(error === undefined ? event : { ...event, error }));
+  }
+
+  get #blockedAfterMs(): number {
+    return this.#options.blockedMs ?? BLOCKED_MS;
+  }
+
+  get #watchMs(): number {
+    return Math.max(WATCH_MS, this.#blockedAfterMs / 4);
+  }
+
+  /** Looks for CPUs that are blocked, or are so no longer. */
+  #look(): void {
+    for (const [life, watched] of this.#watched) {
+      const lagMs = this.#machine.lagOf(life.cpu.index);
+      if (lagMs >= this.#blockedAfterMs) {
+        const isNew = watched.blockedMs === 0;
+        watched.blockedMs = lagMs;
+        if (isNew) this.#say('blocked', life);
+      } else if (watched.blockedMs > 0) {
+        this.#say('unblocked', life);
+        watched.blockedMs = 0;
+      }
+    }
+    if (!this.#closing) this.#watch.reset(this.#watchMs);
+  }
+
+  async stop(index: number, options: { graceMs?: number }): Promise<void> {
+    await this.#lifeOf(index).stop(graceOf(options));
+  }
+
+  async restart(index: number, options: { graceMs?: number }): Promise<void> {
+    await this.#lifeOf(index).restart(graceOf(options));
+  }
+
+  #lifeOf(index: number): Lifecycle {
+    return this.#lives.find(({ cpu }) => cpu.index === index) as Lifecycle;
+  }
+
+  async drain(local: () => Promise<void>): Promise<void> {
+    for (;;) {
+      await local();
+      await Promise.all(this.#threads().map((thread) => thread.drain()));
+      if (this.#isOver || !this.#hasWork()) return;
+      // On its way between CPUs, or left for a CPU that is down.
+      await new Promise<void>((resolve) => void this.#timer(resolve).schedule(DRAIN_MS));
+    }
+  }
+
+  #hasWork(): boolean {
+    const { memory } = this.#machine;
+    for (const block of allBlocks(memory)) {
+      if ((readWord(memory, block) & (QUEUED | RUNNING)) !== 0) return true;
+    }
+    return false;
+  }
+
+  /** Gives the start up: ends all threads at once. */
+  async abandon(reason: KcontError): Promise<void> {
+    this.#shut(reason);
+    this.#isOver = true;
+    await Promise.all(this.#lives.map((life) => life.kill()));
+    this.#letGo();
+  }
+
+  /** Nothing is started any more. */
+  #shut(reason: KcontError): void {
+    this.#closing = true;
+    this.#watch.destroy();
+    this.reserve.close(reason);
+    for (const life of this.#lives) life.shut(reason);
+  }
+
+  #letGo(): void {
+    this.#machine.bells.close();
+    this.#keeper.close();
+  }
+
+  async close(graceMs: number, local: LocalClose): Promise<CloseReport> {
+    const machine = this.#machine;
+    const { words } = machine.memory;
+    const reason = new KcontError('ESHUTDOWN', 'the kernel is closed');
+    Atomics.store(words, PHASE, GRACE);
+    this.#shut(reason);
+    for (const life of this.#lives) life.close(graceMs);
+    this.#withdrawStranded();
+    const own = await local({ finished: (drained) => this.drain(drained) });
+    this.#isOver = true;
+    await Promise.all(this.#lives.map((life) => life.finish()));
+    // What they have said last.
+    machine.take();
+    this.#leftOver.withdraw(() => true);
+    machine.jobs.abandon(reason);
+    Atomics.store(machine.memory.words, PHASE, CLOSED);
+    this.#letGo();
+    return this.#leftOver.with(own);
+  }
+}
+
+function graceOf({ graceMs = GRACE_MS }: { graceMs?: number }): number {
+  if (graceMs >= 0 && graceMs < 2 ** 53) return graceMs;
+  throw invalid('graceMs', 'a finite number >= 0', graceMs);
+}

@@ -1,0 +1,172 @@
+/*
+ * A thread becomes a CPU: it takes part in the shared memory and in the mesh of ports, imports the
+ * module, and then runs what it finds in its inbox.
+ *
+ * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread), `gone`
+ * (a CPU has died: what was told to it has to be told again), `drain` (answer when nothing is queued or
+ * running here), `stop` (finish what runs, and leave the rest to others), `close` (finish all there is,
+ * and stay until all CPUs have), `over` (the time for that is over, or all have: report, and end).
+ */
+
+import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
+import { Cpu } from '../../core/cpu.ts';
+import { KcontError } from '../../base/errors.ts';
+import { kernel } from '../../core/kernel.ts';
+import type { CloseReport } from '../../core/shutdown.ts';
+import { CpuModule } from './cpu-module.ts';
+import { wireError } from '../messages/wire-error.ts';
+import { CpuMachine } from '../local-cpu.ts';
+import { resumeWork } from './recovery.ts';
+import { Arena } from '../locks/arena.ts';
+import { LOCK_CPU, Memory, STARTING, STATE, UP } from '../memory/shared-memory.ts';
+
+/** What a thread is given to become a CPU. */
+export interface Joining {
+  readonly kcontCpu: true;
+  readonly index: number;
+  readonly buffer: SharedArrayBuffer;
+  readonly locks: SharedArrayBuffer;
+  readonly module: string;
+  readonly names: readonly string[];
+  readonly cpus: number;
+  /** To each other CPU that has a thread, and to which of its threads. */
+  readonly ports: readonly ({ readonly port: MessagePort; readonly epoch: number } | null)[];
+}
+
+/** What CPU 0 says to a thread. */
+export type Order =
+  | {
+      readonly type: 'port';
+      readonly cpu: number;
+      readonly port: MessagePort;
+      readonly epoch: number;
+    }
+  | { readonly type: 'gone'; readonly cpu: number }
+  | { readonly type: 'drain' }
+  | { readonly type: 'close'; readonly graceMs: number }
+  | { readonly type: 'stop'; readonly graceMs: number }
+  | { readonly type: 'over' };
+
+/** What a thread says to CPU 0. */
+export type Answer =
+  | { readonly type: 'up' }
+  | { readonly type: 'drained' }
+  | { readonly type: 'failed'; readonly error: unknown }
+  | { readonly type: 'closed'; readonly report: CloseReport };
+
+/** Makes this thread a CPU. */
+export async function joinMachine(parent: MessagePort, joining: Joining): Promise<void> {
+  const { index, ports } = joining;
+  const answer = (message: Answer): void => parent.postMessage(message);
+  const cpus = Array.from({ length: joining.cpus }, (_, cpu) => Cpu._make(kernel, cpu));
+  kernel._cpus = cpus;
+  kernel._cpu = cpus[index] ?? Cpu._make(kernel, index);
+  try {
+    // Before the module, which may make locks at once.
+    const arena = Arena.join(joining.locks);
+    const memory = new Memory(joining.buffer);
+    memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
+    const module = await CpuModule.load(joining.module, joining.names);
+    const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
+    for (const [cpu, to] of ports.entries()) {
+      if (to !== null) machine.bells.connect(cpu, to.port, to.epoch);
+    }
+    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
+    machine.dispatcher.machine = machine;
+    const end = new Ending(machine, answer, parent);
+    const obey = (order: Order): void => carryOut(machine, order, answer, end);
+    parent.on('message', obey);
+    machine.refresh = () => {
+      for (let got = receiveMessageOnPort(parent); got !== undefined;) {
+        obey(got.message as Order);
+        got = receiveMessageOnPort(parent);
+      }
+    };
+    Atomics.compareExchange(memory.words, machine.slot + STATE, STARTING, UP);
+    // First what it has to run, then what it has to know for that: nothing runs before both.
+    resumeWork(machine);
+    machine.wake();
+    machine.dispatcher.request();
+    answer({ type: 'up' });
+  } catch (error) {
+    answer({ type: 'failed', error: wireError(error) });
+    parent.close();
+  }
+}
+
+function carryOut(
+  machine: CpuMachine,
+  order: Order,
+  answer: (message: Answer) => void,
+  end: Ending,
+): void {
+  switch (order.type) {
+    case 'port':
+      machine.bells.connect(order.cpu, order.port, order.epoch);
+      machine.definitions.retell(order.cpu);
+      break;
+    case 'gone':
+      machine.definitions.untell(order.cpu);
+      machine.bells.disconnect(order.cpu);
+      machine.lookAgain();
+      break;
+    case 'drain':
+      machine.take();
+      void kernel.drain().then(() => answer({ type: 'drained' }));
+      break;
+    case 'stop':
+      end.stop(order.graceMs);
+      break;
+    case 'close':
+      end.close(order.graceMs);
+      break;
+    case 'over':
+      end.over();
+  }
+}
+
+/** How a thread that is a CPU comes to its end. */
+class Ending {
+  over: () => void = () => undefined;
+  readonly #machine: CpuMachine;
+  readonly #answer: (message: Answer) => void;
+  readonly #parent: MessagePort;
+  readonly #isOver = new Promise<void>((resolve) => {
+    this.over = resolve;
+  });
+
+  constructor(machine: CpuMachine, answer: (message: Answer) => void, parent: MessagePort) {
+    this.#machine = machine;
+    this.#answer = answer;
+    this.#parent = parent;
+  }
+
+  /** Finishes what runs, and leaves the rest to others. */
+  stop(graceMs: number): void {
+    const machine = this.#machine;
+    machine.take();
+    machine.retire();
+    const what = `CPU ${machine.index} is being stopped`;
+    machine.closeGuide = {
+      over: this.#isOver,
+      reason: () => new KcontError('ECPUDIED', what),
+    };
+    this.#end(graceMs);
+  }
+
+  /** Finishes all there is, and stays until all CPUs have. */
+  close(graceMs: number): void {
+    const over = this.#isOver;
+    this.#machine.take();
+    this.#machine.closeGuide = { over, finished: () => over };
+    this.#end(graceMs);
+  }
+
+  #end(graceMs: number): void {
+    void kernel.close({ graceMs }).then((report) => {
+      this.#answer({ type: 'closed', report });
+      this.#parent.close();
+      this.#machine.bells.close();
+    });
+  }
+}

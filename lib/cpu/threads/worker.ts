@@ -1,0 +1,158 @@
+/*
+ * The threads of the CPUs, as CPU 0 sees them: made, connected to each other, ended.
+ */
+
+import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
+import type { CpuLimits } from '../../core/cpu.ts';
+import { race } from '../../base/race.ts';
+import type { CloseReport } from '../../core/shutdown.ts';
+import { unwireError } from '../messages/wire-error.ts';
+import type { Answer, Joining, Order } from './worker-main.ts';
+import type { CpuMachine } from '../local-cpu.ts';
+import { EPOCH, STARTING, STATE } from '../memory/shared-memory.ts';
+
+/** The worker's file: this one's neighbour, with the same ending. */
+const ENTRY_URL: URL = new URL(
+  import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js',
+  import.meta.url,
+);
+
+/** How a thread ended. */
+export interface Ending {
+  readonly code: number;
+  /** What it threw, if that ended it. */
+  readonly error: unknown;
+}
+
+/** What a thread has to say. */
+export interface ThreadCalls {
+  /** It runs continuations from now on. */
+  up(): void;
+  /** It has reported what it has not finished: nothing of ours is left there. */
+  reported(): void;
+  /** It has ended, for whatever reason. */
+  ended(ending: Ending): void;
+}
+
+/** One thread that is a CPU. */
+export class Thread {
+  readonly index: number;
+  /** Fulfilled when it has ended. */
+  readonly ended: Promise<void>;
+  /** What it has not finished, once it has come to say so. */
+  report: CloseReport | undefined = undefined;
+  /** It has run continuations. */
+  wasUp = false;
+  readonly #worker: Worker;
+  readonly #drained: (() => void)[] = [];
+  /** How many wait for an answer, which keeps the process alive. */
+  #waits = 0;
+
+  constructor(
+    machine: CpuMachine,
+    index: number,
+    url: string,
+    limits: CpuLimits | undefined,
+    others: Iterable<Thread>,
+    calls: ThreadCalls,
+  ) {
+    this.index = index;
+    const { memory } = machine;
+    const { words } = memory;
+    const slot = memory.slot(index);
+    const epoch = (words[slot + EPOCH] as number) + 1;
+    Atomics.store(words, slot + EPOCH, epoch);
+    Atomics.store(words, slot + STATE, STARTING);
+    const ports: Joining['ports'][number][] = Array.from({ length: memory.slots }, () => null);
+    const epochOf = (cpu: number): number => words[memory.slot(cpu) + EPOCH] as number;
+    const mine = new MessageChannel();
+    machine.bells.connect(index, mine.port1, epoch);
+    ports[0] = { port: mine.port2, epoch: epochOf(0) };
+    for (const other of others) {
+      const channel = new MessageChannel();
+      other.#order({ type: 'port', cpu: index, port: channel.port1, epoch }, [channel.port1]);
+      ports[other.index] = { port: channel.port2, epoch: epochOf(other.index) };
+    }
+    const workerData: Joining = {
+      kcontCpu: true,
+      index,
+      buffer: memory.buffer,
+      locks: machine.arena.buffer,
+      module: url,
+      names: machine.module.names,
+      cpus: memory.publicCpus,
+      ports,
+    };
+    this.#worker = makeWorker({
+      name: `kcont CPU ${index}`,
+      workerData,
+      transferList: ports.flatMap((to) => to?.port ?? []),
+      ...(limits === undefined ? {} : { resourceLimits: limits }),
+    });
+    let failure: unknown;
+    this.#worker.on('error', (error: unknown) => (failure ??= error));
+    this.ended = new Promise((resolve) => {
+      this.#worker.once('exit', (code: number) => {
+        calls.ended({ code, error: failure });
+        resolve();
+      });
+    });
+    this.#worker.on('message', (answer: Answer) => {
+      if (answer.type === 'up') {
+        if (this.#waits === 0) this.#worker.unref();
+        this.wasUp = true;
+        calls.up();
+      } else if (answer.type === 'failed') failure = unwireError(answer.error);
+      else if (answer.type === 'drained') this.#drained.shift()?.();
+      else {
+        this.report = answer.report;
+        calls.reported();
+      }
+    });
+  }
+
+  #order(order: Order, transfer: MessagePort[] = []): void {
+    this.#worker.postMessage(order, transfer);
+  }
+
+  /** Another CPU has lost its thread. */
+  gone(cpu: number): void {
+    this.#order({ type: 'gone', cpu });
+  }
+
+  /** Tells it to end, or that the time for that is over. It keeps the process alive until it has. */
+  end(order: Order & { type: 'close' | 'stop' | 'over' }): void {
+    this.#worker.ref();
+    this.#waits++;
+    this.#order(order);
+  }
+
+  /** Fulfilled when nothing is queued or running there, or it has ended. */
+  async drain(): Promise<void> {
+    const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
+    this.#worker.ref();
+    this.#waits++;
+    this.#order({ type: 'drain' });
+    await race([drained, this.ended]);
+    if (--this.#waits === 0) this.#worker.unref();
+  }
+
+  /** Ends it, whatever it does. */
+  terminate(): void {
+    this.#worker.ref();
+    this.#waits++;
+    void this.#worker.terminate();
+  }
+}
+
+/**
+ * Makes the worker. It takes over the options of this process, but for one that says what the main
+ * thread runs, and would be an error for a worker that runs a file.
+ */
+function makeWorker(options: WorkerOptions): Worker {
+  const { execArgv } = process;
+  if (!execArgv.some((arg) => arg.startsWith('--input-type')))
+    return new Worker(ENTRY_URL, options);
+  const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
+  return new Worker(ENTRY_URL, { ...options, execArgv: kept });
+}

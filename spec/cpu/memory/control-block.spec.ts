@@ -1,0 +1,62 @@
+// The word of a control block, and the section that protects more than the word.
+import { expect } from 'chai';
+import { describe, it } from 'mocha';
+import {
+  BITS,
+  BUSY,
+  generationOf,
+  isCounted,
+  nextGeneration,
+  packSpec,
+  affinityOf,
+  isPerCpu,
+  kindOf,
+  priorityOf,
+  readWord,
+  rescueWord,
+} from '../../../lib/cpu/memory/control-block.ts';
+import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
+import { EXPIRED, PENDING, QUEUED, RUNNING, UNREF } from '../../../lib/core/state.ts';
+
+describe('the word of a control block', () => {
+  it('takes generations that come round, and keep the bits', () => {
+    let word = nextGeneration(0, PENDING);
+    expect([generationOf(word), word & BITS]).to.deep.equal([1, PENDING]);
+    word = nextGeneration(-1, QUEUED);
+    expect([generationOf(word), word & BITS]).to.deep.equal([0, QUEUED]);
+    expect(generationOf(nextGeneration(2 ** 31 - 1, 0))).to.equal(2 ** 22);
+  });
+
+  it('keeps the process alive while it is scheduled or runs, unless it is unreferenced', () => {
+    expect([0, EXPIRED, PENDING, QUEUED, RUNNING, PENDING | UNREF].map(isCounted)).to.deep.equal([
+      false,
+      false,
+      true,
+      true,
+      true,
+      false,
+    ]);
+  });
+
+  it('says what it is in another word', () => {
+    const spec = packSpec(223, true, 2, 1);
+    expect([priorityOf(spec), isPerCpu(spec), affinityOf(spec), kindOf(spec)]).to.deep.equal([
+      223,
+      true,
+      2,
+      1,
+    ]);
+  });
+});
+
+describe('the section of a control block', () => {
+  it('is broken into when whoever is in it does not come out', () => {
+    const memory = Memory.make(2, 2);
+    const block = memory.grab(2);
+    memory.words[block] = PENDING | BUSY;
+    expect(rescueWord(memory, block)).to.equal(PENDING);
+    expect(readWord(memory, block)).to.equal(PENDING);
+    // Had it been alive, it would have found out, and begun again.
+    expect(Atomics.compareExchange(memory.words, block, PENDING | BUSY, QUEUED)).to.equal(PENDING);
+  });
+});

@@ -1,0 +1,205 @@
+// Small plain values as text in the memory that CPUs share.
+import { expect } from 'chai';
+import fc from 'fast-check';
+import { afterEach, describe, it } from 'mocha';
+import sinon from 'sinon';
+import { Bells } from '../../../lib/cpu/messages/ports.ts';
+import { TEXT } from '../../../lib/cpu/memory/control-block.ts';
+import { grabBlocks } from '../../../lib/cpu/memory/block-allocator.ts';
+import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
+import { readText, writeText } from '../../../lib/cpu/memory/json-slot.ts';
+import { closeAfterEach, startMachine } from '../../support/cpus.ts';
+
+function blockIn(memory: Memory): number {
+  return grabBlocks(memory, 0, []);
+}
+
+describe('the text of a block', () => {
+  it('is for every CPU what structuredClone makes of the value, or is not written', () => {
+    const memory = Memory.make(2, 2);
+    const elsewhere = new Memory(memory.buffer);
+    const block = blockIn(memory);
+    const anything = fc.anything({
+      maxDepth: 3,
+      withNullPrototype: true,
+      withObjectString: true,
+      withSparseArray: true,
+    });
+    let written = 0;
+    fc.assert(
+      fc.property(fc.oneof(fc.jsonValue(), anything), (value) => {
+        const length = writeText(memory, block, value);
+        if (length === 0) return;
+        written++;
+        expect(readText(elsewhere, block, length)).to.deep.equal(structuredClone(value));
+      }),
+      { numRuns: 300 },
+    );
+    expect(written).to.be.greaterThan(50);
+  });
+
+  it('says letters of every kind, halves of pairs too', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    for (const value of ['', 'é', '€', '\u0000"\\', '😀', '\ud800', { ['clé €']: ['ÿ', 'Ā'] }]) {
+      expect(readText(memory, block, writeText(memory, block, value))).to.deep.equal(value);
+    }
+  });
+
+  it('is not written for what JSON does not say exactly', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    const inner = {};
+    const cyclic: { self?: unknown } = {};
+    cyclic.self = cyclic;
+    const named = Object.assign([1], { name: 'more' });
+    const holed = Object.assign([, 1], { name: 'more' }); // oxlint-disable-line no-sparse-arrays
+    const values: unknown[] = [
+      undefined,
+      -0,
+      NaN,
+      Infinity,
+      1n,
+      Symbol.iterator,
+      () => 1,
+      { a: undefined },
+      [-0],
+      [1, , 2], // oxlint-disable-line no-sparse-arrays
+      named,
+      holed,
+      cyclic,
+      [inner, inner],
+      new Date(0),
+      new Map(),
+      Uint8Array.of(1),
+      Object.create(null),
+      new Proxy({}, {}),
+      { toJSON: () => 1 },
+      new (class Point {
+        x = 1;
+      })(),
+    ];
+    expect(values.map((value) => writeText(memory, block, value))).to.deep.equal(
+      values.map(() => 0),
+    );
+    expect(memory.words[block + TEXT]).to.equal(0);
+  });
+
+  it('is not written for what throws when it is read, or where a program changes what JSON says', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    const throwing = Object.defineProperty({}, 'a', {
+      enumerable: true,
+      get: () => {
+        throw new Error('getter');
+      },
+    });
+    expect(writeText(memory, block, throwing)).to.equal(0);
+    for (const prototype of [Object.prototype, Array.prototype]) {
+      Object.defineProperty(prototype, 'toJSON', { value: () => 'changed', configurable: true });
+      try {
+        expect(writeText(memory, block, [1, { two: 2 }])).to.equal(0);
+      } finally {
+        Reflect.deleteProperty(prototype, 'toJSON');
+      }
+    }
+    expect(readText(memory, block, writeText(memory, block, [1]))).to.deep.equal([1]);
+  });
+
+  it('is not written beyond its end', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    const sizes = [
+      'x'.repeat(1022),
+      'x'.repeat(1023),
+      '€'.repeat(510),
+      '€'.repeat(511),
+      Array.from({ length: 15 }, () => [1]),
+      Array.from({ length: 16 }, () => [1]),
+    ].map((value) => writeText(memory, block, value));
+    expect(sizes).to.deep.equal([1024, 0, -1024, 0, 61, 0]);
+  });
+
+  it('is given up at once for a large value', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    let looks = 0;
+    const large = Array.from({ length: 600 });
+    Object.defineProperty(large, 0, { enumerable: true, get: () => looks++ });
+    const entries = Array.from({ length: 600 }, (_, i) => [
+      `key ${i}`,
+      { get: () => looks++, enumerable: true },
+    ]);
+    const wide: object = Object.defineProperties({}, Object.fromEntries(entries));
+    expect([writeText(memory, block, large), looks]).to.deep.equal([0, 0]);
+    expect([writeText(memory, block, wide), looks < 128]).to.deep.equal([0, true]);
+  });
+
+  it('is made while there is memory to spare', () => {
+    const memory = Memory.make(2, 2);
+    const [first, second] = [blockIn(memory), blockIn(memory)];
+    const length = writeText(memory, first, 'one');
+    memory.words[0] = 2 ** 22;
+    expect([memory.isAmple, writeText(memory, second, 'two')]).to.deep.equal([false, 0]);
+    expect(writeText(memory, first, 'new')).to.equal(length);
+  });
+
+  it('keeps its place', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    writeText(memory, block, 'one');
+    const place = memory.words[block + TEXT];
+    writeText(memory, block, { two: 2 });
+    expect(memory.words[block + TEXT]).to.equal(place);
+  });
+
+  it('may be where this CPU has not looked yet', () => {
+    const memory = Memory.make(2, 2);
+    const elsewhere = new Memory(memory.buffer);
+    const block = blockIn(memory);
+    memory.grab(2 ** 15);
+    writeText(memory, block, 'argument');
+    const length = writeText(elsewhere, block, 'result');
+    expect(readText(new Memory(memory.buffer), block, length)).to.equal('result');
+  });
+
+  it('reads as nothing while it is being written for somebody else', () => {
+    const memory = Memory.make(2, 2);
+    const block = blockIn(memory);
+    writeText(memory, block, { a: 'long enough' });
+    expect(readText(memory, block, 5)).to.equal(undefined);
+  });
+});
+
+describe('small plain values', () => {
+  closeAfterEach();
+
+  afterEach(() => sinon.restore());
+
+  it('go to another CPU and back without a message', async () => {
+    const { queue, work, cpus } = await startMachine(1);
+    const cpu = cpus[1] ?? null;
+    const small = { id: 1, path: '/img/large.jpg', tags: ['a', 'b', 'c'] };
+    const large = { text: 'x'.repeat(2000) };
+    const posts = sinon.spy(Bells.prototype, 'post');
+    await queue.run(work.watchPosts, { cpu });
+    for (const arg of [small, 'text', small, [1, 'two', null]]) {
+      expect(await queue.run(work.echo, { arg, cpu })).to.deep.equal(arg);
+    }
+    expect([posts.callCount, await queue.run(work.valuesPosted, { cpu })]).to.deep.equal([0, 0]);
+    expect(await queue.run(work.echo, { arg: large, cpu })).to.deep.equal(large);
+    expect([posts.callCount, await queue.run(work.valuesPosted, { cpu })]).to.deep.equal([1, 1]);
+  });
+
+  it('are copies as of the call, also where the function runs on the CPU that calls it', async () => {
+    const { queue, work, cpus } = await startMachine(2);
+    const shared = { n: 1 };
+    const ran = Promise.all(
+      Array.from({ length: 8 }, () =>
+        queue.run(work.spread, { arg: shared, cpu: cpus[1] ?? null }),
+      ),
+    );
+    shared.n = 2;
+    expect(await ran).to.deep.equal(Array.from({ length: 8 }, () => [1, 1, 1, 1]));
+  });
+});
