@@ -6,16 +6,16 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import type { Case, Result, Side } from '../bench/harness/bench.ts';
-import { QUICK, costs } from '../bench/harness/bench.ts';
-import { Round, permutation } from '../bench/harness/random.ts';
-import { runCase } from '../bench/harness/runner.ts';
-import { median, quantile, ratio, spread } from '../bench/harness/stats.ts';
-import { barChart } from '../bench/harness/bar-chart.ts';
-import { lineChart } from '../bench/harness/line-chart.ts';
-import { block, digits, summary, withUnit } from '../bench/harness/table.ts';
-import { timed } from '../bench/harness/timed.ts';
-import { findBench, names } from '../bench/suite.ts';
+import type { Case, Result, Side } from '../../bench/harness/bench.ts';
+import { QUICK, costs } from '../../bench/harness/bench.ts';
+import { Round, permutation } from '../../bench/harness/random.ts';
+import { runCase } from '../../bench/harness/runner.ts';
+import { median, quantile, ratio, spread } from '../../bench/harness/stats.ts';
+import { barChart } from '../../bench/harness/bar-chart.ts';
+import { lineChart } from '../../bench/harness/line-chart.ts';
+import { block, digits, summary, withUnit } from '../../bench/harness/table.ts';
+import { timed } from '../../bench/harness/timed.ts';
+import { findBench, names } from '../../bench/suite.ts';
 
 describe('the statistics of the benches', () => {
   it('have the middle one of an odd number, and the middle between two of an even one', () => {
@@ -172,7 +172,7 @@ describe('the suite', () => {
 
   it('runs in a hurry, and prints JSON', async function () {
     this.timeout(60_000);
-    const main = fileURLToPath(new URL('../bench/main.js', import.meta.url));
+    const main = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
     const args = [main, 'schedule-stop', 'lock', '--quick', '--json'];
     // What a bench runs of lib is not covered by a spec.
     const { NODE_V8_COVERAGE: _, ...env } = process.env;

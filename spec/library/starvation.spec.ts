@@ -2,10 +2,10 @@ import { once } from 'node:events';
 import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'chai';
-import { SharedMutex, SharedRMLock, SharedRWLock } from '../lib/cpu/index.ts';
-import { Kcont, Kernel, Mutex, RMLock, RWLock, type Lock } from '../lib/index.ts';
-import { burn } from './support/busy.ts';
-import { Lab } from './support/lab.ts';
+import { SharedMutex, SharedRMLock, SharedRWLock } from '../../lib/cpu/index.ts';
+import { Kcont, Kernel, Mutex, RMLock, RWLock, type Lock } from '../../lib/index.ts';
+import { burn } from '../support/busy.ts';
+import { Lab } from '../support/lab.ts';
 
 /** What this process has had of the CPUs, in ms. */
 function cpuMs(): number {

@@ -2,19 +2,19 @@
 // kernel closes is decided by the state alone, and what is in flight is served to its end.
 import { expect } from 'chai';
 import sinon from 'sinon';
-import { HostClock } from '../lib/time/host-clock.ts';
-import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../lib/index.ts';
-import { createDeadline } from '../lib/compat/abort-deadline.ts';
-import { createTimers } from '../lib/compat/timers/index.ts';
-import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { pipeline } from '../lib/pipeline/index.ts';
-import { deferred, Lab, rejectionOf, settled, type Deferred } from './support/lab.ts';
+import { HostClock } from '../../lib/time/host-clock.ts';
+import { Kcont, KcontError, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../../lib/index.ts';
+import { createDeadline } from '../../lib/compat/abort-deadline.ts';
+import { createTimers } from '../../lib/compat/timers/index.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import { deferred, Lab, rejectionOf, settled, type Deferred } from '../support/lab.ts';
 import {
   itObeysTeardown,
   type PhaseName,
   type Situation,
   type TeardownRig,
-} from './support/teardown.ts';
+} from '../support/teardown.ts';
 
 const PLAIN = 'plain code';
 const IN_FLIGHT = 'a function in flight';

@@ -3,11 +3,11 @@
 //
 // `npm run test:long` plays four times as many, KCONT_SOAK=20 twenty times; a failure prints the seed, and KCONT_SEED plays it again.
 import fc from 'fast-check';
-import { soak } from './support/lab.ts';
-import { Library } from './support/library.ts';
-import { Model } from './support/model.ts';
-import { Player, print, programs } from './support/program.ts';
-import type { Ground, Program } from './support/program.ts';
+import { soak } from '../support/lab.ts';
+import { Library } from '../support/library.ts';
+import { Model } from '../support/model.ts';
+import { Player, print, programs } from '../support/program.ts';
+import type { Ground, Program } from '../support/program.ts';
 
 /** Plays a program on both; says where they part, or null. */
 async function compare(program: Program): Promise<string | null> {

@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 
 const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
-const main = fileURLToPath(new URL(`../examples/pipeline/main${ending}`, import.meta.url));
+const main = fileURLToPath(new URL(`../../examples/pipeline/main${ending}`, import.meta.url));
 
 interface Outcome {
   readonly code: number | null;

@@ -2,14 +2,14 @@
 // refused as what it is not, with EINVAL.
 
 import { expect } from 'chai';
-import { SharedMutex, SharedSpinLock, transfer } from '../lib/cpu/index.ts';
-import { createLocks } from '../lib/compat/web-locks.ts';
-import { KcontPQueue, KcontQueue, createExecutor } from '../lib/compat/p-queue/index.ts';
-import { pipeline } from '../lib/pipeline/index.ts';
-import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { Deadline, createDeadline, release } from '../lib/compat/abort-deadline.ts';
-import { createTimers } from '../lib/compat/timers/index.ts';
-import { Kcont, KcontError, Kernel, Mutex, VirtualClock, kern } from '../lib/index.ts';
+import { SharedMutex, SharedSpinLock, transfer } from '../../lib/cpu/index.ts';
+import { createLocks } from '../../lib/compat/web-locks.ts';
+import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { Deadline, createDeadline, release } from '../../lib/compat/abort-deadline.ts';
+import { createTimers } from '../../lib/compat/timers/index.ts';
+import { Kcont, KcontError, Kernel, Mutex, VirtualClock, kern } from '../../lib/index.ts';
 
 const kernel = new Kernel({ clock: new VirtualClock() });
 const { prilow } = kernel.wq;

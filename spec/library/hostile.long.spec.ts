@@ -3,7 +3,7 @@
 /* oxlint-disable unicorn/no-thenable -- that is what it is about */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Kernel, Mutex, VirtualClock } from '../lib/index.ts';
+import { Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
 import {
   AWAITING,
   ENTRANCES,
@@ -11,8 +11,8 @@ import {
   type Ending,
   type Func,
   type Place,
-} from './support/hostile-results.ts';
-import { soak } from './support/lab.ts';
+} from '../support/hostile-results.ts';
+import { soak } from '../support/lab.ts';
 
 /** What a `then` does, step by step. */
 type Step = {

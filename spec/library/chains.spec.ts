@@ -2,13 +2,13 @@
 import { once } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import { expect } from 'chai';
-import { createExecutor } from '../lib/compat/p-queue/index.ts';
-import { createLocks } from '../lib/compat/web-locks.ts';
-import { pipeline } from '../lib/pipeline/index.ts';
-import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { createTimers } from '../lib/compat/timers/index.ts';
-import { Kcont, Kernel, Mutex } from '../lib/index.ts';
-import { HandClock } from './support/hand-clock.ts';
+import { createExecutor } from '../../lib/compat/p-queue/index.ts';
+import { createLocks } from '../../lib/compat/web-locks.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { createTimers } from '../../lib/compat/timers/index.ts';
+import { Kcont, Kernel, Mutex } from '../../lib/index.ts';
+import { HandClock } from '../support/hand-clock.ts';
 
 const BUDGET_MS = 2;
 /** Without an I/O callback, a chain is broken. */

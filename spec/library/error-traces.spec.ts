@@ -3,13 +3,13 @@
 
 import { inspect } from 'node:util';
 import { expect } from 'chai';
-import { SharedMutex, SharedSpinLock } from '../lib/cpu/index.ts';
-import { markError } from '../lib/base/errors.ts';
-import { createLocks } from '../lib/compat/web-locks.ts';
-import { createExecutor } from '../lib/compat/p-queue/index.ts';
-import { pipeline } from '../lib/pipeline/index.ts';
-import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { Deadline, createDeadline, release } from '../lib/compat/abort-deadline.ts';
+import { SharedMutex, SharedSpinLock } from '../../lib/cpu/index.ts';
+import { markError } from '../../lib/base/errors.ts';
+import { createLocks } from '../../lib/compat/web-locks.ts';
+import { createExecutor } from '../../lib/compat/p-queue/index.ts';
+import { pipeline } from '../../lib/pipeline/index.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { Deadline, createDeadline, release } from '../../lib/compat/abort-deadline.ts';
 import {
   Kcont,
   KcontError,
@@ -24,8 +24,8 @@ import {
   type Cpu,
   type Lock,
   type Workqueue,
-} from '../lib/index.ts';
-import { runModule } from './support/child.ts';
+} from '../../lib/index.ts';
+import { runModule } from '../support/child.ts';
 
 const nothing = (): void => undefined;
 

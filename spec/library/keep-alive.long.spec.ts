@@ -1,7 +1,14 @@
 // Random programs that block, ref and unref, by Node's own timers and by ours.
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { IMPLEMENTATIONS, disorder, faults, play, type Item, type Trace } from './support/alive.ts';
+import {
+  IMPLEMENTATIONS,
+  disorder,
+  faults,
+  play,
+  type Item,
+  type Trace,
+} from '../support/alive.ts';
 
 const PROGRAMS = 60;
 const IDS = ['a', 'b', 'c', 'd', 'e', 'f'];

@@ -12,9 +12,9 @@ import {
   Scope,
   VirtualClock,
   type Lock,
-} from '../lib/index.ts';
-import { HostClock } from '../lib/time/host-clock.ts';
-import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from './support/lab.ts';
+} from '../../lib/index.ts';
+import { HostClock } from '../../lib/time/host-clock.ts';
+import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from '../support/lab.ts';
 
 describe('the race of', () => {
   describe('stop against a timer that is due and not entered', () => {

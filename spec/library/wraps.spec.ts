@@ -1,9 +1,9 @@
 // What small integers count is right at every place where they come to their end: ticks of the wheel,
 // of jobs and of a backlog, and sequence numbers.
 import { expect } from 'chai';
-import { toEndOfEra } from '../lib/base/list.ts';
-import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
-import { HandClock } from './support/hand-clock.ts';
+import { toEndOfEra } from '../../lib/base/list.ts';
+import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
+import { HandClock } from '../support/hand-clock.ts';
 
 const DAY_MS = 86_400_000;
 const BUDGET_MS = 2;

@@ -2,7 +2,7 @@
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Program } from './support/example-program.ts';
+import { Program } from '../support/example-program.ts';
 
 describe('examples/gateway', function () {
   this.timeout(120_000);

@@ -2,9 +2,9 @@
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect } from 'chai';
-import { Kcont, Kernel } from '../lib/index.ts';
-import { IMPLEMENTATIONS, faults, order, play, type Item } from './support/alive.ts';
-import { runModule } from './support/child.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
+import { IMPLEMENTATIONS, faults, order, play, type Item } from '../support/alive.ts';
+import { runModule } from '../support/child.ts';
 
 const plain = { ref: false, blockMs: 0, again: 0, arms: [], toggles: [], pulses: false };
 const end: Item = { ...plain, id: 'end', ms: 150, ref: true };

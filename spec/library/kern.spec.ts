@@ -1,10 +1,10 @@
 // The proposal's functions under the proposal's names.
 import { expect } from 'chai';
-import * as root from '../lib/index.ts';
-import { Kcont, kernel, Mutex, Workqueue, wq } from '../lib/index.ts';
-import type { Cpu } from '../lib/index.ts';
-import * as kern from '../lib/kern.ts';
-import { codeOf, deferred, Lab, settled } from './support/lab.ts';
+import * as root from '../../lib/index.ts';
+import { Kcont, kernel, Mutex, Workqueue, wq } from '../../lib/index.ts';
+import type { Cpu } from '../../lib/index.ts';
+import * as kern from '../../lib/kern.ts';
+import { codeOf, deferred, Lab, settled } from '../support/lab.ts';
 
 /** The functions of the proposal, and how many arguments each takes there. */
 const FUNCTIONS: [name: string, parameters: number][] = [

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
-import { Kcont, Kernel } from '../lib/index.ts';
-import { burn } from './support/busy.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
+import { burn } from '../support/busy.ts';
 
 describe('a timer on the clock of the host', function () {
   this.timeout(30_000);

@@ -3,11 +3,11 @@
 /* oxlint-disable unicorn/no-thenable -- that is what it is about */
 import { inspect } from 'node:util';
 import { expect } from 'chai';
-import { Kcont, KcontError, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
-import type { KcontFunction } from '../lib/index.ts';
-import { createExecutor } from '../lib/compat/p-queue/index.ts';
-import { createScheduler } from '../lib/compat/scheduler/index.ts';
-import { createTimers } from '../lib/compat/timers/index.ts';
+import { Kcont, KcontError, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
+import type { KcontFunction } from '../../lib/index.ts';
+import { createExecutor } from '../../lib/compat/p-queue/index.ts';
+import { createScheduler } from '../../lib/compat/scheduler/index.ts';
+import { createTimers } from '../../lib/compat/timers/index.ts';
 import {
   AWAITING,
   ENTRANCES,
@@ -16,8 +16,8 @@ import {
   type Ending,
   type Func,
   type Place,
-} from './support/hostile-results.ts';
-import { rejectionOf } from './support/lab.ts';
+} from '../support/hostile-results.ts';
+import { rejectionOf } from '../support/lab.ts';
 
 type Settle = (value?: unknown) => void;
 

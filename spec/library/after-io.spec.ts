@@ -2,9 +2,9 @@ import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
 import { Worker } from 'node:worker_threads';
 import { expect } from 'chai';
-import { Kcont, Kernel } from '../lib/index.ts';
-import { burn } from './support/busy.ts';
-import { tell, waitForSent, type Chat } from './support/chatter.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
+import { burn } from '../support/busy.ts';
+import { tell, waitForSent, type Chat } from '../support/chatter.ts';
 
 const SOCKETS = 100;
 const IDLE_MS = 500;

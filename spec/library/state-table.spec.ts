@@ -1,11 +1,11 @@
 // Every row and column of the state table, allowed and forbidden, through both faces.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import { expect } from 'chai';
-import { Kcont, KcontError, Mutex } from '../lib/index.ts';
-import type { Cpu } from '../lib/index.ts';
-import * as kern from '../lib/kern.ts';
-import { bitsOf, codeOf, deferred, Lab, settled } from './support/lab.ts';
-import type { Deferred } from './support/lab.ts';
+import { Kcont, KcontError, Mutex } from '../../lib/index.ts';
+import type { Cpu } from '../../lib/index.ts';
+import * as kern from '../../lib/kern.ts';
+import { bitsOf, codeOf, deferred, Lab, settled } from '../support/lab.ts';
+import type { Deferred } from '../support/lab.ts';
 import {
   bits,
   CALLS,
@@ -16,8 +16,8 @@ import {
   isPending,
   isRunning,
   TABLE,
-} from './support/table.ts';
-import type { Answer, Call, State } from './support/table.ts';
+} from '../support/table.ts';
+import type { Answer, Call, State } from '../support/table.ts';
 
 const FIRST_MS = 10; // the delay a PENDING handle was scheduled with
 const LATER_MS = 20; // the delay of the schedule and reset under test

@@ -2,8 +2,8 @@
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
-import { bitsOf, soak } from './support/lab.ts';
+import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
+import { bitsOf, soak } from '../support/lab.ts';
 import {
   bits,
   clearsExpired,
@@ -12,8 +12,8 @@ import {
   isPending,
   isRunning,
   TABLE,
-} from './support/table.ts';
-import type { Answer, Call, State } from './support/table.ts';
+} from '../support/table.ts';
+import type { Answer, Call, State } from '../support/table.ts';
 
 type Event =
   | { readonly kind: 'call'; readonly call: Call; readonly delayMs: number; readonly name: string }

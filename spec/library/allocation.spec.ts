@@ -1,6 +1,6 @@
 import { PerformanceObserver } from 'node:perf_hooks';
 import { expect } from 'chai';
-import { Kcont, Kernel, Mutex, VirtualClock } from '../lib/index.ts';
+import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
 
 const TIMES = 10_000_000;
 /** What the engine and the spec do on their own account may bring some collections. */

@@ -5,9 +5,9 @@ import type { AddressInfo, Socket } from 'node:net';
 import { dirname } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect } from 'chai';
-import { LineReader, MAX_LINE, parse } from '../examples/gateway/protocol.ts';
-import { widthOf } from '../examples/thumbnails/jpeg.ts';
-import { Program } from './support/example-program.ts';
+import { LineReader, MAX_LINE, parse } from '../../examples/gateway/protocol.ts';
+import { widthOf } from '../../examples/thumbnails/jpeg.ts';
+import { Program } from '../support/example-program.ts';
 
 /** Somebody who types a device's part. */
 class Typist {
