@@ -7,7 +7,7 @@ import { tmpdir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { npm, pkg } from './consumer.mjs';
 
-const SPECS = ['p-queue', 'shutdown'].map((name) => `build/spec/fronts/${name}.spec.js`);
+const SPECS = ['p-queue/p-queue', 'shutdown'].map((name) => `build/spec/compat/${name}.spec.js`);
 const FEWEST = 60;
 
 const needed = ['chai', 'fast-check', 'mocha', 'sinon'].map(

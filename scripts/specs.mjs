@@ -2,7 +2,7 @@
 //
 //   node scripts/specs.mjs            all but the long ones, in under three minutes
 //   node scripts/specs.mjs --long     *.long.spec, and random programs in larger numbers
-//   node scripts/specs.mjs NAME…      some: `wheel` is build/spec/time/timing-wheel.spec.js, `cpu/*` a folder
+//   node scripts/specs.mjs NAME…      some: `time/timing-wheel`, or `cpu/**/*` for a folder
 //
 // What begins with a dash, and all behind it, is mocha's: `-g WORDS`.
 
@@ -10,9 +10,9 @@ import { spawnSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 
 /** The drop-in APIs come last: AsyncLocalStorage, once used, makes Node 20 follow every promise. */
-const FAST = ['*', '!(fronts)/**/*', 'fronts/**/*'];
+const FAST = ['!(compat|pipeline)/**/*', '{pipeline,compat}/**/*'];
 /** Those whose random programs are played `KCONT_SOAK` times as often. */
-const LONG = ['**/*.long', 'model', 'handle-walk'];
+const LONG = ['**/*.long', 'library/model', 'library/handle-walk'];
 const SOAK = '4';
 
 /**

@@ -18,7 +18,7 @@
  */
 
 import { addAbortListener } from 'node:events';
-import { hostClock } from '../time/host-clock.ts';
+import { microtask } from './host-functions.ts';
 import { race } from './race.ts';
 
 /**
@@ -70,7 +70,9 @@ function tell(member: AbortMember, reason: unknown): void {
     member._abort(reason);
   } catch (error) {
     // The others are told all the same.
-    hostClock._raise(error);
+    microtask(() => {
+      throw error;
+    });
   }
 }
 

@@ -2,7 +2,7 @@
 // a name that is not known is refused, and each option is read once.
 
 import { readFileSync, readdirSync } from 'node:fs';
-import { basename, dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { expect } from 'chai';
 import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../lib/cpu/index.ts';
 import { CpuMachine } from '../../lib/cpu/local-cpu.ts';
@@ -25,6 +25,7 @@ import {
   VirtualClock,
   type Workqueue,
 } from '../../lib/index.ts';
+import { ROOT } from '../support/root.ts';
 
 // Loading it takes over.
 restore();
@@ -384,9 +385,6 @@ async function answer(call: (options: never) => unknown, options: unknown): Prom
   }
 }
 
-/** This file runs from spec/ and, compiled, from build/spec/. */
-const above = dirname(import.meta.dirname);
-const ROOT = basename(above) === 'build' ? dirname(above) : above;
 const LIB = join(ROOT, 'lib');
 const ETC = join(ROOT, 'etc');
 

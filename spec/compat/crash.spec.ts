@@ -12,8 +12,8 @@ const lib = (file: string): string => new URL(`../../lib/${file}.js`, import.met
 /** Behind the line that throws; the kind of work is the first argument. */
 const program = `
 import { Kcont, VirtualClock, Kernel, wq } from '${lib('index')}';
-import { pipeline } from '${lib('fronts/pipeline')}';
-import * as timers from '${lib('fronts/timers')}';
+import { pipeline } from '${lib('pipeline/index')}';
+import * as timers from '${lib('compat/timers/index')}';
 if (process.argv[3] === 'handled') {
   process.on('uncaughtException', (error, origin) => console.log(origin, error.message));
 }

@@ -5,16 +5,13 @@ import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdirSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
-import { basename, dirname, join, relative } from 'node:path';
+import { basename, join, relative } from 'node:path';
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
+import { ABOVE, ROOT, isCompiled } from '../support/root.ts';
 
-/** This file runs from spec/ and, compiled, from build/spec/. */
-const above = dirname(import.meta.dirname);
-const isCompiled = basename(above) === 'build';
-const ROOT = isCompiled ? dirname(above) : above;
 const ENDING = isCompiled ? 'js' : 'ts';
-const LIB = join(above, 'lib');
+const LIB = join(ABOVE, 'lib');
 
 const pages = [
   'README.md',

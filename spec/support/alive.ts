@@ -77,7 +77,7 @@ const MAKERS: Record<Implementation, string> = {
   'kcont/timers': '',
 };
 MAKERS['kcont/timers'] = `
-    const { setTimeout, clearTimeout, setImmediate, clearImmediate } = await import(${moduleOf('fronts/timers')});
+    const { setTimeout, clearTimeout, setImmediate, clearImmediate } = await import(${moduleOf('compat/timers/index')});
     ${MAKERS.node}`;
 
 const PLAYER = `

@@ -3,6 +3,7 @@
  */
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
+import { ENTRY_URL } from '../entry-url.ts';
 import type { CpuLimits } from '../../core/cpu.ts';
 import { race } from '../../base/race.ts';
 import type { CloseReport } from '../../core/shutdown.ts';
@@ -10,12 +11,6 @@ import { unwireError } from '../messages/wire-error.ts';
 import type { Answer, Joining, Order } from './worker-main.ts';
 import type { CpuMachine } from '../local-cpu.ts';
 import { EPOCH, STARTING, STATE } from '../memory/shared-memory.ts';
-
-/** The worker's file: this one's neighbour, with the same ending. */
-const ENTRY_URL: URL = new URL(
-  import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js',
-  import.meta.url,
-);
 
 /** How a thread ended. */
 export interface Ending {

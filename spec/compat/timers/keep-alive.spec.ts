@@ -4,7 +4,7 @@ import { execFile } from 'node:child_process';
 import { expect } from 'chai';
 
 const front = (name: string): string =>
-  new URL(`../../../lib/fronts/${name}.js`, import.meta.url).href;
+  new URL(`../../../lib/compat/timers/${name}.js`, import.meta.url).href;
 
 function run(source: string): Promise<string[]> {
   return new Promise((resolve) => {
@@ -111,7 +111,7 @@ describe('kcont/timers and node:timers, as to what keeps a process alive', funct
         run(source.replaceAll('TIMERS', timers).replaceAll('PROMISES', promises));
       const [node, kcont] = await Promise.all([
         withModules('node:timers', 'node:timers/promises'),
-        withModules(front('timers'), front('timers-promises')),
+        withModules(front('index'), front('promises-index')),
       ]);
       expect(node).to.deep.equal(prints);
       expect(kcont).to.deep.equal(prints);

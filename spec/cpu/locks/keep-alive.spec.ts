@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { runModule } from '../../support/child.ts';
 
-const room = new URL('../../../lib/core/cpu/', import.meta.url);
+const room = new URL('../../../lib/cpu/locks/', import.meta.url);
 const ending = import.meta.url.slice(-3);
 
 function imports(...names: string[]): string {
@@ -15,7 +15,7 @@ function imports(...names: string[]): string {
         : /spin/.test(name)
           ? 'SharedSpinLock'
           : '';
-      const what = name === 'shared-handle' ? 'attach, toHandle' : exported;
+      const what = name === 'structured-clone' ? 'attach, toHandle' : exported;
       return `const { ${what} } = await import(${JSON.stringify(new URL(name + ending, room).href)});`;
     })
     .join('\n');
@@ -25,7 +25,7 @@ function imports(...names: string[]): string {
 const HOLDER = JSON.stringify(`
   (async () => {
     const { parentPort, workerData } = await import('node:worker_threads');
-    ${imports('shared-handle')}
+    ${imports('structured-clone')}
     const lock = attach(workerData);
     await lock.enter();
     parentPort.once('message', () => {
@@ -36,7 +36,7 @@ const HOLDER = JSON.stringify(`
 `);
 
 const START = `
-  ${imports('shared-mutex', 'shared-handle')}
+  ${imports('shared-mutex', 'structured-clone')}
   const { Worker } = await import('node:worker_threads');
   const { once } = await import('node:events');
   const lock = new SharedMutex();

@@ -3,7 +3,7 @@
  */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { joinMachine, type Joining } from './worker-main.ts';
+import { joinMachine, type Joining } from './threads/worker-main.ts';
 
 if (parentPort !== null && (workerData as Partial<Joining> | null)?.kcontCpu === true) {
   void joinMachine(parentPort, workerData as Joining);
