@@ -33,7 +33,7 @@ import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
-import { enter, settle, type Flight, type OnError } from './invoke.ts';
+import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -84,9 +84,9 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
   readonly ration: Ration<Kcont<unknown>>;
-  readonly flights: Fifo<Flight> = new Fifo<Flight>();
-  /** Flights that have landed. */
-  readonly spare: Flight[] = [];
+  readonly asyncRuns: Fifo<AsyncRun> = new Fifo<AsyncRun>();
+  /** Runs that have completed, to be used again. */
+  readonly freeRuns: AsyncRun[] = [];
   /** Jobs for the next pass, not for what is left of this one. */
   readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;

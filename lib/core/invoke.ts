@@ -2,7 +2,7 @@
  * Entering a continuation's function, and settling it.
  *
  *   enter ---> returned or threw --------------------------------> settle
- *        \---> returned a promise: a flight --- it settles: land ---^
+ *        \---> returned a promise: an AsyncRun --- it settles: complete ---^
  *
  * A function may do anything to any continuation, itself included, and it may throw: before the call
  * the handle is off its list and its state is set; after it, nothing that was read before is trusted.
@@ -37,9 +37,9 @@ import {
  */
 export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
-/** What a spare flight carries. */
+/** What a free run carries. */
 const nobody = null as unknown as Kcont<unknown>;
-/** Flights that are kept for later, at most. */
+/** Runs that are kept for later, at most. */
 const SPARE = 1024;
 
 /**
@@ -54,7 +54,7 @@ export const AT_TOP: object = {};
  *
  * @internal
  */
-export class Flight implements Entry {
+export class AsyncRun implements Entry {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
@@ -64,9 +64,9 @@ export class Flight implements Entry {
   readonly rejected: (error: unknown) => void;
 
   constructor(dispatcher: Dispatcher) {
-    this.fulfilled = (value) => taskOf(land(dispatcher, this))?._fulfilled?.(value);
+    this.fulfilled = (value) => taskOf(complete(dispatcher, this))?._fulfilled?.(value);
     this.rejected = (error) => {
-      const kc = land(dispatcher, this);
+      const kc = complete(dispatcher, this);
       if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
       else kc._wq._failed++;
       taskOf(kc)?._rejected?.(error);
@@ -125,13 +125,13 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Follows an asynchronous run to its end. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, then: Then): void {
   const wq = kc._wq;
-  const flight = dispatcher.spare.pop() ?? new Flight(dispatcher);
-  flight.kc = kc;
+  const run = dispatcher.freeRuns.pop() ?? new AsyncRun(dispatcher);
+  run.kc = kc;
   dispatcher.current = undefined;
-  dispatcher.flights.push(flight);
+  dispatcher.asyncRuns.push(run);
   dispatcher.lingers = true;
-  wq._fly(1);
-  whenDone(promise, then, flight.fulfilled, flight.rejected);
+  wq._addActive(1);
+  whenDone(promise, then, run.fulfilled, run.rejected);
   const what = misuse(kc);
   if (what === undefined) return;
   const task = taskOf(kc);
@@ -140,12 +140,12 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
 }
 
 /** A run has ended. Returns whose it was. */
-function land(dispatcher: Dispatcher, flight: Flight): Kcont<unknown> {
-  const { kc } = flight;
-  unlink(flight);
-  flight.kc = nobody;
-  if (dispatcher.spare.length < SPARE) dispatcher.spare.push(flight);
-  kc._wq._fly(-1);
+function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
+  const { kc } = run;
+  unlink(run);
+  run.kc = nobody;
+  if (dispatcher.freeRuns.length < SPARE) dispatcher.freeRuns.push(run);
+  kc._wq._addActive(-1);
   settle(dispatcher, kc);
   return kc;
 }
@@ -316,12 +316,12 @@ function notHeld(kc: Kcont<unknown>): KcontError {
 }
 
 /**
- * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
+ * Whether a run may be waiting for what is armed now: an asynchronous function is in run, or one is on
  * the stack that may turn out to be asynchronous.
  *
  * @internal
  */
-export function awaits({ current, flights }: Dispatcher): boolean {
-  if (!flights.empty) return true;
+export function awaits({ current, asyncRuns }: Dispatcher): boolean {
+  if (!asyncRuns.empty) return true;
   return current !== undefined && (current._state & RUNNING) !== 0 && !current._wq.fast;
 }

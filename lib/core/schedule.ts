@@ -93,7 +93,7 @@ export function scheduleAfar<A>(
   return (kc._wq._dispatcher.machine as Machine).afar.schedule(kc, delayMs, cpu, busy);
 }
 
-/** Withdraws what is queued, acknowledges a run in flight, and schedules anew. An errno, or DESTROYED. */
+/** Withdraws what is queued, acknowledges a run in run, and schedules anew. An errno, or DESTROYED. */
 export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number {
   const errno = whyNot(kc, delayMs, cpu, HALTING);
   if (errno === AFAR) return scheduleAfar(kc, delayMs, cpu, HALTING);

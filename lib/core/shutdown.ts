@@ -12,7 +12,7 @@
  * have not told yet, or the lock that it gives back is to be taken: one more pass is waited for.
  *
  * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
- * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
+ * in run, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */
@@ -138,14 +138,14 @@ export async function close(
     // What several CPUs may run is in the report of the one that withdraws it.
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
-  for (const { kc } of dispatcher.flights) taskOf(kc)?._abort(reason());
+  for (const { kc } of dispatcher.asyncRuns) taskOf(kc)?._abort(reason());
   withdrawn.push(...stopLimits(dispatcher, reason));
   alarm.stop();
   await race([local(), after(ABORT_MS)]);
   alarm.destroy();
   dispatcher.phase = CLOSED;
   withdrawn.push(...stopLimits(dispatcher, reason));
-  for (const { kc } of dispatcher.flights) {
+  for (const { kc } of dispatcher.asyncRuns) {
     unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(reason());
   }
@@ -159,7 +159,7 @@ function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   const add = (kc: unknown): void => {
     if (kc instanceof Kcont && kc._wq._dispatcher === dispatcher) found.add(kc);
   };
-  const { queues, deferred, flights } = dispatcher;
+  const { queues, deferred, asyncRuns } = dispatcher;
   // Workqueues of one priority share a level.
   for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
     for (const kc of level) add(kc);
@@ -167,7 +167,7 @@ function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   for (const kc of deferred) add(kc);
   for (const { _waiting: waiting } of queues) for (const kc of waiting) add(kc);
   for (const turnstile of contended) for (const waiter of turnstile) add(waiter);
-  for (const { kc } of flights) if ((kc._state & QUEUED) !== 0) add(kc);
+  for (const { kc } of asyncRuns) if ((kc._state & QUEUED) !== 0) add(kc);
   return found;
 }
 
