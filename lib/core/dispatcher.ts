@@ -445,7 +445,7 @@ export class Dispatcher implements Driven, Timekeeper {
       this.#setAside(kc);
       lock?._leave(kc);
     } else if (admission === STALE) this.withdraw(kc);
-    else if (wq._room === 0) {
+    else if (wq._available === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
       wq._waiting.append(kc);

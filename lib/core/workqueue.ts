@@ -131,7 +131,7 @@ export class Workqueue {
    * How many more asynchronous functions may be in run. A small integer also without a limit.
    * @internal
    */
-  _room: number;
+  _available: number;
   /**
    * Asynchronous functions in run.
    * @internal
@@ -187,7 +187,7 @@ export class Workqueue {
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
     this.maxActive = criteria.maxActive;
-    this._room = Math.min(criteria.maxActive, MOST_ACTIVE);
+    this._available = Math.min(criteria.maxActive, MOST_ACTIVE);
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
@@ -352,8 +352,8 @@ export class Workqueue {
    */
   _addActive(by: number): void {
     this._active += by;
-    if (this._sharing === null) this._room -= by;
-    else for (const queue of this._sharing) queue._room -= by;
+    if (this._sharing === null) this._available -= by;
+    else for (const queue of this._sharing) queue._available -= by;
   }
 
   /**
@@ -383,7 +383,7 @@ export class Workqueue {
    * @internal
    */
   _wake(): void {
-    if (this._room === 0) return;
+    if (this._available === 0) return;
     const next =
       this._sharing === null
         ? this._waiting.shift()
@@ -454,7 +454,7 @@ export function makePrivate(
   if (typeof limit === 'object') {
     const sharing = (limit._sharing ??= [limit]);
     queue._sharing = sharing;
-    queue._room = limit._room;
+    queue._available = limit._available;
     sharing.push(queue);
     sharing.sort((a, b) => b.priority - a.priority);
   }

@@ -232,7 +232,7 @@ describe('Workqueue', () => {
       await lab.end(last);
       lab.clock.tick(0);
       expect(lab.take()).to.deep.equal(['next']);
-      expect([low._room, low._sharing?.length]).to.deep.equal([0, 1]);
+      expect([low._available, low._sharing?.length]).to.deep.equal([0, 1]);
     });
 
     it('never frees a predefined one', () => {
