@@ -441,7 +441,7 @@ export async function drainBy(
  *
  * @internal
  */
-export function makePrivate(
+export function createPrivate(
   of: Workqueue,
   name: string,
   priority: number,

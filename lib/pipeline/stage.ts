@@ -24,7 +24,7 @@ import type { Kernel } from '../core/kernel.ts';
 import { LOWEST_FAST, PRIORITIES } from '../base/priorities.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
-import { makePrivate, type Workqueue } from '../core/workqueue.ts';
+import { createPrivate, type Workqueue } from '../core/workqueue.ts';
 import { Door } from './admission-queue.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
@@ -94,8 +94,8 @@ export class Stage {
     const highest = (base.fast ? PRIORITIES : LOWEST_FAST) - 1;
     const above = Math.min(base.priority + URGENT_BY, highest);
     const limit = base.fast ? Infinity : this.limit;
-    this.#ordinary = limited ? base._acquire() : makePrivate(base, label, base.priority, limit);
-    this.#urgent = makePrivate(base, `${label} (urgent)`, above, this.#ordinary);
+    this.#ordinary = limited ? base._acquire() : createPrivate(base, label, base.priority, limit);
+    this.#urgent = createPrivate(base, `${label} (urgent)`, above, this.#ordinary);
     this.enter = (item) => item.enter();
     Object.defineProperty(this.enter, 'name', { value: label });
   }

@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../../lib/index.ts';
 import { repoint } from '../../lib/core/own-kcont.ts';
 import type { BaseLock } from '../../lib/locks/lock.ts';
-import { makePrivate } from '../../lib/core/workqueue.ts';
+import { createPrivate } from '../../lib/core/workqueue.ts';
 import { codeOf, deferred, Lab } from '../support/lab.ts';
 
 describe('repoint', () => {
@@ -82,11 +82,11 @@ describe('repoint', () => {
   });
 });
 
-describe('makePrivate', () => {
+describe('createPrivate', () => {
   it('makes one that acquire does not find, and that is gone when it is released', () => {
     const { kernel, wq } = new Lab();
     const before = kernel.inspect().workqueues.length;
-    const apart = makePrivate(wq.primedlow, 'mine', 50, 3);
+    const apart = createPrivate(wq.primedlow, 'mine', 50, 3);
     expect(apart).to.include({ name: 'mine', priority: 50, maxActive: 3, fast: false });
     expect(kernel.acquire(50, { maxActive: 3 })).to.not.equal(apart);
     expect(kernel.inspect().workqueues.map(({ name }) => name)).to.include('mine');
@@ -97,7 +97,7 @@ describe('makePrivate', () => {
 
   it('is drained and closed with its kernel', async () => {
     const lab = new Lab();
-    const apart = makePrivate(lab.wq.primedlow, 'mine', 50, 1);
+    const apart = createPrivate(lab.wq.primedlow, 'mine', 50, 1);
     const never = lab.async('never', { wq: apart });
     never.schedule();
     lab.clock.tick(0);
@@ -112,9 +112,9 @@ describe('makePrivate', () => {
 describe('a room shared by workqueues', () => {
   it('limits them together, and gives what becomes free to the highest priority', async () => {
     const lab = new Lab();
-    const low = makePrivate(lab.wq.prilow, 'low', 40, 2);
-    const high = makePrivate(lab.wq.prilow, 'high', 60, low);
-    const middle = makePrivate(lab.wq.prilow, 'middle', 50, high);
+    const low = createPrivate(lab.wq.prilow, 'low', 40, 2);
+    const high = createPrivate(lab.wq.prilow, 'high', 60, low);
+    const middle = createPrivate(lab.wq.prilow, 'middle', 50, high);
     const runs = ['low 1', 'low 2', 'low 3', 'middle', 'high 1', 'high 2'].map((name) => {
       const wq = name.startsWith('low') ? low : name === 'middle' ? middle : high;
       return lab.async(name, { wq });
@@ -150,8 +150,8 @@ describe('a room shared by workqueues', () => {
 
   it('lets the next one run when the one whose turn it is goes away, or waits for a lock', async () => {
     const lab = new Lab();
-    const low = makePrivate(lab.wq.prilow, 'low', 40, 1);
-    const high = makePrivate(lab.wq.prilow, 'high', 60, low);
+    const low = createPrivate(lab.wq.prilow, 'low', 40, 1);
+    const high = createPrivate(lab.wq.prilow, 'high', 60, low);
     const lock = new Mutex();
     const first = lab.async('first', { wq: low });
     const locked = lab.sync('locked', { wq: high, lock });
@@ -177,7 +177,7 @@ describe('a room shared by workqueues', () => {
     const first = lab.async('first', { wq });
     first.schedule();
     lab.clock.tick(0);
-    const above = makePrivate(wq, 'above', 50, wq);
+    const above = createPrivate(wq, 'above', 50, wq);
     const runs = ['second', 'third'].map((name) => lab.async(name, { wq: above }));
     for (const kc of runs) kc.schedule();
     lab.clock.tick(0);
@@ -196,7 +196,7 @@ describe('a room shared by workqueues', () => {
 
   it('is waited for by synchronous functions too, and not taken up by them', () => {
     const lab = new Lab();
-    const wq = makePrivate(lab.wq.prilow, 'mine', 40, 1);
+    const wq = createPrivate(lab.wq.prilow, 'mine', 40, 1);
     const hold = deferred();
     new Kcont(wq, null, () => hold.promise, null).schedule();
     lab.clock.tick(0);

@@ -9,7 +9,7 @@ import {
   VirtualClock,
   type Workqueue,
 } from '../../lib/index.ts';
-import { makePrivate } from '../../lib/core/workqueue.ts';
+import { createPrivate } from '../../lib/core/workqueue.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Kernel.acquire', () => {
@@ -218,8 +218,8 @@ describe('Workqueue', () => {
 
     it('of one made apart leaves its limit to those who share it', async () => {
       const lab = new Lab();
-      const low = makePrivate(lab.wq.prilow, 'low', 40, 1);
-      const high = makePrivate(lab.wq.prilow, 'high', 60, low);
+      const low = createPrivate(lab.wq.prilow, 'low', 40, 1);
+      const high = createPrivate(lab.wq.prilow, 'high', 60, low);
       const last = lab.async('last', { wq: high });
       const next = lab.async('next', { wq: low });
       last.schedule();
