@@ -357,14 +357,14 @@ export class Kcont<A> {
   destroy(): void {
     if ((this._state & DEAD) !== 0) return;
     if (this._remote?.destroy() === undefined) this.stop();
-    this._buried();
+    this._finalizeDestroy();
   }
 
   /**
    * It is destroyed: lets go of what it holds on to.
    * @internal
    */
-  _buried(): void {
+  _finalizeDestroy(): void {
     if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
     // A run in flight keeps its workqueue: the settle lets it go.

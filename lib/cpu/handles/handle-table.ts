@@ -399,7 +399,7 @@ export class Blocks {
     remote.dropped();
     this.#remotes[block >> BLOCK_SHIFT] = undefined;
     if ((kc._state & SCHEDULED) !== 0) this.#machine.dispatcher.withdraw(kc);
-    kc._buried();
+    kc._finalizeDestroy();
     if (remote instanceof JobFace) this.lastJob = remote;
   }
 }
