@@ -46,7 +46,7 @@ export class Extras {
   policy: ContextPolicy = 'none';
   affinity: Affinity = 'none';
   /** Whose context the function runs in. */
-  carry: AsyncResource | undefined = undefined;
+  asyncContext: AsyncResource | undefined = undefined;
   slackTicks = 0;
   /** The due tick and the delay where they are beyond a small integer. */
   farTick = 0;
@@ -68,7 +68,7 @@ export class Extras {
   /** The context of this moment is the one to run in. */
   capture(): void {
     // 25 ns; by AsyncLocalStorage.snapshot(), which does the same, 14 us (Node 20).
-    this.carry = new AsyncResource('KCONT', { requireManualDestroy: true });
+    this.asyncContext = new AsyncResource('KCONT', { requireManualDestroy: true });
   }
 }
 

@@ -85,7 +85,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if ((state & UNREF) === 0) dispatcher.unref();
   kc._wq._entered++;
   const func = kc._func;
-  const carry = kc._extras?.carry;
+  const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
@@ -93,9 +93,9 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if (kc._wq.onError === undefined && dispatcher.onError === undefined && (state & REMOTE) === 0) {
     try {
       result =
-        carry === undefined
+        asyncContext === undefined
           ? func(kc._arg, kc)
-          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+          : asyncContext.runInAsyncScope(func, undefined, kc._arg, kc);
       if (result !== undefined) then = thenOf(result);
       returned = true;
     } finally {
@@ -107,9 +107,9 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   } else {
     try {
       result =
-        carry === undefined
+        asyncContext === undefined
           ? func(kc._arg, kc)
-          : carry.runInAsyncScope(func, undefined, kc._arg, kc);
+          : asyncContext.runInAsyncScope(func, undefined, kc._arg, kc);
       if (result !== undefined) then = thenOf(result);
     } catch (error) {
       settle(dispatcher, kc);
@@ -170,7 +170,7 @@ export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._wq._settled();
   const extras = kc._extras;
   if (extras !== null) {
-    if ((state & SCHEDULED) === 0) extras.carry = undefined;
+    if ((state & SCHEDULED) === 0) extras.asyncContext = undefined;
     if (extras.settled.length > 0) callSettled(dispatcher, kc);
   }
   if (!released) failLater(dispatcher, kc, notHeld(kc));

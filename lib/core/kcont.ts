@@ -248,7 +248,7 @@ export class Kcont<A> {
     if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
     else this._state = stopped(state);
     const extras = this._extras;
-    if (extras !== null) extras.carry = undefined;
+    if (extras !== null) extras.asyncContext = undefined;
     return state;
   }
 
