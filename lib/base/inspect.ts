@@ -13,7 +13,7 @@ import { inspect } from 'node:util';
  * @param data - what JSON makes of it; by default the line
  * @returns what makes the line of an instance
  */
-export function readsAs<T>(
+export function defineInspect<T>(
   made: { readonly prototype: T },
   line: (it: T, name: string) => string,
   data: (it: T, name: string) => unknown = line,

@@ -21,7 +21,7 @@ import type { Kcont } from '../core/kcont.ts';
 import { makeOwn } from '../core/own-kcont.ts';
 import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import { invalid, isA, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { FLAG, kindOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task } from '../core/one-shot.ts';
 import { resetOrThrow } from '../core/schedule.ts';
@@ -299,7 +299,7 @@ export class Deadline implements Disposable {
 
   /** How it reads in `util.inspect`. */
   static {
-    readsAs<Deadline>(Deadline, (it) => {
+    defineInspect<Deadline>(Deadline, (it) => {
       const kc = it.#kc;
       if (kc.destroyed) return 'Deadline { disposed }';
       if (kc.pending) {

@@ -20,7 +20,7 @@
 import { threadId } from 'node:worker_threads';
 import { join, leave } from '../base/abort-listeners.ts';
 import { invalid, isA, traceFrom } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { kindOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Task } from '../core/one-shot.ts';
 import { Kernel, kernel as processKernel } from '../core/kernel.ts';
@@ -144,7 +144,7 @@ export class Lock {
 
   /** How it reads in `util.inspect`. */
   static {
-    readsAs<Lock>(Lock, (it) => `Lock { ${it.#name}, ${it.#mode} }`);
+    defineInspect<Lock>(Lock, (it) => `Lock { ${it.#name}, ${it.#mode} }`);
   }
 }
 
@@ -303,7 +303,7 @@ export class LockManager {
 
   /** How it reads in `util.inspect`. */
   static {
-    readsAs<LockManager>(LockManager, (it) => {
+    defineInspect<LockManager>(LockManager, (it) => {
       let [held, pending] = [0, 0];
       for (const resource of it.#resources.values()) {
         held += resource.held.size;

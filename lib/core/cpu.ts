@@ -6,7 +6,7 @@ import type { CloseReport, LocalClose } from './shutdown.ts';
 import type { Phase } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 
 /**
  * What a CPU is doing.
@@ -103,7 +103,7 @@ export class Cpu {
   }
 }
 
-readsAs(
+defineInspect(
   Cpu,
   ({ index, state }) => `Cpu ${index} { ${state} }`,
   ({ index, state }) => ({ index, state }),

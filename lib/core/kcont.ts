@@ -1,5 +1,5 @@
 import type { Cpu, RemoteState } from './cpu.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, type Affinity } from './extras.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom, type Caller } from '../base/errors.ts';
@@ -619,7 +619,7 @@ export class Kcont<A> {
   }
 }
 
-readsAs<Kcont<unknown>>(
+defineInspect<Kcont<unknown>>(
   Kcont,
   (kc) => {
     const inMs = kc.pending ? `, due in ${Math.ceil(kc.deadline - kc._wq.kernel.now())} ms` : '';

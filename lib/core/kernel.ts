@@ -1,5 +1,5 @@
 import type { Clock } from '../time/clock.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
 import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatcher.ts';
@@ -281,7 +281,7 @@ export class Kernel {
   }
 }
 
-readsAs(
+defineInspect(
   Kernel,
   (kernel) => {
     const { pending, queued, running, closed } = kernel.inspect();

@@ -1,5 +1,5 @@
 import { KcontError, refuseOptions, traceFrom } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from './kcont.ts';
 
 /**
@@ -19,7 +19,7 @@ import type { Kcont } from './kcont.ts';
  * @public
  */
 export class Scope {
-  static readonly #line: (scope: Scope) => string = /* @__PURE__ */ readsAs<Scope>(
+  static readonly #line: (scope: Scope) => string = /* @__PURE__ */ defineInspect<Scope>(
     this,
     (scope) =>
       scope.disposed

@@ -2,7 +2,7 @@ import { untilAborted } from '../base/abort-listeners.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
 import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
@@ -402,7 +402,7 @@ export class Workqueue {
   }
 }
 
-readsAs(
+defineInspect(
   Workqueue,
   (queue) => {
     const { queued, running, entered } = queue.stats();

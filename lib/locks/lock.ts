@@ -6,7 +6,7 @@ import {
   traceFrom,
   type Caller,
 } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { stamp, type Entry } from '../base/list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
@@ -76,7 +76,7 @@ const entered: Promise<void> = Promise.resolve();
  * @public
  */
 export abstract class BaseLock implements Lock {
-  static readonly #line: (lock: BaseLock) => string = /* @__PURE__ */ readsAs<BaseLock>(
+  static readonly #line: (lock: BaseLock) => string = /* @__PURE__ */ defineInspect<BaseLock>(
     this,
     (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
     (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),

@@ -5,7 +5,7 @@
  */
 
 import { refuseOptions } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
@@ -137,10 +137,10 @@ export class RWLock {
  *
  * @internal
  */
-export function sidesReadAs(made: {
+export function defineSidesInspect(made: {
   readonly prototype: { readonly read: BaseLock; readonly write: BaseLock };
 }): void {
-  readsAs(
+  defineInspect(
     made,
     ({ read, write }, name) => {
       const held = write.held ? 'held by a writer' : read.held ? 'held by readers' : 'free';
@@ -150,4 +150,4 @@ export function sidesReadAs(made: {
   );
 }
 
-sidesReadAs(RWLock);
+defineSidesInspect(RWLock);

@@ -20,7 +20,7 @@ import { join, leave } from '../base/abort-listeners.ts';
 import { thenOf, whenDone, type Then, reportLater } from '../core/invoke.ts';
 import { asynchronous } from '../base/errors.ts';
 import type { Task } from '../core/one-shot.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { repoint, makeOwn } from '../core/own-kcont.ts';
 import type { Entry } from '../base/list.ts';
@@ -326,7 +326,7 @@ function hop(item: Item): void {
   item.hop();
 }
 
-readsAs<Item>(
+defineInspect<Item>(
   Item,
   ({ stage, pipeline, urgent }) =>
     `StageContext { ${stage} of ${pipeline}${urgent ? ', urgent' : ''} }`,

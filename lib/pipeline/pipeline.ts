@@ -1,7 +1,7 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
 import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import {
   FLAG,
   FUNCTION,
@@ -340,7 +340,7 @@ export class Pipeline<In, Out> {
   }
 }
 
-readsAs(
+defineInspect(
   Pipeline,
   (it) => it.toString(),
   (it) => it.stats(),

@@ -1,6 +1,6 @@
 import type { FastWorkqueue, SlowWorkqueue, Synchronous } from '../core/fast-workqueue.ts';
 import { KcontError, checkFunction, invalid, refuseOptions, traceFrom } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../core/kernel.ts';
 import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
@@ -285,7 +285,7 @@ export class PipelinePlan<In, Out> {
 
   /** How it reads in `util.inspect`: its stages. */
   static {
-    readsAs<PipelinePlan<unknown, unknown>>(PipelinePlan, (it) => {
+    defineInspect<PipelinePlan<unknown, unknown>>(PipelinePlan, (it) => {
       const stages = it.#steps.map(({ name, keyOf }) =>
         keyOf === undefined ? name : `by ${keyOf.name || 'key'}: ${name}`,
       );

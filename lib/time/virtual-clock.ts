@@ -1,5 +1,5 @@
 import { KcontError, invalid, refuseOptions, traceFrom, type Caller } from '../base/errors.ts';
-import { readsAs } from '../base/inspect.ts';
+import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
 import { markNextUncaught, inNoContext, nextTurn } from './host-clock.ts';
@@ -32,11 +32,12 @@ const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, tak
  * @public
  */
 export class VirtualClock implements Clock {
-  static readonly #line: (clock: VirtualClock) => string = /* @__PURE__ */ readsAs<VirtualClock>(
-    this,
-    ({ now }) => `VirtualClock { at ${now} ms }`,
-    ({ now }) => ({ now }),
-  );
+  static readonly #line: (clock: VirtualClock) => string =
+    /* @__PURE__ */ defineInspect<VirtualClock>(
+      this,
+      ({ now }) => `VirtualClock { at ${now} ms }`,
+      ({ now }) => ({ now }),
+    );
   /** @internal */
   readonly _phase = 0;
   /** @internal */

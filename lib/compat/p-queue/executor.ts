@@ -6,7 +6,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
 import { checkFunction, functionName, invalid, isA, traceFrom } from '../../base/errors.ts';
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import {
   RUN_KINDS,
   checkTransfer,
@@ -218,7 +218,7 @@ export class Executor {
   }
 }
 
-readsAs<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._fill}`);
+defineInspect<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._fill}`);
 
 /**
  * Makes an executor that runs functions on a workqueue within limits.

@@ -1,5 +1,5 @@
 import PQueue, { type Options } from 'p-queue';
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { race } from '../../base/race.ts';
 import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
@@ -176,4 +176,4 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 }
 
-readsAs(KcontPQueue, (queue) => `KcontPQueue ${queue._fill}`);
+defineInspect(KcontPQueue, (queue) => `KcontPQueue ${queue._fill}`);

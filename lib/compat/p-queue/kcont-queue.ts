@@ -21,7 +21,7 @@
 
 import type { Queue, QueueAddOptions } from 'p-queue';
 import { KcontError, isA, refuseOptions } from '../../base/errors.ts';
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { after, stamp, unlink, type Entry } from '../../base/list.ts';
 import type { BaseLock, Lock } from '../../locks/lock.ts';
 import { checkLock } from '../../locks/lock-check.ts';
@@ -400,4 +400,4 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 }
 
-readsAs(KcontQueue, (queue) => `KcontQueue { ${queue._count} waiting }`);
+defineInspect(KcontQueue, (queue) => `KcontQueue { ${queue._count} waiting }`);

@@ -29,7 +29,7 @@ import { join, leave } from '../../base/abort-listeners.ts';
 import { afterMicrotasks } from '../../time/host-clock.ts';
 import { adopt, awaits, thenOf } from '../../core/invoke.ts';
 import { functionName, invalid, isA, traceFrom } from '../../base/errors.ts';
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { PATIENCE, optionsOf, readOptions } from '../../base/options-check.ts';
 import type { Task as Awaited } from '../../core/one-shot.ts';
 import type { Kcont } from '../../core/kcont.ts';
@@ -467,7 +467,7 @@ export class Scheduler {
 
   /** How it reads in `util.inspect`: with the tasks of all schedulers of its kernel. */
   static {
-    readsAs<Scheduler>(
+    defineInspect<Scheduler>(
       Scheduler,
       (it) => `Scheduler { ${lanesOf(it.#queues.kernel).size} queued }`,
     );

@@ -15,7 +15,7 @@
  */
 
 import { getEventListeners } from 'node:events';
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { toDictionary, toEnum, toSequence, toSignal } from '../web-idl.ts';
 
 /**
@@ -338,14 +338,14 @@ function signalChange(signal: TaskSignal, priority: TaskPriority): void {
 const describeSignal = (signal: TaskSignal): string =>
   `TaskSignal { ${stateOf(signal).priority}${signal.aborted ? ', aborted' : ''} }`;
 
-readsAs<TaskSignal>(TaskSignal, describeSignal);
+defineInspect<TaskSignal>(TaskSignal, describeSignal);
 
-readsAs<TaskController>(
+defineInspect<TaskController>(
   TaskController,
   ({ signal }) => `TaskController { signal: ${describeSignal(signal)} }`,
 );
 
-readsAs<TaskPriorityChangeEvent>(
+defineInspect<TaskPriorityChangeEvent>(
   TaskPriorityChangeEvent,
   ({ type, previousPriority }) => `TaskPriorityChangeEvent { ${type}, was ${previousPriority} }`,
 );

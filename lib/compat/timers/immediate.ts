@@ -1,4 +1,4 @@
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { unlink } from '../../base/list.ts';
 import { Callback } from './callback.ts';
 import { asImmediate } from './node-timers.ts';
@@ -142,7 +142,7 @@ export class Immediate {
   static {
     isImmediate = (value): value is Immediate =>
       typeof value === 'object' && value !== null && #turns in value;
-    readsAs<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
+    defineInspect<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
   }
 
   #leave(): void {

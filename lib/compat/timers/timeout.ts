@@ -1,4 +1,4 @@
-import { readsAs } from '../../base/inspect.ts';
+import { defineInspect } from '../../base/inspect.ts';
 import { functionName } from '../../base/errors.ts';
 import { awaits } from '../../core/invoke.ts';
 import type { Kcont } from '../../core/kcont.ts';
@@ -293,7 +293,7 @@ export class Timeout {
   static {
     isTimeout = (value): value is Timeout =>
       typeof value === 'object' && value !== null && #kc in value;
-    readsAs<Timeout>(this, (timer) => timer.#describe());
+    defineInspect<Timeout>(this, (timer) => timer.#describe());
   }
 
   /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */

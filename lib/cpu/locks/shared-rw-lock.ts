@@ -1,5 +1,5 @@
 import { isA, refuseOptions } from '../../base/errors.ts';
-import { sidesReadAs } from '../../locks/rw-lock.ts';
+import { defineSidesInspect } from '../../locks/rw-lock.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
 import { RM, RW } from './arena.ts';
 import { Gate } from './thread-gate.ts';
@@ -72,7 +72,7 @@ export abstract class SharedSides {
   }
 }
 
-sidesReadAs(SharedSides);
+defineSidesInspect(SharedSides);
 
 /**
  * A lock between CPUs with a side for many readers and a side for one writer.
