@@ -113,7 +113,7 @@ export class Collector {
     if (deadlines.alone && deadlines.has(kc)) {
       // Its deadline was reckoned from a time that had stood still.
       wheel.setDue(kc, this.collectable + 1 - wheel.base);
-      wheel.refile(kc);
+      wheel.reinsert(kc);
     } else {
       deadlines.drop(kc);
       this.#expire(kc);

@@ -254,12 +254,12 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
 }
 
 /** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */
-export function refileTimer<A>(kc: Kcont<A>, atMs: number): boolean {
+export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
   const { ration, wheel } = kc._wq._dispatcher;
   const due = slacken(kc, ration.dueFrom(atMs, 0));
   if (due <= wheel.tick - wheel.base) return false;
   wheel.setDue(kc, due);
-  wheel.refile(kc);
+  wheel.reinsert(kc);
   if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   return true;
 }

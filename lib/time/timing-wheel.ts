@@ -111,7 +111,7 @@ export class Wheel<T extends Timer> {
   }
 
   /** Files a timer that is in no list, and may have got its sequence number long ago. */
-  refile(timer: T): void {
+  reinsert(timer: T): void {
     this.count++;
     this.#slotFor(timer).append(timer);
   }
@@ -197,7 +197,7 @@ export class Wheel<T extends Timer> {
         const elapsed = this.#elapsed;
         this.#elapsed = at;
         const zeros = Math.clz32(at ^ elapsed);
-        this.#descend(at, LEVEL_OF[zeros] as number, expired);
+        this.#cascade(at, LEVEL_OF[zeros] as number, expired);
       }
     }
     this.#elapsed = to;
@@ -208,7 +208,7 @@ export class Wheel<T extends Timer> {
    * `level`: a slot of that level goes down, or one of level 0 expires. A due tick that has been
    * moved on since is filed again.
    */
-  #descend(at: number, level: number, expired: Expired<T>): void {
+  #cascade(at: number, level: number, expired: Expired<T>): void {
     const slot = (at >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
     const list = this.#slots[level * SLOTS + slot] as Fifo<T>;

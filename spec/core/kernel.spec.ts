@@ -12,7 +12,7 @@ import {
   wq,
 } from '../../lib/index.ts';
 import type { Task } from '../../lib/core/one-shot.ts';
-import { makeRunnableNext, refileTimer } from '../../lib/core/schedule.ts';
+import { makeRunnableNext, reinsertTimer } from '../../lib/core/schedule.ts';
 import { TASK } from '../../lib/core/state.ts';
 
 const code = (f: () => unknown): string => {
@@ -46,7 +46,7 @@ describe('Kernel', () => {
     const still = new VirtualClock();
     const kc = new Kcont(new Kernel({ clock: still }).wq.softclock, null, () => undefined, null);
     kc.schedule(5);
-    expect(refileTimer(kc, still.now)).to.equal(false);
+    expect(reinsertTimer(kc, still.now)).to.equal(false);
     expect(kc.deadline).to.equal(5);
   });
 

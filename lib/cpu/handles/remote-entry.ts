@@ -18,7 +18,7 @@
  */
 
 import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu.ts';
-import { fileTimer, makeRunnable, refileTimer } from '../../core/schedule.ts';
+import { fileTimer, makeRunnable, reinsertTimer } from '../../core/schedule.ts';
 import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../../core/state.ts';
 import { PORTED, inline } from '../messages/value-tags.ts';
 import {
@@ -108,14 +108,14 @@ export class Remote extends RemoteHandle implements RemoteState {
         this.#seq = seq;
         return true;
       }
-      if (this.#refile(deadline)) return false;
+      if (this.#reinsert(deadline)) return false;
     }
   }
 
   /** The deadline was moved outward: true: filed again; false: it is over all the same. */
-  #refile(deadline: number): boolean {
+  #reinsert(deadline: number): boolean {
     this.#deadline = deadline;
-    return refileTimer(this.kc, this.machine.localMs(deadline));
+    return reinsertTimer(this.kc, this.machine.localMs(deadline));
   }
 
   admit(): Admission {
