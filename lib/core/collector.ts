@@ -13,7 +13,7 @@
 import type { Clock, Deadlines } from '../time/clock.ts';
 import { remoteOf } from './cpu.ts';
 import type { Kcont } from './kcont.ts';
-import { Ration } from '../time/clock-sampling.ts';
+import { ClockSampler } from '../time/clock-sampling.ts';
 import { RunQueue } from './run-queue.ts';
 import { REMOTE, expired } from './state.ts';
 import { BLOCK, FAR, Wheel } from '../time/timing-wheel.ts';
@@ -22,7 +22,7 @@ import { BLOCK, FAR, Wheel } from '../time/timing-wheel.ts';
 export class Collector {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
-  readonly ration: Ration<Kcont<unknown>>;
+  readonly sampler: ClockSampler<Kcont<unknown>>;
   /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
   collectable = 0;
   readonly #clock: Clock;
@@ -35,13 +35,13 @@ export class Collector {
   constructor(clock: Clock, restart: (kc: Kcont<unknown>, nowMs: number) => void) {
     this.#clock = clock;
     this.wheel = new Wheel(this.tick());
-    this.ration = new Ration(clock, restart);
-    this.ration.offset = clock._phase - this.wheel.base;
+    this.sampler = new ClockSampler(clock, restart);
+    this.sampler.offset = clock._phase - this.wheel.base;
     this.#expired = (kc) => this.#expire(kc);
     this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#rebased = (ticks) => {
       this.runq.rebase(ticks, FAR);
-      this.ration.rebase(ticks, this.#clock._phase - this.wheel.base);
+      this.sampler.rebase(ticks, this.#clock._phase - this.wheel.base);
     };
   }
 
@@ -57,7 +57,7 @@ export class Collector {
    */
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
-    const tick = this.ration.tick();
+    const tick = this.sampler.tick();
     return (this.#jobTick = tick < FAR ? tick : this.catchUp(tick));
   }
 

@@ -42,7 +42,7 @@ import { release } from '../locks/lock-check.ts';
 import { NONE, type Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
-import type { Ration } from '../time/clock-sampling.ts';
+import type { ClockSampler } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
 import type { RunQueue } from './run-queue.ts';
 import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } from './state.ts';
@@ -83,7 +83,7 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly collector: Collector;
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
-  readonly ration: Ration<Kcont<unknown>>;
+  readonly sampler: ClockSampler<Kcont<unknown>>;
   readonly asyncRuns: Fifo<AsyncRun> = new Fifo<AsyncRun>();
   /** Runs that have completed, to be used again. */
   readonly freeRuns: AsyncRun[] = [];
@@ -137,7 +137,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.collector = new Collector(clock, restartTimerFrom);
     this.wheel = this.collector.wheel;
     this.runq = this.collector.runq;
-    this.ration = this.collector.ration;
+    this.sampler = this.collector.sampler;
     this.#budget = new Budget(clock, budgetMs);
     this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
@@ -299,7 +299,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   presentTick(): number {
-    return this.ration.tick() + this.wheel.base;
+    return this.sampler.tick() + this.wheel.base;
   }
 
   get served(): boolean {
@@ -313,7 +313,7 @@ export class Dispatcher implements Driven, Timekeeper {
   tellDeadlines(deadlines: Deadlines | null): boolean {
     const { wheel } = this;
     wheel.deadlines = deadlines;
-    this.ration.deadlines = deadlines;
+    this.sampler.deadlines = deadlines;
     this.armedTicks = FAR;
     if (deadlines !== null) return this.collector.tellDeadlines(deadlines);
     return this.runnable || this.#refs.count > 0 || wheel.count > 0;
@@ -452,7 +452,7 @@ export class Dispatcher implements Driven, Timekeeper {
     } else if (lock !== null && !lock._takeFor(kc)) {
       const since = this.#backlogTick < Infinity ? this.#backlogTick : NONE;
       // The tick of a job may be that of long ago; it was scheduled since the last pass.
-      if (since === NONE && (kc._state & WAITED) === 0) kc._due = this.ration.tick();
+      if (since === NONE && (kc._state & WAITED) === 0) kc._due = this.sampler.tick();
       this.#setAside(kc);
       lock._wait(kc, since);
       wq._wake();

@@ -210,8 +210,8 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
 export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): number {
   const errno = whyNot(kc, delayMs, null);
   if (errno !== 0) return errno;
-  const { ration, wheel } = kc._wq._dispatcher;
-  const due = Math.max(ration.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
+  const { sampler, wheel } = kc._wq._dispatcher;
+  const due = Math.max(sampler.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
   startTimerAt(kc, delayMs, slacken(kc, due));
   return 0;
 }
@@ -245,8 +245,8 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const { wheel } = dispatcher;
   stamp(kc);
   kc._state |= PENDING;
-  const { ration } = dispatcher;
-  const due = slacken(kc, Math.max(ration.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
+  const { sampler } = dispatcher;
+  const due = slacken(kc, Math.max(sampler.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
   wheel.setDue(kc, due);
   wheel.add(kc);
   if (wheel.deadlines !== null) wheel.deadlines.set(kc);
@@ -255,8 +255,8 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
 
 /** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */
 export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
-  const { ration, wheel } = kc._wq._dispatcher;
-  const due = slacken(kc, ration.dueFrom(atMs, 0));
+  const { sampler, wheel } = kc._wq._dispatcher;
+  const due = slacken(kc, sampler.dueFrom(atMs, 0));
   if (due <= wheel.tick - wheel.base) return false;
   wheel.setDue(kc, due);
   wheel.reinsert(kc);
@@ -266,17 +266,17 @@ export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
 
 /** PENDING: to PENDING, with the last delay from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
-  const { _ration: ration } = kc._wq;
-  moveOutward(kc, slacken(kc, ration.dueIn(kc, lastDelay(kc))));
-  if (ration.deadlines !== null) ration.deadlines.set(kc);
+  const { _sampler: sampler } = kc._wq;
+  moveOutward(kc, slacken(kc, sampler.dueIn(kc, lastDelay(kc))));
+  if (sampler.deadlines !== null) sampler.deadlines.set(kc);
 }
 
 /** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
 export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
   if ((kc._state & PENDING) === 0) return;
-  const { _ration: ration } = kc._wq;
-  moveOutward(kc, slacken(kc, ration.dueFrom(nowMs, lastDelay(kc))));
-  if (ration.deadlines !== null) ration.deadlines.set(kc);
+  const { _sampler: sampler } = kc._wq;
+  moveOutward(kc, slacken(kc, sampler.dueFrom(nowMs, lastDelay(kc))));
+  if (sampler.deadlines !== null) sampler.deadlines.set(kc);
 }
 
 function moveOutward<A>(kc: Kcont<A>, due: number): void {
@@ -287,7 +287,7 @@ function moveOutward<A>(kc: Kcont<A>, due: number): void {
 
 /** The tick of a deadline from now, from the wheel's base. */
 function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
-  return slacken(kc, kc._wq._ration.dueIn(kc, delayMs));
+  return slacken(kc, kc._wq._sampler.dueIn(kc, delayMs));
 }
 
 function slacken<A>(kc: Kcont<A>, due: number): number {

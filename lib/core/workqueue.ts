@@ -21,7 +21,7 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 import { LOWEST_FAST, PRIORITY } from '../base/priorities.ts';
-import type { Ration } from '../time/clock-sampling.ts';
+import type { ClockSampler } from '../time/clock-sampling.ts';
 import type { Level } from './run-queue.ts';
 
 /**
@@ -119,7 +119,7 @@ export class Workqueue {
    * The dispatcher's, within reach of `touch`.
    * @internal
    */
-  readonly _ration: Ration<Kcont<unknown>>;
+  readonly _sampler: ClockSampler<Kcont<unknown>>;
   /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
@@ -181,7 +181,7 @@ export class Workqueue {
   ) {
     this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
-    this._ration = dispatcher.ration;
+    this._sampler = dispatcher.sampler;
     this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;

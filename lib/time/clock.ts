@@ -26,7 +26,7 @@ export interface Clock {
    * Whether a reading costs so much that it is rationed.
    * @internal
    */
-  readonly _rations: boolean;
+  readonly _samples: boolean;
   /**
    * Raises an error that no handler took, as from a timer callback.
    * @internal

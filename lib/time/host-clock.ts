@@ -75,7 +75,7 @@ export function isWatched(): boolean {
   return handled && Object.getOwnPropertySymbols(Promise.resolve()).length > 0;
 }
 
-/** What a reading may be ahead of time: that of Ration, in a burst. */
+/** What a reading may be ahead of time: that of ClockSampler, in a burst. */
 const AHEAD_MS = 0.25;
 /** Under fakes: how often it is looked whether they are gone, in ms. */
 const LOOK_MS = 5;
@@ -121,7 +121,7 @@ export class HostClock implements Clock {
     this._phase = (Math.ceil((loopMs - now) / PHASE_MS) * PHASE_MS) % 1;
   }
 
-  get _rations(): boolean {
+  get _samples(): boolean {
     if (globalTimeout() !== this._hosts) this._look();
     return this._fakes === null;
   }
@@ -270,11 +270,11 @@ export class HostClock implements Clock {
   _drain(): boolean {
     // Fakes call from within synchronous code, which promises do not interrupt. The host's queues are
     // emptied by runNextTicks, or behind the pass.
-    return !this._rations;
+    return !this._samples;
   }
 
   get _turns(): boolean {
-    return this._rations;
+    return this._samples;
   }
 }
 

@@ -41,7 +41,7 @@ export class VirtualClock implements Clock {
   /** @internal */
   readonly _phase = 0;
   /** @internal */
-  readonly _rations = false;
+  readonly _samples = false;
   /** @internal */
   readonly _turns = false;
   readonly #driven: Driven[] = [];

@@ -1,16 +1,16 @@
 import { expect } from 'chai';
 import type { Clock } from '../../lib/time/clock.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
-import { Ration } from '../../lib/time/clock-sampling.ts';
+import { ClockSampler } from '../../lib/time/clock-sampling.ts';
 import { burn } from '../support/busy.ts';
 
-/** Calls after which there are suspects: the first is dense after nothing. */
+/** Calls after which there are estimated: the first is dense after nothing. */
 const DENSE = 13;
 
 /** A clock whose readings are counted, and cost a given time each. */
 class Counted implements Clock {
   readonly _phase = 0;
-  _rations = true;
+  _samples = true;
   readonly _turns = true;
   nowMs = 1000;
   stepMs = 0;
@@ -38,19 +38,19 @@ class Counted implements Clock {
   }
 }
 
-describe('the ration of clock readings', () => {
+describe('the sampler of clock readings', () => {
   let clock: Counted;
   let restarted: string[];
-  let ration: Ration<string>;
+  let sampler: ClockSampler<string>;
 
   beforeEach(() => {
     clock = new Counted();
     restarted = [];
-    ration = new Ration(clock, (name, nowMs) => void restarted.push(`${name}@${nowMs}`));
+    sampler = new ClockSampler(clock, (name, nowMs) => void restarted.push(`${name}@${nowMs}`));
   });
 
   const burst = (calls: number): number[] =>
-    Array.from({ length: calls }, (_, i) => ration.dueIn(`t${i}`, 10));
+    Array.from({ length: calls }, (_, i) => sampler.dueIn(`t${i}`, 10));
   const endOfCallback = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
   it('reads at every call that does not come in a dense burst', () => {
@@ -65,23 +65,23 @@ describe('the ration of clock readings', () => {
     expect(clock.readings).to.equal(DENSE + 10);
   });
 
-  it('is never early: a suspect takes for now the last reading and a margin', () => {
+  it('is never early: a estimate takes for now the last reading and a margin', () => {
     clock.nowMs = 999.9;
     expect(burst(DENSE - 1)).to.deep.equal(Array.from({ length: DENSE - 1 }, () => 1010));
     expect(burst(4)).to.deep.equal([1011, 1011, 1011, 1011]);
   });
 
-  it('keeps the order of the calls: who reads counts from no earlier than suspects did', () => {
+  it('keeps the order of the calls: who reads counts from no earlier than estimated did', () => {
     clock.nowMs = 999.9;
     burst(DENSE + 15);
-    expect([...burst(1), ration.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
+    expect([...burst(1), sampler.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
     clock.nowMs = 1000.05;
     burst(14);
     clock.nowMs += 0.3;
     expect(burst(2)).to.deep.equal([1011, 1011]);
   });
 
-  it('judges suspects at the end of the callback', async () => {
+  it('judges estimated at the end of the callback', async () => {
     burst(DENSE);
     burst(2);
     clock.nowMs += 50;
@@ -90,7 +90,7 @@ describe('the ration of clock readings', () => {
     expect(burst(1)).to.deep.equal([1060]);
   });
 
-  it('judges suspects at the next reading', () => {
+  it('judges estimated at the next reading', () => {
     burst(DENSE);
     burst(15);
     clock.nowMs += 50;
@@ -107,14 +107,14 @@ describe('the ration of clock readings', () => {
     expect(clock.readings).to.equal(2 * (DENSE - 1));
   });
 
-  it('believes suspects when little time has passed', async () => {
+  it('believes estimated when little time has passed', async () => {
     burst(DENSE + 4);
     clock.nowMs += 0.2;
     await endOfCallback();
     expect(restarted).to.deep.equal([]);
   });
 
-  it('ends a burst with the callback, also one without a suspect', async () => {
+  it('ends a burst with the callback, also one without a estimate', async () => {
     burst(DENSE);
     await endOfCallback();
     clock.nowMs += 100;
@@ -124,7 +124,7 @@ describe('the ration of clock readings', () => {
   });
 
   it('reads always where a reading costs nothing', () => {
-    clock._rations = false;
+    clock._samples = false;
     burst(100);
     expect(clock.readings).to.equal(100);
   });
@@ -132,15 +132,15 @@ describe('the ration of clock readings', () => {
   it('tells the present tick, that of the last reading in a burst', () => {
     burst(DENSE);
     clock.nowMs += 5;
-    expect(ration.tick()).to.equal(1000);
-    expect(Array.from({ length: 15 }, () => ration.tick())[14]).to.equal(1005);
+    expect(sampler.tick()).to.equal(1000);
+    expect(Array.from({ length: 15 }, () => sampler.tick())[14]).to.equal(1005);
   });
 
   it('takes delays that are no small integers, in a burst and off it', () => {
-    expect(ration.dueIn('a', 0.5)).to.equal(1001);
+    expect(sampler.dueIn('a', 0.5)).to.equal(1001);
     burst(DENSE);
-    expect(ration.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
-    expect(ration.dueIn('c', 0.5)).to.equal(1001);
+    expect(sampler.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
+    expect(sampler.dueIn('c', 0.5)).to.equal(1001);
   });
 });
 
