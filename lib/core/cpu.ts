@@ -35,7 +35,7 @@ export class Cpu {
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
   /** @internal */
-  _machine: Machine | null = null;
+  _machine: CpuLink | null = null;
 
   private constructor(kernel: Kernel, index: number) {
     this.kernel = kernel;
@@ -94,7 +94,7 @@ export class Cpu {
     return this.#control(Cpu.prototype.restart).restart(this.index, options);
   }
 
-  #control(caller: Caller): Machine {
+  #control(caller: Caller): CpuLink {
     if (this._machine === null || this.index === 0 || this._machine.here.index !== 0) {
       const what = 'a CPU is stopped and restarted by CPU 0, which is never stopped itself';
       throw traceFrom(caller, new KcontError('ENOTSUP', what));
@@ -291,7 +291,7 @@ export interface RemoteScheduling {
  *
  * @internal
  */
-export interface Machine {
+export interface CpuLink {
   /** The CPU of this thread. */
   readonly here: Cpu;
   /** How far the shutdown of the kernel has come: it may be open where this CPU is being stopped. */

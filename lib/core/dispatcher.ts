@@ -32,7 +32,7 @@
 import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
-import { ADMITTED, ASIDE, STALE, remoteOf, type Machine } from './cpu.ts';
+import { ADMITTED, ASIDE, STALE, remoteOf, type CpuLink } from './cpu.ts';
 import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
@@ -93,7 +93,7 @@ export class Dispatcher implements Driven, Timekeeper {
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
   /** The other CPUs; null: there are none. */
-  machine: Machine | null = null;
+  machine: CpuLink | null = null;
   /** Asynchronous functions have been entered in this pass. */
   lingers = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */

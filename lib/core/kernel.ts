@@ -1,7 +1,7 @@
 import type { Clock } from '../time/clock.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
-import { Cpu, startCpus, type Machine, type StartCpusOptions } from './cpu.ts';
+import { Cpu, startCpus, type CpuLink, type StartCpusOptions } from './cpu.ts';
 import { Dispatcher, kernelInPass } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
@@ -125,7 +125,7 @@ export class Kernel {
    * Its other CPUs are being started.
    * @internal
    */
-  _starting: Pick<Machine, 'close'> | null = null;
+  _starting: Pick<CpuLink, 'close'> | null = null;
   /**
    * The CPU of this thread.
    * @internal

@@ -2,7 +2,7 @@
  * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
  */
 
-import { Cpu, type Machine } from './cpu.ts';
+import { Cpu, type CpuLink } from './cpu.ts';
 import { coalesce } from './extras.ts';
 import {
   EBUSY,
@@ -90,7 +90,7 @@ export function scheduleAfar<A>(
   cpu: Cpu | null,
   busy?: number,
 ): number {
-  return (kc._wq._dispatcher.machine as Machine).afar.schedule(kc, delayMs, cpu, busy);
+  return (kc._wq._dispatcher.machine as CpuLink).afar.schedule(kc, delayMs, cpu, busy);
 }
 
 /** Withdraws what is queued, acknowledges a run in run, and schedules anew. An errno, or DESTROYED. */

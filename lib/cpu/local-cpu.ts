@@ -12,7 +12,7 @@
  */
 
 import { commonMs, microtask } from '../time/host-clock.ts';
-import type { Cpu, CpuState, Machine } from '../core/cpu.ts';
+import type { Cpu, CpuState, CpuLink } from '../core/cpu.ts';
 import type { Dispatcher } from '../core/dispatcher.ts';
 import { callSettled } from '../core/invoke.ts';
 import type { RunOptions } from '../core/one-shot.ts';
@@ -75,7 +75,7 @@ export interface Supervision {
 }
 
 /** One CPU's link to all others. */
-export class CpuMachine implements Machine {
+export class CpuMachine implements CpuLink {
   readonly kernel: Kernel;
   readonly here: Cpu;
   readonly index: number;

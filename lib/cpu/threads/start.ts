@@ -1,7 +1,7 @@
 import { availableParallelism } from 'node:os';
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
 import { HostClock } from '../../time/host-clock.ts';
-import { Cpu, type Machine, type StartCpusOptions } from '../../core/cpu.ts';
+import { Cpu, type CpuLink, type StartCpusOptions } from '../../core/cpu.ts';
 import { KcontError, traceFrom, type Caller } from '../../base/errors.ts';
 import { Kcont } from '../../core/kcont.ts';
 import { Kernel } from '../../core/kernel.ts';
@@ -56,7 +56,7 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
 }
 
 /** A start that is under way, and what may refuse it: its signal, a close, a module that hangs. */
-class Start implements Pick<Machine, 'close'>, AbortMember {
+class Start implements Pick<CpuLink, 'close'>, AbortMember {
   readonly #signal: AbortSignal | undefined;
   readonly #refused: Promise<never>;
   readonly #ended: Promise<void>;
