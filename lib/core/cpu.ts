@@ -273,7 +273,7 @@ export type Admission = typeof ADMITTED | typeof ASIDE | typeof STALE;
  * @internal
  */
 export interface RemoteScheduling {
-  /** What forbids it: an errno, or DESTROYED; AFAR: nothing here, `schedule` has to be asked. */
+  /** What forbids it: an errno, or DESTROYED; REMOTE_REQUIRED: nothing here, `schedule` has to be asked. */
   whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number;
   /**
    * Makes the state of a continuation known to all CPUs, if it is not, and schedules it. An errno.
@@ -305,7 +305,7 @@ export interface CpuLink {
   /** A continuation has been made: it may be one for any CPU. */
   adopt(kc: Kcont<unknown>): void;
   /** Schedules what has its state where all CPUs can see it. */
-  readonly afar: RemoteScheduling;
+  readonly remoteScheduling: RemoteScheduling;
   /** Runs a function on another CPU; null: it is to run here. */
   run(
     wq: Workqueue,

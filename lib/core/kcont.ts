@@ -11,13 +11,13 @@ import { mayBePromoted } from './patience.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
-  AFAR,
+  REMOTE_REQUIRED,
   label,
   makeRunnable,
   refuse,
   reset,
   restartTimer,
-  scheduleAfar,
+  scheduleRemote,
   startTimer,
   whyNot,
 } from './schedule.ts';
@@ -181,7 +181,7 @@ export class Kcont<A> {
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
     const errno = whyNot(this, delayMs, cpu);
-    if (errno !== 0) return errno === AFAR ? scheduleAfar(this, delayMs, cpu) : errno;
+    if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
     // What others have scheduled here comes first.
     const { machine } = this._wq._dispatcher;
     if (machine !== null) machine.take();

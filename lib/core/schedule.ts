@@ -29,7 +29,7 @@ import {
   PENDING,
   QUEUED,
   REMOTE,
-  ROAMS,
+  ANY_CPU,
   RUNNING,
   TASK,
   UNREF,
@@ -43,13 +43,13 @@ import { FAR } from '../time/timing-wheel.ts';
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 
 /** Not an errno: more than one CPU has a say in it. */
-export const AFAR = -1;
+export const REMOTE_REQUIRED = -1;
 
 /** Not an errno of the proposal, which has EINVAL for it: the continuation was destroyed. */
 export const DESTROYED = -2;
 
 /**
- * Why a continuation cannot be scheduled, as an errno, or AFAR, or DESTROYED; 0: it can, on this CPU.
+ * Why a continuation cannot be scheduled, as an errno, or REMOTE_REQUIRED, or DESTROYED; 0: it can, on this CPU.
  *
  * Arguments that are wrong come first, for they are wrong in every state; then teardown, which is decided by the
  * state alone, whoever calls.
@@ -62,7 +62,7 @@ export function whyNot<A>(
 ): number {
   if (
     cpu === null &&
-    (kc._state & (busy | DEAD | REMOTE | ROAMS)) === 0 &&
+    (kc._state & (busy | DEAD | REMOTE | ANY_CPU)) === 0 &&
     kc._wq._dispatcher.phase === OPEN &&
     isDelay(delayMs)
   ) {
@@ -70,7 +70,9 @@ export function whyNot<A>(
   }
   if (!isDelay(delayMs) || (cpu !== null && !isCpuOf(cpu, kc))) return EINVAL;
   const { phase, machine } = kc._wq._dispatcher;
-  return machine === null ? forbidden(kc, cpu, busy, phase) : machine.afar.whyNot(kc, cpu, busy);
+  return machine === null
+    ? forbidden(kc, cpu, busy, phase)
+    : machine.remoteScheduling.whyNot(kc, cpu, busy);
 }
 
 /** What its state and that of the shutdown forbid. An errno, or DESTROYED; 0: nothing. */
@@ -83,20 +85,20 @@ export function forbidden<A>(kc: Kcont<A>, cpu: Cpu | null, busy: number, phase:
   return cpu !== null && !kc._wq.perCpu ? ENOENT : 0;
 }
 
-/** Schedules a continuation of which whyNot has said AFAR. An errno. */
-export function scheduleAfar<A>(
+/** Schedules a continuation of which whyNot has said REMOTE_REQUIRED. An errno. */
+export function scheduleRemote<A>(
   kc: Kcont<A>,
   delayMs: number,
   cpu: Cpu | null,
   busy?: number,
 ): number {
-  return (kc._wq._dispatcher.machine as CpuLink).afar.schedule(kc, delayMs, cpu, busy);
+  return (kc._wq._dispatcher.machine as CpuLink).remoteScheduling.schedule(kc, delayMs, cpu, busy);
 }
 
 /** Withdraws what is queued, acknowledges a run in run, and schedules anew. An errno, or DESTROYED. */
 export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number {
   const errno = whyNot(kc, delayMs, cpu, HALTING);
-  if (errno === AFAR) return scheduleAfar(kc, delayMs, cpu, HALTING);
+  if (errno === REMOTE_REQUIRED) return scheduleRemote(kc, delayMs, cpu, HALTING);
   if (errno !== 0) return errno;
   if ((kc._state & QUEUED) !== 0) kc._wq._dispatcher.withdraw(kc);
   kc._state = acked(kc._state);
@@ -145,14 +147,14 @@ export function refusal<A>(
   const { machine } = kc._wq._dispatcher;
   if (errno === ESHUTDOWN || errno === EBUSY) {
     const what = `${label(kc)} cannot be scheduled: the kernel is closed`;
-    return machine?.afar.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
+    return machine?.remoteScheduling.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
   }
   if (!isDelay(delayMs)) {
     return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
-    return machine.afar.reason(kc);
+    return machine.remoteScheduling.reason(kc);
   }
   return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }

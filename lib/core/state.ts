@@ -50,7 +50,7 @@ export const LIMIT = 2048;
 /** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
 export const REMOTE = 4096;
 /** It may run on any CPU: which one is chosen each time it is scheduled. */
-export const ROAMS = 8192;
+export const ANY_CPU = 8192;
 
 /** How far the shutdown of a kernel has come. */
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;

@@ -86,7 +86,7 @@ export class CpuMachine implements CpuLink {
   readonly module: CpuModule;
   /** The first word of this CPU's slot. */
   readonly slot: number;
-  readonly afar: Afar;
+  readonly remoteScheduling: Afar;
   readonly blocks: Blocks;
   readonly jobs: RemoteJobs;
   readonly faults: Faults;
@@ -126,7 +126,7 @@ export class CpuMachine implements CpuLink {
       rung: () => this.dispatcher.request(),
       refresh: () => this.refresh(),
     });
-    this.afar = new Afar(this);
+    this.remoteScheduling = new Afar(this);
     this.blocks = new Blocks(this);
     this.jobs = new RemoteJobs(this);
     this.faults = new Faults(this);

@@ -17,7 +17,7 @@
 import type { Cpu } from '../core/cpu.ts';
 import type { Kcont } from '../core/kcont.ts';
 import type { Lock } from '../locks/lock.ts';
-import { ROAMS } from '../core/state.ts';
+import { ANY_CPU } from '../core/state.ts';
 import { isSharedIn, numberOf } from './memory/block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './memory/control-block.ts';
 import type { CpuMachine } from './local-cpu.ts';
@@ -64,7 +64,7 @@ export class Placement {
     const { module } = this.#machine;
     if (kc._wq.perCpu && kc.affinity === 'none') return;
     const isFree = kc._lock === null || isSharedIn(this.#machine.arena, kc._lock);
-    if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ROAMS;
+    if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ANY_CPU;
   }
 
   /** Where an entry goes. */

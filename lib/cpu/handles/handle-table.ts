@@ -141,13 +141,13 @@ export class Blocks {
   }
 
   /** Gives a handle a block. */
-  depart(kc: Kcont<unknown>): Remote {
+  publish(kc: Kcont<unknown>): Remote {
     const number = this.#machine.module.indexOf(kc._func) as number;
     return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, Remote);
   }
 
   /** Gives a job a block. Its argument may be absent. */
-  departJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobFace {
+  publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobFace {
     const remote = this.#giveBlock(kc, JOB_KIND, number, arg, JobFace);
     if (!hasArg) this.#machine.memory.words[remote.block + ARG_TAG] = ABSENT;
     return remote;
@@ -226,7 +226,7 @@ export class Blocks {
 
   /** What this CPU knows of a handle that is to be passed on. */
   remoteFor(kc: Kcont<unknown>): Remote {
-    return (kc._remote as Remote | null) ?? this.depart(kc);
+    return (kc._remote as Remote | null) ?? this.publish(kc);
   }
 
   /** The face of a handle that is named by a token; one that is gone by now reads as destroyed. */

@@ -6,8 +6,8 @@
 import type { Cpu, RemoteScheduling } from '../../core/cpu.ts';
 import { EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
-import { AFAR, forbidden, label } from '../../core/schedule.ts';
-import { HALTING, INVOKING, OPEN, REMOTE, ROAMS } from '../../core/state.ts';
+import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';
+import { HALTING, INVOKING, OPEN, REMOTE, ANY_CPU } from '../../core/state.ts';
 import type { CpuMachine } from '../local-cpu.ts';
 
 /** Schedules on other CPUs, for one of them. */
@@ -21,21 +21,21 @@ export class Afar implements RemoteScheduling {
   whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number {
     const machine = this.#machine;
     const isHere = cpu === null || cpu === machine.here;
-    const isTied = isHere && (kc._state & (REMOTE | ROAMS)) === 0;
+    const isTied = isHere && (kc._state & (REMOTE | ANY_CPU)) === 0;
     // What need not run here is not concerned if only this CPU is stopped.
     const { phase } = isTied ? machine.dispatcher : machine;
     const isNowhere = cpu !== null && !kc._wq.perCpu;
     // The others look at its state themselves, in one step with changing it.
-    if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return AFAR;
+    if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return REMOTE_REQUIRED;
     const errno = forbidden(kc, cpu, busy, phase);
     if (errno !== 0) return errno;
-    return isHere && (kc._state & ROAMS) === 0 ? 0 : AFAR;
+    return isHere && (kc._state & ANY_CPU) === 0 ? 0 : REMOTE_REQUIRED;
   }
 
   schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number {
     const { blocks } = this.#machine;
     if (kc._remote === null && blocks.whyNot(kc) !== undefined) return EINVAL;
-    const remote = kc._remote ?? blocks.depart(kc);
+    const remote = kc._remote ?? blocks.publish(kc);
     return remote.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
   }
 

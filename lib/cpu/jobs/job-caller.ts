@@ -174,7 +174,7 @@ export class RemoteJobs {
       name,
       affinity,
     });
-    const face = machine.blocks.departJob(kc, number, arg, Object.hasOwn(options, 'arg'));
+    const face = machine.blocks.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
     face.func = machine.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
