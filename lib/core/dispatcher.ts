@@ -18,7 +18,7 @@
  *   2. starved   each level in which one has waited longer than its patience is served once.
  *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
- *   5. linger    asynchronous functions that settle at once make room, or free a lock, for others:
+ *   5. microtasks asynchronous functions that settle at once make room, or free a lock, for others:
  *                these are dispatched from microtasks, as part of the same pass and its budget.
  *
  * What waits aside is not looked at again until what it waits for has happened, so a busy lock
@@ -50,7 +50,7 @@ import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
-const LINGER = 4;
+const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
@@ -93,9 +93,9 @@ export class Dispatcher implements Driven, Timekeeper {
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;
   /** The other CPUs; null: there are none. */
-  machine: CpuLink | null = null;
+  cpuLink: CpuLink | null = null;
   /** Asynchronous functions have been entered in this pass. */
-  lingers = false;
+  needsMicrotasks = false;
   /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
   /** The workqueues of the kernel. */
@@ -225,7 +225,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#budget.reset();
     this.#rejoin();
     try {
-      this.machine?.wake();
+      this.cpuLink?.wake();
       const { collectable } = this.collector;
       if (collectable > this.wheel.tick) this.collector.collect(collectable);
       if (this.#backlogTick < Infinity) this.#serveStarved();
@@ -247,26 +247,26 @@ export class Dispatcher implements Driven, Timekeeper {
       this.#end();
       this.#plan();
     }
-    if (this.lingers) this.#linger(LINGER);
+    if (this.needsMicrotasks) this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
   /** Whether other CPUs have sent something meanwhile, and there is budget for it. */
   #takesMore(): boolean {
-    const { machine } = this;
-    if (machine === null || !this.runq.empty) return false;
-    return !this.#budget.isSpent() && machine.take();
+    const { cpuLink } = this;
+    if (cpuLink === null || !this.runq.empty) return false;
+    return !this.#budget.isSpent() && cpuLink.take();
   }
 
   /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
-  #linger(microtasks: number): void {
-    this.lingers = false;
+  #lookAfterMicrotasks(microtasks: number): void {
+    this.needsMicrotasks = false;
     this.#microtasks = microtasks;
     void settled.then(this.#look);
   }
 
   #lookAgain(): void {
     if (this.runq.empty) {
-      if (this.#microtasks > 1) this.#linger(this.#microtasks - 1);
+      if (this.#microtasks > 1) this.#lookAfterMicrotasks(this.#microtasks - 1);
       return;
     }
     if (this.#budget.isSpent()) return;
@@ -280,7 +280,7 @@ export class Dispatcher implements Driven, Timekeeper {
       this.#end();
       this.#plan();
     }
-    this.#linger(LINGER);
+    this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
   /** What is due by now may be collected in the next pass: there is a poll phase before it. */
@@ -303,7 +303,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   get served(): boolean {
-    return this.machine !== null;
+    return this.cpuLink !== null;
   }
 
   dueTick(kc: object): number {
@@ -401,7 +401,7 @@ export class Dispatcher implements Driven, Timekeeper {
 
   #plan(): void {
     this.#refs.tell();
-    if (this.runnable || this.machine?.sleep() === true) {
+    if (this.runnable || this.cpuLink?.sleep() === true) {
       const tick = this.collector.tick();
       this.collector.collectable = tick;
       this.#backlogTick = Math.min(this.#backlogTick, tick);

@@ -129,7 +129,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
   run.kc = kc;
   dispatcher.current = undefined;
   dispatcher.asyncRuns.push(run);
-  dispatcher.lingers = true;
+  dispatcher.needsMicrotasks = true;
   wq._addActive(1);
   whenDone(promise, then, run.fulfilled, run.rejected);
   const what = misuse(kc);

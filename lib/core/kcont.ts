@@ -150,8 +150,8 @@ export class Kcont<A> {
       throw traceFrom(Kcont, error);
     }
     wq._references++;
-    const { machine } = wq._dispatcher;
-    if (machine !== null) machine.adopt(this);
+    const { cpuLink } = wq._dispatcher;
+    if (cpuLink !== null) cpuLink.adopt(this);
     if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
@@ -183,8 +183,8 @@ export class Kcont<A> {
     const errno = whyNot(this, delayMs, cpu);
     if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
     // What others have scheduled here comes first.
-    const { machine } = this._wq._dispatcher;
-    if (machine !== null) machine.take();
+    const { cpuLink } = this._wq._dispatcher;
+    if (cpuLink !== null) cpuLink.take();
     if (delayMs === 0) makeRunnable(this);
     else startTimer(this, delayMs);
     const extras = this._extras;

@@ -228,7 +228,7 @@ export class Kernel {
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     const local = (): Promise<void> => drained(this.#dispatcher.queues);
-    const wait = (): Promise<void> => this.#dispatcher.machine?.drain(local) ?? local();
+    const wait = (): Promise<void> => this.#dispatcher.cpuLink?.drain(local) ?? local();
     return drainBy(wait, options, Kernel.prototype.drain);
   }
 
@@ -256,7 +256,7 @@ export class Kernel {
       return Promise.reject(error);
     }
     const local: LocalClose = (guide) => close(this.#dispatcher, graceMs, guide);
-    const others = this.#dispatcher.machine ?? this._starting;
+    const others = this.#dispatcher.cpuLink ?? this._starting;
     return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 

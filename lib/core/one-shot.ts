@@ -262,8 +262,8 @@ export function runOnce<T>(
     checkFunction(func);
     const options = readOptions(given, RUN);
     if (options.transfer !== undefined) checkTransfer(options);
-    const { machine } = wq._dispatcher;
-    const remote = machine === null ? null : machine.run(wq, func, options);
+    const { cpuLink } = wq._dispatcher;
+    const remote = cpuLink === null ? null : cpuLink.run(wq, func, options);
     if (remote !== null) return remote as Promise<T>;
     return new Promise<T>((resolve, reject) => {
       try {

@@ -69,10 +69,10 @@ export function whyNot<A>(
     return 0;
   }
   if (!isDelay(delayMs) || (cpu !== null && !isCpuOf(cpu, kc))) return EINVAL;
-  const { phase, machine } = kc._wq._dispatcher;
-  return machine === null
+  const { phase, cpuLink } = kc._wq._dispatcher;
+  return cpuLink === null
     ? forbidden(kc, cpu, busy, phase)
-    : machine.remoteScheduling.whyNot(kc, cpu, busy);
+    : cpuLink.remoteScheduling.whyNot(kc, cpu, busy);
 }
 
 /** What its state and that of the shutdown forbid. An errno, or DESTROYED; 0: nothing. */
@@ -92,7 +92,7 @@ export function scheduleRemote<A>(
   cpu: Cpu | null,
   busy?: number,
 ): number {
-  return (kc._wq._dispatcher.machine as CpuLink).remoteScheduling.schedule(kc, delayMs, cpu, busy);
+  return (kc._wq._dispatcher.cpuLink as CpuLink).remoteScheduling.schedule(kc, delayMs, cpu, busy);
 }
 
 /** Withdraws what is queued, acknowledges a run in run, and schedules anew. An errno, or DESTROYED. */
@@ -144,17 +144,17 @@ export function refusal<A>(
     const why = `workqueue ${kc.wq.name} has no queue per CPU`;
     return new KcontError('ENOENT', `${label(kc)} cannot be scheduled on a CPU: ${why}`);
   }
-  const { machine } = kc._wq._dispatcher;
+  const { cpuLink } = kc._wq._dispatcher;
   if (errno === ESHUTDOWN || errno === EBUSY) {
     const what = `${label(kc)} cannot be scheduled: the kernel is closed`;
-    return machine?.remoteScheduling.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
+    return cpuLink?.remoteScheduling.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
   }
   if (!isDelay(delayMs)) {
     return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
-  if (machine !== null && (cpu === null || isCpuOf(cpu, kc))) {
-    return machine.remoteScheduling.reason(kc);
+  if (cpuLink !== null && (cpu === null || isCpuOf(cpu, kc))) {
+    return cpuLink.remoteScheduling.reason(kc);
   }
   return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }

@@ -47,7 +47,7 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
     for (const cpu of reserve) cpu._machine = machine;
     supervisor.addReserve(reserve);
     kernel._cpus = cpus;
-    dispatcher.machine = machine;
+    dispatcher.cpuLink = machine;
     return module.namespace;
   } finally {
     kernel._starting = null;
@@ -129,7 +129,7 @@ function check(
       throw new KcontError('ENOTSUP', 'CPUs are started by CPU 0');
     }
     if (dispatcher.closed) throw new KcontError('ESHUTDOWN', 'the kernel is closed');
-    if (dispatcher.machine !== null || kernel._starting !== null) {
+    if (dispatcher.cpuLink !== null || kernel._starting !== null) {
       throw new KcontError('EBUSY', 'the CPUs of this kernel have been started before');
     }
     return { dispatcher, url, count };

@@ -72,7 +72,7 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
       if (to !== null) machine.bells.connect(cpu, to.port, to.epoch);
     }
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
-    machine.dispatcher.machine = machine;
+    machine.dispatcher.cpuLink = machine;
     const end = new Ending(machine, answer, parent);
     const obey = (order: Order): void => carryOut(machine, order, answer, end);
     parent.on('message', obey);
