@@ -55,7 +55,7 @@ async function serve(
   await once(server, 'listening');
   const { port } = server.address() as AddressInfo;
   const workerData: Chat = { port, sockets: SOCKETS, rounds };
-  const worker = new Worker(new URL('support/chatter.js', import.meta.url), { workerData });
+  const worker = new Worker(new URL('../support/chatter.js', import.meta.url), { workerData });
   const exit = once(worker, 'exit');
   const send = (): void => {
     expected += SOCKETS;
