@@ -123,6 +123,35 @@ describe('lib', () => {
   });
 });
 
+describe('ARCHITECTURE.md', () => {
+  const text = read('ARCHITECTURE.md');
+
+  it('names files and folders that exist', () => {
+    const named = [...text.matchAll(/`((?:base|time|locks|core|compat|pipeline|cpu)\/[\w/.-]*)`/g)];
+    expect(named).to.have.length.greaterThan(40);
+    const missing = named
+      .map(([, path = '']) => path)
+      .filter((path) => !lib.some((file) => file === path || file.startsWith(path)));
+    expect(missing).to.deep.equal([]);
+  });
+
+  it('says of each behaviour in which function of which file it is', () => {
+    const rows = [...text.matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` \| `(\w+)` \|$/gm)];
+    expect(rows).to.have.length.greaterThan(20);
+    const missing = rows
+      .filter(([, file = '', name]) => {
+        const declared = new RegExp(`(?:function |async |get |#|^ +)${name}(?:<[^>(]*>)?\\(`, 'm');
+        return !lib.includes(file) || !declared.test(read(`lib/${file}`));
+      })
+      .map(([row]) => row);
+    expect(missing).to.deep.equal([]);
+  });
+
+  it('has the folders of lib', () => {
+    for (const folder of LAYERS.flat()) expect(text).to.include(folder);
+  });
+});
+
 describe('the linter', () => {
   /** One file per folder. */
   const some = LAYERS.slice(1)
