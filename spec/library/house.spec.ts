@@ -2,7 +2,15 @@
 // the repository depends on the machine it was written on.
 
 import { spawnSync } from 'node:child_process';
-import { mkdirSync, mkdtempSync, readFileSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  readdirSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join, posix } from 'node:path';
 import { expect } from 'chai';
@@ -149,6 +157,31 @@ describe('ARCHITECTURE.md', () => {
 
   it('has the folders of lib', () => {
     for (const folder of LAYERS.flat()) expect(text).to.include(folder);
+  });
+});
+
+describe('docs/promises.md and CONTRIBUTING.md', () => {
+  it('name specs that exist, and quote their sentences', () => {
+    const missing: string[] = [];
+    let quoted = 0;
+    for (const page of ['docs/promises.md', 'CONTRIBUTING.md']) {
+      for (const line of read(page).split('\n')) {
+        const [, first, sentence] = /^- `(spec\/[\w/.-]+)`: “(.*)”$/.exec(line) ?? [];
+        for (const [, path = ''] of line.matchAll(/`(spec\/[\w/.-]+\.ts)`/g)) {
+          if (!existsSync(join(ROOT, path))) missing.push(path);
+        }
+        if (first === undefined || sentence === undefined || missing.includes(first)) continue;
+        quoted++;
+        if (!read(first).includes(`it('${sentence}'`)) missing.push(line);
+      }
+    }
+    expect(missing).to.deep.equal([]);
+    expect(quoted).to.be.above(30);
+  });
+
+  it('count eighteen guarantees', () => {
+    const sections = read('docs/promises.md').match(/^## \d+\. /gm) ?? [];
+    expect(sections).to.have.length(18);
   });
 });
 
