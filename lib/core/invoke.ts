@@ -316,7 +316,7 @@ function notHeld(kc: Kcont<unknown>): KcontError {
 }
 
 /**
- * Whether a run may be waiting for what is armed now: an asynchronous function is in run, or one is on
+ * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
  * the stack that may turn out to be asynchronous.
  *
  * @internal

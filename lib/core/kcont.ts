@@ -61,7 +61,7 @@ export type KcontFunction<A> = {
 export const CANCELLED = 1;
 
 /**
- * Bit of {@link KcontHandle.cancel | Kcont.cancel}: a run is in run.
+ * Bit of {@link KcontHandle.cancel | Kcont.cancel}: a run is in flight.
  *
  * @public
  */
@@ -193,7 +193,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Withdraws what is scheduled, acknowledges a run in run, and schedules anew.
+   * Withdraws what is scheduled, acknowledges a run in flight, and schedules anew.
    *
    * @param delayMs - as for {@link KcontHandle.schedule | Kcont.schedule}
    * @param cpu - as for {@link KcontHandle.schedule | Kcont.schedule}

@@ -95,7 +95,7 @@ export function scheduleRemote<A>(
   return (kc._wq._dispatcher.cpuLink as CpuLink).remoteScheduling.schedule(kc, delayMs, cpu, busy);
 }
 
-/** Withdraws what is queued, acknowledges a run in run, and schedules anew. An errno, or DESTROYED. */
+/** Withdraws what is queued, acknowledges a run in flight, and schedules anew. An errno, or DESTROYED. */
 export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number {
   const errno = whyNot(kc, delayMs, cpu, HALTING);
   if (errno === REMOTE_REQUIRED) return scheduleRemote(kc, delayMs, cpu, HALTING);

@@ -12,7 +12,7 @@
  * have not told yet, or the lock that it gives back is to be taken: one more pass is waited for.
  *
  * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
- * in run, which is to end in peace. When nothing is left, or with the report, it is closed.
+ * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
  *
  * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
  */

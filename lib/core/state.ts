@@ -95,7 +95,7 @@ export function settled(state: number): number {
   return state & ~(RUNNING | ((state & QUEUED) === 0 ? INVOKING : 0));
 }
 
-/** By stop. INVOKING without QUEUED is that of a run in run, and stays. */
+/** By stop. INVOKING without QUEUED is that of a run in flight, and stays. */
 export function stopped(state: number): number {
   const rest = state & ~(SCHEDULED | EXPIRED | WAITED);
   return (state & QUEUED) === 0 ? rest : rest & ~INVOKING;

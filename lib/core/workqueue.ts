@@ -32,7 +32,7 @@ import type { Level } from './run-queue.ts';
 export interface WorkqueueOptions {
   /** A queue for each CPU, so that a continuation can be scheduled on one of them. Default false. */
   perCpu?: boolean;
-  /** How many asynchronous functions may be in run, 1 and more. Default Infinity. */
+  /** How many asynchronous functions may be in flight, 1 and more. Default Infinity. */
   maxActive?: number;
   /**
    * How long, in ms, a continuation may be kept waiting by higher priorities before one of its
@@ -104,7 +104,7 @@ export class Workqueue {
   readonly fast: boolean;
   /** Its name in reports. */
   readonly name: string;
-  /** How many asynchronous functions may be in run. */
+  /** How many asynchronous functions may be in flight. */
   readonly maxActive: number;
   /** How long higher priorities may keep it waiting, in ms. */
   readonly patienceMs: number;
@@ -123,17 +123,17 @@ export class Workqueue {
   /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
-   * Those that may not run because maxActive are in run.
+   * Those that may not run because maxActive are in flight.
    * @internal
    */
   readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   /**
-   * How many more asynchronous functions may be in run. A small integer also without a limit.
+   * How many more asynchronous functions may be in flight. A small integer also without a limit.
    * @internal
    */
   _available: number;
   /**
-   * Asynchronous functions in run.
+   * Asynchronous functions in flight.
    * @internal
    */
   _active = 0;

@@ -221,7 +221,7 @@ function within(before: (rig: Rig) => void): Way['reach'] {
   };
 }
 
-/** From outside while the run is in run, after `before`. */
+/** From outside while the run is in flight, after `before`. */
 function beside(before: (rig: Rig) => void): Way['reach'] {
   return (rig, act) => {
     dispatch(rig);

@@ -203,7 +203,7 @@ describe('the grace of close', () => {
     return { withdrawn, left: unfinished.map(({ name, state }) => `${name} ${state}`) };
   }
 
-  it('grants locks to what is in run, and to what is queued behind it', async () => {
+  it('grants locks to what is in flight, and to what is queued behind it', async () => {
     const lock = new Mutex();
     const routes = new RWLock();
     const turn = deferred();
@@ -456,7 +456,7 @@ describe('the grace of close', () => {
           }, 50);
         });
       }, 'two');
-      // Armed by nobody in particular while they are in run.
+      // Armed by nobody in particular while they are in flight.
       setTimeout(() => note('while in flight'), 60);
       setTimeout(function tooLate() {}, 60_000);
       expect(await close()).to.deep.equal({ withdrawn: ['timeout tooLate'], left: [] });
