@@ -358,6 +358,37 @@ describe('starvation of those who wait for', () => {
     expect(ran.slice(0, 23)).to.include('beside');
   });
 
+  for (const [name, make] of Object.entries(MUTEXES)) {
+    it(`a ${name} ends for the one that is woken, not for the next one behind it`, async () => {
+      // On the host's clock: time passes while the woken one is in the run queue, and others take the lock.
+      const kernel = new Kernel({ budgetMs: 1 });
+      const lock = make();
+      const queue = kernel.acquire(50, { patienceMs: 10 });
+      const ran: number[] = [];
+      const all = 4;
+      const hog: Kcont<null> = new Kcont<null>(
+        kernel.wq.prihigh,
+        lock,
+        () => {
+          burn(1);
+          if (ran.length < all) hog.reset();
+        },
+        null,
+      );
+      await lock.enter();
+      for (let i = 0; i < all; i++) {
+        new Kcont(queue, lock, (index) => void ran.push(index), i).schedule();
+      }
+      // They wait for the lock before the others come.
+      await new Promise((resolve) => new Kcont(queue, null, resolve, undefined).schedule());
+      hog.schedule();
+      lock.exit();
+      await kernel.drain();
+      expect(ran).to.deep.equal([0, 1, 2, 3]);
+      await kernel.close();
+    });
+  }
+
   it('a priority does not stand behind one of endless patience in the run queue', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
     let isFlooding = true;
