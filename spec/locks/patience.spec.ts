@@ -1,5 +1,6 @@
 // Random programs of continuations and awaiting code that want a few locks, on two kernels, with patience that
 // runs out: whoever waits is served, nobody shares what is exclusive, and equals keep their order.
+import { inspect } from 'node:util';
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
@@ -156,7 +157,7 @@ async function play(sides: readonly Side[], program: readonly Step[]): Promise<s
   if (awaiting > 0) faults.push(`${awaiting} await in vain`);
   for (const { kc } of kcs) if (kc.busy) faults.push(`${kc.name} waits in vain`);
   for (const { lock } of sides)
-    if (lock.held || !/ 0 waiting/.test(String(lock))) faults.push(String(lock));
+    if (lock.held || !/ 0 waiting/.test(inspect(lock))) faults.push(inspect(lock));
   return faults;
 }
 
