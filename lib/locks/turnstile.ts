@@ -153,7 +153,7 @@ export class Turnstile implements Entry {
 
   /** Somebody has taken the lock: the heir, another continuation, or code of some priority (null). */
   hasTaken(taker: Waiter | null, priority: number): void {
-    if (this.heir === taker) this.heir = null;
+    if (taker !== null && this.heir === taker) this.heir = null;
     else if (this.heir !== null || this.best !== undefined) {
       this.#passedBy = Math.max(this.#passedBy, priority);
     }

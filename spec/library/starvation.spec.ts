@@ -3,7 +3,15 @@ import { createServer, get } from 'node:http';
 import type { AddressInfo } from 'node:net';
 import { expect } from 'chai';
 import { SharedMutex, SharedRMLock, SharedRWLock } from '../../lib/cpu/index.ts';
-import { Kcont, Kernel, Mutex, RMLock, RWLock, type Lock } from '../../lib/index.ts';
+import {
+  Kcont,
+  Kernel,
+  Mutex,
+  RMLock,
+  RWLock,
+  type Lock,
+  type Workqueue,
+} from '../../lib/index.ts';
 import { burn } from '../support/busy.ts';
 import { Lab } from '../support/lab.ts';
 
@@ -388,6 +396,80 @@ describe('starvation of those who wait for', () => {
       await kernel.close();
     });
   }
+
+  it('the write side of an RWLock lets those of higher priority than all before go first', async () => {
+    const { read, write } = new RWLock();
+    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+    const reader = (wq: Workqueue, what: string, ms: number): Kcont<string> =>
+      new Kcont(
+        wq,
+        read,
+        async () => {
+          lab.ran.push(what);
+          await elapse(ms);
+        },
+        what,
+      );
+    reader(lab.wq.prihigh, 'r1', 60).schedule();
+    reader(lab.wq.prihigh, 'r2', 10).schedule();
+    const writer = new Kcont(queue, write, (what) => void lab.ran.push(what), 'w');
+    writer.schedule(1);
+    // Each goes past the writer; when one of them leaves, its patience is over.
+    reader(lab.wq.prihigh, 'r3', 10).schedule(5);
+    reader(lab.wq.prihigh, 'r4', 10).schedule(25);
+    await lab.clock.advance(40);
+    // Promoted now, it goes before all readers of that priority, and not before a higher one.
+    reader(lab.wq.prihigh, 'r5', 10).schedule();
+    new Kcont(lab.wq.softnet, read, (what) => void lab.ran.push(what), 'soft').schedule();
+    await lab.clock.advance(100);
+    expect(lab.ran).to.deep.equal(['r1', 'r2', 'r3', 'r4', 'soft', 'w', 'r5']);
+  });
+
+  it('a lock is forgotten with the one that is stopped when it was to go first', async () => {
+    const { read, write } = new RWLock();
+    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+    expect([read.tryEnter(), read.tryEnter(), read.tryEnter()]).to.deep.equal([true, true, true]);
+    const writer = new Kcont(queue, write, () => void lab.ran.push('w'), null);
+    writer.schedule();
+    await lab.clock.advance(0);
+    for (let i = 0; i < 2; i++) {
+      expect(read.tryEnter()).to.equal(true);
+      read.exit();
+      await lab.clock.advance(30);
+    }
+    // Readers would queue up behind it.
+    const reader = new Kcont(lab.wq.prihigh, read, () => void lab.ran.push('r'), null);
+    reader.schedule();
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal([]);
+    expect(writer.stop()).to.equal(false);
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal(['r']);
+  });
+
+  it('nobody ends for those of endless patience, though others of their priority have less', async () => {
+    const kernel = new Kernel({ budgetMs: 1 });
+    const ran: string[] = [];
+    const strict = kernel.acquire(100, { patienceMs: Infinity });
+    kernel.acquire(100, { patienceMs: 5 });
+    let turns = 0;
+    const hog: Kcont<null> = new Kcont<null>(
+      kernel.wq.prihigh,
+      null,
+      () => {
+        burn(1);
+        if (turns++ < 30) hog.reset();
+        else ran.push('hog');
+      },
+      null,
+    );
+    hog.schedule();
+    for (let i = 0; i < 3; i++)
+      new Kcont(strict, null, () => void ran.push('strict'), null).schedule();
+    await kernel.drain();
+    expect(ran).to.deep.equal(['hog', 'strict', 'strict', 'strict']);
+    await kernel.close();
+  });
 
   it('a priority does not stand behind one of endless patience in the run queue', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
