@@ -43,9 +43,8 @@ import type { Workqueue } from './workqueue.ts';
  * A continuation's function.
  *
  * @remarks
- * Called with the continuation's argument and the continuation. It may be asynchronous on the
- * queues `prihigh` … `prilow`, and then runs until its promise settles. What it returns, or its promise is
- * fulfilled with, is not used.
+ * Called with the continuation's argument and the continuation. On the queues `prihigh` … `prilow`
+ * it may be asynchronous, and then runs until its promise settles. Its result is ignored.
  *
  * @public
  */
@@ -54,7 +53,7 @@ export type KcontFunction<A> = {
 }['call'];
 
 /**
- * Bit of {@link KcontHandle.cancel | Kcont.cancel}: something that was scheduled has been withdrawn.
+ * Bit of {@link KcontHandle.cancel | Kcont.cancel}: a scheduled run has been withdrawn.
  *
  * @public
  */
@@ -68,13 +67,13 @@ export const CANCELLED = 1;
 export const DRAINING = 2;
 
 /**
- * A continuation: one function, its argument, a workqueue, perhaps a lock. Made once, scheduled
+ * A continuation: a function, its argument, a workqueue and optionally a lock. Created once, scheduled
  * many times.
  *
  * @remarks
- * Scheduled with a delay it is a timer; without, a job that runs soon, at the priority of its
- * workqueue. It never overlaps itself, runs after the I/O that has already arrived, and with a lock
- * it excludes whoever else holds that.
+ * Scheduled with a delay, it is a timer; without one, it is a job that runs soon, at the priority of
+ * its workqueue. Its runs never overlap. It runs after I/O that has already arrived has been handled.
+ * While it runs, nothing else holds its lock.
  *
  * @example
  * ```ts
@@ -87,16 +86,17 @@ export const DRAINING = 2;
  * @public
  */
 export class Kcont<A> {
-  // First what `touch` needs: it then costs one cache line of a handle that is cold.
+  // The fields that `touch` needs come first: on a cold handle they then cost one cache line.
   /** @internal */
   _state = 0;
   /**
-   * PENDING: the tick of the deadline, from the wheel's base. QUEUED: when it became runnable.
+   * While PENDING: the tick of the deadline, relative to the wheel's base. While QUEUED: the tick at
+   * which it became runnable.
    * @internal
    */
   _due = 0;
   /**
-   * The last delay, in ticks; FAR: see the details.
+   * The last delay, in ticks; FAR: the tick is in the extras.
    * @internal
    */
   _delay = 0;
@@ -120,15 +120,15 @@ export class Kcont<A> {
   _era = 0;
 
   /**
-   * Makes an idle continuation.
+   * Creates an idle continuation.
    *
-   * @param wq - where it runs, and at which priority
-   * @param lock - taken before the function and released when it settles; null: none
-   * @param func - what it runs
+   * @param wq - the workqueue, which sets the priority
+   * @param lock - taken before the function and released when it settles; null: no lock
+   * @param func - the function to run
    * @param arg - the function's first argument
-   * @param options - what few need
-   * @throws KcontError EINVAL for an argument that is not what it has to be, a released workqueue
-   * or a disposed scope
+   * @param options - optional settings
+   * @throws KcontError EINVAL for an invalid argument, a workqueue that has been freed or a scope that
+   * has been disposed
    */
   constructor(
     wq: Workqueue,
@@ -156,19 +156,20 @@ export class Kcont<A> {
   }
 
   /**
-   * Schedules it to run: soon without a delay, else when the delay is over.
+   * Schedules a run: soon, or after a delay.
    *
    * @remarks
-   * On a PENDING continuation this sets a new deadline. Enters no earlier than the delay by the
-   * monotonic clock, and not before the I/O that had arrived by then has been handled; at equal
-   * times in the order of the calls.
+   * On a PENDING continuation this sets a new deadline. The function is not entered before the delay
+   * has elapsed on the monotonic clock, nor before I/O that has arrived by then has been handled.
+   * Continuations that are due at the same time run in the order of the calls.
    *
-   * @param delayMs - 0 … 2^53-1 ms, fractions round up; 0, the default: no delay
-   * @param cpu - where to run, on a workqueue with a queue per CPU; null: wherever
-   * @returns true: it is scheduled; false: nothing changed, for it is busy (INVOKING, or a halt waits),
-   * was destroyed, its kernel is in the grace of `close`, or is closed while a run of it is in flight
-   * @throws KcontError EINVAL for a delay or a CPU that is not what it has to be, ENOENT for a CPU
-   * on a workqueue without a queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
+   * @param delayMs - 0 … 2^53-1 ms, fractions are rounded up; 0, the default: no delay
+   * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: any CPU
+   * @returns true: it is scheduled; false: nothing changed, because it is busy (INVOKING, or a halt is
+   * waiting), it was destroyed, its kernel is in the grace of `close`, or its kernel is closed while a
+   * run is in flight
+   * @throws KcontError EINVAL for an invalid delay or CPU, ENOENT for a CPU on a workqueue without a
+   * queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
    */
   schedule(delayMs: number = 0, cpu: Cpu | null = null): boolean {
     const errno = this._schedule(delayMs, cpu);
@@ -176,13 +177,13 @@ export class Kcont<A> {
   }
 
   /**
-   * The same, with the proposal's numbers.
+   * Like `schedule`, but returns an errno of the proposal.
    * @internal
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
     const errno = whyNot(this, delayMs, cpu);
     if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
-    // What others have scheduled here comes first.
+    // Take in what other CPUs have scheduled here first: those calls came before this one.
     const { cpuLink } = this._wq._dispatcher;
     if (cpuLink !== null) cpuLink.take();
     if (delayMs === 0) makeRunnable(this);
@@ -193,13 +194,13 @@ export class Kcont<A> {
   }
 
   /**
-   * Withdraws what is scheduled, acknowledges a run in flight, and schedules anew.
+   * Withdraws a scheduled run, acknowledges a run in flight, and schedules again.
    *
    * @param delayMs - as for {@link KcontHandle.schedule | Kcont.schedule}
    * @param cpu - as for {@link KcontHandle.schedule | Kcont.schedule}
-   * @returns true: it is scheduled, and will be entered when a run in flight has settled; false:
-   * nothing changed, for a halt waits, it was destroyed, its kernel is in the grace of `close`, or is
-   * closed while a run of it is in flight
+   * @returns true: it is scheduled; if a run is in flight, it is entered after that has settled. False:
+   * nothing changed, because a halt is waiting, it was destroyed, its kernel is in the grace of
+   * `close`, or its kernel is closed while a run is in flight
    * @throws as {@link KcontHandle.schedule | Kcont.schedule}
    */
   reset(delayMs: number = 0, cpu: Cpu | null = null): boolean {
@@ -208,12 +209,12 @@ export class Kcont<A> {
   }
 
   /**
-   * Moves the deadline of a PENDING continuation to now plus its last delay. A store.
+   * Moves the deadline of a PENDING continuation to now plus its last delay. This costs one store.
    *
    * @remarks
-   * Keeps its sequence number: among equal deadlines it runs as if scheduled when it was.
+   * Its place among equal deadlines is still that of the `schedule` call.
    *
-   * @returns true: moved; false: it is not PENDING, nothing changed
+   * @returns true: the deadline was moved; false: it is not PENDING, nothing changed
    */
   touch(): boolean {
     if ((this._state & (PENDING | REMOTE)) !== PENDING) return this._remote?.touch() ?? false;
@@ -222,16 +223,16 @@ export class Kcont<A> {
   }
 
   /**
-   * Withdraws what is scheduled, at once and for certain. Never waits; legal anywhere.
+   * Withdraws a scheduled run immediately. Never waits; may be called anywhere.
    *
    * @remarks
-   * After it returns, no call begins that was scheduled before: not one whose timer has expired,
-   * nor one that is queued or waits for its lock. {@link KcontHandle.expired | Kcont.expired} is false from then
-   * on, also while a run in flight goes on.
+   * After it returns, no run begins that was scheduled before: this includes runs whose timer has
+   * expired, that are queued, or that wait for the lock. {@link KcontHandle.expired | Kcont.expired} is
+   * false from then on, even while a run in flight continues.
    *
-   * @returns false: it is not running and will not run, so what it uses may be freed at once; true:
-   * it has been entered since it was last scheduled, or is still running ({@link KcontHandle.running | Kcont.running}
-   * tells)
+   * @returns false: it is not running and will not run, so what it uses may be freed immediately; true:
+   * it has been entered since it was last scheduled, or is still running
+   * ({@link KcontHandle.running | Kcont.running} tells which)
    */
   stop(): boolean {
     const state = this._withdraw();
@@ -239,7 +240,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it. Returns the state before.
+   * Stops it and returns its previous state.
    * @internal
    */
   _withdraw(): number {
@@ -253,10 +254,10 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it, and answers both questions.
+   * Stops it and tells both whether a run was withdrawn and whether one is in flight.
    *
-   * @returns bits: {@link CANCELLED}, something scheduled was withdrawn; {@link DRAINING}, a run is
-   * in flight
+   * @returns bits: {@link CANCELLED} if a scheduled run was withdrawn, {@link DRAINING} if a run is in
+   * flight
    */
   cancel(): number {
     const state = this._withdraw();
@@ -264,17 +265,18 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it and waits until it is not running. Meanwhile it cannot be scheduled.
+   * Stops it and waits until it is not running. It cannot be scheduled while waiting.
    *
    * @remarks
-   * Called by its own function after an `await`, it cannot be told from any other caller, and waits
-   * for ever: there use {@link KcontHandle.drainAsync | Kcont.drainAsync}.
+   * A call from its own function after an `await` cannot be distinguished from any other call, and
+   * waits forever: use {@link KcontHandle.drainAsync | Kcont.drainAsync} there.
    *
-   * @param interlock - a lock the caller holds; released while waiting, held again after
-   * @returns a promise of true: there was a run to wait for; false: it was not running. Rejected
-   * with KcontError EDEADLK from within its own function, before its first `await`; EINVAL for an
-   * interlock that is no lock of kcont, EPERM for one that is not held: nothing has changed then.
-   * Rejected too if the interlock cannot be taken again. In any case it can be scheduled afterwards
+   * @param interlock - a lock that the caller holds; released while waiting, and taken again afterwards
+   * @returns a promise of true: it waited for a run; or false: it was not running. The promise is
+   * rejected with KcontError EDEADLK when called from its own function before the first `await`, EINVAL
+   * for an interlock that is not a lock of kcont, EPERM for one that is not held; nothing has changed
+   * then. It is also rejected if the interlock cannot be taken again. In every case the continuation
+   * can be scheduled afterwards
    */
   halt(interlock?: Lock): Promise<boolean> {
     return this._halt(interlock, Kcont.prototype.halt);
@@ -308,7 +310,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it, and refuses to schedule until the halt ends. Resolves when it is not running.
+   * Stops it and refuses `schedule` until the halt ends. Resolves when it is not running.
    * @internal
    */
   _beginHalt(): Promise<void> {
@@ -328,10 +330,10 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it, and calls back when it is not running, if it is.
+   * Stops it, and calls back when a run in flight has settled.
    *
-   * @param done - called with the argument as soon as the run in flight has settled
-   * @returns true: it is idle now, `done` is not called; false: `done` will be called
+   * @param done - called with the continuation's argument as soon as the run in flight has settled
+   * @returns true: it is idle, and `done` is not called; false: `done` will be called
    * @throws KcontError EINVAL if `done` is not a function
    */
   drainAsync(done: (arg: A) => void): boolean {
@@ -342,9 +344,12 @@ export class Kcont<A> {
   }
 
   /**
-   * Clears INVOKING during a run, so that the continuation may be scheduled again. `expired` stays true.
+   * Acknowledges the run in flight: clears INVOKING, so that the continuation can be scheduled again.
    *
-   * @returns true: cleared; false: it is not running, or has acknowledged this run already
+   * @remarks
+   * {@link KcontHandle.expired | Kcont.expired} stays true.
+   *
+   * @returns true: cleared; false: it is not running, or this run has already been acknowledged
    */
   ack(): boolean {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).ack();
@@ -353,7 +358,7 @@ export class Kcont<A> {
     return (this._state & DEAD) === 0;
   }
 
-  /** Stops it for good: from now on it refuses to be scheduled. A second time does nothing. */
+  /** Stops it permanently: it can no longer be scheduled. Further calls have no effect. */
   destroy(): void {
     if ((this._state & DEAD) !== 0) return;
     if (this._remote?.destroy() === undefined) this.stop();
@@ -361,13 +366,13 @@ export class Kcont<A> {
   }
 
   /**
-   * It is destroyed: lets go of what it holds on to.
+   * Marks it as destroyed, and releases what it references.
    * @internal
    */
   _finalizeDestroy(): void {
     if ((this._state & DEAD) !== 0) return;
     this._state |= DEAD;
-    // A run in flight keeps its workqueue: the settle lets it go.
+    // A run in flight keeps its reference to the workqueue until it settles.
     if ((this._state & RUNNING) === 0) this._wq._dereference();
     const details = this._details;
     if (details === null) return;
@@ -376,7 +381,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Its signal has been aborted.
+   * Called when its signal is aborted.
    * @internal
    */
   _abort(): void {
@@ -388,52 +393,52 @@ export class Kcont<A> {
     this.destroy();
   }
 
-  /** Destroys it and waits until it is not running, for `await using`. Rejected as `halt` is. */
+  /** Destroys it and waits until it is not running, for `await using`. Rejects as `halt` does. */
   async [Symbol.asyncDispose](): Promise<void> {
     this.destroy();
     await this.halt();
   }
 
-  /** Its timer runs. */
+  /** Whether its timer is running. */
   get pending(): boolean {
     return (this._bits & PENDING) !== 0;
   }
 
   /**
-   * Its function has been entered since it was last scheduled, and it was not stopped since: scheduling and
-   * stopping clear it, `ack` and the end of the run do not.
+   * Whether its function has been entered since it was last scheduled. `schedule` and `stop` clear this
+   * flag; `ack` and the end of the run do not.
    */
   get expired(): boolean {
     return (this._bits & (EXPIRED | QUEUED)) === EXPIRED;
   }
 
-  /** Committed to run, or running without having acknowledged. */
+  /** Whether it is committed to run, or is running and has not called `ack`. */
   get invoking(): boolean {
     return (this._bits & (INVOKING | DEAD)) === INVOKING;
   }
 
-  /** PENDING, INVOKING or EXPIRED. */
+  /** Whether it is PENDING, INVOKING or EXPIRED. */
   get active(): boolean {
     const bits = this._bits;
     return (bits & (INVOKING | DEAD)) === INVOKING || (bits & (PENDING | EXPIRED)) !== 0;
   }
 
-  /** PENDING, INVOKING or running. */
+  /** Whether it is PENDING, INVOKING or running. */
   get busy(): boolean {
     return (this._bits & (PENDING | INVOKING | RUNNING)) !== 0;
   }
 
-  /** Its function has been entered and has not settled. */
+  /** Whether its function has been entered and has not settled. */
   get running(): boolean {
     return (this._bits & RUNNING) !== 0;
   }
 
-  /** It was destroyed. */
+  /** Whether it was destroyed. */
   get destroyed(): boolean {
     return (this._bits & DEAD) !== 0;
   }
 
-  /** When it is due, in ms on the axis of `kernel.now()`; NaN while it is not PENDING. */
+  /** The time at which it is due, in ms as of `kernel.now()`; NaN while it is not PENDING. */
   get deadline(): number {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).deadline;
     if (!this.pending) return NaN;
@@ -441,31 +446,31 @@ export class Kcont<A> {
     return wheel.dueTick(this) - clock._phase;
   }
 
-  /** Where it runs. */
+  /** The workqueue it runs on. */
   get wq(): Workqueue {
     return this._wq;
   }
 
-  /** The lock it takes; null: none. */
+  /** The lock that it takes, or null. */
   get lock(): Lock | null {
     return this._lock;
   }
 
-  /** Its name, or that of its function. */
+  /** Its name; by default the name of its function. */
   get name(): string {
     return this._details?.name ?? functionName(this._func);
   }
 
-  /** How much it prefers a CPU. */
+  /** How strongly it prefers a CPU. */
   get affinity(): Affinity {
     return this._extras?.affinity ?? 'none';
   }
 
   /**
-   * Changes the argument. A run that has been entered does not see it.
+   * Changes the argument. A run that has already been entered keeps the old one.
    *
-   * @param arg - the new one
-   * @throws KcontError EPERM if there is a lock that is not held; EINVAL if destroyed
+   * @param arg - the new argument
+   * @throws KcontError EPERM if it has a lock and the lock is not held; EINVAL if destroyed
    */
   setArg(arg: A): void {
     mayChange(this, 'setArg', Kcont.prototype.setArg);
@@ -476,9 +481,9 @@ export class Kcont<A> {
   /**
    * Changes the function and the argument.
    *
-   * @param func - the new one; without a lock only the present one
-   * @param arg - the new one
-   * @throws KcontError EINVAL for another function where there is no lock, or if destroyed; EPERM if
+   * @param func - the new function; without a lock it must be the current function
+   * @param arg - the new argument
+   * @throws KcontError EINVAL for another function without a lock, or if destroyed; EPERM if
    * the lock is not held
    */
   setFunc(func: KcontFunction<A>, arg: A): void {
@@ -499,12 +504,12 @@ export class Kcont<A> {
   }
 
   /**
-   * Changes the lock. During a run, the new one is released when that settles.
+   * Changes the lock. When called during a run, the new lock is released when the run settles.
    *
-   * @param lock - the new one, held already if called during a run; null: none
-   * @returns the lock so far; called during a run, that has to be released by the caller
-   * @throws KcontError EINVAL for a lock where there was none, or if destroyed; EPERM if the present
-   * lock is not held
+   * @param lock - the new lock, which the caller must hold if called during a run; null: no lock
+   * @returns the previous lock; when called during a run, the caller has to release it
+   * @throws KcontError EINVAL for a lock if it had no lock before, or if destroyed; EPERM if the
+   * current lock is not held
    */
   setLock(lock: Lock | null): Lock | null {
     const old = this._lock;
@@ -519,12 +524,12 @@ export class Kcont<A> {
     mayChange(this, 'setLock', Kcont.prototype.setLock);
     this._remote?.setLock(lock);
     this._lock = lock;
-    // Its place in the order stays, whatever it waits for from now on.
+    // It keeps its sequence number, and so its place in the order, while it waits for the new lock.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
     return old;
   }
 
-  /** Keeps the process alive while scheduled, as by default. */
+  /** Makes it keep the process alive while scheduled; this is the default. */
   ref(): this {
     if ((this._state & REMOTE) !== 0) this._remote?.setRef(true);
     else if ((this._state & UNREF) !== 0) {
@@ -534,7 +539,7 @@ export class Kcont<A> {
     return this;
   }
 
-  /** Does not keep the process alive from now on. */
+  /** Lets the process exit while it is scheduled. */
   unref(): this {
     if ((this._state & REMOTE) !== 0) this._remote?.setRef(false);
     else if ((this._state & UNREF) === 0) {
@@ -581,7 +586,7 @@ export class Kcont<A> {
   }
 
   /**
-   * The bits of its state, wherever that is.
+   * Its state bits, wherever the state is stored.
    * @internal
    */
   get _bits(): number {
@@ -590,7 +595,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Where its state is, if more than one CPU knows it.
+   * Where its state is stored, if it is shared between CPUs; otherwise null.
    * @internal
    */
   get _remote(): RemoteState | null {

@@ -16,24 +16,27 @@ import type { Scope } from './scope.ts';
 import { UNREF } from './state.ts';
 
 /**
- * What few continuations need.
+ * Optional settings of a continuation.
  *
  * @public
  */
 export interface KcontOptions {
   /** Shown in reports and by `util.inspect`; by default the function's name. */
   name?: string;
-  /** False: does not keep the process alive while it is scheduled. Default true. */
+  /** Whether it keeps the process alive while scheduled. Default true. */
   ref?: boolean;
-  /** How much it prefers a CPU. Default `'none'`. */
+  /** How strongly it prefers a CPU. Default `'none'`. */
   affinity?: Affinity;
-  /** By how many ms it may be late, 0 and more, so that timers meet at one tick. Default 0. */
+  /** How many ms it may be late, >= 0, so that timers can expire at the same tick. Default 0. */
   slackMs?: number;
   /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
   context?: ContextPolicy;
-  /** The owner, by which it is stopped together with its siblings. */
+  /** The scope that it belongs to, and is stopped with. */
   scope?: Scope;
-  /** Aborted: the continuation is destroyed. Until then, or until it is destroyed, the signal keeps it. */
+  /**
+   * Destroys the continuation when aborted. The signal keeps a reference to the continuation until
+   * it is aborted or the continuation is destroyed.
+   */
   signal?: AbortSignal;
 }
 
@@ -60,14 +63,14 @@ const KCONT = optionsOf<KcontOptions>(
 );
 
 /**
- * Gives a new continuation its options.
+ * Applies options to a new continuation.
  *
- * @throws KcontError EINVAL before anything has changed
+ * @throws KcontError EINVAL for an invalid option, before anything has changed
  *
  * @internal
  */
 export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  // Those of our own runs have been checked.
+  // Details come from the library's own runs, which have been checked.
   const details = isA(options, Details) ? options : readDetails(kc, options);
   if (details === null) return;
   kc._details = details;
@@ -84,7 +87,7 @@ function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {
 }
 
 /**
- * Details, if there are any.
+ * Creates the details, or null if they would all be defaults.
  *
  * @internal
  */
@@ -102,7 +105,7 @@ export function makeDetails(
 }
 
 /**
- * Extras, if there are any.
+ * Creates the extras, or null if they would all be defaults.
  *
  * @internal
  */
