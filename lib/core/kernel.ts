@@ -34,18 +34,21 @@ import {
 } from './workqueue.ts';
 
 /**
- * How a kernel is made.
+ * Optional settings of a kernel.
  *
  * @public
  */
 export interface KernelOptions {
-  /** Its time: the host's, by default, or a {@link VirtualClock} in tests. */
+  /** Its clock: the host's clock by default, or a {@link VirtualClock} in tests. */
   clock?: Clock;
-  /** Takes the errors of functions whose workqueue does not; by default they are uncaught exceptions. */
+  /**
+   * Called with the errors of functions whose workqueue has no `onError`. By default they become
+   * uncaught exceptions.
+   */
   onError?: OnError;
   /**
-   * After how many ms a pass yields to I/O, more than 0. Default 2. An eighth as many functions as it
-   * has entered by then may follow, 1 at least and 32 at most.
+   * After how many ms a pass yields to I/O, > 0. Default 2. The pass may then still enter an eighth of
+   * the number of functions that it has entered so far, at least 1 and at most 32.
    */
   budgetMs?: number;
 }
@@ -54,7 +57,7 @@ export interface KernelOptions {
  * The predefined workqueues, highest priority first.
  *
  * @remarks
- * The four `soft…` ones take synchronous functions only; the others take asynchronous ones too.
+ * The four `soft…` ones take synchronous functions only; the others also take asynchronous functions.
  *
  * @public
  */
@@ -78,20 +81,20 @@ export interface PredefinedWorkqueues {
 }
 
 /**
- * What {@link Kernel.inspect} tells.
+ * The result of {@link Kernel.inspect}.
  *
  * @public
  */
 export interface KernelReport {
-  /** Timers that run. */
+  /** Number of timers that are PENDING. */
   readonly pending: number;
-  /** Runnable and not entered. */
+  /** Number of continuations that are runnable and have not been entered. */
   readonly queued: number;
-  /** Entered and not settled. */
+  /** Number of functions that have been entered and have not settled. */
   readonly running: number;
   /** Whether it has been closed. */
   readonly closed: boolean;
-  /** Each workqueue's figures, highest priority first. */
+  /** The statistics of each workqueue, highest priority first. */
   readonly workqueues: readonly WorkqueueStats[];
 }
 
@@ -111,8 +114,8 @@ const GRACE_MS = 5000;
  * One clock, its CPUs and its workqueues.
  *
  * @remarks
- * Most programs use the process-wide {@link kernel}. Make another one for tests, with a
- * {@link VirtualClock}; kernels never meet.
+ * Most programs use the process-wide {@link kernel}. Tests create their own, with a
+ * {@link VirtualClock}; kernels are independent of each other.
  *
  * @public
  */
@@ -122,7 +125,7 @@ export class Kernel {
   /** @internal */
   _cpus: readonly Cpu[];
   /**
-   * Its other CPUs are being started.
+   * Set while its other CPUs are being started.
    * @internal
    */
   _starting: Pick<CpuLink, 'close'> | null = null;
@@ -135,10 +138,10 @@ export class Kernel {
   #closing: Promise<CloseReport> | undefined = undefined;
 
   /**
-   * Makes a kernel.
+   * Creates a kernel.
    *
-   * @param options - clock, error handler, budget
-   * @throws KcontError EINVAL for an option that is not what it has to be
+   * @param options - optional settings
+   * @throws KcontError EINVAL for an invalid option
    */
   constructor(options?: KernelOptions) {
     const {
@@ -166,28 +169,28 @@ export class Kernel {
   }
 
   /**
-   * The workqueue for these criteria: the same one whoever asks for the same.
+   * Returns the workqueue with this priority and these options, and creates it if necessary.
    *
    * @remarks
-   * So two that ask for a `maxActive` of 4 at one priority share the four places. Give each a `name` to
-   * have one for each.
+   * Equal requests return the same workqueue: two callers that ask for a `maxActive` of 4 at the same
+   * priority share this limit. Callers that pass different names get separate workqueues.
    *
-   * @param priority - 0 … 223; from 192 on for synchronous functions only
-   * @param options - what else is asked for
-   * @returns a workqueue, to be given back by its `release`; each continuation made on it keeps it
-   * @throws KcontError EINVAL for criteria out of range
+   * @param priority - 0 … 223; 192 and above take synchronous functions only
+   * @param options - optional settings
+   * @returns a workqueue, to be released with its `release`; its continuations keep it alive
+   * @throws KcontError EINVAL for an invalid priority or option
    */
   acquire(priority: number, options?: WorkqueueOptions): Workqueue {
     const criteria = criteriaFor(priority, options, Kernel.prototype.acquire);
     return findOrMake(this.#dispatcher, criteria)._acquire();
   }
 
-  /** Whether it has been closed: true from the call of {@link Kernel.close} on. */
+  /** Whether {@link Kernel.close} has been called. */
   get closed(): boolean {
     return this.#dispatcher.closed;
   }
 
-  /** Its event loops; `cpus[0]` is the thread that made it. */
+  /** Its CPUs, each an event loop; `cpus[0]` is the thread that created the kernel. */
   get cpus(): readonly Cpu[] {
     return this._cpus;
   }
@@ -196,35 +199,40 @@ export class Kernel {
    * Starts worker threads as further CPUs of this kernel. Needs `import 'kcont/cpu'`.
    *
    * @remarks
-   * Every CPU, this one included, imports the module. The functions it exports can run on any CPU, by
-   * `run` and by continuations; all others run on the CPU that they were made on.
+   * Every CPU, including this one, imports the module. The functions that it exports can run on any CPU,
+   * through `run` and continuations; all other functions run on the CPU on which they were created.
    *
-   * @param options - the module, how many CPUs, and what becomes of CPUs that fail
-   * @returns a promise of what the module exports, fulfilled when all of them are up; rejected with
-   * KcontError ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run
-   * it, and on any thread but that of CPU 0; EINVAL for an option that is not what it has to be; EBUSY when CPUs
-   * have been started before; ESHUTDOWN when the kernel is closed, also before all are up; ECPUDIED when a
-   * thread could not be started; ETIMEDOUT when the module was not imported in time; with the reason of the
-   * signal; and with what the module throws. When it is rejected, no thread of it is left
+   * @param options - the module, the number of CPUs, and how CPUs that fail are handled
+   * @returns a promise of the module's exports, fulfilled when all CPUs are up. Rejected with KcontError
+   * ENOTSUP without `kcont/cpu`, on a VirtualClock, for TypeScript where Node cannot run it, and on any
+   * thread but that of CPU 0; EINVAL for an invalid option; EBUSY if CPUs have been started before;
+   * ESHUTDOWN if the kernel is closed, also before all CPUs are up; ECPUDIED if a thread could not be
+   * started; ETIMEDOUT if the module was not imported in time; with the reason of the signal; and with
+   * what the module throws. If it is rejected, all threads that it started have ended
    */
   startCpus<M = Record<string, unknown>>(options: StartCpusOptions): Promise<M> {
     return startCpus(this, options) as Promise<M>;
   }
 
   /**
-   * Milliseconds, monotonic: `performance.now()`, or the virtual clock's time. Under fake timers, theirs,
-   * from where it was.
+   * Returns the monotonic time in ms: `performance.now()`, or the virtual clock's time.
+   *
+   * @remarks
+   * While fake timers are installed, it follows their time, starting from the value it had before.
    */
   now(): number {
     return this.#dispatcher.clock.now;
   }
 
   /**
-   * Waits until nothing is queued or running on any workqueue. PENDING timers do not count.
+   * Waits until no continuation is queued or running on any workqueue.
    *
-   * @param options - a signal to give up waiting
-   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
-   * an option that is not what it has to be
+   * @remarks
+   * PENDING timers are not waited for.
+   *
+   * @param options - optional settings: a signal that ends the wait
+   * @returns a promise, rejected with the signal's reason when aborted, and with KcontError EINVAL for
+   * an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     const local = (): Promise<void> => drained(this.#dispatcher.queues);
@@ -233,20 +241,23 @@ export class Kernel {
   }
 
   /**
-   * Shuts down in order: refuses to schedule, stops the timers that are PENDING, finishes what is
-   * queued and running by priority; when the grace is over aborts the rest and reports it by name.
+   * Shuts the kernel down in an orderly way.
    *
    * @remarks
-   * From the call on, {@link Kernel.closed} is true. During the grace, what is in flight is served to
-   * its end: locks are granted to it, and timers of `kcont/timers/promises` and deadlines stay armed, and
-   * may be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
-   * `reset` return false, so that a function which schedules again need not know of it. Whoever waits
-   * for a result that will not come, of `run` or of a front, gets KcontError ESHUTDOWN. What settles in
-   * the very tick in which the grace is over has finished in time.
+   * Nothing can be scheduled any more, PENDING timers are stopped, and what is queued and running is
+   * finished by priority. When the grace is over, the rest is aborted and reported by name.
    *
-   * @param options - `graceMs`: how long to wait, 0 and more ms, default 5000; what is aborted then
-   * may take 100 ms more to settle
-   * @returns a promise of what did not finish; the same one for every call, with the grace of the first
+   * {@link Kernel.closed} is true from the call on. During the grace, runs in flight are served until
+   * they settle: they are granted locks, and timers of `kcont/timers/promises` and deadlines stay armed,
+   * and can be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
+   * `reset` return false, so that functions which reschedule themselves need no special code. Promises
+   * of results that will not come, from `run` or a drop-in API, are rejected with KcontError ESHUTDOWN.
+   * A run that settles in the same tick in which the grace ends has finished in time.
+   *
+   * @param options - optional settings: `graceMs`, how long to wait, >= 0 ms, default 5000; aborted runs
+   * get 100 ms more to settle
+   * @returns a promise of a report of what did not finish; every call returns the same promise, with the
+   * grace of the first call
    */
   close(options?: { graceMs?: number }): Promise<CloseReport> {
     let graceMs: number;
@@ -260,7 +271,7 @@ export class Kernel {
     return (this.#closing ??= others?.close(graceMs, local) ?? local());
   }
 
-  /** What it has to do, and has done. */
+  /** Returns the number of timers, queued continuations and runs, and each workqueue's statistics. */
   inspect(): KernelReport {
     const workqueues = [...this.#dispatcher.queues]
       .map((queue) => queue.stats())
@@ -305,14 +316,14 @@ export const kernel: Kernel = new Kernel();
 export const wq: PredefinedWorkqueues = kernel.wq;
 
 /**
- * The CPU this code runs on.
+ * Returns the CPU on which the calling code runs.
  *
  * @remarks
- * A thread that has made several kernels is CPU 0 of each. A function that one of them has entered gets
- * that kernel's, until its first `await`: whose function goes on after it, nobody can tell.
+ * A thread that has created several kernels is CPU 0 of each of them. A function gets the CPU of the
+ * kernel that entered it, until its first `await`; after that its kernel is not known.
  *
- * @returns in a thread that a kernel has started, its CPU; else CPU 0 of the kernel whose function is
- * on the stack, and of the process-wide kernel where none is
+ * @returns the CPU of this thread, if a kernel started the thread; otherwise CPU 0 of the kernel whose
+ * function is on the stack, or of the process-wide kernel if there is no such function
  *
  * @public
  */

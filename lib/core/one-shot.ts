@@ -34,32 +34,35 @@ import type { Workqueue } from './workqueue.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
- * How a function is run once.
+ * Optional settings of {@link Workqueue.run}.
  *
  * @public
  */
 export interface RunOptions {
-  /** Held while the function runs. Default null: none. */
+  /** Held while the function runs. Default null: no lock. */
   lock?: Lock | null;
-  /** Runs no earlier than this, in ms. Default 0: soon. */
+  /** Delay before the function runs, in ms. Default 0: no delay. */
   delayMs?: number;
-  /** Where to run, on a workqueue with a queue per CPU. */
+  /** The CPU to run on, for a workqueue with a queue per CPU. */
   cpu?: Cpu | null;
-  /** Aborted before the function was entered: it never is. Aborted later: the function's signal is. */
+  /**
+   * If aborted before the function is entered, the function never runs. If aborted during the run,
+   * the function's signal is aborted.
+   */
   signal?: AbortSignal;
   /**
-   * The function's argument: with it, the function is called with the argument and the signal. For
-   * another CPU it is copied, as by `structuredClone`.
+   * The function's argument. If given, the function is called with the argument and the signal. On its
+   * way to another CPU it is copied as by `structuredClone`.
    */
   arg?: unknown;
   /**
-   * What is moved to another CPU with the argument, not copied: this CPU has it no longer. Objects within
-   * the argument; where the function runs on this CPU they stay as they are.
+   * Objects within the argument that are moved to another CPU instead of copied, so that this CPU can
+   * no longer use them. They are left unchanged if the function runs on this CPU.
    */
   transfer?: readonly object[];
   /**
-   * Runs on a thread that runs nothing else meanwhile, and ends with that thread when it is aborted,
-   * whatever it does. For a function of the CPU module; `cpu` cannot be named. Default false.
+   * Runs on a thread of its own, which is terminated when the run is aborted, whatever the function is
+   * doing. For functions of the CPU module; cannot be combined with `cpu`. Default false.
    */
   kill?: boolean;
   /** Shown in reports; by default the function's name. */
@@ -69,14 +72,14 @@ export interface RunOptions {
 }
 
 /**
- * What each option of a run has to be.
+ * The checks of each option of a run.
  *
  * @internal
  */
 export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
   lock: LOCK,
   delayMs: numberOf('a finite number of ms from 0 to 2^53-1', 0, Number.MAX_SAFE_INTEGER),
-  // Checked where it is scheduled.
+  // Checked by `schedule`.
   cpu: ANYTHING,
   signal: SIGNAL,
   arg: GIVEN,
@@ -89,7 +92,7 @@ export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
 const RUN = optionsOf<RunOptions>('run', RUN_KINDS);
 
 /**
- * Checks that what is moved with an argument can be within it.
+ * Checks that an argument with a transfer list is an object.
  *
  * @internal
  */
@@ -100,29 +103,29 @@ export function checkTransfer({ arg, transfer = [] }: RunOptions): void {
 }
 
 /**
- * A function that is run once: it gets the argument, if there is one, and the signal.
+ * A function that is run once. It gets the argument, if there is one, and the signal.
  *
  * @internal
  */
 export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
 
 /**
- * By which somebody waits for a result: a shutdown tells it that there will be none. It is the
- * argument of a continuation whose state has the bit TASK, or is known to the dispatcher.
+ * Something that waits for a result, and which a shutdown tells that there will be no result. It is
+ * the argument of a continuation whose state has the bit TASK, or is known to the dispatcher.
  *
  * @internal
  */
 export interface Task extends AbortMember {
-  /** What it is called in reports, if not as its continuation's function. */
+  /** Its name in reports, if different from the name of its continuation's function. */
   readonly _name?: string;
-  /** There will be no result. Called when what was scheduled has been withdrawn, or during the run. */
+  /** There will be no result. Called after the scheduled run was withdrawn, or during the run. */
   _abort(reason: unknown): void;
-  /** The asynchronous run has settled, and its lock is free. */
+  /** The asynchronous run has settled, and its lock has been released. */
   _fulfilled?(value: unknown): void;
   _rejected?(error: unknown): void;
-  /** Nobody waits any longer: it was aborted during its run, which goes on. */
+  /** It was aborted during its run: the run continues, but nothing waits for its result. */
   _abandon?(reason: unknown): void;
-  /** Its function may not be asynchronous here, and is: the run goes on, and there will be no result. */
+  /** Its function returned a promise where it must not: the run continues, without a result. */
   _misused?(error: unknown): void;
 }
 
@@ -169,7 +172,7 @@ export class Job<T> implements Task {
     if (signal !== undefined) join(signal, this);
   }
 
-  /** Before the function is entered: it never is. Later: its signal is aborted. */
+  /** Before the function is entered, this withdraws the run; later, it aborts the run's signal. */
   _abort(reason: unknown): void {
     if (this.#kc.running) this.#controller?.abort(reason);
     else {
@@ -207,7 +210,7 @@ export class Job<T> implements Task {
       return undefined;
     }
     if (this.#kc.wq.fast) {
-      // What becomes of it is nobody's any more.
+      // Its result is ignored; the handlers avoid an unhandled rejection.
       whenDone(result, then, nothing, nothing);
       this.#finish();
       this.#reject(asynchronous(this.#kc.name, this.#kc.wq.name));
@@ -226,7 +229,7 @@ export class Job<T> implements Task {
     this.#reject(error);
   }
 
-  /** A signal costs more than all the rest of a run: made for functions that take one. */
+  /** A signal costs more than the rest of a run, so only functions that declare it get one. */
   #signalFor(func: RunFunction<T>, parameters: number): AbortSignal {
     if (func.length <= parameters) return undefined as unknown as AbortSignal;
     this.#controller = new AbortController();
@@ -267,10 +270,10 @@ export function runOnce<T>(
     if (remote !== null) return remote as Promise<T>;
     return new Promise<T>((resolve, reject) => {
       try {
-        // The job reaches whoever needs it through its continuation.
+        // Its continuation refers to the job, so no variable is needed.
         void new Job(wq, func, options, resolve, reject);
       } catch (error) {
-        // The reason of a signal is somebody else's.
+        // The reason of a signal is the caller's object: its stack is left alone.
         reject(error === options.signal?.reason ? error : traceFrom(caller, error));
       }
     });

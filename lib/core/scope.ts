@@ -3,10 +3,10 @@ import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from './kcont.ts';
 
 /**
- * All the continuations of one owner: a connection, a session, a request.
+ * A group of continuations that are stopped together: those of a connection, a session or a request.
  *
  * @remarks
- * A continuation joins by the option `scope` and leaves when it is destroyed.
+ * A continuation joins through the option `scope` and leaves when it is destroyed.
  *
  * @example
  * ```ts
@@ -31,21 +31,21 @@ export class Scope {
   #disposed = false;
 
   /**
-   * Makes a scope without continuations.
+   * Creates an empty scope.
    *
-   * @throws KcontError EINVAL for options: there are none. To end with a signal, continuations have one
+   * @throws KcontError EINVAL if called with options. Signals are an option of continuations
    */
   constructor();
   constructor(given?: unknown) {
     refuseOptions(given, 'Scope', new.target);
   }
 
-  /** How many continuations belong to it. */
+  /** Number of continuations that belong to it. */
   get size(): number {
     return this.#members.size;
   }
 
-  /** How many of them are PENDING, INVOKING or running. */
+  /** Number of its continuations that are PENDING, INVOKING or running. */
   get busy(): number {
     let busy = 0;
     for (const kc of this.#members) if (kc.busy) busy++;
@@ -58,10 +58,10 @@ export class Scope {
   }
 
   /**
-   * Stops all of them, in the order they were made.
+   * Stops all its continuations, in the order in which they were created.
    *
-   * @returns false: none of them is running, and none will run, so what they use may be freed at
-   * once; true: at least one is still running
+   * @returns false: no continuation is running or will run, so what they use may be freed immediately;
+   * true: at least one is still running
    */
   stop(): boolean {
     let running = false;
@@ -73,10 +73,13 @@ export class Scope {
   }
 
   /**
-   * Stops all of them, and waits until none is running. Meanwhile none of them can be scheduled.
+   * Stops all its continuations and waits until none is running.
    *
-   * @returns a promise of true: there was a run to wait for; false: none was running. Rejected with
-   * KcontError EDEADLK from within the function of one of them
+   * @remarks
+   * They cannot be scheduled while waiting.
+   *
+   * @returns a promise of true: it waited for a run; or false: no continuation was running. Rejected with
+   * KcontError EDEADLK when called from the function of one of them
    */
   async halt(): Promise<boolean> {
     const members = [...this.#members];
@@ -95,13 +98,13 @@ export class Scope {
     return true;
   }
 
-  /** Destroys all of them. Continuations can be made in it no more. A second time does nothing. */
+  /** Destroys all its continuations. No more can join. Further calls have no effect. */
   [Symbol.dispose](): void {
     this.#disposed = true;
     for (const kc of this.#members) kc.destroy();
   }
 
-  /** Destroys all of them, and waits until none is running. Rejected as {@link Scope.halt} is. */
+  /** Destroys all its continuations and waits until none is running. Rejects as {@link Scope.halt} does. */
   async [Symbol.asyncDispose](): Promise<void> {
     const members = [...this.#members];
     this[Symbol.dispose]();

@@ -25,31 +25,31 @@ import type { ClockSampler } from '../time/clock-sampling.ts';
 import type { Level } from './run-queue.ts';
 
 /**
- * What a workqueue is asked for, besides its priority.
+ * Optional settings of a workqueue.
  *
  * @public
  */
 export interface WorkqueueOptions {
-  /** A queue for each CPU, so that a continuation can be scheduled on one of them. Default false. */
+  /** Whether it has a queue per CPU, so that `schedule` can name a CPU. Default false. */
   perCpu?: boolean;
-  /** How many asynchronous functions may be in flight, 1 and more. Default Infinity. */
+  /** How many asynchronous functions may be in flight, >= 1. Default Infinity. */
   maxActive?: number;
   /**
-   * How long, in ms, a continuation may be kept waiting by higher priorities before one of its
-   * priority is run in each pass all the same. 0 and more. Default 100.
+   * How long, in ms, higher priorities may keep a continuation waiting. After that, one continuation
+   * of its priority runs in each pass, ahead of them. >= 0. Default 100.
    */
   patienceMs?: number;
-  /** Takes the errors of the functions; by default the kernel's `onError`. */
+  /** Called with the errors of the functions. Default: the kernel's `onError`. */
   onError?: OnError;
   /**
-   * Its name in reports, not empty: whoever asks for another name gets another workqueue. By default it
-   * is called by its priority: `pri110`, or `pri110/percpu`.
+   * Its name in reports, not empty. Requests with different names get different workqueues. By default
+   * the name is made of the priority: `pri110`, or `pri110/percpu`.
    */
   name?: string;
 }
 
 /**
- * What a workqueue has done so far.
+ * Statistics of a workqueue.
  *
  * @public
  */
@@ -58,9 +58,9 @@ export interface WorkqueueStats {
   readonly name: string;
   /** Its priority. */
   readonly priority: number;
-  /** Continuations that are runnable and not entered, for whatever reason. */
+  /** Continuations that are runnable and have not been entered. */
   readonly queued: number;
-  /** Functions entered and not settled. */
+  /** Functions that have been entered and have not settled. */
   readonly running: number;
   /** Functions entered so far. */
   readonly entered: number;
@@ -69,7 +69,7 @@ export interface WorkqueueStats {
 }
 
 /**
- * What makes two requests the same.
+ * The settings by which two requests share one workqueue.
  *
  * @internal
  */
@@ -79,15 +79,15 @@ export interface Criteria {
   readonly maxActive: number;
   readonly patienceMs: number;
   readonly onError: OnError | undefined;
-  /** Undefined: the workqueue whose name is as good as any. */
+  /** Undefined: the workqueue that was requested without a name. */
   readonly name: string | undefined;
 }
 
-/** In flight without a limit: as many as a small integer counts. */
+/** The number that stands for "no limit": the largest power of two that is a small integer. */
 const MOST_ACTIVE: number = 2 ** 30;
 
 /**
- * A priority, and the continuations that are runnable at it.
+ * A queue of runnable continuations, with a priority.
  *
  * @remarks
  * The eight predefined ones are `kernel.wq.softserial` … `kernel.wq.prilow`; others come from
@@ -98,7 +98,7 @@ const MOST_ACTIVE: number = 2 ** 30;
 export class Workqueue {
   /** 0 … 223, 223 is the highest. */
   readonly priority: number;
-  /** Whether it has a queue for each CPU. */
+  /** Whether it has a queue per CPU. */
   readonly perCpu: boolean;
   /** Whether it takes synchronous functions only. */
   readonly fast: boolean;
@@ -106,7 +106,7 @@ export class Workqueue {
   readonly name: string;
   /** How many asynchronous functions may be in flight. */
   readonly maxActive: number;
-  /** How long higher priorities may keep it waiting, in ms. */
+  /** How long higher priorities may keep its continuations waiting, in ms. */
   readonly patienceMs: number;
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
@@ -116,19 +116,19 @@ export class Workqueue {
   /** @internal */
   readonly _dispatcher: Dispatcher;
   /**
-   * The dispatcher's, within reach of `touch`.
+   * The dispatcher's sampler; stored here because `touch` is hot.
    * @internal
    */
   readonly _sampler: ClockSampler<Kcont<unknown>>;
   /** @internal */
   readonly _level: Level<Kcont<unknown>>;
   /**
-   * Those that may not run because maxActive are in flight.
+   * Continuations that cannot run because maxActive are in flight.
    * @internal
    */
   readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   /**
-   * How many more asynchronous functions may be in flight. A small integer also without a limit.
+   * How many more asynchronous functions may be in flight. A small integer even without a limit.
    * @internal
    */
   _available: number;
@@ -138,7 +138,7 @@ export class Workqueue {
    */
   _active = 0;
   /**
-   * The workqueues that share its room, itself included, highest priority first; null: none does.
+   * The workqueues that share its limit, including itself, highest priority first; null: not shared.
    * @internal
    */
   _sharing: Workqueue[] | null = null;
@@ -152,20 +152,20 @@ export class Workqueue {
   /** @internal */
   _failed = 0;
   /**
-   * Acquired and not released, plus continuations made and not destroyed, plus runs in flight of those
-   * that were.
+   * The sum of acquires not yet released, continuations not destroyed, and runs in flight of
+   * destroyed continuations.
    * @internal
    */
   _references = 0;
   /** @internal */
   _freed = false;
   /**
-   * Nobody else gets it by asking for the same.
+   * Whether it is never returned by `acquire`.
    * @internal
    */
   readonly _private: boolean;
   /**
-   * The name it was asked for by; undefined: none.
+   * The name it was requested by, if any.
    * @internal
    */
   readonly _asked: string | undefined;
@@ -200,7 +200,7 @@ export class Workqueue {
   }
 
   /**
-   * How a kernel makes one. `name`: it is predefined, or private.
+   * Creates a workqueue. `name` is given for predefined and private ones.
    * @internal
    */
   static _make(
@@ -216,13 +216,13 @@ export class Workqueue {
    * Runs a function once, and returns its result.
    *
    * @param func - called at this priority; may be asynchronous on `prihigh` … `prilow`. If it declares
-   * a parameter (not only a rest parameter or one with a default), it gets a signal that is aborted
-   * when the caller's is, or when the kernel closes and can wait no longer
-   * @param options - a lock, a delay, a signal
-   * @returns what the function returns; rejected with what it throws. Aborted before it was
-   * entered, it never is, and the promise is rejected at once with the signal's reason. Rejected with
-   * KcontError ESHUTDOWN when the kernel has closed before it has settled; with KcontError as the
-   * constructor and `schedule` of Kcont throw
+   * a parameter (other than a rest parameter or one with a default), it gets a signal that is aborted
+   * when the caller's signal is, or when the kernel closes and the grace is over
+   * @param options - optional settings: a lock, a delay, a signal
+   * @returns a promise of what the function returns, rejected with what it throws. If the signal is
+   * aborted before the function is entered, the function never runs, and the promise is rejected
+   * immediately with the signal's reason. Rejected with KcontError ESHUTDOWN if the kernel closes before
+   * the function has settled, and with the errors that the constructor and `schedule` of Kcont throw
    */
   run<T, W extends Workqueue = Workqueue>(
     this: UnlessFast<W>,
@@ -234,9 +234,11 @@ export class Workqueue {
    * run on another CPU.
    *
    * @param func - called with the argument, and with a signal if it declares a second parameter
-   * @param options - the argument, and as for any other run; `cpu` on a workqueue with a queue per CPU
-   * @returns as above. Its argument and its result are copied from one CPU to the other; KcontError
-   * EINVAL for an argument that cannot be, ECPUDIED when the CPU died while the function ran
+   * @param options - the argument, and the same settings as for a run without an argument; `cpu` on a
+   * workqueue with a queue per CPU
+   * @returns as for a run without an argument. The argument and the result are copied between CPUs;
+   * rejected with KcontError EINVAL for an argument that cannot be copied, and ECPUDIED if the CPU died
+   * while the function ran
    */
   run<A, T, W extends Workqueue = Workqueue>(
     this: UnlessFast<W>,
@@ -246,9 +248,9 @@ export class Workqueue {
   /**
    * Runs a function with an argument once on one of the `soft…` workqueues, and returns its result.
    *
-   * @param func - called with the argument; returns no promise
-   * @param options - the argument, and as for any other run
-   * @returns as above
+   * @param func - called with the argument; must not return a promise
+   * @param options - the argument, and the same settings as for a run without an argument
+   * @returns as for a run without an argument
    */
   run<A, T>(
     this: FastWorkqueue,
@@ -258,9 +260,9 @@ export class Workqueue {
   /**
    * Runs a function once on one of the `soft…` workqueues, and returns its result.
    *
-   * @param func - called at this priority; returns no promise
-   * @param options - a lock, a delay, a signal
-   * @returns as above
+   * @param func - called at this priority; must not return a promise
+   * @param options - optional settings: a lock, a delay, a signal
+   * @returns a promise of what the function returns, as on the other workqueues
    */
   run<T>(
     this: FastWorkqueue,
@@ -272,15 +274,14 @@ export class Workqueue {
   }
 
   /**
-   * Waits until nothing is queued or running here.
+   * Waits until no continuation is queued or running on this workqueue.
    *
    * @remarks
-   * Timers that are PENDING do not count. More may be scheduled while waiting; that is waited for
-   * too.
+   * PENDING timers are not waited for. Continuations that are scheduled meanwhile are waited for too.
    *
-   * @param options - a signal to give up waiting
-   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
-   * an option that is not what it has to be
+   * @param options - optional settings: a signal that ends the wait
+   * @returns a promise, rejected with the signal's reason when aborted, and with KcontError EINVAL for
+   * an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     return drainBy(() => this._drain(), options, Workqueue.prototype.drain);
@@ -293,10 +294,10 @@ export class Workqueue {
   }
 
   /**
-   * Gives back one `acquire`. The last one, with no continuation and no run in flight left, frees the
-   * workqueue.
+   * Undoes one `acquire`. The workqueue is freed when the last acquire has been released and it has no
+   * continuations and no runs in flight.
    *
-   * @throws KcontError EINVAL for one release too many
+   * @throws KcontError EINVAL if it was released more often than acquired
    */
   release(): void {
     if (this._release()) return;
@@ -304,7 +305,7 @@ export class Workqueue {
     throw traceFrom(Workqueue.prototype.release, new KcontError('EINVAL', what));
   }
 
-  /** What it has done so far. */
+  /** Returns its statistics. */
   stats(): WorkqueueStats {
     const { current } = this._dispatcher;
     const sync = current !== undefined && current._wq === this && current.running;
@@ -327,7 +328,7 @@ export class Workqueue {
   }
 
   /**
-   * Whether there was something to release.
+   * Releases one acquire; false if there is none.
    * @internal
    */
   _release(): boolean {
@@ -347,7 +348,7 @@ export class Workqueue {
   }
 
   /**
-   * An asynchronous function is in flight: `by` 1, or has come down: `by` -1.
+   * Counts an asynchronous run that has started (`by` 1) or settled (`by` -1).
    * @internal
    */
   _addActive(by: number): void {
@@ -357,7 +358,7 @@ export class Workqueue {
   }
 
   /**
-   * A run has settled.
+   * Called when a run has settled.
    * @internal
    */
   _settled(): void {
@@ -366,7 +367,7 @@ export class Workqueue {
   }
 
   /**
-   * One continuation less is queued or running.
+   * Called when one continuation fewer is queued or running.
    * @internal
    */
   _unload(): void {
@@ -376,10 +377,10 @@ export class Workqueue {
   }
 
   /**
-   * Lets the next one run that waited for maxActive, if there is room.
+   * Makes the next continuation that waits for maxActive runnable, if the limit allows another run.
    *
-   * Invariant: while there is room and some wait, one of them is in the run queue. It is restored
-   * here, called whenever a run has settled or one of them went elsewhere.
+   * Invariant: while the limit allows another run and some continuations wait, one of them is in the
+   * run queue. It is restored here; this is called whenever a run has settled or one of them has left.
    * @internal
    */
   _wake(): void {
@@ -392,7 +393,7 @@ export class Workqueue {
   }
 
   /**
-   * A continuation that waits has got another lock.
+   * Called when the lock of a waiting continuation has been replaced.
    * @internal
    */
   _requeue(kc: Kcont<unknown>, old: BaseLock): void {
@@ -414,9 +415,9 @@ defineInspect(
 const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
 
 /**
- * What all that can be drained do with the options of `drain`.
+ * Implements `drain` with its options.
  *
- * @param wait - fulfilled when it is drained
+ * @param wait - returns a promise that is fulfilled when drained
  *
  * @internal
  */
@@ -431,13 +432,13 @@ export async function drainBy(
 }
 
 /**
- * Makes a workqueue for one user alone, with the patience and the error handler of another one.
+ * Creates a workqueue that `acquire` never returns, with the patience and error handler of another.
  *
- * @param of - the other one
+ * @param of - the other workqueue
  * @param name - its name in reports
  * @param priority - 0 … 223
- * @param limit - how many asynchronous functions may be in flight; a workqueue: that one's limit, of
- * both together, and what becomes free goes to the higher priority
+ * @param limit - how many asynchronous functions may be in flight; a workqueue: both share its
+ * limit, and the higher priority goes first when a run settles
  *
  * @internal
  */
@@ -462,7 +463,7 @@ export function createPrivate(
 }
 
 /**
- * The workqueue for these criteria: one that there is, or a new one.
+ * Returns the existing workqueue for these criteria, or a new one.
  *
  * @internal
  */
@@ -495,7 +496,7 @@ const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
 });
 
 /**
- * Checks what a workqueue is asked for, and fills in the defaults.
+ * Checks the options of a workqueue, and fills in the defaults.
  *
  * @internal
  */
