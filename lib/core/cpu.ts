@@ -9,12 +9,12 @@ import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 
 /**
- * What a CPU is doing.
+ * The state of a CPU.
  *
  * - `'up'`: it runs continuations
- * - `'starting'`: its thread has been made, and loads the module
- * - `'stopping'`: it takes nothing more, and finishes what runs
- * - `'down'`: it has no thread; what has to run there waits
+ * - `'starting'`: its thread has been created and is loading the module
+ * - `'stopping'`: it accepts no more work and finishes what is running
+ * - `'down'`: it has no thread; continuations that have to run there wait
  *
  * @public
  */
@@ -24,13 +24,13 @@ export type CpuState = 'up' | 'starting' | 'stopping' | 'down';
  * An event loop that runs continuations.
  *
  * @remarks
- * The thread that made the kernel is CPU 0: `kernel.cpus[0]`. Others are worker threads, started by
- * {@link Kernel.startCpus}. Each thread has objects of its own for them, `kernel.cpus`.
+ * The thread that created the kernel is CPU 0: `kernel.cpus[0]`. The others are worker threads, started
+ * by {@link Kernel.startCpus}. Each thread has its own `Cpu` objects, in `kernel.cpus`.
  *
  * @public
  */
 export class Cpu {
-  /** 0 for the thread that made the kernel. */
+  /** Its number; 0 for the thread that created the kernel. */
   readonly index: number;
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
@@ -43,51 +43,55 @@ export class Cpu {
   }
 
   /**
-   * How a kernel makes one.
+   * Creates a CPU object; called by the kernel.
    * @internal
    */
   static _make(kernel: Kernel, index: number): Cpu {
     return new Cpu(kernel, index);
   }
 
-  /** What it is doing, as of now; `'up'` for a CPU 0 that has started no others. */
+  /** Its current state; `'up'` for a CPU 0 that has not started other CPUs. */
   get state(): CpuState {
     return this._machine?.stateOf(this.index) ?? 'up';
   }
 
   /**
-   * For how long it has not come to what it should do, in ms: a function blocks it. 0: it keeps up.
+   * How long its event loop has been blocked, in ms; 0 if it is not blocked.
    */
   get lagMs(): number {
     return this._machine?.lagOf(this.index) ?? 0;
   }
 
   /**
-   * Ends its thread: what runs there may finish, what is queued stays or goes elsewhere.
+   * Stops its thread after the functions that are running have finished.
    *
    * @remarks
-   * Continuations whose affinity is strong wait for {@link Cpu.restart}; the others go to another CPU. When
-   * the grace is over, the signals of functions that run are aborted, with KcontError ECPUDIED as their
-   * reason; a tenth of a second later the thread ends, and half a second later it is ended.
+   * Queued continuations with strong affinity wait for {@link Cpu.restart}; the others move to another
+   * CPU. When the grace is over, the signals of the functions that still run are aborted, with KcontError
+   * ECPUDIED as their reason; 0.1 s later the thread exits, and 0.5 s after that it is terminated.
    *
-   * Calls that meet join: the shortest grace counts, and the last call says whether a thread follows.
+   * Overlapping calls of `stop` and `restart` are merged: the shortest grace applies, and the last call
+   * decides whether a new thread is started.
    *
-   * @param options - `graceMs`: how long what runs may take to finish, 0 and more ms, default 5000;
-   * what then still runs is ended with the thread
+   * @param options - optional settings: `graceMs`, how long running functions may take to finish, >= 0
+   * ms, default 5000
    * @returns a promise, fulfilled when the thread has ended
-   * @throws KcontError ENOTSUP for CPU 0, and on any other CPU than 0; EINVAL for a grace out of range
+   * @throws KcontError ENOTSUP for CPU 0, and when not called on CPU 0; EINVAL for an invalid grace
    */
   stop(options?: { graceMs?: number }): Promise<void> {
     return this.#control(Cpu.prototype.stop).stop(this.index, options);
   }
 
   /**
-   * Ends its thread, if it has one, and starts another. One that is starting already is waited for.
+   * Stops its thread, if it has one, and starts a new one.
+   *
+   * @remarks
+   * If a thread is already starting, this waits for it.
    *
    * @param options - as for {@link Cpu.stop}
-   * @returns a promise, fulfilled when the CPU is up again; rejected with KcontError ECPUDIED when
-   * its thread could not be started, and then it is tried again, or when it was stopped meanwhile;
-   * ETIMEDOUT when it has not imported the module in time; ESHUTDOWN when the kernel is closed
+   * @returns a promise, fulfilled when the CPU is up again. Rejected with KcontError ECPUDIED if its
+   * thread could not be started, which is then retried, or if it was stopped meanwhile; ETIMEDOUT if it
+   * did not import the module in time; ESHUTDOWN if the kernel is closed
    * @throws as {@link Cpu.stop}
    */
   restart(options?: { graceMs?: number }): Promise<void> {
@@ -110,26 +114,26 @@ defineInspect(
 );
 
 /**
- * Something happened to a CPU that its owner may want to know.
+ * A lifecycle event of a CPU.
  *
- * - `'up'`: it runs continuations from now on
- * - `'died'`: its thread has ended by itself; `error` says how
+ * - `'up'`: it now runs continuations
+ * - `'died'`: its thread has ended by itself; `error` tells why
  * - `'stopped'`: its thread has been ended by `stop`, `restart` or `kill`
- * - `'blocked'`: it has not come to its work for `lagMs`
- * - `'unblocked'`: it works again, after so many ms
+ * - `'blocked'`: its event loop has been blocked for `lagMs`
+ * - `'unblocked'`: its event loop runs again, after it was blocked for `lagMs`
  *
  * @public
  */
 export interface CpuEvent {
   /** What happened. */
   readonly type: 'up' | 'died' | 'stopped' | 'blocked' | 'unblocked';
-  /** To which CPU. */
+  /** The CPU. */
   readonly cpu: Cpu;
-  /** For how long it has been blocked, in ms; 0 for the other events. */
+  /** How long it has been blocked, in ms; 0 for the other events. */
   readonly lagMs: number;
   /**
-   * How many locks between CPUs it held when its thread ended; 0 for the other events. They are free
-   * now, and what they protect may be half done.
+   * How many shared locks it held when its thread ended; 0 for the other events. They have been
+   * released, and the data they protect may be inconsistent.
    */
   readonly heldLocks: number;
   /** Why it died: KcontError ECPUDIED, whose `cause` is what the thread threw. */
@@ -137,48 +141,48 @@ export interface CpuEvent {
 }
 
 /**
- * How CPUs are started.
+ * Settings of {@link Kernel.startCpus}.
  *
  * @public
  */
 export interface StartCpusOptions {
   /** The CPU module: a file URL, or an absolute path. */
   module: URL | string;
-  /** How many, 1 … 15. Default: one less than the machine has, and at least 1. */
+  /** The number of CPUs to start, 1 … 15. Default: one less than the machine has, at least 1. */
   count?: number;
-  /** Told what happens to CPUs. What it throws is an uncaught exception. */
+  /** Called on CPU lifecycle events. What it throws becomes an uncaught exception. */
   onEvent?: (event: CpuEvent) => void;
-  /** After how many ms a CPU that does not come to its work is reported as blocked. Default 1000. */
+  /** After how many ms a blocked CPU is reported. Default 1000. */
   blockedMs?: number;
-  /** How long to wait before a CPU that died is started again, in ms; doubled each time. Default 100. */
+  /** Delay before a CPU that died is restarted, in ms; doubled each time. Default 100. */
   backoffMs?: number;
-  /** The longest such wait, in ms. Default 30000. */
+  /** The longest such delay, in ms. Default 30000. */
   longestBackoffMs?: number;
   /**
-   * How long each thread may take to import the module, now and whenever it is started again, in ms, more
-   * than 0; Infinity: no limit. A thread that takes longer is ended. Default 30000: much longer than an
-   * import takes on a busy machine, and shorter than most wait for a service to be up.
+   * How long each thread may take to import the module, also on later starts, in ms, > 0; Infinity: no
+   * limit. A thread that takes longer is terminated. Default 30000, which is much longer than an import
+   * takes on a busy machine and shorter than most services wait for another to start.
    */
   timeoutMs?: number;
-  /** Aborted before all CPUs are up: the start is given up, and its threads are ended. */
+  /** If aborted before all CPUs are up, the start fails and its threads are ended. */
   signal?: AbortSignal;
-  /** Limits of each thread's memory, as those of `node:worker_threads`. */
+  /** Memory limits of each thread, as in `node:worker_threads`. */
   resourceLimits?: CpuLimits;
 }
 
 /**
- * Limits of a thread's memory, each in MB.
+ * Memory limits of a thread, in MB.
  *
  * @public
  */
 export interface CpuLimits {
-  /** Of the main heap. */
+  /** Limit of the main heap. */
   maxOldGenerationSizeMb?: number;
-  /** Of the heap for recent objects. */
+  /** Limit of the heap for recent objects. */
   maxYoungGenerationSizeMb?: number;
-  /** Of generated code. */
+  /** Limit of the memory for generated code. */
   codeRangeSizeMb?: number;
-  /** Of the stack. */
+  /** Limit of the stack. */
   stackSizeMb?: number;
 }
 
@@ -188,7 +192,7 @@ let start: StartCpus = () =>
   Promise.reject(new KcontError('ENOTSUP', "startCpus needs kcont/cpu: import 'kcont/cpu' first"));
 
 /**
- * How `kcont/cpu` makes itself known, without being known to the core.
+ * Registers the implementation in `kcont/cpu`, which the core does not import.
  *
  * @internal
  */
@@ -197,7 +201,7 @@ export function registerCpuStarter(starter: StartCpus): void {
 }
 
 /**
- * Starts CPUs.
+ * Starts CPUs with the registered implementation.
  *
  * @internal
  */
@@ -206,50 +210,53 @@ export function startCpus(kernel: Kernel, options: StartCpusOptions): Promise<un
 }
 
 /**
- * Where the state of a continuation is that more than one CPU knows. All of it is as of now, and
- * true for all CPUs.
+ * The state of a continuation that is shared between CPUs. It is always current, and the same for all
+ * CPUs.
  *
  * @internal
  */
 export interface RemoteState {
   /** State bits. */
   readonly bits: number;
-  /** On the clock of this CPU; NaN: not PENDING. */
+  /** The deadline on the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
-  /** `busy`: the bits that forbid it; `anew`: as `reset` does. An errno, or DESTROYED. */
+  /**
+   * Schedules it, and returns an errno or DESTROYED. `busy`: the state bits that forbid it. `anew`:
+   * acts as `reset`.
+   */
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number;
   touch(): boolean;
-  /** Stops it. Returns the bits before. */
+  /** Stops it and returns its previous bits. */
   stop(): number;
   ack(): boolean;
-  /** Stops it for good. False: it was already. */
+  /** Destroys it. False: it was destroyed already. */
   destroy(): boolean;
-  /** Whether it keeps the process alive. */
+  /** Sets whether it keeps the process alive. */
   setRef(ref: boolean): void;
   setArg(arg: unknown): void;
-  /** Throws for a lock that is not for all CPUs. */
+  /** Changes the lock. Throws for a lock that is not shared between CPUs. */
   setLock(lock: BaseLock | null): void;
-  /** Refuses to be scheduled while some halt waits. */
+  /** Sets whether a halt is waiting; if so, `schedule` is refused. */
   setHalting(halting: boolean): void;
-  /** Its settled callbacks are to be called here, wherever it runs. */
+  /** Has its settled callbacks called on this CPU, wherever it runs. */
   awaitSettle(): void;
 
-  // What the dispatcher asks, of an entry in its own lists.
+  // Called by the dispatcher, for an entry in its own lists.
 
-  /** Its timer here is over: makes it QUEUED. False: this entry is stale, or the deadline moved. */
+  /** Makes it QUEUED after its timer expired here. False: the entry is stale or its deadline moved. */
   expire(): boolean;
-  /** What to do with it at the head of the run queue. */
+  /** Tells what to do with it at the head of the run queue. */
   admit(): Admission;
-  /** It is entered here and nowhere else. False: it is stale. */
+  /** Claims the run for this CPU. False: the entry is stale. */
   enter(): boolean;
-  /** The run here has settled. */
+  /** Called when the run on this CPU has settled. */
   settle(): void;
-  /** The function has failed here. False: that is to be reported here, too. */
+  /** Called when the function has failed on this CPU. False: the error is to be reported here too. */
   fail(error: unknown): boolean;
 }
 
 /**
- * Where the state of a continuation is that has the bit REMOTE.
+ * Returns the shared state of a continuation with the bit REMOTE.
  *
  * @internal
  */
@@ -259,7 +266,7 @@ export function remoteOf(kc: Kcont<unknown>): RemoteState {
 
 /** The entry is valid and may be entered. @internal */
 export const ADMITTED = 0;
-/** The entry is valid and waits for something: its run on another CPU, or its argument. @internal */
+/** The entry is valid and waits for its run on another CPU or for its argument. @internal */
 export const ASIDE = 1;
 /** The entry is stale: it was stopped, or is scheduled elsewhere. @internal */
 export const STALE = 2;
@@ -268,53 +275,59 @@ export const STALE = 2;
 export type Admission = typeof ADMITTED | typeof ASIDE | typeof STALE;
 
 /**
- * Scheduling where there are other CPUs.
+ * Scheduling of continuations whose state is shared between CPUs.
  *
  * @internal
  */
 export interface RemoteScheduling {
-  /** What forbids it: an errno, or DESTROYED; REMOTE_REQUIRED: nothing here, `schedule` has to be asked. */
+  /**
+   * Returns what forbids scheduling: an errno or DESTROYED. REMOTE_REQUIRED: nothing on this CPU
+   * forbids it; `schedule` has to decide.
+   */
   whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number;
   /**
-   * Makes the state of a continuation known to all CPUs, if it is not, and schedules it. An errno.
-   * `busy`: the bits that forbid it, as `reset` does; undefined: those that `schedule` minds.
+   * Shares the state of a continuation with all CPUs, if necessary, and schedules it; returns an errno.
+   * `busy`: the state bits that forbid it for `reset`; undefined: those of `schedule`.
    */
   schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number;
-  /** The error where only this CPU is being stopped; undefined: the kernel is closed. */
+  /** Returns the error if only this CPU is being stopped; undefined: the kernel is closed. */
   stopped(kc: Kcont<unknown>): KcontError | undefined;
-  /** Why a continuation cannot leave its CPU. */
+  /** Tells why a continuation cannot leave its CPU. */
   reason(kc: Kcont<unknown>): KcontError;
 }
 
 /**
- * What a dispatcher knows of the other CPUs.
+ * A dispatcher's connection to the other CPUs.
  *
  * @internal
  */
 export interface CpuLink {
   /** The CPU of this thread. */
   readonly here: Cpu;
-  /** How far the shutdown of the kernel has come: it may be open where this CPU is being stopped. */
+  /** The shutdown phase of the kernel: it may be open while this CPU is being stopped. */
   readonly phase: Phase;
-  /** A pass begins: others need not ring. Takes in what they have sent. */
+  /** Called when a pass begins: takes in messages; other CPUs need not wake this one meanwhile. */
   wake(): void;
-  /** Takes in what other CPUs have sent. True: there was something. */
+  /** Takes in messages of other CPUs. True: there were some. */
   take(): boolean;
-  /** The pass is over and nothing is runnable: others have to ring. True: something came meanwhile. */
+  /**
+   * Called when the pass is over and nothing is runnable: from now on other CPUs have to wake this one.
+   * True: a message has arrived meanwhile.
+   */
   sleep(): boolean;
-  /** A continuation has been made: it may be one for any CPU. */
+  /** Called for each new continuation, which may be able to run on any CPU. */
   adopt(kc: Kcont<unknown>): void;
-  /** Schedules what has its state where all CPUs can see it. */
+  /** Schedules continuations whose state is shared between CPUs. */
   readonly remoteScheduling: RemoteScheduling;
-  /** Runs a function on another CPU; null: it is to run here. */
+  /** Runs a function on another CPU; null: it has to run on this one. */
   run(
     wq: Workqueue,
     func: (...args: never[]) => unknown,
     options: RunOptions,
   ): Promise<unknown> | null;
-  /** Waits for the other CPUs too, where this is CPU 0. `local`: for this one. */
+  /** Waits for this CPU, with `local`; on CPU 0, for the other CPUs too. */
   drain(local: () => Promise<void>): Promise<void>;
-  /** Closes the other CPUs too, where this is CPU 0. `local`: closes this one. */
+  /** Closes this CPU, with `local`; on CPU 0, the other CPUs too. */
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
   stateOf(index: number): CpuState;
   lagOf(index: number): number;

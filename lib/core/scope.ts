@@ -104,7 +104,7 @@ export class Scope {
     for (const kc of this.#members) kc.destroy();
   }
 
-  /** Destroys all its continuations and waits until none is running. Rejects as {@link Scope.halt} does. */
+  /** Destroys all its continuations and waits until none is running. Rejects as `halt` does. */
   async [Symbol.asyncDispose](): Promise<void> {
     const members = [...this.#members];
     this[Symbol.dispose]();

@@ -1,12 +1,13 @@
 /*
- * What the core asks of a lock, without the code of one: an application that uses none is bundled with none.
+ * The core's view of locks. It does not import their code, so bundles of applications without locks do
+ * not contain it.
  */
 
 import { check, kindOf, type Kind } from '../base/options-check.ts';
 import type { BaseLock } from './lock.ts';
 
 /**
- * Whether a value is a lock of ours.
+ * Tells whether a value is a lock of kcont.
  *
  * @internal
  */
@@ -14,13 +15,13 @@ export function isLock(value: unknown): value is BaseLock {
   try {
     return typeof (value as Partial<BaseLock> | null | undefined)?._takeFor === 'function';
   } catch {
-    // A proxy that was revoked.
+    // The value is a revoked proxy.
     return false;
   }
 }
 
 /**
- * What a lock has to be: one of ours, or null.
+ * The check of an option that is a lock or null.
  *
  * @internal
  */
@@ -30,7 +31,7 @@ export const LOCK: Kind = kindOf(
 );
 
 /**
- * Checks that a value is a lock of ours, or null.
+ * Checks that a value is a lock of kcont, or null.
  *
  * @internal
  */
@@ -39,7 +40,7 @@ export function checkLock(lock: unknown): asserts lock is BaseLock | null {
 }
 
 /**
- * Releases what a continuation has taken. False: there is a lock, and nobody held it.
+ * Releases the lock that a continuation took. False: the lock was not held.
  *
  * @internal
  */

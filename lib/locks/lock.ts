@@ -13,17 +13,19 @@ import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
 import { NONE, Turnstile, type Waiter } from './turnstile.ts';
 
 /**
- * How to wait for a lock.
+ * Optional settings of {@link Lock.enter}.
  *
  * @public
  */
 export interface EnterOptions {
-  /** Aborted while waiting: leaves the queue at once and rejects with the signal's reason. */
+  /** If aborted while waiting, `enter` leaves the queue and rejects with the signal's reason. */
   signal?: AbortSignal;
   /**
-   * The priority at which the caller waits: 0 … 223, by default that of `wq.prihigh`, 127.
-   * Continuations wait at the priority of their workqueue, and for as long as its patience if higher ones
-   * keep coming; the caller waits until none is left.
+   * The priority at which the caller waits, 0 … 223. Default 127, that of `wq.prihigh`.
+   *
+   * Continuations wait at the priority of their workqueue, and its patience limits how long higher
+   * priorities can pass them. Code that calls `enter` has no patience: it waits until no higher priority
+   * is waiting.
    */
   priority?: number;
 }
@@ -31,34 +33,34 @@ export interface EnterOptions {
 const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIORITY });
 
 /**
- * What continuations and awaiting code exclude each other with.
+ * A lock that continuations and awaiting code can hold.
  *
  * @remarks
- * Continuations and code that awaits {@link Lock.enter} wait in one queue: the highest priority
- * first, first come first served within it; continuations that have been passed over for longer than the
- * patience of their workqueue go before, at most every other time. Locks have no owner and are not recursive: entering one
- * twice from the same function waits for ever.
+ * Continuations and code that awaits {@link Lock.enter} wait in one queue, by priority and then in order
+ * of arrival. A continuation that has been passed over for longer than the patience of its workqueue
+ * goes first, at most every other time. Locks have no owner and are not recursive: a function that
+ * enters the same lock twice waits forever.
  *
  * @public
  */
 export interface Lock {
-  /** Whether somebody holds it. */
+  /** Whether it is held. */
   readonly held: boolean;
   /**
-   * Takes the lock if it is free, also ahead of those who wait for it and have yet to be dispatched.
+   * Takes the lock if it is free, even ahead of a waiter that has been woken and not dispatched yet.
    *
-   * @returns true: it is held now; false: somebody else holds it
+   * @returns true: the caller now holds it; false: it is held by other code
    */
   tryEnter(): boolean;
   /**
    * Waits for the lock and takes it.
    *
-   * @returns a promise, fulfilled when the lock is held; rejected with the signal's reason if
-   * that is aborted first, then the lock is not held
+   * @returns a promise, fulfilled when the caller holds the lock; rejected with the signal's reason if
+   * the signal is aborted first, and then the caller does not hold it
    */
   enter(options?: EnterOptions): Promise<void>;
   /**
-   * Releases the lock, and wakes the next one who waits.
+   * Releases the lock and wakes the next waiter.
    *
    * @throws KcontError EPERM if it is not held
    */
@@ -68,10 +70,11 @@ export interface Lock {
 const entered: Promise<void> = Promise.resolve();
 
 /**
- * What all locks of kcont have in common.
+ * The base class of all locks of kcont.
  *
  * @remarks
- * Made by the library alone: take {@link Mutex}, {@link SpinLock}, {@link RWLock} or {@link RMLock}.
+ * Applications use {@link Mutex}, {@link SpinLock}, {@link RWLock} or {@link RMLock}, and do not extend
+ * this class.
  *
  * @public
  */
@@ -83,33 +86,33 @@ export abstract class BaseLock implements Lock {
   );
 
   /**
-   * Makes a lock that nobody holds.
+   * Creates a free lock.
    *
-   * @throws KcontError EINVAL for options: there are none
+   * @throws KcontError EINVAL if called with options
    */
   constructor();
   constructor(given?: unknown) {
     refuseOptions(given, new.target.name, new.target);
   }
 
-  // An exclusive lock, unless a class says otherwise.
+  // By default the lock is exclusive; subclasses override this.
 
   #held = false;
   #turnstile: Turnstile | null = null;
 
-  /** Whether somebody holds it. */
+  /** Whether it is held. */
   get held(): boolean {
     return this.#held;
   }
 
   /**
-   * Whether it may be held for synchronous sections only.
+   * Whether it may be held by synchronous code only.
    * @internal
    */
   readonly _spin: boolean = false;
 
   /**
-   * Who waits; null: nobody has ever waited.
+   * The queue of waiters; null: the lock has never been contended.
    * @internal
    */
   get _turnstile(): Turnstile | null {
@@ -122,7 +125,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Whether it could be taken, as far as its present holders go.
+   * Whether its current holders allow it to be taken.
    * @internal
    */
   get _open(): boolean {
@@ -130,7 +133,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Notes one more holder of an open lock.
+   * Adds a holder to an open lock.
    * @internal
    */
   _hold(): void {
@@ -138,7 +141,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Notes one holder less.
+   * Removes a holder.
    * @internal
    */
   _drop(): void {
@@ -146,21 +149,25 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Gives the open lock to code that will exit it itself.
+   * Gives the open lock to code that will call `exit`.
    * @internal
    */
   _grant(): void {
     this._hold();
   }
 
-  /** The same, for code that does not wait: perhaps ahead of some who do. */
+  /** Gives the open lock to code that did not wait, possibly ahead of waiters. */
   #grantAhead(priority: number): void {
     this._grant();
     const turnstile = this._turnstile;
     if (turnstile !== null) turnstile.hasTaken(null, priority);
   }
 
-  /** Takes the lock if it is free: true. False: somebody else holds it. */
+  /**
+   * Takes the lock if it is free.
+   *
+   * @returns true: the caller now holds it; false: it is held by other code
+   */
   tryEnter(): boolean {
     if (!this._open) return false;
     this.#grantAhead(PRI_PRIHIGH);
@@ -170,9 +177,9 @@ export abstract class BaseLock implements Lock {
   /**
    * Waits for the lock and takes it.
    *
-   * @param options - a signal to give up, and the priority to wait at
-   * @returns fulfilled when the lock is held, rejected with the signal's reason when aborted, with
-   * KcontError EINVAL for a priority that is none
+   * @param options - optional settings: a signal that ends the wait, and the priority to wait at
+   * @returns a promise, fulfilled when the caller holds the lock; rejected with the signal's reason when
+   * aborted, and with KcontError EINVAL for an invalid option
    */
   enter(options?: EnterOptions): Promise<void> {
     return this._enter(options, BaseLock.prototype.enter);
@@ -201,7 +208,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Releases the lock, and wakes the next one who waits.
+   * Releases the lock and wakes the next waiter.
    *
    * @throws KcontError EPERM if it is not held
    */
@@ -212,7 +219,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Releases the lock: true. False: it is not held.
+   * Releases the lock; false: it is not held.
    * @internal
    */
   _release(): boolean {
@@ -227,7 +234,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Takes the lock for code that may have to queue though it is open.
+   * Takes the lock for code that may have to queue although the lock is open.
    * @internal
    */
   _tryFor(priority: number): boolean {
@@ -254,7 +261,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Queues up. `since`: as for `Turnstile.add`.
+   * Queues a waiter. `since`: as for `Turnstile.add`.
    * @internal
    */
   _wait(waiter: Waiter, since: number = NONE): void {
@@ -262,7 +269,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * A continuation that was runnable, or waits, does not want the lock any more.
+   * Called when a continuation that is runnable or waiting no longer wants the lock.
    * @internal
    */
   _leave(waiter: Waiter): void {
@@ -273,7 +280,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Whether a newcomer has to queue though the lock is open.
+   * Whether a newcomer has to queue although the lock is open.
    * @internal
    */
   _mustQueue(turnstile: Turnstile, priority: number): boolean {
@@ -322,7 +329,7 @@ class Awaiter implements Waiter {
 
   _wake(): boolean {
     const signal = this.#signal;
-    // Aborted by now: it is about to be told, and does not take what the next one may have.
+    // It has been aborted and will be removed: leave the lock to the next waiter.
     if (signal?.aborted === true) return true;
     this._lock._grant();
     if (signal !== undefined) leave(signal, this);
@@ -332,13 +339,13 @@ class Awaiter implements Waiter {
 
   _abort(reason: unknown): void {
     this.#reject(reason);
-    // A writer that gives up may have held up readers.
+    // If it was a writer, readers may have been waiting behind it.
     this._lock._leave(this);
   }
 }
 
 /**
- * Waits for a lock: for what releases it when it is disposed, once, however often that is.
+ * Waits for a lock, and returns a disposable that releases it once, however often it is disposed.
  *
  * @internal
  */
@@ -378,7 +385,7 @@ export async function runLocked<T>(
 }
 
 /**
- * How many wait for a lock.
+ * Returns the number of waiters of a lock.
  *
  * @internal
  */

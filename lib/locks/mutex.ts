@@ -4,9 +4,9 @@ import { BaseLock, holdLock, runLocked, type EnterOptions } from './lock.ts';
  * A mutual exclusion lock.
  *
  * @remarks
- * The framework takes it before a continuation's function and releases it when that settles, also
- * across `await`. Other code shares it by {@link Mutex.run}, {@link Mutex.hold} or `enter` and
- * `exit`.
+ * The library takes it before it calls a continuation's function and releases it when the function has
+ * settled; it stays held across `await`. Other code uses {@link Mutex.run}, {@link Mutex.hold}, or
+ * `enter` and `exit`.
  *
  * @example
  * ```ts
@@ -22,8 +22,7 @@ export class Mutex extends BaseLock {
    * Waits for the lock, for use with `using`.
    *
    * @param options - as for `enter`
-   * @returns a promise of what releases the lock when it is disposed; disposing it twice releases
-   * once
+   * @returns a promise of a disposable that releases the lock; disposing it again has no effect
    *
    * @example
    * ```ts
@@ -37,10 +36,10 @@ export class Mutex extends BaseLock {
   /**
    * Runs a function with the lock held.
    *
-   * @param func - called once the lock is held; it is released when the function has settled,
-   * also by an error
+   * @param func - called when the lock is held; the lock is released when the function has settled,
+   * including when it throws or rejects
    * @param options - as for `enter`
-   * @returns what the function returns; rejected with what it throws, or as `enter` is
+   * @returns a promise of what the function returns; rejected with what it throws, and as `enter` is
    */
   run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T> {
     return runLocked(this, func, options, Mutex.prototype.run);

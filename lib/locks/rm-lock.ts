@@ -1,11 +1,11 @@
 import { RWLock } from './rw-lock.ts';
 
 /**
- * A read-mostly lock: an {@link RWLock} for what is hardly ever written.
+ * A read-mostly lock: an {@link RWLock} for data that is rarely written.
  *
  * @remarks
- * Within one thread it grants in the same order as an RWLock does. The difference shows between
- * CPUs: there its readers share no cache line, and a writer pays for it.
+ * Within one thread it grants in the same order as an RWLock. Between CPUs, its readers do not share a
+ * cache line, which makes reading cheaper and writing more expensive.
  *
  * @public
  */

@@ -1,7 +1,7 @@
 /*
- * A lock with two sides. Many may hold the read side, or one the write side. Both sides queue at
- * one turnstile, so that neither starves: a reader does not pass a writer who waits with the same
- * priority or a higher one, and when a reader gets in, the readers behind it follow.
+ * A lock with two sides. The read side can have many holders, the write side one. Both sides queue at
+ * one turnstile, so that neither starves: a reader does not pass a waiting writer of the same or a
+ * higher priority, and when a reader is granted the lock, the readers behind it are granted it too.
  */
 
 import { refuseOptions } from '../base/errors.ts';
@@ -9,7 +9,7 @@ import { defineInspect } from '../base/inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
-/** What the two sides share. */
+/** The state that both sides share. */
 class Sides {
   readers = 0;
   writing = false;
@@ -99,9 +99,9 @@ class WriteSide extends BaseLock {
  * A lock with a side for many readers and a side for one writer.
  *
  * @remarks
- * Each side is a {@link Lock} of its own, to be given to continuations or entered. Readers share;
- * a writer excludes everybody. A reader does not pass a writer who waits with the same priority or
- * a higher one.
+ * Each side is a {@link Lock} that can be passed to continuations or entered. Readers share the lock; a
+ * writer excludes readers and other writers. A reader does not pass a waiting writer of the same or a
+ * higher priority.
  *
  * @example
  * ```ts
@@ -113,15 +113,15 @@ class WriteSide extends BaseLock {
  * @public
  */
 export class RWLock {
-  /** The side that many may hold together. */
+  /** The read side, which can have many holders at a time. */
   readonly read: BaseLock;
-  /** The side that excludes everybody else. */
+  /** The write side, which excludes all other holders. */
   readonly write: BaseLock;
 
   /**
-   * Makes a lock that nobody holds.
+   * Creates a free lock.
    *
-   * @throws KcontError EINVAL for options: there are none
+   * @throws KcontError EINVAL if called with options
    */
   constructor();
   constructor(given?: unknown) {
@@ -133,7 +133,7 @@ export class RWLock {
 }
 
 /**
- * Says how locks with two sides read in a log.
+ * Defines how `util.inspect` shows locks with two sides.
  *
  * @internal
  */

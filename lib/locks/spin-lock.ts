@@ -2,11 +2,11 @@ import { KcontError } from '../base/errors.ts';
 import { atEndOfTurn } from '../time/host-clock.ts';
 import { BaseLock } from './lock.ts';
 
-/** Taken by plain code, and to be free again at the end of the turn. */
+/** Locks taken by code other than continuations, which have to be free at the end of the turn. */
 const taken = new Set<BaseLock>();
 
 /**
- * Plain code has taken one: it is to be free at the end of the turn.
+ * Notes that code other than a continuation has taken a lock, and checks it at the end of the turn.
  *
  * @internal
  */
@@ -16,7 +16,7 @@ export function noteTaken(lock: BaseLock): void {
 }
 
 /**
- * It is free.
+ * Notes that a lock has been released.
  *
  * @internal
  */
@@ -28,9 +28,10 @@ export function noteFree(lock: BaseLock): void {
  * A lock for synchronous sections only.
  *
  * @remarks
- * Takes part as a {@link Mutex} does, but must be released within the turn in which it was taken:
- * one that is still held when the turn ends raises KcontError EPERM as an uncaught exception, once
- * for each time it was taken. An asynchronous function that runs with it is reported to `onError`.
+ * Works as a {@link Mutex}, but must be released within the turn of the event loop in which it was
+ * taken. If it is still held when the turn ends, KcontError EPERM is raised as an uncaught exception,
+ * once for each time it was taken. A continuation's function that holds it and returns a promise is
+ * reported to `onError`.
  *
  * @public
  */
