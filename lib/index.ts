@@ -1,5 +1,5 @@
 /**
- * Continuations for async TypeScript: timers, jobs that run soon, and workqueues behind one handle.
+ * Continuations for async TypeScript: timers, jobs that run soon and workqueues, with one kind of handle.
  *
  * @packageDocumentation
  */
@@ -61,7 +61,7 @@ export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 
 /**
- * A continuation: one function, its argument, a workqueue, perhaps a lock. Made once, scheduled
+ * A continuation: a function, its argument, a workqueue and optionally a lock. Created once, scheduled
  * many times.
  *
  * @public
@@ -69,7 +69,7 @@ export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/wo
 export type Kcont<A> = KcontHandle<A>;
 
 /**
- * Makes continuations: the class of all of them.
+ * The class of continuations.
  *
  * @public
  */

@@ -1,6 +1,6 @@
 /**
- * The functions of NetBSD's kernel continuations proposal (2011), name for name, over the same
- * objects as the classes of `kcont`.
+ * The functions of NetBSD's kernel continuations proposal (2011), under their original names. They use
+ * the same objects as the classes of `kcont`.
  *
  * @packageDocumentation
  */
@@ -28,38 +28,39 @@ export {
 } from './base/priorities.ts';
 
 /**
- * Flag of {@link kcont_workqueue_acquire}: a queue for each CPU.
+ * Flag of {@link kcont_workqueue_acquire}: the workqueue has a queue per CPU.
  *
  * @public
  */
 export const WQ_PERCPU = 1;
 
-/** The highest of the predefined workqueues; synchronous functions only. @public */
+/** The predefined workqueue of the highest priority; synchronous functions only. @public */
 export const wq_softserial: FastWorkqueue = kernel.wq.softserial;
-/** For protocol work; synchronous functions only. @public */
+/** The workqueue for protocol work; synchronous functions only. @public */
 export const wq_softnet: FastWorkqueue = kernel.wq.softnet;
-/** For completed I/O; synchronous functions only. @public */
+/** The workqueue for completed I/O; synchronous functions only. @public */
 export const wq_softbio: FastWorkqueue = kernel.wq.softbio;
-/** For timers; synchronous functions only. @public */
+/** The workqueue for timers; synchronous functions only. @public */
 export const wq_softclock: FastWorkqueue = kernel.wq.softclock;
-/** The highest that takes asynchronous functions. @public */
+/** The predefined workqueue of the highest priority that takes asynchronous functions. @public */
 export const wq_prihigh: Workqueue = kernel.wq.prihigh;
-/** Medium high. @public */
+/** The workqueue of medium high priority. @public */
 export const wq_primedhigh: Workqueue = kernel.wq.primedhigh;
-/** Medium low. @public */
+/** The workqueue of medium low priority. @public */
 export const wq_primedlow: Workqueue = kernel.wq.primedlow;
-/** The lowest of the predefined workqueues: bulk work. @public */
+/** The predefined workqueue of the lowest priority, for bulk work. @public */
 export const wq_prilow: Workqueue = kernel.wq.prilow;
 
 /**
- * Makes a continuation.
+ * Creates an idle continuation.
  *
  * @param wq - its workqueue
- * @param lock - held while the function runs; null: none
- * @param func - called with the argument and the continuation; on `wq_soft…` it returns no promise
+ * @param lock - held while the function runs; null: no lock
+ * @param func - called with the argument and the continuation; on `wq_soft…` it must not return a
+ * promise
  * @param arg - the argument
- * @param flags - 0
- * @returns an idle continuation, an instance of `Kcont`
+ * @param flags - must be 0
+ * @returns an instance of `Kcont`
  * @throws KcontError EINVAL for flags other than 0, and as the constructor of `Kcont` does
  *
  * @public
@@ -83,11 +84,12 @@ export function kcont_create<A, R = unknown, W extends Workqueue = Workqueue>(
  * Schedules a continuation.
  *
  * @param kc - the continuation
- * @param ci - the CPU to run on, for workqueues with WQ_PERCPU; null: any
- * @param nticks - delay in ticks of 1 ms, 0 … 2^53-1; 0: no delay
- * @returns 0: scheduled; EBUSY: it is INVOKING, a halt waits, the kernel is in the grace of `close`, or
- * is closed while a run of it is in flight; ENOENT: `ci` on a workqueue without WQ_PERCPU; EINVAL: a
- * bad delay or CPU, a destroyed continuation or a closed kernel. But for 0, nothing has changed
+ * @param ci - the CPU to run on, for workqueues with WQ_PERCPU; null: any CPU
+ * @param nticks - the delay in ticks of 1 ms, 0 … 2^53-1; 0: no delay
+ * @returns 0: scheduled; EBUSY: it is INVOKING, a halt is waiting, the kernel is in the grace of
+ * `close`, or the kernel is closed while a run is in flight; ENOENT: `ci` was given for a workqueue
+ * without WQ_PERCPU; EINVAL: the delay or CPU is invalid, the continuation was destroyed or the kernel
+ * is closed. If the result is not 0, nothing has changed
  *
  * @public
  */
@@ -97,7 +99,7 @@ export function kcont_schedule<A>(kc: Kcont<A>, ci: Cpu | null, nticks: number):
 }
 
 /**
- * Stops a continuation for good. See {@link KcontHandle.destroy | Kcont.destroy}.
+ * Stops a continuation permanently. See {@link KcontHandle.destroy | Kcont.destroy}.
  *
  * @param kc - the continuation
  *
@@ -108,10 +110,10 @@ export function kcont_destroy<A>(kc: Kcont<A>): void {
 }
 
 /**
- * The lock of a continuation.
+ * Returns the lock of a continuation.
  *
  * @param kc - the continuation
- * @returns its lock; null: none
+ * @returns its lock, or null
  *
  * @public
  */
@@ -140,10 +142,10 @@ export function kcont_setarg<A>(kc: Kcont<A>, arg: A): void {
  * Changes the lock. See {@link KcontHandle.setLock | Kcont.setLock}.
  *
  * @param kc - the continuation, its lock held
- * @param lock - the new lock; null: none
- * @returns the lock so far
- * @throws KcontError EINVAL for a lock where there was none, or if destroyed; EPERM if the lock is
- * not held
+ * @param lock - the new lock; null: no lock
+ * @returns the previous lock
+ * @throws KcontError EINVAL for a lock if it had no lock before, or if destroyed; EPERM if the current
+ * lock is not held
  *
  * @public
  */
@@ -166,10 +168,10 @@ export const kcont_set_mutex: typeof kcont_setmutex = kcont_setmutex;
  * Changes the function and the argument. See {@link KcontHandle.setFunc | Kcont.setFunc}.
  *
  * @param kc - the continuation, its lock held if it has one
- * @param func - the new function; without a lock only the present one
+ * @param func - the new function; without a lock it must be the current function
  * @param arg - the new argument
- * @throws KcontError EINVAL for another function where there is no lock, or if destroyed; EPERM if
- * the lock is not held
+ * @throws KcontError EINVAL for another function without a lock, or if destroyed; EPERM if the lock is
+ * not held
  *
  * @public
  */
@@ -182,7 +184,7 @@ export function kcont_setfunc<A>(kc: Kcont<A>, func: KcontFunction<A>, arg: A): 
 }
 
 /**
- * Stops a continuation, at once and for certain. See {@link KcontHandle.stop | Kcont.stop}.
+ * Withdraws a scheduled run immediately. See {@link KcontHandle.stop | Kcont.stop}.
  *
  * @param kc - the continuation
  * @returns false: it is not running and will not run; true: it was EXPIRED, or is running
@@ -194,10 +196,10 @@ export function kcont_stop<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Tests PENDING.
+ * Tells whether a continuation is PENDING.
  *
  * @param kc - the continuation
- * @returns whether its timer runs
+ * @returns whether its timer is running
  *
  * @public
  */
@@ -206,10 +208,10 @@ export function kcont_pending<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Tests whether the function has been invoked since the last schedule.
+ * Tells whether the function has been entered since it was last scheduled.
  *
  * @param kc - the continuation
- * @returns whether it has been entered, and not been stopped since
+ * @returns whether it has been entered, and has not been stopped since
  *
  * @public
  */
@@ -218,10 +220,10 @@ export function kcont_expired<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Tests PENDING, INVOKING and EXPIRED together.
+ * Tells whether a continuation is PENDING, INVOKING or EXPIRED.
  *
  * @param kc - the continuation
- * @returns whether any of them is set
+ * @returns whether any of these is set
  *
  * @public
  */
@@ -230,10 +232,10 @@ export function kcont_active<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Tests INVOKING.
+ * Tells whether a continuation is INVOKING.
  *
  * @param kc - the continuation
- * @returns whether it is committed to run, or runs without having acknowledged
+ * @returns whether it is committed to run, or is running and has not called `kcont_ack`
  *
  * @public
  */
@@ -242,10 +244,10 @@ export function kcont_invoking<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Clears INVOKING during a run. See {@link KcontHandle.ack | Kcont.ack}.
+ * Acknowledges the run in flight. See {@link KcontHandle.ack | Kcont.ack}.
  *
  * @param kc - the continuation
- * @returns whether it was set by the run in flight
+ * @returns true: INVOKING was cleared; false: it is not running, or has already been acknowledged
  *
  * @public
  */
@@ -254,11 +256,11 @@ export function kcont_ack<A>(kc: Kcont<A>): boolean {
 }
 
 /**
- * Stops a continuation, and waits for a run in flight. See {@link KcontHandle.halt | Kcont.halt}.
+ * Stops a continuation and waits for a run in flight. See {@link KcontHandle.halt | Kcont.halt}.
  *
  * @param kc - the continuation
- * @param interlock - released while waiting, held again after
- * @returns a promise of whether there was a run to wait for
+ * @param interlock - a lock that the caller holds; released while waiting, and taken again afterwards
+ * @returns a promise of whether it waited for a run
  *
  * @public
  */
@@ -271,8 +273,8 @@ export function kcont_halt<A>(kc: Kcont<A>, interlock?: Lock): Promise<boolean> 
  * {@link KcontHandle.drainAsync | Kcont.drainAsync}.
  *
  * @param kc - the continuation
- * @param fn - called with the argument, if there is something to wait for
- * @returns true: idle now, `fn` is not called; false: it will be
+ * @param fn - called with the argument as soon as a run in flight has settled
+ * @returns true: it is idle, and `fn` is not called; false: `fn` will be called
  *
  * @public
  */
@@ -285,10 +287,11 @@ export function kcont_drain_async<A>(kc: Kcont<A>, fn: (arg: A) => void): boolea
 }
 
 /**
- * Stops a continuation, and tells both what was withdrawn and what runs. See {@link KcontHandle.cancel | Kcont.cancel}.
+ * Stops a continuation and tells both whether a run was withdrawn and whether one is in flight. See
+ * {@link KcontHandle.cancel | Kcont.cancel}.
  *
  * @param kc - the continuation
- * @returns CANCELLED and DRAINING bits
+ * @returns the bits CANCELLED and DRAINING
  *
  * @public
  */
@@ -297,12 +300,12 @@ export function kcont_cancel<A>(kc: Kcont<A>): number {
 }
 
 /**
- * The workqueue for a priority: the same one whoever asks.
+ * Returns the workqueue for a priority. Equal calls return the same workqueue.
  *
- * @param pri - 0 … 223, see PRI_SOFTSERIAL … PRI_PRILOW
+ * @param pri - the priority, 0 … 223; see PRI_SOFTSERIAL … PRI_PRILOW
  * @param flags - 0, or WQ_PERCPU
  * @returns the workqueue
- * @throws KcontError EINVAL for a priority or flags out of range
+ * @throws KcontError EINVAL for an invalid priority or invalid flags
  *
  * @public
  */
@@ -316,10 +319,11 @@ export function kcont_workqueue_acquire(pri: number, flags: number): Workqueue {
 }
 
 /**
- * Gives back a workqueue. The last release, with no continuation and no run in flight left, frees it.
+ * Releases a workqueue. It is freed when the last acquire has been released and it has no continuations
+ * and no runs in flight.
  *
  * @param wq - the workqueue
- * @returns 0; EINVAL: it was released more often than acquired, or is none
+ * @returns 0: released; EINVAL: it was released more often than acquired, or is not a workqueue
  *
  * @public
  */

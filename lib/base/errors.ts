@@ -1,18 +1,18 @@
 import type { Kcont } from '../core/kcont.ts';
 
 /**
- * Stable codes of the errors that kcont throws and reports.
+ * The stable codes of the errors that kcont throws and reports.
  *
- * - `EINVAL`: an argument out of its range, or a handle that was destroyed.
- * - `EPERM`: a lock that had to be held is not.
- * - `ENOENT`: a CPU was named for a queue that has no queue per CPU.
+ * - `EINVAL`: an argument is invalid, or a handle was destroyed.
+ * - `EPERM`: a lock that has to be held is not held.
+ * - `ENOENT`: a CPU was named for a workqueue without a queue per CPU.
  * - `EBUSY`: the continuation is INVOKING.
  * - `EDEADLK`: the call would wait for itself.
- * - `ENOTSUP`: an asynchronous function on a queue for synchronous ones.
+ * - `ENOTSUP`: the operation is not supported here, such as an asynchronous function on a `soft…` queue.
  * - `ESHUTDOWN`: the kernel has been closed.
- * - `ETIMEDOUT`: a deadline is over.
- * - `ENOMEM`: shared memory, or the number of threads that may share it, is used up.
- * - `ECPUDIED`: the CPU that ran the function is gone.
+ * - `ETIMEDOUT`: a deadline has passed.
+ * - `ENOMEM`: shared memory, or the number of threads that can share it, is exhausted.
+ * - `ECPUDIED`: the CPU that ran the function has died or was stopped.
  *
  * @public
  */
@@ -29,23 +29,23 @@ export type KcontErrorCode =
   | 'ESHUTDOWN';
 
 /**
- * The one class of errors that kcont makes itself.
+ * The class of all errors that kcont creates.
  *
  * @remarks
- * Thrown at the wrong call, before anything changed; or handed to `onError` where there is no call
- * to blame. Branch on {@link KcontError.code}, never on the message.
+ * Thrown by the call that is at fault, before anything has changed, or passed to `onError` if there is
+ * no such call. Test {@link KcontError.code}, not the message.
  *
  * @public
  */
 export class KcontError extends Error {
-  /** What went wrong, stable between versions. */
+  /** Identifies the kind of error; stable between versions. */
   readonly code: KcontErrorCode;
 
   /**
-   * Makes an error.
+   * Creates an error.
    *
    * @param code - the stable code
-   * @param message - what was expected, then what came
+   * @param message - a text that says what was expected and what was given
    */
   constructor(code: KcontErrorCode, message: string) {
     super(message);
@@ -63,18 +63,20 @@ export class KcontError extends Error {
 }
 
 /**
- * A function or a class that the user has called.
+ * A function or class that user code has called.
  *
  * @internal
  */
 export type Caller = CallableFunction | NewableFunction;
 
 /**
- * Gives an error a stack that is headed by its code, as Node's own are, and begins where `func` was called.
+ * Gives an error a stack whose first line contains its code, as Node's errors have, and that begins
+ * where `func` was called.
  *
- * The engine writes the header when the stack is first read, from the name that the object has by then. So
- * the trace belongs to an object in between, whose name has the code: nothing is written for errors that
- * nobody prints, of which a kernel that closes may make many. To write it at once costs 5 to 10 us.
+ * The engine writes that line when the stack is first read, from the name that the object has then. So
+ * the trace is captured on an intermediate object whose name contains the code. Nothing is formatted for
+ * errors that are never printed, of which a closing kernel can create many; formatting the stack
+ * immediately would cost 5 to 10 us.
  */
 function setTrace(error: KcontError, func: Caller): void {
   const titled = Object.create(error, {
@@ -91,7 +93,7 @@ function setTrace(error: KcontError, func: Caller): void {
 }
 
 /**
- * Has the stack of an error of ours begin in the file of whoever called `func`, which is on the stack.
+ * Makes the stack of a KcontError begin at the caller of `func`, which must be on the stack.
  *
  * @returns the error
  *
@@ -103,9 +105,10 @@ export function traceFrom<E>(func: Caller, error: E): E {
 }
 
 /**
- * Notes in an error that nobody takes whose function threw it: the handle as `kcont`, and for who reads a
- * crash report its name as `continuation`. The handle is not enumerable: a crash report would show all its
- * insides. A value that cannot be extended, or is no error, stays as it is.
+ * Records in an error that no `onError` handles which continuation threw it: the handle as `kcont` and,
+ * for readers of a crash report, its name as `continuation`. The handle is not enumerable, because a
+ * crash report would print all its fields. A value that is not an error, or cannot be extended, is left
+ * unchanged.
  *
  * @param crashes - whether the error is an uncaught exception
  * @returns the error
@@ -121,13 +124,13 @@ export function markError(error: unknown, kcont: Kcont<unknown>, crashes: boolea
     const value = `${kcont.name || '(anonymous)'} on ${kcont.wq.name}`;
     Object.defineProperty(error, 'continuation', { ...hidden, enumerable: true, value });
   } catch {
-    // A proxy may throw at any of this; what is frozen does.
+    // A frozen error throws here, and a proxy may.
   }
   return error;
 }
 
 /**
- * How a value reads in an error message.
+ * Formats a value for an error message.
  *
  * @internal
  */
@@ -135,7 +138,7 @@ export function show(value: unknown): string {
   try {
     return describe(value);
   } catch {
-    // A revoked proxy, or a getter that throws.
+    // It is a revoked proxy, or has a getter that throws.
     return 'an object that cannot be read';
   }
 }
@@ -152,7 +155,7 @@ function describe(value: unknown): string {
 }
 
 /**
- * The error for an argument that is not what it has to be.
+ * Creates the error for an invalid argument.
  *
  * @internal
  */
@@ -161,7 +164,7 @@ export function invalid(name: string, expected: string, got: unknown): KcontErro
 }
 
 /**
- * Whether a value is of a class; a proxy that was revoked is of none.
+ * Tells whether a value is an instance of a class; false for a revoked proxy.
  *
  * @internal
  */
@@ -174,7 +177,7 @@ export function isA<T>(value: unknown, made: { readonly prototype: T }): value i
 }
 
 /**
- * Whether a value can be called; a proxy that was revoked cannot.
+ * Tells whether a value can be called; false for a revoked proxy.
  *
  * @internal
  */
@@ -183,7 +186,7 @@ export function isCallable(value: unknown): boolean {
 }
 
 /**
- * Whether an object is a proxy that was revoked: all that is done with it throws.
+ * Tells whether an object is a revoked proxy, on which every operation throws.
  *
  * @internal
  */
@@ -192,13 +195,13 @@ export function isRevoked(value: object): boolean {
     Object.getPrototypeOf(value);
     return false;
   } catch {
-    // Or the handler of a proxy throws: it is of no more use.
+    // A proxy whose handler throws here is as unusable as a revoked one.
     return true;
   }
 }
 
 /**
- * Refuses what somebody takes for options where there are none.
+ * Throws if options were passed to something that takes no options.
  *
  * @internal
  */
@@ -221,7 +224,7 @@ export function checkFunction(
 }
 
 /**
- * The name of a function; empty for one whose name is no text, or cannot be read.
+ * Returns the name of a function; empty if the name is not a string or cannot be read.
  *
  * @internal
  */
@@ -235,7 +238,7 @@ export function functionName(func: unknown): string {
 }
 
 /**
- * The error for an asynchronous function on a FAST queue.
+ * Creates the error for an asynchronous function on a `soft…` queue.
  *
  * @internal
  */
@@ -247,21 +250,22 @@ export function asynchronous(name: string, wq: string): KcontError {
 }
 
 /**
- * There is no such CPU for that queue. The number is that of NetBSD's errno.h, as is that of each.
+ * The workqueue has no queue for that CPU. The number, as those of the other codes, is from NetBSD's
+ * errno.h.
  *
  * @public
  */
 export const ENOENT = 2;
 
 /**
- * It is committed to run, or a halt waits.
+ * The continuation is committed to run, or a halt is waiting.
  *
  * @public
  */
 export const EBUSY = 16;
 
 /**
- * An argument is out of its range, or the continuation was destroyed.
+ * An argument is invalid, or the continuation was destroyed.
  *
  * @public
  */

@@ -1,29 +1,29 @@
 /*
- * The turnstile of a lock: who waits for it, continuations and awaiting code in one queue.
+ * The turnstile of a lock: the queue of its waiters, which are continuations and awaiting code.
  *
  *   priority 215   entry 4 <-> entry 9
  *   priority 127   entry 2 <-> entry 5 <-> entry 6        highest priority first, then first come
  *
- * A lock has none until it is contended for the first time.
+ * A lock gets its turnstile when it is contended for the first time.
  *
- * When the lock becomes free, the best waiter is woken. Awaiting code is given the lock at once.
+ * When the lock becomes free, the best waiter is woken. Awaiting code is given the lock immediately.
  * A continuation is not: it goes back to its run queue as the *heir* and takes the lock when it is
- * dispatched, so that one of a higher priority that comes in between goes first, and so that a lock
- * is never kept for somebody who is queued behind a busy level. The heir that finds the lock taken
- * comes back to its old place. Code that asks for a free lock which has an heir of its own priority
- * or a higher one queues up behind it: it cannot starve it by asking again and again.
+ * dispatched. So a higher priority that arrives in between goes first, and a lock is never reserved
+ * for a continuation that is queued behind a busy level. An heir that finds the lock taken returns to
+ * its old place. Code that asks for a free lock queues up behind an heir of its own or a higher
+ * priority, so that it cannot starve the heir by asking repeatedly.
  *
- * Invariant: while the lock is free and somebody waits, there is an heir in a run queue. It is
- * restored in `wake`, called when the lock is released and when the heir goes away.
+ * Invariant: while the lock is free and has waiters, there is an heir in a run queue. It is restored in
+ * `wake`, which is called when the lock is released and when the heir goes away.
  *
- * Patience: a continuation that has waited for longer than that of its workqueue, since one like it was
- * first passed over, is promoted when the lock is released: it goes before all who have passed it over, here
- * and in the run queue, at their priority; once in a pass for each level, as in the run queue. After a
- * promoted one somebody else takes the lock, so that those of high priority are not starved in their
- * turn. Passed over is who is of lower priority than the best in the queue, and than whoever takes the
- * lock ahead of the heir or, to read, of a writer. Those of
- * each priority, patience and kernel stand in a line of their own, so that nobody hides them who waits
- * for as long as it takes. Awaiting code does: it belongs to no clock.
+ * Patience: a waiter is passed over when a higher priority than its own waits, or takes the lock ahead
+ * of the heir or, for a reader, of a waiting writer. A continuation that has waited for longer than the
+ * patience of its workqueue, counted from when a continuation of its rank was first passed over, is
+ * promoted when the lock is released: it goes before all that have passed it over, both here and in the
+ * run queue, at their priority; in the run queue one per level and pass is promoted. After a promoted
+ * waiter another one takes the lock, so that high priorities are not starved in turn. Waiters of equal
+ * priority, patience and kernel form a rank with its own queue, so that a waiter without patience never
+ * hides one that has run out of it. Awaiting code has no patience, for it belongs to no clock.
  *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
@@ -31,61 +31,64 @@
 import { Fifo, after, unlink, type Entry } from '../base/list.ts';
 import type { BaseLock } from './lock.ts';
 
-/** Who can wait for a lock. */
+/** A waiter of a lock. */
 export interface Waiter extends Entry {
   /** The lock it waits for. */
   readonly _lock: BaseLock | null;
   readonly _priority: number;
-  /** Whether its sequence number is its place among those who wait. */
+  /** Whether it has waited before, so that its sequence number is its place in the queue. */
   readonly _hasWaited: boolean;
-  /** By whose time it waits; null: by none, for as long as it takes. */
+  /** The clock of its patience; null: it has none, and waits without limit. */
   readonly _timekeeper: Timekeeper | null;
   readonly _patienceMs: number;
-  /** Whether it has waited for longer than its patience, of the time from one tick to another. */
+  /** Whether it has waited for longer than its patience between two ticks. */
   _isStarved(since: number, now: number): boolean;
-  /** The lock is free: takes it (true), or will try as the heir, dispatched at a priority (false). */
+  /**
+   * Called when the lock is free. True: it has taken the lock. False: it is the heir, and tries when it
+   * is dispatched at this priority.
+   */
   _wake(priority: number): boolean;
 }
 
-/** Tells the time to those who wait: a dispatcher. */
+/** Tells the time to waiters; implemented by the dispatcher. */
 export interface Timekeeper {
-  /** The present tick; only grows. */
+  /** Returns the current tick, which never decreases. */
   presentTick(): number;
 }
 
 /** No tick. */
 export const NONE = -1;
 
-/** Those who have the same priority, and the same patience by the same time. */
+/** The waiters of one priority, patience and kernel. */
 interface Rank {
   readonly priority: number;
   readonly patienceMs: number;
   timekeeper: Timekeeper | null;
   readonly waiters: Fifo<Waiter>;
-  /** Since which tick others have gone before; NONE: nobody has. */
+  /** The tick at which it was first passed over; NONE: it was not. */
   since: number;
 }
 
-/** The queue of one contended lock. Linked among all turnstiles while somebody waits. */
+/** The queue of one contended lock. While it has waiters, it is in the list of all turnstiles. */
 export class Turnstile implements Entry {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
   _era = 0;
-  /** Woken, and not dispatched yet. */
+  /** The continuation that has been woken and not dispatched yet. */
   heir: Waiter | null = null;
-  /** Highest priority first; few meet at one lock. */
+  /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
   readonly #ranks: Rank[] = [];
-  /** Has waited for too long: in the queue, or the heir. */
+  /** The promoted waiter, which is in the queue or the heir. */
   #promoted: Waiter | null = null;
-  /** Before whom it goes: all of this priority, and of lower ones. */
+  /** The promoted waiter goes before all waiters of this priority and lower ones. */
   #promotedTo = NONE;
-  /** The last one who has taken the lock was promoted. */
+  /** Whether the last taker of the lock was promoted. */
   #tookPromoted = false;
-  /** The highest priority at which somebody has passed over all who wait, since the last release. */
+  /** The highest priority that has passed over all waiters since the last release. */
   #passedBy = NONE;
 
-  /** The best waiter; undefined: nobody waits. */
+  /** The best waiter; undefined: there are no waiters. */
   get best(): Waiter | undefined {
     let best: Waiter | undefined;
     for (const { priority, waiters } of this.#ranks) {
@@ -98,7 +101,7 @@ export class Turnstile implements Entry {
     return best._priority > this.#promotedTo ? best : promoted;
   }
 
-  /** The priority at which one stands here. */
+  /** The priority at which a waiter queues here. */
   #priorityOf(waiter: Waiter): number {
     return waiter === this.#promoted ? this.#promotedTo : waiter._priority;
   }
@@ -106,7 +109,7 @@ export class Turnstile implements Entry {
   /**
    * Queues a waiter by its priority and sequence number.
    *
-   * @param since - since which tick those of higher priority have been dispatched before it; NONE: not yet
+   * @param since - the tick since which higher priorities have been dispatched before it; NONE: not yet
    */
   add(waiter: Waiter, since: number): void {
     if (this.heir === waiter) this.heir = null;
@@ -124,7 +127,7 @@ export class Turnstile implements Entry {
       at++;
       if (rank.priority !== priority || rank.patienceMs !== patienceMs) continue;
       if (rank.timekeeper === timekeeper) return rank;
-      // That of another kernel, which nobody needs any more.
+      // An unused rank of another kernel can be reused.
       if (rank.since === NONE && rank.waiters.empty && this.heir === null) spare = rank;
     }
     if (spare !== undefined) {
@@ -136,7 +139,7 @@ export class Turnstile implements Entry {
     return rank;
   }
 
-  /** A waiter leaves the queue. */
+  /** Removes a waiter from the queue. */
   remove(waiter: Waiter): void {
     unlink(waiter);
     if (this.heir === waiter) this.heir = null;
@@ -144,14 +147,14 @@ export class Turnstile implements Entry {
     this.#unlinkIfEmpty();
   }
 
-  /** Whether the lock is kept for the heir: a promoted one of another kernel, whose pass is to come. */
+  /** Whether the lock is reserved for a promoted heir of another kernel, whose pass is still to come. */
   isKeptFrom(waiter: Waiter): boolean {
     const { heir } = this;
     if (heir === null || heir !== this.#promoted || heir === waiter) return false;
     return waiter._priority <= this.#promotedTo;
   }
 
-  /** Somebody has taken the lock: the heir, another continuation, or code of some priority (null). */
+  /** Called when the lock was taken: by the heir, another continuation, or awaiting code (null). */
   hasTaken(taker: Waiter | null, priority: number): void {
     if (taker !== null && this.heir === taker) this.heir = null;
     else if (this.heir !== null || this.best !== undefined) {
@@ -161,7 +164,7 @@ export class Turnstile implements Entry {
     if (this.#tookPromoted) this.#promoted = null;
   }
 
-  /** The lock has been released: promotes whoever has waited for longest, and too long. */
+  /** Called when the lock is released: promotes the oldest waiter that has run out of patience. */
   promote(): void {
     if (this.#promoted !== null) return;
     const { heir } = this;
@@ -184,7 +187,7 @@ export class Turnstile implements Entry {
     this.#promoted = promoted;
     this.#promotedTo = highest;
     if (promoted !== heir) return;
-    // From its run queue to that of those it goes before.
+    // Move it from its own level of the run queue to that of the waiters it goes before.
     unlink(heir);
     heir._wake(highest);
   }
@@ -195,7 +198,7 @@ export class Turnstile implements Entry {
     return heir !== null && this.#priorityOf(heir) >= priority;
   }
 
-  /** Whether somebody in the queue goes before a newcomer of this priority. */
+  /** Whether a waiter in the queue goes before a newcomer of this priority. */
   queuesBefore(priority: number): boolean {
     const { best } = this;
     return best !== undefined && this.#priorityOf(best) >= priority;
@@ -213,11 +216,11 @@ export class Turnstile implements Entry {
     return !waiter._hasWaited || after(waiter, best);
   }
 
-  /** Wakes the best waiter if the lock is open for it, and readers behind a reader. */
+  /** Wakes the best waiter if the lock is open for it, and the readers behind a reader. */
   wake(): void {
     for (let { best } = this; best !== undefined && best._lock?._open === true; { best } = this) {
       const { heir } = this;
-      // The heir takes the lock when it is dispatched, unless a better one has come meanwhile.
+      // The heir takes the lock when it is dispatched, unless a better waiter has arrived meanwhile.
       if (heir !== null && !this.outranks(heir)) break;
       unlink(best);
       if (best._wake(this.#priorityOf(best))) {
@@ -244,7 +247,7 @@ export class Turnstile implements Entry {
   }
 }
 
-/** Whether the first of a rank, which is passed over, has been for too long. */
+/** Whether the first waiter of a rank that is passed over has run out of patience. */
 function isOverdue(rank: Rank, first: Waiter): boolean {
   const { timekeeper, patienceMs, since } = rank;
   if (timekeeper === null || patienceMs === Infinity) return false;
@@ -253,5 +256,5 @@ function isOverdue(rank: Rank, first: Waiter): boolean {
   return since !== NONE && first._isStarved(since, now);
 }
 
-/** All turnstiles at which somebody waits, of all kernels: how a shutdown finds them. */
+/** All turnstiles with waiters, of all kernels; a shutdown searches this list. */
 export const contended: Fifo<Turnstile> = new Fifo<Turnstile>();

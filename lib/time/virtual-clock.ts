@@ -5,19 +5,19 @@ import type { Clock, Driven, Waker } from './clock.ts';
 import { markNextUncaught, inNoContext, nextTurn } from './host-clock.ts';
 import { nothing } from '../base/nothing.ts';
 
-/** Nothing wakes a kernel whose time stands still. */
+/** A waker that does nothing: a kernel on a virtual clock runs only when the clock is moved. */
 const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, takeBack: nothing };
 
 /**
- * A clock for tests, which moves only when told to.
+ * A clock for tests that moves only when told to.
  *
  * @remarks
- * Nothing of a kernel on this clock runs but inside {@link VirtualClock.tick} or
- * {@link VirtualClock.advance}. For each tick with something due, in order: what is due expires,
- * then continuations are dispatched until none can be entered. The order depends on nothing but
- * the calls made. Several kernels may share a clock; at each tick they run in the order in which
- * they were made. Functions run in the context of no request, whoever moves the clock, unless they
- * carry one. A tick is a whole ms: a deadline within one is over at its end.
+ * A kernel on this clock runs its continuations only inside {@link VirtualClock.tick} and
+ * {@link VirtualClock.advance}. At each tick at which something is due, the timers that are due expire,
+ * and then continuations are dispatched until none can be entered. The order depends only on the calls
+ * that were made. Several kernels can share a clock; at each tick they run in the order in which they
+ * were created. Functions run without an async context, whichever code moves the clock, unless they have
+ * the option `context`. A tick is 1 ms: a deadline within a ms expires at the end of it.
  *
  * @example
  * ```ts
@@ -50,17 +50,17 @@ export class VirtualClock implements Clock {
   };
   #nowMs = 0;
   #running = false;
-  /** Promises settle before what has been deferred runs. */
+  /** Whether `advance` is running: promises settle before deferred work runs. */
   #settling = false;
   #advancing = 0;
-  /** Over with the last `advance` that was asked for; undefined: none is under way. */
+  /** Fulfilled when the last `advance` has ended; undefined: none is in progress. */
   #advanced: Promise<void> | undefined = undefined;
   readonly #raised: unknown[] = [];
 
   /**
-   * Makes a clock that stands at 0 ms.
+   * Creates a clock at 0 ms.
    *
-   * @throws KcontError EINVAL for options, or a time to begin at: there are none
+   * @throws KcontError EINVAL if called with an argument
    */
   constructor();
   constructor(given?: unknown) {
@@ -73,13 +73,12 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Moves time on, running all that becomes due.
+   * Moves time forward, and runs everything that becomes due.
    *
-   * @param ms - how far, 0 and more; 0 runs what is runnable at this instant. Time ends after
-   * 2^53-1 ms, and does not move on then
-   * @throws KcontError EINVAL for a distance that is not finite or is negative; EDEADLK from
-   * within a continuation; and whatever a function threw that no `onError` took: time then stands
-   * at the tick of that function, and the next call goes on from there
+   * @param ms - how far, >= 0; 0 runs what is runnable at this instant. Time stops at 2^53-1 ms
+   * @throws KcontError EINVAL if the distance is negative or not finite; EDEADLK from within a
+   * continuation. Also throws the error of a function that has no `onError`: time then stays at the tick
+   * of that function, and the next call continues from there
    */
   tick(ms: number): void {
     const end = this.#end(ms, VirtualClock.prototype.tick);
@@ -92,12 +91,14 @@ export class VirtualClock implements Clock {
   }
 
   /**
-   * Moves time on as {@link VirtualClock.tick} does, and lets promises settle between the steps. What is
-   * called while another one is under way begins when that has ended.
+   * Moves time forward as {@link VirtualClock.tick} does, and lets promises settle between the steps.
    *
-   * @param ms - how far, 0 and more
-   * @returns a promise that is fulfilled when time has come there and nothing is left to enter; it
-   * is rejected as `tick` throws
+   * @remarks
+   * A call during another `advance` starts when that has ended.
+   *
+   * @param ms - how far, >= 0
+   * @returns a promise that is fulfilled when that time is reached and nothing is left to enter; rejected
+   * with what `tick` would throw
    */
   async advance(ms: number): Promise<void> {
     this.#end(ms, VirtualClock.prototype.advance);
@@ -164,7 +165,7 @@ export class VirtualClock implements Clock {
     return Math.min(this.#nowMs + ms, Number.MAX_SAFE_INTEGER);
   }
 
-  /** The next due time of all kernels. */
+  /** The earliest due time of all kernels. */
   #nextDueMs(): number {
     let next = Infinity;
     for (const driven of this.#driven) next = Math.min(next, driven.nextDueMs());
@@ -186,7 +187,7 @@ export class VirtualClock implements Clock {
     }
   }
 
-  /** Runs and lets promises settle until neither brings anything new. */
+  /** Runs all kernels and lets promises settle, until nothing is runnable. */
   async #settle(): Promise<void> {
     do {
       this.#settling = true;
