@@ -1,15 +1,15 @@
 /*
- * The host's own functions, whatever stands in for them.
+ * The host's own functions, even if the globals have been replaced.
  *
- * They are taken when this module is loaded, so fake timers that are installed later do not reach
- * them. If fakes are installed already, the real functions are found behind them:
+ * They are captured when this module is loaded, so fake timers that are installed later do not affect
+ * them. If fakes are already installed, the real functions are found behind them:
  *
- *   performance.now  test libraries shadow it on the object; on the prototype it is Node's.
- *   the others       @sinonjs/fake-timers, which is inside sinon, vitest and jest, gives each
- *                    function that it installs a `clock`, and keeps there what it has replaced:
- *                    `_setTimeout`, `_nextTick` and so on.
- *   node:test        shows nobody what it has replaced. Its functions are recognized by what they
- *                    lack, and the real ones are taken when they are back: `recover`.
+ *   performance.now  test libraries replace it on the object; the prototype still has Node's.
+ *   the others       @sinonjs/fake-timers, used by sinon, vitest and jest, gives each function that it
+ *                    installs a `clock`, which holds the replaced functions: `_setTimeout`,
+ *                    `_nextTick` and so on.
+ *   node:test        does not expose what it has replaced. Its functions are recognized by a missing
+ *                    property, and the real ones are captured when they are back: `recover`.
  */
 
 import { AsyncResource } from 'node:async_hooks';
@@ -18,15 +18,15 @@ import * as timers from 'node:timers';
 import { promisify } from 'node:util';
 
 /**
- * The context of no request, in which all callbacks are made: a timer would otherwise carry the
- * AsyncLocalStorage store of whoever armed it. To run in it costs 17 ns; by
+ * An empty async context, in which all host callbacks are requested: a timer would otherwise carry the
+ * AsyncLocalStorage store of the code that armed it. Running a function in it costs 17 ns; with
  * `AsyncLocalStorage.snapshot()`, which does the same, 149 ns (Node 20).
  */
 export const nobody: AsyncResource = new AsyncResource('KCONT', { requireManualDestroy: true });
 
 /**
- * Asks the host for a callback, in the context of no request and in no domain: that of whoever
- * happens to ask first would get the errors of all whom the callback serves.
+ * Requests a callback from the host, in an empty async context and outside any domain: otherwise the
+ * domain of the first request would get the errors of all continuations that the callback runs.
  */
 export function askHost<A, R>(
   func: (callback: () => void, arg: A) => R,
@@ -53,7 +53,7 @@ export interface FakeClock {
   readonly [replaced: `_${string}`]: unknown;
 }
 
-/** The clock that a function was installed by; undefined: by none, or not by such a library. */
+/** Returns the fake clock that installed a function; undefined: it is not from such a library. */
 export function clockOf(installed: unknown): FakeClock | undefined {
   const clock = (installed as { clock?: FakeClock } | null | undefined)?.clock;
   return typeof clock?.clearTimeout === 'function' ? clock : undefined;
@@ -64,12 +64,12 @@ function behind<F>(found: F, name: string): F {
   return replaced === undefined ? found : behind(replaced as F, name);
 }
 
-/** Node's own `setTimeout` and `setImmediate` can be promisified; its mocks of them cannot. */
+/** Node's own `setTimeout` and `setImmediate` can be promisified; those of node:test cannot. */
 function isNodes(func: object): boolean {
   return promisify.custom in func && clockOf(func) === undefined;
 }
 
-/** Functions of the host, to be called by `real.`: `recover` may replace them. */
+/** Functions of the host. They must be called through this object, because `recover` replaces them. */
 export const real: {
   setTimeout: typeof setTimeout;
   clearTimeout: typeof clearTimeout;
@@ -85,7 +85,7 @@ export const real: {
 let isTimeoutMissing = !isNodes(real.setTimeout);
 let isImmediateMissing = !isNodes(real.setImmediate);
 
-/** Takes what was hidden when this module was loaded from the globals, if it is back there. */
+/** Captures functions that were faked when this module was loaded, if the globals are real again. */
 export function recover(): void {
   if (isTimeoutMissing && typeof setTimeout === 'function' && isNodes(setTimeout)) {
     isTimeoutMissing = false;
@@ -99,25 +99,25 @@ export function recover(): void {
   }
 }
 
-/** Whether the real `setTimeout` is known; if not, no function can be told to be it. */
+/** Whether the real `setTimeout` is known; if not, no function can be recognized as the real one. */
 export function isTimeoutKnown(): boolean {
   return !isTimeoutMissing;
 }
 
-/** The object of the host, also where the global of that name is another. */
+/** The host's `performance`, even if the global has been replaced. */
 export const hostPerformance: typeof performance = performance;
-/** To be called on {@link hostPerformance}. */
+/** The host's `performance.now`, to be called on {@link hostPerformance}. */
 export const hostNow: typeof performance.now = (
   Object.getPrototypeOf(performance) as typeof performance
 ).now;
 
-/** What stands among the globals as `setTimeout`: whether it is another tells that time may be. */
+/** Returns the global `setTimeout`. If it has changed, fake timers may have been installed. */
 export function globalTimeout(): typeof setTimeout {
   return setTimeout;
 }
 
 const { hrtime } = process;
-/** Nanoseconds on the axis of the event loop. */
+/** Returns the time in nanoseconds, on the clock of the event loop. */
 export const hostNanos: () => bigint = behind(hrtime, 'hrtime').bigint;
 
 /** `queueMicrotask` of the host. */
@@ -125,7 +125,7 @@ export const microtask: typeof queueMicrotask = behind(queueMicrotask, 'queueMic
 /** `process.nextTick` of the host. */
 export const nextTick: typeof process.nextTick = behind(process.nextTick, 'nextTick');
 
-/** In ES2024. */
+/** The type of `Atomics.waitAsync`, which is in ES2024. */
 interface WaitsAsync {
   waitAsync(word: Int32Array, at: number, value: number, ms: number): { value: Promise<unknown> };
 }
@@ -133,8 +133,8 @@ interface WaitsAsync {
 const never = new Int32Array(new SharedArrayBuffer(Int32Array.BYTES_PER_ELEMENT));
 
 /**
- * Calls back in some ms, by a timer that nobody fakes, and that keeps nothing alive: a wait of
- * this thread for a word of memory that nobody else knows.
+ * Calls back after some ms. This timer is never faked and does not keep the process alive: it is a wait
+ * for a word of shared memory that no other thread has.
  */
 export function unfakedLater(callback: () => void, ms: number): void {
   void (Atomics as unknown as WaitsAsync).waitAsync(never, 0, 0, ms).value.then(callback);

@@ -1,17 +1,17 @@
 import { inspect } from 'node:util';
 
 /**
- * Says how the instances of a class read in a log: in `util.inspect`, as text, and as JSON. None of it
- * throws, and none shows what is inside.
+ * Defines how instances of a class are shown by `util.inspect`, as a string and as JSON. These methods do
+ * not throw, and do not show internal fields.
  *
  * A class that not every application needs calls it to initialize a private static field, and marks the
- * call as pure: a statement of its own would keep the class in every bundle. Its `toString` reads the
- * field, which only compilers need.
+ * call as pure: a separate statement would keep the class in every bundle. The `toString` of the class
+ * reads the field, so that compilers do not report it as unused.
  *
  * @param made - the class
- * @param line - one line; `name` is that of the instance's own class
- * @param data - what JSON makes of it; by default the line
- * @returns what makes the line of an instance
+ * @param line - returns one line; `name` is the name of the instance's own class
+ * @param data - returns the value for JSON; by default the line
+ * @returns a function that returns the line of an instance
  */
 export function defineInspect<T>(
   made: { readonly prototype: T },
@@ -26,7 +26,7 @@ export function defineInspect<T>(
     Object.defineProperty(prototype, key, { configurable: true, writable: true, value });
   };
   define(inspect.custom, line);
-  // What stands in for a class of the web is text as that is: `[object LockManager]`.
+  // A replacement of a web class keeps its string form, such as `[object LockManager]`.
   if (!(Symbol.toStringTag in prototype || Object.hasOwn(prototype, 'toString'))) {
     define('toString', line);
   }
@@ -39,7 +39,7 @@ function read<T, R>(it: T, how: (it: T, name: string) => R): R | string {
   try {
     return how(it, name);
   } catch {
-    // Made without the constructor, as stubs are.
+    // The object was created without the constructor, as stubs are.
     return `${name} {}`;
   }
 }

@@ -1,24 +1,23 @@
 /*
- * Intrusive circular lists, kept in the order of a sequence number.
+ * Intrusive circular lists in the order of a sequence number.
  *
  *        +--------------------------------------------------+
  *        v                                                  |
  *      Fifo (head) <-> entry 3 <-> entry 7 <-> entry 9 <----+
  *
- * An entry is in one list at most and carries its links, so that adding and leaving cost a few
- * stores and no allocation, and leaving needs no knowledge of the list. An entry in no list points
- * to itself.
+ * An entry is in at most one list and contains its links, so adding and removing cost a few stores and
+ * no allocation, and removing does not need the list. An entry that is not in a list points to itself.
  *
- * Entries nearly always come in the order of their numbers. One that does not (a timer whose
- * deadline was moved outward keeps its older number) is appended all the same and marks the list;
- * the next one who takes from the list sorts it first: a merge sort in place, O(k log k) for k
- * entries, no allocation. So adding is O(1) whatever the order of arrival.
+ * Entries nearly always arrive in the order of their numbers. An entry that does not (a timer whose
+ * deadline was moved outward keeps its older number) is appended and marks the list as unsorted; the
+ * next operation that takes from the list sorts it: a merge sort in place, O(k log k) for k entries, no
+ * allocation. So adding is O(1) in any order of arrival.
  *
  * Sequence numbers come from one counter for the whole process, split into `_era` and `_seq` so
- * that both stay small integers for ever (a double would be boxed: 16 bytes a handle).
+ * that both always stay small integers (a double would be boxed: 16 bytes per handle).
  */
 
-/** What a list links. */
+/** An entry of a list. */
 export interface Entry {
   _next: Entry;
   _prev: Entry;
@@ -40,7 +39,7 @@ export function stamp(entry: Entry): void {
   entry._era = counter.era;
 }
 
-/** For specs: the counter goes to the last number of its era. */
+/** For specs: sets the counter to the end of its era. */
 export function toEndOfEra(): void {
   counter.seq = ERA - 2;
 }
@@ -50,7 +49,7 @@ export function after(a: Entry, b: Entry): boolean {
   return a._era === b._era ? a._seq > b._seq : a._era > b._era;
 }
 
-/** Takes an entry out of whichever list it is in; harmless if it is in none. */
+/** Removes an entry from its list; does nothing if it is not in a list. */
 export function unlink(entry: Entry): void {
   const next = entry._next;
   const prev = entry._prev;
@@ -60,12 +59,12 @@ export function unlink(entry: Entry): void {
   entry._prev = entry;
 }
 
-/** A queue by sequence number. Itself the head of its ring. */
+/** A queue ordered by sequence number. The object is the head of its ring. */
 export class Fifo<E extends Entry> implements Entry {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
-  /** Before every entry's. */
+  /** Less than that of any entry. */
   _era = -1;
   #unsorted = false;
 
@@ -73,19 +72,19 @@ export class Fifo<E extends Entry> implements Entry {
     return this._next === this;
   }
 
-  /** The first entry; undefined on an empty list. */
+  /** The first entry; undefined if the list is empty. */
   get first(): E | undefined {
     if (this.#unsorted) this.#sort();
     return this._next === this ? undefined : (this._next as E);
   }
 
-  /** Adds an entry that is in no list, wherever its number belongs. */
+  /** Adds an entry that is not in a list, at the place of its number. */
   append(entry: E): void {
     if (after(this._prev, entry)) this.#unsorted = true;
     this.push(entry);
   }
 
-  /** Adds an entry that is in no list, and later than all in this one. */
+  /** Adds an entry that is not in a list and is later than all entries of this one. */
   push(entry: E): void {
     const tail = this._prev;
     entry._prev = tail;
@@ -94,7 +93,7 @@ export class Fifo<E extends Entry> implements Entry {
     this._prev = entry;
   }
 
-  /** Takes the first entry out. */
+  /** Removes and returns the first entry. */
   shift(): E | undefined {
     if (this.#unsorted) this.#sort();
     const entry = this._next;
@@ -108,8 +107,8 @@ export class Fifo<E extends Entry> implements Entry {
   }
 
   /**
-   * Empties the list. Returns the first of the chain of its entries, which ends at the list itself;
-   * whoever walks it puts each of them into another list.
+   * Empties the list, and returns the first of its chained entries; the chain ends at the list itself. The
+   * caller has to put each entry into another list.
    */
   detach(): Entry {
     if (this.#unsorted) this.#sort();
@@ -119,7 +118,7 @@ export class Fifo<E extends Entry> implements Entry {
     return first;
   }
 
-  /** The entries in the order of the ring. The one in hand may be taken out meanwhile. */
+  /** The entries in order. The current entry may be removed during the iteration. */
   *[Symbol.iterator](): Generator<E, void, undefined> {
     if (this.#unsorted) this.#sort();
     for (let entry = this._next; entry !== this;) {
@@ -129,7 +128,7 @@ export class Fifo<E extends Entry> implements Entry {
     }
   }
 
-  /** Bottom-up: bin i holds a sorted run of 2^i entries, each run ending at the head. */
+  /** A bottom-up merge sort: bin i holds a sorted run of 2^i entries, each run ending at the head. */
   #sort(): void {
     this.#unsorted = false;
     let used = 0;
@@ -176,10 +175,10 @@ export function moveAll<E extends Entry>(from: Fifo<E>, to: Fifo<E>): void {
   from._prev = from;
 }
 
-/** 2^32 entries are more than a heap holds. */
+/** 32 bins: a heap cannot hold 2^32 entries. */
 const bins: (Entry | undefined)[] = Array.from({ length: 32 }, () => undefined);
 
-/** Merges two sorted runs, the earlier one first among equals; both end at `end`. */
+/** Merges two sorted runs, both ending at `end`; among equals, `earlier` goes first. */
 function merge(earlier: Entry, later: Entry, end: Entry): Entry {
   let a = earlier;
   let b = later;

@@ -1,2 +1,2 @@
-/** Does nothing: for callbacks that nobody waits for, and places where there is no callback yet. */
+/** Does nothing: for ignored results, and for callbacks that are not set yet. */
 export function nothing(): void {}

@@ -1,20 +1,20 @@
 /*
- * Reading options: each options object of the library is declared once, as the names it knows and
- * what the value of each has to be.
+ * Reading of options. Each options object of the library is declared once, as a list of names with the
+ * check of each value.
  *
  *   const CLOSE = optionsOf('close', { graceMs: FINITE_MS });
  *   const { graceMs = GRACE_MS } = readOptions(options, CLOSE);
  *
- * Each option is read once, whether it is an own property or comes from a prototype (a class with
- * accessors), but not from Object.prototype: what some package has put there is nobody's option. An
- * option that is undefined counts as left out. A name that is not known is refused, for it is a known
- * one misspelt, or one of another library.
+ * Each option is read once. It may be an own property or come from a prototype (a class with accessors),
+ * but not from Object.prototype: a property that some package has added there is not an option. An option
+ * that is undefined counts as omitted. Unknown names are refused: they are usually misspelt, or options
+ * of another library.
  */
 
 import { KcontError, invalid, isCallable, traceFrom, type Caller } from './errors.ts';
 
 /**
- * What the value of an option has to be: in words, and as a test.
+ * The check of an option's value: a description and a test.
  *
  * @internal
  */
@@ -24,9 +24,9 @@ export interface Kind {
 }
 
 /**
- * What something has to be.
+ * Creates a check.
  *
- * @param expected - in words, as they follow "must be"
+ * @param expected - the description that follows "must be" in a message
  * @param fits - the test
  *
  * @internal
@@ -36,26 +36,26 @@ export function kindOf(expected: string, fits: (value: unknown) => boolean): Kin
 }
 
 /**
- * An options object.
+ * The declaration of an options object.
  *
  * @internal
  */
 export interface Shape<O> {
-  /** What takes it, for messages. */
+  /** The name of the function or class that takes it, for messages. */
   readonly of: string;
   readonly kinds: Readonly<Record<string, Kind>>;
-  /** What is read where there are no options: each is undefined. */
+  /** The result if no options are given: each is undefined. */
   readonly none: O;
-  /** The same, a new one. */
+  /** Creates an object in which each option is undefined. */
   readonly blank: () => O;
 }
 
 /**
  * Declares an options object.
  *
- * @param of - what takes it, for messages
- * @param kinds - what each option has to be
- * @param blank - makes an object in which each is undefined: a literal saves 25 ns
+ * @param of - the name of the function or class that takes it, for messages
+ * @param kinds - the check of each option
+ * @param blank - creates an object in which each option is undefined: a literal saves 25 ns
  *
  * @internal
  */
@@ -77,7 +77,7 @@ export function optionsOf<O>(
 /** @internal */
 export const ANYTHING: Kind = kindOf('anything', () => true);
 /**
- * Anything, also undefined: what was read has the option if it was given.
+ * Any value, including undefined: the result has the option only if it was given.
  *
  * @internal
  */
@@ -94,7 +94,7 @@ export const FLAG: Kind = kindOf('a boolean', (value) => typeof value === 'boole
 /** @internal */
 export const MOVABLE: Kind = kindOf(
   'an array of objects that can be moved',
-  // A hole is none.
+  // `Array.from` turns holes into undefined, which is not an object.
   (list) => Array.isArray(list) && Array.from(list).every(isObject),
 );
 /** @internal */
@@ -107,7 +107,7 @@ export const FINITE_MS: Kind = numberOf('a finite number >= 0', 0, Number.MAX_SA
 export const PATIENCE: Kind = numberOf('a number >= 0', 0, Infinity);
 
 /**
- * A number within bounds; never NaN.
+ * Creates the check of a number within bounds; NaN is never valid.
  *
  * @internal
  */
@@ -116,7 +116,7 @@ export function numberOf(expected: string, least: number, most: number): Kind {
 }
 
 /**
- * An integer within bounds. An infinite bound is allowed itself.
+ * Creates the check of an integer within bounds. Infinity is valid if `most` is Infinity.
  *
  * @internal
  */
@@ -129,7 +129,7 @@ export function integerOf(expected: string, least: number, most: number): Kind {
 }
 
 /**
- * One of some words.
+ * Creates the check of a value that is one of some words.
  *
  * @internal
  */
@@ -143,7 +143,7 @@ export function isObject(value: unknown): value is object {
 }
 
 /**
- * Checks one value.
+ * Checks a value, and throws if it is invalid.
  *
  * @internal
  */
@@ -155,18 +155,18 @@ function isFit(kind: Kind, value: unknown): boolean {
   try {
     return kind.fits(value);
   } catch {
-    // A proxy that was revoked.
+    // The value is a revoked proxy.
     return false;
   }
 }
 
 /**
- * Reads options, and checks them before anything has changed.
+ * Reads and checks options, before anything has changed.
  *
- * @param options - what was given
- * @param shape - what it may be
- * @param caller - where the traces of errors begin: the function that the user has called
- * @returns what was given, each an own property; undefined: it was left out
+ * @param options - the options that were given
+ * @param shape - their declaration
+ * @param caller - the function that user code has called: stack traces begin at its caller
+ * @returns the options as own properties; undefined: omitted
  *
  * @internal
  */
@@ -198,18 +198,18 @@ function readNames(options: unknown, kinds: object): string[] {
       return namesOf(options, kinds);
     }
   } catch {
-    // A proxy that was revoked.
+    // The options are a revoked proxy.
   }
   throw invalid('options', 'an object', options);
 }
 
-/** The names that options have, but for those that all objects have. */
+/** The names of given options, without those that all objects have. */
 function namesOf(options: object, kinds: object): string[] {
   const names = Object.getOwnPropertyNames(options);
   let at = Object.getPrototypeOf(options) as object | null;
   for (; at !== null && at !== Object.prototype; at = Object.getPrototypeOf(at) as object | null) {
     for (const name of Object.getOwnPropertyNames(at)) {
-      // Methods are no options; what is enumerable was meant to be one.
+      // Methods of a class are not options; an enumerable property was meant to be one.
       const isMeant = name in kinds || Object.prototype.propertyIsEnumerable.call(at, name);
       if (isMeant && !names.includes(name)) names.push(name);
     }
@@ -217,7 +217,7 @@ function namesOf(options: object, kinds: object): string[] {
   return names;
 }
 
-/** Names of other libraries, and what they are called here. */
+/** Option names of other libraries, and the corresponding names here. */
 const ELSEWHERE: Readonly<Record<string, readonly string[]>> = {
   __proto__: null as never,
   concurrency: ['maxActive', 'limit'],
@@ -233,7 +233,7 @@ function unknown(name: string, { of, kinds }: Shape<unknown>): KcontError {
   return new KcontError('EINVAL', `unknown option '${name}' of ${of}${hint}`);
 }
 
-/** The name that was meant: the one that is a few letters away, or begins alike. */
+/** Finds the known name that differs in a few letters or has the same beginning. */
 function nearest(name: string, known: readonly string[]): string | undefined {
   const a = name.toLowerCase();
   for (let most = 0; most < 3; most++) {
@@ -246,7 +246,7 @@ function nearest(name: string, known: readonly string[]): string | undefined {
   return undefined;
 }
 
-/** Whether one text becomes the other when so many letters are put in, left out or changed. */
+/** Whether the edit distance of two strings is at most `most`. */
 function isNear(a: string, b: string, most: number): boolean {
   if (a === b) return true;
   if (most === 0) return false;

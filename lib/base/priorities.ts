@@ -1,6 +1,6 @@
 /*
- * Priorities: integers from 0 to 223, as in NetBSD's sys/param.h. From 192 on are those of soft
- * interrupts. The eight predefined ones are eight apart, so that others fit in between.
+ * Priorities: integers from 0 to 223, as in NetBSD's sys/param.h. Those of soft interrupts begin at 192.
+ * The eight predefined priorities are eight apart, so that others fit in between.
  */
 
 import { integerOf, type Kind } from './options-check.ts';
@@ -23,20 +23,20 @@ export const PRI_PRIMEDLOW = 111;
 export const PRI_PRILOW = 103;
 
 /**
- * The lowest priority of a FAST queue.
+ * The lowest priority of workqueues that take synchronous functions only.
  *
  * @internal
  */
 export const LOWEST_FAST = 192;
 /**
- * Priorities are below this.
+ * The number of priorities.
  *
  * @internal
  */
 export const PRIORITIES = 224;
 
 /**
- * What a priority has to be.
+ * The check of a priority.
  *
  * @internal
  */

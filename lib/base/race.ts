@@ -1,6 +1,6 @@
 /**
- * What `Promise.race` does, without resolving its promise a second time: the process would be told,
- * as `multipleResolves`.
+ * Works as `Promise.race`, but does not resolve its promise a second time, which would emit the process
+ * event `multipleResolves`.
  */
 export function race<T extends readonly Promise<unknown>[]>(
   promises: T,

@@ -96,7 +96,7 @@ export class Kcont<A> {
    */
   _due = 0;
   /**
-   * The last delay, in ticks; FAR: the tick is in the extras.
+   * The last delay, in ticks; FAR: the delay is in the extras.
    * @internal
    */
   _delay = 0;
