@@ -1,12 +1,12 @@
 /*
- * Under fake timers each PENDING continuation has a fake timer of its own, its alarm.
+ * Under fake timers each PENDING continuation has its own fake timer, its alarm.
  *
- * On the host one timer is armed for all. Fakes are another matter: they may let time pass without
- * anything that tells it; and whoever tests asks them for the next timer, the last one, their
- * number, which have to be those of the continuations. So when an alarm rings, the time of its
- * continuation is over, whatever a clock says.
+ * On the host, one timer is armed for all continuations. Fakes are different: time may pass without a
+ * clock that tells it, and tests ask the fakes for the next timer, the last one and their number, which
+ * have to be those of the continuations. So when an alarm rings, its continuation is due, whatever a
+ * clock says.
  *
- * Fakes may do anything: call back at once, twice, or when the alarm was cleared.
+ * Fakes may behave in any way: call back immediately, twice, or after the alarm was cleared.
  */
 
 import type { Deadlines, Driven } from './clock.ts';
@@ -15,7 +15,7 @@ import { microtask, real } from '../base/host-functions.ts';
 
 interface Alarm {
   handle: unknown;
-  /** What is left when it rings: a delay was longer than timers can be. */
+  /** The rest of the delay when it rings, if the delay was too long for one timer. */
   readonly leftMs: number;
 }
 
@@ -26,12 +26,12 @@ export class Alarms implements Deadlines {
   readonly #nowTicks: () => number;
   readonly #ring: (timer: object) => void;
   readonly #alarms = new Map<object, Alarm>();
-  /** The one that is being armed. */
+  /** The alarm that is being armed. */
   #arming: Alarm | undefined = undefined;
 
   /**
-   * @param nowTicks - the present time in ticks, with fractions
-   * @param ring - called when the time of a timer is over
+   * @param nowTicks - returns the current time in ticks, with fractions
+   * @param ring - called when a timer is due
    */
   constructor(fakes: Fakes, driven: Driven, nowTicks: () => number, ring: (timer: object) => void) {
     this.#fakes = fakes;
@@ -40,7 +40,7 @@ export class Alarms implements Deadlines {
     this.#ring = ring;
   }
 
-  /** Nothing but the alarms tells the time. */
+  /** Whether the alarms are the only source of time. */
   get alone(): boolean {
     return this.#fakes.tell === undefined;
   }
@@ -65,9 +65,9 @@ export class Alarms implements Deadlines {
     return this.#alarms.size === 0;
   }
 
-  /** The fakes are gone, or others have come. */
+  /** Drops all alarms, because the fakes have been uninstalled or replaced. */
   forget(): void {
-    // node:test would take timers of its next session for these.
+    // node:test reuses timer ids in its next session: there, clearing could hit another timer.
     if (this.#fakes.lasts) {
       for (const { handle } of this.#alarms.values()) this.#fakes.clearTimeout(handle);
     }
@@ -75,7 +75,7 @@ export class Alarms implements Deadlines {
   }
 
   #arm(timer: object, ms: number): void {
-    // Not all fakes count fractions.
+    // Not all fakes support fractions of a ms.
     const delayMs = Math.min(Math.max(Math.ceil(ms), 1), LONGEST_MS);
     const alarm: Alarm = { handle: undefined, leftMs: ms - delayMs };
     this.#alarms.set(timer, alarm);
@@ -84,7 +84,7 @@ export class Alarms implements Deadlines {
     try {
       alarm.handle = this.#fakes.setTimeout(() => this.#fire(timer, alarm), delayMs);
     } catch (error) {
-      // It is not the fault of what has been scheduled, which stays so.
+      // The call that schedules is not at fault: it succeeds, and the error is thrown later.
       microtask(() => {
         throw error;
       });
@@ -96,7 +96,7 @@ export class Alarms implements Deadlines {
   #fire(timer: object, alarm: Alarm): void {
     if (this.#alarms.get(timer) !== alarm) return;
     if (this.#arming === alarm) {
-      // A stub that calls back at once. Whoever has scheduled is not to be interrupted.
+      // A stub has called back immediately: run later, not inside the call that schedules.
       real.setImmediate(() => this.#fire(timer, alarm));
     } else if (alarm.leftMs > 0) {
       if (this.alone) this.#arm(timer, alarm.leftMs);

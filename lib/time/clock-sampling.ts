@@ -45,28 +45,28 @@ const MARGIN_MS = 0.25;
 
 const endOfCallback: Promise<void> = Promise.resolve();
 
-/** While nobody has replaced it, the compiler knows that it is what it was, and compares nothing. */
+/** While `setTimeout` is not replaced, the compiler treats it as a constant and compares nothing. */
 const initialTimeout = globalTimeout();
 
-/** Tells when deadlines are, for one dispatcher. */
+/** Computes the deadlines of one dispatcher. */
 export class ClockSampler<T> {
-  /** Told of all deadlines; null but under fake timers. */
+  /** Notified of all deadlines; null, except under fake timers. */
   deadlines: Deadlines | null = null;
-  /** Calls that need not read, as long as time is told by the same: see HostClock. */
+  /** Calls that need not read the clock, unless its source changes: see HostClock. */
   #left = 0;
   #timeout = initialTimeout;
   /** How many dense readings there were; STREAK: in a burst. */
   #streak = 0;
   readonly #clock: Clock;
-  /** The earliest time that calls take for now; in a burst, what they take: the last reading and a margin. */
+  /** The earliest time from which calls count; in a burst, the last reading plus a margin. */
   #fromMs = 0;
-  /** Ticks begin at whole numbers of the clock's time plus this; they count from the wheel's base. */
+  /** Added to the clock's time, gives ticks from the wheel's base. */
   offset = 0;
-  /** What estimated calls take for now, in ticks from the base, rounded up. */
+  /** The time from which estimated calls count, in ticks from the base, rounded up. */
   #estimateTick = 0;
   #count = 0;
   readonly #estimated: (T | undefined)[] = Array.from({ length: MOST }, () => undefined);
-  /** Moves the deadline of an estimated timer to its delay from now, if it is still to come. */
+  /** Moves the deadline of an estimated timer to its delay from now, if it has not expired. */
   readonly #restart: (timer: T, nowMs: number) => void;
   #reconciling = false;
   readonly #reconcile: () => void;
@@ -77,9 +77,9 @@ export class ClockSampler<T> {
     this.#reconcile = () => this.#endOfBurst();
   }
 
-  /** The tick at which a delay from now is over. Never early: rounds up. */
+  /** Returns the tick at which a delay from now has elapsed. Rounds up, so it is never early. */
   dueIn(timer: T, delayMs: number): number {
-    // Small integers all the way: rounding up before a whole delay is added is rounding up after.
+    // Only small integers: rounding up before adding a whole delay equals rounding up afterwards.
     const wholeMs = delayMs | 0;
     if (
       this.#left > 0 &&
@@ -93,12 +93,12 @@ export class ClockSampler<T> {
     return this.dueFrom(this.#fromMs, delayMs);
   }
 
-  /** The tick at which a delay from a given time is over. */
+  /** Returns the tick at which a delay from a given time has elapsed. */
   dueFrom(nowMs: number, delayMs: number): number {
     return Math.ceil(nowMs + (this.offset + delayMs));
   }
 
-  /** The present tick; in a burst, that of the last reading. */
+  /** Returns the current tick; in a burst, that of the last reading. */
   tick(): number {
     let nowMs: number;
     if (this.#left > 0) {
@@ -108,7 +108,7 @@ export class ClockSampler<T> {
     return Math.floor(nowMs + this.offset);
   }
 
-  /** Ticks count from so many later now. */
+  /** Called when the wheel's base has moved by this number of ticks. */
   rebase(ticks: number, offset: number): void {
     this.offset = offset;
     this.#estimateTick -= ticks;
@@ -134,7 +134,7 @@ export class ClockSampler<T> {
     void endOfCallback.then(this.#reconcile);
   }
 
-  /** What calls take for now only grows: it was at most a margin more than an earlier reading. */
+  /** The time from which calls count never decreases: it was at most a reading plus a margin. */
   #goOn(nowMs: number): void {
     this.#fromMs = nowMs + MARGIN_MS;
     this.#estimateTick = this.dueFrom(this.#fromMs, 0);

@@ -4,13 +4,13 @@ import type { Kcont } from '../core/kcont.ts';
  * A source of monotonic time that also wakes a kernel.
  *
  * @remarks
- * There are two: the clock of the host, which a kernel takes by default, and
- * {@link VirtualClock} for tests. Other clocks are not supported.
+ * There are two clocks: that of the host, which is the default of a kernel, and {@link VirtualClock} for
+ * tests. Other clocks are not supported.
  *
  * @public
  */
 export interface Clock {
-  /** Milliseconds, monotonic, with fractions where the host has them. */
+  /** The monotonic time in ms, with fractions if the host has them. */
   readonly now: number;
   /**
    * Makes the clock wake a dispatcher.
@@ -18,44 +18,44 @@ export interface Clock {
    */
   _drive(driven: Driven): Waker;
   /**
-   * Ticks begin at whole numbers of `now + phase`; 0 <= phase < 1.
+   * Ticks begin when `now + phase` is a whole number; 0 <= phase < 1.
    * @internal
    */
   readonly _phase: number;
   /**
-   * Whether a reading costs so much that it is rationed.
+   * Whether a reading is so expensive that the clock is sampled.
    * @internal
    */
   readonly _samples: boolean;
   /**
-   * Raises an error that no handler took, as from a timer callback.
+   * Raises an error that no handler took, as if thrown by a timer callback.
    * @internal
    */
   _raise(error: unknown): void;
   /**
-   * The function of a continuation has thrown, nobody takes its error, and it is on its way out of the
-   * pass: it is to be marked where it comes out.
+   * Called when an error that no handler takes leaves a continuation's function and the pass. The clock
+   * marks it with the continuation where it is reported.
    * @internal
    */
   _escaping(kc: Kcont<unknown>): void;
   /**
-   * Between two functions of one pass: what becomes of the queues of `process.nextTick` and of
-   * microtasks. Where it can be done, they are emptied.
+   * Called between two functions of a pass: empties the queues of `process.nextTick` and of microtasks,
+   * if that is possible.
    *
-   * @returns true: they are empty, or time stands still and they stay as they are; false: they
-   * empty only when the pass has ended
+   * @returns true: they are empty, or time stands still and they are left alone; false: they are
+   * emptied only after the pass
    * @internal
    */
   _drain(): boolean;
   /**
-   * Whether turns come by themselves; where time stands still they do not.
+   * Whether turns of the event loop drive the kernel; false if time stands still.
    * @internal
    */
   readonly _turns: boolean;
 }
 
 /**
- * What a clock wakes: the dispatcher of one CPU.
+ * Something that a clock wakes: the dispatcher of one CPU.
  *
  * @internal
  */
@@ -64,58 +64,58 @@ export interface Driven {
   pass(): void;
   /** Called when an armed timer fires, before the poll phase. */
   timerFired(): void;
-  /** Virtual time: the next time in ms at which a timer is due; Infinity if none. */
+  /** Virtual time: the next time in ms at which a timer is due; Infinity: there are no timers. */
   nextDueMs(): number;
   /** Virtual time: expires what is due at this instant, and dispatches until nothing can be entered. */
   runNow(): void;
-  /** Whether something can be entered. */
+  /** Whether there are runnable continuations. */
   readonly runnable: boolean;
-  /** Whether passes serve other CPUs too, which do not know of fakes. */
+  /** Whether passes also serve other CPUs, which do not use this thread's fakes. */
   readonly served: boolean;
   /** The absolute tick at which a timer is due. */
   dueTick(timer: object): number;
   /**
-   * Tells of each deadline from now on, and of those that there are; null: does so no more.
+   * Reports all current and future deadlines to an observer; null: stops reporting.
    *
-   * @returns whether some have passed already, of which it does not tell
+   * @returns whether some deadlines have already passed; these are not reported
    */
   tellDeadlines(deadlines: Deadlines | null): boolean;
-  /** The time of a timer is over: runs what is due by now, and what can be entered. */
+  /** Called when a timer is due: runs what is due by now, and what is runnable. */
   ring(): void;
 }
 
 /**
- * Who is told of the deadline of each single timer: fakes are in the place of the host's timers.
+ * An observer of the deadline of each timer, used under fake timers.
  *
  * @internal
  */
 export interface Deadlines {
-  /** Nothing tells the time but the timers themselves: only those that are over have expired. */
+  /** Whether there is no clock: only timers whose alarm has rung have expired. */
   readonly alone: boolean;
-  /** A timer has got a deadline, or a later one. */
+  /** Called when a timer gets a deadline, or a later one. */
   set(timer: object): void;
-  /** A timer has left the wheel. */
+  /** Called when a timer leaves the wheel. */
   drop(timer: object): void;
-  /** Whether the time of a timer is still to come. */
+  /** Whether a timer is not due yet. */
   has(timer: object): boolean;
 }
 
 /**
- * How a dispatcher asks its clock to wake it.
+ * The interface through which a dispatcher asks its clock to wake it.
  *
  * @internal
  */
 export interface Waker {
-  /** Asks for a pass after the next poll phase. Asking twice is asking once. */
+  /** Requests a pass after the next poll phase. Repeated requests count as one. */
   request(): void;
   /**
-   * Arms the one timer, in place of what was armed.
+   * Arms the single timer, and replaces an earlier setting.
    *
-   * @param atMs - time on the clock's axis; Infinity: never
+   * @param atMs - the time on this clock; Infinity: never
    */
   arm(atMs: number): void;
-  /** Whether what is asked for and armed keeps the process alive, now and from now on. */
+  /** Sets whether current and future requests and timers keep the process alive. */
   keepAlive(on: boolean): void;
-  /** Takes back the pass that was asked for. */
+  /** Cancels a requested pass. */
   takeBack(): void;
 }

@@ -1,22 +1,22 @@
 /*
- * The only door to the host's time, timers and immediates.
+ * The only module that uses the host's time, timers and immediates.
  *
- * Kernels obey fake timers. Time and waking always have the same source:
+ * Kernels obey fake timers. Time and wake-ups always have the same source:
  *
- *   host    as long as the global `setTimeout` is the host's. Its functions are those that were
- *           taken at load (real.ts), whatever else is faked.
- *   fakes   time is what goes with the `setTimeout` that is faked (fakes.ts); each PENDING
- *           continuation has a fake timer (alarms.ts), in whose callback it runs.
+ *   host    while the global `setTimeout` is the host's. The functions are those captured at load
+ *           (base/host-functions.ts), whatever else is faked.
+ *   fakes   time is that of the faked `setTimeout` (fakes.ts); each PENDING continuation has a fake
+ *           timer (alarms.ts) and runs in its callback.
  *
- * One source follows the other without a gap: time goes on from where it is, never back. That it
- * is another one is seen when the clock is read or something is asked of it; the compiler knows
- * a global function that was never assigned by heart, so it costs nothing. If nothing is asked
- * while fakes are there, a look every few ms finds that they are gone, by a timer that nobody
- * fakes; and one more before the process would end, for fakes keep no process alive.
+ * The sources follow each other without a gap: time continues from its current value and never goes
+ * back. A change of source is noticed when the clock is read or asked for a callback; the check costs
+ * nothing, because the compiler treats a global function that was never assigned as a constant. If
+ * nothing is asked while fakes are installed, a timer that is never faked checks every few ms whether
+ * they are gone, and so does a check before the process would exit, because fakes do not keep it alive.
  *
- * While a callback of the fakes is a whole ms, a tick begins on it: 1000 ms are over after
- * `tick(1000)`, and not after 999. So the first fake ms begins on a tick, up to 1.25 ms ahead of
- * the host; when the host is back, time stands still for as long: no timer is early by that.
+ * If a callback of the fakes is called at a whole ms, a tick begins there: 1000 ms have elapsed after
+ * `tick(1000)`, and not after 999. So the first fake ms begins on a tick, up to 1.25 ms ahead of the
+ * host. When the host is back, time stands still for as long, so that no timer is early.
  */
 
 import { markError } from '../base/errors.ts';
@@ -38,21 +38,21 @@ import {
 export { standForHost } from './fakes.ts';
 export { microtask } from '../base/host-functions.ts';
 
-/** Calls a function in the context of no request. */
+/** Calls a function in an empty async context. */
 export function inNoContext<R>(func: () => R): R {
   return nobody.runInAsyncScope(func);
 }
 
-/** Calls a function when all microtasks are over: those in the queue, and those they add. */
+/** Calls a function after all microtasks: those in the queue, and those that they add. */
 export function afterMicrotasks(func: () => void): void {
-  // Ticks that a microtask asks for wait until no microtask is left.
+  // A `nextTick` requested by a microtask runs when no microtask is left.
   microtask(() => nextTick(func));
 }
 
 /**
- * What Node itself calls between two timers and between two immediates: empties the queues of
- * `process.nextTick` and of microtasks. It has always been on `process`, and is not documented.
- * With `--pending-deprecation` a function that warns is in its place, which is left alone.
+ * The function that Node calls between two timers and between two immediates: it empties the queues of
+ * `process.nextTick` and of microtasks. It has always been on `process`, but is not documented. With
+ * `--pending-deprecation` it is replaced by a function that warns, which is not used.
  */
 export const runNextTicks: (() => void) | undefined = named(
   'runNextTicks',
@@ -64,10 +64,10 @@ function named(name: string, found: unknown): (() => void) | undefined {
 }
 
 /**
- * Whether somebody could see that a tick or a microtask threw while a callback of the host is on the
- * stack: when the error has been handled, Node tells the `after` hooks of all callbacks on the stack,
- * and when ours ends, tells it again. Hooks show in the ids that promises have while there are any.
- * Asked once a turn: 0.1 us.
+ * Whether the program can observe that a tick or a microtask threw while a callback of the host is on the
+ * stack: after such an error has been handled, Node calls the `after` hooks of all callbacks on the
+ * stack, and calls that of ours again when it ends. Installed hooks are detected by the ids that promises
+ * have then. Called once per turn: 0.1 us.
  */
 export function isWatched(): boolean {
   const handled =
@@ -75,47 +75,47 @@ export function isWatched(): boolean {
   return handled && Object.getOwnPropertySymbols(Promise.resolve()).length > 0;
 }
 
-/** What a reading may be ahead of time: that of ClockSampler, in a burst. */
+/** By how much times may be ahead of the clock: the margin of ClockSampler in a burst, in ms. */
 const AHEAD_MS = 0.25;
-/** Under fakes: how often it is looked whether they are gone, in ms. */
+/** Under fakes: how often to check whether they are gone, in ms. */
 const LOOK_MS = 5;
 /** Phases are multiples of this, so that sums of times and whole ms are exact for 139 years. */
 const PHASE_MS = 2 ** -10;
 
-/** In the place of a global function: whoever compares with it looks. */
+/** Equal to no global function, so that each comparison leads to a look. */
 const lookAlways = (() => undefined) as unknown as typeof setTimeout;
 
 /** The monotonic clock of the host, or of fake timers that stand in for it. */
 export class HostClock implements Clock {
   /** Aligns ticks with those of the event loop's own clock, so that its timers fire on them. */
   readonly _phase: number;
-  /** The global function for which time is the host's. */
+  /** The global `setTimeout` with which time is the host's. */
   _hosts: typeof setTimeout | undefined = isHosts(real.setTimeout) ? real.setTimeout : lookAlways;
-  /** Null: time is the host's. */
+  /** The installed fakes; null: time is the host's. */
   _fakes: Fakes | null = null;
   readonly #obeys: boolean;
-  /** Time is, or was, that of fakes. */
+  /** Whether time is, or was, that of fakes. */
   #parted = false;
-  /** Host: what is added to its time, a whole number. */
+  /** Host: the offset that is added to its time, a whole number. */
   #shiftMs = 0;
-  /** The last time that was told; in the host's, time stands still until it is over. */
+  /** The last time that was returned; on the host, time stands still until that time is reached. */
   #lastMs = -Infinity;
-  /** Fakes: the time when they told `#originMs`. */
+  /** Fakes: the time at which their clock was at `#originMs`. */
   #baseMs = 0;
   #originMs = 0;
-  /** How much the fakes' time is ahead of what has gone by. */
+  /** By how much the fakes' time is ahead of the elapsed time. */
   #aheadMs = 0;
-  /** When the host's time was left. */
+  /** The host's time at which fakes took over. */
   #leftMs = 0;
   #wakers: WeakRef<HostWaker>[] = [];
-  /** Who has asked the fakes for something: it is kept, and looked after. */
+  /** Wakers that have asked the fakes for something: kept alive, and told when the fakes are gone. */
   readonly #asking = new Set<HostWaker>();
   #watching = false;
 
-  /** @param obeys - whether fake timers tell its time, too */
+  /** @param obeys - whether it follows fake timers */
   constructor(obeys = true) {
     this.#obeys = obeys;
-    // In this order: a phase that errs is too large, and a tick then never begins after the loop's.
+    // In this order an inexact phase is too large, so a tick never begins after the loop's own.
     const now = hostNow.call(hostPerformance);
     const loopMs = Number(hostNanos()) / 1e6;
     this._phase = (Math.ceil((loopMs - now) / PHASE_MS) * PHASE_MS) % 1;
@@ -127,7 +127,7 @@ export class HostClock implements Clock {
   }
 
   get now(): number {
-    // Not by `globalTimeout`: 1 of 45 ns.
+    // Not by calling `globalTimeout`, which would cost 1 of 45 ns.
     if ((typeof setTimeout === 'function' ? setTimeout : undefined) !== this._hosts) this._look();
     return this.#parted ? this.#partedNow() : hostNow.call(hostPerformance);
   }
@@ -145,24 +145,24 @@ export class HostClock implements Clock {
     return this.#lastMs;
   }
 
-  /** Time goes on from what is told now. */
+  /** Continues from the last time, starting at this reading of the fakes. */
   #begin(toldMs: number): void {
     this.#baseMs = this.#lastMs;
     this.#originMs = toldMs;
   }
 
-  /** An alarm has rung: it is so late, at least. */
+  /** Called when an alarm has rung: the time is at least `atMs`. */
   _passed(atMs: number): void {
     const fakes = this._fakes;
     if (fakes === null || this.now >= atMs) return;
-    // What tells the time does not go with what wakes: it is believed no more.
+    // Their clock does not match their timers: ignore it from now on.
     fakes.tell = undefined;
     this.#lastMs = atMs;
     this.#baseMs = atMs;
     this.#leftMs = hostNow.call(hostPerformance);
   }
 
-  /** Looks whether fakes have come or gone. */
+  /** Checks whether fakes have been installed or removed. */
   _look(): void {
     if (!this.#obeys) this._hosts = globalTimeout();
     else if (this._fakes === null) {
@@ -187,7 +187,7 @@ export class HostClock implements Clock {
   #leaveFakes({ tell, lasts }: Fakes, next: Fakes | null): void {
     const hostMs = hostNow.call(hostPerformance);
     if (tell === undefined) {
-      // Nothing has told that time has stood still.
+      // Without a clock of the fakes, time has passed as on the host.
       this.#lastMs = Math.max(this.#lastMs, this.#baseMs + hostMs - this.#leftMs);
     } else if (lasts) this.#partedNow();
     const lastMs = this.#lastMs;
@@ -203,7 +203,7 @@ export class HostClock implements Clock {
     this.#tellWakers();
   }
 
-  /** On a tick, for fakes count whole ms. */
+  /** Begins on a tick, because fakes count whole ms. */
   #beginFakes(fakes: Fakes, fromMs: number): void {
     this._fakes = fakes;
     this._hosts = lookAlways;
@@ -223,7 +223,7 @@ export class HostClock implements Clock {
     }
   }
 
-  /** Keeps who has asked the fakes for something, and sees to it that it hears when they are gone. */
+  /** Keeps a waker that has asked the fakes for something, and checks regularly whether they are gone. */
   _keep(waker: HostWaker): void {
     this.#asking.add(waker);
     if (this.#watching) return;
@@ -245,7 +245,7 @@ export class HostClock implements Clock {
     }
   };
 
-  /** Looks whether fakes have gone. */
+  /** Checks whether fakes have been removed. */
   _lookForEnd(): void {
     if (this._fakes !== null) this._look();
   }
@@ -263,13 +263,13 @@ export class HostClock implements Clock {
   }
 
   _escaping(kc: Kcont<unknown>): void {
-    // Fakes hand it to whoever moves their time.
+    // Under fakes, it is thrown to the code that moves their time.
     if (this._fakes === null) markNextUncaught(kc);
   }
 
   _drain(): boolean {
-    // Fakes call from within synchronous code, which promises do not interrupt. The host's queues are
-    // emptied by runNextTicks, or behind the pass.
+    // Fakes call back from synchronous code, during which promises do not settle. The host's queues are
+    // emptied by runNextTicks, or after the pass.
     return !this._samples;
   }
 
@@ -278,19 +278,19 @@ export class HostClock implements Clock {
   }
 }
 
-/** Clocks of which something was asked under fakes: they have one listener of the process. */
+/** Clocks with pending requests to fakes; they share one listener of the process. */
 const underFakes = new Set<HostClock>();
 
 function lookAll(): void {
   for (const clock of underFakes) clock._lookForEnd();
 }
 
-/** Whose function has thrown what is uncaught next. */
+/** The continuation whose function threw the next uncaught exception. */
 let escaping: Kcont<unknown> | undefined = undefined;
 
 /**
- * Has the exception that is uncaught next, in this turn, name a continuation. Caught and thrown again, it
- * would be reported with a line of ours in place of the user's.
+ * Marks the next uncaught exception of this turn with a continuation. The error is not caught and thrown
+ * again, because Node would then report a line of kcont instead of the user's.
  */
 export function markNextUncaught(kc: Kcont<unknown>): void {
   escaping = kc;
@@ -304,22 +304,22 @@ function mark(error: unknown): void {
   if (escaping !== undefined) markError(error, escaping, true);
 }
 
-/** Milliseconds on a monotonic axis that all threads of the process have in common. */
+/** Returns the monotonic time in ms on a clock that all threads of the process share. */
 export function commonMs(): number {
   return Number(hostNanos()) / 1e6;
 }
 
-/** The clock of the process-wide kernel, and of every kernel that is given none. */
+/** The clock of the process-wide kernel, and the default of every other kernel. */
 export const hostClock: HostClock = new HostClock();
 
-/** Resolves in a later turn of the real event loop, when all promises have settled. */
+/** Resolves in a later turn of the real event loop, after all promises have settled. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     atEndOfTurn(resolve);
   });
 }
 
-/** Calls a function in the check phase of this turn, or of the next from within one. */
+/** Calls a function in the check phase of this turn, or of the next turn if called in a check phase. */
 export function atEndOfTurn(callback: () => void): NodeJS.Immediate {
   return nobody.runInAsyncScope(real.setImmediate, undefined, callback);
 }

@@ -1,21 +1,21 @@
 /*
- * Who wakes a dispatcher, by the host's timers and immediates, or by fakes of them.
+ * Wakes a dispatcher with the host's timers and immediates, or with fakes of them.
  *
  *      turn of the loop:  timers -> poll (I/O) -> check -> ...
  *                            |                      |
  *                       timerFired()              pass()
  *
- * A pass runs as an immediate, in the check phase, so I/O that had arrived comes before it.
+ * A pass runs as an immediate, in the check phase, so I/O that has arrived is handled before it.
  *
- * While nothing scheduled keeps the process alive, neither does the immediate. But Node does not end
- * a poll phase for an immediate that is unref'd, so something else that is unref'd has to:
+ * If nothing that is scheduled keeps the process alive, the immediate is unref'd. But Node does not end
+ * a poll phase for an unref'd immediate, so something else that is unref'd has to end it:
  *
  *   timer     of 1 ms: 0.1 us, and 1.1 ms until the pass if nothing arrives sooner
- *   message   to a port: 6 us, and 0.07 ms until the pass. Where the armed timer has fired: what is
- *             due then has waited for up to a ms already
+ *   message   to a port: 6 us, and 0.07 ms until the pass. Used when the armed timer has fired: what
+ *             is due then has already waited for up to 1 ms
  *
- * Under fakes there is an alarm for each timer, in whose callback the pass runs, and a fake
- * immediate for what is runnable, where immediates are faked too.
+ * Under fakes there is an alarm for each timer, and the pass runs in its callback. Runnable
+ * continuations get a fake immediate, if immediates are faked too.
  */
 
 import type { MessagePort } from 'node:worker_threads';
@@ -40,14 +40,14 @@ export class HostWaker implements Waker {
   #timer: NodeJS.Timeout | undefined = undefined;
   #armedAtMs = Infinity;
   #keepAlive = false;
-  /** Ends the poll phase before a pass that keeps nothing alive. */
+  /** Ends the poll phase before a pass that does not keep the process alive. */
   #pollTimer: NodeJS.Timeout | undefined = undefined;
   #pollTimerArmed = false;
-  /** In the timers phase: a timer of 1 ms fires in the next one. */
+  /** Whether this is the timers phase, where a timer of 1 ms would fire only in the next one. */
   #firing = false;
-  /** Null: the host wakes. */
+  /** The alarms under fakes; null: the host wakes the dispatcher. */
   #alarms: Alarms | null = null;
-  /** A pass that was asked of fakes. */
+  /** A pass that was requested from fakes. */
   #fakeRequest: object | undefined = undefined;
 
   constructor(clock: HostClock, driven: Driven) {
@@ -62,7 +62,7 @@ export class HostWaker implements Waker {
       this.#armedAtMs = Infinity;
       this.#firing = true;
       driven.timerFired();
-      // Fakes have come unnoticed. What was due before is called in real time.
+      // Fakes were installed meanwhile. Timers that were due before run in real time.
       if (this.#alarms !== null) this.#requestHost();
       this.#firing = false;
     };
@@ -83,7 +83,7 @@ export class HostWaker implements Waker {
     if (!this.#keepAlive) this.#unrefPass();
   }
 
-  /** A pass for what is runnable; what is due later has an alarm. */
+  /** Requests a pass for what is runnable; timers have alarms. */
   #requestFakes(): void {
     const { setImmediate: ask } = this.#clock._fakes as Fakes;
     if (ask === undefined || this.#driven.served) this.#requestHost();
@@ -129,7 +129,7 @@ export class HostWaker implements Waker {
     } else this.#pollTimer.refresh();
   }
 
-  /** It may have come before the poll phase, for a pass that is over. */
+  /** The timer may have been for a pass that is over, and fire before the poll phase of this one. */
   readonly #pollEnds = (): void => {
     this.#pollTimerArmed = false;
     if (this.#requested && !this.#keepAlive) this.#unrefPass();
@@ -152,14 +152,14 @@ export class HostWaker implements Waker {
     this.#timer = undefined;
   }
 
-  /** The loop's clock counts whole ms from the start of the present one; so does a tick. */
+  /** The loop's clock counts whole ms, and so do ticks. */
   #delayMs(atMs: number): number {
     const phase = this.#clock._phase;
     const delayMs = Math.round(atMs + phase) - Math.floor(this.#clock.now + phase);
     return Math.min(Math.max(delayMs, 1), LONGEST_MS);
   }
 
-  /** The clock has another source: what was asked of the old one is asked of the new one. */
+  /** Called when the clock has another source: repeats all requests to the new one. */
   sourceChanged(): void {
     const clock = this.#clock;
     const { _fakes: fakes } = clock;
@@ -176,7 +176,7 @@ export class HostWaker implements Waker {
       };
       this.#alarms = new Alarms(fakes, this.#driven, nowTicks, (timer) => this.#ring(timer));
     }
-    // What has passed already is called in real time.
+    // Timers that were due before run in real time.
     if (this.#driven.tellDeadlines(this.#alarms)) this.#requestHost();
     if (fakes !== null && this.#driven.runnable) this.#requestFakes();
   }
@@ -187,7 +187,7 @@ export class HostWaker implements Waker {
     nobody.runInAsyncScope(this.#driven.ring, this.#driven);
   }
 
-  /** Whether fakes have been asked for something. */
+  /** Whether there are pending requests to fakes. */
   get asks(): boolean {
     return this.#fakeRequest !== undefined || this.#alarms?.isEmpty === false;
   }
@@ -204,7 +204,7 @@ function endPoll(): void {
 function openPort(): MessagePort {
   const { port1, port2 } = new MessageChannel();
   port1.on('message', () => undefined);
-  // Listening has referenced it.
+  // Adding a listener has ref'd the port.
   port1.unref();
   return port2;
 }

@@ -1,32 +1,32 @@
 /*
- * The timing wheel: exact, hierarchical, one slot list per position.
+ * The timing wheel: exact and hierarchical, with one list per slot.
  *
  *   level 4   64 slots of 2^24 ticks   |        a block: 2^30 ticks, 12.4 days
  *   level 3   64 slots of 2^18 ticks   |
  *   level 2   64 slots of 2^12 ticks   |
  *   level 1   64 slots of 64 ticks     |   elapsed = 3 | 17 | 0 | 41 | 9   (five digits, base 64)
  *   level 0   64 slots of 1 tick       |                            ^ the hand of level 0
- *   overflow  what is due in a later block
+ *   overflow  timers that are due in a later block
  *
- * An entry lies at the level of the highest digit in which its due tick differs from the elapsed
- * one, in the slot that this digit names. So where an entry lies depends on (due, elapsed) alone:
- * two entries for one tick are in the same list at any time, in the order they were added, and no
- * entry is ever rounded to the width of a level. When the hand of a level comes to a slot, the
- * slot's entries go down to the level where they belong now; on level 0 they expire.
+ * An entry is at the level of the highest digit in which its due tick differs from the elapsed tick, in
+ * the slot of that digit. So its place depends only on (due, elapsed): two entries with the same due tick
+ * are always in the same list, in the order in which they were added, and no entry is ever rounded to the
+ * width of a level. When the hand of a level reaches a slot, the slot's entries cascade to the level where
+ * they now belong; on level 0 they expire.
  *
- * Bitmaps name the occupied slots (a bit may outlive its last entry, and goes when it is looked
- * at), so the next slot is found by counting zeros and a jump costs by the slots met, not by the
- * ticks passed.
+ * Bitmaps mark the occupied slots (a bit may stay set after its last entry has left, and is cleared when
+ * it is found), so the next slot is found by counting zeros, and the cost of a jump depends on the slots
+ * met, not on the ticks passed.
  *
  * A deadline that moves outward is only stored: `_due` changes, the list does not. The entry is
- * filed again when its old slot comes by. Hence the invariant: an entry lies at or before its due
- * tick. An entry that keeps its older sequence number is sorted in by its slot (see list.ts).
+ * reinserted when its old slot is reached. Hence the invariant: an entry lies at or before its due
+ * tick. Its slot sorts an entry that keeps its older sequence number (see list.ts).
  *
- * Ticks are counted from `base`, the start of the present block, so `_due` stays a small integer
- * for ever; what is farther than such an integer reaches is kept aside in `_farTick`.
+ * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; ticks
+ * beyond that range are stored in `_farTick`.
  *
- * Cost: O(1) to add and to take out; each entry goes down at most four levels in its life, plus
- * once for each of its delays in which it was moved outward.
+ * Cost: O(1) to add and to remove; each entry cascades at most four levels in its life, plus once per
+ * delay in which it was moved outward.
  *
  * Source: Varghese and Lauck, Hashed and Hierarchical Timing Wheels (1987); NetBSD callout(9) for
  * the lazy move; Tokio's timer wheel for the levels by differing digits.
@@ -35,9 +35,9 @@
 import type { Deadlines } from './clock.ts';
 import { Fifo, unlink, type Entry } from '../base/list.ts';
 
-/** What the wheel files. */
+/** An entry of the wheel. */
 export interface Timer extends Entry {
-  /** Tick from the wheel's base; {@link FAR} if it is farther than that reaches. */
+  /** The due tick, relative to the wheel's base; {@link FAR} if it is beyond that range. */
   _due: number;
   /** The absolute tick of a timer whose `_due` is FAR. */
   _farTick(): number;
@@ -48,7 +48,7 @@ const BITS = 6;
 const SLOTS = 64;
 const LEVELS = 5;
 
-/** Ticks in a block: what five levels count. */
+/** Ticks in a block, which is the range of the five levels. */
 export const BLOCK: number = 2 ** (BITS * LEVELS);
 /** The due tick of a timer that is more than 24 days away. */
 export const FAR: number = 2 ** 31 - 1;
@@ -61,31 +61,31 @@ const LEVEL_OF: Uint8Array = Uint8Array.from({ length: 33 }, (_, zeros) =>
 /** Called for each timer that has expired, in the order of (due tick, sequence). */
 export type Expired<T> = (timer: T) => void;
 
-/** Called when ticks count from so many later. */
+/** Called when the base moves by this number of ticks. */
 export type Rebased = (ticks: number) => void;
 
-/** A wheel that stands at an absolute tick. */
+/** A timing wheel. */
 export class Wheel<T extends Timer> {
-  /** Absolute tick at which the present block begins. */
+  /** The absolute tick at which the current block begins. */
   base: number;
-  /** Timers in the wheel. */
+  /** The number of timers in the wheel. */
   count = 0;
-  /** Told of timers that are taken out; null but under fake timers. */
+  /** Notified of timers that are removed; null, except under fake timers. */
   deadlines: Deadlines | null = null;
-  /** Ticks worked off since the base. */
+  /** The tick to which the wheel has advanced, relative to the base. */
   #elapsed = 0;
   readonly #slots: Fifo<T>[] = Array.from({ length: LEVELS * SLOTS }, () => new Fifo<T>());
-  /** Occupied slots: two words a level, low slots first. */
+  /** Bitmaps of the occupied slots: two words per level, low slots first. */
   readonly #occupied = new Int32Array(LEVELS * 2);
   readonly #overflow = new Fifo<T>();
-  /** No timer of the overflow list is due before this absolute tick. */
+  /** A lower bound of the due ticks in the overflow list, as an absolute tick. */
   #overflowFrom = Infinity;
 
   constructor(tick: number) {
     this.base = tick;
   }
 
-  /** The absolute tick up to which all is worked off. */
+  /** The absolute tick to which the wheel has advanced. */
   get tick(): number {
     return this.base + this.#elapsed;
   }
@@ -95,7 +95,7 @@ export class Wheel<T extends Timer> {
     return timer._due === FAR ? timer._farTick() : this.base + timer._due;
   }
 
-  /** Sets the tick at which a timer is due, without filing it. `ticks` counts from the base. */
+  /** Sets the due tick of a timer, relative to the base, without inserting the timer. */
   setDue(timer: T, ticks: number): void {
     if (ticks < FAR) timer._due = ticks;
     else {
@@ -104,34 +104,34 @@ export class Wheel<T extends Timer> {
     }
   }
 
-  /** Files a timer that is in no list, and has just got its sequence number. */
+  /** Inserts a timer that is not in a list and has just got its sequence number. */
   add(timer: T): void {
     this.count++;
     this.#slotFor(timer).push(timer);
   }
 
-  /** Files a timer that is in no list, and may have got its sequence number long ago. */
+  /** Inserts a timer that is not in a list and may have an older sequence number. */
   reinsert(timer: T): void {
     this.count++;
     this.#slotFor(timer).append(timer);
   }
 
-  /** Takes a timer out. */
+  /** Removes a timer. */
   remove(timer: T): void {
     this.count--;
     unlink(timer);
     if (this.deadlines !== null) this.deadlines.drop(timer);
   }
 
-  /** All timers, in no order. */
+  /** All timers, in no particular order. */
   *[Symbol.iterator](): Generator<T, void, undefined> {
     for (const slot of this.#slots) yield* slot;
     yield* this.#overflow;
   }
 
   /**
-   * The next absolute tick at which there is something to do, never later than the first timer
-   * is due. Infinity: nothing.
+   * Returns the next absolute tick at which there is something to do, which is never later than the first
+   * due tick; Infinity: there are no timers.
    */
   nextTick(): number {
     if (this.count === 0) return Infinity;
@@ -140,7 +140,7 @@ export class Wheel<T extends Timer> {
     return Math.max(this.base + BLOCK, this.#overflowFrom);
   }
 
-  /** Works off all ticks up to an absolute one. */
+  /** Advances the wheel to an absolute tick. */
   advance(tick: number, expired: Expired<T>, rebased: Rebased): void {
     while (tick - this.base >= BLOCK) {
       this.#workOff(BLOCK - 1, expired);
@@ -149,7 +149,7 @@ export class Wheel<T extends Timer> {
     this.#workOff(tick - this.base, expired);
   }
 
-  /** The list in which a timer belongs, by its due tick. */
+  /** Returns the list for a timer, by its due tick. */
   #slotFor(timer: T): Fifo<T> {
     const due = timer._due;
     if (due >= BLOCK) {
@@ -164,15 +164,15 @@ export class Wheel<T extends Timer> {
   }
 
   /**
-   * The start of the first occupied slot, in ticks from the base; BLOCK if there is none.
-   * A lower level comes first: all it holds shares a slot of the level above with the hand.
+   * Returns the start of the first occupied slot, relative to the base; BLOCK if there is none. Lower
+   * levels come first: all their entries share a slot of the level above with the hand.
    */
   #nextOccupied(): number {
     for (let level = 0; level < LEVELS; level++) {
       const shift = level * BITS;
       const hand = (this.#elapsed >> shift) & (SLOTS - 1);
-      // The slot under the hand has been worked off, but for level 0 where a slot from above
-      // may have come down to it.
+      // The slot under the hand is empty, except on level 0, where a slot from above may have
+      // cascaded into it.
       for (let from = level === 0 ? hand : hand + 1; from < SLOTS;) {
         const word = level * 2 + (from >> 5);
         const bits = (this.#occupied[word] as number) & (-1 << (from & 31));
@@ -204,9 +204,8 @@ export class Wheel<T extends Timer> {
   }
 
   /**
-   * Works off what lies under the hand, which has just come to `at`, a change of the digit of
-   * `level`: a slot of that level goes down, or one of level 0 expires. A due tick that has been
-   * moved on since is filed again.
+   * Handles the slot that the hand has reached at tick `at`, where the digit of `level` changes: a slot of
+   * a higher level cascades, one of level 0 expires. Timers that have moved outward are reinserted.
    */
   #cascade(at: number, level: number, expired: Expired<T>): void {
     const slot = (at >> (level * BITS)) & (SLOTS - 1);
@@ -223,7 +222,7 @@ export class Wheel<T extends Timer> {
     }
   }
 
-  /** Steps to the next block in which something is due, or to that of `tick`. Returns by how much. */
+  /** Steps to the next block in which a timer is due, or to that of `tick`. Returns the step. */
   #nextBlock(tick: number): number {
     const target = Math.min(tick, Math.max(this.#overflowFrom, this.base + BLOCK));
     const step = Math.floor((target - this.base) / BLOCK) * BLOCK;
