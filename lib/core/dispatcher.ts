@@ -37,7 +37,8 @@ import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, stamp, unlink } from '../base/list.ts';
+import { List, unlink } from '../base/list.ts';
+import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
 import { NONE, type Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved } from './patience.ts';
@@ -84,11 +85,11 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
   readonly sampler: ClockSampler<Kcont<unknown>>;
-  readonly asyncRuns: Fifo<AsyncRun> = new Fifo<AsyncRun>();
+  readonly asyncRuns: List<AsyncRun> = new List<AsyncRun>();
   /** Runs that have completed, to be used again. */
   readonly freeRuns: AsyncRun[] = [];
   /** Jobs for the next pass, not for what is left of this one. */
-  readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
+  readonly deferred: List<Kcont<unknown>> = new List<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** The host timer will fire by this tick, counted from the wheel's base. */
   armedTicks: number = FAR;

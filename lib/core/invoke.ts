@@ -15,7 +15,7 @@ import { remoteOf } from './cpu.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { KcontError, asynchronous, markError } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
-import { unlink, type Entry } from '../base/list.ts';
+import { unlink, type Links } from '../base/list.ts';
 import { release } from '../locks/lock-check.ts';
 import { taskOf } from './schedule.ts';
 import {
@@ -54,11 +54,9 @@ export const AT_TOP: object = {};
  *
  * @internal
  */
-export class AsyncRun implements Entry {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
+export class AsyncRun implements Links {
+  _next: Links = this;
+  _prev: Links = this;
   kc: Kcont<unknown> = nobody;
   readonly fulfilled: (value: unknown) => void;
   readonly rejected: (error: unknown) => void;

@@ -3,7 +3,7 @@ import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, type Affinity } from './extras.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom, type Caller } from '../base/errors.ts';
-import type { Entry } from '../base/list.ts';
+import type { Entry } from '../base/ordered-list.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
 import type { Timekeeper } from '../locks/turnstile.ts';

@@ -21,7 +21,7 @@
  * level; it goes when it is looked at.
  */
 
-import { Fifo, type Entry } from '../base/list.ts';
+import { OrderedList, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
 
@@ -33,9 +33,9 @@ export interface Runnable extends Entry {
 /** What is runnable at one priority. */
 export class Level<R extends Runnable> {
   readonly priority: number;
-  readonly resumed: Fifo<R> = new Fifo<R>();
-  readonly timed: Fifo<R> = new Fifo<R>();
-  readonly direct: Fifo<R> = new Fifo<R>();
+  readonly resumed: OrderedList<R> = new OrderedList<R>();
+  readonly timed: OrderedList<R> = new OrderedList<R>();
+  readonly direct: OrderedList<R> = new OrderedList<R>();
   /** The shortest patience of those who may come here, in ms. */
   leastPatienceMs: number = Infinity;
   /** In which pass one from here was last promoted by a lock. */

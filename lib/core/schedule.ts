@@ -17,7 +17,7 @@ import {
 } from '../base/errors.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
-import { stamp } from '../base/list.ts';
+import { stamp } from '../base/ordered-list.ts';
 import {
   CLOSED,
   DEAD,

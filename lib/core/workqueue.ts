@@ -7,7 +7,8 @@ import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
 import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { Fifo, unlink } from '../base/list.ts';
+import { unlink } from '../base/list.ts';
+import { OrderedList } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import {
   FLAG,
@@ -126,7 +127,7 @@ export class Workqueue {
    * Continuations that cannot run because maxActive are in flight.
    * @internal
    */
-  readonly _waiting: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
+  readonly _waiting: OrderedList<Kcont<unknown>> = new OrderedList<Kcont<unknown>>();
   /**
    * How many more asynchronous functions may be in flight. A small integer even without a limit.
    * @internal

@@ -7,7 +7,7 @@ import {
   type Caller,
 } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
-import { stamp, type Entry } from '../base/list.ts';
+import { stamp, type Entry } from '../base/ordered-list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
 import { NONE, Turnstile, type Waiter } from './turnstile.ts';

@@ -28,7 +28,8 @@
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
 
-import { Fifo, after, unlink, type Entry } from '../base/list.ts';
+import { List, unlink, type Links } from '../base/list.ts';
+import { OrderedList, after, type Entry } from '../base/ordered-list.ts';
 import type { BaseLock } from './lock.ts';
 
 /** A waiter of a lock. */
@@ -64,17 +65,15 @@ interface Rank {
   readonly priority: number;
   readonly patienceMs: number;
   timekeeper: Timekeeper | null;
-  readonly waiters: Fifo<Waiter>;
+  readonly waiters: OrderedList<Waiter>;
   /** The tick at which it was first passed over; NONE: it was not. */
   since: number;
 }
 
 /** The queue of one contended lock. While it has waiters, it is in the list of all turnstiles. */
-export class Turnstile implements Entry {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
+export class Turnstile implements Links {
+  _next: Links = this;
+  _prev: Links = this;
   /** The continuation that has been woken and not dispatched yet. */
   heir: Waiter | null = null;
   /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
@@ -116,7 +115,7 @@ export class Turnstile implements Entry {
     const rank = this.#rankOf(waiter);
     rank.waiters.append(waiter);
     if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
-    if (this._next === this) contended.append(this);
+    if (this._next === this) contended.push(this);
   }
 
   #rankOf({ _priority: priority, _patienceMs: patienceMs, _timekeeper: timekeeper }: Waiter): Rank {
@@ -134,7 +133,13 @@ export class Turnstile implements Entry {
       spare.timekeeper = timekeeper;
       return spare;
     }
-    const rank = { priority, patienceMs, timekeeper, waiters: new Fifo<Waiter>(), since: NONE };
+    const rank = {
+      priority,
+      patienceMs,
+      timekeeper,
+      waiters: new OrderedList<Waiter>(),
+      since: NONE,
+    };
     this.#ranks.splice(at, 0, rank);
     return rank;
   }
@@ -257,4 +262,4 @@ function isOverdue(rank: Rank, first: Waiter): boolean {
 }
 
 /** All turnstiles with waiters, of all kernels; a shutdown searches this list. */
-export const contended: Fifo<Turnstile> = new Fifo<Turnstile>();
+export const contended: List<Turnstile> = new List<Turnstile>();

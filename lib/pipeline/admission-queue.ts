@@ -1,4 +1,5 @@
-import { Fifo, stamp, unlink } from '../base/list.ts';
+import { unlink } from '../base/list.ts';
+import { OrderedList, stamp } from '../base/ordered-list.ts';
 import type { Item } from './item.ts';
 
 /**
@@ -7,8 +8,8 @@ import type { Item } from './item.ts';
  * @internal
  */
 export class Door {
-  readonly #urgent: Fifo<Item> = new Fifo<Item>();
-  readonly #others: Fifo<Item> = new Fifo<Item>();
+  readonly #urgent: OrderedList<Item> = new OrderedList<Item>();
+  readonly #others: OrderedList<Item> = new OrderedList<Item>();
   size = 0;
 
   add(item: Item): void {
@@ -34,7 +35,7 @@ export class Door {
     return urgentToo ? this.#take(this.#urgent) : undefined;
   }
 
-  #take(from: Fifo<Item>): Item | undefined {
+  #take(from: OrderedList<Item>): Item | undefined {
     const item = from.shift();
     if (item !== undefined) this.size--;
     return item;

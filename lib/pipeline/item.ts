@@ -23,7 +23,7 @@ import type { Task } from '../core/one-shot.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { repoint, makeOwn } from '../core/own-kcont.ts';
-import type { Entry } from '../base/list.ts';
+import type { Entry } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { scheduleOrThrow } from '../core/schedule.ts';
 import { TASK } from '../core/state.ts';

@@ -33,7 +33,8 @@
  */
 
 import type { Deadlines } from './clock.ts';
-import { Fifo, unlink, type Entry } from '../base/list.ts';
+import { unlink } from '../base/list.ts';
+import { OrderedList, type Entry } from '../base/ordered-list.ts';
 
 /** An entry of the wheel. */
 export interface Timer extends Entry {
@@ -74,10 +75,13 @@ export class Wheel<T extends Timer> {
   deadlines: Deadlines | null = null;
   /** The tick to which the wheel has advanced, relative to the base. */
   #elapsed = 0;
-  readonly #slots: Fifo<T>[] = Array.from({ length: LEVELS * SLOTS }, () => new Fifo<T>());
+  readonly #slots: OrderedList<T>[] = Array.from(
+    { length: LEVELS * SLOTS },
+    () => new OrderedList<T>(),
+  );
   /** Bitmaps of the occupied slots: two words per level, low slots first. */
   readonly #occupied = new Int32Array(LEVELS * 2);
-  readonly #overflow = new Fifo<T>();
+  readonly #overflow = new OrderedList<T>();
   /** A lower bound of the due ticks in the overflow list, as an absolute tick. */
   #overflowFrom = Infinity;
 
@@ -150,7 +154,7 @@ export class Wheel<T extends Timer> {
   }
 
   /** Returns the list for a timer, by its due tick. */
-  #slotFor(timer: T): Fifo<T> {
+  #slotFor(timer: T): OrderedList<T> {
     const due = timer._due;
     if (due >= BLOCK) {
       const tick = this.dueTick(timer);
@@ -160,7 +164,7 @@ export class Wheel<T extends Timer> {
     const level = LEVEL_OF[Math.clz32(due ^ this.#elapsed)] as number;
     const slot = (due >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! |= 1 << (slot & 31);
-    return this.#slots[level * SLOTS + slot] as Fifo<T>;
+    return this.#slots[level * SLOTS + slot] as OrderedList<T>;
   }
 
   /**
@@ -181,7 +185,7 @@ export class Wheel<T extends Timer> {
           continue;
         }
         const slot = (from & 32) | (31 - Math.clz32(bits & -bits));
-        if (!(this.#slots[level * SLOTS + slot] as Fifo<T>).empty) {
+        if (!(this.#slots[level * SLOTS + slot] as OrderedList<T>).empty) {
           const above = shift + BITS;
           return ((this.#elapsed >> above) << above) | (slot << shift);
         }
@@ -210,7 +214,7 @@ export class Wheel<T extends Timer> {
   #cascade(at: number, level: number, expired: Expired<T>): void {
     const slot = (at >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
-    const list = this.#slots[level * SLOTS + slot] as Fifo<T>;
+    const list = this.#slots[level * SLOTS + slot] as OrderedList<T>;
     for (let entry = list.detach(); entry !== list;) {
       const timer = entry as T;
       entry = entry._next;

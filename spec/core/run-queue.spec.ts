@@ -1,5 +1,5 @@
 import { expect } from 'chai';
-import { stamp, type Entry } from '../../lib/base/list.ts';
+import { stamp, type Entry } from '../../lib/base/ordered-list.ts';
 import { RunQueue, type Runnable } from '../../lib/core/run-queue.ts';
 import { FAR } from '../../lib/time/timing-wheel.ts';
 

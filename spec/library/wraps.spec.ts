@@ -1,7 +1,7 @@
 // What small integers count is right at every place where they come to their end: ticks of the wheel,
 // of jobs and of a backlog, and sequence numbers.
 import { expect } from 'chai';
-import { toEndOfEra } from '../../lib/base/list.ts';
+import { toEndOfEra } from '../../lib/base/ordered-list.ts';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
 import { HandClock } from '../support/hand-clock.ts';
 

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { stamp, type Entry } from '../../lib/base/list.ts';
+import { stamp, type Entry } from '../../lib/base/ordered-list.ts';
 import { BLOCK, FAR, Wheel, type Timer } from '../../lib/time/timing-wheel.ts';
 
 class Alarm implements Timer {

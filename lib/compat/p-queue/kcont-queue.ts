@@ -22,7 +22,8 @@
 import type { Queue, QueueAddOptions } from 'p-queue';
 import { KcontError, isA, refuseOptions } from '../../base/errors.ts';
 import { defineInspect } from '../../base/inspect.ts';
-import { after, stamp, unlink, type Entry } from '../../base/list.ts';
+import { unlink } from '../../base/list.ts';
+import { after, stamp, type Entry } from '../../base/ordered-list.ts';
 import type { BaseLock, Lock } from '../../locks/lock.ts';
 import { checkLock } from '../../locks/lock-check.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';

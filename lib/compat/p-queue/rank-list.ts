@@ -1,7 +1,7 @@
 /*
  * What waits, highest priority first, then first come: two lists of one face.
  *
- *   RankList   an array of ranks, the highest last, one Fifo a priority. A new priority costs a
+ *   RankList   an array of ranks, the highest last, one OrderedList a priority. A new priority costs a
  *              search by halves and a splice; an old one, and taking the first, nothing of the kind.
  *   LevelList  whole priorities from -112 to 111 in the run queue of the kernel: a bitmap and lists,
  *              all O(1). Other numbers go to a RankList beside it.
@@ -9,7 +9,7 @@
  * Entries leave by `unlink`, which knows no list. A rank that has become empty goes when it is met.
  */
 
-import { Fifo, type Entry } from '../../base/list.ts';
+import { OrderedList, type Entry } from '../../base/ordered-list.ts';
 import { PRIORITIES } from '../../base/priorities.ts';
 import { RunQueue, type Runnable } from '../../core/run-queue.ts';
 
@@ -20,7 +20,7 @@ export interface Ranked extends Runnable {
 
 interface Rank<R extends Entry> {
   readonly priority: number;
-  readonly entries: Fifo<R>;
+  readonly entries: OrderedList<R>;
 }
 
 /** Any priorities; few at a time. */
@@ -39,7 +39,7 @@ export class RankList<R extends Ranked> {
       else high = middle;
     }
     if (ranks[low]?.priority !== priority) {
-      ranks.splice(low, 0, { priority, entries: new Fifo<R>() });
+      ranks.splice(low, 0, { priority, entries: new OrderedList<R>() });
     }
     (ranks[low] as Rank<R>).entries.append(entry);
   }

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Task } from '../../core/one-shot.ts';
-import type { Entry } from '../../base/list.ts';
+import type { Entry } from '../../base/ordered-list.ts';
 
 /** A timer or an immediate. */
 export interface Called extends Task {

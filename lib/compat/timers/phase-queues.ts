@@ -53,7 +53,8 @@ import type { Task } from '../../core/one-shot.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { makeOwn } from '../../core/own-kcont.ts';
 import type { Kernel } from '../../core/kernel.ts';
-import { Fifo, moveAll } from '../../base/list.ts';
+import { moveAll } from '../../base/list.ts';
+import { OrderedList } from '../../base/ordered-list.ts';
 import { PRI_SOFTCLOCK } from '../../base/priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../core/schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../core/state.ts';
@@ -77,14 +78,14 @@ export class Turns implements Task {
   /** Referenced while something in line is. */
   readonly #runner: Kcont<Turns>;
   /** Timers: expired, and being worked off. */
-  readonly #expired = new Fifo<Callback>();
-  readonly #timers = new Fifo<Callback>();
+  readonly #expired = new OrderedList<Callback>();
+  readonly #timers = new OrderedList<Callback>();
   /** Immediates that timers have set, and those being worked off. */
-  readonly #setByTimers = new Fifo<Callback>();
-  readonly #early = new Fifo<Callback>();
+  readonly #setByTimers = new OrderedList<Callback>();
+  readonly #early = new OrderedList<Callback>();
   /** Immediates: set, and being worked off. */
-  readonly #set = new Fifo<Callback>();
-  readonly #immediates = new Fifo<Callback>();
+  readonly #set = new OrderedList<Callback>();
+  readonly #immediates = new OrderedList<Callback>();
   /** When the function of the interval that is being called was entered; NaN: it is none. */
   startMs: number = NaN;
   /** A turn has begun: its immediates have been taken from those set. */
@@ -210,7 +211,7 @@ export class Turns implements Task {
     moveAll(this.#set, this.#immediates);
   }
 
-  #nextLine(line: Fifo<Callback>): Fifo<Callback> {
+  #nextLine(line: OrderedList<Callback>): OrderedList<Callback> {
     this.#inTimers = line === this.#early;
     this.#inImmediates = !this.#inTimers;
     if (this.#inImmediates) return this.#immediates;

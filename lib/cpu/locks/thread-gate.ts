@@ -47,7 +47,7 @@
  */
 
 import { Kcont } from '../../core/kcont.ts';
-import { after, stamp, type Entry } from '../../base/list.ts';
+import { after, stamp, type Entry } from '../../base/ordered-list.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { Turnstile, type Waiter } from '../../locks/turnstile.ts';
 import type { Arena, Kind, Listener } from './arena.ts';

@@ -1,14 +1,7 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import {
-  Fifo,
-  after,
-  moveAll,
-  stamp,
-  toEndOfEra,
-  unlink,
-  type Entry,
-} from '../../lib/base/list.ts';
+import { moveAll, unlink } from '../../lib/base/list.ts';
+import { OrderedList, after, stamp, toEndOfEra, type Entry } from '../../lib/base/ordered-list.ts';
 
 class Item implements Entry {
   _next: Entry = this;
@@ -25,17 +18,17 @@ class Item implements Entry {
 const seqs = (list: Iterable<Item>): number[] => Array.from(list, (item) => item._seq);
 
 /** Both directions of the ring name the same entries. */
-function backwards(list: Fifo<Item>): number[] {
+function backwards(list: OrderedList<Item>): number[] {
   const found: number[] = [];
   for (let at = list._prev; at !== list; at = at._prev) found.unshift(at._seq);
   return found;
 }
 
-describe('Fifo', () => {
+describe('OrderedList', () => {
   it('gives entries back in the order of their numbers, whatever the order they came in', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(30), { maxLength: 70 }), (numbers) => {
-        const list = new Fifo<Item>();
+        const list = new OrderedList<Item>();
         for (const number of numbers) list.append(new Item(number));
         const sorted = numbers.toSorted((a, b) => a - b);
         expect(seqs(list)).to.deep.equal(sorted);
@@ -50,7 +43,7 @@ describe('Fifo', () => {
   });
 
   it('keeps equal numbers in the order of arrival', () => {
-    const list = new Fifo<Item>();
+    const list = new OrderedList<Item>();
     const [a, b, c] = [new Item(5), new Item(5), new Item(1)];
     for (const item of [a, b, c]) list.append(item);
     expect([list.shift(), list.shift(), list.shift(), list.shift()]).to.deep.equal([
@@ -62,7 +55,7 @@ describe('Fifo', () => {
   });
 
   it('lets an entry go from the middle, and one that is in no list', () => {
-    const list = new Fifo<Item>();
+    const list = new OrderedList<Item>();
     const items = [1, 2, 3].map((seq) => new Item(seq));
     for (const item of items) list.append(item);
     unlink(items[1]!);
@@ -71,8 +64,8 @@ describe('Fifo', () => {
   });
 
   it('takes over all entries of another list, sorted or not', () => {
-    const from = new Fifo<Item>();
-    const to = new Fifo<Item>();
+    const from = new OrderedList<Item>();
+    const to = new OrderedList<Item>();
     moveAll(from, to);
     expect(to.empty).to.equal(true);
     for (const seq of [2, 1]) from.append(new Item(seq));
@@ -81,7 +74,7 @@ describe('Fifo', () => {
   });
 
   it('can be walked while the entry in hand leaves', () => {
-    const list = new Fifo<Item>();
+    const list = new OrderedList<Item>();
     for (const seq of [1, 2, 3]) list.append(new Item(seq));
     for (const item of list) unlink(item);
     expect(list.empty).to.equal(true);
