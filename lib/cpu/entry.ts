@@ -3,8 +3,8 @@
  */
 
 import { parentPort, workerData } from 'node:worker_threads';
-import { joinMachine, type Joining } from './threads/worker-main.ts';
+import { becomeCpu, type Joining } from './threads/worker-main.ts';
 
 if (parentPort !== null && (workerData as Partial<Joining> | null)?.kcontCpu === true) {
-  void joinMachine(parentPort, workerData as Joining);
+  void becomeCpu(parentPort, workerData as Joining);
 }

@@ -16,14 +16,14 @@ import { isCounted, readWord } from './memory/control-block.ts';
 import { allBlocks } from './memory/block-allocator.ts';
 import { KEEPER } from './messages/inbox.ts';
 import { BEGUN, ENDED, HOLDS, KEEP } from './memory/shared-memory.ts';
-import type { CpuMachine } from './local-cpu.ts';
+import type { LocalCpu } from './local-cpu.ts';
 
 /** Between two counts, in ms. */
 const RECOUNT_MS = 50;
 
 /** One CPU's part in keeping the process alive. */
 export class KeepAlive {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   /** Something has ended since this was last looked at. */
   #ended = false;
   /** By how much the count was off when it was last looked at. */
@@ -31,8 +31,8 @@ export class KeepAlive {
   /** CPU 0: the process is kept alive. */
   #keeping = false;
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /** Another CPU says that it has to be looked at. */
@@ -50,23 +50,23 @@ export class KeepAlive {
   }
 
   #begin(): void {
-    const { words } = this.#machine.memory;
-    words[this.#machine.slot + BEGUN]!++;
-    if (this.#machine.index === 0) {
+    const { words } = this.#localCpu.memory;
+    words[this.#localCpu.slot + BEGUN]!++;
+    if (this.#localCpu.index === 0) {
       if (!this.#keeping) this.#keep(true);
-    } else if (Atomics.load(words, KEEP) === 0) this.#machine.send(0, KEEPER, 0, 0);
+    } else if (Atomics.load(words, KEEP) === 0) this.#localCpu.send(0, KEEPER, 0, 0);
   }
 
   #end(): void {
-    this.#machine.memory.words[this.#machine.slot + ENDED]!++;
+    this.#localCpu.memory.words[this.#localCpu.slot + ENDED]!++;
     if (this.#ended) return;
     this.#ended = true;
-    this.#machine.dispatcher.request();
+    this.#localCpu.dispatcher.request();
   }
 
   /** Somebody here waits for a result: `by` 1, or does so no longer: `by` -1. */
   hold(by: 1 | -1): void {
-    this.#machine.memory.words[this.#machine.slot + HOLDS]! += by;
+    this.#localCpu.memory.words[this.#localCpu.slot + HOLDS]! += by;
     if (by === 1) this.#begin();
     else this.#end();
   }
@@ -75,19 +75,19 @@ export class KeepAlive {
   check(): void {
     if (!this.#ended) return;
     this.#ended = false;
-    if (this.#machine.index === 0) this.#keep(!this.isIdle());
-    else if (Atomics.load(this.#machine.memory.words, KEEP) === 1 && this.isIdle()) {
-      this.#machine.send(0, KEEPER, 0, 0);
+    if (this.#localCpu.index === 0) this.#keep(!this.isIdle());
+    else if (Atomics.load(this.#localCpu.memory.words, KEEP) === 1 && this.isIdle()) {
+      this.#localCpu.send(0, KEEPER, 0, 0);
     }
   }
 
   #keep(alive: boolean): void {
     if (alive === this.#keeping) return;
     this.#keeping = alive;
-    Atomics.store(this.#machine.memory.words, KEEP, alive ? 1 : 0);
+    Atomics.store(this.#localCpu.memory.words, KEEP, alive ? 1 : 0);
     // Something may have begun before it could see that it has to say so.
     if (!alive && !this.isIdle()) this.#keep(true);
-    else this.#machine.supervision?.keep(alive);
+    else this.#localCpu.supervision?.keep(alive);
   }
 
   /**
@@ -103,21 +103,21 @@ export class KeepAlive {
   #checkCount(): void {
     const before = this.#sums();
     let counted = 0;
-    for (let cpu = 0; cpu < this.#machine.memory.slots; cpu++) {
-      counted += this.#machine.memory.words[this.#machine.memory.slot(cpu) + HOLDS] as number;
+    for (let cpu = 0; cpu < this.#localCpu.memory.slots; cpu++) {
+      counted += this.#localCpu.memory.words[this.#localCpu.memory.slot(cpu) + HOLDS] as number;
     }
-    for (const block of allBlocks(this.#machine.memory)) {
-      if (isCounted(readWord(this.#machine.memory, block))) counted++;
+    for (const block of allBlocks(this.#localCpu.memory)) {
+      if (isCounted(readWord(this.#localCpu.memory, block))) counted++;
     }
     const after = this.#sums();
     const moved = before.begun !== after.begun || before.ended !== after.ended;
     const off = moved ? NaN : (counted - (after.begun - after.ended)) | 0;
     if (off === 0 && this.#off === 0) return;
-    if (off === this.#off) this.#machine.memory.words[this.#machine.slot + BEGUN]! += off;
+    if (off === this.#off) this.#localCpu.memory.words[this.#localCpu.slot + BEGUN]! += off;
     this.#off = off;
-    this.#machine.supervision?.later(RECOUNT_MS, () => this.#checkCount());
+    this.#localCpu.supervision?.later(RECOUNT_MS, () => this.#checkCount());
     this.#ended = true;
-    this.#machine.dispatcher.request();
+    this.#localCpu.dispatcher.request();
   }
 
   /** Whether nothing is scheduled or running that keeps the process alive. */
@@ -133,7 +133,7 @@ export class KeepAlive {
   }
 
   #sums(): { begun: number; ended: number } {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     let begun = 0;
     let ended = 0;
     for (let cpu = 0; cpu < memory.slots; cpu++) {

@@ -75,7 +75,7 @@ export interface Supervision {
 }
 
 /** One CPU's link to all others. */
-export class CpuMachine implements CpuLink {
+export class LocalCpu implements CpuLink {
   readonly kernel: Kernel;
   readonly here: Cpu;
   readonly index: number;

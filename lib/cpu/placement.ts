@@ -20,7 +20,7 @@ import type { Lock } from '../locks/lock.ts';
 import { ANY_CPU } from '../core/state.ts';
 import { isSharedIn, numberOf } from './memory/block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './memory/control-block.ts';
-import type { CpuMachine } from './local-cpu.ts';
+import type { LocalCpu } from './local-cpu.ts';
 import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP, sleepOf } from './memory/shared-memory.ts';
 import type { RemoteHandle } from './handles/remote-kcont.ts';
 import { LINE } from './locks/arena.ts';
@@ -40,37 +40,37 @@ const FLOOD = 1024;
 
 /** Chooses CPUs, for one of them. */
 export class Placement {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   /** Sent to each CPU since it last took its mail, as far as is known. */
   readonly #sent: number[];
   readonly #takes: number[];
   #silent = 0;
   #turn = 0;
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
-    const { slots } = machine.memory;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
+    const { slots } = localCpu.memory;
     this.#sent = Array.from({ length: slots }, () => 0);
     this.#takes = Array.from({ length: slots }, () => 0);
   }
 
   /** Whether there is another CPU that could be chosen. */
   get hasOthers(): boolean {
-    return this.#machine.memory.publicCpus > 1;
+    return this.#localCpu.memory.publicCpus > 1;
   }
 
   /** A continuation has been made. */
   adopt(kc: Kcont<unknown>): void {
-    const { module } = this.#machine;
+    const { module } = this.#localCpu;
     if (kc._wq.perCpu && kc.affinity === 'none') return;
-    const isFree = kc._lock === null || isSharedIn(this.#machine.arena, kc._lock);
+    const isFree = kc._lock === null || isSharedIn(this.#localCpu.arena, kc._lock);
     if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ANY_CPU;
   }
 
   /** Where an entry goes. */
   place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
-    const machine = this.#machine;
-    const { words } = machine.memory;
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
     const spec = words[remote.block + SPEC] as number;
     const affinity = affinityOf(spec);
     if (affinity === STRONG) {
@@ -83,19 +83,19 @@ export class Placement {
       const usable = ran !== ANY && (isPerCpu(spec) || ran !== 0) && !this.isBehind(ran);
       return usable ? ran : this.#chooseFor(spec);
     }
-    if (isPerCpu(spec)) return machine.index;
-    const lock = numberOf(machine.memory, remote.block);
+    if (isPerCpu(spec)) return localCpu.index;
+    const lock = numberOf(localCpu.memory, remote.block);
     if (lock !== 0) return this.#homeOf(lock);
     return delayed || remote.posted !== 0 ? this.choose() : ANY;
   }
 
   #chooseFor(spec: number): number {
-    return isPerCpu(spec) && this.#machine.index !== 0 ? this.#machine.index : this.choose();
+    return isPerCpu(spec) && this.#localCpu.index !== 0 ? this.#localCpu.index : this.choose();
   }
 
   /** Where all go that have this lock, on workqueues without a queue per CPU: it keeps their order. */
   #homeOf(lock: number): number {
-    return 1 + (lock % (this.#machine.memory.publicCpus - 1));
+    return 1 + (lock % (this.#localCpu.memory.publicCpus - 1));
   }
 
   /** The CPU for a job: that of its lock, or the one that has the least to do, or ANY. */
@@ -106,7 +106,7 @@ export class Placement {
 
   /** The CPU that has the least to do; ANY: none is up. */
   choose(): number {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const { publicCpus } = memory;
     this.#turn++;
     let best = ANY;
@@ -114,7 +114,7 @@ export class Placement {
     for (let i = 0; i < publicCpus - 1; i++) {
       const cpu = 1 + ((this.#turn + i) % (publicCpus - 1));
       if (memory.words[memory.slot(cpu) + STATE] !== UP) continue;
-      const load = this.#loadOf(cpu) + (this.#machine.lagOf(cpu) > BEHIND_MS ? 1e6 : 0);
+      const load = this.#loadOf(cpu) + (this.#localCpu.lagOf(cpu) > BEHIND_MS ? 1e6 : 0);
       if (load >= least) continue;
       least = load;
       best = cpu;
@@ -127,7 +127,7 @@ export class Placement {
    * one that is up finds it by itself, for it says so before it looks.
    */
   candidates(): readonly number[] {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const others = memory.publicCpus - 1;
     const found: number[] = [];
     for (let i = 1; i <= others && found.length < CHOICES; i++) {
@@ -139,7 +139,7 @@ export class Placement {
 
   /** A bit for each CPU that work can be sent to, and for this one. */
   get all(): number {
-    return 2 ** this.#machine.memory.publicCpus - 1;
+    return 2 ** this.#localCpu.memory.publicCpus - 1;
   }
 
   /** The next candidates begin with the next CPU. */
@@ -149,7 +149,7 @@ export class Placement {
 
   /** The first that sleeps of those who have been sent something; undefined: all will look by themselves. */
   sleeper(cpus: readonly number[]): number | undefined {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const wordOf = (cpu: number): number => Atomics.load(memory.words, memory.slot(cpu) + SLEEP);
     return cpus.find((cpu) => sleepOf(wordOf(cpu)) === ASLEEP);
   }
@@ -167,17 +167,17 @@ export class Placement {
 
   /** Whether a CPU is measurably behind others. */
   isBehind(cpu: number): boolean {
-    const machine = this.#machine;
-    const { memory } = machine;
-    if (cpu === machine.index) return false;
-    if (memory.words[memory.slot(cpu) + STATE] !== UP || machine.lagOf(cpu) > BEHIND_MS)
+    const localCpu = this.#localCpu;
+    const { memory } = localCpu;
+    if (cpu === localCpu.index) return false;
+    if (memory.words[memory.slot(cpu) + STATE] !== UP || localCpu.lagOf(cpu) > BEHIND_MS)
       return true;
     const best = this.choose();
     return best !== ANY && this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
   }
 
   #loadOf(cpu: number): number {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const slot = memory.slot(cpu);
     const takes = memory.words[slot + TAKES] as number;
     if (takes !== this.#takes[cpu]) {
@@ -189,13 +189,13 @@ export class Placement {
 
   /** This CPU has taken its mail. */
   taken(): void {
-    const { memory, slot } = this.#machine;
+    const { memory, slot } = this.#localCpu;
     memory.words[slot + TAKES]!++;
   }
 
   /** Says what this CPU has to do. */
   publish(): void {
-    const { memory, slot, blocks } = this.#machine;
+    const { memory, slot, blocks } = this.#localCpu;
     memory.words[slot + BACKLOG] = blocks.load;
   }
 }

@@ -5,7 +5,7 @@ import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { expect } from 'chai';
 import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../lib/cpu/index.ts';
-import { CpuMachine } from '../../lib/cpu/local-cpu.ts';
+import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
@@ -37,7 +37,7 @@ const { prilow, softclock } = kernel.wq;
 /** What a machine with threads does, without threads. */
 const machine = {
   supervision: { stop: () => Promise.resolve(), restart: () => Promise.resolve() },
-} as unknown as CpuMachine;
+} as unknown as LocalCpu;
 
 /** One options object. */
 interface Row {
@@ -162,7 +162,7 @@ const rows: readonly Row[] = [
   ...(['stop', 'restart'] as const).map((of) => ({
     of,
     api: [`Cpu.${of}`],
-    calls: [(options: never) => CpuMachine.prototype[of].call(machine, 1, options)],
+    calls: [(options: never) => LocalCpu.prototype[of].call(machine, 1, options)],
     good: { graceMs: 5 },
     bad: { graceMs: [Infinity, 2 ** 53] },
   })),

@@ -8,7 +8,7 @@ import { Kcont, Mutex, curcpu, kern } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
 import { grabBlocks } from '../../lib/cpu/memory/block-allocator.ts';
-import type { CpuMachine } from '../../lib/cpu/local-cpu.ts';
+import type { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 
 const notes: unknown[] = [];
 
@@ -461,13 +461,13 @@ export function report(): { pending: number; queued: number; running: number; na
 
 /** What this CPU has kept of the jobs that have ended here. */
 export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
-  const { lastJob } = (curcpu()._machine as CpuMachine).blocks;
+  const { lastJob } = (curcpu()._machine as LocalCpu).blocks;
   return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 
 /** Makes control blocks where no other CPU has looked yet, and dies. */
 export function growAndExit(): void {
-  const { memory, index } = curcpu()._machine as CpuMachine;
+  const { memory, index } = curcpu()._machine as LocalCpu;
   memory.grab(2 ** 15);
   grabBlocks(memory, index, []);
   process.exit(0);

@@ -65,7 +65,7 @@ import {
   type WrittenLock,
 } from '../memory/block-lock.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { JobFace, JobTask, runJob } from '../jobs/job-runner.ts';
 import { GoneHandles } from './gone-handles.ts';
 import { FORGET, FREE, type Note } from '../messages/inbox.ts';
@@ -74,7 +74,7 @@ import { Remote } from './remote-entry.ts';
 
 /** The handles that one CPU knows. */
 export class Blocks {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   /** Handles that this CPU knows, by block. */
   readonly #remotes: (Remote | undefined)[] = [];
   readonly #free: number[] = [];
@@ -89,8 +89,8 @@ export class Blocks {
 
   readonly #gone = new GoneHandles();
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /** What this CPU knows of a handle. */
@@ -106,10 +106,10 @@ export class Blocks {
 
   /** Why a continuation cannot run on another CPU; undefined: it can. */
   whyNot(kc: Kcont<unknown>): KcontError | undefined {
-    if (this.#machine.module.indexOf(kc._func) === undefined) {
+    if (this.#localCpu.module.indexOf(kc._func) === undefined) {
       return new KcontError('EINVAL', tied(label(kc)));
     }
-    if (kc._lock !== null && !isSharedIn(this.#machine.arena, kc._lock)) {
+    if (kc._lock !== null && !isSharedIn(this.#localCpu.arena, kc._lock)) {
       return new KcontError('EINVAL', locked(label(kc)));
     }
     const policy = kc._extras?.policy ?? 'none';
@@ -123,7 +123,7 @@ export class Blocks {
     if (tagOf(value) < PORTED) return undefined;
     const probe = new Sent();
     try {
-      structuredClone(encode(this.#machine, value, { keep: (sent) => probe.adopt(sent) }));
+      structuredClone(encode(this.#localCpu, value, { keep: (sent) => probe.adopt(sent) }));
       return undefined;
     } catch (error) {
       const problem = uncloneable(what, error);
@@ -142,14 +142,14 @@ export class Blocks {
 
   /** Gives a handle a block. */
   publish(kc: Kcont<unknown>): Remote {
-    const number = this.#machine.module.indexOf(kc._func) as number;
+    const number = this.#localCpu.module.indexOf(kc._func) as number;
     return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, Remote);
   }
 
   /** Gives a job a block. Its argument may be absent. */
   publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobFace {
     const remote = this.#giveBlock(kc, JOB_KIND, number, arg, JobFace);
-    if (!hasArg) this.#machine.memory.words[remote.block + ARG_TAG] = ABSENT;
+    if (!hasArg) this.#localCpu.memory.words[remote.block + ARG_TAG] = ABSENT;
     return remote;
   }
 
@@ -159,15 +159,15 @@ export class Blocks {
     number: number,
     arg: unknown,
     Made: new (
-      machine: CpuMachine,
+      localCpu: LocalCpu,
       kc: Kcont<unknown>,
       block: number,
       handle: number,
       version: number,
     ) => R,
   ): R {
-    const machine = this.#machine;
-    const { memory, dispatcher, index } = machine;
+    const localCpu = this.#localCpu;
+    const { memory, dispatcher, index } = localCpu;
     const lock = pinLock(kc._lock);
     const block = this.#free.pop() ?? this.#grab(lock);
     const { words, floats } = memory;
@@ -198,11 +198,11 @@ export class Blocks {
     words[block + LOCK_GENERATION] = lock.generation;
     words[block + LOCK_VERSION] = 0;
     floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
-    const deadline = kc.pending ? kc.deadline + machine.sharedMs() - dispatcher.clock.now : 0;
+    const deadline = kc.pending ? kc.deadline + localCpu.sharedMs() - dispatcher.clock.now : 0;
     floats[(block + DEADLINE) >> 1] = deadline;
     floats[(block + DELAY) >> 1] = lastDelay(kc);
     const word = nextGeneration(words[block] as number, kc._state & CARRIED);
-    const remote = new Made(machine, kc, block, words[block + HANDLE] as number, 0);
+    const remote = new Made(localCpu, kc, block, words[block + HANDLE] as number, 0);
     remote.assume(word, words[block + SEQ] as number, deadline);
     remote.told = 1 << index;
     // From here on it is counted among all CPUs, no longer by this one.
@@ -211,15 +211,15 @@ export class Blocks {
     this.#remotes[block >> BLOCK_SHIFT] = remote;
     kc._state |= REMOTE | UNREF;
     Atomics.store(words, block, word);
-    machine.alive.count(0, word);
+    localCpu.alive.count(0, word);
     return remote;
   }
 
   #grab(lock: WrittenLock): number {
     try {
-      return grabBlocks(this.#machine.memory, this.#machine.index, this.#free);
+      return grabBlocks(this.#localCpu.memory, this.#localCpu.index, this.#free);
     } catch (error) {
-      unpinLock(this.#machine.arena, lock);
+      unpinLock(this.#localCpu.arena, lock);
       throw error;
     }
   }
@@ -231,7 +231,7 @@ export class Blocks {
 
   /** The face of a handle that is named by a token; one that is gone by now reads as destroyed. */
   faceOf(block: number, handle: number): Remote {
-    const { words } = this.#machine.memory;
+    const { words } = this.#localCpu.memory;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
     const remote = this.#make(block, handle);
@@ -240,7 +240,7 @@ export class Blocks {
 
   /** The face of what a block stands for now; what is gone by then reads as destroyed. */
   faceAt(block: number): Remote {
-    const { words } = this.#machine.memory;
+    const { words } = this.#localCpu.memory;
     const handle = words[block + HANDLE] as number;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
@@ -251,18 +251,18 @@ export class Blocks {
   /** Whose function has failed elsewhere: by now it may be gone. */
   handleOf(block: number, handle: number): Kcont<unknown> {
     const remote = this.face(block, handle);
-    return remote?.kc ?? this.#gone.find(block, handle, this.#machine.kernel.wq.prilow);
+    return remote?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
   }
 
   /** The face of what a note is about; undefined: that is gone by now. */
   face(block: number, handle: number): Remote | undefined {
-    if (this.#machine.memory.words[block + HANDLE] === handle) this.faceAt(block);
+    if (this.#localCpu.memory.words[block + HANDLE] === handle) this.faceAt(block);
     return this.find(block, handle);
   }
 
   #make(block: number, handle: number): Remote {
-    const machine = this.#machine;
-    const { words } = machine.memory;
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
     const func = this.functionOf(block);
     const wq = this.#workqueueOf(block);
     const kc = new Kcont<unknown>(wq, this.#lockOf(block), func, undefined, {
@@ -270,19 +270,19 @@ export class Blocks {
       slackMs: words[block + SLACK] as number,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
     });
-    const remote = new Remote(machine, kc, block, handle, -1);
+    const remote = new Remote(localCpu, kc, block, handle, -1);
     link(remote);
     return remote;
   }
 
   #makeJob(block: number, handle: number): JobFace {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const wq = this.#workqueueOf(block);
     const kc = makeOwn<unknown>(QUIET | TASK, wq, this.#lockOf(block), runJob, undefined, {
       ref: false,
-      name: machine.module.names[machine.memory.words[block + FUNCTION] as number] ?? '',
+      name: localCpu.module.names[localCpu.memory.words[block + FUNCTION] as number] ?? '',
     });
-    const remote = new JobFace(machine, kc, block, handle, -1);
+    const remote = new JobFace(localCpu, kc, block, handle, -1);
     remote.func = this.functionOf(block);
     kc._arg = new JobTask(remote);
     link(remote);
@@ -290,7 +290,7 @@ export class Blocks {
   }
 
   #lockOf(block: number): BaseLock | null {
-    const { arena, memory } = this.#machine;
+    const { arena, memory } = this.#localCpu;
     return attachLock(arena, readLock(memory, block));
   }
 
@@ -300,18 +300,18 @@ export class Blocks {
    */
   keep(remote: Remote): Remote {
     const { block } = remote;
-    const { words } = this.#machine.memory;
+    const { words } = this.#localCpu.memory;
     const before = this.#remotes[block >> BLOCK_SHIFT];
     if (before !== undefined) this.#drop(before);
     this.#remotes[block >> BLOCK_SHIFT] = remote;
-    Atomics.or(words, block + KNOWN, 1 << this.#machine.index);
+    Atomics.or(words, block + KNOWN, 1 << this.#localCpu.index);
     if (Atomics.load(words, block + HANDLE) !== remote.handle) this.#drop(remote);
     return remote;
   }
 
   /** The function of a block, on this CPU. */
   functionOf(block: number): AnyFunction {
-    const { module, memory, index } = this.#machine;
+    const { module, memory, index } = this.#localCpu;
     const number = memory.words[block + FUNCTION] as number;
     const name = module.names[number] ?? '';
     const missing = (): never => {
@@ -322,7 +322,7 @@ export class Blocks {
 
   /** This CPU's workqueue for a block: asked for once, and kept. */
   #workqueueOf(block: number): Workqueue {
-    const { kernel, memory } = this.#machine;
+    const { kernel, memory } = this.#localCpu;
     const { words } = memory;
     const spec = words[block + SPEC] as number;
     const maxActive = words[block + MAX_ACTIVE] as number;
@@ -353,36 +353,36 @@ export class Blocks {
       // To be claimed, whatever becomes of it.
       if (posted !== 0) remote.posted = posted;
       remote.file(generation, seq);
-    } else if (posted !== 0 && this.#machine.bells.claim(from, posted) === undefined) {
-      this.#machine.bells.isBroken(from, posted);
+    } else if (posted !== 0 && this.#localCpu.bells.claim(from, posted) === undefined) {
+      this.#localCpu.bells.isBroken(from, posted);
     }
   }
 
   /** A handle that was made here is not needed any more. */
   reclaim(block: number, handle: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
     if (words[block + HANDLE] !== handle) return;
     const home = words[block + HOME] as number;
-    if (home !== machine.index) {
+    if (home !== localCpu.index) {
       // It was inherited meanwhile.
-      machine.mail.send(home, FREE, block, handle, 0, 0, 0);
+      localCpu.mail.send(home, FREE, block, handle, 0, 0, 0);
       return;
     }
     const remote = this.find(block, handle);
     const ran = words[block + RAN] as number;
     const mayFail = remote !== undefined && !(remote instanceof JobFace);
-    if (mayFail && ran !== ANY && ran !== machine.index) this.#gone.add(remote);
-    unpinLock(machine.arena, readLock(machine.memory, block));
+    if (mayFail && ran !== ANY && ran !== localCpu.index) this.#gone.add(remote);
+    unpinLock(localCpu.arena, readLock(localCpu.memory, block));
     words[block + LOCK] = 0;
     // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.
     Atomics.store(words, block + HANDLE, handle + 1);
-    let known = Atomics.load(words, block + KNOWN) & ~(1 << machine.index);
+    let known = Atomics.load(words, block + KNOWN) & ~(1 << localCpu.index);
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));
     while (known !== 0) {
       const cpu = 31 - Math.clz32(known);
       known &= ~(1 << cpu);
-      machine.mail.send(cpu, FORGET, block, handle, 0, 0, 0);
+      localCpu.mail.send(cpu, FORGET, block, handle, 0, 0, 0);
     }
     if (remote !== undefined) this.#drop(remote);
     this.#free.push(block);
@@ -398,7 +398,7 @@ export class Blocks {
     const { kc, block } = remote;
     remote.dropped();
     this.#remotes[block >> BLOCK_SHIFT] = undefined;
-    if ((kc._state & SCHEDULED) !== 0) this.#machine.dispatcher.withdraw(kc);
+    if ((kc._state & SCHEDULED) !== 0) this.#localCpu.dispatcher.withdraw(kc);
     kc._finalizeDestroy();
     if (remote instanceof JobFace) this.lastJob = remote;
   }

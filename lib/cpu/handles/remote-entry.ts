@@ -55,8 +55,8 @@ export class Remote extends RemoteHandle implements RemoteState {
 
   /** A note has come: it is scheduled here. */
   override file(generation: number, seq: number): void {
-    const { machine, kc, block } = this;
-    const { memory } = machine;
+    const { localCpu, kc, block } = this;
+    const { memory } = localCpu;
     const word = readWord(memory, block);
     if (!this.#is(word, generation, seq)) return;
     if ((kc._state & SCHEDULED) !== 0) {
@@ -67,7 +67,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     this.#seq = seq;
     if ((word & PENDING) !== 0) {
       this.#deadline = memory.floats[(block + DEADLINE) >> 1] as number;
-      fileTimer(kc, machine.localMs(this.#deadline));
+      fileTimer(kc, localCpu.localMs(this.#deadline));
     } else makeRunnable(kc);
   }
 
@@ -77,7 +77,7 @@ export class Remote extends RemoteHandle implements RemoteState {
   }
 
   #is(word: number, generation: number, seq: number): boolean {
-    const { words } = this.machine.memory;
+    const { words } = this.localCpu.memory;
     return (
       generationOf(word) === generation &&
       (word & SCHEDULED) !== 0 &&
@@ -87,8 +87,8 @@ export class Remote extends RemoteHandle implements RemoteState {
   }
 
   expire(): boolean {
-    const { machine, block, kc } = this;
-    const { memory } = machine;
+    const { localCpu, block, kc } = this;
+    const { memory } = localCpu;
     const { words, floats } = memory;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
     for (;;) {
@@ -115,18 +115,18 @@ export class Remote extends RemoteHandle implements RemoteState {
   /** The deadline was moved outward: true: filed again; false: it is over all the same. */
   #reinsert(deadline: number): boolean {
     this.#deadline = deadline;
-    return reinsertTimer(this.kc, this.machine.localMs(deadline));
+    return reinsertTimer(this.kc, this.localCpu.localMs(deadline));
   }
 
   admit(): Admission {
-    const word = readWord(this.machine.memory, this.block);
+    const word = readWord(this.localCpu.memory, this.block);
     if (!this.#isMine(word)) return STALE;
     // What is left is taken out of the lists as soon as this CPU hears that it is to stop.
-    if (this.machine.isStopping && !isBound(this.machine.memory, this.block)) return ASIDE;
+    if (this.localCpu.isStopping && !isBound(this.localCpu.memory, this.block)) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
       // Its settle tells this CPU, unless it came between.
-      const { memory, index } = this.machine;
+      const { memory, index } = this.localCpu;
       Atomics.or(memory.words, this.block + WAITERS, 1 << index);
       return (readWord(memory, this.block) & RUNNING) === 0 ? this.admit() : ASIDE;
     }
@@ -134,10 +134,10 @@ export class Remote extends RemoteHandle implements RemoteState {
   }
 
   enter(): boolean {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words, floats } = memory;
-    const here = machine.index;
+    const here = localCpu.index;
     for (;;) {
       const word = readWord(memory, block);
       if (!this.#isMine(word) || (word & RUNNING) !== 0) return false;
@@ -164,18 +164,18 @@ export class Remote extends RemoteHandle implements RemoteState {
 
   /** Whether what the function needs is here. If not, it is asked for. */
   protected hasArg(): boolean {
-    const { memory } = this.machine;
+    const { memory } = this.localCpu;
     const { words } = memory;
     if ((words[this.block + ARG_TAG] as number) < PORTED) return true;
     const version = words[this.block + ARG_VERSION] as number;
     if (version === this.version) return true;
-    this.machine.need(this);
+    this.localCpu.need(this);
     return false;
   }
 
   settle(): void {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -184,12 +184,12 @@ export class Remote extends RemoteHandle implements RemoteState {
       next = settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
     // In this order: while somebody is to be told, the process is kept alive.
-    if (words[block + WAITERS] !== 0) machine.tellWaiters(this);
-    machine.alive.count(word, next);
-    if ((word & DEAD) !== 0) machine.free(block, this.handle);
+    if (words[block + WAITERS] !== 0) localCpu.tellWaiters(this);
+    localCpu.alive.count(word, next);
+    if ((word & DEAD) !== 0) localCpu.free(block, this.handle);
   }
 
   fail(error: unknown): boolean {
-    return this.machine.fail(this, error);
+    return this.localCpu.fail(this, error);
   }
 }

@@ -58,12 +58,12 @@ import {
 } from '../memory/block-lock.ts';
 import type { Sender, Sent } from '../messages/tokens.ts';
 import { locked } from '../threads/cpu-module.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { INTENT, SEQUENCE } from '../memory/shared-memory.ts';
 
 /** A continuation that more than one CPU knows, as its callers on this one have it. */
 export abstract class RemoteHandle implements Sender {
-  readonly machine: CpuMachine;
+  readonly localCpu: LocalCpu;
   readonly kc: Kcont<unknown>;
   /** The place of its control block, and the number of the handle that must stand there. */
   readonly block: number;
@@ -79,18 +79,18 @@ export abstract class RemoteHandle implements Sender {
   #sent: Sent | undefined = undefined;
 
   constructor(
-    machine: CpuMachine,
+    localCpu: LocalCpu,
     kc: Kcont<unknown>,
     block: number,
     handle: number,
     version: number,
   ) {
-    this.machine = machine;
+    this.localCpu = localCpu;
     this.kc = kc;
     this.block = block;
     this.handle = handle;
     this.version = version;
-    this.lockVersion = machine.memory.words[block + LOCK_VERSION] as number;
+    this.lockVersion = localCpu.memory.words[block + LOCK_VERSION] as number;
   }
 
   /** Keeps the locks in an argument or a result that this CPU has sent to others. */
@@ -106,15 +106,15 @@ export abstract class RemoteHandle implements Sender {
   }
 
   get bits(): number {
-    const { memory } = this.machine;
+    const { memory } = this.localCpu;
     const word = readWord(memory, this.block);
     return memory.words[this.block + HANDLE] === this.handle ? word & BITS : GONE;
   }
 
   get deadline(): number {
     if ((this.bits & PENDING) === 0) return NaN;
-    const { memory } = this.machine;
-    return this.machine.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
+    const { memory } = this.localCpu;
+    return this.localCpu.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
   }
 
   /** The block is used for something else from now on: nothing of this is needed. */
@@ -124,21 +124,21 @@ export abstract class RemoteHandle implements Sender {
   }
 
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words, floats } = memory;
     const delayed = delayMs > 0;
-    const target = machine.placement.place(this, cpu, delayed);
+    const target = localCpu.placement.place(this, cpu, delayed);
     try {
-      machine.definitions.prepare(this, target);
+      localCpu.definitions.prepare(this, target);
     } catch (error) {
       if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
       throw error;
     }
-    const deadline = delayed ? machine.sharedMs() + delayMs : 0;
+    const deadline = delayed ? localCpu.sharedMs() + delayMs : 0;
     const forbidden = anew ? busy & ~INVOKING : busy;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
-    words[machine.slot + INTENT] = block;
+    words[localCpu.slot + INTENT] = block;
     let word: number;
     let next: number;
     let silent = false;
@@ -162,22 +162,22 @@ export abstract class RemoteHandle implements Sender {
       floats[(block + DELAY) >> 1] = delayMs;
       if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) break;
     }
-    machine.alive.count(word, next);
-    machine.submit(this, target, generationOf(next), seq, silent);
-    words[machine.slot + INTENT] = 0;
+    localCpu.alive.count(word, next);
+    localCpu.submit(this, target, generationOf(next), seq, silent);
+    words[localCpu.slot + INTENT] = 0;
     return 0;
   }
 
   #refuse(errno: number): number {
-    this.machine.memory.words[this.machine.slot + INTENT] = 0;
+    this.localCpu.memory.words[this.localCpu.slot + INTENT] = 0;
     return errno;
   }
 
   touch(): boolean {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words, floats } = memory;
-    const now = machine.sharedMs();
+    const now = localCpu.sharedMs();
     for (;;) {
       const word = readWord(memory, block);
       if ((word & PENDING) === 0 || words[block + HANDLE] !== this.handle) return false;
@@ -191,8 +191,8 @@ export abstract class RemoteHandle implements Sender {
   }
 
   stop(): number {
-    const { machine, block, kc } = this;
-    const { memory } = machine;
+    const { localCpu, block, kc } = this;
+    const { memory } = localCpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -202,7 +202,7 @@ export abstract class RemoteHandle implements Sender {
       next = stopped(word);
       if ((word & SCHEDULED) !== 0) next = nextGeneration(word, next);
     } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
-    machine.alive.count(word, next);
+    localCpu.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
     return word & BITS;
   }
@@ -216,8 +216,8 @@ export abstract class RemoteHandle implements Sender {
   }
 
   destroy(): boolean {
-    const { machine, block, kc } = this;
-    const { memory } = machine;
+    const { localCpu, block, kc } = this;
+    const { memory } = localCpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -226,9 +226,9 @@ export abstract class RemoteHandle implements Sender {
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
       next = nextGeneration(word, stopped(word) | DEAD);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
-    machine.alive.count(word, next);
+    localCpu.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
-    if ((word & RUNNING) === 0) machine.free(block, this.handle);
+    if ((word & RUNNING) === 0) localCpu.free(block, this.handle);
     return true;
   }
 
@@ -241,24 +241,24 @@ export abstract class RemoteHandle implements Sender {
 
   /** Changes bits, if they allow it. Returns the word before; null: they do not. */
   #change(allow: (bits: number) => boolean, change: (bits: number) => number): number | null {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     for (;;) {
       const word = readWord(memory, block);
       if (memory.words[block + HANDLE] !== this.handle || !allow(word & BITS)) return null;
       const next = (word & ~BITS) | change(word & BITS);
       if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
-      machine.alive.count(word, next);
+      localCpu.alive.count(word, next);
       return word;
     }
   }
 
   setArg(arg: unknown): void {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) machine.blocks.probe(arg, label(this.kc));
+    if (tag === PORTED) localCpu.blocks.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);
@@ -277,8 +277,8 @@ export abstract class RemoteHandle implements Sender {
   }
 
   setLock(lock: BaseLock | null): void {
-    const { machine, block, kc } = this;
-    const { memory, arena } = machine;
+    const { localCpu, block, kc } = this;
+    const { memory, arena } = localCpu;
     const { words } = memory;
     if (lock !== null && !isSharedIn(arena, lock)) throw new KcontError('EINVAL', locked(kc.name));
     const { at, side, generation } = pinLock(lock);
@@ -295,25 +295,25 @@ export abstract class RemoteHandle implements Sender {
       if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
     }
     unpinLock(arena, before);
-    machine.tellLock(this, words[block + CPU] as number);
+    localCpu.tellLock(this, words[block + CPU] as number);
   }
 
   /** The lock may have been changed on another CPU. Returns the old one if it has; else undefined. */
   syncLock(): BaseLock | null | undefined {
-    const { machine, block, kc } = this;
-    const version = machine.memory.words[block + LOCK_VERSION] as number;
+    const { localCpu, block, kc } = this;
+    const version = localCpu.memory.words[block + LOCK_VERSION] as number;
     if (version === this.lockVersion || (kc._state & RUNNING) !== 0) return undefined;
     const old = kc._lock;
-    kc._lock = attachLock(machine.arena, readLock(machine.memory, block));
+    kc._lock = attachLock(localCpu.arena, readLock(localCpu.memory, block));
     this.lockVersion = version;
     return old;
   }
 
   setHalting(halting: boolean): void {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words } = memory;
-    const bit = 1 << machine.index;
+    const bit = 1 << localCpu.index;
     for (;;) {
       const word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle) return;
@@ -327,16 +327,16 @@ export abstract class RemoteHandle implements Sender {
   }
 
   awaitSettle(): void {
-    const { machine, block } = this;
-    Atomics.or(machine.memory.words, block + WAITERS, 1 << machine.index);
+    const { localCpu, block } = this;
+    Atomics.or(localCpu.memory.words, block + WAITERS, 1 << localCpu.index);
     // Settled meanwhile: it did not see the bit, perhaps.
-    if ((this.bits & RUNNING) === 0) machine.callSettled(this);
+    if ((this.bits & RUNNING) === 0) localCpu.callSettled(this);
   }
 
   /** Another CPU is to run it. False: it is not scheduled any more. */
   moveTo(cpu: number): boolean {
-    const { machine, block } = this;
-    const { memory } = machine;
+    const { localCpu, block } = this;
+    const { memory } = localCpu;
     const { words } = memory;
     for (;;) {
       const word = readWord(memory, block);
@@ -349,7 +349,7 @@ export abstract class RemoteHandle implements Sender {
 
   /** Where it ran last; ANY: nowhere. */
   get ran(): number {
-    return this.machine.memory.words[this.block + RAN] ?? ANY;
+    return this.localCpu.memory.words[this.block + RAN] ?? ANY;
   }
 
   /** It is scheduled here: files an entry. */

@@ -8,22 +8,22 @@ import { EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';
 import { HALTING, INVOKING, OPEN, REMOTE, ANY_CPU } from '../../core/state.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 
 /** Schedules on other CPUs, for one of them. */
 export class Afar implements RemoteScheduling {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number {
-    const machine = this.#machine;
-    const isHere = cpu === null || cpu === machine.here;
+    const localCpu = this.#localCpu;
+    const isHere = cpu === null || cpu === localCpu.here;
     const isTied = isHere && (kc._state & (REMOTE | ANY_CPU)) === 0;
     // What need not run here is not concerned if only this CPU is stopped.
-    const { phase } = isTied ? machine.dispatcher : machine;
+    const { phase } = isTied ? localCpu.dispatcher : localCpu;
     const isNowhere = cpu !== null && !kc._wq.perCpu;
     // The others look at its state themselves, in one step with changing it.
     if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return REMOTE_REQUIRED;
@@ -33,21 +33,21 @@ export class Afar implements RemoteScheduling {
   }
 
   schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number {
-    const { blocks } = this.#machine;
+    const { blocks } = this.#localCpu;
     if (kc._remote === null && blocks.whyNot(kc) !== undefined) return EINVAL;
     const remote = kc._remote ?? blocks.publish(kc);
     return remote.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
   }
 
   stopped(kc: Kcont<unknown>): KcontError | undefined {
-    const { phase, index } = this.#machine;
+    const { phase, index } = this.#localCpu;
     if (phase !== OPEN) return undefined;
     const what = `${label(kc)} cannot be scheduled: CPU ${index} is being stopped`;
     return new KcontError('ECPUDIED', what);
   }
 
   reason(kc: Kcont<unknown>): KcontError {
-    const why = this.#machine.blocks.whyNot(kc);
+    const why = this.#localCpu.blocks.whyNot(kc);
     return why ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`);
   }
 }

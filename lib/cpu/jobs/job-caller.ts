@@ -30,7 +30,7 @@ import { isSharedIn } from '../memory/block-lock.ts';
 import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-runner.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { ABORT, DEFINE, type Note } from '../messages/inbox.ts';
 import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
 import { readText, writeText } from '../memory/json-slot.ts';
@@ -59,26 +59,26 @@ interface Parcel {
 
 /** The jobs that this CPU has sent. */
 export class RemoteJobs {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   /** Sent and not ended, by block. */
   readonly #sent = new Map<number, Waiting>();
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /** Sends a function to another CPU; null: it is to run here. */
   run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { cpu = null, lock = null } = options;
-    const number = machine.module.indexOf(func);
+    const number = localCpu.module.indexOf(func);
     if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
-    const isMovable = lock === null || isSharedIn(machine.arena, lock as BaseLock);
+    const isMovable = lock === null || isSharedIn(localCpu.arena, lock as BaseLock);
     const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
-        ? !wq.perCpu && machine.placement.hasOthers && problem === ''
-        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== machine.here;
+        ? !wq.perCpu && localCpu.placement.hasOthers && problem === ''
+        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== localCpu.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
     if ((options.context ?? 'none') !== 'none') {
@@ -96,7 +96,7 @@ export class RemoteJobs {
     name: string,
     options: RunOptions,
   ): Promise<unknown> {
-    const { supervision } = this.#machine;
+    const { supervision } = this.#localCpu;
     const { signal, cpu = null, lock = null } = options;
     if (number === undefined) throw new KcontError('EINVAL', tied(name));
     if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
@@ -131,17 +131,17 @@ export class RemoteJobs {
 
   /** Clones and moves the argument at the call, where there is no thread yet to send it to. */
   #take(options: RunOptions, name: string): RunOptions {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { arg, transfer = [] } = options;
     if (tagOf(arg) < PORTED) return options;
     let kept: Sent | undefined;
     try {
       refuseDetached(transfer);
-      const wire = encode(machine, arg, { keep: (sent) => void (kept = sent) });
+      const wire = encode(localCpu, arg, { keep: (sent) => void (kept = sent) });
       const [held, moved] = structuredClone([wire, transfer] as const, {
         transfer: transfer as ArrayBuffer[],
       });
-      return { ...options, arg: decode(machine, held), transfer: moved };
+      return { ...options, arg: decode(localCpu, held), transfer: moved };
     } catch (error) {
       throw uncloneable(`the argument of ${options.name ?? name}`, error);
     } finally {
@@ -157,7 +157,7 @@ export class RemoteJobs {
     resolve: (value: unknown) => void,
     reject: (reason: unknown) => void,
   ): JobFace {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const {
       arg,
       cpu = null,
@@ -174,8 +174,8 @@ export class RemoteJobs {
       name,
       affinity,
     });
-    const face = machine.blocks.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
-    face.func = machine.module.at(number);
+    const face = localCpu.blocks.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
+    face.func = localCpu.module.at(number);
     face.given(arg, 0);
     kc._arg = new JobTask(face);
     const waiting: Waiting = {
@@ -193,15 +193,15 @@ export class RemoteJobs {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(face, arg));
       const isFree = lock === null && !ported && delayMs === 0;
-      const index = cpu?.index ?? (isFree ? ANY : machine.placement.chooseFor(lock));
-      const target = cpu ?? machine.kernel.cpus[index] ?? null;
+      const index = cpu?.index ?? (isFree ? ANY : localCpu.placement.chooseFor(lock));
+      const target = cpu ?? localCpu.kernel.cpus[index] ?? null;
       if (ported) this.#post(waiting, index, arg);
       this.#sent.set(face.block, waiting);
-      machine.alive.hold(1);
+      localCpu.alive.hold(1);
       errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      if (this.#sent.delete(face.block)) machine.alive.hold(-1);
+      if (this.#sent.delete(face.block)) localCpu.alive.hold(-1);
       kc.destroy();
       throw error;
     }
@@ -214,8 +214,8 @@ export class RemoteJobs {
 
   /** Writes the argument beside the block. False: it has to be posted. */
   #write(face: JobFace, arg: unknown): boolean {
-    const { words, floats } = this.#machine.memory;
-    const length = writeText(this.#machine.memory, face.block, arg);
+    const { words, floats } = this.#localCpu.memory;
+    const length = writeText(this.#localCpu.memory, face.block, arg);
     if (length === 0) return false;
     words[face.block + ARG_TAG] = TEXTUAL;
     floats[(face.block + ARG) >> 1] = length;
@@ -229,21 +229,21 @@ export class RemoteJobs {
    * or none is, the argument waits here, as it is at the call; whoever comes to the entry asks for it.
    */
   #post(waiting: Waiting, cpu: number, arg: unknown): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { face, transfer } = waiting;
     let posted = 0;
     try {
       refuseDetached(transfer);
-      const wire = encode(machine, arg, face);
-      if (cpu !== ANY && machine.stateOf(cpu) === 'up') {
-        posted = machine.bells.post(cpu, wire, transfer);
+      const wire = encode(localCpu, arg, face);
+      if (cpu !== ANY && localCpu.stateOf(cpu) === 'up') {
+        posted = localCpu.bells.post(cpu, wire, transfer);
       }
       if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
       throw uncloneable(`the argument of ${face.kc.name}`, error);
     }
     face.posted = posted;
-    machine.memory.floats[(face.block + ARG) >> 1] = posted;
+    localCpu.memory.floats[(face.block + ARG) >> 1] = posted;
     if (posted !== 0 && transfer.length > 0) this.#moved(waiting, cpu);
   }
 
@@ -258,7 +258,7 @@ export class RemoteJobs {
   }
 
   #moved(waiting: Waiting, cpu: number): void {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const { block } = waiting.face;
     waiting.parcel = undefined;
     waiting.movedTo = { cpu, epoch: memory.words[memory.slot(cpu) + EPOCH] as number };
@@ -298,16 +298,16 @@ export class RemoteJobs {
   }
 
   #give(waiting: Waiting, cpu: number): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { face, parcel } = waiting;
-    const arg = parcel?.wire ?? encode(machine, face.arg, face);
-    const posted = machine.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
+    const arg = parcel?.wire ?? encode(localCpu, face.arg, face);
+    const posted = localCpu.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
     if (posted === 0) return;
     if (parcel !== undefined) {
       this.#moved(waiting, cpu);
       face.moveTo(cpu);
     }
-    machine.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+    localCpu.send(cpu, DEFINE, face.block, face.handle, 0, posted);
   }
 
   /** A CPU has died: what was moved there, and has not been entered, never can be. */
@@ -318,7 +318,7 @@ export class RemoteJobs {
   }
 
   #loseMoved({ face, movedTo }: Waiting): void {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
     const slot = memory.slot(cpu);
     const isThere = memory.words[slot + EPOCH] === epoch && memory.words[slot + STATE] !== DOWN;
@@ -328,42 +328,42 @@ export class RemoteJobs {
   }
 
   #abort(waiting: Waiting, reason: unknown): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { face } = waiting;
     if ((face.stop() & RUNNING) === 0) {
       this.settle(face.block, face.handle, true, reason);
       return;
     }
-    const ran = machine.memory.words[face.block + RAN] as number;
-    if (ran === machine.index) {
+    const ran = localCpu.memory.words[face.block + RAN] as number;
+    if (ran === localCpu.index) {
       face.abort(reason);
       return;
     }
-    const posted = postError(machine.bells, ran, reason);
-    machine.send(ran, ABORT, face.block, face.handle, 0, posted);
+    const posted = postError(localCpu.bells, ran, reason);
+    localCpu.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, message: [unknown] | undefined): void {
-    const face = this.#machine.blocks.find(block, handle) as JobFace | undefined;
+    const face = this.#localCpu.blocks.find(block, handle) as JobFace | undefined;
     face?.abort(errorFrom(message, face.kc.name));
   }
 
   /** A result has come. */
   ended(note: Note): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { block, handle, from, generation, value } = note;
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
     if (tag < PORTED) {
       // What is not waited for any more may stand no more beside the block, either.
       if (this.#sent.get(block)?.face.handle !== handle) return;
-      const { memory } = machine;
+      const { memory } = localCpu;
       const result = tag === TEXTUAL ? readText(memory, block, value) : inline(tag, value);
       this.settle(block, handle, false, result);
       return;
     }
-    const message = machine.bells.claim(from, value);
+    const message = localCpu.bells.claim(from, value);
     const name = this.#sent.get(block)?.face.kc.name ?? '';
     if (thrown) this.settle(block, handle, true, errorFrom(message, name));
     else this.#receive(block, handle, name, message);
@@ -375,7 +375,7 @@ export class RemoteJobs {
       if (this.#sent.get(block)?.face.handle !== handle) return;
       if (message === undefined)
         throw new KcontError('EINVAL', 'it came, and could not be decoded');
-      result = decode(this.#machine, message[0]);
+      result = decode(this.#localCpu, message[0]);
     } catch (cause) {
       const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
       this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
@@ -386,7 +386,7 @@ export class RemoteJobs {
 
   /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
   isAwaited(face: JobFace): boolean {
-    return face.home !== this.#machine.index || this.#sent.get(face.block)?.face === face;
+    return face.home !== this.#localCpu.index || this.#sent.get(face.block)?.face === face;
   }
 
   /** There will be no results any more. */
@@ -399,7 +399,7 @@ export class RemoteJobs {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.face.handle !== handle) return;
     this.#sent.delete(block);
-    this.#machine.alive.hold(-1);
+    this.#localCpu.alive.hold(-1);
     if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);

@@ -45,7 +45,7 @@ export class JobFace extends Remote {
   }
 
   protected override hasArg(): boolean {
-    const { memory } = this.machine;
+    const { memory } = this.localCpu;
     const { words, floats } = memory;
     const tag = words[this.block + ARG_TAG] as number;
     if (tag < TEXTUAL || this.version >= 0) return true;
@@ -55,18 +55,18 @@ export class JobFace extends Remote {
       return true;
     }
     const name = floats[(this.block + ARG) >> 1] as number;
-    const claimed = name === 0 ? undefined : this.machine.bells.claim(this.home, name);
+    const claimed = name === 0 ? undefined : this.localCpu.bells.claim(this.home, name);
     if (claimed !== undefined)
       return this.receiveWire(claimed[0], words[this.block + ARG_VERSION]!);
-    if (name !== 0 && this.machine.bells.isBroken(this.home, name)) this.reportUnreadable();
-    else this.machine.need(this);
+    if (name !== 0 && this.localCpu.bells.isBroken(this.home, name)) this.reportUnreadable();
+    else this.localCpu.need(this);
     return false;
   }
 
   /** The argument has come by port. False: it cannot be read here, and the caller is told. */
   receiveWire(wire: unknown, version: number): boolean {
     try {
-      this.given(decode(this.machine, wire), version);
+      this.given(decode(this.localCpu, wire), version);
       return true;
     } catch (error) {
       this.reportUnreadable(error);
@@ -76,7 +76,7 @@ export class JobFace extends Remote {
 
   /** The function will not be called: its argument cannot be read here. */
   reportUnreadable(cause?: unknown): void {
-    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.machine.index}`;
+    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.localCpu.index}`;
     this.report(
       Object.assign(new KcontError('EINVAL', what), cause === undefined ? {} : { cause }),
     );
@@ -84,7 +84,7 @@ export class JobFace extends Remote {
 
   override dropped(): void {
     if (this.posted !== 0 && this.version < 0) {
-      const { bells } = this.machine;
+      const { bells } = this.localCpu;
       if (bells.claim(this.home, this.posted) === undefined) bells.isBroken(this.home, this.posted);
     }
     this.endSent();
@@ -153,10 +153,10 @@ export class JobFace extends Remote {
   #end(result: unknown, thrown: boolean): void {
     this.#result = result;
     this.#thrown = thrown;
-    const { machine, block, home } = this;
-    if (thrown || home === machine.index || tagOf(result) < TEXTUAL) return;
+    const { localCpu, block, home } = this;
+    if (thrown || home === localCpu.index || tagOf(result) < TEXTUAL) return;
     // While the run lasts nobody else can use the block.
-    if (movedWith(result).length === 0) this.#text = writeText(machine.memory, block, result);
+    if (movedWith(result).length === 0) this.#text = writeText(localCpu.memory, block, result);
   }
 
   /** The run has settled: its lock is free. */
@@ -166,46 +166,46 @@ export class JobFace extends Remote {
   }
 
   #answer(value: unknown): void {
-    const { machine, block, handle } = this;
+    const { localCpu, block, handle } = this;
     const { home } = this;
-    if (home === machine.index) {
-      machine.jobs.settle(block, handle, false, value);
+    if (home === localCpu.index) {
+      localCpu.jobs.settle(block, handle, false, value);
       return;
     }
     const tag = tagOf(value);
     if (tag < PORTED) {
-      machine.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
+      localCpu.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
       return;
     }
     if (this.#text !== 0) {
-      machine.send(home, RESULT, block, handle, TEXTUAL, this.#text);
+      localCpu.send(home, RESULT, block, handle, TEXTUAL, this.#text);
       return;
     }
     let posted: number;
     try {
       const moved = movedWith(value);
       refuseDetached(moved);
-      posted = machine.bells.post(home, encode(machine, value, this), moved);
+      posted = localCpu.bells.post(home, encode(localCpu, value, this), moved);
     } catch (error) {
       this.endSent();
       this.report(uncloneable(`the result of ${this.kc.name}`, error));
       return;
     }
-    machine.send(home, RESULT, block, handle, tag, posted);
+    localCpu.send(home, RESULT, block, handle, tag, posted);
   }
 
   /** Tells the caller that there is an error instead of a result. */
   report(error: unknown): void {
-    const { machine, block, handle, home } = this;
-    if (home === machine.index) machine.jobs.settle(block, handle, true, error);
+    const { localCpu, block, handle, home } = this;
+    if (home === localCpu.index) localCpu.jobs.settle(block, handle, true, error);
     else {
-      const posted = postError(machine.bells, home, error);
-      machine.send(home, RESULT, block, handle, PORTED | THROWN, posted);
+      const posted = postError(localCpu.bells, home, error);
+      localCpu.send(home, RESULT, block, handle, PORTED | THROWN, posted);
     }
   }
 
   get home(): number {
-    return this.machine.memory.words[this.block + HOME] as number;
+    return this.localCpu.memory.words[this.block + HOME] as number;
   }
 }
 

@@ -12,7 +12,7 @@ import { PORTED } from './value-tags.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from './tokens.ts';
 import { JobFace } from '../jobs/job-runner.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { DEFINE, SETTLED, type Note } from './inbox.ts';
 import type { Remote } from '../handles/remote-entry.ts';
 import type { RemoteHandle } from '../handles/remote-kcont.ts';
@@ -25,10 +25,10 @@ export interface Definition {
 
 /** One CPU's part in it. */
 export class Definitions {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /**
@@ -36,7 +36,7 @@ export class Definitions {
    * EINVAL for an argument that cannot be cloned, also if nobody is there to be told.
    */
   prepare(remote: RemoteHandle, target: number): void {
-    const { placement } = this.#machine;
+    const { placement } = this.#localCpu;
     if (target !== ANY) this.#prepareFor(remote, target);
     else if ((remote.told | 1) !== placement.all) {
       for (const cpu of placement.candidates()) this.#prepareFor(remote, cpu);
@@ -44,8 +44,8 @@ export class Definitions {
   }
 
   #prepareFor(remote: RemoteHandle, cpu: number): void {
-    const machine = this.#machine;
-    if (cpu === machine.index || (remote.told & (1 << cpu)) !== 0) return;
+    const localCpu = this.#localCpu;
+    if (cpu === localCpu.index || (remote.told & (1 << cpu)) !== 0) return;
     if (remote instanceof JobFace) return;
     const what = `the argument of ${label(remote.kc)}`;
     try {
@@ -54,13 +54,13 @@ export class Definitions {
       throw uncloneable(what, error);
     }
     if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
-      machine.blocks.probe(remote.kc._arg, what);
+      localCpu.blocks.probe(remote.kc._arg, what);
     }
   }
 
   /** Whether this CPU has the argument as it is now. */
   #knows(remote: RemoteHandle): boolean {
-    return remote.version === this.#machine.memory.words[remote.block + ARG_VERSION];
+    return remote.version === this.#localCpu.memory.words[remote.block + ARG_VERSION];
   }
 
   /**
@@ -77,8 +77,8 @@ export class Definitions {
   }
 
   #tell(remote: RemoteHandle, cpu: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
     const { block, handle, version, kc } = remote;
     const name = kc._details?.name;
     const ported = (words[block + ARG_TAG] as number) >= PORTED;
@@ -88,21 +88,21 @@ export class Definitions {
     if (!isNeeded || remote instanceof JobFace) return;
     let posted = 0;
     try {
-      const arg = ported ? encode(machine, kc._arg, remote) : undefined;
-      posted = machine.bells.post(cpu, { arg, name } satisfies Definition);
+      const arg = ported ? encode(localCpu, kc._arg, remote) : undefined;
+      posted = localCpu.bells.post(cpu, { arg, name } satisfies Definition);
     } finally {
       if (posted === 0) remote.told &= ~(1 << cpu);
     }
-    if (posted !== 0) machine.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+    if (posted !== 0) localCpu.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
   /** What another CPU has told. */
   define({ block, handle, generation: version, from, value }: Note): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    const message = machine.bells.claim(from, value);
-    const isBroken = message === undefined && machine.bells.isBroken(from, value);
-    const remote = machine.blocks.face(block, handle);
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
+    const message = localCpu.bells.claim(from, value);
+    const isBroken = message === undefined && localCpu.bells.isBroken(from, value);
+    const remote = localCpu.blocks.face(block, handle);
     if (remote === undefined) return;
     const { kc } = remote;
     if (isBroken) {
@@ -111,18 +111,18 @@ export class Definitions {
     }
     if (message === undefined) {
       // Lost with the thread that sent it: whoever has the handle now is asked.
-      machine.resumeIfAside(kc);
+      localCpu.resumeIfAside(kc);
       return;
     }
     const { arg, name } = message[0] as Definition;
     if (remote instanceof JobFace) {
-      if (remote.receiveWire(arg, version)) machine.resumeIfAside(kc);
+      if (remote.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
     if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
     try {
-      kc._arg = decode(machine, arg);
+      kc._arg = decode(localCpu, arg);
       remote.version = version;
     } catch (error) {
       // An older one may name what is gone: the newer one is asked for.
@@ -131,21 +131,21 @@ export class Definitions {
         return;
       }
     }
-    machine.resumeIfAside(kc);
+    localCpu.resumeIfAside(kc);
   }
 
   /** What came for it cannot be read here: it will not run. */
   #unreadable(remote: Remote, cause?: unknown): void {
     if (remote instanceof JobFace) remote.reportUnreadable(cause);
     else {
-      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#machine.index}`;
+      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#localCpu.index}`;
       this.#fail(remote, Object.assign(new KcontError('EINVAL', what), { cause }));
     }
   }
 
   /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
-  #fail(remote: Remote, error: unknown, cpu: number = this.#machine.index): void {
-    this.#stop(remote, cpu, () => this.#machine.faults.failedAt(remote, error));
+  #fail(remote: Remote, error: unknown, cpu: number = this.#localCpu.index): void {
+    this.#stop(remote, cpu, () => this.#localCpu.faults.failedAt(remote, error));
   }
 
   /**
@@ -153,47 +153,47 @@ export class Definitions {
    * a definition that could not be read, and be no better.
    */
   #stop(remote: Remote, cpu: number, report: () => void): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     const { block, handle } = remote;
-    machine.later(() => {
+    localCpu.later(() => {
       const isFirst = (remote.stop() & SCHEDULED) !== 0;
-      if (cpu !== machine.index) machine.send(cpu, SETTLED, block, handle);
+      if (cpu !== localCpu.index) localCpu.send(cpu, SETTLED, block, handle);
       if (isFirst) report();
     });
   }
 
   /** Another CPU needs to be told. */
   answer(block: number, handle: number, cpu: number): void {
-    const machine = this.#machine;
-    const remote = machine.blocks.face(block, handle);
+    const localCpu = this.#localCpu;
+    const remote = localCpu.blocks.face(block, handle);
     if (remote === undefined) return;
-    if (remote instanceof JobFace) machine.jobs.answer(remote, cpu);
+    if (remote instanceof JobFace) localCpu.jobs.answer(remote, cpu);
     else if (this.#knows(remote)) {
       try {
         this.#tell(remote, cpu);
-        machine.ring(cpu);
+        localCpu.ring(cpu);
       } catch (error) {
         this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
       }
     } else {
-      this.#stop(remote, cpu, () => machine.faults.lost(remote));
+      this.#stop(remote, cpu, () => localCpu.faults.lost(remote));
     }
   }
 
   /** A CPU has a new thread: tells it what it needs for what has been left there. */
   retell(cpu: number): void {
-    const machine = this.#machine;
-    const { words } = machine.memory;
-    for (const remote of this.#machine.blocks) {
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
+    for (const remote of this.#localCpu.blocks) {
       const target = words[remote.block + CPU];
       if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
-      if (remote instanceof JobFace) machine.jobs.offer(remote, cpu);
+      if (remote instanceof JobFace) localCpu.jobs.offer(remote, cpu);
       else this.tell(remote, cpu);
     }
   }
 
   /** A thread has taken the place of another: it has to be told everything anew. */
   untell(cpu: number): void {
-    for (const remote of this.#machine.blocks) remote.told &= ~(1 << cpu);
+    for (const remote of this.#localCpu.blocks) remote.told &= ~(1 << cpu);
   }
 }

@@ -8,26 +8,26 @@ import { KcontError } from '../../base/errors.ts';
 import { label } from '../../core/schedule.ts';
 import { HOME } from '../memory/control-block.ts';
 import { JobFace } from '../jobs/job-runner.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { FAILED } from './inbox.ts';
 import type { RemoteHandle } from '../handles/remote-kcont.ts';
 import { errorFrom, postError } from './wire-error.ts';
 
 /** Errors of functions that run on another CPU than the one where their handle was made. */
 export class Faults {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /** A function has failed here. False: its handle was made here. */
   failed(remote: RemoteHandle, error: unknown): boolean {
-    const machine = this.#machine;
-    const home = machine.memory.words[remote.block + HOME] as number;
-    if (home === machine.index) return false;
-    const posted = postError(machine.bells, home, error);
-    machine.send(home, FAILED, remote.block, remote.handle, 0, posted);
+    const localCpu = this.#localCpu;
+    const home = localCpu.memory.words[remote.block + HOME] as number;
+    if (home === localCpu.index) return false;
+    const posted = postError(localCpu.bells, home, error);
+    localCpu.send(home, FAILED, remote.block, remote.handle, 0, posted);
     return true;
   }
 
@@ -35,7 +35,7 @@ export class Faults {
   failedAt(remote: RemoteHandle, error: unknown): void {
     if (this.failed(remote, error)) return;
     remote.kc._wq._failed++;
-    this.#machine.later(() => reportLater(remote.kc, error));
+    this.#localCpu.later(() => reportLater(remote.kc, error));
   }
 
   /** What a function has to be called with is gone, with the CPU that knew it. */
@@ -46,18 +46,18 @@ export class Faults {
 
   /** A function has failed elsewhere, whose handle was made here. */
   reported(block: number, handle: number, message: [unknown] | undefined): void {
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     // Found at once: the next note may say that its block is somebody else's.
-    const kc = machine.blocks.handleOf(block, handle);
-    machine.later(() => reportLater(kc, errorFrom(message, label(kc))));
+    const kc = localCpu.blocks.handleOf(block, handle);
+    localCpu.later(() => reportLater(kc, errorFrom(message, label(kc))));
   }
 
   /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */
   mishap(block: number, handle: number, error: unknown): void {
-    const machine = this.#machine;
-    const remote = machine.blocks.find(block, handle);
+    const localCpu = this.#localCpu;
+    const remote = localCpu.blocks.find(block, handle);
     if (remote instanceof JobFace) remote.report(error);
     else if (remote !== undefined) this.failedAt(remote, error);
-    else machine.dispatcher.clock._raise(error);
+    else localCpu.dispatcher.clock._raise(error);
   }
 }

@@ -21,7 +21,7 @@ import { BaseLock } from '../../locks/lock.ts';
 import { RWLock } from '../../locks/rw-lock.ts';
 import { ofOneCpu } from '../threads/cpu-module.ts';
 import { Kcont } from '../../core/kcont.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import type { Gate } from '../locks/thread-gate.ts';
 import {
   attachIn,
@@ -88,11 +88,11 @@ export interface Sender {
  *
  * @param sender - gets the locks in it, if there are any
  */
-export function encode(machine: CpuMachine, value: unknown, sender: Sender): Wire {
+export function encode(localCpu: LocalCpu, value: unknown, sender: Sender): Wire {
   if (typeof value !== 'object' || value === null || !hasTokens(value)) return [0, value];
   const own = new Sent();
   try {
-    const wire = replace(machine, value, own);
+    const wire = replace(localCpu, value, own);
     if (!own.isEmpty) sender.keep(own);
     return wire;
   } catch (error) {
@@ -113,12 +113,12 @@ export function uncloneable(what: string, error: unknown): KcontError {
  *
  * Throws KcontError EINVAL if a lock in it has been freed.
  */
-export function decode(machine: CpuMachine, wire: unknown): unknown {
+export function decode(localCpu: LocalCpu, wire: unknown): unknown {
   const [kind, value, patches] = wire as Wire;
   if (kind === 0) return value;
   const made = new Map<Token, unknown>();
   for (const [parent, key, token] of patches) {
-    if (!made.has(token)) made.set(token, untoken(machine, token));
+    if (!made.has(token)) made.set(token, untoken(localCpu, token));
     if (parent === null) return made.get(token);
     put(parent, key, made.get(token));
   }
@@ -138,7 +138,7 @@ function hasTokens(root: object): boolean {
   return false;
 }
 
-function replace(machine: CpuMachine, root: object, sent: Sent): Wire {
+function replace(localCpu: LocalCpu, root: object, sent: Sent): Wire {
   const patches: Patch[] = [];
   const copies = new Map<object, Parent>();
   const tokens = new Map<object, Token>();
@@ -146,7 +146,7 @@ function replace(machine: CpuMachine, root: object, sent: Sent): Wire {
     const known = copies.get(value);
     if (known !== undefined) return known;
     if (isToken(value)) {
-      const token = tokens.get(value) ?? tokenFor(machine, value, sent);
+      const token = tokens.get(value) ?? tokenFor(localCpu, value, sent);
       tokens.set(value, token);
       patches.push([parent, key, token]);
       return null;
@@ -186,10 +186,10 @@ function isOfOneCpu(value: object): boolean {
   return value instanceof BaseLock || value instanceof RWLock;
 }
 
-function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
+function tokenFor(localCpu: LocalCpu, value: object, sent: Sent): Token {
   if (isShared(value)) {
     const { arena } = value._gate;
-    if (arena !== machine.arena)
+    if (arena !== localCpu.arena)
       throw new KcontError('EINVAL', "a lock is of another kernel's memory");
     sent.add(value);
     return { lock: placeOf(value) };
@@ -197,22 +197,22 @@ function tokenFor(machine: CpuMachine, value: object, sent: Sent): Token {
   if (isOfOneCpu(value)) throw new KcontError('EINVAL', ofOneCpu('a lock in it'));
   if (!(value instanceof Kcont)) return { error: wireError(value) };
   const kc = value as Kcont<unknown>;
-  if (kc._wq.kernel !== machine.kernel) {
+  if (kc._wq.kernel !== localCpu.kernel) {
     throw new KcontError('EINVAL', `${kc.name} belongs to another kernel`);
   }
   if (kc._remote === null) {
-    const problem = machine.blocks.whyNot(kc);
+    const problem = localCpu.blocks.whyNot(kc);
     if (problem !== undefined) throw problem;
   }
-  const { block, handle } = machine.blocks.remoteFor(kc);
+  const { block, handle } = localCpu.blocks.remoteFor(kc);
   return { block, handle };
 }
 
-function untoken(machine: CpuMachine, token: Token): unknown {
-  if ('lock' in token) return attachIn(machine.arena, token.lock);
+function untoken(localCpu: LocalCpu, token: Token): unknown {
+  if ('lock' in token) return attachIn(localCpu.arena, token.lock);
   if ('error' in token) return unwireError(token.error);
-  machine.memory.reach(token.block + 31);
-  return machine.blocks.faceOf(token.block, token.handle).kc;
+  localCpu.memory.reach(token.block + 31);
+  return localCpu.blocks.faceOf(token.block, token.handle).kc;
 }
 
 /** Arrays and plain objects: what is looked into. */

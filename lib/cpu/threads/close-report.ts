@@ -11,19 +11,19 @@ import { PENDING, SCHEDULED } from '../../core/state.ts';
 import { CPU, rescueWord } from '../memory/control-block.ts';
 import { allBlocks } from '../memory/block-allocator.ts';
 import { JobFace } from '../jobs/job-runner.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import type { Remote } from '../handles/remote-entry.ts';
 
 /** What is left over on CPUs besides CPU 0. */
 export class LeftOver {
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   readonly #withdrawn: string[] = [];
   readonly #unfinished: Unfinished[] = [];
   /** CPUs of which it is known what ran there. */
   readonly #known = new Set<number>();
 
-  constructor(machine: CpuMachine) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu) {
+    this.#localCpu = localCpu;
   }
 
   /** What a thread has reported. */
@@ -36,7 +36,7 @@ export class LeftOver {
   addRun(cpu: number, face: Remote): void {
     const { kc } = face;
     this.#known.add(cpu);
-    if (face instanceof JobFace && !this.#machine.jobs.isAwaited(face)) return;
+    if (face instanceof JobFace && !this.#localCpu.jobs.isAwaited(face)) return;
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
@@ -49,12 +49,12 @@ export class LeftOver {
 
   /** Withdraws what is scheduled on some CPUs. */
   withdraw(isOn: (cpu: number) => boolean): void {
-    const machine = this.#machine;
-    const { memory } = machine;
+    const localCpu = this.#localCpu;
+    const { memory } = localCpu;
     for (const block of allBlocks(memory)) {
       const word = rescueWord(memory, block);
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
-      const face = machine.blocks.faceAt(block);
+      const face = localCpu.blocks.faceAt(block);
       const { kc } = face;
       const name = label(kc);
       // Whoever else withdraws it has it in his report.

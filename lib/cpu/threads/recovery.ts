@@ -40,7 +40,7 @@ import {
 import { allBlocks } from '../memory/block-allocator.ts';
 import { numberOf } from '../memory/block-lock.ts';
 import { JobFace } from '../jobs/job-runner.ts';
-import type { CpuMachine } from '../local-cpu.ts';
+import type { LocalCpu } from '../local-cpu.ts';
 import { Mail } from '../messages/inbox.ts';
 import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from '../memory/shared-memory.ts';
 import type { Remote } from '../handles/remote-entry.ts';
@@ -55,7 +55,7 @@ interface Found {
 }
 
 /** Frees or hands on the locks that a dead CPU held. Returns how many there were. */
-export function recoverLocksOf({ memory, arena }: CpuMachine, dead: number): number {
+export function recoverLocksOf({ memory, arena }: LocalCpu, dead: number): number {
   const at = memory.slot(dead) + LOCK_CPU;
   const lockCpu = memory.words[at] as number;
   memory.words[at] = 0;
@@ -67,7 +67,7 @@ export type Loss = (face: Remote) => void;
 
 /** The thread has died, or `wasEnded` by CPU 0. */
 export function lossByDeath(
-  machine: CpuMachine,
+  localCpu: LocalCpu,
   dead: number,
   cause: unknown,
   wasEnded: boolean,
@@ -76,7 +76,7 @@ export function lossByDeath(
     const what = `CPU ${dead} ${wasEnded ? 'was stopped' : 'died'} while it ran ${label(face.kc)}`;
     const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
     if (face instanceof JobFace) face.report(error);
-    else machine.faults.failedAt(face, error);
+    else localCpu.faults.failedAt(face, error);
   };
 }
 
@@ -88,12 +88,12 @@ export function lossByClose(): Loss {
 }
 
 /** Takes over what a CPU had to do. Its state is no longer UP. */
-export function recover(machine: CpuMachine, dead: number, loss: Loss): void {
-  const { memory } = machine;
+export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
+  const { memory } = localCpu;
   const { words } = memory;
   const bit = 1 << dead;
   // What it has finished to say.
-  machine.take();
+  localCpu.take();
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
   discardMail(memory, dead);
@@ -107,21 +107,21 @@ export function recover(machine: CpuMachine, dead: number, loss: Loss): void {
     const word = rescueWord(memory, block);
     Atomics.and(seen, block + KNOWN, ~bit);
     Atomics.and(seen, block + WAITERS, ~bit);
-    if (((seen[block + HALTERS] as number) & bit) !== 0) endHalt(machine, block, bit);
+    if (((seen[block + HALTERS] as number) & bit) !== 0) endHalt(localCpu, block, bit);
     const isThere = seen[block + CPU] === dead || seen[block + CPU] === ANY || block === intent;
     if ((word & SCHEDULED) !== 0 && isThere) moving.push(found(memory, block, word));
     if ((word & RUNNING) !== 0 && seen[block + RAN] === dead) {
-      endRun(machine, block, loss);
+      endRun(localCpu, block, loss);
     }
-    if (seen[block + HOME] === dead) inherit(machine, block);
+    if (seen[block + HOME] === dead) inherit(localCpu, block);
   }
-  move(machine, dead, moving.toSorted(inOrder));
-  machine.alive.recount();
+  move(localCpu, dead, moving.toSorted(inOrder));
+  localCpu.alive.recount();
 }
 
 /** Files what has to run on this CPU, left by the thread that was it before. */
-export function resumeWork(machine: CpuMachine): void {
-  const { memory, index } = machine;
+export function resumeWork(localCpu: LocalCpu): void {
+  const { memory, index } = localCpu;
   const left: Found[] = [];
   for (const block of allBlocks(memory)) {
     const cpu = memory.words[block + CPU];
@@ -130,7 +130,7 @@ export function resumeWork(machine: CpuMachine): void {
     if ((word & SCHEDULED) !== 0) left.push(found(memory, block, word));
   }
   for (const { block, word, seq } of left.toSorted(inOrder)) {
-    machine.blocks.faceAt(block).file(generationOf(word), seq);
+    localCpu.blocks.faceAt(block).file(generationOf(word), seq);
   }
 }
 
@@ -153,24 +153,24 @@ function discardMail(memory: Memory, dead: number): void {
 }
 
 /** A run has ended with its thread. */
-function endRun(machine: CpuMachine, block: number, loss: Loss): void {
-  const { memory } = machine;
+function endRun(localCpu: LocalCpu, block: number, loss: Loss): void {
+  const { memory } = localCpu;
   for (;;) {
     const word = rescueWord(memory, block);
     const next = settled(word);
     if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
-    machine.alive.count(word, next);
+    localCpu.alive.count(word, next);
     break;
   }
-  const face = machine.blocks.faceAt(block);
-  machine.tellWaiters(face);
-  machine.settledAt(face);
+  const face = localCpu.blocks.faceAt(block);
+  localCpu.tellWaiters(face);
+  localCpu.settledAt(face);
   loss(face);
-  if ((face.bits & DEAD) !== 0) machine.free(block, face.handle);
+  if ((face.bits & DEAD) !== 0) localCpu.free(block, face.handle);
 }
 
-function endHalt(machine: CpuMachine, block: number, bit: number): void {
-  const { memory } = machine;
+function endHalt(localCpu: LocalCpu, block: number, bit: number): void {
+  const { memory } = localCpu;
   const { words } = memory;
   for (;;) {
     const word = rescueWord(memory, block);
@@ -183,27 +183,27 @@ function endHalt(machine: CpuMachine, block: number, bit: number): void {
 }
 
 /** Whoever made it is gone. */
-function inherit(machine: CpuMachine, block: number): void {
-  const { words } = machine.memory;
-  words[block + HOME] = machine.index;
+function inherit(localCpu: LocalCpu, block: number): void {
+  const { words } = localCpu.memory;
+  words[block + HOME] = localCpu.index;
   const handle = words[block + HANDLE] as number;
-  const word = rescueWord(machine.memory, block);
+  const word = rescueWord(localCpu.memory, block);
   const isUsed = word & (SCHEDULED | RUNNING | DEAD) || words[block + KNOWN] !== 0;
-  if (!isUsed) machine.blocks.reclaim(block, handle);
+  if (!isUsed) localCpu.blocks.reclaim(block, handle);
   else if ((word & DEAD) !== 0) {
-    if ((word & RUNNING) === 0) machine.blocks.reclaim(block, handle);
+    if ((word & RUNNING) === 0) localCpu.blocks.reclaim(block, handle);
   } else if (kindOf(words[block + SPEC] as number) === JOB_KIND) {
-    machine.blocks.faceAt(block).destroy();
+    localCpu.blocks.faceAt(block).destroy();
   }
 }
 
-function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void {
-  const { memory } = machine;
+function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void {
+  const { memory } = localCpu;
   const { words } = memory;
   for (const { block } of moving) {
     const word = rescueWord(memory, block);
     if ((word & SCHEDULED) === 0) continue;
-    const face = machine.blocks.faceAt(block);
+    const face = localCpu.blocks.faceAt(block);
     const isStrong = AFFINITIES[affinityOf(words[block + SPEC] as number)] === 'strong';
     const was = words[block + CPU] as number;
     let target = was;
@@ -211,9 +211,9 @@ function move(machine: CpuMachine, dead: number, moving: readonly Found[]): void
       // What waits for one lock stays on one CPU: it is their order.
       if (isStrong || numberOf(memory, block) !== 0) continue;
       // If none is up: whichever is up next.
-      target = machine.placement.choose();
+      target = localCpu.placement.choose();
       face.moveTo(target);
     }
-    machine.submit(face, target, generationOf(word), words[block + SEQ] as number, false);
+    localCpu.submit(face, target, generationOf(word), words[block + SEQ] as number, false);
   }
 }

@@ -9,7 +9,7 @@ import type { CloseReport, LocalClose } from '../../core/shutdown.ts';
 import { race } from '../../base/race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { MOST, readStart } from '../options.ts';
-import { CpuMachine } from '../local-cpu.ts';
+import { LocalCpu } from '../local-cpu.ts';
 import { Memory, STATE, UP } from '../memory/shared-memory.ts';
 import { Arena } from '../locks/arena.ts';
 import { START_MS, Supervisor } from './supervisor.ts';
@@ -29,13 +29,13 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
     const module = await start.load(url, timeoutMs);
     const memory = Memory.make(2 * count + 1, count + 1);
     const cpu0 = kernel._cpu;
-    const machine = new CpuMachine(kernel, cpu0, memory, module, Arena.home());
-    memory.words[machine.slot + STATE] = UP;
+    const localCpu = new LocalCpu(kernel, cpu0, memory, module, Arena.home());
+    memory.words[localCpu.slot + STATE] = UP;
     const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
     const cpus = [cpu0, ...others];
-    for (const cpu of cpus) cpu._machine = machine;
-    const supervisor = new Supervisor(machine, url, options);
-    machine.supervision = supervisor;
+    for (const cpu of cpus) cpu._machine = localCpu;
+    const supervisor = new Supervisor(localCpu, url, options);
+    localCpu.supervision = supervisor;
     try {
       await start.unlessRefused(supervisor.start(others));
     } catch (error) {
@@ -44,10 +44,10 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
       throw error;
     }
     const reserve = Array.from({ length: count }, (_, i) => Cpu._make(kernel, count + 1 + i));
-    for (const cpu of reserve) cpu._machine = machine;
+    for (const cpu of reserve) cpu._machine = localCpu;
     supervisor.addReserve(reserve);
     kernel._cpus = cpus;
-    dispatcher.cpuLink = machine;
+    dispatcher.cpuLink = localCpu;
     return module.namespace;
   } finally {
     kernel._starting = null;

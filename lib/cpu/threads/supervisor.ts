@@ -23,7 +23,7 @@ import { ANY, readWord } from '../memory/control-block.ts';
 import { allBlocks } from '../memory/block-allocator.ts';
 import { LeftOver } from './close-report.ts';
 import { Lifecycle, type LifeCalls } from './lifecycle.ts';
-import type { CpuMachine, Supervision } from '../local-cpu.ts';
+import type { LocalCpu, Supervision } from '../local-cpu.ts';
 import { DOWN, PHASE, STATE, STOPPING } from '../memory/shared-memory.ts';
 import { lossByClose, lossByDeath, recover, recoverLocksOf } from './recovery.ts';
 import type { Remote } from '../handles/remote-entry.ts';
@@ -51,7 +51,7 @@ interface Watched {
 
 export class Supervisor implements Supervision {
   readonly reserve: Reserve;
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   readonly #options: StartCpusOptions;
   readonly #lives: Lifecycle[] = [];
   readonly #watched = new Map<Lifecycle, Watched>();
@@ -67,10 +67,10 @@ export class Supervisor implements Supervision {
   /** All have finished, or the time for that is over: what is left is reported, and not recovered. */
   #isOver = false;
 
-  constructor(machine: CpuMachine, url: string, options: StartCpusOptions) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu, url: string, options: StartCpusOptions) {
+    this.#localCpu = localCpu;
     this.#options = options;
-    this.#leftOver = new LeftOver(machine);
+    this.#leftOver = new LeftOver(localCpu);
     const { port1 } = new MessageChannel();
     port1.on('message', () => undefined);
     port1.unref();
@@ -87,17 +87,17 @@ export class Supervisor implements Supervision {
       timeoutMs = START_MS,
       resourceLimits,
     } = this.#options;
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     return {
       url,
       timeoutMs,
       backoffMs: (failures) =>
         Math.min(backoffMs * 2 ** Math.max(0, failures - 1), longestBackoffMs),
-      nowMs: () => machine.kernel.now(),
+      nowMs: () => localCpu.kernel.now(),
       timer: (callback) => this.#timer(callback),
       make: (index, calls) =>
-        new Thread(machine, index, url, resourceLimits, this.#threads(), calls),
-      made: (index) => machine.definitions.retell(index),
+        new Thread(localCpu, index, url, resourceLimits, this.#threads(), calls),
+      made: (index) => localCpu.definitions.retell(index),
       up: (life) => this.#say('up', life),
       stopping: (index) => this.#setState(index, STOPPING),
       ended: (life, thread, cause, wasEnded) => this.#ended(life, thread, cause, wasEnded),
@@ -143,17 +143,17 @@ export class Supervisor implements Supervision {
   /** A thread has ended, for whatever reason. */
   #ended(life: Lifecycle, thread: Thread | null, cause: unknown, wasEnded: boolean): void {
     const { index } = life.cpu;
-    const machine = this.#machine;
+    const localCpu = this.#localCpu;
     this.#setState(index, DOWN);
     // Locks in results that it has sent are attached here before its own references go.
-    machine.take();
-    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(machine, index);
-    machine.definitions.untell(index);
-    machine.bells.disconnect(index);
-    recover(machine, index, this.#lossOf(index, thread, cause, wasEnded));
+    localCpu.take();
+    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu, index);
+    localCpu.definitions.untell(index);
+    localCpu.bells.disconnect(index);
+    recover(localCpu, index, this.#lossOf(index, thread, cause, wasEnded));
     // Then they find what was made there with CPU 0.
     for (const other of this.#threads()) other.gone(index);
-    machine.lookAgain();
+    localCpu.lookAgain();
     if (!this.#closing) return;
     const { report } = thread ?? {};
     if (report !== undefined) this.#leftOver.add(report);
@@ -168,9 +168,9 @@ export class Supervisor implements Supervision {
     cause: unknown,
     wasEnded: boolean,
   ): (face: Remote) => void {
-    if (!this.#closing) return lossByDeath(this.#machine, index, cause, wasEnded);
+    if (!this.#closing) return lossByDeath(this.#localCpu, index, cause, wasEnded);
     const isReported = thread?.report !== undefined;
-    const tell = this.#isOver ? lossByClose() : lossByDeath(this.#machine, index, cause, wasEnded);
+    const tell = this.#isOver ? lossByClose() : lossByDeath(this.#localCpu, index, cause, wasEnded);
     return (face) => {
       if (!isReported) this.#leftOver.addRun(index, face);
       tell(face);
@@ -185,7 +185,7 @@ export class Supervisor implements Supervision {
   }
 
   #setState(index: number, state: number): void {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     Atomics.store(memory.words, memory.slot(index) + STATE, state);
   }
 
@@ -209,7 +209,7 @@ export class Supervisor implements Supervision {
   /** Looks for CPUs that are blocked, or are so no longer. */
   #look(): void {
     for (const [life, watched] of this.#watched) {
-      const lagMs = this.#machine.lagOf(life.cpu.index);
+      const lagMs = this.#localCpu.lagOf(life.cpu.index);
       if (lagMs >= this.#blockedAfterMs) {
         const isNew = watched.blockedMs === 0;
         watched.blockedMs = lagMs;
@@ -245,7 +245,7 @@ export class Supervisor implements Supervision {
   }
 
   #hasWork(): boolean {
-    const { memory } = this.#machine;
+    const { memory } = this.#localCpu;
     for (const block of allBlocks(memory)) {
       if ((readWord(memory, block) & (QUEUED | RUNNING)) !== 0) return true;
     }
@@ -269,13 +269,13 @@ export class Supervisor implements Supervision {
   }
 
   #letGo(): void {
-    this.#machine.bells.close();
+    this.#localCpu.bells.close();
     this.#keeper.close();
   }
 
   async close(graceMs: number, local: LocalClose): Promise<CloseReport> {
-    const machine = this.#machine;
-    const { words } = machine.memory;
+    const localCpu = this.#localCpu;
+    const { words } = localCpu.memory;
     const reason = new KcontError('ESHUTDOWN', 'the kernel is closed');
     Atomics.store(words, PHASE, GRACE);
     this.#shut(reason);
@@ -285,10 +285,10 @@ export class Supervisor implements Supervision {
     this.#isOver = true;
     await Promise.all(this.#lives.map((life) => life.finish()));
     // What they have said last.
-    machine.take();
+    localCpu.take();
     this.#leftOver.withdraw(() => true);
-    machine.jobs.abandon(reason);
-    Atomics.store(machine.memory.words, PHASE, CLOSED);
+    localCpu.jobs.abandon(reason);
+    Atomics.store(localCpu.memory.words, PHASE, CLOSED);
     this.#letGo();
     return this.#leftOver.with(own);
   }

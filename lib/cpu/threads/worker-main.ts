@@ -15,7 +15,7 @@ import { kernel } from '../../core/kernel.ts';
 import type { CloseReport } from '../../core/shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
 import { wireError } from '../messages/wire-error.ts';
-import { CpuMachine } from '../local-cpu.ts';
+import { LocalCpu } from '../local-cpu.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from '../locks/arena.ts';
 import { LOCK_CPU, Memory, STARTING, STATE, UP } from '../memory/shared-memory.ts';
@@ -55,7 +55,7 @@ export type Answer =
   | { readonly type: 'closed'; readonly report: CloseReport };
 
 /** Makes this thread a CPU. */
-export async function joinMachine(parent: MessagePort, joining: Joining): Promise<void> {
+export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<void> {
   const { index, ports } = joining;
   const answer = (message: Answer): void => parent.postMessage(message);
   const cpus = Array.from({ length: joining.cpus }, (_, cpu) => Cpu._make(kernel, cpu));
@@ -67,26 +67,26 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
     const memory = new Memory(joining.buffer);
     memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
     const module = await CpuModule.load(joining.module, joining.names);
-    const machine = new CpuMachine(kernel, kernel._cpu, memory, module, arena);
+    const localCpu = new LocalCpu(kernel, kernel._cpu, memory, module, arena);
     for (const [cpu, to] of ports.entries()) {
-      if (to !== null) machine.bells.connect(cpu, to.port, to.epoch);
+      if (to !== null) localCpu.bells.connect(cpu, to.port, to.epoch);
     }
-    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = machine;
-    machine.dispatcher.cpuLink = machine;
-    const end = new Ending(machine, answer, parent);
-    const obey = (order: Order): void => carryOut(machine, order, answer, end);
+    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = localCpu;
+    localCpu.dispatcher.cpuLink = localCpu;
+    const end = new Ending(localCpu, answer, parent);
+    const obey = (order: Order): void => carryOut(localCpu, order, answer, end);
     parent.on('message', obey);
-    machine.refresh = () => {
+    localCpu.refresh = () => {
       for (let got = receiveMessageOnPort(parent); got !== undefined;) {
         obey(got.message as Order);
         got = receiveMessageOnPort(parent);
       }
     };
-    Atomics.compareExchange(memory.words, machine.slot + STATE, STARTING, UP);
+    Atomics.compareExchange(memory.words, localCpu.slot + STATE, STARTING, UP);
     // First what it has to run, then what it has to know for that: nothing runs before both.
-    resumeWork(machine);
-    machine.wake();
-    machine.dispatcher.request();
+    resumeWork(localCpu);
+    localCpu.wake();
+    localCpu.dispatcher.request();
     answer({ type: 'up' });
   } catch (error) {
     answer({ type: 'failed', error: wireError(error) });
@@ -95,23 +95,23 @@ export async function joinMachine(parent: MessagePort, joining: Joining): Promis
 }
 
 function carryOut(
-  machine: CpuMachine,
+  localCpu: LocalCpu,
   order: Order,
   answer: (message: Answer) => void,
   end: Ending,
 ): void {
   switch (order.type) {
     case 'port':
-      machine.bells.connect(order.cpu, order.port, order.epoch);
-      machine.definitions.retell(order.cpu);
+      localCpu.bells.connect(order.cpu, order.port, order.epoch);
+      localCpu.definitions.retell(order.cpu);
       break;
     case 'gone':
-      machine.definitions.untell(order.cpu);
-      machine.bells.disconnect(order.cpu);
-      machine.lookAgain();
+      localCpu.definitions.untell(order.cpu);
+      localCpu.bells.disconnect(order.cpu);
+      localCpu.lookAgain();
       break;
     case 'drain':
-      machine.take();
+      localCpu.take();
       void kernel.drain().then(() => answer({ type: 'drained' }));
       break;
     case 'stop':
@@ -128,26 +128,26 @@ function carryOut(
 /** How a thread that is a CPU comes to its end. */
 class Ending {
   over: () => void = () => undefined;
-  readonly #machine: CpuMachine;
+  readonly #localCpu: LocalCpu;
   readonly #answer: (message: Answer) => void;
   readonly #parent: MessagePort;
   readonly #isOver = new Promise<void>((resolve) => {
     this.over = resolve;
   });
 
-  constructor(machine: CpuMachine, answer: (message: Answer) => void, parent: MessagePort) {
-    this.#machine = machine;
+  constructor(localCpu: LocalCpu, answer: (message: Answer) => void, parent: MessagePort) {
+    this.#localCpu = localCpu;
     this.#answer = answer;
     this.#parent = parent;
   }
 
   /** Finishes what runs, and leaves the rest to others. */
   stop(graceMs: number): void {
-    const machine = this.#machine;
-    machine.take();
-    machine.retire();
-    const what = `CPU ${machine.index} is being stopped`;
-    machine.closeGuide = {
+    const localCpu = this.#localCpu;
+    localCpu.take();
+    localCpu.retire();
+    const what = `CPU ${localCpu.index} is being stopped`;
+    localCpu.closeGuide = {
       over: this.#isOver,
       reason: () => new KcontError('ECPUDIED', what),
     };
@@ -157,8 +157,8 @@ class Ending {
   /** Finishes all there is, and stays until all CPUs have. */
   close(graceMs: number): void {
     const over = this.#isOver;
-    this.#machine.take();
-    this.#machine.closeGuide = { over, finished: () => over };
+    this.#localCpu.take();
+    this.#localCpu.closeGuide = { over, finished: () => over };
     this.#end(graceMs);
   }
 
@@ -166,7 +166,7 @@ class Ending {
     void kernel.close({ graceMs }).then((report) => {
       this.#answer({ type: 'closed', report });
       this.#parent.close();
-      this.#machine.bells.close();
+      this.#localCpu.bells.close();
     });
   }
 }

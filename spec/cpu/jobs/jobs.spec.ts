@@ -8,7 +8,7 @@ import { SharedMutex, SharedSpinLock } from '../../../lib/cpu/index.ts';
 import { createExecutor } from '../../../lib/compat/p-queue/index.ts';
 import { rejectionOf } from '../../support/lab.ts';
 import { JobFace } from '../../../lib/cpu/jobs/job-runner.ts';
-import type { CpuMachine } from '../../../lib/cpu/local-cpu.ts';
+import type { LocalCpu } from '../../../lib/cpu/local-cpu.ts';
 import { closeAfterEach, startMachine, type Machine } from '../../support/cpus.ts';
 
 function cpuAt({ cpus }: Machine, index: number): Cpu {
@@ -485,7 +485,7 @@ describe('run on another CPU', () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const cpu = cpuAt(machine, 1);
-    const { blocks } = cpuAt(machine, 0)._machine as CpuMachine;
+    const { blocks } = cpuAt(machine, 0)._machine as LocalCpu;
     expect(blocks.lastJob).to.equal(undefined);
     expect(await queue.run(work.lastJobHere, { cpu })).to.include({ isKept: false });
     const words = shared(1);
