@@ -75,7 +75,7 @@ function kcont({ cpu, percpu, funcs }: OneCpu<typeof work>, count: number, delay
     },
     async prepare() {
       for (const kc of kcs) kc.schedule(delayMs, cpu);
-      // Behind them in the mail: they have been filed.
+      // Behind them in the inbox: they have been filed.
       if (!held) await percpu.run(funcs.echo, { arg: 0, cpu });
     },
     run() {

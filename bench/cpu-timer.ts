@@ -97,7 +97,7 @@ const DEEDS: readonly Deed[] = [
 function kcont({ cpu, percpu, funcs, kernel }: OneCpuOfWork, count: number, deed: Deed): Side {
   const kcs = Array.from({ length: count }, (_, i) => new Kcont(percpu, null, funcs.enter, i));
   const settle = async (): Promise<void> => {
-    // Behind them in the mail: they have been filed.
+    // Behind them in the inbox: they have been filed.
     await percpu.run(funcs.echo, { arg: 0, cpu });
   };
   let before = 0;

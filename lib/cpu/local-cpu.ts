@@ -1,14 +1,14 @@
 /*
  * What one thread knows of the machine it is a CPU of: the dispatcher's link to the other CPUs.
  *
- *   schedule on another CPU:   control block --> note in its inbox --> bell, if it sleeps
- *   its next pass:             take: file each note's continuation in the own wheel or run queue
+ *   schedule on another CPU:   control block --> message in its inbox --> bell, if it sleeps
+ *   its next pass:             take: file each message's continuation in the own wheel or run queue
  *                              dispatch, as everything else
  *                              sleep: say so, look into the inbox once more
  *
  * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Senders ring only
  * for one that sleeps, and only the first of them does. Since it looks again after saying that it
- * sleeps, and they look at that after sending, no note is overlooked (Dekker's argument).
+ * sleeps, and they look at that after sending, no message is overlooked (Dekker's argument).
  */
 
 import { commonMs, microtask } from '../time/host-clock.ts';
@@ -39,12 +39,12 @@ import {
   FAILED,
   FORGET,
   FREE,
-  Mail,
+  Inbox,
   NEED,
   RELOCK,
   RESULT,
   SETTLED,
-  type Note,
+  type Message,
 } from './messages/inbox.ts';
 import {
   AWAKE_SINCE,
@@ -81,7 +81,7 @@ export class LocalCpu implements CpuLink {
   readonly index: number;
   readonly memory: Memory;
   readonly dispatcher: Dispatcher;
-  readonly mail: Mail;
+  readonly inbox: Inbox;
   readonly bells: Bells;
   readonly module: CpuModule;
   /** The first word of this CPU's slot. */
@@ -101,10 +101,10 @@ export class LocalCpu implements CpuLink {
   /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
   readonly #leastShiftMs: number;
   readonly #mostShiftMs: number;
-  readonly #read: (note: Note) => void;
+  readonly #read: (message: Message) => void;
   /** Enters nothing more that others may enter. */
   #retired = false;
-  /** Is reading its mail. */
+  /** Is reading its inbox. */
   #taking = false;
 
   /** The locks that all CPUs share. */
@@ -120,7 +120,7 @@ export class LocalCpu implements CpuLink {
     this.dispatcher = kernel.wq.softclock._dispatcher;
     this.slot = memory.slot(here.index);
     memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
-    this.mail = new Mail(memory, here.index);
+    this.inbox = new Inbox(memory, here.index);
     this.bells = new Bells(memory, here.index, {
       nowMs: () => this.sharedMs(),
       rung: () => this.dispatcher.request(),
@@ -139,7 +139,7 @@ export class LocalCpu implements CpuLink {
     const after = clock.now;
     this.#leastShiftMs = common - after;
     this.#mostShiftMs = common - before;
-    this.#read = (note) => this.#receive(note);
+    this.#read = (message) => this.#receive(message);
   }
 
   /** Now, on the clock of all CPUs. No deadline that counts from it is early on any of them. */
@@ -163,12 +163,12 @@ export class LocalCpu implements CpuLink {
   }
 
   take(): boolean {
-    if (!this.mail.waiting || this.#taking) return false;
+    if (!this.inbox.waiting || this.#taking) return false;
     this.#taking = true;
     this.placement.taken();
     try {
-      do this.mail.take(this.#read);
-      while (this.mail.waiting);
+      do this.inbox.take(this.#read);
+      while (this.inbox.waiting);
     } finally {
       this.#taking = false;
     }
@@ -182,7 +182,7 @@ export class LocalCpu implements CpuLink {
     this.placement.publish();
     floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
     this.bells.sleep();
-    if (!this.mail.waiting) return false;
+    if (!this.inbox.waiting) return false;
     this.bells.wake();
     return true;
   }
@@ -258,12 +258,12 @@ export class LocalCpu implements CpuLink {
     if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
     this.placement.sent(target);
     const { block, handle, posted } = remote;
-    this.mail.send(target, ENTRY, block, handle, generation, seq, posted);
+    this.inbox.send(target, ENTRY, block, handle, generation, seq, posted);
   }
 
-  /** Sends a note and wakes. */
+  /** Sends a message and wakes. */
   send(to: number, kind: number, block: number, handle: number, generation = 0, value = 0): void {
-    this.mail.send(to, kind, block, handle, generation, 0, value);
+    this.inbox.send(to, kind, block, handle, generation, 0, value);
     this.ring(to);
   }
 
@@ -272,22 +272,22 @@ export class LocalCpu implements CpuLink {
     this.bells.ring(to);
   }
 
-  /** Reads one note. What goes wrong with it concerns the handle it is about, and no other note. */
-  #receive(note: Note): void {
-    const { block, handle } = note;
+  /** Reads one message. What goes wrong with it concerns the handle it is about, and no other message. */
+  #receive(message: Message): void {
+    const { block, handle } = message;
     try {
-      this.#carryOut(note);
+      this.#carryOut(message);
     } catch (error) {
       this.later(() => this.faults.mishap(block, handle, error));
     }
   }
 
-  #carryOut(note: Note): void {
-    const { block, handle, from } = note;
+  #carryOut(message: Message): void {
+    const { block, handle, from } = message;
     this.memory.reach(block + 31);
-    switch (note.kind) {
+    switch (message.kind) {
       case ENTRY:
-        if (!this.#retired || isBound(this.memory, block)) this.blocks.filed(note);
+        if (!this.#retired || isBound(this.memory, block)) this.blocks.filed(message);
         break;
       case SETTLED: {
         const remote = this.blocks.find(block, handle);
@@ -301,29 +301,29 @@ export class LocalCpu implements CpuLink {
         this.blocks.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(note);
+        this.definitions.define(message);
         break;
       case NEED:
         this.definitions.answer(block, handle, from);
         break;
       case ABORT:
-        this.jobs.aborted(block, handle, this.bells.claim(from, note.value));
+        this.jobs.aborted(block, handle, this.bells.claim(from, message.value));
         break;
       case RESULT:
-        this.jobs.ended(note);
+        this.jobs.ended(message);
         break;
       case RELOCK:
         this.#relocked(block, handle);
         break;
       case FAILED:
-        this.faults.reported(block, handle, this.bells.claim(from, note.value));
+        this.faults.reported(block, handle, this.bells.claim(from, message.value));
         break;
       default:
         this.alive.told();
     }
   }
 
-  /** Calls back soon: what is the user's is not called while mail is read. */
+  /** Calls back soon: what is the user's is not called while inbox is read. */
   later(callback: () => void): void {
     microtask(callback);
   }

@@ -35,13 +35,13 @@ const CHOICES = 4;
 const BEHIND_MS = 20;
 /** So many more runnable than elsewhere, and a CPU is behind. */
 const BEHIND = 32;
-/** So many notes that nobody is woken for, and one is. */
+/** So many messages that nobody is woken for, and one is. */
 const FLOOD = 1024;
 
 /** Chooses CPUs, for one of them. */
 export class Placement {
   readonly #localCpu: LocalCpu;
-  /** Sent to each CPU since it last took its mail, as far as is known. */
+  /** Sent to each CPU since it last took its inbox, as far as is known. */
   readonly #sent: number[];
   readonly #takes: number[];
   #silent = 0;
@@ -159,7 +159,7 @@ export class Placement {
     this.#sent[cpu]!++;
   }
 
-  /** A note was sent that nobody need be woken for: whether it is time to wake all the same. */
+  /** A message was sent that nobody need be woken for: whether it is time to wake all the same. */
   isFlooding(): boolean {
     this.#silent = (this.#silent + 1) % FLOOD;
     return this.#silent === 0;
@@ -187,7 +187,7 @@ export class Placement {
     return (memory.words[slot + BACKLOG] as number) + (this.#sent[cpu] as number);
   }
 
-  /** This CPU has taken its mail. */
+  /** This CPU has taken its inbox. */
   taken(): void {
     const { memory, slot } = this.#localCpu;
     memory.words[slot + TAKES]!++;

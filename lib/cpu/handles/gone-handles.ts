@@ -2,7 +2,7 @@
  * Handles that were made here, have run elsewhere and were destroyed: an error of such a run may still
  * be on its way, and is reported with the handle.
  *
- *      CPU 1   function throws, settles . . . . note FAILED ->
+ *      CPU 1   function throws, settles . . . . message FAILED ->
  *      CPU 0                            destroy: its block is somebody else's . . FAILED is read
  *
  * The handle itself is the user's, and is not kept alive: what stands in for it has its name and its

@@ -68,7 +68,7 @@ import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-modul
 import type { LocalCpu } from '../local-cpu.ts';
 import { JobFace, JobTask, runJob } from '../jobs/job-runner.ts';
 import { GoneHandles } from './gone-handles.ts';
-import { FORGET, FREE, type Note } from '../messages/inbox.ts';
+import { FORGET, FREE, type Message } from '../messages/inbox.ts';
 import { SEQUENCE } from '../memory/shared-memory.ts';
 import { Remote } from './remote-entry.ts';
 
@@ -254,7 +254,7 @@ export class Blocks {
     return remote?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
   }
 
-  /** The face of what a note is about; undefined: that is gone by now. */
+  /** The face of what a message is about; undefined: that is gone by now. */
   face(block: number, handle: number): Remote | undefined {
     if (this.#localCpu.memory.words[block + HANDLE] === handle) this.faceAt(block);
     return this.find(block, handle);
@@ -346,8 +346,8 @@ export class Blocks {
     return load;
   }
 
-  /** A note says that a handle is scheduled here. */
-  filed({ block, handle, generation, seq, from, value: posted }: Note): void {
+  /** A message says that a handle is scheduled here. */
+  filed({ block, handle, generation, seq, from, value: posted }: Message): void {
     const remote = this.face(block, handle);
     if (remote !== undefined) {
       // To be claimed, whatever becomes of it.
@@ -366,7 +366,7 @@ export class Blocks {
     const home = words[block + HOME] as number;
     if (home !== localCpu.index) {
       // It was inherited meanwhile.
-      localCpu.mail.send(home, FREE, block, handle, 0, 0, 0);
+      localCpu.inbox.send(home, FREE, block, handle, 0, 0, 0);
       return;
     }
     const remote = this.find(block, handle);
@@ -382,7 +382,7 @@ export class Blocks {
     while (known !== 0) {
       const cpu = 31 - Math.clz32(known);
       known &= ~(1 << cpu);
-      localCpu.mail.send(cpu, FORGET, block, handle, 0, 0, 0);
+      localCpu.inbox.send(cpu, FORGET, block, handle, 0, 0, 0);
     }
     if (remote !== undefined) this.#drop(remote);
     this.#free.push(block);

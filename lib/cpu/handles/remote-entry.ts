@@ -53,7 +53,7 @@ export class Remote extends RemoteHandle implements RemoteState {
     this.#deadline = deadline;
   }
 
-  /** A note has come: it is scheduled here. */
+  /** A message has come: it is scheduled here. */
   override file(generation: number, seq: number): void {
     const { localCpu, kc, block } = this;
     const { memory } = localCpu;

@@ -70,7 +70,7 @@ export abstract class RemoteHandle implements Sender {
   readonly handle: number;
   /** Which change of its lock this CPU has seen. */
   lockVersion: number;
-  /** What a note has to name, since it went by port; 0: nothing. */
+  /** What a message has to name, since it went by port; 0: nothing. */
   posted = 0;
   /** CPUs that have been sent what they have to know of it. A bit each. */
   told = 0;

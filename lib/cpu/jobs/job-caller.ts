@@ -6,10 +6,10 @@
  *     Kcont with a block, of the kind JOB
  *     argument: in the block, beside it,
  *     or posted --------------------------> read or claimed when it is entered
- *     note ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
+ *     message ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
  *     signal aborted: stop(); too late:
- *     note ABORT -------------------------> the function's signal is aborted
- *   promise <------------------ note RESULT, when the run has settled
+ *     message ABORT -------------------------> the function's signal is aborted
+ *   promise <------------------ message RESULT, when the run has settled
  *
  * The argument is kept here until the result has come: a CPU that dies before it has entered the
  * function gives it back to be run elsewhere.
@@ -31,7 +31,7 @@ import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/t
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
 import { JobTask, THROWN, runJob, type JobFace } from './job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import { ABORT, DEFINE, type Note } from '../messages/inbox.ts';
+import { ABORT, DEFINE, type Message } from '../messages/inbox.ts';
 import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
 import { readText, writeText } from '../memory/json-slot.ts';
 import { refuseDetached } from '../messages/transfer.ts';
@@ -344,15 +344,15 @@ export class RemoteJobs {
   }
 
   /** The caller of a job that runs here does not want it any more. */
-  aborted(block: number, handle: number, message: [unknown] | undefined): void {
+  aborted(block: number, handle: number, claimed: [unknown] | undefined): void {
     const face = this.#localCpu.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(errorFrom(message, face.kc.name));
+    face?.abort(errorFrom(claimed, face.kc.name));
   }
 
   /** A result has come. */
-  ended(note: Note): void {
+  ended(message: Message): void {
     const localCpu = this.#localCpu;
-    const { block, handle, from, generation, value } = note;
+    const { block, handle, from, generation, value } = message;
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
     if (tag < PORTED) {
@@ -363,19 +363,19 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const message = localCpu.bells.claim(from, value);
+    const claimed = localCpu.bells.claim(from, value);
     const name = this.#sent.get(block)?.face.kc.name ?? '';
-    if (thrown) this.settle(block, handle, true, errorFrom(message, name));
-    else this.#receive(block, handle, name, message);
+    if (thrown) this.settle(block, handle, true, errorFrom(claimed, name));
+    else this.#receive(block, handle, name, claimed);
   }
 
-  #receive(block: number, handle: number, name: string, message: [unknown] | undefined): void {
+  #receive(block: number, handle: number, name: string, claimed: [unknown] | undefined): void {
     let result: unknown;
     try {
       if (this.#sent.get(block)?.face.handle !== handle) return;
-      if (message === undefined)
+      if (claimed === undefined)
         throw new KcontError('EINVAL', 'it came, and could not be decoded');
-      result = decode(this.#localCpu, message[0]);
+      result = decode(this.#localCpu, claimed[0]);
     } catch (cause) {
       const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
       this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));

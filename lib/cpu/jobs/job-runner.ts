@@ -17,7 +17,7 @@ import { movedWith, refuseDetached } from '../messages/transfer.ts';
 import { postError } from '../messages/wire-error.ts';
 import { nothing } from '../../base/nothing.ts';
 
-/** In the note of a result: it is an error. */
+/** In the message of a result: it is an error. */
 export const THROWN = 16;
 
 /** A function that is to run once, on the CPU that may run it. */

@@ -4,7 +4,7 @@
  * Each CPU's face of the handle has an object of its own for the lock, over the same words in the
  * arena of the locks. When the lock is changed on one CPU, the others notice by its version, at the
  * latest when they are about to dispatch the entry; where an entry waits for the old lock, its CPU is
- * sent a note, and it goes to the new one, with its place in the order.
+ * sent a message, and it goes to the new one, with its place in the order.
  *
  * A block holds a reference to its lock, so that the lock's memory is not used for another one.
  */

@@ -5,7 +5,7 @@
  *               the argument    written before the job is scheduled; read before it is entered
  *               the result      written in its place, while the run lasts; read before the job ends
  *
- * A message wakes its CPU while it is being posted, before the note that names it can be there: most
+ * A message wakes its CPU while it is being posted, before the message that names it can be there: most
  * values that are posted wake twice. Without them a round trip takes a third less of CPU time.
  *
  * Text is JSON, where JSON says it exactly: strings, booleans, null, finite numbers but -0; arrays

@@ -6,11 +6,11 @@
  *   unit 2        whether CPU 0 keeps the process alive | how far its shutdown has come
  *   unit 3        the last slab of control blocks
  *   per slot      four units, each a cache line:
- *                   inbox     head of the mail for this CPU           written by all
+ *                   inbox     head of the inbox for this CPU           written by all
  *                   sleep     asleep, state, epoch                    written by all, rarely
  *                   own       what only this CPU writes
- *                   returns   its mail nodes, given back by others    written by all
- *   then          units handed out in slabs, never taken back: control blocks, mail nodes, texts
+ *                   returns   its inbox nodes, given back by others    written by all
+ *   then          units handed out in slabs, never taken back: control blocks, inbox nodes, texts
  *
  * A unit is 64 bytes, a cache line. Places are named by the index of their first 32-bit word. Views
  * have a fixed length, since those that follow the buffer's own length cost 40 ns an access where
@@ -66,7 +66,7 @@ export const INTENT: number = 2 * UNIT + 2;
 export const BACKLOG: number = 2 * UNIT + 3;
 /** Jobs it has sent and has no result of. */
 export const HOLDS: number = 2 * UNIT + 5;
-/** How often it has taken its mail. */
+/** How often it has taken its inbox. */
 export const TAKES: number = 2 * UNIT + 4;
 /** Which CPU it is for the locks, plus 1; 0: it has not joined them. */
 export const LOCK_CPU: number = UNIT + 3;

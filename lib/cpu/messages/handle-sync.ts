@@ -13,7 +13,7 @@ import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from './tokens.ts';
 import { JobFace } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import { DEFINE, SETTLED, type Note } from './inbox.ts';
+import { DEFINE, SETTLED, type Message } from './inbox.ts';
 import type { Remote } from '../handles/remote-entry.ts';
 import type { RemoteHandle } from '../handles/remote-kcont.ts';
 
@@ -93,15 +93,15 @@ export class Definitions {
     } finally {
       if (posted === 0) remote.told &= ~(1 << cpu);
     }
-    if (posted !== 0) localCpu.mail.send(cpu, DEFINE, block, handle, version, 0, posted);
+    if (posted !== 0) localCpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
   /** What another CPU has told. */
-  define({ block, handle, generation: version, from, value }: Note): void {
+  define({ block, handle, generation: version, from, value }: Message): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
-    const message = localCpu.bells.claim(from, value);
-    const isBroken = message === undefined && localCpu.bells.isBroken(from, value);
+    const claimed = localCpu.bells.claim(from, value);
+    const isBroken = claimed === undefined && localCpu.bells.isBroken(from, value);
     const remote = localCpu.blocks.face(block, handle);
     if (remote === undefined) return;
     const { kc } = remote;
@@ -109,12 +109,12 @@ export class Definitions {
       this.#unreadable(remote);
       return;
     }
-    if (message === undefined) {
+    if (claimed === undefined) {
       // Lost with the thread that sent it: whoever has the handle now is asked.
       localCpu.resumeIfAside(kc);
       return;
     }
-    const { arg, name } = message[0] as Definition;
+    const { arg, name } = claimed[0] as Definition;
     if (remote instanceof JobFace) {
       if (remote.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
       return;

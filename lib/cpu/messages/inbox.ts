@@ -1,16 +1,16 @@
 /*
- * Mail between CPUs: one inbox per CPU, into which every CPU pushes without a lock.
+ * Inbox between CPUs: one inbox per CPU, into which every CPU pushes without a lock.
  *
- *   inbox of CPU 2 --> note 9 --> note 7 --> note 4        pushed by compareExchange of the head
+ *   inbox of CPU 2 --> message 9 --> message 7 --> message 4        pushed by compareExchange of the head
  *                                                          taken all at once by exchange with 0,
- *   taken:  note 4, note 7, note 9                         and read in reverse: the order of pushing
+ *   taken:  message 4, message 7, message 9                         and read in reverse: the order of pushing
  *
  * The order of an inbox is the order of the pushes, whoever made them: what was sent later, knowing
- * of an earlier note, is behind it. An inbox is never full, and it outlives the thread that reads it
- * and those that write to it: a CPU that is started again finds its mail.
+ * of an earlier message, is behind it. An inbox is never full, and it outlives the thread that reads it
+ * and those that write to it: a CPU that is started again finds its inbox.
  *
- * A note is half a unit. Its home is the CPU that made it, which has a list of free ones; whoever has
- * read a note gives it back to its home, again by pushing, a chain at a time.
+ * A message is half a unit. Its home is the CPU that made it, which has a list of free ones; whoever has
+ * read a message gives it back to its home, again by pushing, a chain at a time.
  *
  * Nobody waits for anybody: a push is repeated only if another one came between. Pushing and taking
  * all knows no ABA. What it costs is part of every figure of the benches `cpu-invoke` and `cpu-stop`.
@@ -24,8 +24,8 @@
 
 import { INBOX, RETURNS, SLAB_UNITS, UNIT, type Memory } from '../memory/shared-memory.ts';
 
-/** Words of a note. */
-const NOTE = UNIT / 2;
+/** Words of a message. */
+const MESSAGE_WORDS = UNIT / 2;
 const NEXT = 0;
 /** Kind, sender, home: a byte each. */
 const HEAD = 1;
@@ -57,8 +57,8 @@ export const FAILED = 11;
 /** The lock of a handle was changed. */
 export const RELOCK = 12;
 
-/** What a note says. One object, filled in anew for each note. */
-export interface Note {
+/** What a message says. One object, filled in anew for each message. */
+export interface Message {
   kind: number;
   from: number;
   block: number;
@@ -69,20 +69,20 @@ export interface Note {
   value: number;
 }
 
-/** The mail of one CPU. */
-export class Mail {
+/** The inbox of one CPU. */
+export class Inbox {
   readonly #memory: Memory;
   readonly #here: number;
-  /** The first of my free notes; 0: none. */
+  /** The first of my free messages; 0: none. */
   #free = 0;
-  /** The first of the notes that were taken and not read: reading one before it threw. 0: none. */
+  /** The first of the messages that were taken and not read: reading one before it threw. 0: none. */
   #unread = 0;
-  /** Chains of read notes to be given back: first and last, by home. */
+  /** Chains of read messages to be given back: first and last, by home. */
   readonly #first: number[];
   readonly #last: number[];
   /** A bit for each home with a chain. */
   #homes = 0;
-  readonly #note: Note = {
+  readonly #message: Message = {
     kind: 0,
     from: 0,
     block: 0,
@@ -99,13 +99,13 @@ export class Mail {
     this.#last = Array.from({ length: memory.slots }, () => 0);
   }
 
-  /** Whether there is mail. */
+  /** Whether there is inbox. */
   get waiting(): boolean {
     const { words } = this.#memory;
     return this.#unread !== 0 || words[this.#memory.slot(this.#here) + INBOX] !== 0;
   }
 
-  /** Sends a note. */
+  /** Sends a message. */
   send(
     to: number,
     kind: number,
@@ -115,25 +115,25 @@ export class Mail {
     seq: number,
     value: number,
   ): void {
-    const note = this.#free === 0 ? this.#restock() : this.#free;
+    const message = this.#free === 0 ? this.#restock() : this.#free;
     const memory = this.#memory;
     const { words } = memory;
-    this.#free = words[note + NEXT] as number;
+    this.#free = words[message + NEXT] as number;
     const here = this.#here;
-    words[note + HEAD] = kind | (here << 8) | (here << 16);
-    words[note + BLOCK] = block;
-    words[note + HANDLE] = handle;
-    words[note + GENERATION] = generation;
-    words[note + SEQ] = seq;
-    memory.floats[(note >> 1) + VALUE] = value;
-    push(words, memory.slot(to) + INBOX, note, note);
+    words[message + HEAD] = kind | (here << 8) | (here << 16);
+    words[message + BLOCK] = block;
+    words[message + HANDLE] = handle;
+    words[message + GENERATION] = generation;
+    words[message + SEQ] = seq;
+    memory.floats[(message >> 1) + VALUE] = value;
+    push(words, memory.slot(to) + INBOX, message, message);
   }
 
   /**
-   * Takes all that is there, in order. The note handed over is good until the next one. If `read`
-   * throws, so does this; what comes after that note is read by the next call.
+   * Takes all that is there, in order. The message handed over is good until the next one. If `read`
+   * throws, so does this; what comes after that message is read by the next call.
    */
-  take(read: (note: Note) => void): void {
+  take(read: (message: Message) => void): void {
     try {
       while (this.#unread !== 0) this.#readNext(read);
       this.#unread = this.#takeAll();
@@ -143,7 +143,7 @@ export class Mail {
     }
   }
 
-  /** Empties the inbox. Returns the oldest note; each leads to the next one. */
+  /** Empties the inbox. Returns the oldest message; each leads to the next one. */
   #takeAll(): number {
     const memory = this.#memory;
     const inbox = memory.slot(this.#here) + INBOX;
@@ -161,37 +161,37 @@ export class Mail {
     return next;
   }
 
-  #readNext(read: (note: Note) => void): void {
-    const note = this.#note;
+  #readNext(read: (message: Message) => void): void {
+    const message = this.#message;
     const { words, floats } = this.#memory;
     const at = this.#unread;
     this.#unread = words[at + NEXT] as number;
     const head = words[at + HEAD] as number;
-    note.kind = head & 255;
-    note.from = (head >> 8) & 255;
-    note.block = words[at + BLOCK] as number;
-    note.handle = words[at + HANDLE] as number;
-    note.generation = words[at + GENERATION] as number;
-    note.seq = words[at + SEQ] as number;
-    note.value = floats[(at >> 1) + VALUE] as number;
+    message.kind = head & 255;
+    message.from = (head >> 8) & 255;
+    message.block = words[at + BLOCK] as number;
+    message.handle = words[at + HANDLE] as number;
+    message.generation = words[at + GENERATION] as number;
+    message.seq = words[at + SEQ] as number;
+    message.value = floats[(at >> 1) + VALUE] as number;
     this.#giveBack(at, (head >> 16) & 255);
-    read(note);
+    read(message);
   }
 
-  #giveBack(note: number, home: number): void {
+  #giveBack(message: number, home: number): void {
     const { words } = this.#memory;
     if (home === this.#here) {
-      words[note + NEXT] = this.#free;
-      this.#free = note;
+      words[message + NEXT] = this.#free;
+      this.#free = message;
       return;
     }
     const bit = 1 << home;
     if ((this.#homes & bit) === 0) {
       this.#homes |= bit;
-      this.#last[home] = note;
-      words[note + NEXT] = 0;
-    } else words[note + NEXT] = this.#first[home] as number;
-    this.#first[home] = note;
+      this.#last[home] = message;
+      words[message + NEXT] = 0;
+    } else words[message + NEXT] = this.#first[home] as number;
+    this.#first[home] = message;
   }
 
   #flush(): void {
@@ -204,20 +204,21 @@ export class Mail {
     }
   }
 
-  /** Gets free notes: those given back, or new ones. */
+  /** Gets free messages: those given back, or new ones. */
   #restock(): number {
     const memory = this.#memory;
     const returned = Atomics.exchange(memory.words, memory.slot(this.#here) + RETURNS, 0);
     if (returned !== 0) return returned;
     const slab = memory.grab(SLAB_UNITS);
     const { words } = memory;
-    const count = (SLAB_UNITS * UNIT) / NOTE;
-    for (let i = 0; i < count - 1; i++) words[slab + i * NOTE + NEXT] = slab + (i + 1) * NOTE;
+    const count = (SLAB_UNITS * UNIT) / MESSAGE_WORDS;
+    for (let i = 0; i < count - 1; i++)
+      words[slab + i * MESSAGE_WORDS + NEXT] = slab + (i + 1) * MESSAGE_WORDS;
     return slab;
   }
 }
 
-/** Pushes a chain of notes. */
+/** Pushes a chain of messages. */
 function push(
   words: Int32Array<SharedArrayBuffer>,
   head: number,

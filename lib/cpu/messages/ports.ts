@@ -2,23 +2,23 @@
  * The ports between CPUs: door-bells, and the way for what does not fit into shared memory.
  *
  *   CPU 0 <--port--> CPU 1          a message 0: look into your inbox
- *     ^ \           /  ^            a message [n, value]: the value that a note calls n
+ *     ^ \           /  ^            a message [n, value]: the value that a message calls n
  *     |   \       /    |
  *     +---- CPU 2 -----+
  *
  * A bell is rung for a sleeping CPU only, by the first of those who have something for it. A value is
- * posted before the note that names it, so it has arrived when the note is read: it is then taken
+ * posted before the message that names it, so it has arrived when the message is read: it is then taken
  * from the port at once, whether or not the event loop has come to it.
  *
  * A value wakes as well as a bell does, and is the bell, if it finds its CPU asleep: one message, not
  * two. The word by which a CPU says that it sleeps counts its sleeps:
  *
- *   sender     reads: asleep, the 7th time   posts [n, value]   7 asleep -> 7 rung     note    ring
+ *   sender     reads: asleep, the 7th time   posts [n, value]   7 asleep -> 7 rung     message    ring
  *   CPU 1      7 asleep . . . . . . . . . . . . . . . . . . . . 7 rung . . wakes by the value: 7 awake
  *   or         7 asleep . . . . . . . . . . . wakes by the value, looks, 8 asleep      rung for
  *
  * If it still is in the same sleep after the post, the value has yet to wake it, and nobody has to
- * ring. If it has woken and sleeps again, the compareExchange fails, and the note's ring is a real one.
+ * ring. If it has woken and sleeps again, the compareExchange fails, and the message's ring is a real one.
  * Marked before the post, it would go without a bell while a large value is being copied.
  * Who takes a message from a port asks for a pass, since that message may have been the bell.
  *
@@ -93,7 +93,7 @@ export class Bells {
   readonly #ports: (MessagePort | undefined)[] = [];
   /** Which of a CPU's threads each port leads to. */
   readonly #epochs: number[] = [];
-  /** Values that came before the notes that name them, by sender. */
+  /** Values that came before the messages that name them, by sender. */
   readonly #arrivals: (Arrivals | undefined)[] = [];
   /** Names of values: no two threads that are the same CPU one after the other use the same. */
   #last: number;
@@ -187,7 +187,7 @@ export class Bells {
   }
 
   /**
-   * Posts a value, and wakes by it. Returns what a note calls it; 0: nobody is at the other end.
+   * Posts a value, and wakes by it. Returns what a message calls it; 0: nobody is at the other end.
    *
    * Throws what `postMessage` throws for a value that cannot be cloned.
    */
@@ -202,7 +202,7 @@ export class Bells {
     return name;
   }
 
-  /** Takes the value that a note names: in an array of its own, or undefined if it never came. */
+  /** Takes the value that a message names: in an array of its own, or undefined if it never came. */
   claim(cpu: number, name: number): [unknown] | undefined {
     const found = this.#find(cpu, name);
     if (found !== undefined || this.#epochs[cpu] === this.#epochOf(cpu)) return found;

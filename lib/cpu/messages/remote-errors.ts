@@ -45,11 +45,11 @@ export class Faults {
   }
 
   /** A function has failed elsewhere, whose handle was made here. */
-  reported(block: number, handle: number, message: [unknown] | undefined): void {
+  reported(block: number, handle: number, claimed: [unknown] | undefined): void {
     const localCpu = this.#localCpu;
-    // Found at once: the next note may say that its block is somebody else's.
+    // Found at once: the next message may say that its block is somebody else's.
     const kc = localCpu.blocks.handleOf(block, handle);
-    localCpu.later(() => reportLater(kc, errorFrom(message, label(kc))));
+    localCpu.later(() => reportLater(kc, errorFrom(claimed, label(kc))));
   }
 
   /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */

@@ -1,7 +1,7 @@
 /*
  * How arguments and results travel between CPUs.
  *
- *   inline   undefined, null, booleans and numbers: in the control block, or in the note
+ *   inline   undefined, null, booleans and numbers: in the control block, or in the message
  *   text     small plain values of a job: beside the control block, as JSON
  *   ported   everything else: cloned by postMessage, as structuredClone does it
  *

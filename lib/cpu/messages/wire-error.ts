@@ -389,7 +389,7 @@ function construct({ made, name, message, properties }: ErrorRecord): Error {
   }
 }
 
-/** Posts what was thrown to another CPU. Returns what a note calls it. */
+/** Posts what was thrown to another CPU. Returns what a message calls it. */
 export function postError(bells: Bells, cpu: number, thrown: unknown): number {
   try {
     return bells.post(cpu, wireError(thrown));
@@ -399,8 +399,8 @@ export function postError(bells: Bells, cpu: number, thrown: unknown): number {
 }
 
 /** What another CPU has posted so. */
-export function errorFrom(message: [unknown] | undefined, name: string): unknown {
-  if (message !== undefined) return unwireError(message[0]);
+export function errorFrom(claimed: [unknown] | undefined, name: string): unknown {
+  if (claimed !== undefined) return unwireError(claimed[0]);
   return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
 }
 

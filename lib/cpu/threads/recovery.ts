@@ -10,7 +10,7 @@
  *                        withdrawn
  *   waited for there     forgotten
  *
- * All of it is read from the control blocks: the queues of the dead thread, and its mail, say nothing
+ * All of it is read from the control blocks: the queues of the dead thread, and its inbox, say nothing
  * that does not stand there too. So no list is kept for this, and a thread may end at any instruction.
  */
 
@@ -41,7 +41,7 @@ import { allBlocks } from '../memory/block-allocator.ts';
 import { numberOf } from '../memory/block-lock.ts';
 import { JobFace } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import { Mail } from '../messages/inbox.ts';
+import { Inbox } from '../messages/inbox.ts';
 import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from '../memory/shared-memory.ts';
 import type { Remote } from '../handles/remote-entry.ts';
 import { recover as recoverLocks } from '../locks/recover.ts';
@@ -96,7 +96,7 @@ export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
   localCpu.take();
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
-  discardMail(memory, dead);
+  discardInbox(memory, dead);
   const holds = words[memory.slot(dead) + HOLDS] as number;
   words[memory.slot(dead) + HOLDS] = 0;
   words[memory.slot(dead) + ENDED]! += holds;
@@ -148,8 +148,8 @@ function inOrder(a: Found, b: Found): number {
 }
 
 /** Nobody reads it any more; what matters stands in the blocks. */
-function discardMail(memory: Memory, dead: number): void {
-  new Mail(memory, dead).take(() => undefined);
+function discardInbox(memory: Memory, dead: number): void {
+  new Inbox(memory, dead).take(() => undefined);
 }
 
 /** A run has ended with its thread. */

@@ -1,21 +1,25 @@
-// The mail between CPUs and the shared memory it lies in, as one thread can see it.
+// The inbox between CPUs and the shared memory it lies in, as one thread can see it.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Mail, type Note } from '../../../lib/cpu/messages/inbox.ts';
+import { Inbox, type Message } from '../../../lib/cpu/messages/inbox.ts';
 import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
 
-function taken(mail: Mail): number[] {
+function taken(inbox: Inbox): number[] {
   const values: number[] = [];
-  mail.take((note: Note) => {
-    values.push(note.value);
+  inbox.take((message: Message) => {
+    values.push(message.value);
   });
   return values;
 }
 
-describe('the mail of a CPU', () => {
+describe('the inbox of a CPU', () => {
   it('is read in the order in which it was sent, whoever sent it', () => {
     const memory = Memory.make(3, 3);
-    const [zero, one, two] = [0, 1, 2].map((cpu) => new Mail(memory, cpu)) as [Mail, Mail, Mail];
+    const [zero, one, two] = [0, 1, 2].map((cpu) => new Inbox(memory, cpu)) as [
+      Inbox,
+      Inbox,
+      Inbox,
+    ];
     for (let i = 0; i < 10; i++) (i % 2 === 0 ? zero : one).send(2, 1, 0, 0, 0, 0, i);
     expect([two.waiting, zero.waiting]).to.deep.equal([true, false]);
     expect(taken(two)).to.deep.equal([0, 1, 2, 3, 4, 5, 6, 7, 8, 9]);
@@ -24,19 +28,19 @@ describe('the mail of a CPU', () => {
 
   it('says all that was said', () => {
     const memory = Memory.make(2, 2);
-    new Mail(memory, 0).send(1, 7, 96, 3, -5, 2 ** 31 - 1, 0.25);
-    const notes: Note[] = [];
-    new Mail(memory, 1).take((note) => {
-      notes.push({ ...note });
+    new Inbox(memory, 0).send(1, 7, 96, 3, -5, 2 ** 31 - 1, 0.25);
+    const messages: Message[] = [];
+    new Inbox(memory, 1).take((message) => {
+      messages.push({ ...message });
     });
-    expect(notes).to.deep.equal([
+    expect(messages).to.deep.equal([
       { kind: 7, from: 0, block: 96, handle: 3, generation: -5, seq: 2 ** 31 - 1, value: 0.25 },
     ]);
   });
 
-  it('uses its notes again: a million need no more memory than a burst', () => {
+  it('uses its messages again: a million need no more memory than a burst', () => {
     const memory = Memory.make(2, 2);
-    const [sender, reader] = [new Mail(memory, 0), new Mail(memory, 1)] as const;
+    const [sender, reader] = [new Inbox(memory, 0), new Inbox(memory, 1)] as const;
     for (let i = 0; i < 500; i++) sender.send(1, 1, 0, 0, 0, 0, i);
     expect(taken(reader)).to.have.length(500);
     const used = memory.words[0];
@@ -45,13 +49,13 @@ describe('the mail of a CPU', () => {
       for (let i = 0; i < 250; i++) reader.send(1, 1, 0, 0, 0, 0, i);
       expect(taken(reader)).to.have.length(500);
     }
-    // What the reader sends itself comes from notes of its own.
+    // What the reader sends itself comes from messages of its own.
     expect((memory.words[0] as number) - (used as number)).to.be.at.most(128);
   });
 
   it('loses none if reading one throws: what comes after it is read the next time', () => {
     const memory = Memory.make(2, 2);
-    const [sender, reader] = [new Mail(memory, 0), new Mail(memory, 1)] as const;
+    const [sender, reader] = [new Inbox(memory, 0), new Inbox(memory, 1)] as const;
     const read: number[] = [];
     const take = (): void =>
       reader.take(({ value }) => {
@@ -74,24 +78,24 @@ describe('the mail of a CPU', () => {
     const memory = Memory.make(2, 2);
     const elsewhere = new Memory(memory.buffer);
     const before = memory.buffer.byteLength;
-    const sender = new Mail(memory, 0);
+    const sender = new Inbox(memory, 0);
     for (let i = 0; i < 50_000; i++) sender.send(1, 1, 0, 0, 0, 0, i);
     expect(memory.buffer.byteLength).to.be.greaterThan(before);
-    const values = taken(new Mail(elsewhere, 1));
+    const values = taken(new Inbox(elsewhere, 1));
     expect([values.length, values[0], values.at(-1)]).to.deep.equal([50_000, 0, 49_999]);
   });
 
   it('that is sent while it is read, is left for the next time', () => {
     const memory = Memory.make(2, 2);
-    const mail = new Mail(memory, 0);
-    mail.send(0, 1, 0, 0, 0, 0, 1);
+    const inbox = new Inbox(memory, 0);
+    inbox.send(0, 1, 0, 0, 0, 0, 1);
     const values: number[] = [];
-    mail.take(({ value }) => {
+    inbox.take(({ value }) => {
       values.push(value);
-      if (value < 3) mail.send(0, 1, 0, 0, 0, 0, value + 1);
+      if (value < 3) inbox.send(0, 1, 0, 0, 0, 0, value + 1);
     });
     expect(values).to.deep.equal([1]);
-    expect(taken(mail)).to.deep.equal([2]);
+    expect(taken(inbox)).to.deep.equal([2]);
   });
 });
 
