@@ -6,8 +6,8 @@ import type { CpuState } from '../core/cpu.ts';
 import {
   AWAKE,
   AWAKE_SINCE,
-  RUNG,
-  RUNG_AT,
+  WOKEN,
+  WOKEN_AT,
   SLEEP,
   STATE,
   UP,
@@ -35,6 +35,6 @@ export function lagOf(memory: Memory, index: number, nowMs: number): number {
   const at = (word: number): number => floats[(slot + word) >> 1] as number;
   const sleep = sleepOf(Atomics.load(words, slot + SLEEP));
   let since = at(AWAKE_SINCE);
-  if (sleep !== AWAKE) since = Math.min(at(WAKES_AT), sleep === RUNG ? at(RUNG_AT) : Infinity);
+  if (sleep !== AWAKE) since = Math.min(at(WAKES_AT), sleep === WOKEN ? at(WOKEN_AT) : Infinity);
   return Math.max(0, nowMs - since);
 }

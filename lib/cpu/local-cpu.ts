@@ -22,7 +22,7 @@ import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../core/state.ts
 import type { CloseGuide, CloseReport, LocalClose } from '../core/shutdown.ts';
 import type { Workqueue } from '../core/workqueue.ts';
 import { Afar } from './handles/remote-scheduling.ts';
-import { Bells } from './messages/ports.ts';
+import { Ports } from './messages/ports.ts';
 import { ANY, HOME, WAITERS, isBound } from './memory/control-block.ts';
 import { Blocks } from './handles/handle-table.ts';
 import type { CpuModule } from './threads/cpu-module.ts';
@@ -82,7 +82,7 @@ export class LocalCpu implements CpuLink {
   readonly memory: Memory;
   readonly dispatcher: Dispatcher;
   readonly inbox: Inbox;
-  readonly bells: Bells;
+  readonly ports: Ports;
   readonly module: CpuModule;
   /** The first word of this CPU's slot. */
   readonly slot: number;
@@ -121,9 +121,9 @@ export class LocalCpu implements CpuLink {
     this.slot = memory.slot(here.index);
     memory.words[this.slot + LOCK_CPU] = arena.cpu + 1;
     this.inbox = new Inbox(memory, here.index);
-    this.bells = new Bells(memory, here.index, {
+    this.ports = new Ports(memory, here.index, {
       nowMs: () => this.sharedMs(),
-      rung: () => this.dispatcher.request(),
+      woken: () => this.dispatcher.request(),
       refresh: () => this.refresh(),
     });
     this.remoteScheduling = new Afar(this);
@@ -156,7 +156,7 @@ export class LocalCpu implements CpuLink {
 
   wake(): void {
     this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
-    this.bells.wake();
+    this.ports.setAwake();
     this.take();
     // Also where it never comes to sleep.
     this.alive.check();
@@ -181,9 +181,9 @@ export class LocalCpu implements CpuLink {
     const next = this.dispatcher.wheel.nextTick();
     this.placement.publish();
     floats[(this.slot + WAKES_AT) >> 1] = next - this.dispatcher.clock._phase + this.#mostShiftMs;
-    this.bells.sleep();
+    this.ports.setAsleep();
     if (!this.inbox.waiting) return false;
-    this.bells.wake();
+    this.ports.setAwake();
     return true;
   }
 
@@ -233,7 +233,7 @@ export class LocalCpu implements CpuLink {
       this.placement.rotate();
       for (const cpu of cpus) this.#submitTo(cpu, remote, generation, seq);
       const sleeper = this.placement.sleeper(cpus);
-      if (sleeper !== undefined) this.ring(sleeper);
+      if (sleeper !== undefined) this.wakeCpu(sleeper);
       return;
     }
     if (target === this.index) {
@@ -241,7 +241,7 @@ export class LocalCpu implements CpuLink {
       return;
     }
     this.#submitTo(target, remote, generation, seq);
-    if (!silent || this.placement.isFlooding()) this.ring(target);
+    if (!silent || this.placement.isFlooding()) this.wakeCpu(target);
   }
 
   #fileHere(remote: RemoteHandle, generation: number, seq: number): void {
@@ -264,12 +264,12 @@ export class LocalCpu implements CpuLink {
   /** Sends a message and wakes. */
   send(to: number, kind: number, block: number, handle: number, generation = 0, value = 0): void {
     this.inbox.send(to, kind, block, handle, generation, 0, value);
-    this.ring(to);
+    this.wakeCpu(to);
   }
 
   /** Wakes a CPU, if it sleeps. */
-  ring(to: number): void {
-    this.bells.ring(to);
+  wakeCpu(to: number): void {
+    this.ports.wake(to);
   }
 
   /** Reads one message. What goes wrong with it concerns the handle it is about, and no other message. */
@@ -307,7 +307,7 @@ export class LocalCpu implements CpuLink {
         this.definitions.answer(block, handle, from);
         break;
       case ABORT:
-        this.jobs.aborted(block, handle, this.bells.claim(from, message.value));
+        this.jobs.aborted(block, handle, this.ports.claim(from, message.value));
         break;
       case RESULT:
         this.jobs.ended(message);
@@ -316,7 +316,7 @@ export class LocalCpu implements CpuLink {
         this.#relocked(block, handle);
         break;
       case FAILED:
-        this.faults.reported(block, handle, this.bells.claim(from, message.value));
+        this.faults.reported(block, handle, this.ports.claim(from, message.value));
         break;
       default:
         this.alive.told();

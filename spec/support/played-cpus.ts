@@ -1,7 +1,7 @@
-// Several CPUs played by one thread: their bells ring when the spec says so, so that every order of
+// Several CPUs played by one thread: they are woken when the spec says so, so that every order of
 // events can be had at will; and a CPU can die between any two stores.
 
-import { Arena, MUTEX, RM, RW, SPIN, type Bell, type Kind } from '../../lib/cpu/locks/arena.ts';
+import { Arena, MUTEX, RM, RW, SPIN, type Waker, type Kind } from '../../lib/cpu/locks/arena.ts';
 import { Gate } from '../../lib/cpu/locks/thread-gate.ts';
 import { SharedMutex } from '../../lib/cpu/locks/shared-mutex.ts';
 import { recover } from '../../lib/cpu/locks/recover.ts';
@@ -120,7 +120,7 @@ export function dieAfter(
 }
 
 /** For CPUs that have nothing to say to each other. */
-export const quietBell: Bell = { ring: () => undefined, keepAlive: () => undefined };
+export const silentWaker: Waker = { wake: () => undefined, keepAlive: () => undefined };
 
 /** For the bells, and one lock of any kind or more. */
 const BYTES = 2 ** 13;
@@ -130,9 +130,9 @@ export class PlayedCpus {
   /** Of the lock that was made last, one per CPU. */
   gates: Gate[] = [];
   readonly #dead = new Set<number>();
-  /** Bells that have rung and were not heard. */
-  readonly rung: Set<number> = new Set();
-  /** Whether a CPU has to stay alive for its bell. */
+  /** CPUs that were woken and have not looked yet. */
+  readonly woken: Set<number> = new Set();
+  /** Whether a CPU has to stay alive for its waker. */
   readonly keptAlive: boolean[];
 
   constructor(count: number) {
@@ -141,8 +141,8 @@ export class PlayedCpus {
     this.arenas = this.keptAlive.map((_, i) =>
       Arena.play(buffer, {
         cpu: i + 1,
-        bell: {
-          ring: (cpu) => void this.rung.add(cpu - 1),
+        waker: {
+          wake: (cpu) => void this.woken.add(cpu - 1),
           keepAlive: (on) => void (this.keptAlive[i] = on),
         },
       }),
@@ -157,20 +157,20 @@ export class PlayedCpus {
     return this.gates.map(sidesOf);
   }
 
-  /** A CPU hears its bell. */
+  /** A CPU that was woken looks again. */
   hear(cpu: number): void {
-    if (this.rung.delete(cpu) && !this.#dead.has(cpu)) this.arenas[cpu]?.look();
+    if (this.woken.delete(cpu) && !this.#dead.has(cpu)) this.arenas[cpu]?.look();
   }
 
   /** All hear until all is quiet. */
   settle(): void {
-    while (this.rung.size > 0) for (const cpu of this.rung) this.hear(cpu);
+    while (this.woken.size > 0) for (const cpu of this.woken) this.hear(cpu);
   }
 
   /** A CPU is dead, and another one puts in order what it has left. */
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
-    this.rung.delete(cpu);
+    this.woken.delete(cpu);
     // Those who waited there are gone with it.
     const turnstile = this.gates[cpu]?.turnstile;
     for (const waiter of turnstile ?? []) turnstile?.remove(waiter);

@@ -353,8 +353,8 @@ export class Blocks {
       // To be claimed, whatever becomes of it.
       if (posted !== 0) remote.posted = posted;
       remote.file(generation, seq);
-    } else if (posted !== 0 && this.#localCpu.bells.claim(from, posted) === undefined) {
-      this.#localCpu.bells.isBroken(from, posted);
+    } else if (posted !== 0 && this.#localCpu.ports.claim(from, posted) === undefined) {
+      this.#localCpu.ports.isBroken(from, posted);
     }
   }
 

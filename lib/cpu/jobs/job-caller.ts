@@ -236,7 +236,7 @@ export class RemoteJobs {
       refuseDetached(transfer);
       const wire = encode(localCpu, arg, face);
       if (cpu !== ANY && localCpu.stateOf(cpu) === 'up') {
-        posted = localCpu.bells.post(cpu, wire, transfer);
+        posted = localCpu.ports.post(cpu, wire, transfer);
       }
       if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
@@ -301,7 +301,7 @@ export class RemoteJobs {
     const localCpu = this.#localCpu;
     const { face, parcel } = waiting;
     const arg = parcel?.wire ?? encode(localCpu, face.arg, face);
-    const posted = localCpu.bells.post(cpu, { arg, name: undefined }, parcel?.transfer);
+    const posted = localCpu.ports.post(cpu, { arg, name: undefined }, parcel?.transfer);
     if (posted === 0) return;
     if (parcel !== undefined) {
       this.#moved(waiting, cpu);
@@ -339,7 +339,7 @@ export class RemoteJobs {
       face.abort(reason);
       return;
     }
-    const posted = postError(localCpu.bells, ran, reason);
+    const posted = postError(localCpu.ports, ran, reason);
     localCpu.send(ran, ABORT, face.block, face.handle, 0, posted);
   }
 
@@ -363,7 +363,7 @@ export class RemoteJobs {
       this.settle(block, handle, false, result);
       return;
     }
-    const claimed = localCpu.bells.claim(from, value);
+    const claimed = localCpu.ports.claim(from, value);
     const name = this.#sent.get(block)?.face.kc.name ?? '';
     if (thrown) this.settle(block, handle, true, errorFrom(claimed, name));
     else this.#receive(block, handle, name, claimed);

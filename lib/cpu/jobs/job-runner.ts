@@ -55,10 +55,10 @@ export class JobFace extends Remote {
       return true;
     }
     const name = floats[(this.block + ARG) >> 1] as number;
-    const claimed = name === 0 ? undefined : this.localCpu.bells.claim(this.home, name);
+    const claimed = name === 0 ? undefined : this.localCpu.ports.claim(this.home, name);
     if (claimed !== undefined)
       return this.receiveWire(claimed[0], words[this.block + ARG_VERSION]!);
-    if (name !== 0 && this.localCpu.bells.isBroken(this.home, name)) this.reportUnreadable();
+    if (name !== 0 && this.localCpu.ports.isBroken(this.home, name)) this.reportUnreadable();
     else this.localCpu.need(this);
     return false;
   }
@@ -84,8 +84,8 @@ export class JobFace extends Remote {
 
   override dropped(): void {
     if (this.posted !== 0 && this.version < 0) {
-      const { bells } = this.localCpu;
-      if (bells.claim(this.home, this.posted) === undefined) bells.isBroken(this.home, this.posted);
+      const { ports } = this.localCpu;
+      if (ports.claim(this.home, this.posted) === undefined) ports.isBroken(this.home, this.posted);
     }
     this.endSent();
     // Somebody may keep the face: what it carried is the user's.
@@ -185,7 +185,7 @@ export class JobFace extends Remote {
     try {
       const moved = movedWith(value);
       refuseDetached(moved);
-      posted = localCpu.bells.post(home, encode(localCpu, value, this), moved);
+      posted = localCpu.ports.post(home, encode(localCpu, value, this), moved);
     } catch (error) {
       this.endSent();
       this.report(uncloneable(`the result of ${this.kc.name}`, error));
@@ -199,7 +199,7 @@ export class JobFace extends Remote {
     const { localCpu, block, handle, home } = this;
     if (home === localCpu.index) localCpu.jobs.settle(block, handle, true, error);
     else {
-      const posted = postError(localCpu.bells, home, error);
+      const posted = postError(localCpu.ports, home, error);
       localCpu.send(home, RESULT, block, handle, PORTED | THROWN, posted);
     }
   }

@@ -46,7 +46,7 @@
 
 import { threadId } from 'node:worker_threads';
 import { KcontError, invalid } from '../../base/errors.ts';
-import { FutexBell } from './futex.ts';
+import { Futex } from './futex.ts';
 
 /** Words in a line. */
 export const LINE = 16;
@@ -122,11 +122,11 @@ const MORE_BYTES: number = 2 ** 21;
 const HINT_BYTES: number = 80 * 2 ** 20;
 const LEAST_BYTES = (FIRST + LINES[RM]) * LINE * 4;
 
-/** How one CPU wakes another: a seam. {@link FutexBell} is what there is by default. */
-export interface Bell {
+/** How one CPU wakes another: a seam. {@link Futex} is what there is by default. */
+export interface Waker {
   /** Makes that CPU call {@link Arena.look} soon, whatever it is doing now. May be called in vain. */
-  ring(cpu: number): void;
-  /** Whether this thread has to stay alive for its bell: code on it waits for another CPU. */
+  wake(cpu: number): void;
+  /** Whether this thread has to stay alive for its waker: code on it waits for another CPU. */
   keepAlive(on: boolean): void;
 }
 
@@ -146,7 +146,7 @@ export interface JoinOptions {
   /** Which CPU it is, 0 … 31; by default the first that is free. */
   cpu?: number;
   /** How CPUs wake each other; the same on all of them. */
-  bell?: Bell;
+  waker?: Waker;
 }
 
 /** What one thread knows of a shared memory of locks. */
@@ -156,7 +156,7 @@ export class Arena {
   words: Int32Array;
   /** Which CPU this thread is. */
   readonly cpu: number;
-  readonly #bell: Bell;
+  readonly #waker: Waker;
   /** When the collector is to be given a hint: when so many bytes are used. */
   #hintAt = MUCH_BYTES;
   #hints = 0;
@@ -168,11 +168,11 @@ export class Arena {
   /** Locks for which code on this thread waits, where another CPU has them. */
   #keeping = 0;
 
-  private constructor(buffer: SharedArrayBuffer, { cpu, bell }: JoinOptions) {
+  private constructor(buffer: SharedArrayBuffer, { cpu, waker }: JoinOptions) {
     this.buffer = buffer;
     this.words = viewOf(buffer);
     this.cpu = this.#join(cpu);
-    this.#bell = bell ?? new FutexBell(this.words, LINE, this.cpu, () => this.look());
+    this.#waker = waker ?? new Futex(this.words, LINE, this.cpu, () => this.look());
   }
 
   /** Makes an arena of so many bytes, and joins it. */
@@ -253,8 +253,8 @@ export class Arena {
   }
 
   /** Wakes another CPU. */
-  ring(cpu: number): void {
-    this.#bell.ring(cpu);
+  wake(cpu: number): void {
+    this.#waker.wake(cpu);
   }
 
   /** The bell has rung: looks again at what this thread waits for. */
@@ -277,7 +277,7 @@ export class Arena {
     this.#hints = Atomics.add(this.words, HINTS, 1) + 1;
     hintCollector();
     for (let left = this.joined & ~(1 << this.cpu); left !== 0; left &= left - 1) {
-      this.ring(31 - Math.clz32(left & -left));
+      this.wake(31 - Math.clz32(left & -left));
     }
   }
 
@@ -290,7 +290,7 @@ export class Arena {
   /** Code begins (or ceases) to wait for what another CPU has: that keeps the thread alive. */
   keepAlive(on: boolean): void {
     this.#keeping += on ? 1 : -1;
-    if (on ? this.#keeping === 1 : this.#keeping === 0) this.#bell.keepAlive(on);
+    if (on ? this.#keeping === 1 : this.#keeping === 0) this.#waker.keepAlive(on);
   }
 
   /**

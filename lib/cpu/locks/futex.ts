@@ -16,7 +16,7 @@
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { MessageChannel } from 'node:worker_threads';
-import type { Bell } from './arena.ts';
+import type { Waker } from './arena.ts';
 
 /** ES2024: Node has had it since 16. */
 type WaitAsync = (
@@ -31,7 +31,7 @@ const waitAsync: WaitAsync = (Atomics as unknown as { waitAsync: WaitAsync }).wa
 const inNoContext: ReturnType<typeof AsyncLocalStorage.snapshot> = AsyncLocalStorage.snapshot();
 
 /** Rings by Atomics.notify, hears by Atomics.waitAsync. */
-export class FutexBell implements Bell {
+export class Futex implements Waker {
   readonly #words: Int32Array;
   readonly #stride: number;
   readonly #mine: number;
@@ -51,7 +51,7 @@ export class FutexBell implements Bell {
     inNoContext(this.#hear);
   }
 
-  ring(cpu: number): void {
+  wake(cpu: number): void {
     const at = this.#at(cpu);
     Atomics.add(this.#words, at, 1);
     Atomics.notify(this.#words, at);

@@ -214,12 +214,12 @@ export class LockWords {
   /** Whoever has claimed meanwhile may have seen this CPU, and has to look again. */
   #goOut(cpu: number, state: typeof OUT | typeof ASKS): void {
     Atomics.store(this.#words, this.presenceOf(cpu), state);
-    this.#ringOwner(cpu);
+    this.#wakeOwner(cpu);
   }
 
-  #ringOwner(cpu: number): void {
+  #wakeOwner(cpu: number): void {
     const { owner } = this;
-    if (owner !== -1 && owner !== cpu) this.#arena.ring(owner);
+    if (owner !== -1 && owner !== cpu) this.#arena.wake(owner);
   }
 
   /** Asks to come in, or, if `isIn`, to let more in; true: granted already, and IN. */
@@ -266,7 +266,7 @@ export class LockWords {
       this.comeIn(cpu);
       return false;
     }
-    this.#ringOwner(cpu);
+    this.#wakeOwner(cpu);
     return true;
   }
 
@@ -312,7 +312,7 @@ export class LockWords {
         const state = Atomics.load(this.#words, presence);
         if ((state & ASKS) === 0) break;
         if (Atomics.compareExchange(this.#words, presence, state, GRANTED) !== state) continue;
-        if (cpu !== by) this.#arena.ring(cpu);
+        if (cpu !== by) this.#arena.wake(cpu);
         break;
       }
     }
@@ -332,7 +332,7 @@ export class LockWords {
   #passTo(cpu: number, by: number): void {
     Atomics.store(this.#words, this.#owner, cpu + 1);
     if (this.#blocks) Atomics.notify(this.#words, this.slotOf(cpu));
-    if (cpu !== by) this.#arena.ring(cpu);
+    if (cpu !== by) this.#arena.wake(cpu);
   }
 
   /** Blocks the thread, which asks to write, until the slot changes or the time is over. */
@@ -353,7 +353,7 @@ export class LockWords {
     if (this.#stride > 0) {
       const state = Atomics.exchange(this.#words, this.presenceOf(dead), OUT);
       had = (state & (IN | GRANTED)) !== 0;
-      if (had) this.#ringOwner(by);
+      if (had) this.#wakeOwner(by);
     }
     const owner = Atomics.compareExchange(this.#words, this.#owner, dead + 1, by + 1);
     if (owner === dead + 1) {

@@ -33,7 +33,7 @@ export function recover(dead: number, arena: Arena = Arena.home()): number {
   }
   for (let left = arena.joined; left !== 0; left &= left - 1) {
     const cpu = 31 - Math.clz32(left & -left);
-    if (cpu !== arena.cpu) arena.ring(cpu);
+    if (cpu !== arena.cpu) arena.wake(cpu);
   }
   arena.look();
   return held;

@@ -51,7 +51,7 @@ const SLOT = 4 * UNIT;
 
 /** Words of a slot, from its first. */
 export const INBOX = 0;
-/** Whether it has to be woken, AWAKE, ASLEEP or RUNG, and how often it has slept. */
+/** Whether it has to be woken, AWAKE, ASLEEP or WOKEN, and how often it has slept. */
 export const SLEEP: number = UNIT;
 /** One of the states below. */
 export const STATE: number = UNIT + 1;
@@ -76,11 +76,11 @@ export const AWAKE_SINCE: number = 2 * UNIT + 6;
 export const WAKES_AT: number = 2 * UNIT + 8;
 export const RETURNS: number = 3 * UNIT;
 /** As a 64-bit float: when it was rung for, in shared ms. */
-export const RUNG_AT: number = 3 * UNIT + 2;
+export const WOKEN_AT: number = 3 * UNIT + 2;
 
 export const AWAKE = 0;
 export const ASLEEP = 1;
-export const RUNG = 2;
+export const WOKEN = 2;
 /** What the number of sleeps is counted in. */
 export const SLEEPS = 4;
 

@@ -89,7 +89,7 @@ export class Definitions {
     let posted = 0;
     try {
       const arg = ported ? encode(localCpu, kc._arg, remote) : undefined;
-      posted = localCpu.bells.post(cpu, { arg, name } satisfies Definition);
+      posted = localCpu.ports.post(cpu, { arg, name } satisfies Definition);
     } finally {
       if (posted === 0) remote.told &= ~(1 << cpu);
     }
@@ -100,8 +100,8 @@ export class Definitions {
   define({ block, handle, generation: version, from, value }: Message): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
-    const claimed = localCpu.bells.claim(from, value);
-    const isBroken = claimed === undefined && localCpu.bells.isBroken(from, value);
+    const claimed = localCpu.ports.claim(from, value);
+    const isBroken = claimed === undefined && localCpu.ports.isBroken(from, value);
     const remote = localCpu.blocks.face(block, handle);
     if (remote === undefined) return;
     const { kc } = remote;
@@ -171,7 +171,7 @@ export class Definitions {
     else if (this.#knows(remote)) {
       try {
         this.#tell(remote, cpu);
-        localCpu.ring(cpu);
+        localCpu.wakeCpu(cpu);
       } catch (error) {
         this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
       }

@@ -1,5 +1,5 @@
 /*
- * The ports between CPUs: door-bells, and the way for what does not fit into shared memory.
+ * The ports between CPUs: door-ports, and the way for what does not fit into shared memory.
  *
  *   CPU 0 <--port--> CPU 1          a message 0: look into your inbox
  *     ^ \           /  ^            a message [n, value]: the value that a message calls n
@@ -39,8 +39,8 @@ import {
   ASLEEP,
   AWAKE,
   EPOCH,
-  RUNG,
-  RUNG_AT,
+  WOKEN,
+  WOKEN_AT,
   SLEEP,
   SLEEPS,
   sleepOf,
@@ -48,11 +48,11 @@ import {
 } from '../memory/shared-memory.ts';
 
 /** What the ports of a CPU call. */
-export interface BellCalls {
+export interface PortCalls {
   /** Now, on the clock of all CPUs. */
   nowMs(): number;
   /** A message has come, which may have been the bell. */
-  rung(): void;
+  woken(): void;
   /** Reads what CPU 0 has sent. */
   refresh(): void;
 }
@@ -86,10 +86,10 @@ class Arrivals {
 }
 
 /** The ports of one CPU. */
-export class Bells {
+export class Ports {
   readonly #memory: Memory;
   readonly #here: number;
-  readonly #calls: BellCalls;
+  readonly #calls: PortCalls;
   readonly #ports: (MessagePort | undefined)[] = [];
   /** Which of a CPU's threads each port leads to. */
   readonly #epochs: number[] = [];
@@ -98,7 +98,7 @@ export class Bells {
   /** Names of values: no two threads that are the same CPU one after the other use the same. */
   #last: number;
 
-  constructor(memory: Memory, here: number, calls: BellCalls) {
+  constructor(memory: Memory, here: number, calls: PortCalls) {
     this.#memory = memory;
     this.#here = here;
     this.#last = this.#epochOf(here) * 2 ** 32;
@@ -106,12 +106,12 @@ export class Bells {
   }
 
   /** This CPU is awake: nobody has to ring. */
-  wake(): void {
+  setAwake(): void {
     this.#say(AWAKE);
   }
 
   /** This CPU sleeps from now on: it has to be rung for. */
-  sleep(): void {
+  setAsleep(): void {
     this.#say(ASLEEP + SLEEPS);
   }
 
@@ -136,18 +136,18 @@ export class Bells {
   connect(cpu: number, port: MessagePort, epoch: number): void {
     if (this.#ports[cpu] !== undefined) {
       this.disconnect(cpu);
-      this.#calls.rung();
+      this.#calls.woken();
     }
     this.#ports[cpu] = port;
     this.#epochs[cpu] = epoch;
     const arrivals = (this.#arrivals[cpu] ??= new Arrivals());
     port.on('message', (message: unknown) => {
       arrivals.keep(message);
-      this.#calls.rung();
+      this.#calls.woken();
     });
     port.on('messageerror', () => {
       arrivals.keepBroken();
-      this.#calls.rung();
+      this.#calls.woken();
     });
     port.unref();
   }
@@ -168,11 +168,11 @@ export class Bells {
   }
 
   /** Wakes a CPU, if it sleeps. */
-  ring(cpu: number): void {
+  wake(cpu: number): void {
     const { words } = this.#memory;
     const word = Atomics.load(words, this.#memory.slot(cpu) + SLEEP);
     if (sleepOf(word) !== ASLEEP || !this.#isFirst(cpu, word)) return;
-    if (cpu === this.#here) this.#calls.rung();
+    if (cpu === this.#here) this.#calls.woken();
     else this.#portTo(cpu)?.postMessage(0);
   }
 
@@ -180,9 +180,9 @@ export class Bells {
   #isFirst(cpu: number, word: number): boolean {
     const { words, floats } = this.#memory;
     const slot = this.#memory.slot(cpu);
-    const next = word - ASLEEP + RUNG;
+    const next = word - ASLEEP + WOKEN;
     if (Atomics.compareExchange(words, slot + SLEEP, word, next) !== word) return false;
-    floats[(slot + RUNG_AT) >> 1] = this.#calls.nowMs();
+    floats[(slot + WOKEN_AT) >> 1] = this.#calls.nowMs();
     return true;
   }
 
@@ -223,7 +223,7 @@ export class Bells {
       const port = this.#ports[cpu];
       if (port === undefined || !receive(port, arrivals)) return undefined;
       // It is not heard of by the event loop any more, and may have been the bell.
-      this.#calls.rung();
+      this.#calls.woken();
     }
     const value = values.get(name);
     values.delete(name);

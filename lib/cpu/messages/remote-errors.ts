@@ -26,7 +26,7 @@ export class Faults {
     const localCpu = this.#localCpu;
     const home = localCpu.memory.words[remote.block + HOME] as number;
     if (home === localCpu.index) return false;
-    const posted = postError(localCpu.bells, home, error);
+    const posted = postError(localCpu.ports, home, error);
     localCpu.send(home, FAILED, remote.block, remote.handle, 0, posted);
     return true;
   }

@@ -22,7 +22,7 @@
 import { inspect, types } from 'node:util';
 import { KcontError, type KcontErrorCode } from '../../base/errors.ts';
 import { Kcont } from '../../core/kcont.ts';
-import type { Bells } from './ports.ts';
+import type { Ports } from './ports.ts';
 import { isShared } from '../locks/structured-clone.ts';
 
 /** Errors, objects and arrays that one error may consist of. */
@@ -390,11 +390,11 @@ function construct({ made, name, message, properties }: ErrorRecord): Error {
 }
 
 /** Posts what was thrown to another CPU. Returns what a message calls it. */
-export function postError(bells: Bells, cpu: number, thrown: unknown): number {
+export function postError(ports: Ports, cpu: number, thrown: unknown): number {
   try {
-    return bells.post(cpu, wireError(thrown));
+    return ports.post(cpu, wireError(thrown));
   } catch {
-    return bells.post(cpu, wireText(thrown));
+    return ports.post(cpu, wireText(thrown));
   }
 }
 

@@ -149,7 +149,7 @@ export class Supervisor implements Supervision {
     localCpu.take();
     (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu, index);
     localCpu.definitions.untell(index);
-    localCpu.bells.disconnect(index);
+    localCpu.ports.disconnect(index);
     recover(localCpu, index, this.#lossOf(index, thread, cause, wasEnded));
     // Then they find what was made there with CPU 0.
     for (const other of this.#threads()) other.gone(index);
@@ -269,7 +269,7 @@ export class Supervisor implements Supervision {
   }
 
   #letGo(): void {
-    this.#localCpu.bells.close();
+    this.#localCpu.ports.close();
     this.#keeper.close();
   }
 

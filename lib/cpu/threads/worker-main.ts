@@ -69,7 +69,7 @@ export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<
     const module = await CpuModule.load(joining.module, joining.names);
     const localCpu = new LocalCpu(kernel, kernel._cpu, memory, module, arena);
     for (const [cpu, to] of ports.entries()) {
-      if (to !== null) localCpu.bells.connect(cpu, to.port, to.epoch);
+      if (to !== null) localCpu.ports.connect(cpu, to.port, to.epoch);
     }
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = localCpu;
     localCpu.dispatcher.cpuLink = localCpu;
@@ -102,12 +102,12 @@ function carryOut(
 ): void {
   switch (order.type) {
     case 'port':
-      localCpu.bells.connect(order.cpu, order.port, order.epoch);
+      localCpu.ports.connect(order.cpu, order.port, order.epoch);
       localCpu.definitions.retell(order.cpu);
       break;
     case 'gone':
       localCpu.definitions.untell(order.cpu);
-      localCpu.bells.disconnect(order.cpu);
+      localCpu.ports.disconnect(order.cpu);
       localCpu.lookAgain();
       break;
     case 'drain':
@@ -166,7 +166,7 @@ class Ending {
     void kernel.close({ graceMs }).then((report) => {
       this.#answer({ type: 'closed', report });
       this.#parent.close();
-      this.#localCpu.bells.close();
+      this.#localCpu.ports.close();
     });
   }
 }

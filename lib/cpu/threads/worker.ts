@@ -61,7 +61,7 @@ export class Thread {
     const ports: Joining['ports'][number][] = Array.from({ length: memory.slots }, () => null);
     const epochOf = (cpu: number): number => words[memory.slot(cpu) + EPOCH] as number;
     const mine = new MessageChannel();
-    localCpu.bells.connect(index, mine.port1, epoch);
+    localCpu.ports.connect(index, mine.port1, epoch);
     ports[0] = { port: mine.port2, epoch: epochOf(0) };
     for (const other of others) {
       const channel = new MessageChannel();

@@ -16,11 +16,11 @@ import { SharedRMLock, SharedRWLock } from '../../../lib/cpu/locks/shared-rw-loc
 import { SharedSpinLock } from '../../../lib/cpu/locks/shared-spin-lock.ts';
 import { Mutex } from '../../../lib/index.ts';
 import { codeOf, settled } from '../../support/lab.ts';
-import { quietBell } from '../../support/played-cpus.ts';
+import { silentWaker } from '../../support/played-cpus.ts';
 
 /** The smallest arena, on a CPU of its own. */
 function small(cpu: number = 3): Arena {
-  return Arena.play(Arena.layOut(LEAST), { cpu, bell: quietBell });
+  return Arena.play(Arena.layOut(LEAST), { cpu, waker: silentWaker });
 }
 
 /** Bytes for the bells and one RMLock. */
@@ -38,24 +38,24 @@ describe('the arena of the locks between CPUs', function () {
   it('takes the first number that is free, or the one that is asked for', () => {
     const buffer = Arena.layOut(LEAST);
     const cpus = [5, undefined, undefined].map((cpu) =>
-      Arena.play(buffer, cpu === undefined ? { bell: quietBell } : { cpu, bell: quietBell }),
+      Arena.play(buffer, cpu === undefined ? { waker: silentWaker } : { cpu, waker: silentWaker }),
     );
     expect(cpus.map(({ cpu }) => cpu)).to.deep.equal([5, 0, 1]);
   });
 
   it('refuses a number that is taken, until that CPU was recovered', () => {
     const buffer = Arena.layOut(LEAST);
-    const [first] = [Arena.play(buffer, { cpu: 7, bell: quietBell })];
-    expect(codeOf(() => Arena.play(buffer, { cpu: 7, bell: quietBell }))).to.equal('EBUSY');
-    const other = Arena.play(buffer, { cpu: 8, bell: quietBell });
+    const [first] = [Arena.play(buffer, { cpu: 7, waker: silentWaker })];
+    expect(codeOf(() => Arena.play(buffer, { cpu: 7, waker: silentWaker }))).to.equal('EBUSY');
+    const other = Arena.play(buffer, { cpu: 8, waker: silentWaker });
     recover(first.cpu, other);
-    expect(Arena.play(buffer, { cpu: 7, bell: quietBell }).cpu).to.equal(7);
+    expect(Arena.play(buffer, { cpu: 7, waker: silentWaker }).cpu).to.equal(7);
   });
 
   it('has room for 32 threads', () => {
     const buffer = Arena.layOut(LEAST);
-    for (let cpu = 0; cpu < 32; cpu++) Arena.play(buffer, { bell: quietBell });
-    expect(codeOf(() => Arena.play(buffer, { bell: quietBell }))).to.equal('ENOMEM');
+    for (let cpu = 0; cpu < 32; cpu++) Arena.play(buffer, { waker: silentWaker });
+    expect(codeOf(() => Arena.play(buffer, { waker: silentWaker }))).to.equal('ENOMEM');
   });
 
   it('refuses arguments that are none', () => {
@@ -154,7 +154,7 @@ describe('the arena of the locks between CPUs', function () {
 
   it('grows as far as it may, and each thread sees what another one has taken', () => {
     const buffer = Arena.layOut(4 * 2 ** 20);
-    const [one, two] = [1, 2].map((cpu) => Arena.play(buffer, { cpu, bell: quietBell })) as [
+    const [one, two] = [1, 2].map((cpu) => Arena.play(buffer, { cpu, waker: silentWaker })) as [
       Arena,
       Arena,
     ];
@@ -167,7 +167,7 @@ describe('the arena of the locks between CPUs', function () {
     expect([...two]).to.deep.equal(taken);
     expect(two.retain(last, 0)).to.equal(true);
     two.release(last);
-    const three = Arena.play(buffer, { cpu: 3, bell: quietBell });
+    const three = Arena.play(buffer, { cpu: 3, waker: silentWaker });
     for (const at of taken) one.release(at);
     expect([two.allocate(RM), three.allocate(RM)]).to.deep.equal([last, taken.at(-2)]);
     expect([...three]).to.have.length(2);
@@ -180,17 +180,17 @@ describe('the arena of the locks between CPUs', function () {
     arena.retain(at, arena.generationAt(at));
     arena.attach(at, {});
     expect(arena.referencesAt(at)).to.equal(1);
-    const other = Arena.play(arena.buffer, { cpu: 4, bell: quietBell });
+    const other = Arena.play(arena.buffer, { cpu: 4, waker: silentWaker });
     recover(3, other);
     expect(arena.kindAt(at)).to.equal(0);
   });
 
   it('asks all threads to look for garbage when much is used, and again when more is', () => {
     const buffer = Arena.layOut(2 ** 26);
-    const rung: number[] = [];
-    const bell = { ring: (cpu: number) => void rung.push(cpu), keepAlive: () => undefined };
-    const one = Arena.play(buffer, { cpu: 1, bell });
-    const two = Arena.play(buffer, { cpu: 2, bell: quietBell });
+    const woken: number[] = [];
+    const waker = { wake: (cpu: number) => void woken.push(cpu), keepAlive: () => undefined };
+    const one = Arena.play(buffer, { cpu: 1, waker });
+    const two = Arena.play(buffer, { cpu: 2, waker: silentWaker });
     const allocated = sinon.spy(globalThis, 'ArrayBuffer');
     const hints = (): number => {
       const { callCount } = allocated;
@@ -205,19 +205,19 @@ describe('the arena of the locks between CPUs', function () {
           return at;
         });
       const first = take(7281);
-      expect([hints(), rung]).to.deep.equal([0, []]);
+      expect([hints(), woken]).to.deep.equal([0, []]);
       take(2);
-      expect([hints(), rung]).to.deep.equal([1, [2]]);
+      expect([hints(), woken]).to.deep.equal([1, [2]]);
       two.look();
       two.look();
       expect(hints(), 'on the other thread, once').to.equal(1);
       take(900);
-      expect([hints(), rung]).to.deep.equal([0, [2]]);
+      expect([hints(), woken]).to.deep.equal([0, [2]]);
       take(20);
-      expect([hints(), rung]).to.deep.equal([1, [2, 2]]);
+      expect([hints(), woken]).to.deep.equal([1, [2, 2]]);
       for (const at of first) one.freeLast(at);
       take(6000);
-      expect([hints(), rung]).to.deep.equal([0, [2, 2]]);
+      expect([hints(), woken]).to.deep.equal([0, [2, 2]]);
       allocated.restore();
       const failing = sinon.stub(globalThis, 'ArrayBuffer').throws(new RangeError('no room'));
       take(1000);
@@ -229,7 +229,7 @@ describe('the arena of the locks between CPUs', function () {
 
   it('forgets the references of a dead CPU', () => {
     const arena = small(3);
-    const other = Arena.play(arena.buffer, { cpu: 4, bell: quietBell });
+    const other = Arena.play(arena.buffer, { cpu: 4, waker: silentWaker });
     const at = arena.allocate(MUTEX);
     arena.attach(at, {});
     recover(3, other);

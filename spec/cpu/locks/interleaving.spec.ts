@@ -13,7 +13,7 @@ import {
   PlayedCpus,
   dieAfter,
   interleave,
-  quietBell,
+  silentWaker,
   sidesOf,
   type Sides,
 } from '../../support/played-cpus.ts';
@@ -292,7 +292,7 @@ describe('a CPU that is started again', () => {
     a.write.tryEnter();
     void b.write.enter();
     cpus.bury(1, 0);
-    const arena = Arena.play(first.arena.buffer, { cpu: 2, bell: quietBell });
+    const arena = Arena.play(first.arena.buffer, { cpu: 2, waker: silentWaker });
     const { read } = sidesOf(new Gate(arena, first.at, RW));
     const entered = read.enter();
     a.write.exit();

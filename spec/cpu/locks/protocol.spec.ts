@@ -57,7 +57,7 @@ describe('a lock between CPUs', function () {
         expect(cpus.keptAlive).to.deep.equal([false, true]);
         a.write.exit();
         expect(a.write.tryEnter(), 'it is handed over').to.equal(false);
-        expect([...cpus.rung]).to.deep.equal([1]);
+        expect([...cpus.woken]).to.deep.equal([1]);
         cpus.settle();
         await settled();
         expect(ran).to.deep.equal(['b']);
@@ -91,7 +91,7 @@ describe('a lock between CPUs', function () {
         wait(ran, b.write, 'b', abort.signal);
         abort.abort();
         a.write.exit();
-        expect([...cpus.rung]).to.deep.equal([]);
+        expect([...cpus.woken]).to.deep.equal([]);
         expect(a.write.tryEnter()).to.equal(true);
         a.write.exit();
       });

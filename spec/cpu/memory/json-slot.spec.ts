@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { afterEach, describe, it } from 'mocha';
 import sinon from 'sinon';
-import { Bells } from '../../../lib/cpu/messages/ports.ts';
+import { Ports } from '../../../lib/cpu/messages/ports.ts';
 import { TEXT } from '../../../lib/cpu/memory/control-block.ts';
 import { grabBlocks } from '../../../lib/cpu/memory/block-allocator.ts';
 import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
@@ -181,7 +181,7 @@ describe('small plain values', () => {
     const cpu = cpus[1] ?? null;
     const small = { id: 1, path: '/img/large.jpg', tags: ['a', 'b', 'c'] };
     const large = { text: 'x'.repeat(2000) };
-    const posts = sinon.spy(Bells.prototype, 'post');
+    const posts = sinon.spy(Ports.prototype, 'post');
     await queue.run(work.watchPosts, { cpu });
     for (const arg of [small, 'text', small, [1, 'two', null]]) {
       expect(await queue.run(work.echo, { arg, cpu })).to.deep.equal(arg);

@@ -4,27 +4,27 @@ import { expect } from 'chai';
 import { afterEach, describe, it } from 'mocha';
 import sinon from 'sinon';
 import { settled } from '../../support/lab.ts';
-import { Bells } from '../../../lib/cpu/messages/ports.ts';
+import { Ports } from '../../../lib/cpu/messages/ports.ts';
 import {
   ASLEEP,
   AWAKE,
   Memory,
-  RUNG,
-  RUNG_AT,
+  WOKEN,
+  WOKEN_AT,
   SLEEP,
   sleepOf,
 } from '../../../lib/cpu/memory/shared-memory.ts';
 
 interface End {
-  readonly bells: Bells;
+  readonly ports: Ports;
   /** What has been posted from here. */
   readonly posted: unknown[];
   /** Lets a message come that cannot be deserialized. */
   breakMessage(): void;
-  readonly calls: { nowMs(): number; rung: sinon.SinonSpy; refresh: sinon.SinonSpy };
+  readonly calls: { nowMs(): number; woken: sinon.SinonSpy; refresh: sinon.SinonSpy };
 }
 
-const ends: Bells[] = [];
+const ends: Ports[] = [];
 
 /** Two CPUs, connected; both sleep. */
 function connected(): { memory: Memory; zero: End; one: End } {
@@ -34,66 +34,66 @@ function connected(): { memory: Memory; zero: End; one: End } {
 }
 
 function end(memory: Memory, here: number, port: MessagePort): End {
-  const calls = { nowMs: () => 42, rung: sinon.spy(), refresh: sinon.spy() };
-  const bells = new Bells(memory, here, calls);
+  const calls = { nowMs: () => 42, woken: sinon.spy(), refresh: sinon.spy() };
+  const ports = new Ports(memory, here, calls);
   const posted: unknown[] = [];
   const { postMessage } = port;
   port.postMessage = (message: unknown, transfer?: never) => {
     postMessage.call(port, message, transfer as never);
     posted.push(message);
   };
-  bells.connect(1 - here, port, 0);
-  ends.push(bells);
+  ports.connect(1 - here, port, 0);
+  ends.push(ports);
   const breakMessage = (): void => {
     (port as unknown as { emit(type: string, event: unknown): void }).emit('messageerror', {});
   };
-  return { bells, posted, calls, breakMessage };
+  return { ports, posted, calls, breakMessage };
 }
 
 function sleepAt(memory: Memory, cpu: number): number {
   return sleepOf(memory.words[memory.slot(cpu) + SLEEP] as number);
 }
 
-describe('the bells of a CPU', () => {
+describe('the ports of a CPU', () => {
   afterEach(() => {
-    for (const bells of ends.splice(0)) bells.close();
+    for (const ports of ends.splice(0)) ports.close();
   });
 
   it('ring once for a CPU that sleeps, and not for one that is awake', () => {
     const { memory, zero, one } = connected();
-    zero.bells.ring(1);
-    zero.bells.ring(1);
-    expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[0], RUNG]);
-    expect(memory.floats[(memory.slot(1) + RUNG_AT) >> 1]).to.equal(42);
-    one.bells.wake();
-    zero.bells.ring(1);
+    zero.ports.wake(1);
+    zero.ports.wake(1);
+    expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[0], WOKEN]);
+    expect(memory.floats[(memory.slot(1) + WOKEN_AT) >> 1]).to.equal(42);
+    one.ports.setAwake();
+    zero.ports.wake(1);
     expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[0], AWAKE]);
-    one.bells.sleep();
-    zero.bells.ring(1);
+    one.ports.setAsleep();
+    zero.ports.wake(1);
     expect(zero.posted).to.deep.equal([0, 0]);
   });
 
   it('of the own CPU ask for a pass', () => {
     const { zero } = connected();
-    zero.bells.ring(0);
-    zero.bells.ring(0);
-    expect([zero.posted, zero.calls.rung.callCount]).to.deep.equal([[], 1]);
+    zero.ports.wake(0);
+    zero.ports.wake(0);
+    expect([zero.posted, zero.calls.woken.callCount]).to.deep.equal([[], 1]);
   });
 
   it('need not ring for a CPU that a value will wake', () => {
     const { memory, zero } = connected();
-    const name = zero.bells.post(1, 'value');
-    expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[[name, 'value']], RUNG]);
-    zero.bells.ring(1);
+    const name = zero.ports.post(1, 'value');
+    expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[[name, 'value']], WOKEN]);
+    zero.ports.wake(1);
     expect(zero.posted).to.have.length(1);
   });
 
   it('ring all the same if the value has woken it by then, and it sleeps again', () => {
     const { zero, one } = connected();
-    const name = zero.bells.post(1, 'value');
-    one.bells.wake();
-    one.bells.sleep();
-    zero.bells.ring(1);
+    const name = zero.ports.post(1, 'value');
+    one.ports.setAwake();
+    one.ports.setAsleep();
+    zero.ports.wake(1);
     expect(zero.posted).to.deep.equal([[name, 'value'], 0]);
   });
 
@@ -101,89 +101,89 @@ describe('the bells of a CPU', () => {
     const { memory, zero, one } = connected();
     const value = {
       get slow(): number {
-        one.bells.wake();
-        one.bells.sleep();
+        one.ports.setAwake();
+        one.ports.setAsleep();
         return 1;
       },
     };
-    zero.bells.post(1, value);
+    zero.ports.post(1, value);
     expect(sleepAt(memory, 1)).to.equal(ASLEEP);
-    zero.bells.ring(1);
+    zero.ports.wake(1);
     expect(zero.posted.at(-1)).to.equal(0);
   });
 
   it('leave a CPU asleep for a value that cannot be cloned', () => {
     const { memory, zero } = connected();
-    expect(() => zero.bells.post(1, () => 1)).to.throw('could not be cloned');
+    expect(() => zero.ports.post(1, () => 1)).to.throw('could not be cloned');
     expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[], ASLEEP]);
   });
 
   it('leave a CPU asleep that nobody is at the other end of', () => {
     const { memory, zero } = connected();
-    expect(zero.bells.post(2, 'value')).to.equal(0);
+    expect(zero.ports.post(2, 'value')).to.equal(0);
     expect(sleepAt(memory, 2)).to.equal(ASLEEP);
   });
 
   it('ask for a pass when a value is claimed, since its message may have been the bell', () => {
     const { zero, one } = connected();
-    zero.bells.ring(1);
-    const name = zero.bells.post(1, 'value');
-    expect(one.bells.claim(0, name)).to.deep.equal(['value']);
-    expect(one.calls.rung.called).to.equal(true);
-    one.calls.rung.resetHistory();
-    expect(one.bells.claim(0, name)).to.equal(undefined);
-    expect(one.calls.rung.called).to.equal(false);
+    zero.ports.wake(1);
+    const name = zero.ports.post(1, 'value');
+    expect(one.ports.claim(0, name)).to.deep.equal(['value']);
+    expect(one.calls.woken.called).to.equal(true);
+    one.calls.woken.resetHistory();
+    expect(one.ports.claim(0, name)).to.equal(undefined);
+    expect(one.calls.woken.called).to.equal(false);
   });
 
   it('ask for a pass when a message comes that cannot be read: it may have been the bell', () => {
     const { one } = connected();
     one.breakMessage();
-    expect(one.calls.rung.callCount).to.equal(1);
+    expect(one.calls.woken.callCount).to.equal(1);
   });
 
   it('say of a value that is claimed in vain whether it has come and cannot be read', async () => {
     const { zero, one } = connected();
-    const first = zero.bells.post(1, 'first');
+    const first = zero.ports.post(1, 'first');
     await settled();
     one.breakMessage();
-    const [second, third] = [zero.bells.post(1, 'second'), zero.bells.post(1, 'third')];
+    const [second, third] = [zero.ports.post(1, 'second'), zero.ports.post(1, 'third')];
     await settled();
-    expect(one.bells.claim(0, second)).to.deep.equal(['second']);
-    expect(one.bells.isBroken(0, third), 'it has come').to.equal(false);
+    expect(one.ports.claim(0, second)).to.deep.equal(['second']);
+    expect(one.ports.isBroken(0, third), 'it has come').to.equal(false);
     // As if it were the name of what could not be read.
     const between = (first + second) / 2;
-    expect(one.bells.claim(0, between)).to.equal(undefined);
-    expect([one.bells.isBroken(0, between), one.bells.isBroken(0, between)]).to.deep.equal([
+    expect(one.ports.claim(0, between)).to.equal(undefined);
+    expect([one.ports.isBroken(0, between), one.ports.isBroken(0, between)]).to.deep.equal([
       true,
       false,
     ]);
-    expect(one.bells.isBroken(2, 1), 'nobody is there').to.equal(false);
+    expect(one.ports.isBroken(2, 1), 'nobody is there').to.equal(false);
   });
 
   it('read on behind a message that cannot be read', () => {
     const { zero, one } = connected();
     const frame = new Uint8Array(8);
-    zero.bells.post(1, frame, [frame.buffer]);
+    zero.ports.post(1, frame, [frame.buffer]);
     let broken: number;
     try {
-      broken = zero.bells.post(1, frame, [frame.buffer]);
+      broken = zero.ports.post(1, frame, [frame.buffer]);
     } catch {
       // This Node refuses at the call what others cannot read.
-      expect(one.bells.isBroken(0, 2)).to.equal(false);
+      expect(one.ports.isBroken(0, 2)).to.equal(false);
       return;
     }
-    const next = zero.bells.post(1, 'next');
-    expect(one.bells.claim(0, next)).to.deep.equal(['next']);
-    expect(one.bells.claim(0, broken)).to.equal(undefined);
-    expect(one.bells.isBroken(0, broken)).to.equal(true);
+    const next = zero.ports.post(1, 'next');
+    expect(one.ports.claim(0, next)).to.deep.equal(['next']);
+    expect(one.ports.claim(0, broken)).to.equal(undefined);
+    expect(one.ports.isBroken(0, broken)).to.equal(true);
   });
 
   it('ask for a pass when another thread takes the place of one that may have rung', () => {
     const { zero, one } = connected();
-    zero.bells.ring(1);
+    zero.ports.wake(1);
     const { port1, port2 } = new MessageChannel();
-    one.bells.connect(0, port1, 0);
-    expect(one.calls.rung.callCount).to.equal(1);
+    one.ports.connect(0, port1, 0);
+    expect(one.calls.woken.callCount).to.equal(1);
     port2.close();
   });
 
@@ -192,11 +192,11 @@ describe('the bells of a CPU', () => {
     let inner = 0;
     const value = {
       get other(): number {
-        return (inner = zero.bells.post(1, 'inner'));
+        return (inner = zero.ports.post(1, 'inner'));
       },
     };
-    const outer = zero.bells.post(1, value);
-    expect(one.bells.claim(0, outer)).to.deep.equal([{ other: inner }]);
-    expect(one.bells.claim(0, inner)).to.deep.equal(['inner']);
+    const outer = zero.ports.post(1, value);
+    expect(one.ports.claim(0, outer)).to.deep.equal([{ other: inner }]);
+    expect(one.ports.claim(0, inner)).to.deep.equal(['inner']);
   });
 });
