@@ -24,13 +24,13 @@ import type { Workqueue } from '../core/workqueue.ts';
 import { Afar } from './handles/remote-scheduling.ts';
 import { Ports } from './messages/ports.ts';
 import { ANY, HOME, WAITERS, isBound } from './memory/control-block.ts';
-import { Blocks } from './handles/handle-table.ts';
+import { HandleTable } from './handles/handle-table.ts';
 import type { CpuModule } from './threads/cpu-module.ts';
 import { readRestart, readStop } from './options.ts';
 import { lagOf, stateOf } from './cpu-status.ts';
 import { Definitions } from './messages/handle-sync.ts';
 import { Faults } from './messages/remote-errors.ts';
-import { RemoteJobs } from './jobs/job-caller.ts';
+import { JobCaller } from './jobs/job-caller.ts';
 import { KeepAlive } from './keep-alive.ts';
 import {
   ABORT,
@@ -56,7 +56,7 @@ import {
   type Memory,
 } from './memory/shared-memory.ts';
 import { Placement } from './placement.ts';
-import type { RemoteHandle } from './handles/remote-kcont.ts';
+import type { RemoteKcont } from './handles/remote-kcont.ts';
 import type { Reserve } from './threads/reserve.ts';
 import type { Arena } from './locks/arena.ts';
 
@@ -87,8 +87,8 @@ export class LocalCpu implements CpuLink {
   /** The first word of this CPU's slot. */
   readonly slot: number;
   readonly remoteScheduling: Afar;
-  readonly blocks: Blocks;
-  readonly jobs: RemoteJobs;
+  readonly handles: HandleTable;
+  readonly jobs: JobCaller;
   readonly faults: Faults;
   readonly placement: Placement;
   readonly alive: KeepAlive;
@@ -127,8 +127,8 @@ export class LocalCpu implements CpuLink {
       refresh: () => this.refresh(),
     });
     this.remoteScheduling = new Afar(this);
-    this.blocks = new Blocks(this);
-    this.jobs = new RemoteJobs(this);
+    this.handles = new HandleTable(this);
+    this.jobs = new JobCaller(this);
     this.faults = new Faults(this);
     this.placement = new Placement(this);
     this.alive = new KeepAlive(this);
@@ -200,7 +200,7 @@ export class LocalCpu implements CpuLink {
   /** What is scheduled here and has not been entered is left to others, or to the next thread. */
   retire(): void {
     this.#retired = true;
-    for (const { kc, block } of this.blocks) {
+    for (const { kc, block } of this.handles) {
       if ((kc._state & SCHEDULED) === 0 || isBound(this.memory, block)) continue;
       this.dispatcher.withdraw(kc);
     }
@@ -222,7 +222,7 @@ export class LocalCpu implements CpuLink {
 
   /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
   submit(
-    remote: RemoteHandle,
+    entry: RemoteKcont,
     target: number,
     generation: number,
     seq: number,
@@ -231,33 +231,33 @@ export class LocalCpu implements CpuLink {
     if (target === ANY) {
       const cpus = this.placement.candidates();
       this.placement.rotate();
-      for (const cpu of cpus) this.#submitTo(cpu, remote, generation, seq);
+      for (const cpu of cpus) this.#submitTo(cpu, entry, generation, seq);
       const sleeper = this.placement.sleeper(cpus);
       if (sleeper !== undefined) this.wakeCpu(sleeper);
       return;
     }
     if (target === this.index) {
-      this.#fileHere(remote, generation, seq);
+      this.#fileHere(entry, generation, seq);
       return;
     }
-    this.#submitTo(target, remote, generation, seq);
+    this.#submitTo(target, entry, generation, seq);
     if (!silent || this.placement.isFlooding()) this.wakeCpu(target);
   }
 
-  #fileHere(remote: RemoteHandle, generation: number, seq: number): void {
+  #fileHere(entry: RemoteKcont, generation: number, seq: number): void {
     this.take();
-    if (!this.#retired) remote.file(generation, seq);
+    if (!this.#retired) entry.file(generation, seq);
   }
 
-  #submitTo(target: number, remote: RemoteHandle, generation: number, seq: number): void {
+  #submitTo(target: number, entry: RemoteKcont, generation: number, seq: number): void {
     if (target === this.index) {
-      this.#fileHere(remote, generation, seq);
+      this.#fileHere(entry, generation, seq);
       return;
     }
     // If it cannot be told now, that CPU asks for it.
-    if ((remote.told & (1 << target)) === 0) this.definitions.tell(remote, target);
+    if ((entry.told & (1 << target)) === 0) this.definitions.tell(entry, target);
     this.placement.sent(target);
-    const { block, handle, posted } = remote;
+    const { block, handle, posted } = entry;
     this.inbox.send(target, ENTRY, block, handle, generation, seq, posted);
   }
 
@@ -287,18 +287,18 @@ export class LocalCpu implements CpuLink {
     this.memory.reach(block + 31);
     switch (message.kind) {
       case ENTRY:
-        if (!this.#retired || isBound(this.memory, block)) this.blocks.filed(message);
+        if (!this.#retired || isBound(this.memory, block)) this.handles.filed(message);
         break;
       case SETTLED: {
-        const remote = this.blocks.find(block, handle);
-        if (remote !== undefined) this.#settled(remote);
+        const entry = this.handles.find(block, handle);
+        if (entry !== undefined) this.#settled(entry);
         break;
       }
       case FREE:
-        this.blocks.reclaim(block, handle);
+        this.handles.reclaim(block, handle);
         break;
       case FORGET:
-        this.blocks.forget(block, handle);
+        this.handles.forget(block, handle);
         break;
       case DEFINE:
         this.definitions.define(message);
@@ -331,8 +331,8 @@ export class LocalCpu implements CpuLink {
   // What happens to handles.
 
   /** A run has settled here: tells who waits for that elsewhere. */
-  tellWaiters(remote: RemoteHandle): void {
-    const { block, handle } = remote;
+  tellWaiters(entry: RemoteKcont): void {
+    const { block, handle } = entry;
     let waiters = Atomics.exchange(this.memory.words, block + WAITERS, 0) & ~(1 << this.index);
     while (waiters !== 0) {
       const cpu = 31 - Math.clz32(waiters);
@@ -342,33 +342,33 @@ export class LocalCpu implements CpuLink {
   }
 
   /** Its run elsewhere has settled: what waited for that goes on. */
-  #settled(remote: RemoteHandle): void {
-    this.resumeIfAside(remote.kc);
-    if ((remote.kc._extras?.settled.length ?? 0) > 0) this.callSettled(remote);
+  #settled(entry: RemoteKcont): void {
+    this.resumeIfAside(entry.kc);
+    if ((entry.kc._extras?.settled.length ?? 0) > 0) this.callSettled(entry);
   }
 
   /** Its lock was changed here: its entry elsewhere may wait for the old one. */
-  tellLock(remote: RemoteHandle, cpu: number): void {
+  tellLock(entry: RemoteKcont, cpu: number): void {
     // What has a lock is never sent to several CPUs.
-    if (cpu === this.index || (remote.bits & QUEUED) === 0) return;
-    this.send(cpu, RELOCK, remote.block, remote.handle);
+    if (cpu === this.index || (entry.bits & QUEUED) === 0) return;
+    this.send(cpu, RELOCK, entry.block, entry.handle);
   }
 
   #relocked(block: number, handle: number): void {
-    const remote = this.blocks.find(block, handle);
-    const old = remote?.syncLock();
-    if (remote === undefined || old === undefined || old === null) return;
-    const { kc } = remote;
+    const entry = this.handles.find(block, handle);
+    const old = entry?.syncLock();
+    if (entry === undefined || old === undefined || old === null) return;
+    const { kc } = entry;
     if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
   }
 
   /** A run was ended from outside: as if it had settled elsewhere. */
-  settledAt(remote: RemoteHandle): void {
-    this.#settled(remote);
+  settledAt(entry: RemoteKcont): void {
+    this.#settled(entry);
   }
 
-  callSettled(remote: RemoteHandle): void {
-    const { kc } = remote;
+  callSettled(entry: RemoteKcont): void {
+    const { kc } = entry;
     this.later(() => callSettled(this.dispatcher, kc));
   }
 
@@ -384,7 +384,7 @@ export class LocalCpu implements CpuLink {
    * been about to ring, and then nobody else has: this CPU looks for itself.
    */
   lookAgain(): void {
-    for (const { kc } of this.blocks) this.resumeIfAside(kc);
+    for (const { kc } of this.handles) this.resumeIfAside(kc);
     this.dispatcher.request();
     this.later(() => {
       // It may have said something before.
@@ -396,19 +396,19 @@ export class LocalCpu implements CpuLink {
   /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
   free(block: number, handle: number): void {
     const home = this.memory.words[block + HOME] as number;
-    if (home === this.index) this.blocks.reclaim(block, handle);
+    if (home === this.index) this.handles.reclaim(block, handle);
     else this.send(home, FREE, block, handle);
   }
 
   /** Something has to be known of a handle that only others can tell. */
-  need(remote: RemoteHandle): void {
-    const home = this.memory.words[remote.block + HOME] as number;
-    if (home === this.index) this.definitions.answer(remote.block, remote.handle, home);
-    else this.send(home, NEED, remote.block, remote.handle);
+  need(entry: RemoteKcont): void {
+    const home = this.memory.words[entry.block + HOME] as number;
+    if (home === this.index) this.definitions.answer(entry.block, entry.handle, home);
+    else this.send(home, NEED, entry.block, entry.handle);
   }
 
-  fail(remote: RemoteHandle, error: unknown): boolean {
-    return this.faults.failed(remote, error);
+  fail(entry: RemoteKcont, error: unknown): boolean {
+    return this.faults.failed(entry, error);
   }
 
   // CPUs.

@@ -22,7 +22,7 @@ import { isSharedIn, numberOf } from './memory/block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './memory/control-block.ts';
 import type { LocalCpu } from './local-cpu.ts';
 import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP, sleepOf } from './memory/shared-memory.ts';
-import type { RemoteHandle } from './handles/remote-kcont.ts';
+import type { RemoteKcont } from './handles/remote-kcont.ts';
 import { LINE } from './locks/arena.ts';
 import type { SharedLock } from './locks/shared-lock.ts';
 
@@ -68,25 +68,25 @@ export class Placement {
   }
 
   /** Where an entry goes. */
-  place(remote: RemoteHandle, cpu: Cpu | null, delayed: boolean): number {
+  place(entry: RemoteKcont, cpu: Cpu | null, delayed: boolean): number {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
-    const spec = words[remote.block + SPEC] as number;
+    const spec = words[entry.block + SPEC] as number;
     const affinity = affinityOf(spec);
     if (affinity === STRONG) {
-      const tied = words[remote.block + TIED] as number;
+      const tied = words[entry.block + TIED] as number;
       return cpu?.index ?? (tied === ANY ? this.#chooseFor(spec) : tied);
     }
     if (cpu !== null) return cpu.index;
     if (affinity === WEAK) {
-      const { ran } = remote;
+      const { ran } = entry;
       const usable = ran !== ANY && (isPerCpu(spec) || ran !== 0) && !this.isBehind(ran);
       return usable ? ran : this.#chooseFor(spec);
     }
     if (isPerCpu(spec)) return localCpu.index;
-    const lock = numberOf(localCpu.memory, remote.block);
+    const lock = numberOf(localCpu.memory, entry.block);
     if (lock !== 0) return this.#homeOf(lock);
-    return delayed || remote.posted !== 0 ? this.choose() : ANY;
+    return delayed || entry.posted !== 0 ? this.choose() : ANY;
   }
 
   #chooseFor(spec: number): number {
@@ -195,7 +195,7 @@ export class Placement {
 
   /** Says what this CPU has to do. */
   publish(): void {
-    const { memory, slot, blocks } = this.#localCpu;
-    memory.words[slot + BACKLOG] = blocks.load;
+    const { memory, slot, handles } = this.#localCpu;
+    memory.words[slot + BACKLOG] = handles.load;
   }
 }

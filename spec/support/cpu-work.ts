@@ -461,7 +461,7 @@ export function report(): { pending: number; queued: number; running: number; na
 
 /** What this CPU has kept of the jobs that have ended here. */
 export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
-  const { lastJob } = (curcpu()._machine as LocalCpu).blocks;
+  const { lastJob } = (curcpu()._machine as LocalCpu).handles;
   return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 

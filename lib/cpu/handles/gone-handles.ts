@@ -12,7 +12,7 @@
 import { Kcont } from '../../core/kcont.ts';
 import { nothing } from '../../base/nothing.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
-import type { RemoteHandle } from './remote-kcont.ts';
+import type { RemoteKcont } from './remote-kcont.ts';
 
 /** How many are known. */
 const KNOWN = 1024;
@@ -28,7 +28,7 @@ export class GoneHandles {
   readonly #gone = new Map<string, Gone>();
 
   /** It has run on another CPU, and its block is free from now on. */
-  add({ block, handle, kc }: RemoteHandle): void {
+  add({ block, handle, kc }: RemoteKcont): void {
     const key = keyOf(block, handle);
     this.#gone.set(key, { handle: new WeakRef(kc), name: kc.name, wq: kc._wq });
     if (this.#gone.size <= KNOWN) return;

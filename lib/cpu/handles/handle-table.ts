@@ -66,17 +66,17 @@ import {
 } from '../memory/block-lock.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import { JobFace, JobTask, runJob } from '../jobs/job-runner.ts';
+import { JobRunner, JobTask, runJob } from '../jobs/job-runner.ts';
 import { GoneHandles } from './gone-handles.ts';
 import { FORGET, FREE, type Message } from '../messages/inbox.ts';
 import { SEQUENCE } from '../memory/shared-memory.ts';
-import { Remote } from './remote-entry.ts';
+import { RemoteEntry } from './remote-entry.ts';
 
 /** The handles that one CPU knows. */
-export class Blocks {
+export class HandleTable {
   readonly #localCpu: LocalCpu;
   /** Handles that this CPU knows, by block. */
-  readonly #remotes: (Remote | undefined)[] = [];
+  readonly #entries: (RemoteEntry | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #queues = new Map<string, Workqueue>();
 
@@ -85,7 +85,7 @@ export class Blocks {
    * collection, V8 throws away all code that was compiled for them, and the next thousands of runs
    * cost ten times as much.
    */
-  lastJob: JobFace | undefined = undefined;
+  lastJob: JobRunner | undefined = undefined;
 
   readonly #gone = new GoneHandles();
 
@@ -94,14 +94,14 @@ export class Blocks {
   }
 
   /** What this CPU knows of a handle. */
-  find(block: number, handle: number): Remote | undefined {
-    const remote = this.#remotes[block >> BLOCK_SHIFT];
-    return remote?.handle === handle ? remote : undefined;
+  find(block: number, handle: number): RemoteEntry | undefined {
+    const entry = this.#entries[block >> BLOCK_SHIFT];
+    return entry?.handle === handle ? entry : undefined;
   }
 
   /** All handles that this CPU knows. */
-  *[Symbol.iterator](): Generator<Remote, void, undefined> {
-    for (const remote of this.#remotes) if (remote !== undefined) yield remote;
+  *[Symbol.iterator](): Generator<RemoteEntry, void, undefined> {
+    for (const entry of this.#entries) if (entry !== undefined) yield entry;
   }
 
   /** Why a continuation cannot run on another CPU; undefined: it can. */
@@ -141,19 +141,19 @@ export class Blocks {
   }
 
   /** Gives a handle a block. */
-  publish(kc: Kcont<unknown>): Remote {
+  publish(kc: Kcont<unknown>): RemoteEntry {
     const number = this.#localCpu.module.indexOf(kc._func) as number;
-    return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, Remote);
+    return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, RemoteEntry);
   }
 
   /** Gives a job a block. Its argument may be absent. */
-  publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobFace {
-    const remote = this.#giveBlock(kc, JOB_KIND, number, arg, JobFace);
-    if (!hasArg) this.#localCpu.memory.words[remote.block + ARG_TAG] = ABSENT;
-    return remote;
+  publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobRunner {
+    const entry = this.#giveBlock(kc, JOB_KIND, number, arg, JobRunner);
+    if (!hasArg) this.#localCpu.memory.words[entry.block + ARG_TAG] = ABSENT;
+    return entry;
   }
 
-  #giveBlock<R extends Remote>(
+  #giveBlock<R extends RemoteEntry>(
     kc: Kcont<unknown>,
     kind: number,
     number: number,
@@ -202,17 +202,17 @@ export class Blocks {
     floats[(block + DEADLINE) >> 1] = deadline;
     floats[(block + DELAY) >> 1] = lastDelay(kc);
     const word = nextGeneration(words[block] as number, kc._state & CARRIED);
-    const remote = new Made(localCpu, kc, block, words[block + HANDLE] as number, 0);
-    remote.assume(word, words[block + SEQ] as number, deadline);
-    remote.told = 1 << index;
+    const entry = new Made(localCpu, kc, block, words[block + HANDLE] as number, 0);
+    entry.assume(word, words[block + SEQ] as number, deadline);
+    entry.told = 1 << index;
     // From here on it is counted among all CPUs, no longer by this one.
     if ((kc._state & SCHEDULED) !== 0 && (kc._state & UNREF) === 0) dispatcher.unref();
-    extras.remote = remote;
-    this.#remotes[block >> BLOCK_SHIFT] = remote;
+    extras.remote = entry;
+    this.#entries[block >> BLOCK_SHIFT] = entry;
     kc._state |= REMOTE | UNREF;
     Atomics.store(words, block, word);
     localCpu.alive.count(0, word);
-    return remote;
+    return entry;
   }
 
   #grab(lock: WrittenLock): number {
@@ -225,21 +225,21 @@ export class Blocks {
   }
 
   /** What this CPU knows of a handle that is to be passed on. */
-  remoteFor(kc: Kcont<unknown>): Remote {
-    return (kc._remote as Remote | null) ?? this.publish(kc);
+  entryFor(kc: Kcont<unknown>): RemoteEntry {
+    return (kc._remote as RemoteEntry | null) ?? this.publish(kc);
   }
 
   /** The face of a handle that is named by a token; one that is gone by now reads as destroyed. */
-  faceOf(block: number, handle: number): Remote {
+  entryOf(block: number, handle: number): RemoteEntry {
     const { words } = this.#localCpu.memory;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
-    const remote = this.#make(block, handle);
-    return words[block + HANDLE] === handle ? this.keep(remote) : remote;
+    const entry = this.#make(block, handle);
+    return words[block + HANDLE] === handle ? this.keep(entry) : entry;
   }
 
   /** The face of what a block stands for now; what is gone by then reads as destroyed. */
-  faceAt(block: number): Remote {
+  entryAt(block: number): RemoteEntry {
     const { words } = this.#localCpu.memory;
     const handle = words[block + HANDLE] as number;
     const known = this.find(block, handle);
@@ -250,17 +250,17 @@ export class Blocks {
 
   /** Whose function has failed elsewhere: by now it may be gone. */
   handleOf(block: number, handle: number): Kcont<unknown> {
-    const remote = this.face(block, handle);
-    return remote?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
+    const entry = this.findOrMake(block, handle);
+    return entry?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
   }
 
   /** The face of what a message is about; undefined: that is gone by now. */
-  face(block: number, handle: number): Remote | undefined {
-    if (this.#localCpu.memory.words[block + HANDLE] === handle) this.faceAt(block);
+  findOrMake(block: number, handle: number): RemoteEntry | undefined {
+    if (this.#localCpu.memory.words[block + HANDLE] === handle) this.entryAt(block);
     return this.find(block, handle);
   }
 
-  #make(block: number, handle: number): Remote {
+  #make(block: number, handle: number): RemoteEntry {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
     const func = this.functionOf(block);
@@ -270,23 +270,23 @@ export class Blocks {
       slackMs: words[block + SLACK] as number,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
     });
-    const remote = new Remote(localCpu, kc, block, handle, -1);
-    link(remote);
-    return remote;
+    const entry = new RemoteEntry(localCpu, kc, block, handle, -1);
+    link(entry);
+    return entry;
   }
 
-  #makeJob(block: number, handle: number): JobFace {
+  #makeJob(block: number, handle: number): JobRunner {
     const localCpu = this.#localCpu;
     const wq = this.#workqueueOf(block);
     const kc = makeOwn<unknown>(QUIET | TASK, wq, this.#lockOf(block), runJob, undefined, {
       ref: false,
       name: localCpu.module.names[localCpu.memory.words[block + FUNCTION] as number] ?? '',
     });
-    const remote = new JobFace(localCpu, kc, block, handle, -1);
-    remote.func = this.functionOf(block);
-    kc._arg = new JobTask(remote);
-    link(remote);
-    return remote;
+    const entry = new JobRunner(localCpu, kc, block, handle, -1);
+    entry.func = this.functionOf(block);
+    kc._arg = new JobTask(entry);
+    link(entry);
+    return entry;
   }
 
   #lockOf(block: number): BaseLock | null {
@@ -298,15 +298,15 @@ export class Blocks {
    * From now on this CPU knows a handle that another one has made: unless that has been destroyed
    * meanwhile, and whoever has done so has not seen that there is one more to be told.
    */
-  keep(remote: Remote): Remote {
-    const { block } = remote;
+  keep(entry: RemoteEntry): RemoteEntry {
+    const { block } = entry;
     const { words } = this.#localCpu.memory;
-    const before = this.#remotes[block >> BLOCK_SHIFT];
+    const before = this.#entries[block >> BLOCK_SHIFT];
     if (before !== undefined) this.#drop(before);
-    this.#remotes[block >> BLOCK_SHIFT] = remote;
+    this.#entries[block >> BLOCK_SHIFT] = entry;
     Atomics.or(words, block + KNOWN, 1 << this.#localCpu.index);
-    if (Atomics.load(words, block + HANDLE) !== remote.handle) this.#drop(remote);
-    return remote;
+    if (Atomics.load(words, block + HANDLE) !== entry.handle) this.#drop(entry);
+    return entry;
   }
 
   /** The function of a block, on this CPU. */
@@ -348,11 +348,11 @@ export class Blocks {
 
   /** A message says that a handle is scheduled here. */
   filed({ block, handle, generation, seq, from, value: posted }: Message): void {
-    const remote = this.face(block, handle);
-    if (remote !== undefined) {
+    const entry = this.findOrMake(block, handle);
+    if (entry !== undefined) {
       // To be claimed, whatever becomes of it.
-      if (posted !== 0) remote.posted = posted;
-      remote.file(generation, seq);
+      if (posted !== 0) entry.posted = posted;
+      entry.file(generation, seq);
     } else if (posted !== 0 && this.#localCpu.ports.claim(from, posted) === undefined) {
       this.#localCpu.ports.isBroken(from, posted);
     }
@@ -369,10 +369,10 @@ export class Blocks {
       localCpu.inbox.send(home, FREE, block, handle, 0, 0, 0);
       return;
     }
-    const remote = this.find(block, handle);
+    const entry = this.find(block, handle);
     const ran = words[block + RAN] as number;
-    const mayFail = remote !== undefined && !(remote instanceof JobFace);
-    if (mayFail && ran !== ANY && ran !== localCpu.index) this.#gone.add(remote);
+    const mayFail = entry !== undefined && !(entry instanceof JobRunner);
+    if (mayFail && ran !== ANY && ran !== localCpu.index) this.#gone.add(entry);
     unpinLock(localCpu.arena, readLock(localCpu.memory, block));
     words[block + LOCK] = 0;
     // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.
@@ -384,28 +384,28 @@ export class Blocks {
       known &= ~(1 << cpu);
       localCpu.inbox.send(cpu, FORGET, block, handle, 0, 0, 0);
     }
-    if (remote !== undefined) this.#drop(remote);
+    if (entry !== undefined) this.#drop(entry);
     this.#free.push(block);
   }
 
   /** A handle is gone: lets go of its face. */
   forget(block: number, handle: number): void {
-    const remote = this.find(block, handle);
-    if (remote !== undefined) this.#drop(remote);
+    const entry = this.find(block, handle);
+    if (entry !== undefined) this.#drop(entry);
   }
 
-  #drop(remote: Remote): void {
-    const { kc, block } = remote;
-    remote.dropped();
-    this.#remotes[block >> BLOCK_SHIFT] = undefined;
+  #drop(entry: RemoteEntry): void {
+    const { kc, block } = entry;
+    entry.dropped();
+    this.#entries[block >> BLOCK_SHIFT] = undefined;
     if ((kc._state & SCHEDULED) !== 0) this.#localCpu.dispatcher.withdraw(kc);
     kc._finalizeDestroy();
-    if (remote instanceof JobFace) this.lastJob = remote;
+    if (entry instanceof JobRunner) this.lastJob = entry;
   }
 }
 
-function link(remote: Remote): void {
-  const { kc } = remote;
-  kc._needExtras().remote = remote;
+function link(entry: RemoteEntry): void {
+  const { kc } = entry;
+  kc._needExtras().remote = entry;
   kc._state |= REMOTE | UNREF;
 }

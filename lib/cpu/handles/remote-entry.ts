@@ -3,7 +3,7 @@
  * bit REMOTE is set, and the entry of that continuation in this CPU's own wheel and run queue.
  *
  *      CPU 0                        shared                       CPU 2
- *   Kcont --- Remote ---+                              +--- Remote --- Kcont (made there)
+ *   Kcont --- RemoteEntry ---+                              +--- RemoteEntry --- Kcont (made there)
  *                       |      +-----------------+     |
  *                       +----> | word, deadline… | <---+         in CPU 2's wheel or run queue
  *                              +-----------------+
@@ -37,10 +37,10 @@ import {
   readWord,
 } from '../memory/control-block.ts';
 import { SEQUENCE } from '../memory/shared-memory.ts';
-import { RemoteHandle } from './remote-kcont.ts';
+import { RemoteKcont } from './remote-kcont.ts';
 
 /** A continuation that more than one CPU knows, and its entry on this one. */
-export class Remote extends RemoteHandle implements RemoteState {
+export class RemoteEntry extends RemoteKcont implements RemoteState {
   /** What the entry here was filed under. */
   #generation = -1;
   #seq = 0;

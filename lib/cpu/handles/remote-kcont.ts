@@ -62,7 +62,7 @@ import type { LocalCpu } from '../local-cpu.ts';
 import { INTENT, SEQUENCE } from '../memory/shared-memory.ts';
 
 /** A continuation that more than one CPU knows, as its callers on this one have it. */
-export abstract class RemoteHandle implements Sender {
+export abstract class RemoteKcont implements Sender {
   readonly localCpu: LocalCpu;
   readonly kc: Kcont<unknown>;
   /** The place of its control block, and the number of the handle that must stand there. */
@@ -258,7 +258,7 @@ export abstract class RemoteHandle implements Sender {
     const { memory } = localCpu;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) localCpu.blocks.probe(arg, label(this.kc));
+    if (tag === PORTED) localCpu.handles.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);

@@ -33,10 +33,10 @@ export class Afar implements RemoteScheduling {
   }
 
   schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number {
-    const { blocks } = this.#localCpu;
-    if (kc._remote === null && blocks.whyNot(kc) !== undefined) return EINVAL;
-    const remote = kc._remote ?? blocks.publish(kc);
-    return remote.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
+    const { handles } = this.#localCpu;
+    if (kc._remote === null && handles.whyNot(kc) !== undefined) return EINVAL;
+    const entry = kc._remote ?? handles.publish(kc);
+    return entry.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
   }
 
   stopped(kc: Kcont<unknown>): KcontError | undefined {
@@ -47,7 +47,7 @@ export class Afar implements RemoteScheduling {
   }
 
   reason(kc: Kcont<unknown>): KcontError {
-    const why = this.#localCpu.blocks.whyNot(kc);
+    const why = this.#localCpu.handles.whyNot(kc);
     return why ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`);
   }
 }

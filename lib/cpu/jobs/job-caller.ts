@@ -29,7 +29,7 @@ import { ANY, ARG, ARG_TAG, RAN } from '../memory/control-block.ts';
 import { isSharedIn } from '../memory/block-lock.ts';
 import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
-import { JobTask, THROWN, runJob, type JobFace } from './job-runner.ts';
+import { JobTask, THROWN, runJob, type JobRunner } from './job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { ABORT, DEFINE, type Message } from '../messages/inbox.ts';
 import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
@@ -39,7 +39,7 @@ import { errorFrom, postError, reasonOf } from '../messages/wire-error.ts';
 
 /** What a caller waits for. */
 interface Waiting extends AbortMember {
-  readonly face: JobFace;
+  readonly runner: JobRunner;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
@@ -58,7 +58,7 @@ interface Parcel {
 }
 
 /** The jobs that this CPU has sent. */
-export class RemoteJobs {
+export class JobCaller {
   readonly #localCpu: LocalCpu;
   /** Sent and not ended, by block. */
   readonly #sent = new Map<number, Waiting>();
@@ -113,12 +113,12 @@ export class RemoteJobs {
       return await new Promise((resolve, reject) => {
         const { signal: _, ...others } = taken;
         signal?.throwIfAborted();
-        const face = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
+        const runner = this.#send(wq, number, name, { ...others, cpu: borrowed }, resolve, reject);
         if (signal === undefined) return;
         killed = {
           _abort: (reason) => {
             reserve.kill(borrowed);
-            this.settle(face.block, face.handle, true, reason);
+            this.settle(runner.block, runner.handle, true, reason);
           },
         };
         join(signal, killed);
@@ -156,7 +156,7 @@ export class RemoteJobs {
     options: RunOptions,
     resolve: (value: unknown) => void,
     reject: (reason: unknown) => void,
-  ): JobFace {
+  ): JobRunner {
     const localCpu = this.#localCpu;
     const {
       arg,
@@ -174,12 +174,12 @@ export class RemoteJobs {
       name,
       affinity,
     });
-    const face = localCpu.blocks.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
-    face.func = localCpu.module.at(number);
-    face.given(arg, 0);
-    kc._arg = new JobTask(face);
+    const runner = localCpu.handles.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
+    runner.func = localCpu.module.at(number);
+    runner.given(arg, 0);
+    kc._arg = new JobTask(runner);
     const waiting: Waiting = {
-      face,
+      runner,
       resolve,
       reject,
       signal,
@@ -191,36 +191,36 @@ export class RemoteJobs {
     try {
       let errno = whyNot(kc, delayMs, null);
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
-      const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(face, arg));
+      const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(runner, arg));
       const isFree = lock === null && !ported && delayMs === 0;
       const index = cpu?.index ?? (isFree ? ANY : localCpu.placement.chooseFor(lock));
       const target = cpu ?? localCpu.kernel.cpus[index] ?? null;
       if (ported) this.#post(waiting, index, arg);
-      this.#sent.set(face.block, waiting);
+      this.#sent.set(runner.block, waiting);
       localCpu.alive.hold(1);
-      errno = face.schedule(delayMs, target, INVOKING | HALTING, false);
+      errno = runner.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      if (this.#sent.delete(face.block)) localCpu.alive.hold(-1);
+      if (this.#sent.delete(runner.block)) localCpu.alive.hold(-1);
       kc.destroy();
       throw error;
     }
-    if (signal === undefined) return face;
+    if (signal === undefined) return runner;
     // A getter within the argument may have aborted it.
     if (signal.aborted) this.#abort(waiting, signal.reason);
     else join(signal, waiting);
-    return face;
+    return runner;
   }
 
   /** Writes the argument beside the block. False: it has to be posted. */
-  #write(face: JobFace, arg: unknown): boolean {
+  #write(runner: JobRunner, arg: unknown): boolean {
     const { words, floats } = this.#localCpu.memory;
-    const length = writeText(this.#localCpu.memory, face.block, arg);
+    const length = writeText(this.#localCpu.memory, runner.block, arg);
     if (length === 0) return false;
-    words[face.block + ARG_TAG] = TEXTUAL;
-    floats[(face.block + ARG) >> 1] = length;
+    words[runner.block + ARG_TAG] = TEXTUAL;
+    floats[(runner.block + ARG) >> 1] = length;
     // Wherever it runs, it is the value at the call.
-    face.given(undefined, -1);
+    runner.given(undefined, -1);
     return true;
   }
 
@@ -230,45 +230,45 @@ export class RemoteJobs {
    */
   #post(waiting: Waiting, cpu: number, arg: unknown): void {
     const localCpu = this.#localCpu;
-    const { face, transfer } = waiting;
+    const { runner, transfer } = waiting;
     let posted = 0;
     try {
       refuseDetached(transfer);
-      const wire = encode(localCpu, arg, face);
+      const wire = encode(localCpu, arg, runner);
       if (cpu !== ANY && localCpu.stateOf(cpu) === 'up') {
         posted = localCpu.ports.post(cpu, wire, transfer);
       }
       if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
-      throw uncloneable(`the argument of ${face.kc.name}`, error);
+      throw uncloneable(`the argument of ${runner.kc.name}`, error);
     }
-    face.posted = posted;
-    localCpu.memory.floats[(face.block + ARG) >> 1] = posted;
+    runner.posted = posted;
+    localCpu.memory.floats[(runner.block + ARG) >> 1] = posted;
     if (posted !== 0 && transfer.length > 0) this.#moved(waiting, cpu);
   }
 
   #hold(waiting: Waiting, wire: Wire): void {
-    const { face, transfer } = waiting;
+    const { runner, transfer } = waiting;
     const [held, list] = structuredClone([wire, transfer] as const, {
       transfer: transfer as ArrayBuffer[],
     });
     if (transfer.length > 0) waiting.parcel = { wire: held, transfer: list };
     // With handles or locks in it, it is encoded anew for each CPU that asks.
-    else if (held[0] === 0) face.given(held[1], 0);
+    else if (held[0] === 0) runner.given(held[1], 0);
   }
 
   #moved(waiting: Waiting, cpu: number): void {
     const { memory } = this.#localCpu;
-    const { block } = waiting.face;
+    const { block } = waiting.runner;
     waiting.parcel = undefined;
     waiting.movedTo = { cpu, epoch: memory.words[memory.slot(cpu) + EPOCH] as number };
     memory.words[block + ARG_TAG] = MOVED;
   }
 
   /** A CPU has an entry, but not the argument: it was not up, or it came to another one. */
-  answer(face: JobFace, cpu: number): void {
-    const waiting = this.#sent.get(face.block);
-    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+  answer(runner: JobRunner, cpu: number): void {
+    const waiting = this.#sent.get(runner.block);
+    if (waiting?.runner !== runner || tagOf(runner.arg) < PORTED) return;
     if (waiting.movedTo !== undefined) {
       // It may be on its way: there, or to another CPU that was asked to run this.
       this.#loseMoved(waiting);
@@ -278,16 +278,16 @@ export class RemoteJobs {
       this.#give(waiting, cpu);
     } catch (error) {
       // It was changed since the call.
-      face.stop();
-      const what = uncloneable(`the argument of ${face.kc.name}`, error);
-      this.settle(face.block, face.handle, true, what);
+      runner.stop();
+      const what = uncloneable(`the argument of ${runner.kc.name}`, error);
+      this.settle(runner.block, runner.handle, true, what);
     }
   }
 
   /** A CPU has a new thread, and an entry for it: sends the argument before it asks. */
-  offer(face: JobFace, cpu: number): void {
-    const waiting = this.#sent.get(face.block);
-    if (waiting?.face !== face || tagOf(face.arg) < PORTED) return;
+  offer(runner: JobRunner, cpu: number): void {
+    const waiting = this.#sent.get(runner.block);
+    if (waiting?.runner !== runner || tagOf(runner.arg) < PORTED) return;
     // Moved to a thread that never is up it would be lost.
     if (waiting.transfer.length > 0) return;
     try {
@@ -299,15 +299,15 @@ export class RemoteJobs {
 
   #give(waiting: Waiting, cpu: number): void {
     const localCpu = this.#localCpu;
-    const { face, parcel } = waiting;
-    const arg = parcel?.wire ?? encode(localCpu, face.arg, face);
+    const { runner, parcel } = waiting;
+    const arg = parcel?.wire ?? encode(localCpu, runner.arg, runner);
     const posted = localCpu.ports.post(cpu, { arg, name: undefined }, parcel?.transfer);
     if (posted === 0) return;
     if (parcel !== undefined) {
       this.#moved(waiting, cpu);
-      face.moveTo(cpu);
+      runner.moveTo(cpu);
     }
-    localCpu.send(cpu, DEFINE, face.block, face.handle, 0, posted);
+    localCpu.send(cpu, DEFINE, runner.block, runner.handle, 0, posted);
   }
 
   /** A CPU has died: what was moved there, and has not been entered, never can be. */
@@ -317,36 +317,36 @@ export class RemoteJobs {
     }
   }
 
-  #loseMoved({ face, movedTo }: Waiting): void {
+  #loseMoved({ runner, movedTo }: Waiting): void {
     const { memory } = this.#localCpu;
     const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
     const slot = memory.slot(cpu);
     const isThere = memory.words[slot + EPOCH] === epoch && memory.words[slot + STATE] !== DOWN;
-    if (isThere || (face.stop() & RUNNING) !== 0) return;
-    const what = `${face.kc.name} cannot run: its argument was moved to CPU ${cpu}, which has died`;
-    this.settle(face.block, face.handle, true, new KcontError('ECPUDIED', what));
+    if (isThere || (runner.stop() & RUNNING) !== 0) return;
+    const what = `${runner.kc.name} cannot run: its argument was moved to CPU ${cpu}, which has died`;
+    this.settle(runner.block, runner.handle, true, new KcontError('ECPUDIED', what));
   }
 
   #abort(waiting: Waiting, reason: unknown): void {
     const localCpu = this.#localCpu;
-    const { face } = waiting;
-    if ((face.stop() & RUNNING) === 0) {
-      this.settle(face.block, face.handle, true, reason);
+    const { runner } = waiting;
+    if ((runner.stop() & RUNNING) === 0) {
+      this.settle(runner.block, runner.handle, true, reason);
       return;
     }
-    const ran = localCpu.memory.words[face.block + RAN] as number;
+    const ran = localCpu.memory.words[runner.block + RAN] as number;
     if (ran === localCpu.index) {
-      face.abort(reason);
+      runner.abort(reason);
       return;
     }
     const posted = postError(localCpu.ports, ran, reason);
-    localCpu.send(ran, ABORT, face.block, face.handle, 0, posted);
+    localCpu.send(ran, ABORT, runner.block, runner.handle, 0, posted);
   }
 
   /** The caller of a job that runs here does not want it any more. */
   aborted(block: number, handle: number, claimed: [unknown] | undefined): void {
-    const face = this.#localCpu.blocks.find(block, handle) as JobFace | undefined;
-    face?.abort(errorFrom(claimed, face.kc.name));
+    const runner = this.#localCpu.handles.find(block, handle) as JobRunner | undefined;
+    runner?.abort(errorFrom(claimed, runner.kc.name));
   }
 
   /** A result has come. */
@@ -357,14 +357,14 @@ export class RemoteJobs {
     const tag = generation & ~THROWN;
     if (tag < PORTED) {
       // What is not waited for any more may stand no more beside the block, either.
-      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (this.#sent.get(block)?.runner.handle !== handle) return;
       const { memory } = localCpu;
       const result = tag === TEXTUAL ? readText(memory, block, value) : inline(tag, value);
       this.settle(block, handle, false, result);
       return;
     }
     const claimed = localCpu.ports.claim(from, value);
-    const name = this.#sent.get(block)?.face.kc.name ?? '';
+    const name = this.#sent.get(block)?.runner.kc.name ?? '';
     if (thrown) this.settle(block, handle, true, errorFrom(claimed, name));
     else this.#receive(block, handle, name, claimed);
   }
@@ -372,7 +372,7 @@ export class RemoteJobs {
   #receive(block: number, handle: number, name: string, claimed: [unknown] | undefined): void {
     let result: unknown;
     try {
-      if (this.#sent.get(block)?.face.handle !== handle) return;
+      if (this.#sent.get(block)?.runner.handle !== handle) return;
       if (claimed === undefined)
         throw new KcontError('EINVAL', 'it came, and could not be decoded');
       result = decode(this.#localCpu, claimed[0]);
@@ -385,24 +385,25 @@ export class RemoteJobs {
   }
 
   /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
-  isAwaited(face: JobFace): boolean {
-    return face.home !== this.#localCpu.index || this.#sent.get(face.block)?.face === face;
+  isAwaited(runner: JobRunner): boolean {
+    return runner.home !== this.#localCpu.index || this.#sent.get(runner.block)?.runner === runner;
   }
 
   /** There will be no results any more. */
   abandon(reason: unknown): void {
-    for (const { face } of this.#sent.values()) this.settle(face.block, face.handle, true, reason);
+    for (const { runner } of this.#sent.values())
+      this.settle(runner.block, runner.handle, true, reason);
   }
 
   /** A job has ended. */
   settle(block: number, handle: number, thrown: boolean, result: unknown): void {
     const waiting = this.#sent.get(block);
-    if (waiting === undefined || waiting.face.handle !== handle) return;
+    if (waiting === undefined || waiting.runner.handle !== handle) return;
     this.#sent.delete(block);
     this.#localCpu.alive.hold(-1);
     if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);
-    waiting.face.kc.destroy();
+    waiting.runner.kc.destroy();
   }
 }

@@ -11,7 +11,7 @@ import { ARG, ARG_TAG, ARG_VERSION, HOME } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from '../messages/tokens.ts';
 import type { AnyFunction } from '../threads/cpu-module.ts';
 import { RESULT } from '../messages/inbox.ts';
-import { Remote } from '../handles/remote-entry.ts';
+import { RemoteEntry } from '../handles/remote-entry.ts';
 import { readText, writeText } from '../memory/json-slot.ts';
 import { movedWith, refuseDetached } from '../messages/transfer.ts';
 import { postError } from '../messages/wire-error.ts';
@@ -21,7 +21,7 @@ import { nothing } from '../../base/nothing.ts';
 export const THROWN = 16;
 
 /** A function that is to run once, on the CPU that may run it. */
-export class JobFace extends Remote {
+export class JobRunner extends RemoteEntry {
   func: AnyFunction | undefined = undefined;
   arg: unknown = undefined;
   #hasArg = true;
@@ -211,24 +211,24 @@ export class JobFace extends Remote {
 
 /** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
 export class JobTask implements Task {
-  readonly face: JobFace;
+  readonly runner: JobRunner;
 
-  constructor(face: JobFace) {
-    this.face = face;
+  constructor(runner: JobRunner) {
+    this.runner = runner;
   }
 
   _abort(reason: unknown): void {
-    if (this.face.kc.running) this.face.abort(reason);
-    else this.face.report(reason);
+    if (this.runner.kc.running) this.runner.abort(reason);
+    else this.runner.report(reason);
   }
 
   _misused(error: unknown): void {
-    this.face.kc.wq._failed++;
-    this.face.report(error);
+    this.runner.kc.wq._failed++;
+    this.runner.report(error);
   }
 }
 
 /** The function of the continuations that stand for jobs. */
-export function runJob({ face }: JobTask): undefined | Promise<unknown> {
-  return face.call();
+export function runJob({ runner }: JobTask): undefined | Promise<unknown> {
+  return runner.call();
 }

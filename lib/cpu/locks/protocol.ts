@@ -335,7 +335,7 @@ export class LockWords {
     if (cpu !== by) this.#arena.wake(cpu);
   }
 
-  /** Blocks the thread, which asks to write, until the slot changes or the time is over. */
+  /** HandleTable the thread, which asks to write, until the slot changes or the time is over. */
   sleep(cpu: number, ms: number): void {
     Atomics.wait(this.#words, this.slotOf(cpu), ASKS, ms);
   }

@@ -26,7 +26,7 @@ export class SharedMutex extends SharedLock {
   constructor(gate: Gate);
   constructor(gate: Gate = newGate(MUTEX)) {
     super(gate);
-    gate.face = this;
+    gate.lock = this;
   }
 
   /**

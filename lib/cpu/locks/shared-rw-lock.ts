@@ -68,7 +68,7 @@ export abstract class SharedSides {
     this.read = new ReadSide(gate);
     this.write = new WriteSide(gate);
     gate.reader = this.read;
-    gate.face = this;
+    gate.lock = this;
   }
 }
 

@@ -49,7 +49,7 @@ export class SharedSpinLock extends SharedLock {
   constructor(gate: Gate);
   constructor(gate: Gate = newGate(SPIN)) {
     super(gate);
-    gate.face = this;
+    gate.lock = this;
   }
 
   /**

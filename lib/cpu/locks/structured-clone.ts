@@ -89,10 +89,10 @@ export function toHandle(lock: Passable): SharedLockHandle {
  */
 export function placeOf(lock: Passable): LockPlace {
   if (!isShared(lock)) throw invalid('lock', 'a lock between CPUs', lock);
-  const { arena, kind, face } = lock._gate;
+  const { arena, kind, lock: whole } = lock._gate;
   const at = lock._gate.share();
   let side: LockPlace['side'] = 'both';
-  if (face instanceof SharedSides && face !== lock) side = face.read === lock ? 'read' : 'write';
+  if (whole instanceof SharedSides && whole !== lock) side = whole.read === lock ? 'read' : 'write';
   return { kcontLock: kind, side, at, generation: arena.generationAt(at) };
 }
 
@@ -136,11 +136,11 @@ export function attachIn(
     gate = new Gate(arena, at, kind);
     arena.attach(at, gate);
   }
-  const face = (gate.face ?? faceOf(gate)) as Passable;
-  return face instanceof SharedSides && side !== 'both' ? face[side] : face;
+  const lock = (gate.lock ?? makeLock(gate)) as Passable;
+  return lock instanceof SharedSides && side !== 'both' ? lock[side] : lock;
 }
 
-function faceOf(gate: Gate): Passable {
+function makeLock(gate: Gate): Passable {
   switch (gate.kind) {
     case MUTEX:
       return new SharedMutex(gate);

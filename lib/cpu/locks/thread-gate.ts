@@ -78,7 +78,7 @@ export class Gate implements Listener {
   /** Whoever waits on this thread; made when somebody does for the first time. */
   turnstile: Turnstile | null = null;
   /** What users have of it: a lock, or both its sides. */
-  face: object | null = null;
+  lock: object | null = null;
   /** The read side, if there is one: waiters of any other lock want to write. */
   reader: BaseLock | null = null;
   /** Somebody on this thread holds the write side. */

@@ -11,11 +11,11 @@ import { SCHEDULED } from '../../core/state.ts';
 import { PORTED } from './value-tags.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from './tokens.ts';
-import { JobFace } from '../jobs/job-runner.ts';
+import { JobRunner } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { DEFINE, SETTLED, type Message } from './inbox.ts';
-import type { Remote } from '../handles/remote-entry.ts';
-import type { RemoteHandle } from '../handles/remote-kcont.ts';
+import type { RemoteEntry } from '../handles/remote-entry.ts';
+import type { RemoteKcont } from '../handles/remote-kcont.ts';
 
 /** What a block cannot hold. */
 export interface Definition {
@@ -35,32 +35,32 @@ export class Definitions {
    * Lets those know what they have to who may run it, before anything is changed for it. Throws KcontError
    * EINVAL for an argument that cannot be cloned, also if nobody is there to be told.
    */
-  prepare(remote: RemoteHandle, target: number): void {
+  prepare(entry: RemoteKcont, target: number): void {
     const { placement } = this.#localCpu;
-    if (target !== ANY) this.#prepareFor(remote, target);
-    else if ((remote.told | 1) !== placement.all) {
-      for (const cpu of placement.candidates()) this.#prepareFor(remote, cpu);
+    if (target !== ANY) this.#prepareFor(entry, target);
+    else if ((entry.told | 1) !== placement.all) {
+      for (const cpu of placement.candidates()) this.#prepareFor(entry, cpu);
     }
   }
 
-  #prepareFor(remote: RemoteHandle, cpu: number): void {
+  #prepareFor(entry: RemoteKcont, cpu: number): void {
     const localCpu = this.#localCpu;
-    if (cpu === localCpu.index || (remote.told & (1 << cpu)) !== 0) return;
-    if (remote instanceof JobFace) return;
-    const what = `the argument of ${label(remote.kc)}`;
+    if (cpu === localCpu.index || (entry.told & (1 << cpu)) !== 0) return;
+    if (entry instanceof JobRunner) return;
+    const what = `the argument of ${label(entry.kc)}`;
     try {
-      this.#tell(remote, cpu);
+      this.#tell(entry, cpu);
     } catch (error) {
       throw uncloneable(what, error);
     }
-    if ((remote.told & (1 << cpu)) === 0 && this.#knows(remote)) {
-      localCpu.blocks.probe(remote.kc._arg, what);
+    if ((entry.told & (1 << cpu)) === 0 && this.#knows(entry)) {
+      localCpu.handles.probe(entry.kc._arg, what);
     }
   }
 
   /** Whether this CPU has the argument as it is now. */
-  #knows(remote: RemoteHandle): boolean {
-    return remote.version === this.#localCpu.memory.words[remote.block + ARG_VERSION];
+  #knows(entry: RemoteKcont): boolean {
+    return entry.version === this.#localCpu.memory.words[entry.block + ARG_VERSION];
   }
 
   /**
@@ -68,30 +68,30 @@ export class Definitions {
    * for the argument was changed since it was looked at, that CPU asks when it comes to the handle,
    * and then it is an error of the handle.
    */
-  tell(remote: RemoteHandle, cpu: number): void {
+  tell(entry: RemoteKcont, cpu: number): void {
     try {
-      this.#tell(remote, cpu);
+      this.#tell(entry, cpu);
     } catch {
       // See above.
     }
   }
 
-  #tell(remote: RemoteHandle, cpu: number): void {
+  #tell(entry: RemoteKcont, cpu: number): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
-    const { block, handle, version, kc } = remote;
+    const { block, handle, version, kc } = entry;
     const name = kc._details?.name;
     const ported = (words[block + ARG_TAG] as number) >= PORTED;
     // At once: a getter in the argument may schedule it.
-    remote.told |= 1 << cpu;
-    const isNeeded = ported ? this.#knows(remote) : name !== undefined;
-    if (!isNeeded || remote instanceof JobFace) return;
+    entry.told |= 1 << cpu;
+    const isNeeded = ported ? this.#knows(entry) : name !== undefined;
+    if (!isNeeded || entry instanceof JobRunner) return;
     let posted = 0;
     try {
-      const arg = ported ? encode(localCpu, kc._arg, remote) : undefined;
+      const arg = ported ? encode(localCpu, kc._arg, entry) : undefined;
       posted = localCpu.ports.post(cpu, { arg, name } satisfies Definition);
     } finally {
-      if (posted === 0) remote.told &= ~(1 << cpu);
+      if (posted === 0) entry.told &= ~(1 << cpu);
     }
     if (posted !== 0) localCpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
@@ -102,11 +102,11 @@ export class Definitions {
     const { words } = localCpu.memory;
     const claimed = localCpu.ports.claim(from, value);
     const isBroken = claimed === undefined && localCpu.ports.isBroken(from, value);
-    const remote = localCpu.blocks.face(block, handle);
-    if (remote === undefined) return;
-    const { kc } = remote;
+    const entry = localCpu.handles.findOrMake(block, handle);
+    if (entry === undefined) return;
+    const { kc } = entry;
     if (isBroken) {
-      this.#unreadable(remote);
+      this.#unreadable(entry);
       return;
     }
     if (claimed === undefined) {
@@ -115,19 +115,19 @@ export class Definitions {
       return;
     }
     const { arg, name } = claimed[0] as Definition;
-    if (remote instanceof JobFace) {
-      if (remote.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
+    if (entry instanceof JobRunner) {
+      if (entry.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
-    if (version <= remote.version || (words[block + ARG_TAG] as number) < PORTED) return;
+    if (version <= entry.version || (words[block + ARG_TAG] as number) < PORTED) return;
     try {
       kc._arg = decode(localCpu, arg);
-      remote.version = version;
+      entry.version = version;
     } catch (error) {
       // An older one may name what is gone: the newer one is asked for.
       if (version === words[block + ARG_VERSION]) {
-        this.#unreadable(remote, error);
+        this.#unreadable(entry, error);
         return;
       }
     }
@@ -135,28 +135,28 @@ export class Definitions {
   }
 
   /** What came for it cannot be read here: it will not run. */
-  #unreadable(remote: Remote, cause?: unknown): void {
-    if (remote instanceof JobFace) remote.reportUnreadable(cause);
+  #unreadable(entry: RemoteEntry, cause?: unknown): void {
+    if (entry instanceof JobRunner) entry.reportUnreadable(cause);
     else {
-      const what = `the argument of ${label(remote.kc)} cannot be read on CPU ${this.#localCpu.index}`;
-      this.#fail(remote, Object.assign(new KcontError('EINVAL', what), { cause }));
+      const what = `the argument of ${label(entry.kc)} cannot be read on CPU ${this.#localCpu.index}`;
+      this.#fail(entry, Object.assign(new KcontError('EINVAL', what), { cause }));
     }
   }
 
   /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
-  #fail(remote: Remote, error: unknown, cpu: number = this.#localCpu.index): void {
-    this.#stop(remote, cpu, () => this.#localCpu.faults.failedAt(remote, error));
+  #fail(entry: RemoteEntry, error: unknown, cpu: number = this.#localCpu.index): void {
+    this.#stop(entry, cpu, () => this.#localCpu.faults.failedAt(entry, error));
   }
 
   /**
    * Stops what cannot run, and reports that: once, by whoever has stopped it. An answer may come after
    * a definition that could not be read, and be no better.
    */
-  #stop(remote: Remote, cpu: number, report: () => void): void {
+  #stop(entry: RemoteEntry, cpu: number, report: () => void): void {
     const localCpu = this.#localCpu;
-    const { block, handle } = remote;
+    const { block, handle } = entry;
     localCpu.later(() => {
-      const isFirst = (remote.stop() & SCHEDULED) !== 0;
+      const isFirst = (entry.stop() & SCHEDULED) !== 0;
       if (cpu !== localCpu.index) localCpu.send(cpu, SETTLED, block, handle);
       if (isFirst) report();
     });
@@ -165,18 +165,18 @@ export class Definitions {
   /** Another CPU needs to be told. */
   answer(block: number, handle: number, cpu: number): void {
     const localCpu = this.#localCpu;
-    const remote = localCpu.blocks.face(block, handle);
-    if (remote === undefined) return;
-    if (remote instanceof JobFace) localCpu.jobs.answer(remote, cpu);
-    else if (this.#knows(remote)) {
+    const entry = localCpu.handles.findOrMake(block, handle);
+    if (entry === undefined) return;
+    if (entry instanceof JobRunner) localCpu.jobs.answer(entry, cpu);
+    else if (this.#knows(entry)) {
       try {
-        this.#tell(remote, cpu);
+        this.#tell(entry, cpu);
         localCpu.wakeCpu(cpu);
       } catch (error) {
-        this.#fail(remote, uncloneable(`the argument of ${label(remote.kc)}`, error), cpu);
+        this.#fail(entry, uncloneable(`the argument of ${label(entry.kc)}`, error), cpu);
       }
     } else {
-      this.#stop(remote, cpu, () => localCpu.faults.lost(remote));
+      this.#stop(entry, cpu, () => localCpu.faults.lost(entry));
     }
   }
 
@@ -184,16 +184,16 @@ export class Definitions {
   retell(cpu: number): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
-    for (const remote of this.#localCpu.blocks) {
-      const target = words[remote.block + CPU];
-      if ((target !== cpu && target !== ANY) || (remote.bits & SCHEDULED) === 0) continue;
-      if (remote instanceof JobFace) localCpu.jobs.offer(remote, cpu);
-      else this.tell(remote, cpu);
+    for (const entry of this.#localCpu.handles) {
+      const target = words[entry.block + CPU];
+      if ((target !== cpu && target !== ANY) || (entry.bits & SCHEDULED) === 0) continue;
+      if (entry instanceof JobRunner) localCpu.jobs.offer(entry, cpu);
+      else this.tell(entry, cpu);
     }
   }
 
   /** A thread has taken the place of another: it has to be told everything anew. */
   untell(cpu: number): void {
-    for (const remote of this.#localCpu.blocks) remote.told &= ~(1 << cpu);
+    for (const entry of this.#localCpu.handles) entry.told &= ~(1 << cpu);
   }
 }

@@ -201,10 +201,10 @@ function tokenFor(localCpu: LocalCpu, value: object, sent: Sent): Token {
     throw new KcontError('EINVAL', `${kc.name} belongs to another kernel`);
   }
   if (kc._remote === null) {
-    const problem = localCpu.blocks.whyNot(kc);
+    const problem = localCpu.handles.whyNot(kc);
     if (problem !== undefined) throw problem;
   }
-  const { block, handle } = localCpu.blocks.remoteFor(kc);
+  const { block, handle } = localCpu.handles.entryFor(kc);
   return { block, handle };
 }
 
@@ -212,7 +212,7 @@ function untoken(localCpu: LocalCpu, token: Token): unknown {
   if ('lock' in token) return attachIn(localCpu.arena, token.lock);
   if ('error' in token) return unwireError(token.error);
   localCpu.memory.reach(token.block + 31);
-  return localCpu.blocks.faceOf(token.block, token.handle).kc;
+  return localCpu.handles.entryOf(token.block, token.handle).kc;
 }
 
 /** Arrays and plain objects: what is looked into. */

@@ -10,9 +10,9 @@ import type { CloseReport, Unfinished } from '../../core/shutdown.ts';
 import { PENDING, SCHEDULED } from '../../core/state.ts';
 import { CPU, rescueWord } from '../memory/control-block.ts';
 import { allBlocks } from '../memory/block-allocator.ts';
-import { JobFace } from '../jobs/job-runner.ts';
+import { JobRunner } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import type { Remote } from '../handles/remote-entry.ts';
+import type { RemoteEntry } from '../handles/remote-entry.ts';
 
 /** What is left over on CPUs besides CPU 0. */
 export class LeftOver {
@@ -33,10 +33,10 @@ export class LeftOver {
   }
 
   /** A run that has ended with its thread, which has not reported it. One that was killed has settled before. */
-  addRun(cpu: number, face: Remote): void {
-    const { kc } = face;
+  addRun(cpu: number, entry: RemoteEntry): void {
+    const { kc } = entry;
     this.#known.add(cpu);
-    if (face instanceof JobFace && !this.#localCpu.jobs.isAwaited(face)) return;
+    if (entry instanceof JobRunner && !this.#localCpu.jobs.isAwaited(entry)) return;
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
@@ -54,15 +54,15 @@ export class LeftOver {
     for (const block of allBlocks(memory)) {
       const word = rescueWord(memory, block);
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
-      const face = localCpu.blocks.faceAt(block);
-      const { kc } = face;
+      const entry = localCpu.handles.entryAt(block);
+      const { kc } = entry;
       const name = label(kc);
       // Whoever else withdraws it has it in his report.
       if ((kc.cancel() & CANCELLED) === 0) continue;
       if ((word & PENDING) !== 0) this.#withdrawn.push(name);
       else this.#unfinished.push({ name, wq: kc._wq.name, state: 'queued' });
-      if (face instanceof JobFace) {
-        face.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
+      if (entry instanceof JobRunner) {
+        entry.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
       }
     }
   }

@@ -39,11 +39,11 @@ import {
 } from '../memory/control-block.ts';
 import { allBlocks } from '../memory/block-allocator.ts';
 import { numberOf } from '../memory/block-lock.ts';
-import { JobFace } from '../jobs/job-runner.ts';
+import { JobRunner } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { Inbox } from '../messages/inbox.ts';
 import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from '../memory/shared-memory.ts';
-import type { Remote } from '../handles/remote-entry.ts';
+import type { RemoteEntry } from '../handles/remote-entry.ts';
 import { recover as recoverLocks } from '../locks/recover.ts';
 
 /** Something that is runnable, or will be. */
@@ -63,7 +63,7 @@ export function recoverLocksOf({ memory, arena }: LocalCpu, dead: number): numbe
 }
 
 /** A run has ended with its thread: tells whoever has to know. */
-export type Loss = (face: Remote) => void;
+export type Loss = (entry: RemoteEntry) => void;
 
 /** The thread has died, or `wasEnded` by CPU 0. */
 export function lossByDeath(
@@ -72,18 +72,19 @@ export function lossByDeath(
   cause: unknown,
   wasEnded: boolean,
 ): Loss {
-  return (face) => {
-    const what = `CPU ${dead} ${wasEnded ? 'was stopped' : 'died'} while it ran ${label(face.kc)}`;
+  return (entry) => {
+    const what = `CPU ${dead} ${wasEnded ? 'was stopped' : 'died'} while it ran ${label(entry.kc)}`;
     const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
-    if (face instanceof JobFace) face.report(error);
-    else localCpu.faults.failedAt(face, error);
+    if (entry instanceof JobRunner) entry.report(error);
+    else localCpu.faults.failedAt(entry, error);
   };
 }
 
 /** The kernel has closed: only who waits for a result is told. */
 export function lossByClose(): Loss {
-  return (face) => {
-    if (face instanceof JobFace) face.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
+  return (entry) => {
+    if (entry instanceof JobRunner)
+      entry.report(new KcontError('ESHUTDOWN', 'the kernel is closed'));
   };
 }
 
@@ -130,7 +131,7 @@ export function resumeWork(localCpu: LocalCpu): void {
     if ((word & SCHEDULED) !== 0) left.push(found(memory, block, word));
   }
   for (const { block, word, seq } of left.toSorted(inOrder)) {
-    localCpu.blocks.faceAt(block).file(generationOf(word), seq);
+    localCpu.handles.entryAt(block).file(generationOf(word), seq);
   }
 }
 
@@ -162,11 +163,11 @@ function endRun(localCpu: LocalCpu, block: number, loss: Loss): void {
     localCpu.alive.count(word, next);
     break;
   }
-  const face = localCpu.blocks.faceAt(block);
-  localCpu.tellWaiters(face);
-  localCpu.settledAt(face);
-  loss(face);
-  if ((face.bits & DEAD) !== 0) localCpu.free(block, face.handle);
+  const entry = localCpu.handles.entryAt(block);
+  localCpu.tellWaiters(entry);
+  localCpu.settledAt(entry);
+  loss(entry);
+  if ((entry.bits & DEAD) !== 0) localCpu.free(block, entry.handle);
 }
 
 function endHalt(localCpu: LocalCpu, block: number, bit: number): void {
@@ -189,11 +190,11 @@ function inherit(localCpu: LocalCpu, block: number): void {
   const handle = words[block + HANDLE] as number;
   const word = rescueWord(localCpu.memory, block);
   const isUsed = word & (SCHEDULED | RUNNING | DEAD) || words[block + KNOWN] !== 0;
-  if (!isUsed) localCpu.blocks.reclaim(block, handle);
+  if (!isUsed) localCpu.handles.reclaim(block, handle);
   else if ((word & DEAD) !== 0) {
-    if ((word & RUNNING) === 0) localCpu.blocks.reclaim(block, handle);
+    if ((word & RUNNING) === 0) localCpu.handles.reclaim(block, handle);
   } else if (kindOf(words[block + SPEC] as number) === JOB_KIND) {
-    localCpu.blocks.faceAt(block).destroy();
+    localCpu.handles.entryAt(block).destroy();
   }
 }
 
@@ -203,7 +204,7 @@ function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void 
   for (const { block } of moving) {
     const word = rescueWord(memory, block);
     if ((word & SCHEDULED) === 0) continue;
-    const face = localCpu.blocks.faceAt(block);
+    const entry = localCpu.handles.entryAt(block);
     const isStrong = AFFINITIES[affinityOf(words[block + SPEC] as number)] === 'strong';
     const was = words[block + CPU] as number;
     let target = was;
@@ -212,8 +213,8 @@ function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void 
       if (isStrong || numberOf(memory, block) !== 0) continue;
       // If none is up: whichever is up next.
       target = localCpu.placement.choose();
-      face.moveTo(target);
+      entry.moveTo(target);
     }
-    localCpu.submit(face, target, generationOf(word), words[block + SEQ] as number, false);
+    localCpu.submit(entry, target, generationOf(word), words[block + SEQ] as number, false);
   }
 }

@@ -26,7 +26,7 @@ import { Lifecycle, type LifeCalls } from './lifecycle.ts';
 import type { LocalCpu, Supervision } from '../local-cpu.ts';
 import { DOWN, PHASE, STATE, STOPPING } from '../memory/shared-memory.ts';
 import { lossByClose, lossByDeath, recover, recoverLocksOf } from './recovery.ts';
-import type { Remote } from '../handles/remote-entry.ts';
+import type { RemoteEntry } from '../handles/remote-entry.ts';
 import { Reserve } from './reserve.ts';
 import { Thread } from './worker.ts';
 
@@ -167,13 +167,13 @@ export class Supervisor implements Supervision {
     thread: Thread | null,
     cause: unknown,
     wasEnded: boolean,
-  ): (face: Remote) => void {
+  ): (entry: RemoteEntry) => void {
     if (!this.#closing) return lossByDeath(this.#localCpu, index, cause, wasEnded);
     const isReported = thread?.report !== undefined;
     const tell = this.#isOver ? lossByClose() : lossByDeath(this.#localCpu, index, cause, wasEnded);
-    return (face) => {
-      if (!isReported) this.#leftOver.addRun(index, face);
-      tell(face);
+    return (entry) => {
+      if (!isReported) this.#leftOver.addRun(index, entry);
+      tell(entry);
     };
   }
 
