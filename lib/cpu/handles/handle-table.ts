@@ -16,7 +16,7 @@ import type { BaseLock } from '../../locks/lock.ts';
 import { label, lastDelay } from '../../core/schedule.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../../core/state.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
-import { ABSENT, PORTED, tagOf } from '../messages/value-tags.ts';
+import { ABSENT, CLONED, tagOf } from '../messages/value-tags.ts';
 import {
   AFFINITIES,
   ANY,
@@ -120,7 +120,7 @@ export class HandleTable {
   }
 
   #uncloneable(value: unknown, what: string): KcontError | undefined {
-    if (tagOf(value) < PORTED) return undefined;
+    if (tagOf(value) < CLONED) return undefined;
     const probe = new Sent();
     try {
       structuredClone(encode(this.#localCpu, value, { keep: (sent) => probe.adopt(sent) }));

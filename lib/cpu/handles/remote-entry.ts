@@ -20,7 +20,7 @@
 import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu.ts';
 import { fileTimer, makeRunnable, reinsertTimer } from '../../core/schedule.ts';
 import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../../core/state.ts';
-import { PORTED, inline } from '../messages/value-tags.ts';
+import { CLONED, inline } from '../messages/value-tags.ts';
 import {
   ARG,
   ARG_TAG,
@@ -157,7 +157,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
 
   /** The argument as it is at entry. */
   protected receive(tag: number, value: number, version: number): void {
-    if (tag >= PORTED) return;
+    if (tag >= CLONED) return;
     this.kc._arg = inline(tag, value);
     this.version = version;
   }
@@ -166,7 +166,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   protected hasArg(): boolean {
     const { memory } = this.localCpu;
     const { words } = memory;
-    if ((words[this.block + ARG_TAG] as number) < PORTED) return true;
+    if ((words[this.block + ARG_TAG] as number) < CLONED) return true;
     const version = words[this.block + ARG_VERSION] as number;
     if (version === this.version) return true;
     this.localCpu.need(this);

@@ -22,7 +22,7 @@ import {
   scheduled,
   stopped,
 } from '../../core/state.ts';
-import { PORTED, tagOf } from '../messages/value-tags.ts';
+import { CLONED, tagOf } from '../messages/value-tags.ts';
 import {
   ANY,
   ARG,
@@ -258,7 +258,7 @@ export abstract class RemoteKcont implements Sender {
     const { memory } = localCpu;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === PORTED) localCpu.handles.probe(arg, label(this.kc));
+    if (tag === CLONED) localCpu.handles.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);

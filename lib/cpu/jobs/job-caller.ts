@@ -24,7 +24,7 @@ import type { BaseLock } from '../../locks/lock.ts';
 import { refusal, whyNot } from '../../core/schedule.ts';
 import { HALTING, INVOKING, QUIET, RUNNING, TASK } from '../../core/state.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
-import { MOVED, PORTED, TEXTUAL, inline, tagOf } from '../messages/value-tags.ts';
+import { MOVED, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-tags.ts';
 import { ANY, ARG, ARG_TAG, RAN } from '../memory/control-block.ts';
 import { isSharedIn } from '../memory/block-lock.ts';
 import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
@@ -33,7 +33,7 @@ import { JobTask, THROWN, runJob, type JobRunner } from './job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { ABORT, DEFINE, type Message } from '../messages/inbox.ts';
 import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
-import { readText, writeText } from '../memory/json-slot.ts';
+import { readJson, writeJson } from '../memory/json-slot.ts';
 import { refuseDetached } from '../messages/transfer.ts';
 import { errorFrom, postError, reasonOf } from '../messages/wire-error.ts';
 
@@ -133,7 +133,7 @@ export class JobCaller {
   #take(options: RunOptions, name: string): RunOptions {
     const localCpu = this.#localCpu;
     const { arg, transfer = [] } = options;
-    if (tagOf(arg) < PORTED) return options;
+    if (tagOf(arg) < CLONED) return options;
     let kept: Sent | undefined;
     try {
       refuseDetached(transfer);
@@ -191,11 +191,11 @@ export class JobCaller {
     try {
       let errno = whyNot(kc, delayMs, null);
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
-      const ported = tagOf(arg) >= PORTED && (transfer.length > 0 || !this.#write(runner, arg));
-      const isFree = lock === null && !ported && delayMs === 0;
+      const isCloned = tagOf(arg) >= CLONED && (transfer.length > 0 || !this.#write(runner, arg));
+      const isFree = lock === null && !isCloned && delayMs === 0;
       const index = cpu?.index ?? (isFree ? ANY : localCpu.placement.chooseFor(lock));
       const target = cpu ?? localCpu.kernel.cpus[index] ?? null;
-      if (ported) this.#post(waiting, index, arg);
+      if (isCloned) this.#post(waiting, index, arg);
       this.#sent.set(runner.block, waiting);
       localCpu.alive.hold(1);
       errno = runner.schedule(delayMs, target, INVOKING | HALTING, false);
@@ -215,9 +215,9 @@ export class JobCaller {
   /** Writes the argument beside the block. False: it has to be posted. */
   #write(runner: JobRunner, arg: unknown): boolean {
     const { words, floats } = this.#localCpu.memory;
-    const length = writeText(this.#localCpu.memory, runner.block, arg);
+    const length = writeJson(this.#localCpu.memory, runner.block, arg);
     if (length === 0) return false;
-    words[runner.block + ARG_TAG] = TEXTUAL;
+    words[runner.block + ARG_TAG] = IN_JSON_SLOT;
     floats[(runner.block + ARG) >> 1] = length;
     // Wherever it runs, it is the value at the call.
     runner.given(undefined, -1);
@@ -268,7 +268,7 @@ export class JobCaller {
   /** A CPU has an entry, but not the argument: it was not up, or it came to another one. */
   answer(runner: JobRunner, cpu: number): void {
     const waiting = this.#sent.get(runner.block);
-    if (waiting?.runner !== runner || tagOf(runner.arg) < PORTED) return;
+    if (waiting?.runner !== runner || tagOf(runner.arg) < CLONED) return;
     if (waiting.movedTo !== undefined) {
       // It may be on its way: there, or to another CPU that was asked to run this.
       this.#loseMoved(waiting);
@@ -287,7 +287,7 @@ export class JobCaller {
   /** A CPU has a new thread, and an entry for it: sends the argument before it asks. */
   offer(runner: JobRunner, cpu: number): void {
     const waiting = this.#sent.get(runner.block);
-    if (waiting?.runner !== runner || tagOf(runner.arg) < PORTED) return;
+    if (waiting?.runner !== runner || tagOf(runner.arg) < CLONED) return;
     // Moved to a thread that never is up it would be lost.
     if (waiting.transfer.length > 0) return;
     try {
@@ -355,11 +355,11 @@ export class JobCaller {
     const { block, handle, from, generation, value } = message;
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
-    if (tag < PORTED) {
+    if (tag < CLONED) {
       // What is not waited for any more may stand no more beside the block, either.
       if (this.#sent.get(block)?.runner.handle !== handle) return;
       const { memory } = localCpu;
-      const result = tag === TEXTUAL ? readText(memory, block, value) : inline(tag, value);
+      const result = tag === IN_JSON_SLOT ? readJson(memory, block, value) : inline(tag, value);
       this.settle(block, handle, false, result);
       return;
     }

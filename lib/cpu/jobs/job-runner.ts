@@ -6,13 +6,13 @@
 import { thenOf, whenDone, type Then } from '../../core/invoke.ts';
 import { KcontError, asynchronous } from '../../base/errors.ts';
 import type { Task } from '../../core/one-shot.ts';
-import { ABSENT, PORTED, TEXTUAL, inline, tagOf } from '../messages/value-tags.ts';
+import { ABSENT, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-tags.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from '../messages/tokens.ts';
 import type { AnyFunction } from '../threads/cpu-module.ts';
 import { RESULT } from '../messages/inbox.ts';
 import { RemoteEntry } from '../handles/remote-entry.ts';
-import { readText, writeText } from '../memory/json-slot.ts';
+import { readJson, writeJson } from '../memory/json-slot.ts';
 import { movedWith, refuseDetached } from '../messages/transfer.ts';
 import { postError } from '../messages/wire-error.ts';
 import { nothing } from '../../base/nothing.ts';
@@ -29,7 +29,7 @@ export class JobRunner extends RemoteEntry {
   #result: unknown = undefined;
   #thrown = false;
   /** What the caller needs to read the result beside the block; 0: it is not there. */
-  #text = 0;
+  #jsonLength = 0;
 
   /** The argument has come by another way than at first. */
   given(arg: unknown, version: number): void {
@@ -39,7 +39,7 @@ export class JobRunner extends RemoteEntry {
 
   protected override receive(tag: number, value: number, version: number): void {
     this.#hasArg = tag !== ABSENT;
-    if (tag >= TEXTUAL) return;
+    if (tag >= IN_JSON_SLOT) return;
     this.arg = inline(tag, value);
     this.version = version;
   }
@@ -48,10 +48,10 @@ export class JobRunner extends RemoteEntry {
     const { memory } = this.localCpu;
     const { words, floats } = memory;
     const tag = words[this.block + ARG_TAG] as number;
-    if (tag < TEXTUAL || this.version >= 0) return true;
-    if (tag === TEXTUAL) {
+    if (tag < IN_JSON_SLOT || this.version >= 0) return true;
+    if (tag === IN_JSON_SLOT) {
       const length = floats[(this.block + ARG) >> 1] as number;
-      this.given(readText(memory, this.block, length), words[this.block + ARG_VERSION] as number);
+      this.given(readJson(memory, this.block, length), words[this.block + ARG_VERSION] as number);
       return true;
     }
     const name = floats[(this.block + ARG) >> 1] as number;
@@ -154,9 +154,10 @@ export class JobRunner extends RemoteEntry {
     this.#result = result;
     this.#thrown = thrown;
     const { localCpu, block, home } = this;
-    if (thrown || home === localCpu.index || tagOf(result) < TEXTUAL) return;
+    if (thrown || home === localCpu.index || tagOf(result) < IN_JSON_SLOT) return;
     // While the run lasts nobody else can use the block.
-    if (movedWith(result).length === 0) this.#text = writeText(localCpu.memory, block, result);
+    if (movedWith(result).length === 0)
+      this.#jsonLength = writeJson(localCpu.memory, block, result);
   }
 
   /** The run has settled: its lock is free. */
@@ -173,12 +174,12 @@ export class JobRunner extends RemoteEntry {
       return;
     }
     const tag = tagOf(value);
-    if (tag < PORTED) {
+    if (tag < CLONED) {
       localCpu.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
       return;
     }
-    if (this.#text !== 0) {
-      localCpu.send(home, RESULT, block, handle, TEXTUAL, this.#text);
+    if (this.#jsonLength !== 0) {
+      localCpu.send(home, RESULT, block, handle, IN_JSON_SLOT, this.#jsonLength);
       return;
     }
     let posted: number;
@@ -200,7 +201,7 @@ export class JobRunner extends RemoteEntry {
     if (home === localCpu.index) localCpu.jobs.settle(block, handle, true, error);
     else {
       const posted = postError(localCpu.ports, home, error);
-      localCpu.send(home, RESULT, block, handle, PORTED | THROWN, posted);
+      localCpu.send(home, RESULT, block, handle, CLONED | THROWN, posted);
     }
   }
 

@@ -81,7 +81,7 @@ export const LOCK_GENERATION = 28;
 /** Counts the changes of lock. */
 export const LOCK_VERSION = 29;
 /** Where its text is: see text.ts; 0: it has none. Kept when the block is used again. */
-export const TEXT = 30;
+export const JSON_SLOT = 30;
 
 /** Units of a block. */
 export const BLOCK_UNITS = 2;

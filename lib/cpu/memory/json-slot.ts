@@ -18,28 +18,28 @@
  */
 
 import { types } from 'node:util';
-import { TEXT } from './control-block.ts';
+import { JSON_SLOT } from './control-block.ts';
 import { UNIT, type Memory } from './shared-memory.ts';
 
-const TEXT_UNITS = 16;
-const MOST_BYTES = TEXT_UNITS * UNIT * 4;
+const JSON_SLOT_UNITS = 16;
+const MOST_BYTES = JSON_SLOT_UNITS * UNIT * 4;
 /** So many objects and arrays in a value, and it is not looked through for longer. */
 const MOST_OBJECTS = 16;
 /** Code points beyond a byte. */
 const WIDE = /[^\0-\u00ff]/;
 
-/** Writes a value beside a block. Returns what `readText` needs; 0: it has to go by port. */
-export function writeText(memory: Memory, block: number, value: unknown): number {
-  const text = textFor(value);
+/** Writes a value beside a block. Returns what `readJson` needs; 0: it has to go by port. */
+export function writeJson(memory: Memory, block: number, value: unknown): number {
+  const text = jsonFor(value);
   if (text === undefined) return 0;
   const isWide = WIDE.test(text);
   const length = isWide ? 2 * text.length : text.length;
   if (length > MOST_BYTES) return 0;
   const { words } = memory;
-  if (words[block + TEXT] === 0) {
+  if (words[block + JSON_SLOT] === 0) {
     if (!memory.isAmple) return 0;
-    const at = memory.grab(TEXT_UNITS);
-    memory.words[block + TEXT] = at;
+    const at = memory.grab(JSON_SLOT_UNITS);
+    memory.words[block + JSON_SLOT] = at;
   }
   const at = placeOf(memory, block);
   memory.bytes.write(text, at, isWide ? 'ucs2' : 'latin1');
@@ -47,18 +47,18 @@ export function writeText(memory: Memory, block: number, value: unknown): number
 }
 
 /** A value as JSON, where JSON says it exactly. What throws when it is read, throws again elsewhere. */
-function textFor(value: unknown): string | undefined {
+function jsonFor(value: unknown): string | undefined {
   try {
     // oxlint-disable-next-line typescript/no-unnecessary-condition -- who knows what a program adds
     if ((Array.prototype as { toJSON?: unknown }).toJSON !== undefined) return undefined;
-    return new Look().isText(value) ? JSON.stringify(value) : undefined;
+    return new JsonCheck().isExact(value) ? JSON.stringify(value) : undefined;
   } catch {
     return undefined;
   }
 }
 
 /** The value that stands beside a block; undefined: it is being written for somebody else. */
-export function readText(memory: Memory, block: number, length: number): unknown {
+export function readJson(memory: Memory, block: number, length: number): unknown {
   const at = placeOf(memory, block);
   const { bytes } = memory;
   try {
@@ -72,19 +72,19 @@ export function readText(memory: Memory, block: number, length: number): unknown
 
 /** The first byte of a block's text, which is within the views. */
 function placeOf(memory: Memory, block: number): number {
-  const word = memory.words[block + TEXT] as number;
-  memory.reach(word + TEXT_UNITS * UNIT - 1);
+  const word = memory.words[block + JSON_SLOT] as number;
+  memory.reach(word + JSON_SLOT_UNITS * UNIT - 1);
   return word * 4;
 }
 
 /** Looks through one value. */
-class Look {
+class JsonCheck {
   readonly #seen: object[] = [];
   /** What the text may still take, at least: the look at a large value ends soon. */
   #bytes = MOST_BYTES;
 
   /** Whether JSON says a value exactly, and perhaps briefly enough. */
-  isText(value: unknown): boolean {
+  isExact(value: unknown): boolean {
     if (typeof value === 'string') return this.#hasRoom(value.length + 2);
     if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
     if (typeof value === 'object') return value === null || this.#isPlain(value);
@@ -111,7 +111,7 @@ class Look {
     if (prototype !== Object.prototype) return false;
     return Object.keys(value).every(
       (key) =>
-        this.#hasRoom(key.length + 4) && this.isText((value as Record<string, unknown>)[key]),
+        this.#hasRoom(key.length + 4) && this.isExact((value as Record<string, unknown>)[key]),
     );
   }
 
@@ -121,6 +121,6 @@ class Look {
     if (keys.length !== value.length) return false;
     // Indices are the first keys: if the last key is the last index, there are no others.
     if (keys.length > 0 && keys.at(-1) !== String(value.length - 1)) return false;
-    return value.every((element) => this.isText(element));
+    return value.every((element) => this.isExact(element));
   }
 }

@@ -8,7 +8,7 @@
 import { KcontError } from '../../base/errors.ts';
 import { label } from '../../core/schedule.ts';
 import { SCHEDULED } from '../../core/state.ts';
-import { PORTED } from './value-tags.ts';
+import { CLONED } from './value-tags.ts';
 import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
 import { decode, encode, uncloneable } from './tokens.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
@@ -81,14 +81,14 @@ export class Definitions {
     const { words } = localCpu.memory;
     const { block, handle, version, kc } = entry;
     const name = kc._details?.name;
-    const ported = (words[block + ARG_TAG] as number) >= PORTED;
+    const isCloned = (words[block + ARG_TAG] as number) >= CLONED;
     // At once: a getter in the argument may schedule it.
     entry.told |= 1 << cpu;
-    const isNeeded = ported ? this.#knows(entry) : name !== undefined;
+    const isNeeded = isCloned ? this.#knows(entry) : name !== undefined;
     if (!isNeeded || entry instanceof JobRunner) return;
     let posted = 0;
     try {
-      const arg = ported ? encode(localCpu, kc._arg, entry) : undefined;
+      const arg = isCloned ? encode(localCpu, kc._arg, entry) : undefined;
       posted = localCpu.ports.post(cpu, { arg, name } satisfies Definition);
     } finally {
       if (posted === 0) entry.told &= ~(1 << cpu);
@@ -120,7 +120,7 @@ export class Definitions {
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
-    if (version <= entry.version || (words[block + ARG_TAG] as number) < PORTED) return;
+    if (version <= entry.version || (words[block + ARG_TAG] as number) < CLONED) return;
     try {
       kc._arg = decode(localCpu, arg);
       entry.version = version;

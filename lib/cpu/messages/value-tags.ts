@@ -2,8 +2,8 @@
  * How arguments and results travel between CPUs.
  *
  *   inline   undefined, null, booleans and numbers: in the control block, or in the message
- *   text     small plain values of a job: beside the control block, as JSON
- *   ported   everything else: cloned by postMessage, as structuredClone does it
+ *   JSON     small plain values of a job: beside the control block, as JSON
+ *   cloned   everything else: cloned by postMessage, as structuredClone does it
  *
  * Handles of continuations, and locks, are put into the clone as tokens and come out as this CPU's
  * face of the same handle. They are looked for in arrays and in plain objects.
@@ -17,9 +17,9 @@ const TRUE = 3;
 const FALSE = 4;
 const NUMBER = 5;
 /** Beside the control block: see text.ts. */
-export const TEXTUAL = 6;
+export const IN_JSON_SLOT = 6;
 /** From here on it goes by port. */
-export const PORTED = 7;
+export const CLONED = 7;
 /** It went by port to one CPU, and is nowhere else. */
 export const MOVED = 8;
 
@@ -35,7 +35,7 @@ export function tagOf(value: unknown): number {
     case false:
       return FALSE;
     default:
-      return typeof value === 'number' ? NUMBER : PORTED;
+      return typeof value === 'number' ? NUMBER : CLONED;
   }
 }
 

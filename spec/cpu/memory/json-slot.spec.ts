@@ -4,10 +4,10 @@ import fc from 'fast-check';
 import { afterEach, describe, it } from 'mocha';
 import sinon from 'sinon';
 import { Ports } from '../../../lib/cpu/messages/ports.ts';
-import { TEXT } from '../../../lib/cpu/memory/control-block.ts';
+import { JSON_SLOT } from '../../../lib/cpu/memory/control-block.ts';
 import { grabBlocks } from '../../../lib/cpu/memory/block-allocator.ts';
 import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
-import { readText, writeText } from '../../../lib/cpu/memory/json-slot.ts';
+import { readJson, writeJson } from '../../../lib/cpu/memory/json-slot.ts';
 import { closeAfterEach, startMachine } from '../../support/cpus.ts';
 
 function blockIn(memory: Memory): number {
@@ -28,10 +28,10 @@ describe('the text of a block', () => {
     let written = 0;
     fc.assert(
       fc.property(fc.oneof(fc.jsonValue(), anything), (value) => {
-        const length = writeText(memory, block, value);
+        const length = writeJson(memory, block, value);
         if (length === 0) return;
         written++;
-        expect(readText(elsewhere, block, length)).to.deep.equal(structuredClone(value));
+        expect(readJson(elsewhere, block, length)).to.deep.equal(structuredClone(value));
       }),
       { numRuns: 300 },
     );
@@ -42,7 +42,7 @@ describe('the text of a block', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     for (const value of ['', 'é', '€', '\u0000"\\', '😀', '\ud800', { ['clé €']: ['ÿ', 'Ā'] }]) {
-      expect(readText(memory, block, writeText(memory, block, value))).to.deep.equal(value);
+      expect(readJson(memory, block, writeJson(memory, block, value))).to.deep.equal(value);
     }
   });
 
@@ -79,10 +79,10 @@ describe('the text of a block', () => {
         x = 1;
       })(),
     ];
-    expect(values.map((value) => writeText(memory, block, value))).to.deep.equal(
+    expect(values.map((value) => writeJson(memory, block, value))).to.deep.equal(
       values.map(() => 0),
     );
-    expect(memory.words[block + TEXT]).to.equal(0);
+    expect(memory.words[block + JSON_SLOT]).to.equal(0);
   });
 
   it('is not written for what throws when it is read, or where a program changes what JSON says', () => {
@@ -94,16 +94,16 @@ describe('the text of a block', () => {
         throw new Error('getter');
       },
     });
-    expect(writeText(memory, block, throwing)).to.equal(0);
+    expect(writeJson(memory, block, throwing)).to.equal(0);
     for (const prototype of [Object.prototype, Array.prototype]) {
       Object.defineProperty(prototype, 'toJSON', { value: () => 'changed', configurable: true });
       try {
-        expect(writeText(memory, block, [1, { two: 2 }])).to.equal(0);
+        expect(writeJson(memory, block, [1, { two: 2 }])).to.equal(0);
       } finally {
         Reflect.deleteProperty(prototype, 'toJSON');
       }
     }
-    expect(readText(memory, block, writeText(memory, block, [1]))).to.deep.equal([1]);
+    expect(readJson(memory, block, writeJson(memory, block, [1]))).to.deep.equal([1]);
   });
 
   it('is not written beyond its end', () => {
@@ -116,7 +116,7 @@ describe('the text of a block', () => {
       '€'.repeat(511),
       Array.from({ length: 15 }, () => [1]),
       Array.from({ length: 16 }, () => [1]),
-    ].map((value) => writeText(memory, block, value));
+    ].map((value) => writeJson(memory, block, value));
     expect(sizes).to.deep.equal([1024, 0, -1024, 0, 61, 0]);
   });
 
@@ -131,26 +131,26 @@ describe('the text of a block', () => {
       { get: () => looks++, enumerable: true },
     ]);
     const wide: object = Object.defineProperties({}, Object.fromEntries(entries));
-    expect([writeText(memory, block, large), looks]).to.deep.equal([0, 0]);
-    expect([writeText(memory, block, wide), looks < 128]).to.deep.equal([0, true]);
+    expect([writeJson(memory, block, large), looks]).to.deep.equal([0, 0]);
+    expect([writeJson(memory, block, wide), looks < 128]).to.deep.equal([0, true]);
   });
 
   it('is made while there is memory to spare', () => {
     const memory = Memory.make(2, 2);
     const [first, second] = [blockIn(memory), blockIn(memory)];
-    const length = writeText(memory, first, 'one');
+    const length = writeJson(memory, first, 'one');
     memory.words[0] = 2 ** 22;
-    expect([memory.isAmple, writeText(memory, second, 'two')]).to.deep.equal([false, 0]);
-    expect(writeText(memory, first, 'new')).to.equal(length);
+    expect([memory.isAmple, writeJson(memory, second, 'two')]).to.deep.equal([false, 0]);
+    expect(writeJson(memory, first, 'new')).to.equal(length);
   });
 
   it('keeps its place', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
-    writeText(memory, block, 'one');
-    const place = memory.words[block + TEXT];
-    writeText(memory, block, { two: 2 });
-    expect(memory.words[block + TEXT]).to.equal(place);
+    writeJson(memory, block, 'one');
+    const place = memory.words[block + JSON_SLOT];
+    writeJson(memory, block, { two: 2 });
+    expect(memory.words[block + JSON_SLOT]).to.equal(place);
   });
 
   it('may be where this CPU has not looked yet', () => {
@@ -158,16 +158,16 @@ describe('the text of a block', () => {
     const elsewhere = new Memory(memory.buffer);
     const block = blockIn(memory);
     memory.grab(2 ** 15);
-    writeText(memory, block, 'argument');
-    const length = writeText(elsewhere, block, 'result');
-    expect(readText(new Memory(memory.buffer), block, length)).to.equal('result');
+    writeJson(memory, block, 'argument');
+    const length = writeJson(elsewhere, block, 'result');
+    expect(readJson(new Memory(memory.buffer), block, length)).to.equal('result');
   });
 
   it('reads as nothing while it is being written for somebody else', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
-    writeText(memory, block, { a: 'long enough' });
-    expect(readText(memory, block, 5)).to.equal(undefined);
+    writeJson(memory, block, { a: 'long enough' });
+    expect(readJson(memory, block, 5)).to.equal(undefined);
   });
 });
 
