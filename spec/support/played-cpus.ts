@@ -2,7 +2,7 @@
 // events can be had at will; and a CPU can die between any two stores.
 
 import { Arena, MUTEX, RM, RW, SPIN, type Waker, type Kind } from '../../lib/cpu/locks/arena.ts';
-import { Gate } from '../../lib/cpu/locks/thread-gate.ts';
+import { ThreadGate } from '../../lib/cpu/locks/thread-gate.ts';
 import { SharedMutex } from '../../lib/cpu/locks/shared-mutex.ts';
 import { recover } from '../../lib/cpu/locks/recover.ts';
 import { SharedRMLock, SharedRWLock } from '../../lib/cpu/locks/shared-rw-lock.ts';
@@ -24,7 +24,7 @@ export const NAMES: Readonly<Record<Kind, string>> = {
   [RM]: 'SharedRMLock',
 };
 
-export function sidesOf(gate: Gate): Sides {
+export function sidesOf(gate: ThreadGate): Sides {
   switch (gate.kind) {
     case MUTEX: {
       const lock = new SharedMutex(gate);
@@ -128,7 +128,7 @@ const BYTES = 2 ** 13;
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
   /** Of the lock that was made last, one per CPU. */
-  gates: Gate[] = [];
+  gates: ThreadGate[] = [];
   readonly #dead = new Set<number>();
   /** CPUs that were woken and have not looked yet. */
   readonly woken: Set<number> = new Set();
@@ -153,7 +153,7 @@ export class PlayedCpus {
   lock(kind: Kind): Sides[] {
     const [first] = this.arenas as [Arena];
     const at = first.allocate(kind);
-    this.gates = this.arenas.map((arena) => new Gate(arena, at, kind));
+    this.gates = this.arenas.map((arena) => new ThreadGate(arena, at, kind));
     return this.gates.map(sidesOf);
   }
 

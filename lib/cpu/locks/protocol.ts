@@ -66,7 +66,7 @@ const OWN_WORDS = 4;
 const NONE: Int32Array = new Int32Array(0);
 
 /** One lock's words. Keeps nothing but where they are. */
-export class LockWords {
+export class LockProtocol {
   readonly #arena: Arena;
   #words: Int32Array = NONE;
   #owner = 0;
@@ -241,7 +241,7 @@ export class LockWords {
     return false;
   }
 
-  /** Whether what {@link LockWords.askToRead} asked has been granted; it is IN then. */
+  /** Whether what {@link LockProtocol.askToRead} asked has been granted; it is IN then. */
   takeReadGrant(cpu: number): boolean {
     if (Atomics.load(this.#words, this.presenceOf(cpu)) !== GRANTED) return false;
     this.comeIn(cpu);

@@ -15,7 +15,7 @@
  */
 
 import { Arena, type Kind } from './arena.ts';
-import { LockWords } from './protocol.ts';
+import { LockProtocol } from './protocol.ts';
 
 /**
  * Frees or hands on all that a dead CPU held or waited for.
@@ -27,8 +27,8 @@ export function recover(dead: number, arena: Arena = Arena.home()): number {
   arena.strike(dead);
   let held = 0;
   for (const at of arena) {
-    const words = new LockWords(arena, at, arena.kindAt(at) as Kind);
-    if (words.recover(dead, arena.cpu)) held++;
+    const protocol = new LockProtocol(arena, at, arena.kindAt(at) as Kind);
+    if (protocol.recover(dead, arena.cpu)) held++;
     arena.detachDead(at, dead);
   }
   for (let left = arena.joined; left !== 0; left &= left - 1) {

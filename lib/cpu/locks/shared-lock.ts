@@ -3,7 +3,7 @@ import { PRI_PRIHIGH } from '../../base/priorities.ts';
 import { BaseLock } from '../../locks/lock.ts';
 import { NONE, type Turnstile, type Waiter } from '../../locks/turnstile.ts';
 import { Arena, type Kind } from './arena.ts';
-import { Gate } from './thread-gate.ts';
+import { ThreadGate } from './thread-gate.ts';
 
 /**
  * What the locks between CPUs have in common.
@@ -22,12 +22,12 @@ import { Gate } from './thread-gate.ts';
  */
 export abstract class SharedLock extends BaseLock {
   /** @internal */
-  readonly _gate: Gate;
+  readonly _gate: ThreadGate;
 
   /** @internal */
-  constructor(gate: Gate) {
+  constructor(gate: ThreadGate) {
     super();
-    if (!isA(gate, Gate)) refuseOptions(gate, new.target.name, new.target);
+    if (!isA(gate, ThreadGate)) refuseOptions(gate, new.target.name, new.target);
     this._gate = gate;
   }
 
@@ -139,6 +139,6 @@ export abstract class SharedLock extends BaseLock {
  *
  * @internal
  */
-export function newGate(kind: Kind): Gate {
-  return new Gate(Arena.home(), 0, kind);
+export function newGate(kind: Kind): ThreadGate {
+  return new ThreadGate(Arena.home(), 0, kind);
 }

@@ -1,6 +1,6 @@
 import { holdLock, runLocked, type EnterOptions } from '../../locks/lock.ts';
 import { MUTEX } from './arena.ts';
-import type { Gate } from './thread-gate.ts';
+import type { ThreadGate } from './thread-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
 /**
@@ -23,8 +23,8 @@ export class SharedMutex extends SharedLock {
   /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
-  constructor(gate: Gate);
-  constructor(gate: Gate = newGate(MUTEX)) {
+  constructor(gate: ThreadGate);
+  constructor(gate: ThreadGate = newGate(MUTEX)) {
     super(gate);
     gate.lock = this;
   }

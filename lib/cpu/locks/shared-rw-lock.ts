@@ -2,7 +2,7 @@ import { isA, refuseOptions } from '../../base/errors.ts';
 import { defineSidesInspect } from '../../locks/rw-lock.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
 import { RM, RW } from './arena.ts';
-import { Gate } from './thread-gate.ts';
+import { ThreadGate } from './thread-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
 /** Many may hold it. */
@@ -59,11 +59,11 @@ export abstract class SharedSides {
   /** The side that excludes everybody else. */
   readonly write: SharedLock;
   /** @internal */
-  readonly _gate: Gate;
+  readonly _gate: ThreadGate;
 
   /** @internal */
-  constructor(gate: Gate) {
-    if (!isA(gate, Gate)) refuseOptions(gate, new.target.name, new.target);
+  constructor(gate: ThreadGate) {
+    if (!isA(gate, ThreadGate)) refuseOptions(gate, new.target.name, new.target);
     this._gate = gate;
     this.read = new ReadSide(gate);
     this.write = new WriteSide(gate);
@@ -89,8 +89,8 @@ export class SharedRWLock extends SharedSides {
   /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
-  constructor(gate: Gate);
-  constructor(gate: Gate = newGate(RW)) {
+  constructor(gate: ThreadGate);
+  constructor(gate: ThreadGate = newGate(RW)) {
     super(gate);
   }
 }
@@ -109,8 +109,8 @@ export class SharedRMLock extends SharedSides {
   /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
-  constructor(gate: Gate);
-  constructor(gate: Gate = newGate(RM)) {
+  constructor(gate: ThreadGate);
+  constructor(gate: ThreadGate = newGate(RM)) {
     super(gate);
   }
 }

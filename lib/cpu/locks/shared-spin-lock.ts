@@ -5,7 +5,7 @@ import { PRI_PRIHIGH } from '../../base/priorities.ts';
 import { PATIENCE, optionsOf, readOptions } from '../../base/options-check.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
 import { SPIN } from './arena.ts';
-import type { Gate } from './thread-gate.ts';
+import type { ThreadGate } from './thread-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
 /** Default patience of a thread that blocks, in ms. */
@@ -46,8 +46,8 @@ export class SharedSpinLock extends SharedLock {
   /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
   constructor();
   /** @internal */
-  constructor(gate: Gate);
-  constructor(gate: Gate = newGate(SPIN)) {
+  constructor(gate: ThreadGate);
+  constructor(gate: ThreadGate = newGate(SPIN)) {
     super(gate);
     gate.lock = this;
   }

@@ -14,7 +14,7 @@
 
 import { KcontError, invalid } from '../../base/errors.ts';
 import { Arena, MUTEX, RM, RW, SPIN, type Kind } from './arena.ts';
-import { Gate } from './thread-gate.ts';
+import { ThreadGate } from './thread-gate.ts';
 import { SharedLock } from './shared-lock.ts';
 import { SharedMutex } from './shared-mutex.ts';
 import { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';
@@ -110,7 +110,7 @@ export function unpinIn(arena: Arena, { at }: LockPlace): void {
   arena.release(at);
   // It may have been the last one beside this thread's own.
   const gate = arena.attachedAt(at);
-  if (gate instanceof Gate) gate.unshare();
+  if (gate instanceof ThreadGate) gate.unshare();
 }
 
 /**
@@ -128,19 +128,19 @@ export function attachIn(
   arena: Arena,
   { at, generation, side, kcontLock: kind }: LockPlace,
 ): Passable {
-  let gate = arena.attachedAt(at) as Gate | undefined;
+  let gate = arena.attachedAt(at) as ThreadGate | undefined;
   if (gate === undefined || arena.generationAt(at) !== generation) {
     if (!arena.retain(at, generation)) {
       throw new KcontError('EINVAL', 'a lock between CPUs has been freed: nobody had it any more');
     }
-    gate = new Gate(arena, at, kind);
+    gate = new ThreadGate(arena, at, kind);
     arena.attach(at, gate);
   }
   const lock = (gate.lock ?? makeLock(gate)) as Passable;
   return lock instanceof SharedSides && side !== 'both' ? lock[side] : lock;
 }
 
-function makeLock(gate: Gate): Passable {
+function makeLock(gate: ThreadGate): Passable {
   switch (gate.kind) {
     case MUTEX:
       return new SharedMutex(gate);

@@ -3,11 +3,11 @@
  *
  *        words of the lock (shared-words.ts)
  *              |  claimed, present: what this CPU has; asks: what it has asked for
- *        Gate of this thread: writing, readers: who holds it here
+ *        ThreadGate of this thread: writing, readers: who holds it here
  *              |
  *        Turnstile: continuations and awaiting code, as at a local lock
  *
- * There is one Gate per lock and thread, whatever came by structured clone: so all who want a lock on
+ * There is one ThreadGate per lock and thread, whatever came by structured clone: so all who want a lock on
  * one thread stand in one turnstile, by priority and first come first served. Between CPUs nothing is
  * known of priorities: they take turns.
  *
@@ -51,7 +51,7 @@ import { after, stamp, type Entry } from '../../base/ordered-list.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { Turnstile, type Waiter } from '../../locks/turnstile.ts';
 import type { Arena, Kind, Listener } from './arena.ts';
-import { LockWords } from './protocol.ts';
+import { LockProtocol } from './protocol.ts';
 
 /** Hand-overs within a thread before another CPU that waits has its turn. */
 export const LOCAL_HAND_OVERS = 16;
@@ -70,7 +70,7 @@ const SPINS = 1000;
 const SLEEP_MS = 1;
 
 /** One thread's part of a lock. */
-export class Gate implements Listener {
+export class ThreadGate implements Listener {
   readonly arena: Arena;
   /** Where the lock is in the arena; 0: it is not there, for this thread alone can know it. */
   at: number;
@@ -86,7 +86,7 @@ export class Gate implements Listener {
   /** How many on this thread hold the read side. */
   readers = 0;
 
-  readonly #words: LockWords;
+  readonly #protocol: LockProtocol;
   readonly #cpu: number;
   /** How many may have to find it by what this thread has sent. */
   #sent = 0;
@@ -108,7 +108,7 @@ export class Gate implements Listener {
     this.arena = arena;
     this.at = at;
     this.kind = kind;
-    this.#words = new LockWords(arena, at, kind);
+    this.#protocol = new LockProtocol(arena, at, kind);
     this.#cpu = arena.cpu;
   }
 
@@ -121,7 +121,7 @@ export class Gate implements Listener {
     const { arena, kind } = this;
     if (this.at !== 0) return this.at;
     const at = arena.allocate(kind);
-    this.#words.moveTo(at, this.#cpu);
+    this.#protocol.moveTo(at, this.#cpu);
     this.at = at;
     arena.attach(at, this);
     return at;
@@ -142,9 +142,9 @@ export class Gate implements Listener {
   /** Gives its memory back, if this thread alone can know it again. */
   unshare(): void {
     const { arena, at } = this;
-    if (at === 0 || this.#sent > 0 || !this.#words.isOnlyOf(this.#cpu) || !arena.takeLast(at))
+    if (at === 0 || this.#sent > 0 || !this.#protocol.isOnlyOf(this.#cpu) || !arena.takeLast(at))
       return;
-    this.#words.moveTo(0, this.#cpu);
+    this.#protocol.moveTo(0, this.#cpu);
     this.at = 0;
     arena.freeLast(at);
   }
@@ -152,19 +152,19 @@ export class Gate implements Listener {
   /** Whether the write side is held, here or on another CPU. */
   get written(): boolean {
     if (this.writing) return true;
-    const { owner } = this.#words;
-    return owner !== -1 && owner !== this.#cpu && this.#words.isDrainedFor(owner);
+    const { owner } = this.#protocol;
+    return owner !== -1 && owner !== this.#cpu && this.#protocol.isDrainedFor(owner);
   }
 
   /** Whether the read side is held, here or on another CPU. */
   get read(): boolean {
-    return this.readers > 0 || !this.#words.isDrainedFor(this.#cpu);
+    return this.readers > 0 || !this.#protocol.isDrainedFor(this.#cpu);
   }
 
   /** Whether the write side is this CPU's, and could be taken. */
   get writable(): boolean {
     return (
-      this.#claimed && !this.writing && this.readers === 0 && this.#words.isDrainedFor(this.#cpu)
+      this.#claimed && !this.writing && this.readers === 0 && this.#protocol.isDrainedFor(this.#cpu)
     );
   }
 
@@ -179,10 +179,10 @@ export class Gate implements Listener {
     if (this.writing || this.readers > 0) return false;
     if (!this.#claimed) {
       // A look that spares the readers elsewhere a claim that comes to nothing.
-      if (!this.#words.isDrainedFor(this.#cpu) || !this.#words.claim(this.#cpu)) return false;
+      if (!this.#protocol.isDrainedFor(this.#cpu) || !this.#protocol.claim(this.#cpu)) return false;
       this.#claimIsHere();
     }
-    if (this.#words.isDrainedFor(this.#cpu)) {
+    if (this.#protocol.isDrainedFor(this.#cpu)) {
       this.writing = true;
       return true;
     }
@@ -200,8 +200,8 @@ export class Gate implements Listener {
       return true;
     }
     if (this.#present) {
-      if (!this.#words.isFreeFor(this.#cpu)) return false;
-    } else if (this.#asksToRead || !this.#words.tryComeIn(this.#cpu)) return false;
+      if (!this.#protocol.isFreeFor(this.#cpu)) return false;
+    } else if (this.#asksToRead || !this.#protocol.tryComeIn(this.#cpu)) return false;
     else this.#isPresent();
     this.readers++;
     return true;
@@ -300,7 +300,7 @@ export class Gate implements Listener {
   spin(): boolean {
     if (this.writing) return false;
     for (let looks = 0; looks < SPINS; looks++) {
-      const { owner } = this.#words;
+      const { owner } = this.#protocol;
       if ((owner === -1 || owner === this.#cpu) && this.tryWrite()) return true;
     }
     return false;
@@ -314,13 +314,13 @@ export class Gate implements Listener {
    */
   block(nowMs: () => number, untilMs: number): boolean {
     const asked = this.#asksToWrite;
-    if (!asked) this.#words.askToWrite(this.#cpu);
+    if (!asked) this.#protocol.askToWrite(this.#cpu);
     this.#asksToWrite = true;
-    while (!this.#words.claim(this.#cpu)) {
+    while (!this.#protocol.claim(this.#cpu)) {
       const leftMs = untilMs - nowMs();
-      if (leftMs > 0) this.#words.sleep(this.#cpu, Math.min(leftMs, SLEEP_MS));
+      if (leftMs > 0) this.#protocol.sleep(this.#cpu, Math.min(leftMs, SLEEP_MS));
       else if (asked) return false;
-      else if (this.#words.withdrawWrite(this.#cpu)) {
+      else if (this.#protocol.withdrawWrite(this.#cpu)) {
         this.#hasAskedToWrite();
         return false;
       }
@@ -362,7 +362,7 @@ export class Gate implements Listener {
       }
       this.#claimed = false;
       this.#asksToWrite = true;
-      this.#words.giveRound(this.#cpu);
+      this.#protocol.giveRound(this.#cpu);
       return true;
     }
     if (this.#claimed && !this.writing && !toWrite) {
@@ -376,8 +376,8 @@ export class Gate implements Listener {
   }
 
   #takeNotice(): void {
-    if (this.#asksToWrite && this.#words.owner === this.#cpu) this.#claimIsHere();
-    if (this.#asksToRead && this.#words.takeReadGrant(this.#cpu)) this.#readIsGranted();
+    if (this.#asksToWrite && this.#protocol.owner === this.#cpu) this.#claimIsHere();
+    if (this.#asksToRead && this.#protocol.takeReadGrant(this.#cpu)) this.#readIsGranted();
   }
 
   /** Who is next on this thread: the heir, unless a better one has come. */
@@ -390,18 +390,18 @@ export class Gate implements Listener {
 
   #withdraw(toWrite: boolean, toRead: boolean): void {
     // What has been granted already comes, and is given on.
-    if (this.#asksToWrite && !toWrite && this.#words.withdrawWrite(this.#cpu)) {
+    if (this.#asksToWrite && !toWrite && this.#protocol.withdrawWrite(this.#cpu)) {
       this.#hasAskedToWrite();
     }
     if (this.#asksToRead && !toRead) {
-      if (this.#words.withdrawRead(this.#cpu, this.#present)) this.#hasAskedToRead();
+      if (this.#protocol.withdrawRead(this.#cpu, this.#present)) this.#hasAskedToRead();
       else this.#readIsGranted();
     }
   }
 
   #askToWrite(): void {
     if (this.#claimed || this.#asksToWrite) return;
-    if (this.#words.claim(this.#cpu) || this.#words.askToWrite(this.#cpu)) {
+    if (this.#protocol.claim(this.#cpu) || this.#protocol.askToWrite(this.#cpu)) {
       // The slot may say that it asks.
       this.#asksToWrite = true;
       this.#claimIsHere();
@@ -411,12 +411,12 @@ export class Gate implements Listener {
   #askToRead(next: Waiter): void {
     if (this.#asksToRead || this.#isAdmitted(next)) return;
     // Looked at once: a writer who claims from now on waits for those who wait now.
-    if (this.#present ? this.#words.isFreeFor(this.#cpu) : this.#words.tryComeIn(this.#cpu)) {
+    if (this.#present ? this.#protocol.isFreeFor(this.#cpu) : this.#protocol.tryComeIn(this.#cpu)) {
       this.#isPresent();
       return;
     }
     this.#asksToRead = true;
-    if (this.#words.askToRead(this.#cpu, this.#present)) this.#readIsGranted();
+    if (this.#protocol.askToRead(this.#cpu, this.#present)) this.#readIsGranted();
   }
 
   /** Whether the next one is not the heir already, and could have its side. */
@@ -426,13 +426,13 @@ export class Gate implements Listener {
 
   /** One more hand-over on this thread: whether it is the turn of another CPU. */
   #hasHadItsShare(): boolean {
-    return ++this.#handOvers > LOCAL_HAND_OVERS && this.#words.isWantedBeside(this.#cpu);
+    return ++this.#handOvers > LOCAL_HAND_OVERS && this.#protocol.isWantedBeside(this.#cpu);
   }
 
   /** Whether this one may come in on what the CPU has. */
   #admits(waiter: Waiter): boolean {
     if (this.writing) return false;
-    return this.#isAdmitted(waiter) || (this.#present && this.#words.isFreeFor(this.#cpu));
+    return this.#isAdmitted(waiter) || (this.#present && this.#protocol.isFreeFor(this.#cpu));
   }
 
   /** The same, whatever other CPUs do meanwhile. */
@@ -447,18 +447,18 @@ export class Gate implements Listener {
     this.#claimed = true;
     this.#handOvers = 0;
     if (!this.#asksToWrite) return;
-    this.#words.clearSlot(this.#cpu);
+    this.#protocol.clearSlot(this.#cpu);
     this.#hasAskedToWrite();
   }
 
   #hasAskedToWrite(): void {
     this.#asksToWrite = false;
-    if (!this.#asksToRead) this.#words.clearWaiting(this.#cpu);
+    if (!this.#asksToRead) this.#protocol.clearWaiting(this.#cpu);
   }
 
   #hasAskedToRead(): void {
     this.#asksToRead = false;
-    if (!this.#asksToWrite) this.#words.clearWaiting(this.#cpu);
+    if (!this.#asksToWrite) this.#protocol.clearWaiting(this.#cpu);
   }
 
   #readIsGranted(): void {
@@ -475,13 +475,13 @@ export class Gate implements Listener {
   #comeIn(): void {
     if (this.#present) return;
     if (this.#asksToRead) this.#hasAskedToRead();
-    this.#words.comeIn(this.#cpu);
+    this.#protocol.comeIn(this.#cpu);
     this.#isPresent();
   }
 
   /** Leaves: true. False: more have been let in meanwhile. */
   #goOut(): boolean {
-    if (this.#words.leave(this.#cpu, this.#asksToRead)) {
+    if (this.#protocol.leave(this.#cpu, this.#asksToRead)) {
       this.#present = false;
       return true;
     }
@@ -491,6 +491,6 @@ export class Gate implements Listener {
 
   #give(): void {
     this.#claimed = false;
-    this.#words.give(this.#cpu);
+    this.#protocol.give(this.#cpu);
   }
 }

@@ -22,7 +22,7 @@ import { RWLock } from '../../locks/rw-lock.ts';
 import { ofOneCpu } from '../threads/cpu-module.ts';
 import { Kcont } from '../../core/kcont.ts';
 import type { LocalCpu } from '../local-cpu.ts';
-import type { Gate } from '../locks/thread-gate.ts';
+import type { ThreadGate } from '../locks/thread-gate.ts';
 import {
   attachIn,
   isShared,
@@ -47,7 +47,7 @@ export type Wire = readonly [0, unknown] | readonly [1, unknown, readonly Patch[
 
 /** The locks that something sent names: the sender keeps them until that has been read. */
 export class Sent {
-  readonly #gates = new Set<Gate>();
+  readonly #gates = new Set<ThreadGate>();
 
   add({ _gate: gate }: Passable): void {
     if (this.#gates.has(gate)) return;

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import sinon from 'sinon';
 import { Arena, MUTEX, RM, RW, SPIN } from '../../../lib/cpu/locks/arena.ts';
-import { Gate } from '../../../lib/cpu/locks/thread-gate.ts';
+import { ThreadGate } from '../../../lib/cpu/locks/thread-gate.ts';
 import {
   attach,
   isHandle,
@@ -107,7 +107,7 @@ describe('the arena of the locks between CPUs', function () {
     const taken = ([RW, RW, RW, MUTEX, RW, MUTEX, RW, RW] as const).map((kind) => {
       const at = arena.allocate(kind);
       // No word of another lock is written.
-      new Gate(arena, at, kind).tryWrite();
+      new ThreadGate(arena, at, kind).tryWrite();
       return at;
     });
     expect([...arena]).to.deep.equal(taken.toSorted((a, b) => a - b));
@@ -125,7 +125,7 @@ describe('the arena of the locks between CPUs', function () {
     const arena = small();
     const at = arena.allocate(RM);
     const generation = arena.generationAt(at);
-    const gate = new Gate(arena, at, RM);
+    const gate = new ThreadGate(arena, at, RM);
     expect([gate.tryWrite(), arena.retain(at, generation)]).to.deep.equal([true, true]);
     arena.release(at);
     expect(arena.kindAt(at)).to.equal(RM);
@@ -135,7 +135,7 @@ describe('the arena of the locks between CPUs', function () {
     expect(arena.allocate(RM)).to.equal(at);
     expect(arena.retain(at, generation), 'another lock').to.equal(false);
     expect(arena.kindAt(at), 'which is left alone').to.equal(RM);
-    expect(new Gate(arena, at, RM).tryWrite()).to.equal(true);
+    expect(new ThreadGate(arena, at, RM).tryWrite()).to.equal(true);
   });
 
   it('frees a lock that no thread can reach any more, and that is in no handle', async () => {
@@ -280,7 +280,7 @@ describe('a handle of a lock between CPUs', () => {
       arena.attach(at, {});
       const other = Arena.join(handle.buffer);
       expect(other.attachedAt(at)).to.not.equal(lock._gate);
-      const gate = new Gate(arena, at, kind);
+      const gate = new ThreadGate(arena, at, kind);
       retain();
       arena.attach(at, gate);
       const attached = attach(handle);

@@ -4,7 +4,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Arena, MUTEX, RW, type Kind } from '../../../lib/cpu/locks/arena.ts';
-import { Gate } from '../../../lib/cpu/locks/thread-gate.ts';
+import { ThreadGate } from '../../../lib/cpu/locks/thread-gate.ts';
 import type { Lock } from '../../../lib/index.ts';
 import { Lab, settled } from '../../support/lab.ts';
 import {
@@ -84,7 +84,7 @@ class Table {
       }
     }
     for (const cpu of alive) {
-      const { turnstile } = this.cpus.gates[cpu] as Gate;
+      const { turnstile } = this.cpus.gates[cpu] as ThreadGate;
       expect(turnstile?.best, `${what}: ${cpu} still waits`).to.equal(undefined);
     }
     const [last] = alive as [number];
@@ -288,12 +288,12 @@ describe('a CPU that is started again', () => {
   it('asks for nothing that the dead one asked for', async () => {
     const cpus = new PlayedCpus(2);
     const [a, b] = cpus.lock(RW) as [Sides, Sides];
-    const [first] = cpus.gates as [Gate];
+    const [first] = cpus.gates as [ThreadGate];
     a.write.tryEnter();
     void b.write.enter();
     cpus.bury(1, 0);
     const arena = Arena.play(first.arena.buffer, { cpu: 2, waker: silentWaker });
-    const { read } = sidesOf(new Gate(arena, first.at, RW));
+    const { read } = sidesOf(new ThreadGate(arena, first.at, RW));
     const entered = read.enter();
     a.write.exit();
     arena.look();

@@ -526,12 +526,12 @@ describe('any order of events at a lock between CPUs', function () {
 
 describe('where the words of a lock are', () => {
   it('keeps those that a reader of an RMLock writes 64 bytes from those of every other CPU', async () => {
-    const { LockWords } = await import('../../../lib/cpu/locks/protocol.ts');
+    const { LockProtocol } = await import('../../../lib/cpu/locks/protocol.ts');
     const [first] = new PlayedCpus(1).arenas;
     if (first === undefined) throw new Error('no CPU');
     const at = first.allocate(RM);
     const next = first.allocate(MUTEX);
-    const words = new LockWords(first, at, RM);
+    const words = new LockProtocol(first, at, RM);
     const presences = Array.from({ length: 32 }, (_, cpu) => words.presenceOf(cpu) * 4);
     const others = [at, at + 5, words.slotOf(31), next].map((word) => word * 4);
     for (const [cpu, byte] of presences.entries()) {
@@ -542,10 +542,10 @@ describe('where the words of a lock are', () => {
   });
 
   it('packs the presences of an RWLock', async () => {
-    const { LockWords } = await import('../../../lib/cpu/locks/protocol.ts');
+    const { LockProtocol } = await import('../../../lib/cpu/locks/protocol.ts');
     const [first] = new PlayedCpus(1).arenas;
     if (first === undefined) throw new Error('no CPU');
-    const words = new LockWords(first, first.allocate(RW), RW);
+    const words = new LockProtocol(first, first.allocate(RW), RW);
     expect(words.presenceOf(31) - words.presenceOf(0)).to.equal(31);
   });
 });
