@@ -21,15 +21,15 @@ import type { Kernel } from '../core/kernel.ts';
 import { QUEUED, RUNNING, SCHEDULED, WAITED, type Phase } from '../core/state.ts';
 import type { CloseGuide, CloseReport, LocalClose } from '../core/shutdown.ts';
 import type { Workqueue } from '../core/workqueue.ts';
-import { Afar } from './handles/remote-scheduling.ts';
+import { RemoteScheduling } from './handles/remote-scheduling.ts';
 import { Ports } from './messages/ports.ts';
 import { ANY, HOME, WAITERS, isBound } from './memory/control-block.ts';
 import { HandleTable } from './handles/handle-table.ts';
 import type { CpuModule } from './threads/cpu-module.ts';
 import { readRestart, readStop } from './options.ts';
 import { lagOf, stateOf } from './cpu-status.ts';
-import { Definitions } from './messages/handle-sync.ts';
-import { Faults } from './messages/remote-errors.ts';
+import { HandleSync } from './messages/handle-sync.ts';
+import { RemoteErrors } from './messages/remote-errors.ts';
 import { JobCaller } from './jobs/job-caller.ts';
 import { KeepAlive } from './keep-alive.ts';
 import {
@@ -86,13 +86,13 @@ export class LocalCpu implements CpuLink {
   readonly module: CpuModule;
   /** The first word of this CPU's slot. */
   readonly slot: number;
-  readonly remoteScheduling: Afar;
+  readonly remoteScheduling: RemoteScheduling;
   readonly handles: HandleTable;
   readonly jobs: JobCaller;
-  readonly faults: Faults;
+  readonly remoteErrors: RemoteErrors;
   readonly placement: Placement;
   readonly alive: KeepAlive;
-  readonly definitions: Definitions;
+  readonly handleSync: HandleSync;
   supervision: Supervision | null = null;
   /** How this thread closes, where it is not CPU 0. */
   closeGuide: CloseGuide = {};
@@ -126,13 +126,13 @@ export class LocalCpu implements CpuLink {
       woken: () => this.dispatcher.request(),
       refresh: () => this.refresh(),
     });
-    this.remoteScheduling = new Afar(this);
+    this.remoteScheduling = new RemoteScheduling(this);
     this.handles = new HandleTable(this);
     this.jobs = new JobCaller(this);
-    this.faults = new Faults(this);
+    this.remoteErrors = new RemoteErrors(this);
     this.placement = new Placement(this);
     this.alive = new KeepAlive(this);
-    this.definitions = new Definitions(this);
+    this.handleSync = new HandleSync(this);
     const { clock } = this.dispatcher;
     const before = clock.now;
     const common = commonMs();
@@ -255,7 +255,7 @@ export class LocalCpu implements CpuLink {
       return;
     }
     // If it cannot be told now, that CPU asks for it.
-    if ((entry.told & (1 << target)) === 0) this.definitions.tell(entry, target);
+    if ((entry.told & (1 << target)) === 0) this.handleSync.tell(entry, target);
     this.placement.sent(target);
     const { block, handle, posted } = entry;
     this.inbox.send(target, ENTRY, block, handle, generation, seq, posted);
@@ -278,7 +278,7 @@ export class LocalCpu implements CpuLink {
     try {
       this.#carryOut(message);
     } catch (error) {
-      this.later(() => this.faults.mishap(block, handle, error));
+      this.later(() => this.remoteErrors.mishap(block, handle, error));
     }
   }
 
@@ -301,10 +301,10 @@ export class LocalCpu implements CpuLink {
         this.handles.forget(block, handle);
         break;
       case DEFINE:
-        this.definitions.define(message);
+        this.handleSync.define(message);
         break;
       case NEED:
-        this.definitions.answer(block, handle, from);
+        this.handleSync.answer(block, handle, from);
         break;
       case ABORT:
         this.jobs.aborted(block, handle, this.ports.claim(from, message.value));
@@ -316,7 +316,7 @@ export class LocalCpu implements CpuLink {
         this.#relocked(block, handle);
         break;
       case FAILED:
-        this.faults.reported(block, handle, this.ports.claim(from, message.value));
+        this.remoteErrors.reported(block, handle, this.ports.claim(from, message.value));
         break;
       default:
         this.alive.told();
@@ -403,12 +403,12 @@ export class LocalCpu implements CpuLink {
   /** Something has to be known of a handle that only others can tell. */
   need(entry: RemoteKcont): void {
     const home = this.memory.words[entry.block + HOME] as number;
-    if (home === this.index) this.definitions.answer(entry.block, entry.handle, home);
+    if (home === this.index) this.handleSync.answer(entry.block, entry.handle, home);
     else this.send(home, NEED, entry.block, entry.handle);
   }
 
   fail(entry: RemoteKcont, error: unknown): boolean {
-    return this.faults.failed(entry, error);
+    return this.remoteErrors.failed(entry, error);
   }
 
   // CPUs.

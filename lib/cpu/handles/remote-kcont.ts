@@ -130,7 +130,7 @@ export abstract class RemoteKcont implements Sender {
     const delayed = delayMs > 0;
     const target = localCpu.placement.place(this, cpu, delayed);
     try {
-      localCpu.definitions.prepare(this, target);
+      localCpu.handleSync.prepare(this, target);
     } catch (error) {
       if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
       throw error;

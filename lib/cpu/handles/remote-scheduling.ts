@@ -3,7 +3,7 @@
  * why it was refused.
  */
 
-import type { Cpu, RemoteScheduling } from '../../core/cpu.ts';
+import type { Cpu, RemoteScheduling as CoreScheduling } from '../../core/cpu.ts';
 import { EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';
@@ -11,7 +11,7 @@ import { HALTING, INVOKING, OPEN, REMOTE, ANY_CPU } from '../../core/state.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 
 /** Schedules on other CPUs, for one of them. */
-export class Afar implements RemoteScheduling {
+export class RemoteScheduling implements CoreScheduling {
   readonly #localCpu: LocalCpu;
 
   constructor(localCpu: LocalCpu) {

@@ -18,13 +18,13 @@ import type { RemoteEntry } from '../handles/remote-entry.ts';
 import type { RemoteKcont } from '../handles/remote-kcont.ts';
 
 /** What a block cannot hold. */
-export interface Definition {
+export interface HandleDefinition {
   readonly arg: unknown;
   readonly name: string | undefined;
 }
 
 /** One CPU's part in it. */
-export class Definitions {
+export class HandleSync {
   readonly #localCpu: LocalCpu;
 
   constructor(localCpu: LocalCpu) {
@@ -89,7 +89,7 @@ export class Definitions {
     let posted = 0;
     try {
       const arg = isCloned ? encode(localCpu, kc._arg, entry) : undefined;
-      posted = localCpu.ports.post(cpu, { arg, name } satisfies Definition);
+      posted = localCpu.ports.post(cpu, { arg, name } satisfies HandleDefinition);
     } finally {
       if (posted === 0) entry.told &= ~(1 << cpu);
     }
@@ -114,7 +114,7 @@ export class Definitions {
       localCpu.resumeIfAside(kc);
       return;
     }
-    const { arg, name } = claimed[0] as Definition;
+    const { arg, name } = claimed[0] as HandleDefinition;
     if (entry instanceof JobRunner) {
       if (entry.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
       return;
@@ -145,7 +145,7 @@ export class Definitions {
 
   /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
   #fail(entry: RemoteEntry, error: unknown, cpu: number = this.#localCpu.index): void {
-    this.#stop(entry, cpu, () => this.#localCpu.faults.failedAt(entry, error));
+    this.#stop(entry, cpu, () => this.#localCpu.remoteErrors.failedAt(entry, error));
   }
 
   /**
@@ -176,7 +176,7 @@ export class Definitions {
         this.#fail(entry, uncloneable(`the argument of ${label(entry.kc)}`, error), cpu);
       }
     } else {
-      this.#stop(entry, cpu, () => localCpu.faults.lost(entry));
+      this.#stop(entry, cpu, () => localCpu.remoteErrors.lost(entry));
     }
   }
 

@@ -14,7 +14,7 @@ import type { RemoteKcont } from '../handles/remote-kcont.ts';
 import { errorFrom, postError } from './wire-error.ts';
 
 /** Errors of functions that run on another CPU than the one where their handle was made. */
-export class Faults {
+export class RemoteErrors {
   readonly #localCpu: LocalCpu;
 
   constructor(localCpu: LocalCpu) {

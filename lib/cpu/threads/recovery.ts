@@ -76,7 +76,7 @@ export function lossByDeath(
     const what = `CPU ${dead} ${wasEnded ? 'was stopped' : 'died'} while it ran ${label(entry.kc)}`;
     const error = Object.assign(new KcontError('ECPUDIED', what), { cause });
     if (entry instanceof JobRunner) entry.report(error);
-    else localCpu.faults.failedAt(entry, error);
+    else localCpu.remoteErrors.failedAt(entry, error);
   };
 }
 

@@ -97,7 +97,7 @@ export class Supervisor implements Supervision {
       timer: (callback) => this.#timer(callback),
       make: (index, calls) =>
         new Thread(localCpu, index, url, resourceLimits, this.#threads(), calls),
-      made: (index) => localCpu.definitions.retell(index),
+      made: (index) => localCpu.handleSync.retell(index),
       up: (life) => this.#say('up', life),
       stopping: (index) => this.#setState(index, STOPPING),
       ended: (life, thread, cause, wasEnded) => this.#ended(life, thread, cause, wasEnded),
@@ -148,7 +148,7 @@ export class Supervisor implements Supervision {
     // Locks in results that it has sent are attached here before its own references go.
     localCpu.take();
     (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu, index);
-    localCpu.definitions.untell(index);
+    localCpu.handleSync.untell(index);
     localCpu.ports.disconnect(index);
     recover(localCpu, index, this.#lossOf(index, thread, cause, wasEnded));
     // Then they find what was made there with CPU 0.

@@ -103,10 +103,10 @@ function carryOut(
   switch (order.type) {
     case 'port':
       localCpu.ports.connect(order.cpu, order.port, order.epoch);
-      localCpu.definitions.retell(order.cpu);
+      localCpu.handleSync.retell(order.cpu);
       break;
     case 'gone':
-      localCpu.definitions.untell(order.cpu);
+      localCpu.handleSync.untell(order.cpu);
       localCpu.ports.disconnect(order.cpu);
       localCpu.lookAgain();
       break;
