@@ -1,5 +1,5 @@
 /*
- * What any CPU can tell of another one, from what that has last said of itself in shared memory.
+ * The status of a CPU, as any other CPU reads it from shared memory.
  */
 
 import type { CpuState } from '../core/cpu.ts';
@@ -16,17 +16,17 @@ import {
   type Memory,
 } from './memory/shared-memory.ts';
 
-/** In the order of their numbers in memory.ts. */
+/** The states, indexed by their numbers in shared-memory.ts. */
 const STATES: readonly CpuState[] = ['down', 'starting', 'up', 'stopping'];
 
-/** What a CPU is doing. */
+/** The state of a CPU. */
 export function stateOf(memory: Memory, index: number): CpuState {
   return STATES[Atomics.load(memory.words, memory.slot(index) + STATE)] ?? 'down';
 }
 
 /**
- * For how long a CPU has not come to what it should do, in ms: since it has begun its present pass,
- * or since it was rung for, or since its next timer was due.
+ * How long a CPU's event loop has been blocked, in ms: the time since its current pass began, or,
+ * if the CPU sleeps, since it was woken or since its next timer was due, whichever came first.
  */
 export function lagOf(memory: Memory, index: number, nowMs: number): number {
   const { words, floats } = memory;

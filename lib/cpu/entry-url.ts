@@ -1,6 +1,6 @@
 /**
- * The file a CPU's thread begins with: this one's neighbour, with the same ending. Both stand beside
- * index.ts, for that is where the bundle of the package puts this.
+ * The URL of the file that a CPU's thread runs: entry.ts or entry.js, in the folder of this file and
+ * with its extension. Both files are beside index.ts, because the bundle puts this code there.
  */
 export const ENTRY_URL: URL = new URL(
   import.meta.url.endsWith('.ts') ? './entry.ts' : './entry.js',

@@ -1,5 +1,5 @@
 /*
- * Where a CPU's thread begins: it joins the machine, imports the CPU module, and says so.
+ * The entry point of a CPU's thread. The thread becomes a CPU, imports the CPU module, and reports to CPU 0.
  */
 
 import { parentPort, workerData } from 'node:worker_threads';

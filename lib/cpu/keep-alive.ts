@@ -1,13 +1,13 @@
 /*
- * What keeps the process alive, whichever CPU it is on.
+ * Keeps the process alive while any CPU has a continuation that is scheduled or running.
  *
- * Whoever makes a continuation scheduled or running, where it was neither, counts it as begun, and
- * whoever ends that counts it as ended, each in a word that only its own CPU writes. While the sums
- * differ, CPU 0 keeps a port referenced. Each word only grows, so two equal readings of all of them
- * are what there was between the two.
+ * A CPU that makes an idle continuation scheduled or running increments its own BEGUN word; a CPU that
+ * makes it idle again increments its own ENDED word. Only its own CPU writes these words. While the
+ * sums over all CPUs differ, CPU 0 keeps a port referenced. The words only grow, so if two successive
+ * readings of all of them are equal, they were all valid at one moment between the two readings.
  *
- * A CPU that has ended something looks at the sums when it goes to sleep, and tells CPU 0 if they are
- * equal. One that begins something while nothing is kept alive tells CPU 0 at once.
+ * A CPU that has ended something compares the sums when it goes to sleep, and notifies CPU 0 if they
+ * are equal. A CPU that begins something while CPU 0 keeps nothing alive notifies CPU 0 at once.
  *
  * Source: counting messages to detect termination, Mattern (1987).
  */
@@ -18,30 +18,30 @@ import { KEEPER } from './messages/inbox.ts';
 import { BEGUN, ENDED, HOLDS, KEEP } from './memory/shared-memory.ts';
 import type { LocalCpu } from './local-cpu.ts';
 
-/** Between two counts, in ms. */
+/** Time between two counts, in ms. */
 const RECOUNT_MS = 50;
 
-/** One CPU's part in keeping the process alive. */
+/** Counts what keeps the process alive, for one CPU. */
 export class KeepAlive {
   readonly #localCpu: LocalCpu;
-  /** Something has ended since this was last looked at. */
+  /** Something has ended since the last check. */
   #ended = false;
-  /** By how much the count was off when it was last looked at. */
+  /** The error of the count at the last recount; NaN if it is unknown. */
   #off = 0;
-  /** CPU 0: the process is kept alive. */
+  /** On CPU 0: whether it keeps the process alive. */
   #keeping = false;
 
   constructor(localCpu: LocalCpu) {
     this.#localCpu = localCpu;
   }
 
-  /** Another CPU says that it has to be looked at. */
+  /** Handles a KEEPER message: another CPU asks for a check. */
   told(): void {
     this.#ended = true;
     this.check();
   }
 
-  /** The word of a continuation has changed: counts what keeps the process alive. */
+  /** Updates the count after a change of a continuation's state word. */
   count(before: number, after: number): void {
     const was = isCounted(before);
     if (was === isCounted(after)) return;
@@ -64,14 +64,14 @@ export class KeepAlive {
     this.#localCpu.dispatcher.request();
   }
 
-  /** Somebody here waits for a result: `by` 1, or does so no longer: `by` -1. */
+  /** Counts a caller on this CPU that waits for a result (`by` 1) or has stopped waiting (`by` -1). */
   hold(by: 1 | -1): void {
     this.#localCpu.memory.words[this.#localCpu.slot + HOLDS]! += by;
     if (by === 1) this.#begin();
     else this.#end();
   }
 
-  /** Looks whether anything is left that keeps the process alive, if something has ended. */
+  /** If something has ended since the last check, checks whether anything still keeps the process alive. */
   check(): void {
     if (!this.#ended) return;
     this.#ended = false;
@@ -85,21 +85,21 @@ export class KeepAlive {
     if (alive === this.#keeping) return;
     this.#keeping = alive;
     Atomics.store(this.#localCpu.memory.words, KEEP, alive ? 1 : 0);
-    // Something may have begun before it could see that it has to say so.
+    // Another CPU may have begun something before it could see KEEP 0, and so has sent no message.
     if (!alive && !this.isIdle()) this.#keep(true);
     else this.#localCpu.supervision?.keep(alive);
   }
 
   /**
-   * A thread may have ended between a change of a word and its counting: counts what there is. Twice
-   * the same, some time apart, it is believed.
+   * Counts everything again, because a thread may have died between changing a state word and counting
+   * the change. An error of the count is corrected when two counts, some time apart, find the same.
    */
   recount(): void {
     this.#off = NaN;
     this.#checkCount();
   }
 
-  /** True: the count is right, as far as can be told. */
+  /** Compares the count with the control blocks. Repeats that later until two results agree. */
   #checkCount(): void {
     const before = this.#sums();
     let counted = 0;
@@ -120,12 +120,12 @@ export class KeepAlive {
     this.#localCpu.dispatcher.request();
   }
 
-  /** Whether nothing is scheduled or running that keeps the process alive. */
+  /** Whether no CPU has a scheduled or running continuation that keeps the process alive. */
   isIdle(): boolean {
     for (;;) {
       const first = this.#sums();
       const second = this.#sums();
-      // Each word only grows, so two equal readings are what there was between them.
+      // Each word only grows, so two equal readings were valid at one moment between them.
       if (first.begun === second.begun && first.ended === second.ended) {
         return first.begun === first.ended;
       }

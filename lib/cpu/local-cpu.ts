@@ -1,14 +1,15 @@
 /*
- * What one thread knows of the machine it is a CPU of: the dispatcher's link to the other CPUs.
+ * The CPU of this thread: the dispatcher's link to the other CPUs.
  *
- *   schedule on another CPU:   control block --> message in its inbox --> bell, if it sleeps
- *   its next pass:             take: file each message's continuation in the own wheel or run queue
- *                              dispatch, as everything else
- *                              sleep: say so, look into the inbox once more
+ *   schedule on another CPU:   control block --> message in its inbox --> wake it, if it sleeps
+ *   its next pass:             take: file the continuation of each message in its wheel or run queue
+ *                              dispatch them like local continuations
+ *                              sleep: set the SLEEP word, then check the inbox once more
  *
- * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Senders ring only
- * for one that sleeps, and only the first of them does. Since it looks again after saying that it
- * sleeps, and they look at that after sending, no message is overlooked (Dekker's argument).
+ * A CPU is awake from the start of a pass until a pass ends with nothing runnable. Only a sleeping CPU
+ * has to be woken, and only the first sender wakes it. No message is overlooked: the CPU sets its SLEEP
+ * word and then checks its inbox, while a sender pushes its message and then checks that word
+ * (Dekker's argument).
  */
 
 import { commonMs, microtask } from '../time/host-clock.ts';
@@ -60,21 +61,21 @@ import type { RemoteKcont } from './handles/remote-kcont.ts';
 import type { Reserve } from './threads/reserve.ts';
 import type { Arena } from './locks/arena.ts';
 
-/** What starts and stops the threads: on CPU 0 only. */
+/** Starts and stops the threads. Only CPU 0 has one. */
 export interface Supervision {
   stop(index: number, options: { graceMs?: number }): Promise<void>;
   restart(index: number, options: { graceMs?: number }): Promise<void>;
-  /** CPUs that run nothing else, and can be killed. */
+  /** The CPUs for jobs with `kill`: each runs one job at a time, and its thread can be ended. */
   readonly reserve: Reserve;
-  /** Calls back later. */
+  /** Calls a function after a delay. */
   later(delayMs: number, callback: () => void): void;
-  /** Keeps the process alive, or no longer. */
+  /** Sets whether the process is kept alive. */
   keep(alive: boolean): void;
   drain(local: () => Promise<void>): Promise<void>;
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
 }
 
-/** One CPU's link to all others. */
+/** The CPU of this thread, and its link to all others. */
 export class LocalCpu implements CpuLink {
   readonly kernel: Kernel;
   readonly here: Cpu;
@@ -94,17 +95,20 @@ export class LocalCpu implements CpuLink {
   readonly alive: KeepAlive;
   readonly handleSync: HandleSync;
   supervision: Supervision | null = null;
-  /** How this thread closes, where it is not CPU 0. */
+  /** How this thread closes if it is not CPU 0. */
   closeGuide: CloseGuide = {};
-  /** Reads what CPU 0 has told this thread; CPU 0 knows it. */
+  /** Reads the orders that CPU 0 has sent to this thread. Does nothing on CPU 0. */
   refresh: () => void = () => undefined;
-  /** From this clock to that of all CPUs, at least and at most: reading both takes a while. */
+  /**
+   * Lower and upper bound of the difference between the shared clock and this CPU's clock. It is not
+   * known exactly, because the two clocks cannot be read at the same moment.
+   */
   readonly #leastShiftMs: number;
   readonly #mostShiftMs: number;
   readonly #read: (message: Message) => void;
-  /** Enters nothing more that others may enter. */
+  /** This CPU enters nothing any more that another CPU may enter. */
   #retired = false;
-  /** Is reading its inbox. */
+  /** The inbox is being read. */
   #taking = false;
 
   /** The locks that all CPUs share. */
@@ -142,23 +146,23 @@ export class LocalCpu implements CpuLink {
     this.#read = (message) => this.#receive(message);
   }
 
-  /** Now, on the clock of all CPUs. No deadline that counts from it is early on any of them. */
+  /** The time on the shared clock. A deadline computed from it is not early on any CPU. */
   sharedMs(): number {
     return this.dispatcher.clock.now + this.#mostShiftMs;
   }
 
-  /** A time on the clock of all CPUs, on the one of this CPU; rather late than early. */
+  /** Converts a time of the shared clock to this CPU's clock. The result may be late, but not early. */
   localMs(sharedMs: number): number {
     return sharedMs - this.#leastShiftMs;
   }
 
-  // The dispatcher's side.
+  // Called by the dispatcher.
 
   wake(): void {
     this.memory.floats[(this.slot + AWAKE_SINCE) >> 1] = this.sharedMs();
     this.ports.setAwake();
     this.take();
-    // Also where it never comes to sleep.
+    // Here too, because a busy CPU may never sleep.
     this.alive.check();
   }
 
@@ -187,17 +191,17 @@ export class LocalCpu implements CpuLink {
     return true;
   }
 
-  /** How far the shutdown of the kernel has come, for all CPUs. */
+  /** The phase of the kernel's shutdown, which is the same for all CPUs. */
   get phase(): Phase {
     return Atomics.load(this.memory.words, PHASE) as Phase;
   }
 
-  /** It is to enter nothing more that others may enter, or its next thread. */
+  /** Whether this CPU has been told to stop: it leaves queued work to other CPUs or to its next thread. */
   get isStopping(): boolean {
     return this.memory.words[this.slot + STATE] === STOPPING;
   }
 
-  /** What is scheduled here and has not been entered is left to others, or to the next thread. */
+  /** Leaves everything that is scheduled here and not entered to other CPUs or to the next thread. */
   retire(): void {
     this.#retired = true;
     for (const { kc, block } of this.handles) {
@@ -220,7 +224,7 @@ export class LocalCpu implements CpuLink {
     return this.jobs.run(wq, func, options);
   }
 
-  /** Files an entry at the CPU it is for. `silent`: it need not be woken for it. */
+  /** Files an entry on its target CPU. `silent`: the target need not be woken for it. */
   submit(
     entry: RemoteKcont,
     target: number,
@@ -254,14 +258,14 @@ export class LocalCpu implements CpuLink {
       this.#fileHere(entry, generation, seq);
       return;
     }
-    // If it cannot be told now, that CPU asks for it.
+    // If that fails now, the target asks for it later.
     if ((entry.told & (1 << target)) === 0) this.handleSync.tell(entry, target);
     this.placement.sent(target);
     const { block, handle, posted } = entry;
     this.inbox.send(target, ENTRY, block, handle, generation, seq, posted);
   }
 
-  /** Sends a message and wakes. */
+  /** Sends a message to a CPU and wakes it. */
   send(to: number, kind: number, block: number, handle: number, generation = 0, value = 0): void {
     this.inbox.send(to, kind, block, handle, generation, 0, value);
     this.wakeCpu(to);
@@ -272,7 +276,7 @@ export class LocalCpu implements CpuLink {
     this.ports.wake(to);
   }
 
-  /** Reads one message. What goes wrong with it concerns the handle it is about, and no other message. */
+  /** Handles one message. An error is reported with the handle the message is about; other messages go on. */
   #receive(message: Message): void {
     const { block, handle } = message;
     try {
@@ -323,14 +327,14 @@ export class LocalCpu implements CpuLink {
     }
   }
 
-  /** Calls back soon: what is the user's is not called while inbox is read. */
+  /** Calls a function in a microtask, so that no user code runs while the inbox is read. */
   later(callback: () => void): void {
     microtask(callback);
   }
 
-  // What happens to handles.
+  // Events of handles.
 
-  /** A run has settled here: tells who waits for that elsewhere. */
+  /** Tells the CPUs that wait for it that a run has settled here. */
   tellWaiters(entry: RemoteKcont): void {
     const { block, handle } = entry;
     let waiters = Atomics.exchange(this.memory.words, block + WAITERS, 0) & ~(1 << this.index);
@@ -341,15 +345,15 @@ export class LocalCpu implements CpuLink {
     }
   }
 
-  /** Its run elsewhere has settled: what waited for that goes on. */
+  /** Handles the end of a run on another CPU: what waited here for it goes on. */
   #settled(entry: RemoteKcont): void {
     this.resumeIfAside(entry.kc);
     if ((entry.kc._extras?.settled.length ?? 0) > 0) this.callSettled(entry);
   }
 
-  /** Its lock was changed here: its entry elsewhere may wait for the old one. */
+  /** Tells another CPU that the lock was changed here: the entry there may wait for the old lock. */
   tellLock(entry: RemoteKcont, cpu: number): void {
-    // What has a lock is never sent to several CPUs.
+    // A continuation with a lock has an entry on one CPU only.
     if (cpu === this.index || (entry.bits & QUEUED) === 0) return;
     this.send(cpu, RELOCK, entry.block, entry.handle);
   }
@@ -362,7 +366,7 @@ export class LocalCpu implements CpuLink {
     if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
   }
 
-  /** A run was ended from outside: as if it had settled elsewhere. */
+  /** Handles the end of a run whose thread has died as if it had settled on another CPU. */
   settledAt(entry: RemoteKcont): void {
     this.#settled(entry);
   }
@@ -372,35 +376,35 @@ export class LocalCpu implements CpuLink {
     this.later(() => callSettled(this.dispatcher, kc));
   }
 
-  /** Lets an entry that was set aside be looked at again. */
+  /** Puts an entry that was set aside back into the run queue. */
   resumeIfAside(kc: Kcont<unknown>): void {
     if ((kc._state & (QUEUED | WAITED | RUNNING)) !== (QUEUED | WAITED)) return;
-    // In no list: it does not wait for a lock or for room, and is not in the run queue either.
+    // It is in no list: it waits neither for a lock nor for room, and is not in the run queue.
     if (kc._next === kc) this.dispatcher.resume(kc);
   }
 
   /**
-   * A CPU has died: whatever waits here for something from it has to ask somebody else. It may have
-   * been about to ring, and then nobody else has: this CPU looks for itself.
+   * Handles the death of another CPU. Entries that wait for something from it have to ask again. The
+   * dead CPU may have been the sender that was to wake this one, so this CPU also requests a pass.
    */
   lookAgain(): void {
     for (const { kc } of this.handles) this.resumeIfAside(kc);
     this.dispatcher.request();
     this.later(() => {
-      // It may have said something before.
+      // The dead CPU may have sent messages before.
       this.take();
       this.jobs.lookAgain();
     });
   }
 
-  /** The block of a handle that was destroyed, or of a job that has ended, can be used again. */
+  /** Frees the block of a handle that was destroyed or of a job that has ended. */
   free(block: number, handle: number): void {
     const home = this.memory.words[block + HOME] as number;
     if (home === this.index) this.handles.reclaim(block, handle);
     else this.send(home, FREE, block, handle);
   }
 
-  /** Something has to be known of a handle that only others can tell. */
+  /** Asks the home of a handle for the argument and the name, which are not in its block. */
   need(entry: RemoteKcont): void {
     const home = this.memory.words[entry.block + HOME] as number;
     if (home === this.index) this.handleSync.answer(entry.block, entry.handle, home);

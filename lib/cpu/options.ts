@@ -1,5 +1,5 @@
 /*
- * The options of CPUs: how they are started, stopped and started again.
+ * Reading and checking the options of `startCpus`, `Cpu.stop` and `Cpu.restart`.
  */
 
 import { Cpu, type CpuLimits, type StartCpusOptions } from '../core/cpu.ts';
@@ -16,14 +16,14 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 
-/** Most CPUs besides CPU 0: a bit for each, and for as many that run what may be killed. */
+/** The most CPUs besides CPU 0. Each has a bit in a word, and so has each CPU for jobs with `kill`. */
 export const MOST = 15;
 
 const MS = numberOf('a finite number of ms >= 0', 0, Number.MAX_VALUE);
 const MB = numberOf('a number of MB > 0', Number.MIN_VALUE, Number.MAX_VALUE);
 
 const START = optionsOf<StartCpusOptions>('startCpus', {
-  // Checked where it is looked for.
+  // Checked by moduleUrl.
   module: ANYTHING,
   count: integerOf(`an integer from 1 to ${MOST}`, 1, MOST),
   onEvent: FUNCTION,
@@ -46,7 +46,7 @@ const LIMITS = optionsOf<CpuLimits>(
     codeRangeSizeMb: MB,
     stackSizeMb: MB,
   },
-  // Node takes none that is undefined.
+  // Node rejects limits that are undefined, so they are left out.
   () => ({}),
 );
 

@@ -1,17 +1,17 @@
 /*
- * Which CPU a continuation runs on.
+ * Placement: which CPU a continuation runs on.
  *
- *   named in `schedule`         that one, up or not
- *   strong                      the one it was first scheduled on, or that was named last
- *   weak                        the one where it ran last, unless that is blocked or far behind
- *   none, queue per CPU         this one
- *   none, with a lock           the home of that lock: there all who have it are in one order
- *   none, other queues          the next one available: entries go to up to four CPUs, and whichever
- *                               comes to it first enters it; the other entries are stale then
- *   to be chosen, and none up   whichever is up first: it looks for what is there for any of them
+ *   CPU named in `schedule`              that CPU, whether it is up or not
+ *   affinity strong                      the CPU it was first scheduled on, or that was named last
+ *   affinity weak                        the CPU it ran on last, unless that is blocked or far behind
+ *   no affinity, queue per CPU           this CPU
+ *   no affinity, with a lock             the home CPU of the lock, so that its users are in one order
+ *   no affinity, other workqueues        the first CPU available: up to four CPUs get an entry, the first
+ *                                        one that dispatches it enters it; the other entries become stale
+ *   a CPU has to be chosen, no one is up   the CPU that is up first looks for such work
  *
- * CPU 0 is not among those chosen: it is where I/O comes in. How far behind a CPU is, is what it has
- * said at the end of its last pass, plus what this CPU has sent it since.
+ * CPU 0 is never chosen, because it handles I/O. The load of a CPU is the backlog that it published at
+ * the end of its last pass, plus what this CPU has sent to it since.
  */
 
 import type { Cpu } from '../core/cpu.ts';
@@ -29,19 +29,19 @@ import type { SharedLock } from './locks/shared-lock.ts';
 const WEAK = 1;
 const STRONG = 2;
 
-/** To so many CPUs goes what any of them may run. */
+/** How many CPUs get an entry for work that any CPU may run. */
 const CHOICES = 4;
-/** A CPU that has not come to its work for so long is behind, in ms. */
+/** A CPU that has been blocked for longer than this is behind, in ms. */
 const BEHIND_MS = 20;
-/** So many more runnable than elsewhere, and a CPU is behind. */
+/** A CPU with this many more runnable continuations than the least loaded CPU is behind. */
 const BEHIND = 32;
-/** So many messages that nobody is woken for, and one is. */
+/** One in so many silent messages wakes its CPU. */
 const FLOOD = 1024;
 
-/** Chooses CPUs, for one of them. */
+/** Chooses CPUs for what one CPU schedules. */
 export class Placement {
   readonly #localCpu: LocalCpu;
-  /** Sent to each CPU since it last took its inbox, as far as is known. */
+  /** How much this CPU has sent to each CPU since that one last emptied its inbox. */
   readonly #sent: number[];
   readonly #takes: number[];
   #silent = 0;
@@ -54,12 +54,12 @@ export class Placement {
     this.#takes = Array.from({ length: slots }, () => 0);
   }
 
-  /** Whether there is another CPU that could be chosen. */
+  /** Whether there are other CPUs to choose from. */
   get hasOthers(): boolean {
     return this.#localCpu.memory.publicCpus > 1;
   }
 
-  /** A continuation has been made. */
+  /** Sets ANY_CPU on a new continuation that may run on any CPU. */
   adopt(kc: Kcont<unknown>): void {
     const { module } = this.#localCpu;
     if (kc._wq.perCpu && kc.affinity === 'none') return;
@@ -67,7 +67,7 @@ export class Placement {
     if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ANY_CPU;
   }
 
-  /** Where an entry goes. */
+  /** Returns the target CPU of an entry, or ANY. */
   place(entry: RemoteKcont, cpu: Cpu | null, delayed: boolean): number {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
@@ -93,18 +93,18 @@ export class Placement {
     return isPerCpu(spec) && this.#localCpu.index !== 0 ? this.#localCpu.index : this.choose();
   }
 
-  /** Where all go that have this lock, on workqueues without a queue per CPU: it keeps their order. */
+  /** The CPU that runs all continuations with this lock, on workqueues without a queue per CPU. */
   #homeOf(lock: number): number {
     return 1 + (lock % (this.#localCpu.memory.publicCpus - 1));
   }
 
-  /** The CPU for a job: that of its lock, or the one that has the least to do, or ANY. */
+  /** Chooses the CPU for a job: the home of its lock, else the least loaded CPU; ANY if no CPU is up. */
   chooseFor(lock: Lock | null): number {
     if (lock === null) return this.choose();
     return this.#homeOf((lock as SharedLock)._gate.at / LINE);
   }
 
-  /** The CPU that has the least to do; ANY: none is up. */
+  /** Chooses the least loaded CPU; ANY if no CPU is up. */
   choose(): number {
     const { memory } = this.#localCpu;
     const { publicCpus } = memory;
@@ -123,8 +123,9 @@ export class Placement {
   }
 
   /**
-   * Those who may take what any CPU may run: all that are up, or a few of them in turn. Empty: the next
-   * one that is up finds it by itself, for it says so before it looks.
+   * The CPUs that get an entry for work that any CPU may run: up to {@link CHOICES} of those that are
+   * up, in turn. If the list is empty, the next CPU that is up finds the work by itself: it sets its
+   * state to UP before it looks for work.
    */
   candidates(): readonly number[] {
     const { memory } = this.#localCpu;
@@ -137,35 +138,35 @@ export class Placement {
     return found;
   }
 
-  /** A bit for each CPU that work can be sent to, and for this one. */
+  /** A bit for each CPU that work can be sent to, and for CPU 0. */
   get all(): number {
     return 2 ** this.#localCpu.memory.publicCpus - 1;
   }
 
-  /** The next candidates begin with the next CPU. */
+  /** Makes the next list of candidates begin with the next CPU. */
   rotate(): void {
     this.#turn++;
   }
 
-  /** The first that sleeps of those who have been sent something; undefined: all will look by themselves. */
+  /** The first CPU of the list that sleeps and has to be woken; undefined if there is none. */
   sleeper(cpus: readonly number[]): number | undefined {
     const { memory } = this.#localCpu;
     const wordOf = (cpu: number): number => Atomics.load(memory.words, memory.slot(cpu) + SLEEP);
     return cpus.find((cpu) => sleepOf(wordOf(cpu)) === ASLEEP);
   }
 
-  /** Something has been sent to a CPU. */
+  /** Counts a message sent to a CPU. */
   sent(cpu: number): void {
     this.#sent[cpu]!++;
   }
 
-  /** A message was sent that nobody need be woken for: whether it is time to wake all the same. */
+  /** Counts a silent message. Returns whether its CPU should be woken all the same. */
   isFlooding(): boolean {
     this.#silent = (this.#silent + 1) % FLOOD;
     return this.#silent === 0;
   }
 
-  /** Whether a CPU is measurably behind others. */
+  /** Whether a CPU is blocked, or far behind the least loaded CPU. */
   isBehind(cpu: number): boolean {
     const localCpu = this.#localCpu;
     const { memory } = localCpu;
@@ -187,13 +188,13 @@ export class Placement {
     return (memory.words[slot + BACKLOG] as number) + (this.#sent[cpu] as number);
   }
 
-  /** This CPU has taken its inbox. */
+  /** Counts that this CPU has emptied its inbox. */
   taken(): void {
     const { memory, slot } = this.#localCpu;
     memory.words[slot + TAKES]!++;
   }
 
-  /** Says what this CPU has to do. */
+  /** Publishes the load of this CPU. */
   publish(): void {
     const { memory, slot, handles } = this.#localCpu;
     memory.words[slot + BACKLOG] = handles.load;
