@@ -1,14 +1,14 @@
 /*
  * Placement: which CPU a continuation runs on.
  *
- *   CPU named in `schedule`              that CPU, whether it is up or not
- *   affinity strong                      the CPU it was first scheduled on, or that was named last
- *   affinity weak                        the CPU it ran on last, unless that is blocked or far behind
- *   no affinity, queue per CPU           this CPU
- *   no affinity, with a lock             the home CPU of the lock, so that its users are in one order
- *   no affinity, other workqueues        the first CPU available: up to four CPUs get an entry, the first
- *                                        one that dispatches it enters it; the other entries become stale
- *   a CPU has to be chosen, no one is up   the CPU that is up first looks for such work
+ *   CPU named in `schedule`          that CPU, whether it is up or not
+ *   affinity strong                  the CPU it was first scheduled on, or that was named last
+ *   affinity weak                    the CPU it ran on last, unless that is blocked or far behind
+ *   no affinity, queue per CPU       this CPU
+ *   no affinity, with a lock         the home CPU of the lock, so that its users are in one order
+ *   no affinity, other workqueues    the first CPU available: up to four CPUs get an entry, the first
+ *                                    to dispatch it enters it, and the other entries become stale
+ *   no CPU is up to be chosen        the first CPU that is up looks for such work
  *
  * CPU 0 is never chosen, because it handles I/O. The load of a CPU is the backlog that it published at
  * the end of its last pass, plus what this CPU has sent to it since.

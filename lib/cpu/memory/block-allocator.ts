@@ -1,17 +1,17 @@
 /*
- * Where control blocks are: in slabs, each of which leads to the one made before it, so that all blocks
- * of all CPUs can be looked through.
+ * Allocation of control blocks. Blocks come in slabs, and each slab has a link to the slab made before
+ * it, so that all blocks of all CPUs can be enumerated.
  */
 
 import { BLOCK_UNITS, HOME } from './control-block.ts';
 import { SLABS, SLAB_UNITS, UNIT, type Memory } from './shared-memory.ts';
 
-/** Fresh blocks of a CPU: the first of them; the others are added to its free ones. */
+/** Allocates blocks for a CPU: returns the first and adds the others to its list of free blocks. */
 export function grabBlocks(memory: Memory, cpu: number, free: number[]): number {
   const slab = memory.grab(SLAB_UNITS);
   const size = BLOCK_UNITS * UNIT;
   const { words } = memory;
-  // The place of the first holds the link.
+  // The first block of the slab holds the link instead.
   for (let at = slab + size; at < slab + SLAB_UNITS * UNIT; at += size) {
     words[at + HOME] = cpu;
     if (at > slab + size) free.push(at);
@@ -25,7 +25,7 @@ export function grabBlocks(memory: Memory, cpu: number, free: number[]): number 
   }
 }
 
-/** All blocks there are, used or not. */
+/** Enumerates all blocks, whether they are in use or not. */
 export function* allBlocks(memory: Memory): Generator<number, void, undefined> {
   const size = BLOCK_UNITS * UNIT;
   let slab = Atomics.load(memory.words, SLABS);

@@ -1,12 +1,12 @@
 /*
- * The lock of a continuation that more than one CPU knows: some words of its control block.
+ * The lock of a continuation that more than one CPU knows, as it is stored in the control block.
  *
- * Each CPU's face of the handle has an object of its own for the lock, over the same words in the
- * arena of the locks. When the lock is changed on one CPU, the others notice by its version, at the
- * latest when they are about to dispatch the entry; where an entry waits for the old lock, its CPU is
- * sent a message, and it goes to the new one, with its place in the order.
+ * Each CPU has its own object for the lock, over the same words in the lock arena. When one CPU changes
+ * the lock, the others notice by its version, at the latest when they are about to dispatch the entry.
+ * If an entry waits for the old lock, its CPU gets a message, and the entry moves to the queue of the
+ * new lock and keeps its place in the order.
  *
- * A block holds a reference to its lock, so that the lock's memory is not used for another one.
+ * A block holds a reference to its lock, so that the lock's memory is not reused.
  */
 
 import type { BaseLock } from '../../locks/lock.ts';
@@ -18,24 +18,24 @@ import { SharedLock } from '../locks/shared-lock.ts';
 
 const SIDES = ['both', 'read', 'write'] as const;
 
-/** What a block says of its lock. */
+/** A lock as a block stores it. */
 export interface WrittenLock {
-  /** Where it is in the arena; 0: there is none. */
+  /** The index of its first word in the arena; 0 if there is no lock. */
   readonly at: number;
-  /** Its kind, and which side of it. */
+  /** Its kind and its side, packed. */
   readonly side: number;
   readonly generation: number;
 }
 
 const NONE: WrittenLock = { at: 0, side: 0, generation: 0 };
 
-/** Whether a lock can be taken by all CPUs that have joined an arena. */
+/** Whether a lock is shared by all CPUs that have joined an arena. */
 export function isSharedIn(arena: Arena, lock: BaseLock): lock is SharedLock {
   return lock instanceof SharedLock && lock._gate.arena === arena;
 }
 
 /**
- * Takes a reference to a lock, for a block to hold.
+ * Takes the reference to a lock that a block holds.
  *
  * @throws KcontError ENOMEM if there is no memory for the lock
  */
@@ -45,7 +45,7 @@ export function pinLock(lock: BaseLock | null): WrittenLock {
   return { at, side: kind | (SIDES.indexOf(side) << 4), generation };
 }
 
-/** What a block says. */
+/** Reads the lock of a block. */
 export function readLock({ words }: Memory, block: number): WrittenLock {
   return {
     at: words[block + LOCK] as number,
@@ -54,17 +54,17 @@ export function readLock({ words }: Memory, block: number): WrittenLock {
   };
 }
 
-/** This CPU's object for it; null: there is none. */
+/** Returns this CPU's object for a lock; null if there is no lock. */
 export function attachLock(arena: Arena, written: WrittenLock): BaseLock | null {
   return written.at === 0 ? null : (attachIn(arena, placeOf(written)) as SharedLock);
 }
 
-/** Gives the reference back. */
+/** Releases the reference that a block holds. */
 export function unpinLock(arena: Arena, written: WrittenLock): void {
   if (written.at !== 0) unpinIn(arena, placeOf(written));
 }
 
-/** A number for a lock, the same on all CPUs. */
+/** The number of a block's lock, which is the same on all CPUs; 0 if there is no lock. */
 export function numberOf({ words }: Memory, block: number): number {
   return (words[block + LOCK] as number) / LINE;
 }

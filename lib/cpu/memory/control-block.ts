@@ -2,24 +2,26 @@
  * The control block: the state of one continuation that more than one CPU knows.
  *
  *   line 1   word | handle | cpu | seq | deadline | delay | run | last | waiters | halters | ...
- *   line 2   what it is: function, workqueue, argument, home
+ *   line 2   function, workqueue, argument, lock, home
  *
  *   word     31 ............... 9   8      7 ... 0
  *            generation            BUSY   the bits of state.ts, PENDING to UNREF
  *
- * Every schedule, and every stop that withdraws something, takes a new generation. What stands in
- * some CPU's queue carries the generation and the sequence number it was filed under, and is entered
- * only by a compareExchange of the word that still has them: stale entries fall out by themselves,
- * wherever they are. So `stop` is one compareExchange, on the thread that calls it.
+ * Every schedule, and every stop that withdraws something, takes a new generation. An entry in a CPU's
+ * wheel or run queue carries the generation and the sequence number it was filed under. It is entered
+ * only by a compareExchange of a word that still has both, so a stale entry is discarded on the CPU that
+ * holds it. Therefore `stop` is one compareExchange, on the calling thread.
  *
- * Who changes more than the word sets BUSY first, and all others wait for it to go: some tens of ns.
- * Between the two there is no call and no loop, so a thread that is ended is not ended there: V8
- * looks for that at the entry of functions and at the end of loops. Should BUSY stay all the same (a
- * debugger, a suspended thread), a waiter breaks it after `PATIENCE_MS`; whoever had set it finds
- * that out, for it leaves by compareExchange too, and begins again.
+ * A thread that changes more than the word sets BUSY first, and clears it at the end of this section;
+ * other threads wait for that, some tens of ns. The section contains no call and no loop. V8 checks for
+ * termination only at the entry of functions and at the end of loops, so a thread is never terminated
+ * inside it. If BUSY stays set all the same (a debugger, a suspended thread), a waiter clears it after
+ * `PATIENCE_MS`. The thread that had set it leaves the section by compareExchange, so it notices that
+ * and starts again.
  *
- * A block is used again for another handle, under another number in `handle`; generations go on.
- * Whoever reads the word first and then finds its own number there may compareExchange that word.
+ * A freed block is reused for another handle, with another number in `handle`; the generations continue.
+ * A thread that has read the word, and afterwards finds its own number in `handle`, may compareExchange
+ * that word.
  *
  * Source: sequence counts and cmpxchg loops of kernels; the generation is Treiber's tag (1986).
  */
@@ -41,68 +43,69 @@ import type { Memory } from './shared-memory.ts';
 // Words of a block. The first, at 0, is the state word.
 /** Counts the handles that have used this block. */
 export const HANDLE = 1;
-/** Where it is PENDING or QUEUED; ANY: wherever it is taken first. */
+/** The CPU on which it is PENDING or QUEUED; ANY: the CPU that enters it first. */
 export const CPU = 2;
 export const SEQ = 3;
-/** As a 64-bit float, in shared ms. */
+/** The deadline, a 64-bit float, in ms on the shared clock. */
 export const DEADLINE = 4;
-/** As a 64-bit float: the last delay, in ms. */
+/** The last delay, a 64-bit float, in ms. */
 export const DELAY = 6;
-/** Where it runs, or ran last; -1: it never has. */
+/** The CPU on which it runs or ran last. Initially the CPU that made it. */
 export const RAN = 8;
-/** Bit per CPU: is told when the run settles. */
+/** A bit for each CPU that has to be told when the run settles. */
 export const WAITERS = 9;
-/** Bit per CPU: a halt waits there. */
+/** A bit for each CPU on which a halt waits. */
 export const HALTERS = 10;
-/** Bit per CPU: knows this handle. */
+/** A bit for each CPU that knows this handle. */
 export const KNOWN = 11;
-/** The CPU that strong affinity ties it to; -1: none so far. */
+/** The CPU that strong affinity ties it to; -1 before it is tied. */
 export const TIED = 12;
 
-/** The CPU that made it, and frees it. */
+/** The CPU that made the handle, and frees the block. */
 export const HOME = 16;
-/** Index of the function, in the order of their names. */
+/** The index of the function among the functions of the CPU module, sorted by name. */
 export const FUNCTION = 17;
-/** Priority, flags of the workqueue, affinity, kind. */
+/** Priority, flags of the workqueue, affinity and kind: see packSpec. */
 export const SPEC = 18;
 export const MAX_ACTIVE = 19;
 export const PATIENCE = 20;
 export const SLACK = 21;
-/** How the argument is carried: see argument.ts. */
+/** How the argument is transmitted: see value-tags.ts. */
 export const ARG_TAG = 22;
 export const ARG_VERSION = 23;
-/** As a 64-bit float: a number, or where the argument is. */
+/** A 64-bit float: an argument that is a number, or where the argument is. */
 export const ARG = 24;
-/** Where the lock is in the arena of the locks; 0: there is none. */
+/** The index of the lock in the lock arena; 0 if there is no lock. */
 export const LOCK = 26;
-/** Its kind, and which side of it. */
+/** The kind and the side of the lock, packed. */
 export const LOCK_SIDE = 27;
 export const LOCK_GENERATION = 28;
-/** Counts the changes of lock. */
+/** Counts the changes of the lock. */
 export const LOCK_VERSION = 29;
-/** Where its text is: see text.ts; 0: it has none. Kept when the block is used again. */
+/** The index of its JSON slot (json-slot.ts); 0 if it has none. It is kept when the block is reused. */
 export const JSON_SLOT = 30;
 
-/** Units of a block. */
+/** The size of a block, in units. */
 export const BLOCK_UNITS = 2;
-/** 2^SHIFT words are a block: tables by block are indexed by its place shifted right. */
+/** A block has 2^SHIFT words. Tables of blocks are indexed by the block's word index shifted right. */
 export const BLOCK_SHIFT = 5;
 
-/** Wherever it is taken first. */
+/** Value of CPU and TIED: the CPU that enters it first. */
 export const ANY = -1;
 
+/** A thread is changing several words of the block. */
 export const BUSY = 256;
 /** One generation. */
 const GENERATION = 512;
 const FLAGS: number = GENERATION - 1;
-/** What state.ts knows of. */
+/** The bits of state.ts. */
 export const BITS: number = BUSY - 1;
 
-/** How long a thread may stay in its section before it is taken for gone, in ms. */
+/** How long BUSY may stay set before a waiter clears it, in ms. */
 const PATIENCE_MS = 500;
-/** The same, when a thread has ended. */
+/** The same, after a thread has ended. */
 const RESCUE_MS = 20;
-/** How often to look before sleeping. */
+/** How often a waiter reads the word before it sleeps. */
 const SPINS = 2000;
 
 /** The generation of a word. */
@@ -110,18 +113,18 @@ export function generationOf(word: number): number {
   return word >>> 9;
 }
 
-/** A word with other flags, of which those count that state.ts knows of, in the next generation. */
+/** Returns a word of the next generation with the given state bits; other bits of `flags` are ignored. */
 export function nextGeneration(word: number, flags: number): number {
   return ((word & ~FLAGS) + GENERATION) | (flags & BITS);
 }
 
-/** The word of a block, when nobody is in its section. */
+/** Reads the word of a block; waits while it is BUSY. */
 export function readWord(memory: Memory, block: number): number {
   const word = Atomics.load(memory.words, block);
   return (word & BUSY) === 0 ? word : waitWord(memory, block);
 }
 
-/** The same, of a block in whose section a thread may have ended. */
+/** The same with a short patience, for blocks that a dead thread may have left BUSY. */
 export function rescueWord(memory: Memory, block: number): number {
   const word = Atomics.load(memory.words, block);
   return (word & BUSY) === 0 ? word : waitWord(memory, block, RESCUE_MS);
@@ -148,18 +151,18 @@ export function isCounted(word: number): boolean {
   return (word & (PENDING | QUEUED | RUNNING)) !== 0 && (word & UNREF) === 0;
 }
 
-/** For a handle that was destroyed, or whose block is used by another one. */
+/** The bits of a handle that was destroyed, or whose block was reused. */
 export const GONE: number = DEAD;
 
-/** What a handle carries of its bits when it is made known. */
+/** The bits of a local handle that are copied to its block when it is published. */
 export const CARRIED: number =
   PENDING | EXPIRED | INVOKING | QUEUED | RUNNING | HALTING | UNREF | DEAD;
 
-/** Kinds of what a block stands for. */
+/** Kinds of blocks. */
 export const HANDLE_KIND = 0;
 export const JOB_KIND = 1;
 
-/** What a block says of its workqueue and of itself, in one word. */
+/** Packs the priority and flags of the workqueue, the affinity and the kind into one word. */
 export function packSpec(
   priority: number,
   perCpu: boolean,
@@ -185,15 +188,15 @@ export function kindOf(spec: number): number {
   return (spec >> 11) & 1;
 }
 
-/** Whether a block is of a job whose argument was moved to the CPU that is to run it. */
+/** Whether the block is that of a job whose argument was moved to the CPU that is to run it. */
 export function isBound({ words }: Memory, block: number): boolean {
   return words[block + ARG_TAG] === MOVED;
 }
 
-/** Affinities, as they are packed. */
+/** Affinities, indexed by their packed numbers. */
 export const AFFINITIES = ['none', 'weak', 'strong'] as const;
 
-/** The error for a handle that was destroyed. */
+/** Makes the error for a handle that was destroyed. */
 export function gone(name: string): KcontError {
   return new KcontError('EINVAL', `${name || '(anonymous)'} was destroyed`);
 }

@@ -1,20 +1,22 @@
 /*
- * Small plain values between CPUs, as text in shared memory: no message has to carry them.
+ * JSON slots: arguments and results of jobs that are small plain values are written to shared memory as
+ * JSON, so that they need not be posted through a port.
  *
- *   block --> its text: 1 KiB, made when the block first needs one, and kept with it
+ *   block --> its JSON slot: 1 KiB, allocated when the block first needs it, and kept with the block
  *               the argument    written before the job is scheduled; read before it is entered
- *               the result      written in its place, while the run lasts; read before the job ends
+ *               the result      overwrites the argument before the run ends; read before the job ends
  *
- * A message wakes its CPU while it is being posted, before the message that names it can be there: most
- * values that are posted wake twice. Without them a round trip takes a third less of CPU time.
+ * A value that is posted wakes its CPU as soon as it arrives, before the inbox message that names it has
+ * been pushed, so most posted values wake a CPU twice. With JSON slots a round trip takes a third less
+ * CPU time.
  *
- * Text is JSON, where JSON says it exactly: strings, booleans, null, finite numbers but -0; arrays
- * without holes and plain objects of these, each of them in one place only. Everything else goes by
- * port, as structuredClone does it, and so does what is longer than the text may be, or has no text
- * yet when the memory is a quarter full.
+ * The slot is used for values that JSON represents exactly: strings, booleans, null, finite numbers
+ * except -0, and arrays without holes and plain objects of these, if no object occurs twice. All other
+ * values are posted and cloned by structured clone. So are values whose JSON is too long for the slot,
+ * and values of blocks without a slot once a quarter of the memory is used.
  *
- * Who is late may read a text that is being written for somebody else. That does not matter: the entry
- * it is read for has another generation by then, and cannot be entered.
+ * A late reader may read a slot that is being written for another job. That is harmless: the generation
+ * of the block has changed by then, so the entry cannot be entered.
  */
 
 import { types } from 'node:util';
@@ -23,12 +25,12 @@ import { UNIT, type Memory } from './shared-memory.ts';
 
 const JSON_SLOT_UNITS = 16;
 const MOST_BYTES = JSON_SLOT_UNITS * UNIT * 4;
-/** So many objects and arrays in a value, and it is not looked through for longer. */
+/** Values with more objects and arrays than this are not checked any further, and are posted. */
 const MOST_OBJECTS = 16;
-/** Code points beyond a byte. */
+/** Matches a character that does not fit into a byte. */
 const WIDE = /[^\0-\u00ff]/;
 
-/** Writes a value beside a block. Returns what `readJson` needs; 0: it has to go by port. */
+/** Writes a value to the block's JSON slot. Returns the `length` for `readJson`; 0: it has to be posted. */
 export function writeJson(memory: Memory, block: number, value: unknown): number {
   const text = jsonFor(value);
   if (text === undefined) return 0;
@@ -46,10 +48,13 @@ export function writeJson(memory: Memory, block: number, value: unknown): number
   return isWide ? -length : length;
 }
 
-/** A value as JSON, where JSON says it exactly. What throws when it is read, throws again elsewhere. */
+/**
+ * Returns a value as JSON if JSON represents it exactly, else undefined. If reading the value throws, it
+ * throws again when the value is posted, and that is where the error is reported.
+ */
 function jsonFor(value: unknown): string | undefined {
   try {
-    // oxlint-disable-next-line typescript/no-unnecessary-condition -- who knows what a program adds
+    // oxlint-disable-next-line typescript/no-unnecessary-condition -- a program may add it
     if ((Array.prototype as { toJSON?: unknown }).toJSON !== undefined) return undefined;
     return new JsonCheck().isExact(value) ? JSON.stringify(value) : undefined;
   } catch {
@@ -57,7 +62,7 @@ function jsonFor(value: unknown): string | undefined {
   }
 }
 
-/** The value that stands beside a block; undefined: it is being written for somebody else. */
+/** Reads the value in a block's JSON slot; undefined if another value is being written to it. */
 export function readJson(memory: Memory, block: number, length: number): unknown {
   const at = placeOf(memory, block);
   const { bytes } = memory;
@@ -70,20 +75,20 @@ export function readJson(memory: Memory, block: number, length: number): unknown
   }
 }
 
-/** The first byte of a block's text, which is within the views. */
+/** The byte index of a block's JSON slot. Extends the views to it if necessary. */
 function placeOf(memory: Memory, block: number): number {
   const word = memory.words[block + JSON_SLOT] as number;
   memory.reach(word + JSON_SLOT_UNITS * UNIT - 1);
   return word * 4;
 }
 
-/** Looks through one value. */
+/** Checks whether JSON represents one value exactly. */
 class JsonCheck {
   readonly #seen: object[] = [];
-  /** What the text may still take, at least: the look at a large value ends soon. */
+  /** An upper bound of the bytes that are left, so that the check of a large value ends early. */
   #bytes = MOST_BYTES;
 
-  /** Whether JSON says a value exactly, and perhaps briefly enough. */
+  /** Whether JSON represents a value exactly, and may be short enough. */
   isExact(value: unknown): boolean {
     if (typeof value === 'string') return this.#hasRoom(value.length + 2);
     if (typeof value === 'number') return Number.isFinite(value) && !Object.is(value, -0);
@@ -98,12 +103,12 @@ class JsonCheck {
 
   #isPlain(value: object): boolean {
     const seen = this.#seen;
-    // The same object in two places has to be the same there, too.
+    // An object that occurs twice has to be one object on the other CPU too, which JSON cannot say.
     if (seen.length >= MOST_OBJECTS || seen.includes(value) || types.isProxy(value)) return false;
     seen.push(value);
     const prototype: unknown = Object.getPrototypeOf(value);
     if (Array.isArray(value)) {
-      // A digit and a comma each.
+      // Each element takes at least a digit and a comma.
       return (
         prototype === Array.prototype && this.#hasRoom(2 * value.length) && this.#isWhole(value)
       );
@@ -115,7 +120,7 @@ class JsonCheck {
     );
   }
 
-  /** Without holes, and with nothing but elements. */
+  /** Whether an array has no holes and no properties other than its elements. */
   #isWhole(value: readonly unknown[]): boolean {
     const keys = Object.keys(value);
     if (keys.length !== value.length) return false;

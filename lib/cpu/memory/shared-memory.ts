@@ -1,90 +1,96 @@
 /*
  * The memory that all CPUs of a kernel share: one SharedArrayBuffer that can grow.
  *
- *   unit 0        next free unit | slots | how many CPUs are public
+ *   unit 0        next free unit | number of slots | number of public CPUs
  *   unit 1        the last sequence number
- *   unit 2        whether CPU 0 keeps the process alive | how far its shutdown has come
+ *   unit 2        whether CPU 0 keeps the process alive | phase of the shutdown
  *   unit 3        the last slab of control blocks
- *   per slot      four units, each a cache line:
- *                   inbox     head of the inbox for this CPU           written by all
- *                   sleep     asleep, state, epoch                    written by all, rarely
- *                   own       what only this CPU writes
- *                   returns   its inbox nodes, given back by others    written by all
- *   then          units handed out in slabs, never taken back: control blocks, inbox nodes, texts
+ *   per slot      (a slot per CPU) four units, each a cache line:
+ *                   inbox     head of this CPU's inbox                    written by all
+ *                   sleep     sleep word, state, epoch                    written by all, rarely
+ *                   own       counters and load                           written by this CPU
+ *                   returns   its messages, given back by other CPUs      written by all
+ *   then          units allocated in slabs and never freed: control blocks, messages, JSON slots
  *
- * A unit is 64 bytes, a cache line. Places are named by the index of their first 32-bit word. Views
- * have a fixed length, since those that follow the buffer's own length cost 40 ns an access where
- * these cost 3; `reach` makes them anew when a place beyond them is named. What is mapped and not
- * touched costs no memory.
+ * A unit is 64 bytes, a cache line. Everything is addressed by the index of its first 32-bit word. The
+ * views have a fixed length, because an access to a view that tracks the length of the buffer costs 40
+ * ns instead of 3; `reach` replaces the views when an index is beyond their end. Memory that is mapped
+ * and never touched costs nothing.
  *
- * Source: the layout by who writes is that of per-CPU data in kernels (Linux, percpu.h).
+ * Source: grouping words by their writers follows per-CPU data in kernels (Linux, percpu.h).
  */
 
 import { KcontError } from '../../base/errors.ts';
 
-/** 32-bit words in a unit. */
+/** The size of a unit, in 32-bit words. */
 export const UNIT = 16;
-/** What the buffer may grow to, in bytes: address space, not memory. */
+/** The maximum size of the buffer, in bytes. This reserves address space, not memory. */
 const MOST_BYTES = 2 ** 30;
-/** Beyond this it is for what cannot be done without, in bytes. */
+/** When more bytes than this are in use, memory is no longer given to what only saves time. */
 const AMPLE_BYTES: number = MOST_BYTES / 4;
-/** By how many bytes it grows at least. */
+/** The buffer grows by multiples of this, in bytes. */
 const STEP_BYTES = 2 ** 20;
-/** Units in a slab. */
+/** The size of a slab, in units. */
 export const SLAB_UNITS = 64;
 
 const BUMP = 0;
 const SLOTS = 1;
 const PUBLIC = 2;
-/** Word: the last sequence number given. */
+/** The word of the last sequence number taken. */
 export const SEQUENCE: number = UNIT;
-/** Word: 1: CPU 0 keeps the process alive. */
+/** The word that is 1 while CPU 0 keeps the process alive. */
 export const KEEP: number = 2 * UNIT;
-/** Word: how far the shutdown of the kernel has come, as in state.ts. */
+/** The word of the kernel's shutdown phase, as in state.ts. */
 export const PHASE: number = 2 * UNIT + 1;
 
-/** Word: the last slab of control blocks; each one leads to the one before. */
+/** The word of the last slab of control blocks; each slab has a link to the one before. */
 export const SLABS: number = 3 * UNIT;
 
 const FIRST_SLOT = 4 * UNIT;
 const SLOT = 4 * UNIT;
 
-/** Words of a slot, from its first. */
+// Words of a slot, counted from its first word.
+
+/** The newest message in the inbox; 0 if it is empty. */
 export const INBOX = 0;
 /** Whether it has to be woken, AWAKE, ASLEEP or WOKEN, and how often it has slept. */
 export const SLEEP: number = UNIT;
-/** One of the states below. */
+/** The state: DOWN, STARTING, UP or STOPPING. */
 export const STATE: number = UNIT + 1;
-/** Counts the threads that have been this CPU. */
+/** The number of threads that have been this CPU. */
 export const EPOCH: number = UNIT + 2;
-/** How many continuations it has made scheduled or running, and how many it has ended. */
+/** How many continuations it has made scheduled or running, and how many it has made idle again. */
 export const BEGUN: number = 2 * UNIT;
 export const ENDED: number = 2 * UNIT + 1;
-/** The block whose entry is being filed; 0: none. */
+/** The block that this CPU is scheduling, until its entry is filed; 0 if there is none. */
 export const INTENT: number = 2 * UNIT + 2;
-/** Continuations that are runnable or running there. */
+/** The number of continuations that are runnable or running there. */
 export const BACKLOG: number = 2 * UNIT + 3;
-/** Jobs it has sent and has no result of. */
+/** The number of jobs it has sent and has no result of yet. */
 export const HOLDS: number = 2 * UNIT + 5;
-/** How often it has taken its inbox. */
+/** How often it has emptied its inbox. */
 export const TAKES: number = 2 * UNIT + 4;
-/** Which CPU it is for the locks, plus 1; 0: it has not joined them. */
+/** Its CPU number in the lock arena, plus 1; 0 if it has not joined the arena. */
 export const LOCK_CPU: number = UNIT + 3;
-/** As a 64-bit float: since when it is awake, in shared ms. */
+/** When it woke up: a 64-bit float, in ms on the shared clock. */
 export const AWAKE_SINCE: number = 2 * UNIT + 6;
-/** As a 64-bit float: when its next timer is due, in shared ms. */
+/** When its next timer is due: a 64-bit float, in ms on the shared clock. */
 export const WAKES_AT: number = 2 * UNIT + 8;
+/** The messages that other CPUs have read and given back. */
 export const RETURNS: number = 3 * UNIT;
-/** As a 64-bit float: when it was rung for, in shared ms. */
+/** When it was woken by another CPU: a 64-bit float, in ms on the shared clock. */
 export const WOKEN_AT: number = 3 * UNIT + 2;
 
+/** The CPU is running a pass, and need not be woken. */
 export const AWAKE = 0;
+/** The CPU has to be woken. */
 export const ASLEEP = 1;
+/** Another CPU is waking it, or has done so. */
 export const WOKEN = 2;
-/** What the number of sleeps is counted in. */
+/** One sleep, in the word SLEEP. */
 export const SLEEPS = 4;
 
-/** Whether a CPU has to be woken, of the word SLEEP. */
+/** Extracts AWAKE, ASLEEP or WOKEN from a word SLEEP. */
 export function sleepOf(word: number): number {
   return word & (SLEEPS - 1);
 }
@@ -130,12 +136,12 @@ export class Memory {
     return memory;
   }
 
-  /** How many CPUs there can be. */
+  /** The number of slots: the most CPUs that there can be. */
   get slots(): number {
     return this.words[SLOTS] as number;
   }
 
-  /** How many CPUs work can be sent to. */
+  /** The number of CPUs in `kernel.cpus`, CPU 0 included. */
   get publicCpus(): number {
     return this.words[PUBLIC] as number;
   }
@@ -145,7 +151,7 @@ export class Memory {
     return FIRST_SLOT + cpu * SLOT;
   }
 
-  /** The first word of so many fresh units, an even number, all of them zero. */
+  /** Allocates units, an even number of them, and returns the index of the first word. They are zero. */
   grab(units: number): number {
     const word = Atomics.add(this.words, BUMP, units) * UNIT;
     const end = (word + units * UNIT) * 4;
@@ -154,12 +160,12 @@ export class Memory {
     return word;
   }
 
-  /** Whether there is memory for what only makes things faster. */
+  /** Whether there is enough memory left to use some of it only to save time. */
   get isAmple(): boolean {
     return (this.words[BUMP] as number) * UNIT * 4 < AMPLE_BYTES;
   }
 
-  /** Sees to it that a word that exists is within the views. */
+  /** Replaces the views if a word that exists is beyond their end. */
   reach(word: number): void {
     if (word >= this.words.length) this.#view();
   }
@@ -172,14 +178,14 @@ export class Memory {
     try {
       (this.buffer as GrowableBuffer).grow(wanted);
     } catch (error) {
-      // Another CPU has grown it meanwhile, and farther.
+      // No error if another CPU has grown it beyond that meanwhile.
       if (this.buffer.byteLength < bytes) throw error;
     }
   }
 
   #view(): void {
     const { buffer } = this;
-    // Whole steps, so that all three end at the same place.
+    // The length is a multiple of STEP_BYTES, so all three views end at the same place.
     const bytes = buffer.byteLength;
     this.words = new Int32Array(buffer, 0, bytes / 4);
     this.floats = new Float64Array(buffer, 0, bytes / 8);
