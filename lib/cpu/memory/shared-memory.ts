@@ -53,7 +53,7 @@ const SLOT = 4 * UNIT;
 
 /** The newest message in the inbox; 0 if it is empty. */
 export const INBOX = 0;
-/** Whether it has to be woken, AWAKE, ASLEEP or WOKEN, and how often it has slept. */
+/** AWAKE, ASLEEP or WOKEN, and the number of times it has slept. */
 export const SLEEP: number = UNIT;
 /** The state: DOWN, STARTING, UP or STOPPING. */
 export const STATE: number = UNIT + 1;

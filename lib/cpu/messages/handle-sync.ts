@@ -1,8 +1,8 @@
 /*
- * What a CPU has to know of a handle and cannot read from its control block: an argument that is
- * cloned, and a name. It is sent ahead of the first entry that goes to that CPU. A CPU that finds
- * itself without (its thread is new, or the argument was changed elsewhere) asks the one that made the
- * handle, and keeps the entry aside until the answer comes.
+ * Sends other CPUs what they need to know of a handle and cannot read from its control block: an
+ * argument that has to be cloned, and the name. It is sent before the first entry for that CPU. A CPU
+ * that does not have it (its thread is new, or the argument was changed on another CPU) asks the home of
+ * the handle, and sets the entry aside until the answer arrives.
  */
 
 import { KcontError } from '../../base/errors.ts';
@@ -17,13 +17,13 @@ import { DEFINE, SETTLED, type Message } from './inbox.ts';
 import type { RemoteEntry } from '../handles/remote-entry.ts';
 import type { RemoteKcont } from '../handles/remote-kcont.ts';
 
-/** What a block cannot hold. */
+/** The parts of a handle that its control block cannot hold. */
 export interface HandleDefinition {
   readonly arg: unknown;
   readonly name: string | undefined;
 }
 
-/** One CPU's part in it. */
+/** Sends and receives the definitions of handles, for one CPU. */
 export class HandleSync {
   readonly #localCpu: LocalCpu;
 
@@ -32,8 +32,8 @@ export class HandleSync {
   }
 
   /**
-   * Lets those know what they have to who may run it, before anything is changed for it. Throws KcontError
-   * EINVAL for an argument that cannot be cloned, also if nobody is there to be told.
+   * Sends the definition to the CPUs that may run the continuation, before a schedule changes anything.
+   * Throws KcontError EINVAL for an argument that cannot be cloned, even if there is no CPU to send it to.
    */
   prepare(entry: RemoteKcont, target: number): void {
     const { placement } = this.#localCpu;
@@ -58,21 +58,21 @@ export class HandleSync {
     }
   }
 
-  /** Whether this CPU has the argument as it is now. */
+  /** Whether this CPU has the current argument. */
   #knows(entry: RemoteKcont): boolean {
     return entry.version === this.#localCpu.memory.words[entry.block + ARG_VERSION];
   }
 
   /**
-   * Lets another CPU know what it has to, before it is sent something of the handle. Where that fails,
-   * for the argument was changed since it was looked at, that CPU asks when it comes to the handle,
-   * and then it is an error of the handle.
+   * Sends the definition to another CPU, before that CPU is sent an entry. Errors are ignored: the
+   * argument may have been changed since it was checked. That CPU then asks when it dispatches the
+   * entry, and the error is reported with the handle.
    */
   tell(entry: RemoteKcont, cpu: number): void {
     try {
       this.#tell(entry, cpu);
     } catch {
-      // See above.
+      // Reported later: see above.
     }
   }
 
@@ -82,7 +82,7 @@ export class HandleSync {
     const { block, handle, version, kc } = entry;
     const name = kc._details?.name;
     const isCloned = (words[block + ARG_TAG] as number) >= CLONED;
-    // At once: a getter in the argument may schedule it.
+    // Set first, because a getter in the argument may schedule this continuation.
     entry.told |= 1 << cpu;
     const isNeeded = isCloned ? this.#knows(entry) : name !== undefined;
     if (!isNeeded || entry instanceof JobRunner) return;
@@ -96,7 +96,7 @@ export class HandleSync {
     if (posted !== 0) localCpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
-  /** What another CPU has told. */
+  /** Handles a DEFINE message. */
   define({ block, handle, generation: version, from, value }: Message): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
@@ -110,7 +110,7 @@ export class HandleSync {
       return;
     }
     if (claimed === undefined) {
-      // Lost with the thread that sent it: whoever has the handle now is asked.
+      // It was lost with the thread that sent it. The entry asks the CPU that has the handle now.
       localCpu.resumeIfAside(kc);
       return;
     }
@@ -125,7 +125,7 @@ export class HandleSync {
       kc._arg = decode(localCpu, arg);
       entry.version = version;
     } catch (error) {
-      // An older one may name what is gone: the newer one is asked for.
+      // An older argument may name a lock that was freed. The entry asks for the newer argument.
       if (version === words[block + ARG_VERSION]) {
         this.#unreadable(entry, error);
         return;
@@ -134,7 +134,7 @@ export class HandleSync {
     localCpu.resumeIfAside(kc);
   }
 
-  /** What came for it cannot be read here: it will not run. */
+  /** Reports that the argument cannot be read on this CPU: the continuation will not run. */
   #unreadable(entry: RemoteEntry, cause?: unknown): void {
     if (entry instanceof JobRunner) entry.reportUnreadable(cause);
     else {
@@ -143,14 +143,14 @@ export class HandleSync {
     }
   }
 
-  /** It is stopped, and whoever made it is told; and a CPU that waits with its entry for an answer. */
+  /** Stops a continuation, and tells its home and the CPU whose entry waits for an answer. */
   #fail(entry: RemoteEntry, error: unknown, cpu: number = this.#localCpu.index): void {
     this.#stop(entry, cpu, () => this.#localCpu.remoteErrors.failedAt(entry, error));
   }
 
   /**
-   * Stops what cannot run, and reports that: once, by whoever has stopped it. An answer may come after
-   * a definition that could not be read, and be no better.
+   * Stops a continuation that cannot run. Only the CPU that has stopped it reports that, so it is
+   * reported once, even if an answer arrives that cannot be read either.
    */
   #stop(entry: RemoteEntry, cpu: number, report: () => void): void {
     const localCpu = this.#localCpu;
@@ -162,7 +162,7 @@ export class HandleSync {
     });
   }
 
-  /** Another CPU needs to be told. */
+  /** Handles a NEED message: another CPU asks for the definition. */
   answer(block: number, handle: number, cpu: number): void {
     const localCpu = this.#localCpu;
     const entry = localCpu.handles.findOrMake(block, handle);
@@ -180,7 +180,7 @@ export class HandleSync {
     }
   }
 
-  /** A CPU has a new thread: tells it what it needs for what has been left there. */
+  /** Sends a CPU's new thread the definitions that it needs for the entries left on that CPU. */
   retell(cpu: number): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
@@ -192,7 +192,7 @@ export class HandleSync {
     }
   }
 
-  /** A thread has taken the place of another: it has to be told everything anew. */
+  /** Forgets what a CPU has been sent: its thread has ended, and the next one knows nothing. */
   untell(cpu: number): void {
     for (const entry of this.#localCpu.handles) entry.told &= ~(1 << cpu);
   }

@@ -1,30 +1,31 @@
 /*
- * Inbox between CPUs: one inbox per CPU, into which every CPU pushes without a lock.
+ * Inboxes: each CPU has one, a lock-free list into which every CPU pushes messages.
  *
- *   inbox of CPU 2 --> message 9 --> message 7 --> message 4        pushed by compareExchange of the head
- *                                                          taken all at once by exchange with 0,
- *   taken:  message 4, message 7, message 9                         and read in reverse: the order of pushing
+ *   inbox of CPU 2 --> message 9 --> message 7 --> message 4
+ *                                            pushed by compareExchange of the head
+ *   taken:  message 4, message 7, message 9  taken all at once by exchange with 0, and reversed
  *
- * The order of an inbox is the order of the pushes, whoever made them: what was sent later, knowing
- * of an earlier message, is behind it. An inbox is never full, and it outlives the thread that reads it
- * and those that write to it: a CPU that is started again finds its inbox.
+ * Messages are read in the order in which they were pushed, whichever CPUs pushed them. So a message
+ * that was sent with knowledge of an earlier one is read after it. An inbox is never full, and it
+ * outlives the threads that read it and write to it: a CPU that is started again finds its inbox.
  *
- * A message is half a unit. Its home is the CPU that made it, which has a list of free ones; whoever has
- * read a message gives it back to its home, again by pushing, a chain at a time.
+ * A message is half a unit. Its home is the CPU that allocated it, which keeps a list of free messages.
+ * A CPU that has read messages gives them back to their homes, by pushing a chain of them at a time.
  *
- * Nobody waits for anybody: a push is repeated only if another one came between. Pushing and taking
- * all knows no ABA. What it costs is part of every figure of the benches `cpu-invoke` and `cpu-stop`.
+ * No CPU waits for another: a push is repeated only if another push came in between. Since messages are
+ * only pushed, or taken all at once, there is no ABA problem. The costs are included in all figures of
+ * the benches `cpu-invoke` and `cpu-stop`.
  *
- * Instead of a ring for each pair of CPUs: those need memory by the square of the CPUs, a way out
- * when they are full, and sequence numbers to tell in which order two senders wrote; and what stands
- * in the overflow of a thread dies with it.
+ * The alternative, a ring buffer for each pair of CPUs, needs memory quadratic in the number of CPUs, an
+ * overflow list, and sequence numbers to order the messages of two senders; and the overflow list of a
+ * thread is lost when the thread dies.
  *
- * Source: Treiber, Coping with parallelism (1986); Linux's llist.h for taking all and reversing.
+ * Sources: Treiber, Coping with parallelism (1986); Linux's llist.h for taking all and reversing.
  */
 
 import { INBOX, RETURNS, SLAB_UNITS, UNIT, type Memory } from '../memory/shared-memory.ts';
 
-/** Words of a message. */
+/** The size of a message, in words. */
 const MESSAGE_WORDS = UNIT / 2;
 const NEXT = 0;
 /** Kind, sender, home: a byte each. */
@@ -35,29 +36,30 @@ const GENERATION = 4;
 const SEQ = 5;
 const VALUE = 3;
 
-/** A continuation is to be filed: QUEUED or PENDING. */
+/** A continuation, QUEUED or PENDING, is to be filed on this CPU. */
 export const ENTRY = 1;
-/** A run has settled, for which somebody there waits. */
+/** A run for which this CPU waits has settled. */
 export const SETTLED = 2;
-/** A handle was destroyed, or a job has ended: its home may use the block again. */
+/** A handle was destroyed, or a job has ended: its home, this CPU, may reuse the block. */
 export const FREE = 4;
-/** A handle has gone: nothing need be kept of it. */
+/** A handle was destroyed: this CPU drops its entry. */
 export const FORGET = 5;
-/** The run of a job there is to be aborted. */
+/** The run of a job on this CPU is to be aborted. */
 export const ABORT = 6;
-/** Whether the process is to be kept alive has to be looked at. */
+/** CPU 0 is to check whether the process has to be kept alive. */
 export const KEEPER = 7;
-/** What a CPU has to know of a handle comes by port. */
+/** The argument and the name of a handle have been posted. */
 export const DEFINE = 8;
-/** Somebody has to know more of a handle. */
+/** The sender needs the argument of a handle. */
 export const NEED = 9;
-/** A job has its result; or a function has failed. By port, unless it is a plain value. */
+/** A job has a result, or an error; it has been posted, unless it is inline or in the JSON slot. */
 export const RESULT = 10;
+/** A function of a handle of this CPU has thrown; the error has been posted. */
 export const FAILED = 11;
 /** The lock of a handle was changed. */
 export const RELOCK = 12;
 
-/** What a message says. One object, filled in anew for each message. */
+/** The content of a message. An inbox reuses one object for all messages that it reads. */
 export interface Message {
   kind: number;
   from: number;
@@ -65,7 +67,7 @@ export interface Message {
   handle: number;
   generation: number;
   seq: number;
-  /** A number, or what names a message that came by port. */
+  /** A number, or the name of a posted value. */
   value: number;
 }
 
@@ -73,11 +75,11 @@ export interface Message {
 export class Inbox {
   readonly #memory: Memory;
   readonly #here: number;
-  /** The first of my free messages; 0: none. */
+  /** The first free message of this CPU; 0 if there is none. */
   #free = 0;
-  /** The first of the messages that were taken and not read: reading one before it threw. 0: none. */
+  /** The first message that was taken and not read, because reading an earlier one threw; 0: none. */
   #unread = 0;
-  /** Chains of read messages to be given back: first and last, by home. */
+  /** Chains of read messages to be given back: the first and the last of each, by home. */
   readonly #first: number[];
   readonly #last: number[];
   /** A bit for each home with a chain. */
@@ -99,13 +101,13 @@ export class Inbox {
     this.#last = Array.from({ length: memory.slots }, () => 0);
   }
 
-  /** Whether there is inbox. */
+  /** Whether there are messages to read. */
   get waiting(): boolean {
     const { words } = this.#memory;
     return this.#unread !== 0 || words[this.#memory.slot(this.#here) + INBOX] !== 0;
   }
 
-  /** Sends a message. */
+  /** Pushes a message into the inbox of a CPU. */
   send(
     to: number,
     kind: number,
@@ -130,8 +132,8 @@ export class Inbox {
   }
 
   /**
-   * Takes all that is there, in order. The message handed over is good until the next one. If `read`
-   * throws, so does this; what comes after that message is read by the next call.
+   * Takes all messages and reads them in order. The object passed to `read` is reused for the next
+   * message. If `read` throws, this throws the same, and the next call reads the remaining messages.
    */
   take(read: (message: Message) => void): void {
     try {
@@ -143,7 +145,7 @@ export class Inbox {
     }
   }
 
-  /** Empties the inbox. Returns the oldest message; each leads to the next one. */
+  /** Empties the inbox. Returns the oldest message, which is linked to the next one, and so on. */
   #takeAll(): number {
     const memory = this.#memory;
     const inbox = memory.slot(this.#here) + INBOX;
@@ -151,7 +153,7 @@ export class Inbox {
     memory.reach(newest);
     let next = 0;
     while (newest !== 0) {
-      // The views may have to be made anew: a sender may have grown the memory.
+      // A sender may have grown the memory, so the views may have to be replaced: see reach.
       const before = memory.words[newest + NEXT] as number;
       memory.words[newest + NEXT] = next;
       next = newest;
@@ -204,7 +206,7 @@ export class Inbox {
     }
   }
 
-  /** Gets free messages: those given back, or new ones. */
+  /** Gets free messages: those that were given back, else a new slab. */
   #restock(): number {
     const memory = this.#memory;
     const returned = Atomics.exchange(memory.words, memory.slot(this.#here) + RETURNS, 0);
@@ -218,7 +220,7 @@ export class Inbox {
   }
 }
 
-/** Pushes a chain of messages. */
+/** Pushes a chain of messages to a list. */
 function push(
   words: Int32Array<SharedArrayBuffer>,
   head: number,

@@ -47,21 +47,21 @@ import {
   type Memory,
 } from '../memory/shared-memory.ts';
 
-/** What the ports of a CPU call. */
+/** Functions that the ports of a CPU call. */
 export interface PortCalls {
-  /** Now, on the clock of all CPUs. */
+  /** The time on the shared clock, in ms. */
   nowMs(): number;
-  /** A message has come, which may have been the bell. */
+  /** A port message has arrived, which may have been a wake-up. */
   woken(): void;
-  /** Reads what CPU 0 has sent. */
+  /** Reads the orders that CPU 0 has sent. */
   refresh(): void;
 }
 
-/** What has come through a port and was not claimed yet. */
+/** Values that have arrived through a port and have not been claimed yet. */
 class Arrivals {
-  /** By their names. */
+  /** The values by their names. */
   readonly values = new Map<number, unknown>();
-  /** Between which names the messages were that could not be read. */
+  /** For each port message that could not be read: the names between which its name lies. */
   #broken: { after: number; before: number }[] = [];
   #last = 0;
 
@@ -77,7 +77,7 @@ class Arrivals {
     this.#broken.push({ after: this.#last, before: Infinity });
   }
 
-  /** Takes one that could not be read, and may have had this name. */
+  /** Removes an unreadable message that may have had this name. Returns whether there was one. */
   takeBroken(name: number): boolean {
     const at = this.#broken.findIndex(({ after, before }) => name > after && name < before);
     if (at !== -1) this.#broken.splice(at, 1);
@@ -91,11 +91,11 @@ export class Ports {
   readonly #here: number;
   readonly #calls: PortCalls;
   readonly #ports: (MessagePort | undefined)[] = [];
-  /** Which of a CPU's threads each port leads to. */
+  /** The epoch of the thread that each port leads to. */
   readonly #epochs: number[] = [];
-  /** Values that came before the messages that name them, by sender. */
+  /** Values that have not been claimed yet, by sender. */
   readonly #arrivals: (Arrivals | undefined)[] = [];
-  /** Names of values: no two threads that are the same CPU one after the other use the same. */
+  /** The last name given to a value. Successive threads of one CPU use different ranges of names. */
   #last: number;
 
   constructor(memory: Memory, here: number, calls: PortCalls) {
@@ -105,12 +105,12 @@ export class Ports {
     this.#calls = calls;
   }
 
-  /** This CPU is awake: nobody has to ring. */
+  /** Says that this CPU is awake: nobody has to wake it. */
   setAwake(): void {
     this.#say(AWAKE);
   }
 
-  /** This CPU sleeps from now on: it has to be rung for. */
+  /** Says that this CPU sleeps from now on: the next sender has to wake it. */
   setAsleep(): void {
     this.#say(ASLEEP + SLEEPS);
   }
@@ -132,7 +132,7 @@ export class Ports {
     return this.#ports[cpu];
   }
 
-  /** The port to a CPU, which may have been another thread before. */
+  /** Sets the port to a CPU. Replaces the port to its previous thread, if there is one. */
   connect(cpu: number, port: MessagePort, epoch: number): void {
     if (this.#ports[cpu] !== undefined) {
       this.disconnect(cpu);
@@ -152,7 +152,7 @@ export class Ports {
     port.unref();
   }
 
-  /** There is nobody at the other end any more. Values that have come can still be claimed. */
+  /** Closes the port to a CPU whose thread has ended. Values that have arrived can still be claimed. */
   disconnect(cpu: number): void {
     const port = this.#ports[cpu];
     if (port === undefined) return;
@@ -176,7 +176,7 @@ export class Ports {
     else this.#portTo(cpu)?.postMessage(0);
   }
 
-  /** Whether a CPU is still in the same sleep, and nobody else has rung for it. */
+  /** Marks a CPU as woken if it is still in the same sleep and no other sender has woken it. */
   #isFirst(cpu: number, word: number): boolean {
     const { words, floats } = this.#memory;
     const slot = this.#memory.slot(cpu);
@@ -187,14 +187,14 @@ export class Ports {
   }
 
   /**
-   * Posts a value, and wakes by it. Returns what a message calls it; 0: nobody is at the other end.
+   * Posts a value, which also wakes the CPU. Returns the name of the value; 0 if that CPU has no thread.
    *
    * Throws what `postMessage` throws for a value that cannot be cloned.
    */
   post(cpu: number, value: unknown, transfer?: readonly object[]): number {
     const port = this.#portTo(cpu);
     if (port === undefined) return 0;
-    // Taken at once: a getter in the value may post another one.
+    // The name is taken before the post, because a getter in the value may post another one.
     const name = ++this.#last;
     const word = Atomics.load(this.#memory.words, this.#memory.slot(cpu) + SLEEP);
     port.postMessage([name, value], transfer as never);
@@ -202,7 +202,7 @@ export class Ports {
     return name;
   }
 
-  /** Takes the value that a message names: in an array of its own, or undefined if it never came. */
+  /** Takes the value with this name. Returns it in an array; undefined if it has not arrived. */
   claim(cpu: number, name: number): [unknown] | undefined {
     const found = this.#find(cpu, name);
     if (found !== undefined || this.#epochs[cpu] === this.#epochOf(cpu)) return found;
@@ -210,7 +210,7 @@ export class Ports {
     return this.#find(cpu, name);
   }
 
-  /** Whether a value that was claimed in vain has come, and cannot be read here. */
+  /** Whether a value that could not be claimed has arrived and cannot be read on this CPU. */
   isBroken(cpu: number, name: number): boolean {
     return this.#arrivals[cpu]?.takeBroken(name) ?? false;
   }
@@ -222,7 +222,7 @@ export class Ports {
     while (!values.has(name)) {
       const port = this.#ports[cpu];
       if (port === undefined || !receive(port, arrivals)) return undefined;
-      // It is not heard of by the event loop any more, and may have been the bell.
+      // The event loop will not deliver this message any more, and it may have been a wake-up.
       this.#calls.woken();
     }
     const value = values.get(name);
@@ -231,7 +231,7 @@ export class Ports {
   }
 }
 
-/** Takes one message from a port; false: there is none. */
+/** Takes one message from a port; false if there is none. */
 function receive(port: MessagePort, arrivals: Arrivals): boolean {
   try {
     const received = receiveMessageOnPort(port);

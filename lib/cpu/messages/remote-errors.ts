@@ -1,6 +1,6 @@
 /*
- * Errors of functions on their way between CPUs: what a function throws on one CPU is told where its
- * handle was made. What an error consists of is in wire-error.ts. Nothing here throws.
+ * Reports errors between CPUs: an error that a function throws is reported on the CPU that made its
+ * handle. How an error is transmitted is in wire-error.ts. Nothing here throws.
  */
 
 import { reportLater } from '../../core/invoke.ts';
@@ -13,7 +13,7 @@ import { FAILED } from './inbox.ts';
 import type { RemoteKcont } from '../handles/remote-kcont.ts';
 import { errorFrom, postError } from './wire-error.ts';
 
-/** Errors of functions that run on another CPU than the one where their handle was made. */
+/** Reports errors of functions that run on another CPU than the home of their handle. */
 export class RemoteErrors {
   readonly #localCpu: LocalCpu;
 
@@ -21,7 +21,7 @@ export class RemoteErrors {
     this.#localCpu = localCpu;
   }
 
-  /** A function has failed here. False: its handle was made here. */
+  /** Sends an error of a function that ran here to the home of its handle; false if that is this CPU. */
   failed(entry: RemoteKcont, error: unknown): boolean {
     const localCpu = this.#localCpu;
     const home = localCpu.memory.words[entry.block + HOME] as number;
@@ -31,28 +31,28 @@ export class RemoteErrors {
     return true;
   }
 
-  /** A run was ended from outside, wherever it was. */
+  /** Reports the error of a run that did not end by itself, on whichever CPU it was. */
   failedAt(entry: RemoteKcont, error: unknown): void {
     if (this.failed(entry, error)) return;
     entry.kc._wq._failed++;
     this.#localCpu.later(() => reportLater(entry.kc, error));
   }
 
-  /** What a function has to be called with is gone, with the CPU that knew it. */
+  /** Reports that an argument was lost with the CPU that knew it. */
   lost(entry: RemoteKcont): void {
     const what = `${label(entry.kc)} was stopped: the CPU that knew its argument has died`;
     reportLater(entry.kc, new KcontError('ECPUDIED', what));
   }
 
-  /** A function has failed elsewhere, whose handle was made here. */
+  /** Handles a FAILED message: a function has failed on another CPU, and its handle was made here. */
   reported(block: number, handle: number, claimed: [unknown] | undefined): void {
     const localCpu = this.#localCpu;
-    // Found at once: the next message may say that its block is somebody else's.
+    // The handle is looked up now, because the next message may free its block.
     const kc = localCpu.handles.handleOf(block, handle);
     localCpu.later(() => reportLater(kc, errorFrom(claimed, label(kc))));
   }
 
-  /** Something went wrong with what another CPU has sent about a handle: it concerns that one only. */
+  /** Reports an error in the handling of a message with the handle that the message was about. */
   mishap(block: number, handle: number, error: unknown): void {
     const localCpu = this.#localCpu;
     const entry = localCpu.handles.find(block, handle);

@@ -1,19 +1,20 @@
 /*
- * What is cloned by structured clone and is more than data: handles, locks and errors go as tokens,
- * and come out as this CPU's face of the same handle or lock, and as an error of the same class.
+ * Tokens: handles, locks and errors in a value that is posted are replaced by tokens. The receiver
+ * replaces a token by its own Kcont or lock object for the same handle or lock, or by an error of the
+ * same class.
  *
- *   [0, value]                           nothing of the kind in it: as it is
- *   [1, copy, [[parent, key, token]]]    arrays and plain objects that lead to one are copied; each
- *                                        token says what to put where
+ *   [0, value]                           a value without handles, locks and errors, unchanged
+ *   [1, copy, [[parent, key, token]]]    a copy of its arrays and plain objects; each entry of the list
+ *                                        says which token belongs to which property of which parent
  *
- * The parents are objects of the copy: structured clone keeps who is who. So nothing in a user's value
- * can be taken for a token.
+ * The parents are objects of the copy, and structured clone preserves their identity. So nothing in a
+ * user's value can be mistaken for a token.
  *
- * They are looked for in arrays and in plain objects, at any depth, cycles too; not in maps, sets and
- * instances of classes. What is cloned is for structuredClone to say. Nothing here calls itself: a
- * value may be as deep as structuredClone allows.
+ * Tokens are made for what is in arrays and plain objects, at any depth and with cycles, but not for
+ * what is in maps, sets and instances of classes. Everything else is left to structuredClone. The code
+ * is not recursive, so a value may be nested as deeply as structuredClone allows.
  *
- * A user's value may throw when it is read: `encode` throws that, and has done nothing then.
+ * Reading a user's value may throw. Then `encode` throws the same, and has no effect.
  */
 
 import { KcontError } from '../../base/errors.ts';
@@ -39,13 +40,13 @@ type Token =
 
 type Parent = Record<string, unknown> | unknown[];
 
-/** What to put where: in place of the whole value if there is no parent. */
+/** A token and its place. It replaces the whole value if there is no parent. */
 type Patch = readonly [parent: Parent | null, key: string, token: Token];
 
-/** What goes through a port. */
+/** A value as it is posted. */
 export type Wire = readonly [0, unknown] | readonly [1, unknown, readonly Patch[]];
 
-/** The locks that something sent names: the sender keeps them until that has been read. */
+/** The locks in a value that was sent. The sender keeps them until the value has been read. */
 export class Sent {
   readonly #gates = new Set<ThreadGate>();
 
@@ -59,7 +60,7 @@ export class Sent {
     return this.#gates.size === 0;
   }
 
-  /** Has all that another one has, which is empty then. */
+  /** Takes over the locks of another object, which is empty then. */
   adopt(other: Sent): void {
     for (const gate of other.#gates) {
       if (this.#gates.has(gate)) gate.endSend();
@@ -68,25 +69,25 @@ export class Sent {
     other.#gates.clear();
   }
 
-  /** What named them has been read, or never will be. */
+  /** Lets go of the locks: the value has been read, or will never be read. */
   end(): void {
     for (const gate of this.#gates) gate.endSend();
     this.#gates.clear();
   }
 }
 
-/** Who sends something: it keeps the locks in that until it has been read. */
+/** A sender of values, which keeps the locks in them until they have been read. */
 export interface Sender {
   keep(sent: Sent): void;
 }
 
 /**
- * A value as it goes through a port.
+ * Encodes a value for posting.
  *
- * Throws KcontError EINVAL for a continuation that cannot leave its CPU, ENOMEM for a lock for which
- * there is no shared memory, and what reading the value throws.
+ * Throws KcontError EINVAL for a continuation that cannot leave its CPU, ENOMEM if there is no shared
+ * memory for a lock, and everything that reading the value throws.
  *
- * @param sender - gets the locks in it, if there are any
+ * @param sender - gets the locks in the value, if there are any
  */
 export function encode(localCpu: LocalCpu, value: unknown, sender: Sender): Wire {
   if (typeof value !== 'object' || value === null || !hasTokens(value)) return [0, value];
@@ -101,7 +102,7 @@ export function encode(localCpu: LocalCpu, value: unknown, sender: Sender): Wire
   }
 }
 
-/** The error for a value that cannot be sent to another CPU. */
+/** Makes the error for a value that cannot be sent to another CPU. */
 export function uncloneable(what: string, error: unknown): KcontError {
   const code = error instanceof KcontError && error.code === 'ENOMEM' ? 'ENOMEM' : 'EINVAL';
   const message = `${what} cannot be cloned for another CPU: ${reasonOf(error)}`;
@@ -109,7 +110,7 @@ export function uncloneable(what: string, error: unknown): KcontError {
 }
 
 /**
- * The value of what came through a port.
+ * Decodes a value that was posted.
  *
  * Throws KcontError EINVAL if a lock in it has been freed.
  */
@@ -126,7 +127,7 @@ export function decode(localCpu: LocalCpu, wire: unknown): unknown {
 }
 
 function hasTokens(root: object): boolean {
-  // What is added on the way comes later in the same loop.
+  // A loop over a Set also visits what is added during the loop.
   const found = new Set([root]);
   for (const value of found) {
     if (isToken(value)) return true;
@@ -167,7 +168,7 @@ function replace(localCpu: LocalCpu, root: object, sent: Sent): Wire {
   return [1, whole, patches];
 }
 
-/** Sets a property, also one that an assignment would take for something else. */
+/** Sets a property, also `__proto__`, which an assignment would not define. */
 function put(parent: Parent, key: string, value: unknown): void {
   if (key !== '__proto__') (parent as Record<string, unknown>)[key] = value;
   else {
@@ -177,11 +178,11 @@ function put(parent: Parent, key: string, value: unknown): void {
 }
 
 function isToken(value: object): boolean {
-  // A lock of one CPU too: to be refused.
+  // Locks of one CPU too, so that tokenFor refuses them.
   return value instanceof Kcont || isShared(value) || isError(value) || isOfOneCpu(value);
 }
 
-/** Whether it is a lock, or both sides of one: shared ones have been looked for before. */
+/** Whether a value is a lock of one CPU, or both its sides. The caller has checked for shared locks. */
 function isOfOneCpu(value: object): boolean {
   return value instanceof BaseLock || value instanceof RWLock;
 }
@@ -215,7 +216,7 @@ function untoken(localCpu: LocalCpu, token: Token): unknown {
   return localCpu.handles.entryOf(token.block, token.handle).kc;
 }
 
-/** Arrays and plain objects: what is looked into. */
+/** Whether a value is an array or a plain object, which may contain tokens. */
 function isPlain(value: object): value is Parent {
   if (Array.isArray(value)) return true;
   const prototype: unknown = Object.getPrototypeOf(value);

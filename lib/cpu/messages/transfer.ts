@@ -3,20 +3,20 @@ import { invalid } from '../../base/errors.ts';
 import { MOVABLE, check, isObject } from '../../base/options-check.ts';
 
 /**
- * What is to be moved with a result. Kept beside it: whoever calls the function himself, or on the
- * CPU he is on, gets the result as it is.
+ * The transfer lists of results. The list is kept apart from the result, so that a direct call of the
+ * function, or a run on the caller's own CPU, gets the result as it is.
  */
 const lists = new WeakMap<object, readonly object[]>();
 
 /**
- * Returned by a CPU function: the result, and what of it is moved to the caller, not copied.
+ * Marks buffers and ports in the result of a CPU function to be moved to the caller, not copied.
  *
  * @param value - the result
- * @param list - buffers and ports within it, which this CPU loses
+ * @param list - buffers and ports in the result; this CPU can no longer use them once they are moved
  * @returns the result
- * @throws KcontError EINVAL if the list is no array of objects, or is not empty where the result is no
- * object: nothing is within it. What cannot be moved is told to the caller, with EINVAL, when the result is
- * sent to another CPU
+ * @throws KcontError EINVAL if the list is not an array of objects, or if it is not empty and the result
+ * is not an object. If something in the list cannot be moved, the caller's promise is rejected with
+ * EINVAL when the result is sent to another CPU
  *
  * @example
  * ```ts
@@ -37,14 +37,14 @@ export function transfer<T>(value: T, list: readonly object[]): T {
   return value;
 }
 
-/** What of a result is to be moved. */
+/** Returns the transfer list of a result. */
 export function movedWith(result: unknown): readonly object[] {
   return isObject(result) ? (lists.get(result) ?? []) : [];
 }
 
 /**
- * Throws, as the clone does for all else that cannot be moved, for a buffer that somebody else has already:
- * V8 makes an empty one of it.
+ * Throws a DataCloneError for an ArrayBuffer that was moved before. The clone throws it for everything
+ * else that cannot be moved, but V8 clones a detached buffer as an empty one.
  */
 export function refuseDetached(list: readonly object[]): void {
   for (const it of list) {

@@ -1,29 +1,28 @@
 /*
- * How arguments and results travel between CPUs.
+ * Tags that say how an argument or a result is transmitted between CPUs.
  *
- *   inline   undefined, null, booleans and numbers: in the control block, or in the message
- *   JSON     small plain values of a job: beside the control block, as JSON
- *   cloned   everything else: cloned by postMessage, as structuredClone does it
+ *   inline   undefined, null, booleans and numbers: in the control block or in the message
+ *   JSON     small plain values of a job: in the JSON slot of the control block (json-slot.ts)
+ *   cloned   all other values: posted through a port, and cloned as by structuredClone
  *
- * Handles of continuations, and locks, are put into the clone as tokens and come out as this CPU's
- * face of the same handle. They are looked for in arrays and in plain objects.
+ * Handles of continuations, and locks, are replaced by tokens in the clone: see tokens.ts.
  */
 
-/** Tags, in the control block. A job without an argument has this one. */
+/** The tag of a job without an argument. */
 export const ABSENT = 0;
 const UNDEFINED = 1;
 const NULL = 2;
 const TRUE = 3;
 const FALSE = 4;
 const NUMBER = 5;
-/** Beside the control block: see text.ts. */
+/** The value is in the JSON slot of the control block. */
 export const IN_JSON_SLOT = 6;
-/** From here on it goes by port. */
+/** The value is posted and cloned. Values with this tag or a higher one are posted. */
 export const CLONED = 7;
-/** It went by port to one CPU, and is nowhere else. */
+/** The value was moved to one CPU, and exists only there. */
 export const MOVED = 8;
 
-/** How a value travels. */
+/** Returns the tag of a value. */
 export function tagOf(value: unknown): number {
   switch (value) {
     case undefined:
@@ -39,7 +38,7 @@ export function tagOf(value: unknown): number {
   }
 }
 
-/** The value of an inline tag. */
+/** Returns the value of an inline tag. */
 export function inline(tag: number, value: number): unknown {
   switch (tag) {
     case NULL:

@@ -1,20 +1,19 @@
 /*
- * Errors between CPUs: what a function threw on one CPU, or why it was aborted, read on another.
+ * Serialization of errors between CPUs: values that functions threw, and reasons of aborts.
  *
- * An error travels as a flat table of plain records. A reference is an index, so a chain of causes
- * of any length is no deeper than one error, and a cycle is a number that was there before:
+ * An error is transmitted as a flat table of plain records. A reference is an index into the table, so
+ * a chain of causes of any length has the depth of one error, and a cycle is an earlier index:
  *
  *   root -> 0
  *   0   error    AggregateError   'all failed'   stack   errors -> 1   cause -> 0
  *   1   array    -> 2, -> 3
  *   2   error    Error            'refused'      stack   code 'ECONNREFUSED', syscall 'connect'
- *   3   clone    a Map, a Date, a buffer: what structuredClone made of it
+ *   3   clone    a Map, a Date, a buffer: a clone made by structuredClone
  *
- * Whoever throws may have put anything anywhere: every read of a foreign object stands in a guard of
- * its own, and what cannot be read or cloned becomes the text that `util.inspect` has for it. So
- * writing never fails; reading back makes the classes that the language and Node have, and never
- * fails either. What is carried is limited by the constants below; records are written breadth first,
- * so that what is cut off is what is farthest from the error.
+ * A thrown value may contain anything, so every read of a user's object is guarded, and what cannot be
+ * read or cloned is replaced by its text from `util.inspect`. So writing never fails. Reading makes
+ * errors of the classes of the language and of Node, and never fails either. The constants below limit
+ * the size; records are written breadth first, so the parts farthest from the error are cut off.
  *
  * Cost: 5 to 15 µs for an error with a code and a cause, most of it for its stack.
  */
@@ -25,19 +24,19 @@ import { Kcont } from '../../core/kcont.ts';
 import type { Ports } from './ports.ts';
 import { isShared } from '../locks/structured-clone.ts';
 
-/** Errors, objects and arrays that one error may consist of. */
+/** The most errors, objects and arrays in one table. */
 export const MOST_RECORDS = 10_000;
-/** Properties and elements of all of them. */
+/** The most properties and elements in one table. */
 const MOST_FIELDS = 100_000;
-/** Characters of all their texts, and of one of them. */
+/** The most characters of all texts in one table, and of one text. */
 const MOST_TEXT: number = 2 ** 24;
 const LONGEST_TEXT: number = 2 ** 20;
-/** Bytes of one buffer. */
+/** The most bytes of one buffer. */
 const MOST_BYTES: number = 2 ** 20;
-/** Characters of what stands for a value that cannot be cloned. */
+/** The most characters of the text that replaces a value that cannot be cloned. */
 const MOST_SHOWN = 1000;
 
-/** A primitive value, a record of the table, or a symbol of the registry. */
+/** A primitive value, the index of a record, or the key of a registered symbol. */
 type Field =
   | string
   | number
@@ -53,9 +52,9 @@ type Property = readonly [key: string, enumerable: boolean, value: Field];
 
 interface ErrorRecord {
   readonly kind: 'error';
-  /** The class that it is an instance of. */
+  /** The name of its class. */
   readonly made: string;
-  /** Empty: as the class says. */
+  /** Its `name`; empty if it is that of the class. */
   readonly name: string;
   readonly message: string;
   readonly stack: string;
@@ -68,7 +67,7 @@ type WireRecord =
   | { readonly kind: 'array'; readonly elements: readonly Field[] }
   | { readonly kind: 'clone'; readonly value: unknown };
 
-/** Anything that was thrown, as it travels. */
+/** A thrown value as it is transmitted. */
 export interface WiredError {
   readonly root: Field;
   readonly records: readonly WireRecord[];
@@ -76,13 +75,13 @@ export interface WiredError {
 
 type ErrorClass = new (...args: never[]) => Error;
 
-/** What not every version of Node has. */
+/** Classes that not every version of Node has. */
 const { SuppressedError, QuotaExceededError } = globalThis as unknown as Record<
   'SuppressedError' | 'QuotaExceededError',
   ErrorClass | undefined
 >;
 
-/** The classes that can be made again, the most special ones first. */
+/** The classes that can be constructed on the other CPU; subclasses come before their base classes. */
 const CLASSES: ReadonlyMap<string, ErrorClass> = new Map(
   Object.entries({
     KcontError,
@@ -100,10 +99,10 @@ const CLASSES: ReadonlyMap<string, ErrorClass> = new Map(
   }).filter((entry): entry is [string, ErrorClass] => entry[1] !== undefined),
 );
 
-/** What has a place of its own in a record. */
+/** Properties that have a field of their own in a record. */
 const READ_APART: ReadonlySet<string> = new Set(['name', 'message', 'stack']);
 
-/** The value of a function; or of another one, if it throws. */
+/** Returns the value of a function, or `otherwise` if it throws. */
 function guarded<T>(read: () => T, otherwise: T): T {
   try {
     return read();
@@ -112,12 +111,12 @@ function guarded<T>(read: () => T, otherwise: T): T {
   }
 }
 
-/** Whether a value is an error, also one of another realm. Never throws. */
+/** Whether a value is an error, even if it is of another realm. Never throws. */
 export function isError(value: unknown): value is Error {
   return types.isNativeError(value) || guarded(() => value instanceof Error, false);
 }
 
-/** How a value reads. Never throws, whatever the value does. */
+/** Returns a value as text. Never throws. */
 export function textOf(value: unknown): string {
   if (typeof value === 'string') return value.slice(0, MOST_SHOWN);
   const otherwise = typeof value === 'function' ? 'an unreadable function' : 'an unreadable object';
@@ -125,13 +124,13 @@ export function textOf(value: unknown): string {
   return guarded(() => inspect(value, options).slice(0, MOST_SHOWN), otherwise);
 }
 
-/** What an error says, or how it reads if it is none. Never throws. */
+/** Returns the message of an error, or the text of any other value. Never throws. */
 export function reasonOf(error: unknown): string {
   const message = guarded(() => (error as Error).message as unknown, undefined);
   return typeof message === 'string' && message !== '' ? message : textOf(error);
 }
 
-/** Anything that was thrown, in a form that can be cloned. Never throws. */
+/** Converts a thrown value to a form that can be cloned. Never throws. */
 export function wireError(thrown: unknown): WiredError {
   const wired = new Writer().write(thrown);
   if (isError(thrown) || wired.isWhole) return wired.wire;
@@ -141,27 +140,27 @@ export function wireError(thrown: unknown): WiredError {
   return new Writer().write(error).wire;
 }
 
-/** The same without anything that the error carries: for one that cannot even be posted. */
+/** The same with only the message, for an error that cannot be posted. */
 export function wireText(thrown: unknown): WiredError {
   return new Writer().write(new KcontError('EINVAL', reasonOf(thrown))).wire;
 }
 
 class Writer {
-  /** The place of each object, in the order in which they were found. */
+  /** The index of each object, in the order in which the objects were found. */
   readonly #places = new Map<object, number>();
   readonly #records: WireRecord[] = [];
   #fields = MOST_FIELDS;
   #characters = MOST_TEXT;
-  /** Nothing has been left out or stands as text. */
+  /** Nothing has been left out or replaced by text. */
   #isWhole = true;
   #hasErrors = false;
 
   write(thrown: unknown): { wire: WiredError; isWhole: boolean } {
     const root = this.#field(thrown);
-    // Those that are found on the way come later in the same loop.
+    // The loop also visits the objects that are found during the loop.
     for (const value of this.#places.keys()) this.#records.push(this.#record(value));
     const records = this.#records;
-    // What is not special goes as structuredClone has it: with holes, and with what an array is named.
+    // A value without errors is cloned as a whole, which keeps holes and named properties of arrays.
     const asIs = this.#isWhole && !this.#hasErrors && this.#places.size > 0;
     const clone = asIs ? this.#clone(thrown as object) : undefined;
     const wire = { root, records: clone === undefined ? records : [clone] };
@@ -195,7 +194,7 @@ class Writer {
     return kept;
   }
 
-  /** What stands for a value that cannot be carried. */
+  /** Returns the text that replaces a value that cannot be transmitted. */
   #shown(value: unknown): string {
     this.#isWhole = false;
     return this.#text(textOf(value));
@@ -294,12 +293,12 @@ class Writer {
   }
 }
 
-/** A continuation or a lock would be cloned into its parts. */
+/** Whether a value is a continuation or a lock, which must not be cloned property by property. */
 function isOurs(value: object): boolean {
   return value instanceof Kcont || isShared(value);
 }
 
-/** What a clone of it would take, of the one kind that is large in one piece. */
+/** The size of a value's buffer, in bytes; 0 if it has no buffer. */
 function bytesOf(value: object): number {
   if (ArrayBuffer.isView(value)) return value.buffer.byteLength;
   return types.isArrayBuffer(value) ? value.byteLength : 0;
@@ -313,12 +312,12 @@ function classOf(error: Error): string {
   for (const [name, made] of CLASSES) {
     if (guarded(() => error instanceof made, false)) return name;
   }
-  // Of another realm.
+  // It may be an error of another realm.
   const name = guarded(() => error.name as unknown, undefined);
   return typeof name === 'string' && CLASSES.has(name) ? name : 'Error';
 }
 
-/** What was thrown, of `wireError`. Never throws. */
+/** Converts the result of `wireError` back to the thrown value. Never throws. */
 export function unwireError(wired: unknown): unknown {
   try {
     return rebuild(wired as WiredError);
@@ -389,7 +388,7 @@ function construct({ made, name, message, properties }: ErrorRecord): Error {
   }
 }
 
-/** Posts what was thrown to another CPU. Returns what a message calls it. */
+/** Posts a thrown value to another CPU. Returns its name, for the inbox message. */
 export function postError(ports: Ports, cpu: number, thrown: unknown): number {
   try {
     return ports.post(cpu, wireError(thrown));
@@ -398,13 +397,13 @@ export function postError(ports: Ports, cpu: number, thrown: unknown): number {
   }
 }
 
-/** What another CPU has posted so. */
+/** Returns the error that another CPU has posted by `postError`. */
 export function errorFrom(claimed: [unknown] | undefined, name: string): unknown {
   if (claimed !== undefined) return unwireError(claimed[0]);
   return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
 }
 
-/** Defines a property, whatever its key, unless it is there for good. */
+/** Defines a property, whatever its key. Does nothing if it exists and cannot be changed. */
 function define(target: object, key: string, value: unknown, enumerable: boolean): void {
   Reflect.defineProperty(target, key, { value, enumerable, configurable: true, writable: true });
 }
