@@ -1,12 +1,13 @@
 /*
- * Handles that were made here, have run elsewhere and were destroyed: an error of such a run may still
- * be on its way, and is reported with the handle.
+ * Handles that were made here, ran on another CPU, and were destroyed. An error of such a run may still
+ * be on its way, and has to be reported with its handle.
  *
  *      CPU 1   function throws, settles . . . . message FAILED ->
- *      CPU 0                            destroy: its block is somebody else's . . FAILED is read
+ *      CPU 0                            destroy: the block is free . . . . . FAILED is read
  *
- * The handle itself is the user's, and is not kept alive: what stands in for it has its name and its
- * workqueue. The last ones are known, which is more than can be on their way but of a thread that blocks.
+ * The user's handle is not kept alive. If it has been collected, a substitute with its name and its
+ * workqueue is used. Only the last 1024 handles are kept. More errors than that can be on their way only
+ * from a thread that is blocked.
  */
 
 import { Kcont } from '../../core/kcont.ts';
@@ -14,7 +15,7 @@ import { nothing } from '../../base/nothing.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
 import type { RemoteKcont } from './remote-kcont.ts';
 
-/** How many are known. */
+/** The most handles that are kept. */
 const KNOWN = 1024;
 
 interface Gone {
@@ -23,11 +24,11 @@ interface Gone {
   readonly wq: Workqueue;
 }
 
-/** The handles of one CPU that are gone. */
+/** The handles of one CPU that were destroyed. */
 export class GoneHandles {
   readonly #gone = new Map<string, Gone>();
 
-  /** It has run on another CPU, and its block is free from now on. */
+  /** Adds a handle that has run on another CPU and whose block is being freed. */
   add({ block, handle, kc }: RemoteKcont): void {
     const key = keyOf(block, handle);
     this.#gone.set(key, { handle: new WeakRef(kc), name: kc.name, wq: kc._wq });
@@ -38,7 +39,7 @@ export class GoneHandles {
     }
   }
 
-  /** The handle, or what stands in for it; `otherwise`: where that runs of which nothing is known. */
+  /** Returns the handle or a substitute for it. `otherwise` is the workqueue for an unknown handle. */
   find(block: number, handle: number, otherwise: Workqueue): Kcont<unknown> {
     const gone = this.#gone.get(keyOf(block, handle));
     return gone?.handle.deref() ?? standIn(gone?.wq ?? otherwise, gone?.name ?? '(destroyed)');

@@ -1,12 +1,13 @@
 /*
- * The control blocks that this CPU has made or knows: from handle to block and back.
+ * The handle table of a CPU: maps the control blocks that this CPU has made or knows to its handles.
  *
- *   depart     a handle that was at home gets a block: its bits, its entry, its argument
- *   face       a block that somebody else made gets a Kcont here: the object that this CPU's
- *              functions are called with, and the entry in this CPU's lists
- *   reclaim    a handle that was destroyed: its block is used for another one
+ *   publish      gives a local handle a control block, with its state bits, its entry and its argument
+ *   findOrMake   gives a block that another CPU has made a Kcont on this CPU: the handle that functions
+ *                on this CPU get, and the entry in this CPU's wheel and run queue
+ *   reclaim      frees the block of a handle that was destroyed
  *
- * Only the CPU that made a block uses it again. It tells those who know the handle, which forget it.
+ * Only the home of a block, the CPU that made it, reuses it. It first tells the CPUs that know the old
+ * handle to forget it.
  */
 
 import { KcontError } from '../../base/errors.ts';
@@ -75,14 +76,14 @@ import { RemoteEntry } from './remote-entry.ts';
 /** The handles that one CPU knows. */
 export class HandleTable {
   readonly #localCpu: LocalCpu;
-  /** Handles that this CPU knows, by block. */
+  /** The handles that this CPU knows, by block. */
   readonly #entries: (RemoteEntry | undefined)[] = [];
   readonly #free: number[] = [];
   readonly #queues = new Map<string, Workqueue>();
 
   /**
-   * The last job that was dropped, for nothing but its hidden classes: if none lives at a full
-   * collection, V8 throws away all code that was compiled for them, and the next thousands of runs
+   * The last job that was dropped. It is kept only for its hidden classes: if no object of them survives
+   * a full garbage collection, V8 discards all code compiled for them, and the next thousands of runs
    * cost ten times as much.
    */
   lastJob: JobRunner | undefined = undefined;
@@ -93,18 +94,18 @@ export class HandleTable {
     this.#localCpu = localCpu;
   }
 
-  /** What this CPU knows of a handle. */
+  /** Returns the entry of a handle that this CPU knows. */
   find(block: number, handle: number): RemoteEntry | undefined {
     const entry = this.#entries[block >> BLOCK_SHIFT];
     return entry?.handle === handle ? entry : undefined;
   }
 
-  /** All handles that this CPU knows. */
+  /** Enumerates the handles that this CPU knows. */
   *[Symbol.iterator](): Generator<RemoteEntry, void, undefined> {
     for (const entry of this.#entries) if (entry !== undefined) yield entry;
   }
 
-  /** Why a continuation cannot run on another CPU; undefined: it can. */
+  /** Returns why a continuation cannot run on another CPU; undefined if it can. */
   whyNot(kc: Kcont<unknown>): KcontError | undefined {
     if (this.#localCpu.module.indexOf(kc._func) === undefined) {
       return new KcontError('EINVAL', tied(label(kc)));
@@ -140,13 +141,13 @@ export class HandleTable {
     if (problem !== undefined) throw problem;
   }
 
-  /** Gives a handle a block. */
+  /** Gives a handle a control block. */
   publish(kc: Kcont<unknown>): RemoteEntry {
     const number = this.#localCpu.module.indexOf(kc._func) as number;
     return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, RemoteEntry);
   }
 
-  /** Gives a job a block. Its argument may be absent. */
+  /** Gives a job a control block. Its argument may be absent. */
   publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobRunner {
     const entry = this.#giveBlock(kc, JOB_KIND, number, arg, JobRunner);
     if (!hasArg) this.#localCpu.memory.words[entry.block + ARG_TAG] = ABSENT;
@@ -205,7 +206,7 @@ export class HandleTable {
     const entry = new Made(localCpu, kc, block, words[block + HANDLE] as number, 0);
     entry.assume(word, words[block + SEQ] as number, deadline);
     entry.told = 1 << index;
-    // From here on it is counted among all CPUs, no longer by this one.
+    // From here on it is counted by KeepAlive for all CPUs, no longer by this dispatcher.
     if ((kc._state & SCHEDULED) !== 0 && (kc._state & UNREF) === 0) dispatcher.unref();
     extras.remote = entry;
     this.#entries[block >> BLOCK_SHIFT] = entry;
@@ -224,12 +225,12 @@ export class HandleTable {
     }
   }
 
-  /** What this CPU knows of a handle that is to be passed on. */
+  /** Returns the entry of a handle that is to be sent to another CPU; publishes the handle if necessary. */
   entryFor(kc: Kcont<unknown>): RemoteEntry {
     return (kc._remote as RemoteEntry | null) ?? this.publish(kc);
   }
 
-  /** The face of a handle that is named by a token; one that is gone by now reads as destroyed. */
+  /** Returns the entry of the handle in a token. If the handle is gone by now, it reads as destroyed. */
   entryOf(block: number, handle: number): RemoteEntry {
     const { words } = this.#localCpu.memory;
     const known = this.find(block, handle);
@@ -238,7 +239,7 @@ export class HandleTable {
     return words[block + HANDLE] === handle ? this.keep(entry) : entry;
   }
 
-  /** The face of what a block stands for now; what is gone by then reads as destroyed. */
+  /** Returns the entry of the current handle of a block. If that goes meanwhile, it reads as destroyed. */
   entryAt(block: number): RemoteEntry {
     const { words } = this.#localCpu.memory;
     const handle = words[block + HANDLE] as number;
@@ -248,13 +249,13 @@ export class HandleTable {
     return this.keep(isJob ? this.#makeJob(block, handle) : this.#make(block, handle));
   }
 
-  /** Whose function has failed elsewhere: by now it may be gone. */
+  /** Returns the handle whose function has failed on another CPU, even if it was destroyed since. */
   handleOf(block: number, handle: number): Kcont<unknown> {
     const entry = this.findOrMake(block, handle);
     return entry?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
   }
 
-  /** The face of what a message is about; undefined: that is gone by now. */
+  /** Returns the entry of the handle that a message is about; undefined if the handle is gone by now. */
   findOrMake(block: number, handle: number): RemoteEntry | undefined {
     if (this.#localCpu.memory.words[block + HANDLE] === handle) this.entryAt(block);
     return this.find(block, handle);
@@ -295,8 +296,8 @@ export class HandleTable {
   }
 
   /**
-   * From now on this CPU knows a handle that another one has made: unless that has been destroyed
-   * meanwhile, and whoever has done so has not seen that there is one more to be told.
+   * Adds a handle that another CPU has made. If the handle is destroyed at the same time, its home may
+   * not have seen that this CPU has to be told; so the number in the block is checked afterwards.
    */
   keep(entry: RemoteEntry): RemoteEntry {
     const { block } = entry;
@@ -309,7 +310,7 @@ export class HandleTable {
     return entry;
   }
 
-  /** The function of a block, on this CPU. */
+  /** Returns this CPU's function for a block. */
   functionOf(block: number): AnyFunction {
     const { module, memory, index } = this.#localCpu;
     const number = memory.words[block + FUNCTION] as number;
@@ -320,7 +321,7 @@ export class HandleTable {
     return module.at(number) ?? missing;
   }
 
-  /** This CPU's workqueue for a block: asked for once, and kept. */
+  /** Returns this CPU's workqueue for a block. Workqueues are acquired once and cached. */
   #workqueueOf(block: number): Workqueue {
     const { kernel, memory } = this.#localCpu;
     const { words } = memory;
@@ -339,18 +340,18 @@ export class HandleTable {
     return queue;
   }
 
-  /** What is runnable or running here on behalf of other CPUs, or beside that. */
+  /** The number of continuations that are runnable or running on the workqueues used for other CPUs. */
   get load(): number {
     let load = 0;
     for (const queue of this.#queues.values()) load += queue._load;
     return load;
   }
 
-  /** A message says that a handle is scheduled here. */
+  /** Handles an ENTRY message: a handle is scheduled on this CPU. */
   filed({ block, handle, generation, seq, from, value: posted }: Message): void {
     const entry = this.findOrMake(block, handle);
     if (entry !== undefined) {
-      // To be claimed, whatever becomes of it.
+      // The posted argument has to be claimed, even if the entry turns out to be stale.
       if (posted !== 0) entry.posted = posted;
       entry.file(generation, seq);
     } else if (posted !== 0 && this.#localCpu.ports.claim(from, posted) === undefined) {
@@ -358,14 +359,14 @@ export class HandleTable {
     }
   }
 
-  /** A handle that was made here is not needed any more. */
+  /** Frees the block of a handle that was made here and is not needed any more. */
   reclaim(block: number, handle: number): void {
     const localCpu = this.#localCpu;
     const { words } = localCpu.memory;
     if (words[block + HANDLE] !== handle) return;
     const home = words[block + HOME] as number;
     if (home !== localCpu.index) {
-      // It was inherited meanwhile.
+      // CPU 0 has inherited the block meanwhile.
       localCpu.inbox.send(home, FREE, block, handle, 0, 0, 0);
       return;
     }
@@ -375,7 +376,8 @@ export class HandleTable {
     if (mayFail && ran !== ANY && ran !== localCpu.index) this.#gone.add(entry);
     unpinLock(localCpu.arena, readLock(localCpu.memory, block));
     words[block + LOCK] = 0;
-    // In this order: a CPU that comes to know it just now sees the new number, or its bit is seen here.
+    // The order matters: a CPU that adds the handle now either sees the new number, or its bit in KNOWN
+    // is seen here.
     Atomics.store(words, block + HANDLE, handle + 1);
     let known = Atomics.load(words, block + KNOWN) & ~(1 << localCpu.index);
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));
@@ -388,7 +390,7 @@ export class HandleTable {
     this.#free.push(block);
   }
 
-  /** A handle is gone: lets go of its face. */
+  /** Drops the entry of a handle that was destroyed. */
   forget(block: number, handle: number): void {
     const entry = this.find(block, handle);
     if (entry !== undefined) this.#drop(entry);

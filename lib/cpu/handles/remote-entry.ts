@@ -41,19 +41,19 @@ import { RemoteKcont } from './remote-kcont.ts';
 
 /** A continuation that more than one CPU knows, and its entry on this one. */
 export class RemoteEntry extends RemoteKcont implements RemoteState {
-  /** What the entry here was filed under. */
+  /** The generation, sequence number and deadline under which the entry was filed. */
   #generation = -1;
   #seq = 0;
   #deadline = 0;
 
-  /** The entry that stands here already is the one that the word asks for. */
+  /** Adopts the entry that is already in this CPU's lists as the one that the word asks for. */
   assume(word: number, seq: number, deadline: number): void {
     this.#generation = generationOf(word);
     this.#seq = seq;
     this.#deadline = deadline;
   }
 
-  /** A message has come: it is scheduled here. */
+  /** Files the entry in this CPU's wheel or run queue, unless it is stale by now. */
   override file(generation: number, seq: number): void {
     const { localCpu, kc, block } = this;
     const { memory } = localCpu;
@@ -71,7 +71,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
     } else makeRunnable(kc);
   }
 
-  /** The word is that under which the entry here was filed. */
+  /** Whether the word is the one under which this entry was filed. */
   #isMine(word: number): boolean {
     return this.#is(word, this.#generation, this.#seq);
   }
@@ -112,7 +112,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
     }
   }
 
-  /** The deadline was moved outward: true: filed again; false: it is over all the same. */
+  /** Files the entry again for a later deadline; false if that is over already. */
   #reinsert(deadline: number): boolean {
     this.#deadline = deadline;
     return reinsertTimer(this.kc, this.localCpu.localMs(deadline));
@@ -121,11 +121,11 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   admit(): Admission {
     const word = readWord(this.localCpu.memory, this.block);
     if (!this.#isMine(word)) return STALE;
-    // What is left is taken out of the lists as soon as this CPU hears that it is to stop.
+    // The other entries are withdrawn when this CPU gets the order to stop.
     if (this.localCpu.isStopping && !isBound(this.localCpu.memory, this.block)) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
-      // Its settle tells this CPU, unless it came between.
+      // When that run settles, this CPU is told, unless the run settled before the bit was set.
       const { memory, index } = this.localCpu;
       Atomics.or(memory.words, this.block + WAITERS, 1 << index);
       return (readWord(memory, this.block) & RUNNING) === 0 ? this.admit() : ASIDE;
@@ -144,7 +144,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
       const next = entered(word);
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
       words[block + RAN] = here;
-      // One that is tied to whichever CPU is up first.
+      // With strong affinity and target ANY, the CPU that enters it first is the one it is tied to.
       words[block + TIED] = here;
       const tag = words[block + ARG_TAG] as number;
       const version = words[block + ARG_VERSION] as number;
@@ -155,14 +155,14 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
     }
   }
 
-  /** The argument as it is at entry. */
+  /** Takes the argument from the block when the function is entered. */
   protected receive(tag: number, value: number, version: number): void {
     if (tag >= CLONED) return;
     this.kc._arg = inline(tag, value);
     this.version = version;
   }
 
-  /** Whether what the function needs is here. If not, it is asked for. */
+  /** Whether this CPU has the argument. If not, this asks for it. */
   protected hasArg(): boolean {
     const { memory } = this.localCpu;
     const { words } = memory;
@@ -183,7 +183,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
       word = readWord(memory, block);
       next = settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
-    // In this order: while somebody is to be told, the process is kept alive.
+    // The order matters: the process is kept alive until the waiting CPUs have been told.
     if (words[block + WAITERS] !== 0) localCpu.tellWaiters(this);
     localCpu.alive.count(word, next);
     if ((word & DEAD) !== 0) localCpu.free(block, this.handle);

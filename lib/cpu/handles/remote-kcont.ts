@@ -1,7 +1,7 @@
 /*
- * What a caller may ask of a continuation whose state lives in a control block, on any CPU: schedule,
- * touch, stop, and the rest. Each is one change of the block's word, on the thread that calls; a
- * schedule also files an entry where it is to run. What becomes of entries is in remote.ts.
+ * The operations on a continuation whose state is in a control block, on any CPU: schedule, touch, stop
+ * and so on. Each is one change of the block's word, made on the calling thread. A schedule also files
+ * an entry on the target CPU; remote-entry.ts has what happens to entries.
  */
 
 import type { Cpu } from '../../core/cpu.ts';
@@ -61,20 +61,20 @@ import { locked } from '../threads/cpu-module.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { INTENT, SEQUENCE } from '../memory/shared-memory.ts';
 
-/** A continuation that more than one CPU knows, as its callers on this one have it. */
+/** The operations that callers on this CPU may perform on a continuation that several CPUs know. */
 export abstract class RemoteKcont implements Sender {
   readonly localCpu: LocalCpu;
   readonly kc: Kcont<unknown>;
-  /** The place of its control block, and the number of the handle that must stand there. */
+  /** The index of its control block, and its handle number: the block is still its own if it has both. */
   readonly block: number;
   readonly handle: number;
-  /** Which change of its lock this CPU has seen. */
+  /** The last version of its lock that this CPU has seen. */
   lockVersion: number;
-  /** What a message has to name, since it went by port; 0: nothing. */
+  /** The name of its posted argument, for messages; 0 if the argument was not posted. */
   posted = 0;
-  /** CPUs that have been sent what they have to know of it. A bit each. */
+  /** A bit for each CPU that has been sent its definition: see handle-sync.ts. */
   told = 0;
-  /** Which version of the argument this CPU has; -1: none. */
+  /** The version of the argument that this CPU has; -1 if it has no argument. */
   version: number;
   #sent: Sent | undefined = undefined;
 
@@ -93,13 +93,13 @@ export abstract class RemoteKcont implements Sender {
     this.lockVersion = localCpu.memory.words[block + LOCK_VERSION] as number;
   }
 
-  /** Keeps the locks in an argument or a result that this CPU has sent to others. */
+  /** Keeps the locks in an argument or a result that this CPU has sent to other CPUs. */
   keep(sent: Sent): void {
     if (this.#sent === undefined) this.#sent = sent;
     else this.#sent.adopt(sent);
   }
 
-  /** What was sent has been read, or never will be. */
+  /** Lets go of these locks: the value has been read, or will never be read. */
   endSent(): void {
     this.#sent?.end();
     this.#sent = undefined;
@@ -117,7 +117,7 @@ export abstract class RemoteKcont implements Sender {
     return this.localCpu.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
   }
 
-  /** The block is used for something else from now on: nothing of this is needed. */
+  /** Releases what this object holds: its block is being reused. */
   dropped(): void {
     if (this.version >= 0) this.version = -1;
     this.endSent();
@@ -149,7 +149,7 @@ export abstract class RemoteKcont implements Sender {
       if ((word & forbidden) !== 0) return this.#refuse(EBUSY);
       next = nextGeneration(word, scheduled(word, delayed));
       if (Atomics.compareExchange(words, block, word, word | BUSY) !== word) continue;
-      // The section: see block.ts.
+      // No call and no loop until BUSY is cleared: see control-block.ts.
       silent =
         delayed &&
         (word & PENDING) !== 0 &&
@@ -239,7 +239,7 @@ export abstract class RemoteKcont implements Sender {
     );
   }
 
-  /** Changes bits, if they allow it. Returns the word before; null: they do not. */
+  /** Changes the bits if `allow` accepts them. Returns the old word; null if they were not accepted. */
   #change(allow: (bits: number) => boolean, change: (bits: number) => number): number | null {
     const { localCpu, block } = this;
     const { memory } = localCpu;
@@ -272,7 +272,7 @@ export abstract class RemoteKcont implements Sender {
       if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
     }
     this.told = 0;
-    // Whoever has yet to read an older one asks for this one.
+    // A CPU that has yet to read an older argument will ask for this one.
     this.endSent();
   }
 
@@ -298,7 +298,7 @@ export abstract class RemoteKcont implements Sender {
     localCpu.tellLock(this, words[block + CPU] as number);
   }
 
-  /** The lock may have been changed on another CPU. Returns the old one if it has; else undefined. */
+  /** Updates a lock that was changed on another CPU. Returns the old lock; undefined if it is unchanged. */
   syncLock(): BaseLock | null | undefined {
     const { localCpu, block, kc } = this;
     const version = localCpu.memory.words[block + LOCK_VERSION] as number;
@@ -329,11 +329,11 @@ export abstract class RemoteKcont implements Sender {
   awaitSettle(): void {
     const { localCpu, block } = this;
     Atomics.or(localCpu.memory.words, block + WAITERS, 1 << localCpu.index);
-    // Settled meanwhile: it did not see the bit, perhaps.
+    // It may have settled before the bit was set, and then nobody will tell this CPU.
     if ((this.bits & RUNNING) === 0) localCpu.callSettled(this);
   }
 
-  /** Another CPU is to run it. False: it is not scheduled any more. */
+  /** Sets the CPU that is to run it; false if it is not scheduled any more. */
   moveTo(cpu: number): boolean {
     const { localCpu, block } = this;
     const { memory } = localCpu;
@@ -347,11 +347,11 @@ export abstract class RemoteKcont implements Sender {
     }
   }
 
-  /** Where it ran last; ANY: nowhere. */
+  /** The CPU on which it ran last, or the CPU that made it. */
   get ran(): number {
     return this.localCpu.memory.words[this.block + RAN] ?? ANY;
   }
 
-  /** It is scheduled here: files an entry. */
+  /** Files an entry on this CPU. */
   abstract file(generation: number, seq: number): void;
 }

@@ -1,6 +1,6 @@
 /*
- * Scheduling a continuation whose state is, or has to be, where all CPUs can see it: what forbids it, and
- * why it was refused.
+ * Scheduling of continuations whose state is, or has to be, in a control block: whether it is allowed,
+ * and why it was refused.
  */
 
 import type { Cpu, RemoteScheduling as CoreScheduling } from '../../core/cpu.ts';
@@ -10,7 +10,7 @@ import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';
 import { HALTING, INVOKING, OPEN, REMOTE, ANY_CPU } from '../../core/state.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 
-/** Schedules on other CPUs, for one of them. */
+/** Schedules continuations on other CPUs, for one CPU. */
 export class RemoteScheduling implements CoreScheduling {
   readonly #localCpu: LocalCpu;
 
@@ -22,10 +22,10 @@ export class RemoteScheduling implements CoreScheduling {
     const localCpu = this.#localCpu;
     const isHere = cpu === null || cpu === localCpu.here;
     const isTied = isHere && (kc._state & (REMOTE | ANY_CPU)) === 0;
-    // What need not run here is not concerned if only this CPU is stopped.
+    // A stop of this CPU alone does not matter to a continuation that may run on another CPU.
     const { phase } = isTied ? localCpu.dispatcher : localCpu;
     const isNowhere = cpu !== null && !kc._wq.perCpu;
-    // The others look at its state themselves, in one step with changing it.
+    // Then `schedule` checks the state bits, in the same compareExchange that changes them.
     if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return REMOTE_REQUIRED;
     const errno = forbidden(kc, cpu, busy, phase);
     if (errno !== 0) return errno;

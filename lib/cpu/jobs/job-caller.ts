@@ -1,18 +1,18 @@
 /*
- * Functions that run once on another CPU, with a result.
+ * The caller's side of jobs: functions that run once on another CPU and return a result.
  *
  *   caller                                   CPU 2
  *   run(resize, { arg })
  *     Kcont with a block, of the kind JOB
- *     argument: in the block, beside it,
- *     or posted --------------------------> read or claimed when it is entered
+ *     argument: in the block, in its JSON
+ *     slot, or posted --------------------> read or claimed when it is entered
  *     message ENTRY -------------------------> filed at its priority; entered: resize(arg, signal)
  *     signal aborted: stop(); too late:
  *     message ABORT -------------------------> the function's signal is aborted
  *   promise <------------------ message RESULT, when the run has settled
  *
- * The argument is kept here until the result has come: a CPU that dies before it has entered the
- * function gives it back to be run elsewhere.
+ * The caller's CPU keeps the argument until the result has arrived. If a CPU dies before it has entered
+ * the function, another CPU runs it.
  */
 
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
@@ -37,17 +37,17 @@ import { readJson, writeJson } from '../memory/json-slot.ts';
 import { refuseDetached } from '../messages/transfer.ts';
 import { errorFrom, postError, reasonOf } from '../messages/wire-error.ts';
 
-/** What a caller waits for. */
+/** A job whose result a caller waits for. */
 interface Waiting extends AbortMember {
   readonly runner: JobRunner;
   readonly resolve: (value: unknown) => void;
   readonly reject: (reason: unknown) => void;
   readonly signal: AbortSignal | undefined;
-  /** What is moved with the argument. */
+  /** The transfer list of the argument. */
   readonly transfer: readonly object[];
-  /** The argument to be moved, until there is somebody to move it to. */
+  /** An argument with a transfer list that has not been sent to any CPU yet. */
   parcel: Parcel | undefined;
-  /** The thread that the argument was moved to: it cannot be sent again. */
+  /** The thread to which the argument was moved. It cannot be sent again. */
   movedTo: { readonly cpu: number; readonly epoch: number } | undefined;
 }
 
@@ -57,17 +57,17 @@ interface Parcel {
   readonly transfer: readonly object[];
 }
 
-/** The jobs that this CPU has sent. */
+/** Sends jobs to other CPUs and receives their results, for one CPU. */
 export class JobCaller {
   readonly #localCpu: LocalCpu;
-  /** Sent and not ended, by block. */
+  /** The jobs that were sent and have not ended, by block. */
   readonly #sent = new Map<number, Waiting>();
 
   constructor(localCpu: LocalCpu) {
     this.#localCpu = localCpu;
   }
 
-  /** Sends a function to another CPU; null: it is to run here. */
+  /** Runs a function on another CPU; null if it has to run on this one. */
   run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
     const localCpu = this.#localCpu;
     const { cpu = null, lock = null } = options;
@@ -89,7 +89,7 @@ export class JobCaller {
     });
   }
 
-  /** Runs a function on a thread of its own, which ends when it is aborted. */
+  /** Runs a function on a CPU of the reserve, whose thread is ended if the function is aborted. */
   async #runKillable(
     wq: Workqueue,
     number: number | undefined,
@@ -129,7 +129,7 @@ export class JobCaller {
     }
   }
 
-  /** Clones and moves the argument at the call, where there is no thread yet to send it to. */
+  /** Clones and moves the argument at the call, because there may be no thread yet to send it to. */
   #take(options: RunOptions, name: string): RunOptions {
     const localCpu = this.#localCpu;
     const { arg, transfer = [] } = options;
@@ -168,7 +168,7 @@ export class JobCaller {
       transfer = [],
     } = options;
     signal?.throwIfAborted();
-    // Whoever names a CPU means its own state: a connection, a cache.
+    // A caller that names a CPU wants that CPU's own state: a connection, a cache.
     const affinity = cpu === null || options.kill === true ? 'none' : 'strong';
     const kc = makeOwn<unknown>(QUIET | TASK, wq, lock, runJob, undefined, {
       name,
@@ -206,27 +206,28 @@ export class JobCaller {
       throw error;
     }
     if (signal === undefined) return runner;
-    // A getter within the argument may have aborted it.
+    // A getter in the argument may have aborted the signal.
     if (signal.aborted) this.#abort(waiting, signal.reason);
     else join(signal, waiting);
     return runner;
   }
 
-  /** Writes the argument beside the block. False: it has to be posted. */
+  /** Writes the argument to the JSON slot of the block; false if it has to be posted. */
   #write(runner: JobRunner, arg: unknown): boolean {
     const { words, floats } = this.#localCpu.memory;
     const length = writeJson(this.#localCpu.memory, runner.block, arg);
     if (length === 0) return false;
     words[runner.block + ARG_TAG] = IN_JSON_SLOT;
     floats[(runner.block + ARG) >> 1] = length;
-    // Wherever it runs, it is the value at the call.
+    // The function gets the value at the time of the call, also if it runs on this CPU.
     runner.given(undefined, -1);
     return true;
   }
 
   /**
-   * Posts the argument, to be claimed when the function is about to be entered. While the CPU is not up,
-   * or none is, the argument waits here, as it is at the call; whoever comes to the entry asks for it.
+   * Posts the argument, which is claimed when the function is about to be entered. If the CPU is not up,
+   * or if no CPU is, a clone of the argument is kept here, and the CPU that dispatches the entry asks
+   * for it.
    */
   #post(waiting: Waiting, cpu: number, arg: unknown): void {
     const localCpu = this.#localCpu;
@@ -253,7 +254,7 @@ export class JobCaller {
       transfer: transfer as ArrayBuffer[],
     });
     if (transfer.length > 0) waiting.parcel = { wire: held, transfer: list };
-    // With handles or locks in it, it is encoded anew for each CPU that asks.
+    // An argument with handles or locks in it is encoded again for each CPU that asks.
     else if (held[0] === 0) runner.given(held[1], 0);
   }
 
@@ -265,35 +266,35 @@ export class JobCaller {
     memory.words[block + ARG_TAG] = MOVED;
   }
 
-  /** A CPU has an entry, but not the argument: it was not up, or it came to another one. */
+  /** Answers a CPU that has an entry but not its argument, which was kept here or sent to another CPU. */
   answer(runner: JobRunner, cpu: number): void {
     const waiting = this.#sent.get(runner.block);
     if (waiting?.runner !== runner || tagOf(runner.arg) < CLONED) return;
     if (waiting.movedTo !== undefined) {
-      // It may be on its way: there, or to another CPU that was asked to run this.
+      // The moved argument may be on its way to that CPU, or was moved to another one.
       this.#loseMoved(waiting);
       return;
     }
     try {
       this.#give(waiting, cpu);
     } catch (error) {
-      // It was changed since the call.
+      // The argument was changed since the call.
       runner.stop();
       const what = uncloneable(`the argument of ${runner.kc.name}`, error);
       this.settle(runner.block, runner.handle, true, what);
     }
   }
 
-  /** A CPU has a new thread, and an entry for it: sends the argument before it asks. */
+  /** Sends the argument to a CPU's new thread that has an entry for it, before the thread asks. */
   offer(runner: JobRunner, cpu: number): void {
     const waiting = this.#sent.get(runner.block);
     if (waiting?.runner !== runner || tagOf(runner.arg) < CLONED) return;
-    // Moved to a thread that never is up it would be lost.
+    // A moved argument would be lost if the thread never comes up.
     if (waiting.transfer.length > 0) return;
     try {
       this.#give(waiting, cpu);
     } catch {
-      // It asks, and is answered with that.
+      // The CPU will ask for the argument, and the error is reported then.
     }
   }
 
@@ -310,7 +311,7 @@ export class JobCaller {
     localCpu.send(cpu, DEFINE, runner.block, runner.handle, 0, posted);
   }
 
-  /** A CPU has died: what was moved there, and has not been entered, never can be. */
+  /** Rejects jobs whose arguments were moved to a CPU that has died before it entered them. */
   lookAgain(): void {
     for (const waiting of this.#sent.values()) {
       if (waiting.movedTo !== undefined) this.#loseMoved(waiting);
@@ -343,20 +344,20 @@ export class JobCaller {
     localCpu.send(ran, ABORT, runner.block, runner.handle, 0, posted);
   }
 
-  /** The caller of a job that runs here does not want it any more. */
+  /** Handles an ABORT message: the caller has aborted a job that runs here. */
   aborted(block: number, handle: number, claimed: [unknown] | undefined): void {
     const runner = this.#localCpu.handles.find(block, handle) as JobRunner | undefined;
     runner?.abort(errorFrom(claimed, runner.kc.name));
   }
 
-  /** A result has come. */
+  /** Handles a RESULT message. */
   ended(message: Message): void {
     const localCpu = this.#localCpu;
     const { block, handle, from, generation, value } = message;
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
     if (tag < CLONED) {
-      // What is not waited for any more may stand no more beside the block, either.
+      // If nobody waits for the job any more, its JSON slot may already be in use for another job.
       if (this.#sent.get(block)?.runner.handle !== handle) return;
       const { memory } = localCpu;
       const result = tag === IN_JSON_SLOT ? readJson(memory, block, value) : inline(tag, value);
@@ -384,18 +385,18 @@ export class JobCaller {
     this.settle(block, handle, false, result);
   }
 
-  /** Whether somebody waits for the result of a job; of one that another CPU has sent, it may be so. */
+  /** Whether a caller may still wait for the result of a job. True for jobs sent by other CPUs. */
   isAwaited(runner: JobRunner): boolean {
     return runner.home !== this.#localCpu.index || this.#sent.get(runner.block)?.runner === runner;
   }
 
-  /** There will be no results any more. */
+  /** Rejects all jobs that have not ended. */
   abandon(reason: unknown): void {
     for (const { runner } of this.#sent.values())
       this.settle(runner.block, runner.handle, true, reason);
   }
 
-  /** A job has ended. */
+  /** Settles the promise of a job. */
   settle(block: number, handle: number, thrown: boolean, result: unknown): void {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.runner.handle !== handle) return;

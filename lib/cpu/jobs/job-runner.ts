@@ -1,6 +1,6 @@
 /*
- * A job on the CPU that may run it: the entry in that CPU's lists, the call of the function, and its
- * result, sent to the caller when the run has settled.
+ * A job on the CPU that may run it: the entry in that CPU's wheel or run queue, the call of the
+ * function, and its result, which is sent to the caller when the run has settled.
  */
 
 import { thenOf, whenDone, type Then } from '../../core/invoke.ts';
@@ -17,10 +17,10 @@ import { movedWith, refuseDetached } from '../messages/transfer.ts';
 import { postError } from '../messages/wire-error.ts';
 import { nothing } from '../../base/nothing.ts';
 
-/** In the message of a result: it is an error. */
+/** A flag in a RESULT message: the result is an error. */
 export const THROWN = 16;
 
-/** A function that is to run once, on the CPU that may run it. */
+/** The entry of a job: a function that runs once. */
 export class JobRunner extends RemoteEntry {
   func: AnyFunction | undefined = undefined;
   arg: unknown = undefined;
@@ -28,10 +28,10 @@ export class JobRunner extends RemoteEntry {
   #controller: AbortController | undefined = undefined;
   #result: unknown = undefined;
   #thrown = false;
-  /** What the caller needs to read the result beside the block; 0: it is not there. */
+  /** The length of the result in the JSON slot, as writeJson returns it; 0 if it is not there. */
   #jsonLength = 0;
 
-  /** The argument has come by another way than at first. */
+  /** Sets the argument. */
   given(arg: unknown, version: number): void {
     this.arg = arg;
     this.version = version;
@@ -63,7 +63,7 @@ export class JobRunner extends RemoteEntry {
     return false;
   }
 
-  /** The argument has come by port. False: it cannot be read here, and the caller is told. */
+  /** Decodes an argument that was posted. If that fails, reports it to the caller and returns false. */
   receiveWire(wire: unknown, version: number): boolean {
     try {
       this.given(decode(this.localCpu, wire), version);
@@ -74,7 +74,7 @@ export class JobRunner extends RemoteEntry {
     }
   }
 
-  /** The function will not be called: its argument cannot be read here. */
+  /** Tells the caller that the argument cannot be read here, and the function will not be called. */
   reportUnreadable(cause?: unknown): void {
     const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.localCpu.index}`;
     this.report(
@@ -88,13 +88,13 @@ export class JobRunner extends RemoteEntry {
       if (ports.claim(this.home, this.posted) === undefined) ports.isBroken(this.home, this.posted);
     }
     this.endSent();
-    // Somebody may keep the face: what it carried is the user's.
+    // The table keeps the last job alive, so it must not hold objects of the user.
     this.arg = undefined;
     this.#result = undefined;
     this.#controller = undefined;
   }
 
-  /** The caller does not want it any more. */
+  /** Aborts the signal of the function. */
   abort(reason: unknown): void {
     this.#controller?.abort(reason);
   }
@@ -130,7 +130,7 @@ export class JobRunner extends RemoteEntry {
     return this.#follow(result, then);
   }
 
-  /** Waits for the result, which may be anything that has a `then`. Never rejected. */
+  /** Waits for the result, which may be any thenable. The promise is never rejected. */
   #follow(result: unknown, then: Then): Promise<void> {
     return new Promise((resolve) => {
       const fulfilled = (value: unknown): void => {
@@ -155,12 +155,12 @@ export class JobRunner extends RemoteEntry {
     this.#thrown = thrown;
     const { localCpu, block, home } = this;
     if (thrown || home === localCpu.index || tagOf(result) < IN_JSON_SLOT) return;
-    // While the run lasts nobody else can use the block.
+    // The run has not settled yet, so no other job can use the block.
     if (movedWith(result).length === 0)
       this.#jsonLength = writeJson(localCpu.memory, block, result);
   }
 
-  /** The run has settled: its lock is free. */
+  /** Sends the result. Called when the run has settled and its lock has been released. */
   #send(): void {
     if (this.#thrown) this.report(this.#result);
     else this.#answer(this.#result);
@@ -195,7 +195,7 @@ export class JobRunner extends RemoteEntry {
     localCpu.send(home, RESULT, block, handle, tag, posted);
   }
 
-  /** Tells the caller that there is an error instead of a result. */
+  /** Sends the caller an error instead of a result. */
   report(error: unknown): void {
     const { localCpu, block, handle, home } = this;
     if (home === localCpu.index) localCpu.jobs.settle(block, handle, true, error);
@@ -210,7 +210,7 @@ export class JobRunner extends RemoteEntry {
   }
 }
 
-/** The argument of the continuations that stand for jobs: by it a shutdown finds them. */
+/** The argument of a job's continuation. A shutdown recognizes jobs by it. */
 export class JobTask implements Task {
   readonly runner: JobRunner;
 
@@ -229,7 +229,7 @@ export class JobTask implements Task {
   }
 }
 
-/** The function of the continuations that stand for jobs. */
+/** The function of a job's continuation. */
 export function runJob({ runner }: JobTask): undefined | Promise<unknown> {
   return runner.call();
 }

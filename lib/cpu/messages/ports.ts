@@ -1,35 +1,36 @@
 /*
- * The ports between CPUs: door-ports, and the way for what does not fit into shared memory.
+ * The ports between CPUs. They wake sleeping CPUs, and carry values that do not fit into shared memory.
  *
- *   CPU 0 <--port--> CPU 1          a message 0: look into your inbox
- *     ^ \           /  ^            a message [n, value]: the value that a message calls n
- *     |   \       /    |
+ *   CPU 0 <--port--> CPU 1          port message 0: a wake-up, check your inbox
+ *     ^ \           /  ^            port message [n, value]: a posted value, which an inbox message
+ *     |   \       /    |                                     refers to by its name n
  *     +---- CPU 2 -----+
  *
- * A bell is rung for a sleeping CPU only, by the first of those who have something for it. A value is
- * posted before the message that names it, so it has arrived when the message is read: it is then taken
- * from the port at once, whether or not the event loop has come to it.
+ * Only a sleeping CPU is woken, and only the first sender wakes it. A value is posted before the inbox
+ * message that names it, so it has arrived when that message is read. It is then taken from the port at
+ * once, even if the event loop has not delivered it yet.
  *
- * A value wakes as well as a bell does, and is the bell, if it finds its CPU asleep: one message, not
- * two. The word by which a CPU says that it sleeps counts its sleeps:
+ * A posted value wakes its CPU too. If the CPU was asleep, the value replaces the wake-up, and one port
+ * message is enough. For this the word SLEEP of a CPU counts its sleeps:
  *
- *   sender     reads: asleep, the 7th time   posts [n, value]   7 asleep -> 7 rung     message    ring
- *   CPU 1      7 asleep . . . . . . . . . . . . . . . . . . . . 7 rung . . wakes by the value: 7 awake
- *   or         7 asleep . . . . . . . . . . . wakes by the value, looks, 8 asleep      rung for
+ *   sender     reads: asleep, 7th sleep   posts [n, value]   7 asleep -> 7 woken   message   wake
+ *   CPU 1      7 asleep . . . . . . . . . . . . . . . . . .  7 woken . .  the value wakes it: 7 awake
+ *   or         7 asleep . . . . . .  the value wakes it, inbox is empty, 8 asleep . . . . .  8 woken
  *
- * If it still is in the same sleep after the post, the value has yet to wake it, and nobody has to
- * ring. If it has woken and sleeps again, the compareExchange fails, and the message's ring is a real one.
- * Marked before the post, it would go without a bell while a large value is being copied.
- * Who takes a message from a port asks for a pass, since that message may have been the bell.
+ * If the CPU is still in the same sleep after the post, the value has yet to wake it, and no wake-up is
+ * needed. If it has woken and sleeps again, the compareExchange fails, and the sender wakes it after
+ * pushing the message. The word must not be set before the post: while a large value is being copied,
+ * no other sender would wake the CPU. A CPU that takes a port message requests a pass, because that
+ * message may have been the one that was to wake it.
  *
- * A CPU that has a new thread has new ports. CPU 0 sends them to the others before that thread begins,
- * by the port that every worker has; whoever finds that its port is that of an earlier thread, or that
- * a value is missing, reads those messages at once, wherever the event loop is.
+ * A CPU with a new thread has new ports. CPU 0 sends them to the other CPUs before that thread begins,
+ * through the parent port of each worker. A CPU that finds that its port leads to an earlier thread, or
+ * that a value is missing, reads its parent port at once, without waiting for the event loop.
  *
- * A message that cannot be deserialized here (too deep for this stack, no memory, a buffer that was
- * gone) has come all the same: it may have been the bell. Its name is unknown, but names grow: it is
- * one between those of the message before and of the message after it, and so whoever claims that
- * value learns that it is broken, not on its way.
+ * A port message that cannot be deserialized (its nesting is too deep for this stack, memory is short,
+ * or a buffer is gone) has arrived all the same, and may have been a wake-up. Its name is unknown. But
+ * names increase, so it lies between the names of the messages before and after it. From this, a CPU
+ * that claims that value can tell that it is broken and not merely late.
  *
  * Ports do not keep a thread alive.
  */
