@@ -1,20 +1,20 @@
 /*
- * One CPU's face of a continuation whose state lives in a control block: what `Kcont` asks when its
- * bit REMOTE is set, and the entry of that continuation in this CPU's own wheel and run queue.
+ * The entry, on one CPU, of a continuation whose state is in a control block. A `Kcont` whose REMOTE bit
+ * is set delegates to it, and it is what stands in this CPU's own wheel or run queue.
  *
- *      CPU 0                        shared                       CPU 2
- *   Kcont --- RemoteEntry ---+                              +--- RemoteEntry --- Kcont (made there)
- *                       |      +-----------------+     |
- *                       +----> | word, deadline… | <---+         in CPU 2's wheel or run queue
- *                              +-----------------+
+ *      CPU 0                            shared                            CPU 2
+ *   Kcont --- RemoteEntry ---+                            +--- RemoteEntry --- Kcont (made there)
+ *                            |      +-----------------+   |
+ *                            +----> | word, deadline… | <-+        in CPU 2's wheel or run queue
+ *                                   +-----------------+
  *
- * The word is the truth. What stands in a wheel or a run queue is only the hope that the word will
- * still say so when its turn comes. So a call on any CPU takes effect at once, and nobody has to
- * hear of a stop.
+ * The state word decides. An entry in a wheel or a run queue is only a hint, which is checked against
+ * the word when its turn comes. So a call on any CPU takes effect at once, and a stop need not be
+ * announced to other CPUs.
  *
- * The bits of the entry, in the `_state` of its Kcont: PENDING: it is in this CPU's wheel; QUEUED:
- * in its run queue, or aside; RUNNING: it runs here. Where the deadline has only moved outward, the
- * entry finds that out at its old time, and is filed again, with its old number.
+ * The bits of the entry are in the `_state` of its Kcont. PENDING: it is in this CPU's wheel. QUEUED: it
+ * is in this CPU's run queue, or set aside. RUNNING: it runs here. If only the deadline was moved
+ * outward, the entry finds that out at its old time, and is filed again under its old number.
  */
 
 import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu.ts';

@@ -1,6 +1,6 @@
 /*
- * What CPUs have not finished when a kernel closes: what their threads report, and what stands in the
- * control blocks of those that ended without a report.
+ * The report of what CPUs have not finished when a kernel closes: what their threads report, and what
+ * the control blocks say of threads that ended without a report.
  */
 
 import { CANCELLED } from '../../core/kcont.ts';
@@ -14,25 +14,25 @@ import { JobRunner } from '../jobs/job-runner.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import type { RemoteEntry } from '../handles/remote-entry.ts';
 
-/** What is left over on CPUs besides CPU 0. */
+/** Collects what is left over on the CPUs other than CPU 0. */
 export class LeftOver {
   readonly #localCpu: LocalCpu;
   readonly #withdrawn: string[] = [];
   readonly #unfinished: Unfinished[] = [];
-  /** CPUs of which it is known what ran there. */
+  /** The CPUs for which a lost run has been added by its name. */
   readonly #known = new Set<number>();
 
   constructor(localCpu: LocalCpu) {
     this.#localCpu = localCpu;
   }
 
-  /** What a thread has reported. */
+  /** Adds the report of a thread. */
   add({ withdrawn, unfinished }: CloseReport): void {
     this.#withdrawn.push(...withdrawn);
     this.#unfinished.push(...unfinished);
   }
 
-  /** A run that has ended with its thread, which has not reported it. One that was killed has settled before. */
+  /** Adds a run that has ended with its thread without a report. A killed job has been settled before. */
   addRun(cpu: number, entry: RemoteEntry): void {
     const { kc } = entry;
     this.#known.add(cpu);
@@ -40,14 +40,14 @@ export class LeftOver {
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
-  /** A thread that had to be ended. Something ran there: it has a name, if another CPU knew of it. */
+  /** Adds a thread that had to be ended, unless a run on it has been added by its name. */
   addCpu(cpu: number): void {
     if (!this.#known.has(cpu)) {
       this.#unfinished.push({ name: `CPU ${cpu}`, wq: '', state: 'running' });
     }
   }
 
-  /** Withdraws what is scheduled on some CPUs. */
+  /** Withdraws everything that is scheduled on some CPUs. */
   withdraw(isOn: (cpu: number) => boolean): void {
     const localCpu = this.#localCpu;
     const { memory } = localCpu;
@@ -57,7 +57,7 @@ export class LeftOver {
       const entry = localCpu.handles.entryAt(block);
       const { kc } = entry;
       const name = label(kc);
-      // Whoever else withdraws it has it in his report.
+      // If another CPU has withdrawn it first, it is in the report of that CPU.
       if ((kc.cancel() & CANCELLED) === 0) continue;
       if ((word & PENDING) !== 0) this.#withdrawn.push(name);
       else this.#unfinished.push({ name, wq: kc._wq.name, state: 'queued' });
@@ -67,7 +67,7 @@ export class LeftOver {
     }
   }
 
-  /** One report of all of it. */
+  /** Returns CPU 0's own report together with everything added here. */
   with({ withdrawn, unfinished }: CloseReport): CloseReport {
     return {
       withdrawn: [...withdrawn, ...this.#withdrawn],

@@ -1,9 +1,9 @@
 /*
- * The CPU module: which functions can run on any CPU, and what they are called there.
+ * The CPU module: its exported functions can run on any CPU.
  *
- * Every CPU imports it. Its exported functions, in the order of their names, have the same numbers
- * on all of them. A function is known by its identity: one that only looks like an exported one, a
- * closure or a bound function among them, runs where it was made.
+ * Every CPU imports it. The exported functions are numbered in the order of their names, so a function
+ * has the same number on all CPUs. Functions are recognized by identity. Any other function, for example
+ * a closure or a bound copy of an exported function, runs only on the CPU on which it was made.
  */
 
 import { isAbsolute } from 'node:path';
@@ -13,7 +13,7 @@ import { KcontError, invalid, isA } from '../../base/errors.ts';
 /** Any function. */
 export type AnyFunction = (...args: never[]) => unknown;
 
-/** The URL of a module that is named by a URL or an absolute path. */
+/** Returns the URL of a module that is given as a URL or an absolute path. */
 export function moduleUrl(module: unknown): string {
   if (isA(module, URL)) return module.href;
   if (typeof module === 'string') {
@@ -29,9 +29,9 @@ export function moduleUrl(module: unknown): string {
 
 /** The functions of one CPU's instance of the module. */
 export class CpuModule {
-  /** What it exports. For a CommonJS module: what it has as `module.exports`, too. */
+  /** The exports of the module. */
   readonly namespace: Readonly<Record<string, unknown>>;
-  /** In the order of their names. */
+  /** The names of the functions, sorted. */
   readonly names: readonly string[];
   readonly #functions: readonly (AnyFunction | undefined)[];
   readonly #indices = new Map<unknown, number>();
@@ -55,9 +55,9 @@ export class CpuModule {
   }
 
   /**
-   * Imports it.
+   * Imports the module.
    *
-   * @param names - the functions of CPU 0's instance; by default those of this one
+   * @param names - the names of the functions of CPU 0's instance; by default those of this instance
    */
   static async load(url: string, names?: readonly string[]): Promise<CpuModule> {
     try {
@@ -71,33 +71,33 @@ export class CpuModule {
     }
   }
 
-  /** The number of a function; undefined: it is none of the module's. */
+  /** Returns the number of a function; undefined if the module does not export it. */
   indexOf(func: unknown): number | undefined {
     return this.#indices.get(func);
   }
 
-  /** The function of a number; undefined: this CPU's instance does not export it. */
+  /** Returns the function with a number; undefined if this CPU's instance does not export it. */
   at(index: number): AnyFunction | undefined {
     return this.#functions[index];
   }
 }
 
-/** Why a function cannot run on another CPU. */
+/** Says why a function cannot run on another CPU. */
 export function tied(name: string): string {
   return `${name || '(anonymous)'} runs on its own CPU only: export it from the CPU module to run it anywhere`;
 }
 
-/** Why a function cannot run on another CPU in a context. */
+/** Says why a function with an async context cannot run on another CPU. */
 export function contextual(name: string): string {
   return `${name || '(anonymous)'} cannot take its AsyncLocalStorage stores to another CPU: make it with context 'none'`;
 }
 
-/** Why a function cannot run on another CPU with its lock. */
+/** Says why a function cannot run on another CPU with its lock. */
 export function locked(name: string): string {
   return ofOneCpu(`the lock of ${name || '(anonymous)'}`);
 }
 
-/** Why a lock cannot leave its CPU. */
+/** Says why a lock cannot leave its CPU. */
 export function ofOneCpu(lock: string): string {
   return `${lock} is one of this CPU only: take one of kcont/cpu, which all CPUs share`;
 }

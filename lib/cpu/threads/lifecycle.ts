@@ -1,5 +1,6 @@
 /*
- * The life of one CPU besides CPU 0: one thread at a time, whatever is asked of it in whichever order.
+ * The lifecycle of a CPU other than CPU 0. It has at most one thread at a time, whichever requests come
+ * in whichever order.
  *
  *                     timer                up
  *        +--- BACKOFF -------> STARTING ---------> UP
@@ -12,22 +13,23 @@
  *        v                          | ended   grace over, reported |
  *      DOWN <-----------------------+------------------------------+ ended
  *        |                          |
- *        +--- start --> STARTING <--+ if one is to follow
+ *        +--- start --> STARTING <--+ if another thread is to follow
  *
- *   DOWN      no thread, and none is wanted
- *   STARTING  a thread imports the CPU module; it has `timeoutMs` for that
- *   UP        it runs continuations
- *   STOPPING  it was told to finish what runs; it has its grace for that
- *   ENDING    the grace is over, or there was none; the thread ends by itself within END_MS, or is ended
- *   BACKOFF   the thread has ended by itself; another one is made when the wait is over
+ *   DOWN      there is no thread, and no one wants one
+ *   STARTING  a thread imports the CPU module, within `timeoutMs`
+ *   UP        the thread runs continuations
+ *   STOPPING  the thread was told to finish what runs, within its grace period
+ *   ENDING    the grace period is over, or there was none; a thread that does not end within END_MS is
+ *             terminated
+ *   BACKOFF   the thread has ended by itself; another one is made after a wait
  *
- * Requests join what is under way: a restart while a thread is on its way to its end, or to being up,
- * waits for the next `up`, and so do all others; a second stop shortens the grace, and never extends it.
- * The last request says whether a thread follows. Each state has at most one time limit, so one timer is
- * enough. Only `ended` leads on from a state with a thread to one without: there is no other way to lose
- * it, hence never two of them.
+ * Requests join what is under way. A restart while a thread is ending or starting waits for the next
+ * `up`, as all other requests do. A second stop can shorten the grace period, but not extend it. The
+ * last request decides whether another thread follows. Each state has at most one time limit, so one
+ * timer is enough. Only the event `ended` leads from a state with a thread to one without, so there are
+ * never two threads.
  *
- * What a thread leaves behind when it ends is not looked at here: see supervisor.ts and recovery.ts.
+ * What a thread leaves behind when it ends is handled by supervisor.ts and recovery.ts.
  */
 
 import { microtask } from '../../time/host-clock.ts';
@@ -36,69 +38,69 @@ import { KcontError, show } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import type { Ending, Thread, ThreadCalls } from './worker.ts';
 
-/** How long a thread that has been told to end may take for it, beyond its grace. */
+/** How long a thread may take to end after its grace period, in ms. */
 const END_MS = 500;
-/** What has been up for so long is started again after the shortest wait, when it dies. */
+/** When a CPU dies that has been up for longer than this, in ms, the shortest backoff is used. */
 const STEADY_MS = 10_000;
 
-/** Where a CPU is in its life. */
+/** A state of the diagram above. */
 export type Phase = 'down' | 'starting' | 'up' | 'stopping' | 'ending' | 'backoff';
 
-/** What a life needs of the supervisor. */
+/** The functions of the supervisor that a lifecycle calls. */
 export interface LifeCalls {
   /** How long a thread may take to import the module, in ms. */
   readonly timeoutMs: number;
   /** The URL of the CPU module. */
   readonly url: string;
-  /** How long to wait after so many failures in a row, in ms. */
+  /** How long to wait after a number of failures in a row, in ms. */
   backoffMs(failures: number): number;
   nowMs(): number;
-  /** A timer that does not keep the process alive. */
+  /** Makes a timer that does not keep the process alive. */
   timer(callback: () => void): Kcont<null>;
   /** Makes a thread. May throw. */
   make(index: number, calls: ThreadCalls): Thread;
-  /** It has been made. */
+  /** The thread has been made. */
   made(index: number): void;
-  /** It is up. */
+  /** The CPU is up. */
   up(life: Lifecycle): void;
-  /** It is to take nothing more. */
+  /** The CPU is to accept no more work. */
   stopping(index: number): void;
-  /** Its thread has ended: by itself, or because it `wasEnded`. Null: it could not be made. */
+  /** The thread has ended by itself, or because it `wasEnded`. A thread of null could not be made. */
   ended(life: Lifecycle, thread: Thread | null, cause: unknown, wasEnded: boolean): void;
-  /** The same, when all that follows from it for the CPU's state has been done. */
+  /** The thread has ended, and the CPU has entered its next state. */
   say(life: Lifecycle, error: KcontError | undefined): void;
 }
 
-/** Who waits for a CPU to be up. */
+/** A caller that waits for a CPU to be up. */
 interface Waiter {
   readonly resolve: () => void;
   readonly reject: (reason: unknown) => void;
 }
 
-/** The life of one CPU. */
+/** The lifecycle of one CPU. */
 export class Lifecycle {
   readonly cpu: Cpu;
-  /** Its thread is made when it is needed, and not made again by itself. */
+  /** Whether it is a CPU of the reserve: its thread is made on demand, and not restarted when it dies. */
   readonly isReserve: boolean;
   thread: Thread | null = null;
   readonly #calls: LifeCalls;
   readonly #timer: Kcont<null>;
   #phase: Phase = 'down';
-  /** When the time limit of STOPPING is, on the clock of the kernel. */
+  /** When the grace period ends, on the clock of the kernel. */
   #graceEndMs = 0;
-  /** A thread follows the one that is on its way to its end. */
+  /** Another thread is to follow the one that is ending. */
   #follows = false;
-  /** The end of the thread was asked for. */
+  /** The thread was asked to end. */
   #asked = false;
-  /** The thread was ended, and has not ended by itself. */
+  /** The thread was terminated, and has not ended by itself. */
   #wasEnded = false;
-  /** Why it was ended, if that is its own fault. */
+  /** Why it was terminated, if it has exceeded a time limit. */
   #fault: KcontError | undefined = undefined;
-  /** No thread is made any more. */
+  /** Why no more threads are made; undefined while they are. */
   #shut: KcontError | undefined = undefined;
-  /** Threads that have died since it was last steady. */
+  /** The number of threads that have died since the last one that was up for STEADY_MS. */
   #failures = 0;
-  /** Infinity: the present thread has not been up. */
+  /** When the current thread came up; Infinity if it has not been up. */
   #upSinceMs = Infinity;
   readonly #starts: Waiter[] = [];
   readonly #ends: (() => void)[] = [];
@@ -114,7 +116,7 @@ export class Lifecycle {
     return this.#phase;
   }
 
-  /** Fulfilled when it is up. Makes a thread if there is none. */
+  /** Makes a thread if there is none. The promise is fulfilled when the CPU is up. */
   start(): Promise<void> {
     if (this.#shut !== undefined) return Promise.reject(this.#shut);
     if (this.#phase === 'up') return Promise.resolve();
@@ -124,36 +126,36 @@ export class Lifecycle {
     return up;
   }
 
-  /** Ends its thread, if it has one that is not new, and makes another. Fulfilled when it is up. */
+  /** Ends the thread unless it is still starting, and makes another. Fulfilled when the CPU is up. */
   restart(graceMs: number): Promise<void> {
     if (this.#shut === undefined) this.#finish(graceMs);
     return this.start();
   }
 
-  /** Fulfilled when it has no thread. */
+  /** Stops the thread. The promise is fulfilled when the CPU has no thread. */
   stop(graceMs: number): Promise<void> {
     this.#leave(this.#stoppedEarly(), graceMs);
     return this.#end();
   }
 
-  /** Ends its thread, whatever it does. Fulfilled when it has none. */
+  /** Terminates the thread, whatever it is doing. Fulfilled when the CPU has no thread. */
   kill(): Promise<void> {
     if (this.thread !== null) this.#terminate();
     this.#leave(this.#stoppedEarly(), 0);
     return this.#end();
   }
 
-  /** The kernel closes: nothing is started any more. */
+  /** Makes the CPU start no more threads: the kernel closes. */
   shut(reason: KcontError): void {
     this.#shut = reason;
   }
 
-  /** The kernel closes: what runs may finish. */
+  /** Lets the thread finish its work: the kernel closes. */
   close(graceMs: number): void {
     this.#leave(this.#shut ?? this.#stoppedEarly(), graceMs);
   }
 
-  /** All CPUs have finished, or the grace is over. Fulfilled when it has no thread. */
+  /** Ends the thread: all CPUs have finished, or the grace period is over. Fulfilled when it has ended. */
   finish(): Promise<void> {
     if (this.#phase === 'stopping') this.#over();
     return this.#end();
@@ -163,7 +165,7 @@ export class Lifecycle {
     return new KcontError('ECPUDIED', `CPU ${this.cpu.index} was stopped before it was up`);
   }
 
-  /** Nothing is to follow, and what waits for that is told so. */
+  /** Ends the thread with no other to follow, and rejects the callers that wait for the CPU to be up. */
   #leave(reason: KcontError, graceMs: number): void {
     this.#follows = false;
     this.#refuse(reason);
@@ -173,12 +175,12 @@ export class Lifecycle {
     else this.#finish(graceMs);
   }
 
-  /** UP: to STOPPING. STOPPING: with a shorter grace, perhaps. */
+  /** From UP to STOPPING. In STOPPING, shortens the grace period if the new one ends earlier. */
   #finish(graceMs: number): void {
     const endMs = this.#calls.nowMs() + graceMs;
     if (this.#phase === 'up') {
       this.#asked = true;
-      // While the kernel closes it goes on with what is queued; stopped, it leaves that to others.
+      // When the kernel closes, the thread also runs what is queued; a stop leaves that to other CPUs.
       if (this.#shut === undefined) this.#calls.stopping(this.cpu.index);
       this.thread?.end({ type: this.#shut === undefined ? 'stop' : 'close', graceMs });
     } else if (this.#phase !== 'stopping' || endMs >= this.#graceEndMs) return;
@@ -191,7 +193,7 @@ export class Lifecycle {
     return new Promise((resolve) => void this.#ends.push(resolve));
   }
 
-  /** To STARTING. */
+  /** Enters STARTING and makes a thread. */
   #begin(): void {
     this.#follows = false;
     this.#asked = false;
@@ -208,7 +210,7 @@ export class Lifecycle {
       this.thread = thread;
       this.#calls.made(this.cpu.index);
     } catch (error) {
-      // Who has asked for it waits for that by now.
+      // In a microtask, because the caller of `start` has to get its promise first.
       microtask(() => this.#ended(null, { code: 1, error }));
     }
   }
@@ -221,7 +223,7 @@ export class Lifecycle {
     this.#calls.up(this);
   }
 
-  /** What keeps the thread from ending after its report is not ours. */
+  /** Enters ENDING: after its report, only the user's own handles can keep the thread from ending. */
   #reported(thread: Thread): void {
     if (this.thread === thread && this.#phase === 'stopping') this.#wait('ending', END_MS);
   }
@@ -266,7 +268,7 @@ export class Lifecycle {
     else this.#terminate();
   }
 
-  /** STOPPING: to ENDING. */
+  /** From STOPPING to ENDING. */
   #over(): void {
     this.thread?.end({ type: 'over' });
     this.#wait('ending', END_MS);
@@ -281,7 +283,7 @@ export class Lifecycle {
     return withCause(new KcontError('ECPUDIED', what), error);
   }
 
-  /** To ENDING, without a grace. */
+  /** Enters ENDING without a grace period. */
   #terminate(): void {
     this.#asked = true;
     this.#wasEnded = true;
@@ -294,7 +296,7 @@ export class Lifecycle {
     for (const { reject } of this.#starts.splice(0)) reject(reason);
   }
 
-  /** Enters a state, with its time limit. */
+  /** Enters a state and sets its time limit. */
   #wait(phase: Phase, limitMs: number): void {
     this.#phase = phase;
     if (limitMs < Infinity) this.#timer.reset(limitMs);

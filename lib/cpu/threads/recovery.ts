@@ -1,17 +1,16 @@
 /*
- * What becomes of a CPU's work when its thread has ended.
+ * Recovery of a CPU's work when its thread has ended.
  *
- *   ran there            settled; its caller, or the handler of its errors, gets ECPUDIED, with the
- *                        names of the CPU and of the function
- *   queued, pending      affinity strong: stays, and is filed again by the CPU's next thread
- *                        else: goes to another CPU that is up, in the order in which it was runnable;
- *                        if none is, to whichever is up next
- *   made there           the blocks are CPU 0's from now on; jobs for callers that are gone are
- *                        withdrawn
- *   waited for there     forgotten
+ *   running there        settled; the caller, or `onError`, gets ECPUDIED with the names of the CPU and
+ *                        the function
+ *   queued, pending      strong affinity: stays, and is filed again by the CPU's next thread
+ *                        otherwise: moves to another CPU that is up, in the order of the run queue; if
+ *                        no CPU is up, to the first one that is
+ *   made there           CPU 0 becomes the home of the blocks; jobs whose callers are gone are withdrawn
+ *   waited for there     the waits are forgotten
  *
- * All of it is read from the control blocks: the queues of the dead thread, and its inbox, say nothing
- * that does not stand there too. So no list is kept for this, and a thread may end at any instruction.
+ * All this is read from the control blocks. The queues and the inbox of the dead thread contain nothing
+ * that is not in the blocks too. So no separate list is needed, and a thread may end at any instruction.
  */
 
 import { KcontError } from '../../base/errors.ts';
@@ -46,7 +45,7 @@ import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from '../memory/shared-me
 import type { RemoteEntry } from '../handles/remote-entry.ts';
 import { recover as recoverLocks } from '../locks/recover.ts';
 
-/** Something that is runnable, or will be. */
+/** A continuation that is QUEUED or PENDING. */
 interface Found {
   readonly block: number;
   readonly word: number;
@@ -54,7 +53,7 @@ interface Found {
   readonly deadline: number;
 }
 
-/** Frees or hands on the locks that a dead CPU held. Returns how many there were. */
+/** Frees or passes on the locks that a dead CPU held. Returns how many it held. */
 export function recoverLocksOf({ memory, arena }: LocalCpu, dead: number): number {
   const at = memory.slot(dead) + LOCK_CPU;
   const lockCpu = memory.words[at] as number;
@@ -62,10 +61,10 @@ export function recoverLocksOf({ memory, arena }: LocalCpu, dead: number): numbe
   return lockCpu === 0 ? 0 : recoverLocks(lockCpu - 1, arena);
 }
 
-/** A run has ended with its thread: tells whoever has to know. */
+/** Reports a run that has ended with its thread. */
 export type Loss = (entry: RemoteEntry) => void;
 
-/** The thread has died, or `wasEnded` by CPU 0. */
+/** Makes the reporter for a thread that has died, or `wasEnded` by CPU 0. */
 export function lossByDeath(
   localCpu: LocalCpu,
   dead: number,
@@ -80,7 +79,7 @@ export function lossByDeath(
   };
 }
 
-/** The kernel has closed: only who waits for a result is told. */
+/** Makes the reporter for a kernel that has closed: only callers that wait for a result are told. */
 export function lossByClose(): Loss {
   return (entry) => {
     if (entry instanceof JobRunner)
@@ -88,12 +87,12 @@ export function lossByClose(): Loss {
   };
 }
 
-/** Takes over what a CPU had to do. Its state is no longer UP. */
+/** Recovers the work of a dead CPU, whose state is no longer UP. */
 export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
   const { memory } = localCpu;
   const { words } = memory;
   const bit = 1 << dead;
-  // What it has finished to say.
+  // The messages that the dead CPU has sent.
   localCpu.take();
   const intent = words[memory.slot(dead) + INTENT] as number;
   words[memory.slot(dead) + INTENT] = 0;
@@ -103,7 +102,7 @@ export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
   words[memory.slot(dead) + ENDED]! += holds;
   const moving: Found[] = [];
   for (const block of allBlocks(memory)) {
-    // The views may be new ones: the dead may have grown the memory.
+    // Read again for each block: the views are replaced if the dead CPU has grown the memory.
     const { words: seen } = memory;
     const word = rescueWord(memory, block);
     Atomics.and(seen, block + KNOWN, ~bit);
@@ -120,7 +119,7 @@ export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
   localCpu.alive.recount();
 }
 
-/** Files what has to run on this CPU, left by the thread that was it before. */
+/** Files the work that this CPU's previous thread has left. */
 export function resumeWork(localCpu: LocalCpu): void {
   const { memory, index } = localCpu;
   const left: Found[] = [];
@@ -140,7 +139,7 @@ function found(memory: Memory, block: number, word: number): Found {
   return { block, word, seq, deadline: memory.floats[(block + DEADLINE) >> 1] as number };
 }
 
-/** What is runnable in the order in which it became so; timers by their deadlines. */
+/** Orders runnable continuations by when they became runnable, then timers by their deadlines. */
 function inOrder(a: Found, b: Found): number {
   const isTimer = a.word & PENDING;
   if (isTimer !== (b.word & PENDING)) return isTimer === 0 ? -1 : 1;
@@ -148,12 +147,12 @@ function inOrder(a: Found, b: Found): number {
   return (a.seq - b.seq) | 0;
 }
 
-/** Nobody reads it any more; what matters stands in the blocks. */
+/** Empties the inbox of a dead CPU; everything that matters is in the control blocks. */
 function discardInbox(memory: Memory, dead: number): void {
   new Inbox(memory, dead).take(() => undefined);
 }
 
-/** A run has ended with its thread. */
+/** Settles a run that has ended with its thread. */
 function endRun(localCpu: LocalCpu, block: number, loss: Loss): void {
   const { memory } = localCpu;
   for (;;) {
@@ -183,7 +182,7 @@ function endHalt(localCpu: LocalCpu, block: number, bit: number): void {
   }
 }
 
-/** Whoever made it is gone. */
+/** Makes this CPU the home of a block whose home has died. */
 function inherit(localCpu: LocalCpu, block: number): void {
   const { words } = localCpu.memory;
   words[block + HOME] = localCpu.index;
@@ -209,9 +208,9 @@ function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void 
     const was = words[block + CPU] as number;
     let target = was;
     if (was === dead) {
-      // What waits for one lock stays on one CPU: it is their order.
+      // Continuations that wait for the same lock stay on one CPU, which keeps their order.
       if (isStrong || numberOf(memory, block) !== 0) continue;
-      // If none is up: whichever is up next.
+      // ANY if no CPU is up: then the next one that is up takes it.
       target = localCpu.placement.choose();
       entry.moveTo(target);
     }

@@ -1,5 +1,5 @@
 /*
- * CPUs whose threads are made when they are needed, and run one function each that may be killed.
+ * The reserve: CPUs for jobs with `kill`. Their threads are made on demand, and run one job at a time.
  */
 
 import { join, leave, untilAborted, type AbortMember } from '../../base/abort-listeners.ts';
@@ -7,12 +7,12 @@ import type { Cpu } from '../../core/cpu.ts';
 import type { KcontError } from '../../base/errors.ts';
 import type { Lifecycle } from './lifecycle.ts';
 
-/** Who waits for a CPU of the reserve. */
+/** A caller that waits for a CPU of the reserve. */
 interface Borrower extends AbortMember {
   readonly take: (life: Lifecycle) => void;
 }
 
-/** The CPUs that nobody else sees. */
+/** The CPUs that are not in `kernel.cpus`, and run jobs that can be killed. */
 export class Reserve {
   readonly #lives = new Map<Cpu, Lifecycle>();
   readonly #idle: Lifecycle[] = [];
@@ -24,14 +24,14 @@ export class Reserve {
     this.#idle.push(life);
   }
 
-  /** A CPU that is up and runs nothing; to be given back. Rejected when the signal is aborted first. */
+  /** Lends a CPU that is up and idle; it has to be given back. Rejected if the signal is aborted first. */
   async borrow(signal: AbortSignal | undefined): Promise<Cpu> {
     const life = this.#idle.pop() ?? (await this.#waitForIdle(signal));
     try {
       await untilAborted(life.start(), signal);
       return life.cpu;
     } catch (error) {
-      // It may be its thread that takes so long.
+      // The thread may hang while it starts, so it is not used again.
       if (life.phase !== 'up') void life.kill();
       this.giveBack(life.cpu);
       throw error;
@@ -70,12 +70,12 @@ export class Reserve {
     else next.take(life);
   }
 
-  /** Ends the thread of a borrowed CPU, whatever it does. */
+  /** Terminates the thread of a borrowed CPU, whatever it is doing. */
   kill(cpu: Cpu): void {
     void this.#lives.get(cpu)?.kill();
   }
 
-  /** Nobody gets one any more. */
+  /** Lends no more CPUs, and rejects the callers that wait for one. */
   close(reason: KcontError): void {
     this.#shut = reason;
     for (const borrower of this.#borrowers) borrower._abort(reason);

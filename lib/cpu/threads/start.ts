@@ -23,7 +23,7 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
   const { signal, timeoutMs = START_MS } = options;
   signal?.throwIfAborted();
   const start = new Start(signal);
-  // Nobody else starts them meanwhile.
+  // Set before the first await, so that a second start is refused.
   kernel._starting = start;
   try {
     const module = await start.load(url, timeoutMs);
@@ -55,7 +55,7 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
   }
 }
 
-/** A start that is under way, and what may refuse it: its signal, a close, a module that hangs. */
+/** A start in progress. Its signal, a close of the kernel, or a module that hangs may refuse it. */
 class Start implements Pick<CpuLink, 'close'>, AbortMember {
   readonly #signal: AbortSignal | undefined;
   readonly #refused: Promise<never>;
@@ -79,11 +79,11 @@ class Start implements Pick<CpuLink, 'close'>, AbortMember {
     this.#refuse(reason);
   }
 
-  /** Imports the CPU module here. It cannot be ended if it hangs, but it is not waited for. */
+  /** Imports the CPU module on CPU 0. An import that hangs cannot be ended, but it is not waited for. */
   async load(url: string, timeoutMs: number): Promise<CpuModule> {
     const what = `the CPU module ${url} was not imported on CPU 0 within ${timeoutMs} ms`;
     const tooLate = (): void => this.#refuse(new KcontError('ETIMEDOUT', what));
-    // Of a kernel that nobody closes, in real time.
+    // The time limit needs a kernel on real time that nobody closes.
     const { softclock } = new Kernel({ clock: new HostClock(false) }).wq;
     const limit = new Kcont(softclock, null, tooLate, null);
     if (timeoutMs < Infinity) limit.schedule(timeoutMs);
@@ -94,19 +94,19 @@ class Start implements Pick<CpuLink, 'close'>, AbortMember {
     }
   }
 
-  /** What a promise becomes, unless the start is refused first. */
+  /** Waits for a promise; rejected if the start is refused first. */
   unlessRefused<T>(promise: Promise<T>): Promise<T> {
     return race([promise, this.#refused]);
   }
 
-  /** The kernel closes. Fulfilled when nothing of the start is left. */
+  /** Refuses the start, because the kernel closes. Fulfilled when the start has been undone. */
   async close(_: number, local: LocalClose): Promise<CloseReport> {
     this.#refuse(new KcontError('ESHUTDOWN', 'the kernel was closed before its CPUs were up'));
     const [report] = await Promise.all([local(), this.#ended]);
     return report;
   }
 
-  /** It has come to its end, one way or the other. */
+  /** The start has succeeded or failed. */
   end(): void {
     if (this.#signal !== undefined) leave(this.#signal, this);
     this.#resolve();

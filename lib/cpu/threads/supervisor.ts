@@ -1,14 +1,17 @@
 /*
- * CPU 0 looks after the threads of the others: it starts and ends them (lifecycle.ts says in which
- * order), sees to what a thread has left (recovery.ts), tells events, and closes all of them.
+ * The supervisor, on CPU 0, of the threads of the other CPUs: it starts and ends them (lifecycle.ts has
+ * the states), recovers the work of dead threads (recovery.ts), emits events, and closes all CPUs.
  *
- * A CPU is blocked when it does not come to its work: nothing is moved away from it, since it may
- * only be slow, but it is said, and it is not chosen for new work.
+ * A CPU whose event loop has not run for `blockedMs` is reported as blocked, and is not chosen for new
+ * work. Its work stays there, because it may only be slow.
  *
- * A kernel closes in this order: no thread is started any more, and what waits for a CPU that has none
- * is withdrawn; every CPU refuses new work and finishes what it has, and stays until all others have,
- * too, for they may wait for each other; then, or when the grace is over, each reports and ends. What
- * is left in the control blocks after that is in no report: it is added (close-report.ts).
+ * A kernel closes in this order:
+ *
+ *   1. No more threads are started, and work for CPUs without a thread is withdrawn.
+ *   2. Every CPU refuses new work and finishes what it has. It stays until all other CPUs have finished
+ *      too, because they may wait for each other.
+ *   3. Then, or when the grace period is over, each CPU reports and ends.
+ *   4. What is left in the control blocks is in no CPU's report, and is added (close-report.ts).
  */
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
@@ -34,18 +37,18 @@ const BLOCKED_MS = 1000;
 const BACKOFF_MS = 100;
 const LONGEST_BACKOFF_MS = 30_000;
 const GRACE_MS = 5000;
-/** Between two looks of a drain, in ms. */
+/** How often a drain checks for work, in ms. */
 const DRAIN_MS = 2;
-/** How often to look for CPUs that are blocked, at most. */
+/** The shortest interval between two checks for blocked CPUs, in ms. */
 const WATCH_MS = 50;
-/** Default time limit for a start, in ms. */
+/** The default time limit for a start, in ms. */
 export const START_MS = 30_000;
 
-/** What is remembered of a CPU for its events. */
+/** What the supervisor remembers of a CPU for its events. */
 interface Watched {
-  /** It is blocked, and that has been said. */
+  /** How long the CPU has been blocked, as last reported, in ms; 0 if it is not blocked. */
   blockedMs: number;
-  /** How many locks its last thread held when it ended. */
+  /** The number of locks that its last thread held when it ended. */
   heldLocks: number;
 }
 
@@ -55,16 +58,16 @@ export class Supervisor implements Supervision {
   readonly #options: StartCpusOptions;
   readonly #lives: Lifecycle[] = [];
   readonly #watched = new Map<Lifecycle, Watched>();
-  /** Keeps the process alive, while it is referenced. */
+  /** A port that keeps the process alive while it is referenced. */
   readonly #keeper: MessagePort;
-  /** Goes on when the kernel is being closed, in real time, as threads do. */
+  /** A kernel of its own for timers: on real time, and not closed with the kernel. */
   readonly #clock = new Kernel({ clock: new HostClock(false) });
   readonly #watch: Kcont<null>;
   readonly #calls: LifeCalls;
   readonly #leftOver: LeftOver;
-  /** The kernel closes, or the start is given up. */
+  /** The kernel is closing, or the start was given up. */
   #closing = false;
-  /** All have finished, or the time for that is over: what is left is reported, and not recovered. */
+  /** All CPUs have finished, or the grace period is over: what is left is reported, not recovered. */
   #isOver = false;
 
   constructor(localCpu: LocalCpu, url: string, options: StartCpusOptions) {
@@ -124,7 +127,7 @@ export class Supervisor implements Supervision {
     this.#watch.schedule(this.#watchMs);
   }
 
-  /** CPUs whose threads are made when they are needed. */
+  /** Adds the CPUs of the reserve. */
   addReserve(cpus: readonly Cpu[]): void {
     for (const cpu of cpus) this.reserve.add(this.#add(cpu, true));
   }
@@ -140,18 +143,19 @@ export class Supervisor implements Supervision {
     return this.#lives.flatMap(({ thread }) => thread ?? []);
   }
 
-  /** A thread has ended, for whatever reason. */
+  /** Handles the end of a thread, whatever the reason. */
   #ended(life: Lifecycle, thread: Thread | null, cause: unknown, wasEnded: boolean): void {
     const { index } = life.cpu;
     const localCpu = this.#localCpu;
     this.#setState(index, DOWN);
-    // Locks in results that it has sent are attached here before its own references go.
+    // Results that it has sent are read first: this thread attaches the locks in them, and only then
+    // are the dead thread's references released.
     localCpu.take();
     (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu, index);
     localCpu.handleSync.untell(index);
     localCpu.ports.disconnect(index);
     recover(localCpu, index, this.#lossOf(index, thread, cause, wasEnded));
-    // Then they find what was made there with CPU 0.
+    // Only now, so that the other CPUs find CPU 0 as the home of the dead CPU's blocks.
     for (const other of this.#threads()) other.gone(index);
     localCpu.lookAgain();
     if (!this.#closing) return;
@@ -161,7 +165,7 @@ export class Supervisor implements Supervision {
     this.#withdrawStranded();
   }
 
-  /** What is said of a run that has ended with its thread. */
+  /** Returns the reporter of runs that have ended with a thread. */
   #lossOf(
     index: number,
     thread: Thread | null,
@@ -177,7 +181,7 @@ export class Supervisor implements Supervision {
     };
   }
 
-  /** The kernel closes: what waits for CPUs that have no thread never runs. */
+  /** Withdraws the work of CPUs without a thread, which will never run: the kernel closes. */
   #withdrawStranded(): void {
     const withThread = new Set(this.#threads().map(({ index }) => index));
     const isPublic = this.#lives.some(({ isReserve, thread }) => !isReserve && thread !== null);
@@ -206,7 +210,7 @@ export class Supervisor implements Supervision {
     return Math.max(WATCH_MS, this.#blockedAfterMs / 4);
   }
 
-  /** Looks for CPUs that are blocked, or are so no longer. */
+  /** Checks which CPUs have become blocked or unblocked. */
   #look(): void {
     for (const [life, watched] of this.#watched) {
       const lagMs = this.#localCpu.lagOf(life.cpu.index);
@@ -239,7 +243,7 @@ export class Supervisor implements Supervision {
       await local();
       await Promise.all(this.#threads().map((thread) => thread.drain()));
       if (this.#isOver || !this.#hasWork()) return;
-      // On its way between CPUs, or left for a CPU that is down.
+      // The work is on its way between CPUs, or waits for a CPU that is down.
       await new Promise<void>((resolve) => void this.#timer(resolve).schedule(DRAIN_MS));
     }
   }
@@ -252,7 +256,7 @@ export class Supervisor implements Supervision {
     return false;
   }
 
-  /** Gives the start up: ends all threads at once. */
+  /** Gives up the start: terminates all threads. */
   async abandon(reason: KcontError): Promise<void> {
     this.#shut(reason);
     this.#isOver = true;
@@ -260,7 +264,7 @@ export class Supervisor implements Supervision {
     this.#letGo();
   }
 
-  /** Nothing is started any more. */
+  /** Starts no more threads. */
   #shut(reason: KcontError): void {
     this.#closing = true;
     this.#watch.destroy();
@@ -284,7 +288,7 @@ export class Supervisor implements Supervision {
     const own = await local({ finished: (drained) => this.drain(drained) });
     this.#isOver = true;
     await Promise.all(this.#lives.map((life) => life.finish()));
-    // What they have said last.
+    // The last messages of the threads.
     localCpu.take();
     this.#leftOver.withdraw(() => true);
     localCpu.jobs.abandon(reason);

@@ -1,11 +1,15 @@
 /*
- * A thread becomes a CPU: it takes part in the shared memory and in the mesh of ports, imports the
- * module, and then runs what it finds in its inbox.
+ * The main program of a CPU's thread. It connects to the shared memory and to the other CPUs' ports,
+ * imports the CPU module, and then runs what it finds in its inbox.
  *
- * What CPU 0 tells it, by the port that every worker has: `port` (another CPU has a new thread), `gone`
- * (a CPU has died: what was told to it has to be told again), `drain` (answer when nothing is queued or
- * running here), `stop` (finish what runs, and leave the rest to others), `close` (finish all there is,
- * and stay until all CPUs have), `over` (the time for that is over, or all have: report, and end).
+ * Orders from CPU 0, through the parent port that every worker has:
+ *
+ *   port     another CPU has a new thread
+ *   gone     a CPU has died; what it was told has to be told again to its next thread
+ *   drain    answer when nothing is queued or running here
+ *   stop     finish what runs, and leave the rest to other CPUs
+ *   close    finish everything, and stay until all CPUs have finished
+ *   over     all CPUs have finished, or the grace period is over: report, and end
  */
 
 import { receiveMessageOnPort, type MessagePort } from 'node:worker_threads';
@@ -20,7 +24,7 @@ import { resumeWork } from './recovery.ts';
 import { Arena } from '../locks/arena.ts';
 import { LOCK_CPU, Memory, STARTING, STATE, UP } from '../memory/shared-memory.ts';
 
-/** What a thread is given to become a CPU. */
+/** The `workerData` of a thread that becomes a CPU. */
 export interface Joining {
   readonly kcontCpu: true;
   readonly index: number;
@@ -29,11 +33,11 @@ export interface Joining {
   readonly module: string;
   readonly names: readonly string[];
   readonly cpus: number;
-  /** To each other CPU that has a thread, and to which of its threads. */
+  /** By CPU: the port to its thread and the epoch of that thread; null if it has no thread. */
   readonly ports: readonly ({ readonly port: MessagePort; readonly epoch: number } | null)[];
 }
 
-/** What CPU 0 says to a thread. */
+/** A message from CPU 0 to a thread. */
 export type Order =
   | {
       readonly type: 'port';
@@ -47,7 +51,7 @@ export type Order =
   | { readonly type: 'stop'; readonly graceMs: number }
   | { readonly type: 'over' };
 
-/** What a thread says to CPU 0. */
+/** A message from a thread to CPU 0. */
 export type Answer =
   | { readonly type: 'up' }
   | { readonly type: 'drained' }
@@ -62,7 +66,7 @@ export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<
   kernel._cpus = cpus;
   kernel._cpu = cpus[index] ?? Cpu._make(kernel, index);
   try {
-    // Before the module, which may make locks at once.
+    // Before the import of the module, which may make locks.
     const arena = Arena.join(joining.locks);
     const memory = new Memory(joining.buffer);
     memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
@@ -83,7 +87,7 @@ export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<
       }
     };
     Atomics.compareExchange(memory.words, localCpu.slot + STATE, STARTING, UP);
-    // First what it has to run, then what it has to know for that: nothing runs before both.
+    // First the work that was left here, then the messages with what it needs; only then a pass.
     resumeWork(localCpu);
     localCpu.wake();
     localCpu.dispatcher.request();
@@ -125,7 +129,7 @@ function carryOut(
   }
 }
 
-/** How a thread that is a CPU comes to its end. */
+/** Ends the thread of a CPU. */
 class Ending {
   over: () => void = () => undefined;
   readonly #localCpu: LocalCpu;
@@ -141,7 +145,7 @@ class Ending {
     this.#parent = parent;
   }
 
-  /** Finishes what runs, and leaves the rest to others. */
+  /** Finishes what runs, and leaves the rest to other CPUs. */
   stop(graceMs: number): void {
     const localCpu = this.#localCpu;
     localCpu.take();
@@ -154,7 +158,7 @@ class Ending {
     this.#end(graceMs);
   }
 
-  /** Finishes all there is, and stays until all CPUs have. */
+  /** Finishes everything, and stays until all CPUs have finished. */
   close(graceMs: number): void {
     const over = this.#isOver;
     this.#localCpu.take();

@@ -1,5 +1,5 @@
 /*
- * The threads of the CPUs, as CPU 0 sees them: made, connected to each other, ended.
+ * The threads of the other CPUs, on CPU 0: making them, connecting them to each other, ending them.
  */
 
 import { MessageChannel, Worker, type MessagePort, type WorkerOptions } from 'node:worker_threads';
@@ -15,32 +15,32 @@ import { EPOCH, STARTING, STATE } from '../memory/shared-memory.ts';
 /** How a thread ended. */
 export interface Ending {
   readonly code: number;
-  /** What it threw, if that ended it. */
+  /** The uncaught error that ended it, if there was one. */
   readonly error: unknown;
 }
 
-/** What a thread has to say. */
+/** The functions that are called on events of a thread. */
 export interface ThreadCalls {
-  /** It runs continuations from now on. */
+  /** The thread runs continuations from now on. */
   up(): void;
-  /** It has reported what it has not finished: nothing of ours is left there. */
+  /** The thread has reported what it has not finished: the library does nothing more there. */
   reported(): void;
-  /** It has ended, for whatever reason. */
+  /** The thread has ended, whatever the reason. */
   ended(ending: Ending): void;
 }
 
 /** One thread that is a CPU. */
 export class Thread {
   readonly index: number;
-  /** Fulfilled when it has ended. */
+  /** A promise that is fulfilled when the thread has ended. */
   readonly ended: Promise<void>;
-  /** What it has not finished, once it has come to say so. */
+  /** The report of what the thread has not finished, once it has arrived. */
   report: CloseReport | undefined = undefined;
-  /** It has run continuations. */
+  /** Whether the CPU has been up with this thread. */
   wasUp = false;
   readonly #worker: Worker;
   readonly #drained: (() => void)[] = [];
-  /** How many wait for an answer, which keeps the process alive. */
+  /** The number of requests that wait for an answer; while there are any, the process is kept alive. */
   #waits = 0;
 
   constructor(
@@ -110,19 +110,19 @@ export class Thread {
     this.#worker.postMessage(order, transfer);
   }
 
-  /** Another CPU has lost its thread. */
+  /** Tells the thread that another CPU has lost its thread. */
   gone(cpu: number): void {
     this.#order({ type: 'gone', cpu });
   }
 
-  /** Tells it to end, or that the time for that is over. It keeps the process alive until it has. */
+  /** Tells the thread to end, or that its time is over. The process is kept alive until it has ended. */
   end(order: Order & { type: 'close' | 'stop' | 'over' }): void {
     this.#worker.ref();
     this.#waits++;
     this.#order(order);
   }
 
-  /** Fulfilled when nothing is queued or running there, or it has ended. */
+  /** Waits until nothing is queued or running on the thread, or it has ended. */
   async drain(): Promise<void> {
     const drained = new Promise<void>((resolve) => void this.#drained.push(resolve));
     this.#worker.ref();
@@ -132,7 +132,7 @@ export class Thread {
     if (--this.#waits === 0) this.#worker.unref();
   }
 
-  /** Ends it, whatever it does. */
+  /** Terminates the thread, whatever it is doing. */
   terminate(): void {
     this.#worker.ref();
     this.#waits++;
@@ -141,8 +141,8 @@ export class Thread {
 }
 
 /**
- * Makes the worker. It takes over the options of this process, but for one that says what the main
- * thread runs, and would be an error for a worker that runs a file.
+ * Makes the worker. It inherits the Node options of this process, except `--input-type`, which applies
+ * to the main thread and is an error for a worker that runs a file.
  */
 function makeWorker(options: WorkerOptions): Worker {
   const { execArgv } = process;
