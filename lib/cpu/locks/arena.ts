@@ -1,66 +1,65 @@
 /*
- * The memory in which the locks between CPUs live: one SharedArrayBuffer, in lines of 64 bytes.
+ * The arena: the memory of the locks between CPUs, one SharedArrayBuffer divided into lines of 64 bytes.
  *
  *   line 0        magic | id, 3 words | top | CPUs that have joined | a free list per size
- *   line 1 … 32   the bell of each CPU
+ *   line 1 … 32   the futex of each CPU (futex.ts)
  *   line 33 …     locks, each a whole number of lines:
  *
  *     line 0      kind | generation | references | attached CPUs | owner | waiting | next free
- *     line 1, 2   one word per CPU: does it ask for the write side? (shared-words.ts)
+ *     line 1, 2   one word per CPU: does it ask for the write side? (protocol.ts)
  *     then        Mutex, SpinLock   nothing                              192 bytes
  *                 RWLock            one word per CPU, side by side       320 bytes
  *                 RMLock            a line left free, a line per CPU    2304 bytes
  *
- * A line left free: the buffer need not begin at a line of the cache, so that the last words of one
- * line may share a line of the cache with the first word of the next.
+ * The line left free is needed because the buffer need not begin at a cache line: the last words of one
+ * line may share a cache line with the first word of the next.
  *
- * Every lock can be found by going from line to line, so that one thread can put right all that a
- * dead one has left (shared-recover.ts). Words other than a lock's first never look like one.
+ * All locks can be enumerated by going from line to line, so that one thread can recover everything that
+ * a dead one has left (recover.ts). Only the first word of a lock contains its magic number.
  *
- * Memory comes from the lists of what has been freed, else from the top, else from a free lock of a
- * larger kind, which is split for good: Mutexes come out of an RMLock, an RMLock not out of Mutexes.
- * The lists are stacks whose heads carry a tag, so that a head that was taken and put back in between
- * is not mistaken for an old one. A thread that dies while it takes or frees a lock loses that one
- * lock's memory, and nothing else.
+ * Memory comes from the lists of freed locks, else from the top, else from a free lock of a larger kind,
+ * which is split permanently: an RMLock can be split into Mutexes, but Mutexes are not joined to an
+ * RMLock. The lists are stacks whose heads carry a tag, which avoids the ABA problem. A thread that dies
+ * while it allocates or frees a lock loses the memory of that lock only.
  *
- * A lock is freed when nobody has a reference: each thread that is attached to it has one, until the
- * garbage collector has found that thread's object unreachable; each control block whose lock it is;
- * and each handle that was pinned. A message that names a lock has none: who sent it keeps its own
- * object, and so its reference, for as long as the message may have to be read. Whoever names a lock
- * says its generation too, so that a message that outlives its lock is found out.
+ * A lock is freed when its last reference is released. References are held by each thread that is
+ * attached to it, until the garbage collector finds that thread's object unreachable; by each control
+ * block whose lock it is; and by each pinned handle. A message that contains a lock holds none: its
+ * sender keeps its own object, and thereby its reference, as long as the message may still be read.
+ * Every mention of a lock includes its generation, so that a message that outlives its lock is detected.
  *
- * Only locks that more than one thread may know are here. One that has never left its thread has no
- * memory here, and one that has come back gives it up (shared-gate.ts).
+ * Only locks that more than one thread may know are in the arena. A lock that has never left its thread
+ * has no memory here, and a lock that only one thread knows again gives its memory back (thread-gate.ts).
  *
- * Cost: allocating is a compareExchange and as many stores as there are words. A ring makes the
- * thread look at those locks for which it waits, not at all.
+ * Cost: an allocation is a compareExchange and as many stores as the lock has words. A wake-up makes a
+ * thread check the locks that it waits for, not all locks.
  *
- * It grows by 1 MiB at a time, up to 64 MiB: 29,000 RMLocks or 340,000 Mutexes that more than one thread
- * knows, or that are garbage and have not been collected. A garbage collector cannot see this memory:
- * of an RMLock it sees 700 bytes, and with a large heap it lets more garbage pile up than there is room
- * for. So a thread that attaches a lock when 16 MiB are used gives it a hint, and has all others do the
- * same: it allocates 80 MiB that are never touched, and lets go of them. V8 counts those, and marks;
- * within a turn or two what nobody has any more is free (Node 20 to 26, heaps of 10 to 200 MB). A burst
- * without a turn in between gets as far as the memory goes.
+ * The arena grows by 1 MiB at a time, up to 64 MiB: 29,000 RMLocks or 340,000 Mutexes that more than one
+ * thread knows, or that are garbage and not collected yet. The garbage collector does not see this
+ * memory. It sees 700 bytes of an RMLock, and with a large heap it lets more garbage pile up than the
+ * arena has room for. So a thread that attaches a lock when 16 MiB are in use gives the collector a hint,
+ * and makes all other threads do the same: it allocates 80 MiB, which are never touched, and drops them.
+ * V8 counts these and starts marking; unused locks are freed within one or two turns (Node 20 to 26,
+ * heaps of 10 to 200 MB). A burst of locks without a turn in between is limited by the memory.
  */
 
 import { threadId } from 'node:worker_threads';
 import { KcontError, invalid } from '../../base/errors.ts';
 import { Futex } from './futex.ts';
 
-/** Words in a line. */
+/** The size of a line, in words. */
 export const LINE = 16;
-/** CPUs that can share an arena: as many as a word has bits. */
+/** The most CPUs that can share an arena: as many as a word has bits. */
 export const CPUS = 32;
 
-/** What a lock is, as the memory says it. */
+/** Kinds of locks, as they are stored in the arena. */
 export const MUTEX = 1;
 export const SPIN = 2;
 export const RW = 3;
 export const RM = 4;
 export type Kind = typeof MUTEX | typeof SPIN | typeof RW | typeof RM;
 
-/** Lines of each kind. */
+/** The size of each kind, in lines. */
 const LINES: Readonly<Record<Kind, number>> = {
   [MUTEX]: 3,
   [SPIN]: 3,
@@ -72,22 +71,22 @@ const LINES: Readonly<Record<Kind, number>> = {
 const ID = 1;
 const TOP = 4;
 const JOINED = 5;
-/** Lines of all locks that there are. */
+/** The number of lines that are in use by locks. */
 const USED = 9;
-/** Counts the times at which some thread has found much used. */
+/** Counts the hints to the garbage collector, by any thread. */
 const HINTS = 10;
-/** By kind; a Mutex and a SpinLock have the same size, and the same list. */
+/** The free list of each kind. A Mutex and a SpinLock have the same size and share a list. */
 const FREE: Readonly<Record<Kind, number>> = { [MUTEX]: 6, [SPIN]: 6, [RW]: 7, [RM]: 8 };
 const FIRST = 1 + CPUS;
 
-/** A free lock of this kind is split into one that is wanted and, behind that, the others. */
+/** How to split a free lock of kind `from`: into one of the wanted kind, followed by the others. */
 type Split = readonly [from: Kind, others: readonly Kind[]];
-// Two lines of the RWLock are lost.
+// Splitting an RWLock wastes two of its lines.
 const MUTEX_SPLITS: readonly Split[] = [
   [RM, Array<Kind>(11).fill(MUTEX)],
   [RW, []],
 ];
-/** By the kind that is wanted. */
+/** The possible splits, by the wanted kind. */
 const SPLITS: Readonly<Record<Kind, readonly Split[]>> = {
   [MUTEX]: MUTEX_SPLITS,
   [SPIN]: MUTEX_SPLITS,
@@ -100,64 +99,64 @@ const KIND = 0;
 const GENERATION = 1;
 const REFERENCES = 2;
 const ATTACHED = 3;
-/** 0: nobody has the write side, or has claimed it; else the number of the CPU, plus 1. */
+/** The CPU that has or has claimed the write side, plus 1; 0 if there is none. */
 export const OWNER = 4;
-/** A bit for each CPU that may be asking for a side. */
+/** A bit for each CPU that may be asking for a side of the lock. */
 export const WAITING = 5;
 const NEXT_FREE = 6;
 
 const MAGIC = 0x6b_63_6c_00;
 const ARENA_MAGIC = 0x6b_63_61_01;
 
-/** A line's number has 20 bits, so an arena 64 MiB. */
+/** A line number has 20 bits, so an arena has at most 64 MiB. */
 const LINE_BITS = 20;
 const LINE_MASK = (1 << LINE_BITS) - 1;
 const MOST_BYTES = 2 ** LINE_BITS * LINE * 4;
-/** By how many bytes it grows. */
+/** The arena grows by this many bytes. */
 const STEP_BYTES: number = 2 ** 20;
-/** From so much on that is used, garbage is asked for; and again when so much more is used. */
+/** The first hint to the collector is given when MUCH_BYTES are in use, the next per MORE_BYTES. */
 const MUCH_BYTES: number = 2 ** 24;
 const MORE_BYTES: number = 2 ** 21;
-/** What makes V8 look for garbage: beyond 64 MiB outside of its heap it does so at once. */
+/** The size of a hint. V8 starts a collection at once after 64 MiB of allocations outside its heap. */
 const HINT_BYTES: number = 80 * 2 ** 20;
 const LEAST_BYTES = (FIRST + LINES[RM]) * LINE * 4;
 
-/** How one CPU wakes another: a seam. {@link Futex} is what there is by default. */
+/** Wakes other CPUs. The default is {@link Futex}; specs use others. */
 export interface Waker {
-  /** Makes that CPU call {@link Arena.look} soon, whatever it is doing now. May be called in vain. */
+  /** Makes a CPU call {@link Arena.look} soon, whatever it is doing now. May be called needlessly. */
   wake(cpu: number): void;
   /** Whether this thread has to stay alive for its waker: code on it waits for another CPU. */
   keepAlive(on: boolean): void;
 }
 
-/** By which object a thread is attached to a lock. */
+/** The object by which a thread is attached to a lock. */
 interface Attachment {
   readonly at: number;
   readonly gate: WeakRef<object>;
 }
 
-/** What looks again when the bell has rung. */
+/** A lock that has to be checked when this thread is woken. */
 export interface Listener {
   balance(): void;
 }
 
 /** How a thread joins an arena. */
 export interface JoinOptions {
-  /** Which CPU it is, 0 … 31; by default the first that is free. */
+  /** The CPU number, 0 … 31; by default the first that is free. */
   cpu?: number;
-  /** How CPUs wake each other; the same on all of them. */
+  /** How CPUs wake each other. All CPUs have to use the same kind. */
   waker?: Waker;
 }
 
-/** What one thread knows of a shared memory of locks. */
+/** An arena, as one thread sees it. */
 export class Arena {
   readonly buffer: SharedArrayBuffer;
-  /** A view of a fixed length, for one that follows the buffer's is slow: made anew by `#reach`. */
+  /** A view of fixed length, because one that tracks the buffer is slow. `#reach` replaces it. */
   words: Int32Array;
-  /** Which CPU this thread is. */
+  /** The CPU number of this thread. */
   readonly cpu: number;
   readonly #waker: Waker;
-  /** When the collector is to be given a hint: when so many bytes are used. */
+  /** The number of bytes in use at which the collector is given the next hint. */
   #hintAt = MUCH_BYTES;
   #hints = 0;
   readonly #listening = new Set<Listener>();
@@ -165,7 +164,7 @@ export class Arena {
   readonly #collected = new FinalizationRegistry<Attachment>((attachment) => {
     if (this.#detach(attachment)) this.release(attachment.at);
   });
-  /** Locks for which code on this thread waits, where another CPU has them. */
+  /** The number of locks for which code on this thread awaits another CPU. */
   #keeping = 0;
 
   private constructor(buffer: SharedArrayBuffer, { cpu, waker }: JoinOptions) {
@@ -175,7 +174,7 @@ export class Arena {
     this.#waker = waker ?? new Futex(this.words, LINE, this.cpu, () => this.look());
   }
 
-  /** Makes an arena of so many bytes, and joins it. */
+  /** Makes an arena of at most so many bytes, and joins it. */
   static create(bytes: number = MOST_BYTES, options: JoinOptions = {}): Arena {
     return Arena.join(Arena.layOut(bytes), options);
   }
@@ -190,7 +189,7 @@ export class Arena {
     const words = viewOf(buffer);
     words[ID] = threadId;
     words[ID + 1] = made[0]++;
-    // Another copy of this module on this thread counts from 0 too.
+    // Random, because another copy of this module on this thread also counts from 0.
     words[ID + 2] = Math.trunc(Math.random() * 2 ** 31);
     words[TOP] = FIRST;
     words[0] = ARENA_MAGIC;
@@ -198,10 +197,10 @@ export class Arena {
   }
 
   /**
-   * Joins the arena in this buffer: once per thread, and gets the same object thereafter.
+   * Joins the arena in a buffer. Later calls on the same thread return the same object.
    *
-   * @throws KcontError EINVAL if there is none in it, EBUSY if that CPU has joined and was not
-   * recovered, ENOMEM if there is no number left
+   * @throws KcontError EINVAL if the buffer contains no arena, EBUSY if that CPU has joined and was not
+   * recovered, ENOMEM if no CPU number is free
    */
   static join(buffer: SharedArrayBuffer, options: JoinOptions = {}): Arena {
     const words = viewOf(buffer);
@@ -216,12 +215,12 @@ export class Arena {
     return arena;
   }
 
-  /** For specs: this thread plays one more CPU. */
+  /** Makes this thread act as one more CPU, for specs. */
   static play(buffer: SharedArrayBuffer, options: JoinOptions): Arena {
     return new Arena(buffer, options);
   }
 
-  /** The arena in which this thread makes its locks: the first that it made or joined. */
+  /** Returns the arena in which this thread makes its locks: the first one that it made or joined. */
   static home(): Arena {
     return homes[0] ?? Arena.create();
   }
@@ -242,12 +241,12 @@ export class Arena {
     }
   }
 
-  /** A bit for each CPU that has joined, and was not recovered. */
+  /** A bit for each CPU that has joined and was not recovered. */
   get joined(): number {
     return Atomics.load(this.words, JOINED);
   }
 
-  /** A CPU is dead. */
+  /** Removes a dead CPU from those that have joined. */
   strike(cpu: number): void {
     Atomics.and(this.words, JOINED, ~(1 << cpu));
   }
@@ -257,7 +256,7 @@ export class Arena {
     this.#waker.wake(cpu);
   }
 
-  /** The bell has rung: looks again at what this thread waits for. */
+  /** Checks the locks that this thread waits for. Called when the thread is woken. */
   look(): void {
     for (const listener of Array.from(this.#listening)) listener.balance();
     const hints = Atomics.load(this.words, HINTS);
@@ -266,7 +265,7 @@ export class Arena {
     hintCollector();
   }
 
-  /** A lock is attached: looks whether it is time to collect garbage, here and elsewhere. */
+  /** Checks, after a lock was attached, whether to give all threads' collectors a hint. */
   #watch(): void {
     const used = Atomics.load(this.words, USED) * LINE * 4;
     if (used < this.#hintAt) {
@@ -281,23 +280,23 @@ export class Arena {
     }
   }
 
-  /** Whether a lock is to be looked at when the bell rings. */
+  /** Sets whether a lock has to be checked when this thread is woken. */
   listen(listener: Listener, on: boolean): void {
     if (on) this.#listening.add(listener);
     else this.#listening.delete(listener);
   }
 
-  /** Code begins (or ceases) to wait for what another CPU has: that keeps the thread alive. */
+  /** Counts code that begins or ceases to await another CPU, which keeps the thread alive. */
   keepAlive(on: boolean): void {
     this.#keeping += on ? 1 : -1;
     if (on ? this.#keeping === 1 : this.#keeping === 0) this.#waker.keepAlive(on);
   }
 
   /**
-   * Takes memory for a lock that nobody holds, with one reference.
+   * Allocates memory for a lock that nobody holds, with one reference.
    *
    * @returns the index of its first word
-   * @throws KcontError ENOMEM if there is none
+   * @throws KcontError ENOMEM if the arena is full
    */
   allocate(kind: Kind): number {
     const line = this.#pop(FREE[kind]) || this.#fromTop(LINES[kind]) || this.#fromLarger(kind);
@@ -306,7 +305,7 @@ export class Arena {
       throw new KcontError('ENOMEM', `the memory of locks between CPUs is full: ${bytes} bytes`);
     }
     const at = line * LINE;
-    // Not before: there is a new view when it has grown.
+    // Read after the allocation, because the view is replaced when the arena has grown.
     const { words } = this;
     Atomics.add(words, USED, LINES[kind]);
     Atomics.store(words, at + REFERENCES, 1);
@@ -314,7 +313,7 @@ export class Arena {
     return at;
   }
 
-  /** The first of so many lines beyond all locks; 0: there are not so many. */
+  /** Allocates lines beyond all locks; 0 if there are not enough. */
   #fromTop(lines: number): number {
     const top = Atomics.add(this.words, TOP, lines);
     const end = (top + lines) * LINE;
@@ -326,7 +325,7 @@ export class Arena {
     return top;
   }
 
-  /** Splits a free lock of a larger kind; 0: there is none. */
+  /** Splits a free lock of a larger kind; 0 if there is none. */
   #fromLarger(kind: Kind): number {
     for (const [from, others] of SPLITS[kind]) {
       const first = this.#pop(FREE[from]);
@@ -342,19 +341,19 @@ export class Arena {
     return 0;
   }
 
-  /** False: it cannot grow so far, or the system has no memory for it. */
+  /** Grows the buffer to at least so many bytes; false if that is impossible. */
   #growTo(bytes: number): boolean {
     const buffer = this.buffer as GrowableBuffer;
     const wanted = Math.min(Math.ceil(bytes / STEP_BYTES) * STEP_BYTES, buffer.maxByteLength);
     try {
       if (bytes > buffer.byteLength) buffer.grow(wanted);
     } catch {
-      // Or another thread has grown it meanwhile, and farther.
+      // The system has no memory, or another thread has grown it further meanwhile.
     }
     return bytes <= buffer.byteLength;
   }
 
-  /** Sees to it that a word that exists is within the view. */
+  /** Replaces the view if a word that exists is beyond its end. */
   #reach(word: number): void {
     if (word >= this.words.length) this.words = viewOf(this.buffer);
   }
@@ -380,25 +379,25 @@ export class Arena {
     }
   }
 
-  /** A new head, with the next tag. */
+  /** Sets a new head with the next tag; false if the head has changed. */
   #swap(list: number, head: number, line: number): boolean {
     const swapped = ((head & ~LINE_MASK) + (1 << LINE_BITS)) | line;
     return Atomics.compareExchange(this.words, list, head, swapped) === head;
   }
 
-  /** What kind of lock begins at this word; 0: none. */
+  /** The kind of the lock that begins at a word; 0 if there is none. */
   kindAt(at: number): Kind | 0 {
     this.#reach(at + LINE - 1);
     const kind = Atomics.load(this.words, at + KIND) ^ MAGIC;
     return kind >= MUTEX && kind <= RM ? (kind as Kind) : 0;
   }
 
-  /** How often the memory of a lock has been used before. */
+  /** The generation of a lock: how often its memory has been freed. */
   generationAt(at: number): number {
     return Atomics.load(this.words, at + GENERATION);
   }
 
-  /** Takes one more reference to a lock; false: it has been freed. */
+  /** Takes one more reference to a lock; false if the lock has been freed. */
   retain(at: number, generation: number): boolean {
     this.#reach(at + LINE - 1);
     const { words } = this;
@@ -409,25 +408,25 @@ export class Arena {
         continue;
       }
       if (this.kindAt(at) !== 0 && this.generationAt(at) === generation) return true;
-      // It has been freed and is another lock by now.
+      // The memory has been freed and is another lock by now.
       this.release(at);
       return false;
     }
     return false;
   }
 
-  /** Gives a reference back; frees the lock with the last one. */
+  /** Releases a reference. The lock is freed with the last one. */
   release(at: number): void {
     this.#reach(at + LINE - 1);
     if (Atomics.sub(this.words, at + REFERENCES, 1) === 1) this.#free(at);
   }
 
-  /** Takes the last reference of a lock: true, and nobody gets another. False: it is not the last. */
+  /** Releases the last reference of a lock, so that nobody can retain it; false if there are others. */
   takeLast(at: number): boolean {
     return Atomics.compareExchange(this.words, at + REFERENCES, 1, 0) === 1;
   }
 
-  /** Frees a lock whose last reference was taken, to which this thread is attached. */
+  /** Frees a lock after {@link Arena.takeLast}. This thread is the one that is attached to it. */
   freeLast(at: number): void {
     const attachment = this.#attached.get(at);
     if (attachment !== undefined) this.#detach(attachment);
@@ -446,19 +445,19 @@ export class Arena {
     this.#push(FREE[kind], at / LINE);
   }
 
-  /** How many references a lock has. */
+  /** The number of references to a lock. */
   referencesAt(at: number): number {
     return Atomics.load(this.words, at + REFERENCES);
   }
 
-  /** What this thread has made of a lock; undefined: it is not attached. */
+  /** The object by which this thread is attached to a lock; undefined if there is none. */
   attachedAt(at: number): object | undefined {
     return this.#attached.get(at)?.gate.deref();
   }
 
   /**
-   * This thread is attached to a lock by this object, to which a reference passes. It has one
-   * reference, also if its object from before is gone and nobody has noticed that yet.
+   * Attaches this thread to a lock by an object, which takes over one reference of the caller. A thread
+   * has one reference, so that of an earlier object, collected but not yet reported, is released.
    */
   attach(at: number, gate: object): void {
     const before = this.#attached.get(at);
@@ -472,7 +471,7 @@ export class Arena {
     this.release(at);
   }
 
-  /** False: another object has taken its place. */
+  /** Detaches this thread from a lock; false if another object has taken the place of this one. */
   #detach(attachment: Attachment): boolean {
     const { at } = attachment;
     if (this.#attached.get(at) !== attachment) return false;
@@ -482,13 +481,13 @@ export class Arena {
     return true;
   }
 
-  /** Gives back the reference of a dead CPU. */
+  /** Releases the reference of a dead CPU. */
   detachDead(at: number, cpu: number): void {
     const bit = 1 << cpu;
     if ((Atomics.and(this.words, at + ATTACHED, ~bit) & bit) !== 0) this.release(at);
   }
 
-  /** The first words of all locks. */
+  /** Enumerates the locks, by the indices of their first words. */
   *[Symbol.iterator](): Generator<number, void, undefined> {
     const { byteLength } = this.buffer;
     const end = Math.min(Atomics.load(this.words, TOP) * LINE, byteLength / 4);
@@ -500,9 +499,9 @@ export class Arena {
   }
 }
 
-/** By their ids: a buffer that comes twice is two objects. */
+/** The arenas of this thread by their ids; a buffer that is received twice is two objects. */
 const arenas = new Map<string, Arena>();
-/** The home of this thread, once it has one. */
+/** The home arena of this thread, once it has one. */
 const homes: Arena[] = [];
 const made: [number] = [0];
 
@@ -510,7 +509,7 @@ function hintCollector(): void {
   try {
     void new ArrayBuffer(HINT_BYTES);
   } catch {
-    // There is no room for it: the collector has come round for that already.
+    // The allocation failed, and V8 has already collected garbage because of that.
   }
 }
 

@@ -1,24 +1,23 @@
 /*
- * How CPUs wake each other where nobody has said how: a word per CPU, and Atomics.waitAsync.
+ * The default way for CPUs to wake each other for locks: a word per CPU, and Atomics.waitAsync.
  *
- *   ring:   word + 1, notify --> the promise of the waiting thread is fulfilled in a turn of its
- *                                loop --> look, wait again
+ *   wake:   word + 1, notify --> the promise of the waiting thread is fulfilled in a turn of its
+ *                                event loop --> look, wait again
  *
- * The count makes a ring that comes between two waits be heard: the next wait sees another number.
+ * The word is a counter, so a wake-up between two waits is not lost: the next wait finds another number.
  *
- * A thread that waits in this way only would end: Node does not count it as something to stay alive
- * for. So a port of a channel that nothing is ever sent through is ref'd while there is something to
- * wait for, and unref'd when there is not.
+ * Atomics.waitAsync does not keep a Node thread alive. So while there is something to wait for, the
+ * thread holds a ref'd port of a channel through which nothing is ever sent.
  *
- * Cost, Node 20: 13 µs from a ring to the look, within the spread of a MessagePort's. A word needs
- * no port between each two threads, so that plain worker threads need nothing but the buffer.
+ * Cost, Node 20: 13 µs from a wake-up to the look, about the same as a MessagePort. Unlike ports it
+ * needs no connection between each two threads, so plain worker threads need nothing but the buffer.
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { MessageChannel } from 'node:worker_threads';
 import type { Waker } from './arena.ts';
 
-/** ES2024: Node has had it since 16. */
+/** The type of Atomics.waitAsync, which is ES2024; Node has had it since 16. */
 type WaitAsync = (
   words: Int32Array,
   at: number,
@@ -27,10 +26,10 @@ type WaitAsync = (
 
 const waitAsync: WaitAsync = (Atomics as unknown as { waitAsync: WaitAsync }).waitAsync;
 
-/** Whoever attaches the first lock is none of the bell's business. */
+/** Runs a function without the async context of the code that attaches the first lock. */
 const inNoContext: ReturnType<typeof AsyncLocalStorage.snapshot> = AsyncLocalStorage.snapshot();
 
-/** Rings by Atomics.notify, hears by Atomics.waitAsync. */
+/** Wakes by Atomics.notify, and waits by Atomics.waitAsync. */
 export class Futex implements Waker {
   readonly #words: Int32Array;
   readonly #stride: number;
@@ -40,7 +39,7 @@ export class Futex implements Waker {
   #heard: number;
   #alive: MessageChannel | undefined = undefined;
 
-  /** The bell of CPU n is the first word of line n + 1 of the arena. */
+  /** Waits on the word of this CPU. The word of CPU n is the first one of line n + 1 of the arena. */
   constructor(words: Int32Array, stride: number, cpu: number, look: () => void) {
     this.#words = words;
     this.#stride = stride;

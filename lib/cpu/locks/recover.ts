@@ -1,24 +1,25 @@
 /*
- * After the death of a thread: whatever it held or waited for is freed, or handed on.
+ * Recovery of locks after the death of a thread: all locks that it held or waited for are freed, or
+ * passed on.
  *
- *   strike the CPU from those that have joined
- *   for each lock in the arena: finish or undo the dead one's part (shared-words.ts)
- *   ring everybody else: a grant may have been made, and the ring not
+ *   remove the CPU from those that have joined
+ *   for each lock in the arena: finish or undo the dead CPU's part (protocol.ts)
+ *   wake all other CPUs: the dead CPU may have granted a lock and died before the wake-up
  *
- * One thread does it, when the dead one certainly runs no more (the worker's `exit` event), and before
- * its number is used again. It is not necessary that it is attached to the locks.
+ * One thread does this, after the dead one has certainly stopped (the worker's `exit` event), and before
+ * its CPU number is used again. That thread need not be attached to the locks.
  *
- * What the lock protected may be half done. It is not known here what that is: the caller reports
- * that locks were held.
+ * The data that a lock protects may be half changed. This is not known here, so the caller reports that
+ * locks were held.
  *
- * Cost: a look at every lock in the arena, some 100 ns each.
+ * Cost: some 100 ns for every lock in the arena.
  */
 
 import { Arena, type Kind } from './arena.ts';
 import { LockProtocol } from './protocol.ts';
 
 /**
- * Frees or hands on all that a dead CPU held or waited for.
+ * Frees or passes on all locks that a dead CPU held or waited for.
  *
  * @returns how many locks (or sides of locks) it held
  * @internal

@@ -1,15 +1,16 @@
 /*
- * Locks by structured clone: a lock becomes a plain object, and on the other side the lock again.
+ * Locks and structured clone: a lock is converted to a plain object, and on the other thread back to the
+ * lock.
  *
  *   lock --toHandle--> { kcontLock, side, at, generation, buffer } --clone--> --attach--> lock
  *
- * Two attachments of one lock on one thread are one object: who waits for it there waits in one
- * turnstile.
+ * Attaching a lock twice on one thread returns the same object, so that all its waiters on that thread
+ * are in one turnstile.
  *
- * A handle that is pinned (`toHandle`) holds a reference, to be given back once, by `unpin`: control
- * blocks have such ones, which are found again when their CPU has died. What goes through a port
- * (`placeOf`) has none: it may be lost with either thread, or never be read. Its sender keeps the lock,
- * and says so at its gate (`send`, `endSend`), until the message has been read or never will be.
+ * A pinned handle (`toHandle`) holds a reference, which is released once, by `unpin`. Control blocks have
+ * pinned handles, which recovery finds when a CPU has died. A lock in a posted value (`placeOf`) holds no
+ * reference, because the value may be lost with either thread, or never be read. Instead, its sender
+ * keeps the lock (`send`, `endSend` of its gate) until the value has been read or will never be read.
  */
 
 import { KcontError, invalid } from '../../base/errors.ts';
@@ -21,14 +22,14 @@ import { SharedRMLock, SharedRWLock, SharedSides } from './shared-rw-lock.ts';
 import { SharedSpinLock } from './shared-spin-lock.ts';
 
 /**
- * Which lock of an arena.
+ * A lock of an arena.
  *
  * @internal
  */
 export interface LockPlace {
-  /** Tells it from other objects. */
+  /** The kind of the lock. The name of this property tells handles from other objects. */
   readonly kcontLock: Kind;
-  /** Of an RWLock or RMLock: both sides, or one. */
+  /** The side of an RWLock or RMLock; `both` for the lock as a whole, and for other locks. */
   readonly side: 'both' | 'read' | 'write';
   readonly at: number;
   readonly generation: number;
@@ -43,11 +44,11 @@ export interface SharedLockHandle extends LockPlace {
   readonly buffer: SharedArrayBuffer;
 }
 
-/** What can be passed. */
+/** An object that can be passed to other threads: a lock, or both sides of one. */
 export type Passable = SharedLock | SharedSides;
 
 /**
- * Whether something can be made into a handle.
+ * Whether a value is a lock between CPUs.
  *
  * @internal
  */
@@ -56,7 +57,7 @@ export function isShared(value: unknown): value is Passable {
 }
 
 /**
- * Whether something is a handle.
+ * Whether a value is a handle.
  *
  * @internal
  */
@@ -71,7 +72,7 @@ export function isHandle(value: unknown): value is SharedLockHandle {
 /**
  * Makes a handle, which holds a reference until it is unpinned.
  *
- * @throws KcontError ENOMEM if the lock has to be given memory for it, and there is none
+ * @throws KcontError ENOMEM if there is no shared memory left for the lock
  * @internal
  */
 export function toHandle(lock: Passable): SharedLockHandle {
@@ -82,9 +83,9 @@ export function toHandle(lock: Passable): SharedLockHandle {
 }
 
 /**
- * Says which lock of its arena it is. That is so for as long as somebody has a reference.
+ * Returns the place of a lock in its arena. It is valid as long as there is a reference to the lock.
  *
- * @throws KcontError ENOMEM if the lock has to be given memory for it, and there is none
+ * @throws KcontError ENOMEM if there is no shared memory left for the lock
  * @internal
  */
 export function placeOf(lock: Passable): LockPlace {
@@ -97,7 +98,7 @@ export function placeOf(lock: Passable): LockPlace {
 }
 
 /**
- * Gives back a handle's reference: once for each that was made, when it has arrived or never will.
+ * Releases the reference of a handle. To be called once per handle, when it is not needed any more.
  *
  * @internal
  */
@@ -105,16 +106,16 @@ export function unpin(handle: SharedLockHandle): void {
   unpinIn(Arena.join(handle.buffer), handle);
 }
 
-/** The same, where the arena is known. */
+/** The same for a known arena. */
 export function unpinIn(arena: Arena, { at }: LockPlace): void {
   arena.release(at);
-  // It may have been the last one beside this thread's own.
+  // The only reference left may be that of this thread.
   const gate = arena.attachedAt(at);
   if (gate instanceof ThreadGate) gate.unshare();
 }
 
 /**
- * The lock that a handle was made of, on this thread: the same object each time.
+ * Returns this thread's object for the lock of a handle. Every call returns the same object.
  *
  * @throws KcontError EINVAL if the lock has been freed
  * @internal
@@ -123,7 +124,7 @@ export function attach(handle: SharedLockHandle): Passable {
   return attachIn(Arena.join(handle.buffer), handle);
 }
 
-/** The same, where the arena is known. */
+/** The same for a known arena. */
 export function attachIn(
   arena: Arena,
   { at, generation, side, kcontLock: kind }: LockPlace,

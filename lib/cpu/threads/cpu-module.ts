@@ -39,6 +39,7 @@ export class CpuModule {
   private constructor(namespace: Record<string, unknown>, names: readonly string[] | undefined) {
     const functions = new Map<string, AnyFunction>();
     const exported = namespace['default'];
+    // The default export of a CommonJS module is its `module.exports`, whose functions count too.
     const sources =
       typeof exported === 'object' && exported !== null ? [exported, namespace] : [namespace];
     for (const source of sources) {

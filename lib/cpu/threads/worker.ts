@@ -141,8 +141,8 @@ export class Thread {
 }
 
 /**
- * Makes the worker. It inherits the Node options of this process, except `--input-type`, which applies
- * to the main thread and is an error for a worker that runs a file.
+ * Makes the worker. It inherits the Node options of this process. If they include `--input-type`, which
+ * would be an error for a worker that runs a file, only imports, requires and conditions are passed on.
  */
 function makeWorker(options: WorkerOptions): Worker {
   const { execArgv } = process;
