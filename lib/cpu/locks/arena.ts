@@ -125,7 +125,7 @@ const LEAST_BYTES = (FIRST + LINES[RM]) * LINE * 4;
 export interface Waker {
   /** Makes a CPU call {@link Arena.look} soon, whatever it is doing now. May be called needlessly. */
   wake(cpu: number): void;
-  /** Whether this thread has to stay alive for its waker: code on it waits for another CPU. */
+  /** Sets whether this thread has to stay alive, because code on it waits for another CPU. */
   keepAlive(on: boolean): void;
 }
 

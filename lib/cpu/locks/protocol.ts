@@ -1,45 +1,44 @@
 /*
- * The words of one lock between CPUs, and the steps that threads take on them.
+ * The protocol of one lock between CPUs: its words in shared memory, and the steps that threads take.
  *
- *   owner      whose the write side is: 0 nobody's, else the CPU + 1. A Mutex is a write side only.
+ *   owner      the CPU that has claimed the write side, plus 1; 0 if nobody has. A Mutex has only this.
  *   slot       a word per CPU: does it ask for the write side?    OUT -> ASKS -> GRANTED -> OUT
- *   presence   a word per CPU: does it hold the read side, ask for it?
+ *   presence   a word per CPU: does it hold the read side, or ask for it?
  *                OUT <-> IN     OUT -> ASKS -> GRANTED -> IN     IN <-> IN|ASKS -> GRANTED -> IN
- *   waiting    a bit per CPU that may be asking, so that a release that nobody waits for is short
+ *   waiting    a bit per CPU that may be asking, so that a release without waiters is short
  *
- * These words know CPUs, not those who wait on them: a CPU has a side, and lets its own continuations
- * and awaiting code in one after the other (shared-gate.ts).
+ * The protocol knows CPUs, and not the waiters on them. A CPU gets a side of the lock, and lets its own
+ * continuations and awaiting code in one after the other (thread-gate.ts).
  *
- *   write: claim     owner 0 -> me. With the claim nobody else's reader comes in, and the side is
- *                    held when no other CPU is present: the last to leave rings the owner.
- *   read:  come in   presence := IN, then owner is still 0. Else out again.
+ *   write: claim     owner 0 -> this CPU. After the claim no reader of another CPU comes in. The side is
+ *                    held when no other CPU is present; the last one to leave wakes the owner.
+ *   read:  come in   presence := IN, then check that owner is still 0; if it is not, go out again.
  *   ask:             slot (or presence) := ASKS, set the waiting bit, then try once more.
- *   give:            first every presence that ASKS is GRANTED; then the next slot that ASKS, going
- *                    round from the giver, is GRANTED and owner := that CPU, directly. If nobody
- *                    asks, owner := 0, and look once more for one who has asked meanwhile.
+ *   give:            first, every presence that ASKS is GRANTED. Then the next slot that ASKS, in round
+ *                    robin order from the giver, is GRANTED, and owner is set to that CPU directly. If
+ *                    nobody asks, owner := 0, and check once more whether someone has asked meanwhile.
  *
- * So writers take turns by CPU, and readers that wait come in between any two of them: nobody
- * starves.
+ * So the CPUs take turns at writing, and waiting readers come in between any two writers: no CPU starves.
  *
- * Why it is right. "Ask, then try" meets "free, then look": one of the two sees the other. "Come in,
- * then look at the owner" meets "claim, then look who is present" in the same way. ASKS -> GRANTED is
- * a compareExchange, and so is ASKS -> OUT: one who withdraws is not granted, or learns that he is.
- * Otherwise a CPU's words are written by that CPU alone; owner is written by its owner alone once it
- * is not 0. A CPU whose slot is GRANTED waits until owner names it: it does not use the lock, and give
- * it away, before the giver's last store.
+ * Correctness. "Ask, then try" runs against "free, then look": at least one of the two sees the other.
+ * The same is true of "come in, then check the owner" against "claim, then check who is present". ASKS ->
+ * GRANTED and ASKS -> OUT are compareExchanges: a CPU that withdraws is either not granted the side, or
+ * learns that it was. Otherwise a CPU's words are written by that CPU only; owner, once it is not 0, is
+ * written by the owner only. A CPU whose slot is GRANTED waits until owner names it, so it cannot use the
+ * lock and give it away before the giver's last store.
  *
- * At every point between two stores a dead thread's part can be finished by another: the owner names
- * the dead, and what it has granted is seen in the slots (`recover`).
+ * If a thread dies between any two stores, another thread can finish its part: owner still names the dead
+ * CPU, and the slots show what it has granted (`recover`).
  *
- * RWLock and RMLock differ in one number: the distance between two presences. Side by side they are
- * small, and every reader writes the same line of the cache; a line apart a reader writes its own,
- * and the writer has to read them all.
+ * RWLock and RMLock differ in one number, the distance between two presence words. Side by side they
+ * take little memory, and all readers write the same cache line. A line apart, each reader writes its
+ * own cache line, and a writer has to read all of them.
  *
- * A lock that one thread alone can know has four words of its own, in place of the arena's: nobody
- * else is present, and nobody asks. They move when it leaves its thread, and back (`moveTo`).
+ * A lock that only one thread can know has four words outside of the arena: no other CPU is present, and
+ * no CPU asks. The words move to the arena when the lock leaves its thread, and may move back (`moveTo`).
  *
- * Cost: uncontended, a compareExchange to claim, a load, a store and a load to give. A hand-over is
- * two stores and a ring.
+ * Cost: without contention, a compareExchange to claim; a load, a store and a load to give. A hand-over
+ * is two stores and a wake-up.
  *
  * Sources: the order of ask and try is Dekker's, 1965; readers between writers, "phase fair":
  * Brandenburg and Anderson, 2009; a flag per reader: the rmlock(9) of FreeBSD, prwlock of Liu et al.,
@@ -53,19 +52,19 @@ const IN = 1;
 const ASKS = 2;
 const GRANTED = 4;
 
-/** Words between the presences of two CPUs; 0: there are none. */
+/** The distance between the presence words of two CPUs, in words; 0 if the lock has no read side. */
 const STRIDE: Readonly<Record<Kind, number>> = { [MUTEX]: 0, [SPIN]: 0, [RW]: 1, [RM]: LINE };
-/** Lines before the first presence: one is left free for an RMLock. */
+/** The line of the first presence word. An RMLock leaves a line free before it. */
 const PRESENCE_LINE: Readonly<Record<Kind, number>> = { [MUTEX]: 0, [SPIN]: 0, [RW]: 3, [RM]: 4 };
 
-/** How long a recovery waits for a store that another thread is about to make, in ms a time. */
+/** How long a recovery waits at a time for a store that another thread is about to make, in ms. */
 const GLANCE_MS = 1;
 
-/** Words of a lock that one thread alone can know: owner, waiting, slot, presence. */
+/** The words of a lock that only one thread can know: owner, waiting, slot, presence. */
 const OWN_WORDS = 4;
 const NONE: Int32Array = new Int32Array(0);
 
-/** One lock's words. Keeps nothing but where they are. */
+/** The protocol of one lock. All its state is in the words; the object only has their indices. */
 export class LockProtocol {
   readonly #arena: Arena;
   #words: Int32Array = NONE;
@@ -77,7 +76,7 @@ export class LockProtocol {
   readonly #kind: Kind;
   readonly #blocks: boolean;
 
-  /** Of the lock at this word of the arena; 0: of one that this thread alone can know. */
+  /** `at`: the first word of the lock in the arena; 0 for a lock that only this thread can know. */
   constructor(arena: Arena, at: number, kind: Kind) {
     this.#arena = arena;
     this.#kind = kind;
@@ -104,8 +103,8 @@ export class LockProtocol {
   }
 
   /**
-   * Moves them, with all that this CPU has, to a word of the arena, or to words of their own at 0.
-   * No other CPU knows the lock, and this one asks for nothing.
+   * Moves the words, with the sides that this CPU has, to an index in the arena, or out of it for 0. No
+   * other CPU may know the lock, and this CPU must not ask for anything.
    */
   moveTo(at: number, cpu: number): void {
     const owner = Atomics.load(this.#words, this.#owner);
@@ -116,34 +115,34 @@ export class LockProtocol {
     if (hasSides) Atomics.store(this.#words, this.presenceOf(cpu), presence);
   }
 
-  /** Whether no other CPU has a side of it, or asks for one; and this one does not ask. */
+  /** Whether no other CPU has a side of the lock, and no CPU asks for one. */
   isOnlyOf(cpu: number): boolean {
     const waiting = Atomics.load(this.#words, this.#waiting);
     return waiting === 0 && this.isFreeFor(cpu) && this.isDrainedFor(cpu);
   }
 
-  /** The word in which a CPU says whether it asks for the write side. */
+  /** The index of the word in which a CPU says whether it asks for the write side. */
   slotOf(cpu: number): number {
     return this.#slots + cpu;
   }
 
-  /** The word in which a CPU says whether it holds the read side. */
+  /** The index of the word in which a CPU says whether it holds the read side. */
   presenceOf(cpu: number): number {
     return this.#presence + cpu * this.#stride;
   }
 
-  /** Whose the write side is, or will be; -1: nobody's. */
+  /** The CPU that has claimed the write side; -1 if there is none. */
   get owner(): number {
     return Atomics.load(this.#words, this.#owner) - 1;
   }
 
-  /** Whether a reader on this CPU, which is present, may be joined by another. */
+  /** Whether readers on a CPU may come in: no other CPU has claimed the write side. */
   isFreeFor(cpu: number): boolean {
     const owner = Atomics.load(this.#words, this.#owner);
     return owner === 0 || owner === cpu + 1;
   }
 
-  /** Whether no other CPU is present. */
+  /** Whether no other CPU holds the read side. */
   isDrainedFor(cpu: number): boolean {
     if (this.#stride === 0) return true;
     const end = 32 - Math.clz32(this.#arena.joined);
@@ -154,18 +153,18 @@ export class LockProtocol {
     return true;
   }
 
-  /** Whether some other CPU may be asking. */
+  /** Whether any other CPU may be asking for a side. */
   isWantedBeside(cpu: number): boolean {
     return (Atomics.load(this.#words, this.#waiting) & ~(1 << cpu)) !== 0;
   }
 
-  /** Claims the write side, or finds that it has been granted: true. */
+  /** Claims the write side. Returns whether this CPU has it, by this claim or by a grant. */
   claim(cpu: number): boolean {
     const owner = Atomics.compareExchange(this.#words, this.#owner, 0, cpu + 1);
     return owner === 0 || owner === cpu + 1;
   }
 
-  /** Asks for the write side; true: it is claimed already. The slot is to be cleared then. */
+  /** Asks for the write side. If it is claimed at once, returns true; then the slot has to be cleared. */
   askToWrite(cpu: number): boolean {
     this.#ask(cpu);
     return this.claim(cpu);
@@ -176,33 +175,33 @@ export class LockProtocol {
     Atomics.or(this.#words, this.#waiting, 1 << cpu);
   }
 
-  /** Gives the claim on, and asks for it again: it comes back when it has gone round. */
+  /** Passes the claim on and asks for it again: it comes back after the other CPUs have had a turn. */
   giveRound(cpu: number): void {
     this.#ask(cpu);
     this.give(cpu);
   }
 
-  /** The claim has come. */
+  /** Clears the slot after the claim was granted. */
   clearSlot(cpu: number): void {
     Atomics.store(this.#words, this.slotOf(cpu), OUT);
   }
 
-  /** Withdraws that: true. False: it has been granted, owner will name this CPU at once. */
+  /** Stops asking for the write side; false if it was granted, and then owner will name this CPU soon. */
   withdrawWrite(cpu: number): boolean {
     return Atomics.compareExchange(this.#words, this.slotOf(cpu), ASKS, OUT) === ASKS;
   }
 
-  /** This CPU asks for nothing any more. */
+  /** Clears the waiting bit of a CPU that asks for nothing any more. */
   clearWaiting(cpu: number): void {
     Atomics.and(this.#words, this.#waiting, ~(1 << cpu));
   }
 
-  /** Comes in with the claim in hand, or before the claim is looked at. */
+  /** Takes the read side, when this CPU has the claim, or before it checks the claim. */
   comeIn(cpu: number): void {
     Atomics.store(this.#words, this.presenceOf(cpu), IN);
   }
 
-  /** Comes in if nobody has claimed the write side: true. */
+  /** Takes the read side if no other CPU has claimed the write side. */
   tryComeIn(cpu: number): boolean {
     if (!this.isFreeFor(cpu)) return false;
     this.comeIn(cpu);
@@ -211,7 +210,7 @@ export class LockProtocol {
     return false;
   }
 
-  /** Whoever has claimed meanwhile may have seen this CPU, and has to look again. */
+  /** Goes out again. A CPU that has claimed meanwhile may have seen this one, and has to look again. */
   #goOut(cpu: number, state: typeof OUT | typeof ASKS): void {
     Atomics.store(this.#words, this.presenceOf(cpu), state);
     this.#wakeOwner(cpu);
@@ -222,7 +221,7 @@ export class LockProtocol {
     if (owner !== -1 && owner !== cpu) this.#arena.wake(owner);
   }
 
-  /** Asks to come in, or, if `isIn`, to let more in; true: granted already, and IN. */
+  /** Asks for the read side, or, if `isIn`, for more readers. True if granted at once: then it is IN. */
   askToRead(cpu: number, isIn: boolean): boolean {
     const asking = isIn ? IN | ASKS : ASKS;
     const presence = this.presenceOf(cpu);
@@ -241,14 +240,14 @@ export class LockProtocol {
     return false;
   }
 
-  /** Whether what {@link LockProtocol.askToRead} asked has been granted; it is IN then. */
+  /** Whether what {@link LockProtocol.askToRead} asked for has been granted; then the CPU is IN. */
   takeReadGrant(cpu: number): boolean {
     if (Atomics.load(this.#words, this.presenceOf(cpu)) !== GRANTED) return false;
     this.comeIn(cpu);
     return true;
   }
 
-  /** Asks no more to read: true. False: it has been granted, and is IN. */
+  /** Stops asking for the read side; false if it was granted, and then the CPU is IN. */
   withdrawRead(cpu: number, isIn: boolean): boolean {
     const presence = this.presenceOf(cpu);
     const asking = isIn ? IN | ASKS : ASKS;
@@ -258,7 +257,7 @@ export class LockProtocol {
     return false;
   }
 
-  /** The last reader of this CPU leaves: true. False: more were let in meanwhile, and it is IN. */
+  /** Gives up the read side; false if more readers were granted it meanwhile, and then the CPU is IN. */
   leave(cpu: number, asks: boolean): boolean {
     const presence = this.presenceOf(cpu);
     const is = asks ? IN | ASKS : IN;
@@ -270,7 +269,7 @@ export class LockProtocol {
     return true;
   }
 
-  /** Gives the claim on: to all readers that ask and the next writer, or to nobody. */
+  /** Gives up the claim: lets in all readers that ask, and passes it to the next CPU that asks to write. */
   give(cpu: number): void {
     for (;;) {
       const waiting = Atomics.load(this.#words, this.#waiting);
@@ -291,7 +290,7 @@ export class LockProtocol {
     return Atomics.compareExchange(this.#words, this.#owner, 0, cpu + 1) === 0;
   }
 
-  /** Whether someone asks, and has not been granted anything yet. */
+  /** Whether any CPU asks for a side and has not been granted it. */
   #isAsked(): boolean {
     const waiting = Atomics.load(this.#words, this.#waiting);
     for (let left = waiting; left !== 0; left &= left - 1) {
@@ -307,7 +306,7 @@ export class LockProtocol {
     for (let left = waiting; left !== 0; left &= left - 1) {
       const cpu = 31 - Math.clz32(left & -left);
       const presence = this.presenceOf(cpu);
-      // It may go from IN|ASKS to ASKS meanwhile.
+      // A loop, because the state may change from IN|ASKS to ASKS meanwhile.
       for (;;) {
         const state = Atomics.load(this.#words, presence);
         if ((state & ASKS) === 0) break;
@@ -318,7 +317,7 @@ export class LockProtocol {
     }
   }
 
-  /** The next one that asks to write, going round from a CPU, which comes last; -1: none. */
+  /** Grants the write side to the next CPU that asks, in round robin order after `from`; -1: none asks. */
   #grant(waiting: number, from: number): number {
     for (let step = 1; step <= 32; step++) {
       const cpu = (from + step) & 31;
@@ -341,10 +340,10 @@ export class LockProtocol {
   }
 
   /**
-   * Frees or hands on whatever a dead CPU had or waited for.
+   * Frees or passes on what a dead CPU had or waited for.
    *
-   * @param by - the CPU that does it
-   * @returns whether the dead one had a side
+   * @param by - the CPU that does this
+   * @returns whether the dead CPU had a side of the lock
    */
   recover(dead: number, by: number): boolean {
     this.#strikeSlot(dead);
@@ -362,13 +361,13 @@ export class LockProtocol {
       if (granted === -1) this.give(by);
       else this.#passTo(granted, by);
     } else if (owner === 0 && this.#isAsked() && this.#reclaim(by)) {
-      // It had set the owner to 0, and did not live to look for those who had asked meanwhile.
+      // The dead CPU had set the owner to 0, and had not checked yet whether others asked meanwhile.
       this.give(by);
     }
     return had;
   }
 
-  /** The dead does not ask; if it is being granted the lock just now, it will have been. */
+  /** Clears the slot of a dead CPU. If the lock is just being granted to it, waits for that to end. */
   #strikeSlot(dead: number): void {
     const slot = this.slotOf(dead);
     if (Atomics.compareExchange(this.#words, slot, ASKS, OUT) !== GRANTED) return;
@@ -380,7 +379,7 @@ export class LockProtocol {
     Atomics.store(this.#words, slot, OUT);
   }
 
-  /** To whom a dead owner has granted the lock without having made it the owner; -1: nobody. */
+  /** The CPU to which a dead owner has granted the lock without making it the owner; -1: there is none. */
   #grantedTo(dead: number): number {
     for (let left = this.#arena.joined & ~(1 << dead); left !== 0; left &= left - 1) {
       const cpu = 31 - Math.clz32(left & -left);

@@ -6,17 +6,17 @@ import { Arena, type Kind } from './arena.ts';
 import { ThreadGate } from './thread-gate.ts';
 
 /**
- * What the locks between CPUs have in common.
+ * The base class of locks between CPUs.
  *
  * @remarks
- * Each is an object per thread over the same words in shared memory. It takes part in everything as a
- * lock of one thread does; what it adds is that other threads take part too. A lock is held by a
- * CPU, and only there can it be released. Continuations and awaiting code of one CPU wait by
- * priority, first come first served; CPUs take turns, at the latest after sixteen hand-overs within
- * one of them. When a CPU dies, whatever it held is freed or handed on.
+ * Each thread has its own object for a lock, over the same words in shared memory. It can be used like a
+ * lock of one thread, but excludes other threads too. A lock is held by a CPU, and can only be released
+ * there. Continuations and awaiting code on one CPU wait by priority, then first come, first served.
+ * CPUs take turns, at the latest after sixteen hand-overs within one CPU. When a CPU dies, the locks that
+ * it held are freed or passed on.
  *
- * Made by the library alone: take {@link SharedMutex}, {@link SharedSpinLock}, {@link SharedRWLock} or
- * {@link SharedRMLock}.
+ * It cannot be constructed directly: use {@link SharedMutex}, {@link SharedSpinLock},
+ * {@link SharedRWLock} or {@link SharedRMLock}.
  *
  * @public
  */
@@ -41,9 +41,9 @@ export abstract class SharedLock extends BaseLock {
     this._gate.turnstile = turnstile;
   }
 
-  // The write side, unless a read side says otherwise.
+  // Overridden by the read side.
 
-  /** Whether somebody holds it, on whichever CPU. */
+  /** Whether the lock is held, on any CPU. */
   override get held(): boolean {
     return this._gate.written;
   }
@@ -54,7 +54,7 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /**
-   * Takes its side if it is free.
+   * Takes this side of the lock if it is free.
    * @internal
    */
   _take(): boolean {
@@ -81,7 +81,7 @@ export abstract class SharedLock extends BaseLock {
   /**
    * Takes the lock if it is free.
    *
-   * @returns true: it is held now, by this CPU; false: somebody else holds it, here or elsewhere
+   * @returns true if this CPU holds the lock now; false if it is held already, on this or another CPU
    */
   override tryEnter(): boolean {
     return this.#takeAhead(PRI_PRIHIGH);
@@ -94,7 +94,7 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /**
-   * Code that does not wait has it: perhaps ahead of some who do.
+   * Records that code has taken the lock without waiting, perhaps ahead of waiters.
    * @internal
    */
   _tookAhead(priority: number): void {
@@ -107,7 +107,7 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /**
-   * Awaiting code is let in.
+   * Lets awaiting code in.
    * @internal
    */
   override _grant(): void {
@@ -135,7 +135,7 @@ export abstract class SharedLock extends BaseLock {
 }
 
 /**
- * This thread's gate to a new lock, which it alone can know until it is sent away.
+ * Makes this thread's gate to a new lock, which only this thread can know until it is sent.
  *
  * @internal
  */

@@ -7,9 +7,9 @@ import { SharedLock, newGate } from './shared-lock.ts';
  * A mutual exclusion lock between CPUs.
  *
  * @remarks
- * Has all that a {@link Mutex} has, for threads: given to a continuation it is taken before the
- * function and released when that settles, on whichever CPU that is. Make it on one CPU and pass it to
- * the others as an argument; each `new` makes another lock.
+ * It does for threads what a {@link Mutex} does for one thread. The lock of a continuation is taken
+ * before its function is called and released when that settles, on whichever CPU it runs. Make the lock
+ * on one CPU and pass it to the others as an argument; each `new` makes another lock.
  *
  * @example
  * ```ts
@@ -20,7 +20,7 @@ import { SharedLock, newGate } from './shared-lock.ts';
  * @public
  */
 export class SharedMutex extends SharedLock {
-  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
+  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
   constructor();
   /** @internal */
   constructor(gate: ThreadGate);
@@ -30,11 +30,11 @@ export class SharedMutex extends SharedLock {
   }
 
   /**
-   * Waits for the lock, for use with `using`.
+   * Waits for the lock and returns a disposable, for use with `using`.
    *
    * @param options - as for `enter`
-   * @returns a promise of what releases the lock when it is disposed; disposing it twice releases
-   * once
+   * @returns a promise of an object that releases the lock when it is disposed; disposing it twice
+   * releases the lock once
    */
   hold(options?: EnterOptions): Promise<Disposable> {
     return holdLock(this, options, SharedMutex.prototype.hold);
@@ -43,8 +43,8 @@ export class SharedMutex extends SharedLock {
   /**
    * Runs a function with the lock held.
    *
-   * @param func - called once the lock is held; it is released when the function has settled,
-   * also by an error
+   * @param func - called when the lock is held; the lock is released when the function has settled,
+   * also with an error
    * @param options - as for `enter`
    * @returns what the function returns; rejected with what it throws, or as `enter` is
    */

@@ -5,7 +5,7 @@ import { RM, RW } from './arena.ts';
 import { ThreadGate } from './thread-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
-/** Many may hold it. */
+/** The side that many readers may hold together. */
 class ReadSide extends SharedLock {
   override get held(): boolean {
     return this._gate.read;
@@ -42,14 +42,14 @@ class ReadSide extends SharedLock {
   }
 }
 
-/** Excludes everybody else. */
+/** The side that excludes everybody else. */
 class WriteSide extends SharedLock {}
 
 /**
- * What the two locks with sides have in common.
+ * The base class of locks between CPUs with a read side and a write side.
  *
  * @remarks
- * Made by the library alone: take {@link SharedRWLock} or {@link SharedRMLock}.
+ * It cannot be constructed directly: use {@link SharedRWLock} or {@link SharedRMLock}.
  *
  * @public
  */
@@ -78,15 +78,15 @@ defineSidesInspect(SharedSides);
  * A lock between CPUs with a side for many readers and a side for one writer.
  *
  * @remarks
- * Has all that an {@link RWLock} has, for threads. Within a CPU a reader does not pass a writer who
- * waits with the same priority or a higher one. Between CPUs no new reader comes in once a writer has
- * claimed the lock, and readers who wait come in between any two writers. Small: 320 bytes, in which
- * all readers write the same lines of the cache.
+ * It does for threads what an {@link RWLock} does for one thread. Within a CPU a reader does not pass a
+ * writer that waits with the same or a higher priority. Between CPUs no new reader comes in once a writer
+ * has claimed the lock, and waiting readers come in between any two writers. It takes 320 bytes, and
+ * readers on all CPUs write the same cache lines.
  *
  * @public
  */
 export class SharedRWLock extends SharedSides {
-  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
+  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
   constructor();
   /** @internal */
   constructor(gate: ThreadGate);
@@ -96,17 +96,17 @@ export class SharedRWLock extends SharedSides {
 }
 
 /**
- * A read-mostly lock between CPUs: a {@link SharedRWLock} for what is hardly ever written.
+ * A read-mostly lock between CPUs: a {@link SharedRWLock} for data that is rarely written.
  *
  * @remarks
- * Grants in the same order as a SharedRWLock does. Its readers on different CPUs write no common line
- * of the cache, so they do not slow each other down; it takes 2.3 kB, and a writer looks at every
- * CPU's word.
+ * It grants its sides in the same order as a SharedRWLock. Readers on different CPUs write different
+ * cache lines, so they do not slow each other down. It takes 2.3 kB, and a writer has to read the word of
+ * every CPU.
  *
  * @public
  */
 export class SharedRMLock extends SharedSides {
-  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
+  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
   constructor();
   /** @internal */
   constructor(gate: ThreadGate);

@@ -8,27 +8,26 @@ import { SPIN } from './arena.ts';
 import type { ThreadGate } from './thread-gate.ts';
 import { SharedLock, newGate } from './shared-lock.ts';
 
-/** Default patience of a thread that blocks, in ms. */
+/** The default patience of a thread that blocks, in ms. */
 const PATIENCE_MS = 100;
 
 const ENTER_SYNC = optionsOf<{ patienceMs?: number }>('enterSync', { patienceMs: PATIENCE });
 
 /**
- * A lock for synchronous sections, between CPUs.
+ * A lock between CPUs for synchronous sections.
  *
  * @remarks
- * What is held for a few microseconds is best waited for on the spot, but never for long: a thread
- * that spins stops everything else on it. So:
+ * A lock that is held for a few microseconds is best waited for by spinning, but not for long, because a
+ * spinning thread runs nothing else. So:
  *
- * - a continuation that finds it taken spins for 2 to 3 µs, then stands aside as for any lock;
- * - `enter` does the same, then waits as a promise;
+ * - a continuation that finds the lock taken spins for 2 to 3 µs, then waits aside as for any lock;
+ * - `enter` spins in the same way, then waits as a promise;
  * - `tryEnter` does not wait;
- * - `enterSync` spins, then blocks the thread in short sleeps, for 100 ms if not told otherwise, and
- * then throws.
+ * - `enterSync` spins, then blocks the thread in short sleeps, for 100 ms by default, and then throws.
  *
- * As a {@link SpinLock} it must be released within the turn in which it was taken: one that is still
- * held when the turn ends raises KcontError EPERM as an uncaught exception; an asynchronous function
- * that runs with it is reported to `onError`.
+ * Like a {@link SpinLock}, it must be released in the turn in which it was taken. If it is still held when
+ * the turn ends, KcontError EPERM is raised as an uncaught exception. An asynchronous function that runs
+ * with it is reported to `onError`.
  *
  * @example
  * ```ts
@@ -43,7 +42,7 @@ export class SharedSpinLock extends SharedLock {
   /** @internal */
   override readonly _spin = true;
 
-  /** Makes a lock that nobody holds. It takes shared memory when it first leaves its thread. */
+  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
   constructor();
   /** @internal */
   constructor(gate: ThreadGate);
@@ -55,9 +54,9 @@ export class SharedSpinLock extends SharedLock {
   /**
    * Takes the lock for synchronous code, and blocks the thread until then.
    *
-   * @param options - `patienceMs`: for how long at most, 0 and more ms, default 100
-   * @throws KcontError EDEADLK if this CPU holds it already, ETIMEDOUT when the patience is over,
-   * EINVAL for a patience that is none
+   * @param options - `patienceMs`: how long to wait at most, in ms, at least 0, default 100
+   * @throws KcontError EDEADLK if this CPU holds the lock already, ETIMEDOUT when the patience is over,
+   * EINVAL for an invalid patience
    */
   enterSync(options?: { patienceMs?: number }): void {
     const caller = SharedSpinLock.prototype.enterSync;

@@ -1,49 +1,48 @@
 /*
- * What one thread has of a lock between CPUs, and who waits for it there.
+ * The gate of one thread to a lock between CPUs: what the thread has of the lock, and who waits there.
  *
- *        words of the lock (shared-words.ts)
+ *        words of the lock (protocol.ts)
  *              |  claimed, present: what this CPU has; asks: what it has asked for
  *        ThreadGate of this thread: writing, readers: who holds it here
  *              |
  *        Turnstile: continuations and awaiting code, as at a local lock
  *
- * There is one ThreadGate per lock and thread, whatever came by structured clone: so all who want a lock on
- * one thread stand in one turnstile, by priority and first come first served. Between CPUs nothing is
- * known of priorities: they take turns.
+ * There is one ThreadGate per lock and thread, however often the lock arrives by structured clone. So all
+ * waiters on one thread are in one turnstile, ordered by priority and then first come, first served.
+ * Between CPUs there are no priorities: they take turns.
  *
- * `balance` is called after whatever changes something here, and when the bell has rung. It compares
- * what the CPU has with what the next one in the turnstile wants, and
+ * `balance` is called after every change here, and when the thread is woken. It compares what the CPU has
+ * with what the next waiter in the turnstile wants, and then it
  *
  *     takes notice     of what has been granted meanwhile
- *     withdraws        what was asked for one who has gone
- *     asks             for what the next one wants
- *     wakes            the next one if it can have it
- *     gives up         what nobody here wants any more
+ *     withdraws        a request for a waiter that has left
+ *     asks             for what the next waiter wants
+ *     wakes            the next waiter if it can have its side
+ *     gives up         what nobody on this thread wants any more
  *
- * until nothing is left to do. Nothing else asks, wakes or gives up, so that every path through the
- * lock ends in the same state: the CPU keeps a side only while it is held here, or while the next one
- * here is about to take it.
+ * until there is nothing left to do. Nothing else asks, wakes or gives up, so every path through the lock
+ * ends in the same state: the CPU keeps a side only while it is held here, or while the next waiter here
+ * is about to take it.
  *
- * A hand-over within the thread costs a tenth of one to another. So when others wait, up to
- * {@link LOCAL_HAND_OVERS} go to waiters here first; then the lock goes round. That is the bound on
- * how long another CPU waits: for as many holders per CPU that is asking.
+ * A hand-over within the thread costs a tenth of a hand-over to another thread. So when other CPUs wait,
+ * up to {@link LOCAL_HAND_OVERS} hand-overs go to local waiters first, and then the lock is passed on.
+ * This bounds how long another CPU waits: for that many holders per CPU that asks.
  *
- * An heir (a continuation that was woken, and is not dispatched yet) keeps the side for its CPU: its
- * dispatch is due within a pass, and without it a lock that is much wanted elsewhere would never be
- * free at the moment of the dispatch.
+ * An heir (a continuation that was woken and has not been dispatched yet) keeps the side for its CPU. It
+ * will be dispatched within a pass. Otherwise a lock that other CPUs want often would never be free at
+ * the moment of the dispatch.
  *
- * Readers who waited when the CPU came in may all come in, also after a writer elsewhere has claimed;
- * those who come later may not.
+ * All readers that were waiting when the CPU came in may come in, even after a writer on another CPU has
+ * claimed the lock. Readers that arrive later may not.
  *
- * What another CPU may change at any moment is looked at once per step, and what was seen is kept: a
- * second look that saw something else would wait for a bell that has rung in between.
+ * A word that another CPU may change at any moment is read once per step, and that value is used. If a
+ * second read saw another value, the step could wait for a wake-up that has already been delivered.
  *
- * A lock takes memory in the arena when something is sent that names it, and gives it up when nothing
- * that was sent may still have to be read, and no other thread is attached: after jobs that were
- * aborted, at once.
+ * A lock gets memory in the arena when it is sent in a value. It gives the memory back when no value that
+ * was sent may still be read, and no other thread is attached; after jobs that were aborted, at once.
  *
- * What it does not do: it does not pass over a CPU whose turn it is and whose thread is blocked. The
- * others wait until that thread is back in its event loop, or dead.
+ * Limitation: a CPU whose turn it is and whose thread is blocked is not skipped. The others wait until
+ * that thread is back in its event loop, or dead.
  */
 
 import { Kcont } from '../../core/kcont.ts';
@@ -53,7 +52,7 @@ import { Turnstile, type Waiter } from '../../locks/turnstile.ts';
 import type { Arena, Kind, Listener } from './arena.ts';
 import { LockProtocol } from './protocol.ts';
 
-/** Hand-overs within a thread before another CPU that waits has its turn. */
+/** The most hand-overs within a thread before another CPU that waits gets its turn. */
 export const LOCAL_HAND_OVERS = 16;
 
 /** A place in the order of sequence numbers. */
@@ -64,42 +63,42 @@ class Mark implements Entry {
   _era = 0;
 }
 
-/** Looks at a lock of another CPU before it is given up: 2 or 3 µs, less than a hand-over. */
+/** How often a spinning thread tries a lock of another CPU: for 2 or 3 µs, less than a hand-over. */
 const SPINS = 1000;
-/** Longest sleep of a thread that blocks, in ms: it then looks by itself. */
+/** The longest sleep of a blocking thread before it tries again, in ms. */
 const SLEEP_MS = 1;
 
-/** One thread's part of a lock. */
+/** One thread's gate to a lock. */
 export class ThreadGate implements Listener {
   readonly arena: Arena;
-  /** Where the lock is in the arena; 0: it is not there, for this thread alone can know it. */
+  /** The index of the lock in the arena; 0 while only this thread can know the lock. */
   at: number;
   readonly kind: Kind;
-  /** Whoever waits on this thread; made when somebody does for the first time. */
+  /** The waiters on this thread; made when there is a waiter for the first time. */
   turnstile: Turnstile | null = null;
-  /** What users have of it: a lock, or both its sides. */
+  /** The user's object: the lock, or both its sides. */
   lock: object | null = null;
-  /** The read side, if there is one: waiters of any other lock want to write. */
+  /** The read side, if there is one. A waiter for any other object wants to write. */
   reader: BaseLock | null = null;
-  /** Somebody on this thread holds the write side. */
+  /** The write side is held on this thread. */
   writing = false;
-  /** How many on this thread hold the read side. */
+  /** The number of holders of the read side on this thread. */
   readers = 0;
 
   readonly #protocol: LockProtocol;
   readonly #cpu: number;
-  /** How many may have to find it by what this thread has sent. */
+  /** The number of values with this lock that this thread has sent and that may still be read. */
   #sent = 0;
-  /** The owner is this CPU. */
+  /** This CPU has claimed the write side. */
   #claimed = false;
-  /** This CPU is present. */
+  /** This CPU has the read side. */
   #present = false;
   #asksToWrite = false;
   #asksToRead = false;
   #handOvers = 0;
-  /** Readers that waited by then may come in. */
+  /** Readers that were waiting before this mark may come in. */
   readonly #admitted = new Mark();
-  /** Code that awaits; continuations see for themselves that their thread stays alive. */
+  /** The number of waiters that are awaiting code. Continuations keep their thread alive by themselves. */
   #awaiting = 0;
   #listening = false;
   #keepsAlive = false;
@@ -113,9 +112,9 @@ export class ThreadGate implements Listener {
   }
 
   /**
-   * Gives it memory in the arena, where other threads can find it. Returns where.
+   * Gives the lock memory in the arena, where other threads can find it. Returns its index.
    *
-   * @throws KcontError ENOMEM if there is none
+   * @throws KcontError ENOMEM if the arena is full
    */
   share(): number {
     const { arena, kind } = this;
@@ -127,19 +126,19 @@ export class ThreadGate implements Listener {
     return at;
   }
 
-  /** Something is sent that names it. */
+  /** Counts a value with this lock in it that is being sent. */
   send(): void {
     this.share();
     this.#sent++;
   }
 
-  /** That has been read, or never will be. */
+  /** Counts that such a value has been read, or will never be read. */
   endSend(): void {
     this.#sent--;
     this.unshare();
   }
 
-  /** Gives its memory back, if this thread alone can know it again. */
+  /** Gives the memory back if only this thread can know the lock. */
   unshare(): void {
     const { arena, at } = this;
     if (at === 0 || this.#sent > 0 || !this.#protocol.isOnlyOf(this.#cpu) || !arena.takeLast(at))
@@ -161,24 +160,24 @@ export class ThreadGate implements Listener {
     return this.readers > 0 || !this.#protocol.isDrainedFor(this.#cpu);
   }
 
-  /** Whether the write side is this CPU's, and could be taken. */
+  /** Whether this CPU has claimed the write side and can take it now. */
   get writable(): boolean {
     return (
       this.#claimed && !this.writing && this.readers === 0 && this.#protocol.isDrainedFor(this.#cpu)
     );
   }
 
-  /** Whether the best waiter, who wants to read, could. */
+  /** Whether the best waiter, which wants to read, can take the read side now. */
   get readable(): boolean {
     const best = this.turnstile?.best;
     return best !== undefined && this.#admits(best);
   }
 
-  /** Takes the write side: true. False: it is held, or claimed by another CPU. */
+  /** Takes the write side; false if it is held, or claimed by another CPU. */
   tryWrite(): boolean {
     if (this.writing || this.readers > 0) return false;
     if (!this.#claimed) {
-      // A look that spares the readers elsewhere a claim that comes to nothing.
+      // Checked first, because a claim in vain would hold up readers on other CPUs.
       if (!this.#protocol.isDrainedFor(this.#cpu) || !this.#protocol.claim(this.#cpu)) return false;
       this.#claimIsHere();
     }
@@ -190,7 +189,7 @@ export class ThreadGate implements Listener {
     return false;
   }
 
-  /** Takes the read side: true. False: a writer holds or has claimed it. */
+  /** Takes the read side; false if a writer holds the lock or has claimed it. */
   tryRead(): boolean {
     if (this.writing) return false;
     if (this.#claimed) {
@@ -207,7 +206,7 @@ export class ThreadGate implements Listener {
     return true;
   }
 
-  /** The same for a continuation that is dispatched. */
+  /** The same for a continuation that is being dispatched. */
   tryReadFor(waiter: Waiter): boolean {
     if (!this.tryRead()) {
       if (this.writing || !this.#admits(waiter)) return false;
@@ -216,25 +215,25 @@ export class ThreadGate implements Listener {
     return true;
   }
 
-  /** Notes a writer whom the turnstile has let in. */
+  /** Records a writer that the turnstile has let in. */
   write(): void {
     this.writing = true;
   }
 
-  /** Notes a reader whom the turnstile has let in. */
+  /** Records a reader that the turnstile has let in. */
   addReader(): void {
     this.#comeIn();
     this.readers++;
   }
 
-  /** The writer leaves. */
+  /** Releases the write side. */
   endWrite(): void {
     this.writing = false;
     if (this.#isDeserted) this.#give();
     else this.#passOn();
   }
 
-  /** A reader leaves. */
+  /** Releases the read side, for one reader. */
   endRead(): void {
     if (--this.readers > 0) this.turnstile?.promote();
     else if (this.#isDeserted && !this.#claimed) this.#goOut();
@@ -246,48 +245,48 @@ export class ThreadGate implements Listener {
     this.balance();
   }
 
-  /** Nobody waits here, and nothing has been asked for. */
+  /** Whether nobody waits on this thread, and it has asked for nothing. */
   get #isDeserted(): boolean {
     if (this.#listening) return false;
     const { turnstile } = this;
     return turnstile === null || (turnstile.heir === null && turnstile.best === undefined);
   }
 
-  /** Whether a newcomer of this priority, who may wait, has to do so behind those who do. */
+  /** Whether a newcomer of this priority has to queue behind those that wait already. */
   mustQueue(priority: number): boolean {
     const { turnstile } = this;
     if (turnstile === null) return false;
     return turnstile.goesBefore(priority) || turnstile.queuesBefore(priority);
   }
 
-  /** Whether somebody who waits goes before a continuation that is dispatched. */
+  /** Whether a waiter goes before a continuation that is being dispatched. */
   outranks(waiter: Waiter): boolean {
     const { turnstile } = this;
     return turnstile !== null && (turnstile.isKeptFrom(waiter) || turnstile.outranks(waiter));
   }
 
-  /** A continuation has taken its side. */
+  /** Records that a continuation has taken its side. */
   hasTaken(waiter: Waiter): void {
     const { turnstile } = this;
     if (turnstile === null) return;
     turnstile.hasTaken(waiter, waiter._priority);
-    // Readers follow a reader.
+    // After a reader, other readers may come in.
     if (!this.writing) this.balance();
   }
 
-  /** Queues up. */
+  /** Adds a waiter. */
   wait(waiter: Waiter, since: number): void {
     if (!(waiter instanceof Kcont)) this.#awaiting++;
     (this.turnstile ??= new Turnstile()).add(waiter, since);
     this.balance();
   }
 
-  /** Awaiting code has been let in. */
+  /** Records that awaiting code has been let in. */
   hasEntered(): void {
     this.#awaiting--;
   }
 
-  /** Somebody who was runnable, or waits, does not want the lock any more. */
+  /** Removes a waiter or an heir that does not want the lock any more. */
   leave(waiter: Waiter): void {
     const { turnstile } = this;
     if (turnstile === null) return;
@@ -296,7 +295,7 @@ export class ThreadGate implements Listener {
     this.balance();
   }
 
-  /** Looks for the write side, which another CPU has, for a few µs. */
+  /** Tries for a few µs to take the write side while another CPU has it. */
   spin(): boolean {
     if (this.writing) return false;
     for (let looks = 0; looks < SPINS; looks++) {
@@ -307,10 +306,10 @@ export class ThreadGate implements Listener {
   }
 
   /**
-   * Takes the write side, and blocks the thread until it has it or the time is over. Code that blocks
-   * goes before all that waits aside on its thread: that could not run meanwhile.
+   * Takes the write side, and blocks the thread until then or until the time is over. Blocking code goes
+   * before all waiters on its thread, because they cannot run while the thread is blocked.
    *
-   * @returns whether it holds it
+   * @returns whether the write side is held
    */
   block(nowMs: () => number, untilMs: number): boolean {
     const asked = this.#asksToWrite;
@@ -330,10 +329,10 @@ export class ThreadGate implements Listener {
     return true;
   }
 
-  /** Does whatever there is to be done now: see above. */
+  /** Brings what this CPU has in line with what its waiters want: see the head of this file. */
   balance(): void {
     while (this.#step());
-    // Not looked at again: if the last reader elsewhere has left by now, its ring is on the way.
+    // Not read again: if the last reader on another CPU has left by now, its wake-up is on the way.
     const drains = this.#claimed && !this.writing && this.turnstile?.heir === null;
     const listens = this.#asksToWrite || this.#asksToRead || drains;
     if (listens !== this.#listening) {
@@ -346,7 +345,7 @@ export class ThreadGate implements Listener {
     this.arena.keepAlive(keepsAlive);
   }
 
-  /** Whether there may be more to do. */
+  /** Does one step. Returns whether there may be more to do. */
   #step(): boolean {
     this.#takeNotice();
     const next = this.#next();
@@ -380,7 +379,7 @@ export class ThreadGate implements Listener {
     if (this.#asksToRead && this.#protocol.takeReadGrant(this.#cpu)) this.#readIsGranted();
   }
 
-  /** Who is next on this thread: the heir, unless a better one has come. */
+  /** The next waiter on this thread: the heir, unless a waiter goes before it. */
   #next(): Waiter | undefined {
     const { turnstile } = this;
     if (turnstile === null) return undefined;
@@ -389,7 +388,7 @@ export class ThreadGate implements Listener {
   }
 
   #withdraw(toWrite: boolean, toRead: boolean): void {
-    // What has been granted already comes, and is given on.
+    // A side that was granted already arrives, and is passed on then.
     if (this.#asksToWrite && !toWrite && this.#protocol.withdrawWrite(this.#cpu)) {
       this.#hasAskedToWrite();
     }
@@ -402,7 +401,7 @@ export class ThreadGate implements Listener {
   #askToWrite(): void {
     if (this.#claimed || this.#asksToWrite) return;
     if (this.#protocol.claim(this.#cpu) || this.#protocol.askToWrite(this.#cpu)) {
-      // The slot may say that it asks.
+      // The slot may say ASKS, so claimIsHere has to clear it.
       this.#asksToWrite = true;
       this.#claimIsHere();
     } else this.#asksToWrite = true;
@@ -410,7 +409,7 @@ export class ThreadGate implements Listener {
 
   #askToRead(next: Waiter): void {
     if (this.#asksToRead || this.#isAdmitted(next)) return;
-    // Looked at once: a writer who claims from now on waits for those who wait now.
+    // Read once: a writer that claims the lock from now on waits for those that are waiting now.
     if (this.#present ? this.#protocol.isFreeFor(this.#cpu) : this.#protocol.tryComeIn(this.#cpu)) {
       this.#isPresent();
       return;
@@ -419,23 +418,23 @@ export class ThreadGate implements Listener {
     if (this.#protocol.askToRead(this.#cpu, this.#present)) this.#readIsGranted();
   }
 
-  /** Whether the next one is not the heir already, and could have its side. */
+  /** Whether the next waiter is not the heir already, and can have its side. */
   #isToBeWoken(next: Waiter): boolean {
     return next !== this.turnstile?.heir && next._lock?._open === true;
   }
 
-  /** One more hand-over on this thread: whether it is the turn of another CPU. */
+  /** Counts a hand-over on this thread. Returns whether it is the turn of another CPU. */
   #hasHadItsShare(): boolean {
     return ++this.#handOvers > LOCAL_HAND_OVERS && this.#protocol.isWantedBeside(this.#cpu);
   }
 
-  /** Whether this one may come in on what the CPU has. */
+  /** Whether a reader may come in with what this CPU has. */
   #admits(waiter: Waiter): boolean {
     if (this.writing) return false;
     return this.#isAdmitted(waiter) || (this.#present && this.#protocol.isFreeFor(this.#cpu));
   }
 
-  /** The same, whatever other CPUs do meanwhile. */
+  /** Whether a reader may come in whatever other CPUs do meanwhile. */
   #isAdmitted(waiter: Waiter): boolean {
     if (this.#claimed) return true;
     if (!this.#present) return false;
@@ -471,7 +470,7 @@ export class ThreadGate implements Listener {
     stamp(this.#admitted);
   }
 
-  /** Comes in with the claim in hand. */
+  /** Takes the read side while this CPU has the claim. */
   #comeIn(): void {
     if (this.#present) return;
     if (this.#asksToRead) this.#hasAskedToRead();
@@ -479,7 +478,7 @@ export class ThreadGate implements Listener {
     this.#isPresent();
   }
 
-  /** Leaves: true. False: more have been let in meanwhile. */
+  /** Gives up the read side; false if more readers were granted it meanwhile. */
   #goOut(): boolean {
     if (this.#protocol.leave(this.#cpu, this.#asksToRead)) {
       this.#present = false;
