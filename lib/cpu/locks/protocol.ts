@@ -334,7 +334,7 @@ export class LockProtocol {
     if (cpu !== by) this.#arena.wake(cpu);
   }
 
-  /** HandleTable the thread, which asks to write, until the slot changes or the time is over. */
+  /** Blocks the thread, which asks for the write side, until the slot changes or the time is over. */
   sleep(cpu: number, ms: number): void {
     Atomics.wait(this.#words, this.slotOf(cpu), ASKS, ms);
   }
