@@ -206,7 +206,7 @@ for (const { where, index } of [
       expect([kc.destroyed, kc.running]).to.deep.equal([true, false]);
     });
 
-    it('refuses delays and CPUs that are none', async () => {
+    it('refuses invalid delays and CPUs', async () => {
       await bring('IDLE');
       for (const delayMs of [NaN, -1, Infinity, 2 ** 53]) {
         expect(codeOf(() => kc.schedule(delayMs, cpu))).to.equal('EINVAL');
@@ -229,7 +229,7 @@ for (const { where, index } of [
       noted.destroy();
     });
 
-    it('hands the error of its function to the handler where it was made', async () => {
+    it('reports the error of its function on the CPU that made it', async () => {
       await bring('IDLE');
       const failing = new Kcont(machine.queue, null, machine.work.fail, 'by handle');
       failing.schedule(0, cpu);
@@ -247,7 +247,7 @@ for (const { where, index } of [
       expect(kc.ref().hasRef()).to.equal(true);
     });
 
-    it('is refused a CPU where its workqueue has no queue per CPU', async () => {
+    it('is refused a named CPU if its workqueue has no queue per CPU', async () => {
       await bring('IDLE');
       const plain = new Kcont(machine.wq.prilow, null, machine.work.note, 1);
       expect(codeOf(() => plain.schedule(0, cpu))).to.equal('ENOENT');

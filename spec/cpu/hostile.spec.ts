@@ -1,4 +1,4 @@
-// What a user's value can do to a CPU, and to whoever waits for it: nothing.
+// A hostile value of a user does no harm to a CPU, nor to those that wait for it.
 import { expect } from 'chai';
 import { after, before, describe, it } from 'mocha';
 import { Kcont, Kernel, KcontError } from '../../lib/index.ts';
@@ -52,7 +52,7 @@ describe('a CPU', () => {
     expect([unfinished, events]).to.deep.equal([[], ['up']]);
   });
 
-  /** It hears, has run nothing that nobody waits for, and has lost nobody's result. */
+  /** Checks that the CPU answers, runs nothing that nobody waits for, and has lost no result. */
   async function expectSound(others: Promise<unknown>): Promise<void> {
     expect(await others).to.equal('pong');
     expect(await queue.run(work.ping, { cpu })).to.equal('pong');
@@ -75,7 +75,7 @@ describe('a CPU', () => {
         const ended = endOf(queue.run(func, { arg: what, cpu }));
         const others = queue.run(work.ping, { cpu });
         const end = await ended;
-        // Or what it throws when it is asked for a `then`.
+        // Or with what its `then` throws when it is read.
         if ('error' in end) expect(String(end.error)).to.match(/cannot be|proxy|refused/);
         await expectSound(others);
       }
@@ -115,7 +115,7 @@ describe('a CPU', () => {
     });
   }
 
-  it('follows whatever passes for a promise, once', async () => {
+  it('follows every thenable, once', async () => {
     const ends: Record<string, unknown> = {};
     for (const what of Object.keys(THENABLES)) {
       const { value, error } = await endOf(queue.run(work.thenable, { arg: what, cpu }));
@@ -144,7 +144,7 @@ describe('a CPU', () => {
     }
   });
 
-  it('on a FAST queue, says of every promise that it may not be one', async () => {
+  it('reports every promise on a FAST queue as an error', async () => {
     const fast = kernel.wq.softclock;
     for (const what of ['a then that throws', 'calls back twice', 'fails, then throws']) {
       const { error } = await endOf(fast.run(work.thenable, { arg: what }));
@@ -153,7 +153,7 @@ describe('a CPU', () => {
     await expectSound(queue.run(work.ping, { cpu }));
   });
 
-  it('moves a result once, and says that nothing is left the second time', async () => {
+  it('moves a result once, and reports an error the second time', async () => {
     const first = await queue.run(work.movesOneFrame, { cpu });
     expect((first as Uint8Array).byteLength).to.equal(1024);
     const { error } = await endOf(queue.run(work.movesOneFrame, { cpu }));
@@ -163,7 +163,7 @@ describe('a CPU', () => {
     await expectSound(queue.run(work.ping, { cpu }));
   });
 
-  it('says so when an argument comes that it cannot read', async () => {
+  it('reports an argument that arrives and cannot be read', async () => {
     const gone = new Uint8Array(8);
     structuredClone(gone, { transfer: [gone.buffer] });
     // Some versions of Node refuse it at the call, others when it is read.
@@ -188,7 +188,7 @@ describe('a CPU', () => {
     expect(alone).to.be.an.instanceOf(RangeError).that.includes({ code: 'EIT' });
   });
 
-  it('carries a value that is as deep as it can be cloned, or says that it is not', async () => {
+  it('transmits a value as deep as structuredClone allows, or reports that it cannot', async () => {
     const depthOf = (value: unknown): number => {
       let depth = 0;
       for (let at = value; at !== null; at = (at as { value: unknown }).value) depth++;
@@ -210,8 +210,8 @@ describe('a CPU', () => {
   });
 });
 
-describe('an argument that is changed after it was looked at', () => {
-  it('is refused where it has to be told again, and changes nothing', async () => {
+describe('an argument that is changed after it was checked', () => {
+  it('is refused where it has to be sent again, and changes nothing', async () => {
     const errors: unknown[] = [];
     const kernel = new Kernel({ onError: (error) => void errors.push(error) });
     const module = moduleOf('hostile-work');
@@ -243,7 +243,7 @@ describe('an argument that is changed after it was looked at', () => {
     await kernel.close({ graceMs: 0 });
   });
 
-  it('that cannot be read where it is to run is an error of its continuation', async () => {
+  it('is an error of its continuation if it cannot be read where that is to run', async () => {
     const kernel = new Kernel();
     const module = moduleOf('hostile-work');
     const work = await kernel.startCpus<typeof Work>({ module, count: 1 });
@@ -259,7 +259,7 @@ describe('an argument that is changed after it was looked at', () => {
   });
 });
 
-describe('a result that passes for a promise and never settles', () => {
+describe('a thenable result that never settles', () => {
   it('stays in flight, and is named by inspect there and in the report of a close', async () => {
     const kernel = new Kernel();
     const work = await kernel.startCpus<typeof Work>({

@@ -1,4 +1,4 @@
-// What was run on another CPU is let go on both sides: arguments, results, errors, reasons.
+// Arguments, results, errors and abort reasons of other CPUs can be collected on both sides.
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
@@ -6,10 +6,10 @@ import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { closeAfterEach, startMachine } from '../support/cpus.ts';
 
-describe('what has run on another CPU is let go', () => {
+describe('what has run on another CPU can be collected', () => {
   closeAfterEach();
 
-  it('here and there', async () => {
+  it("on the caller's CPU and on the other one", async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const watched: { what: string; ref: WeakRef<object> }[] = [];
@@ -36,7 +36,7 @@ describe('what has run on another CPU is let go', () => {
       await running;
     };
     await abort();
-    // A handle that another CPU knows is at its disposal until it is destroyed.
+    // A handle that another CPU knows is kept alive until it is destroyed.
     const continuations = async (): Promise<void> => {
       const kc = watch('a handle', new Kcont<object>(queue, null, work.use, arg('a continuation')));
       kc.schedule(0, cpu);

@@ -1,5 +1,5 @@
-// The table of teardown for handles that several CPUs know: what they answer on every CPU while their
-// kernel is open, in the grace of its close, and closed; and that what is in flight on any CPU is served.
+// The teardown table for handles that several CPUs know: their answers on every CPU while the kernel is
+// open, in the grace period of its close, and closed. Runs in flight on any CPU are still served.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
@@ -120,7 +120,7 @@ describe('a handle that several CPUs know', () => {
     await until(() => !cast.kcs.some((kc) => kc.running));
   });
 
-  it('answers as an idle one when the kernel is closed, if its run has ended with its thread', async () => {
+  it('answers like an idle handle when the kernel is closed, if its run has ended with its thread', async () => {
     const machine = await startMachine(1);
     const cast = new Cast(machine, 1);
     await cast.bringAll();
@@ -158,10 +158,10 @@ describe('a handle that several CPUs know', () => {
   });
 });
 
-describe('what is in flight on any CPU when the kernel closes', () => {
+describe('a run in flight on any CPU when the kernel closes', () => {
   closeAfterEach();
 
-  it('is served by the others until it has settled: their jobs, and their locks', async () => {
+  it('gets jobs and locks from other CPUs until it has settled', async () => {
     const { kernel, queue, work, cpus } = await startMachine(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     const gate = shared();
@@ -207,7 +207,7 @@ describe('what is in flight on any CPU when the kernel closes', () => {
 describe('the report of a kernel that has closed', () => {
   closeAfterEach();
 
-  it('names what a CPU ran that spins for ever, and what was behind it', async () => {
+  it('names what ran on a CPU that spins for ever, and what was queued there', async () => {
     const { kernel, queue, wq, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const running = new Int32Array(new SharedArrayBuffer(4));
@@ -231,7 +231,7 @@ describe('the report of a kernel that has closed', () => {
     ]);
   });
 
-  it('names the CPU, where no other one knows what it ran', async () => {
+  it('names the CPU if no other CPU knows what ran there', async () => {
     const { kernel, queue, work, cpus } = await startMachine(1);
     const running = new Int32Array(new SharedArrayBuffer(4));
     await queue.run(work.burnByItself, { arg: running, cpu: cpus[1] ?? null });

@@ -465,7 +465,7 @@ export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
   return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 
-/** Makes control blocks where no other CPU has looked yet, and dies. */
+/** Makes control blocks in memory that no other CPU has mapped yet, and dies. */
 export function growAndExit(): void {
   const { memory, index } = curcpu()._machine as LocalCpu;
   memory.grab(2 ** 15);
@@ -479,7 +479,7 @@ let posted = 0;
 export function watchPosts(): void {
   const { postMessage } = MessagePort.prototype;
   MessagePort.prototype.postMessage = function noted(this: MessagePort, message: unknown, list) {
-    // A bell is no value, and what CPU 0 says to a thread is none either.
+    // Wake-ups, and orders of CPU 0 to a thread, are not posted values.
     if (Array.isArray(message)) posted++;
     postMessage.call(this, message, list as never);
   };

@@ -1,5 +1,5 @@
-// Several CPUs played by one thread: they are woken when the spec says so, so that every order of
-// events can be had at will; and a CPU can die between any two stores.
+// Several CPUs, simulated by one thread. They are woken when the spec says so, so that the spec
+// determines the order of events, and a CPU can die between any two stores.
 
 import { Arena, MUTEX, RM, RW, SPIN, type Waker, type Kind } from '../../lib/cpu/locks/arena.ts';
 import { ThreadGate } from '../../lib/cpu/locks/thread-gate.ts';
@@ -41,14 +41,14 @@ export function sidesOf(gate: ThreadGate): Sides {
   }
 }
 
-/** The error of a thread that is no more. */
+/** The error by which a simulated thread dies. */
 export class Died extends Error {}
 
 const STEPS = ['load', 'store', 'exchange', 'compareExchange', 'or', 'and', 'add', 'sub'] as const;
 
 const whole = Object.fromEntries(STEPS.map((name) => [name, Atomics[name]]));
 
-/** Calls a function; at each of its steps on shared memory another one, with what it is the nth. */
+/** Calls a function, and before each of its steps on shared memory another one, with the step's number. */
 function atEachStep(call: () => void, before: (nth: number) => void): void {
   let steps = 0;
   const changed = Object.fromEntries(
@@ -119,20 +119,20 @@ export function dieAfter(
   return died;
 }
 
-/** For CPUs that have nothing to say to each other. */
+/** A waker for CPUs that need not wake each other. */
 export const silentWaker: Waker = { wake: () => undefined, keepAlive: () => undefined };
 
-/** For the bells, and one lock of any kind or more. */
+/** Enough bytes for the futexes and at least one lock of any kind. */
 const BYTES = 2 ** 13;
 
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
-  /** Of the lock that was made last, one per CPU. */
+  /** The gates to the lock that was made last, one per CPU. */
   gates: ThreadGate[] = [];
   readonly #dead = new Set<number>();
   /** CPUs that were woken and have not looked yet. */
   readonly woken: Set<number> = new Set();
-  /** Whether a CPU has to stay alive for its waker. */
+  /** Whether each CPU has to stay alive to be woken. */
   readonly keptAlive: boolean[];
 
   constructor(count: number) {
@@ -149,7 +149,7 @@ export class PlayedCpus {
     );
   }
 
-  /** One lock, as each CPU sees it. */
+  /** Makes a lock, and returns each CPU's object for it. */
   lock(kind: Kind): Sides[] {
     const [first] = this.arenas as [Arena];
     const at = first.allocate(kind);
@@ -157,21 +157,21 @@ export class PlayedCpus {
     return this.gates.map(sidesOf);
   }
 
-  /** A CPU that was woken looks again. */
+  /** Lets a CPU that was woken look again. */
   hear(cpu: number): void {
     if (this.woken.delete(cpu) && !this.#dead.has(cpu)) this.arenas[cpu]?.look();
   }
 
-  /** All hear until all is quiet. */
+  /** Lets CPUs that were woken look again, until there are no more. */
   settle(): void {
     while (this.woken.size > 0) for (const cpu of this.woken) this.hear(cpu);
   }
 
-  /** A CPU is dead, and another one puts in order what it has left. */
+  /** Kills a CPU, and lets another one recover its locks. */
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
     this.woken.delete(cpu);
-    // Those who waited there are gone with it.
+    // The waiters on that CPU are gone with it.
     const turnstile = this.gates[cpu]?.turnstile;
     for (const waiter of turnstile ?? []) turnstile?.remove(waiter);
     return recover(cpu + 1, this.arenas[by]);

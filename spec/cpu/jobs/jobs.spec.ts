@@ -156,7 +156,7 @@ describe('run on another CPU', () => {
     expect(await rejectionOf(queue.run(work.where, { cpu: other ?? null }))).to.equal('EINVAL');
   });
 
-  it('aborted before it is entered, never is', async () => {
+  it('is never entered if it was aborted before', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const cpu = cpuAt(machine, 1);
@@ -169,7 +169,7 @@ describe('run on another CPU', () => {
     expect(await queue.run(work.ran, { cpu })).to.deep.equal([]);
   });
 
-  it('aborted later, aborts the signal of the function, and nothing else', async () => {
+  it('aborts the signal of the function, and nothing else, if it was aborted later', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const cpu = cpuAt(machine, 1);
@@ -183,7 +183,7 @@ describe('run on another CPU', () => {
     await other;
   });
 
-  it('has one listener for all that one signal may abort, there and with kill, and none after', async () => {
+  it('has one listener per signal, with and without kill, and none when it has ended', async () => {
     const machine = await startMachine(1);
     const { queue, wq, work } = machine;
     const cpu = cpuAt(machine, 1);
@@ -195,7 +195,7 @@ describe('run on another CPU', () => {
     expect([during, getEventListeners(signal, 'abort').length]).to.deep.equal([1, 0]);
   });
 
-  it('aborted with kill, ends whatever it does, and touches no other work', async () => {
+  it('ends when it is aborted with kill, whatever it does, and affects no other work', async () => {
     const machine = await startMachine(1);
     const { queue, wq, work } = machine;
     const cpu = cpuAt(machine, 1);
@@ -211,7 +211,7 @@ describe('run on another CPU', () => {
     expect(machine.errors).to.deep.equal([]);
   });
 
-  it('with a delay, runs no earlier', async () => {
+  it('runs no earlier than its delay', async () => {
     const machine = await startMachine(1);
     const { queue, work, kernel } = machine;
     const since = kernel.now();
@@ -219,7 +219,7 @@ describe('run on another CPU', () => {
     expect(kernel.now() - since).to.be.at.least(30);
   });
 
-  it('is waited for by kernel.drain', async () => {
+  it('keeps kernel.drain waiting', async () => {
     const machine = await startMachine(2);
     const { queue, work, kernel } = machine;
     let done = 0;
@@ -241,7 +241,7 @@ describe('run on another CPU', () => {
     expect([await stuck, await queued]).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
   });
 
-  it('gives back what its function moves, wherever that runs', async () => {
+  it('returns what its function moves, wherever that runs', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     for (const cpu of [null, cpuAt(machine, 0), cpuAt(machine, 1)]) {
@@ -252,7 +252,7 @@ describe('run on another CPU', () => {
     expect(work.moveBack(new ArrayBuffer(8)).byteLength).to.equal(8);
   });
 
-  it('is refused a context that it cannot take along', async () => {
+  it('is refused an async context, which it cannot take along', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const context = 'create';
@@ -270,7 +270,7 @@ describe('run on another CPU', () => {
     expect([await exit, await where]).to.deep.equal(['ECPUDIED', 1]);
   });
 
-  it('that left something open does not cost a close its grace', async () => {
+  it('does not delay a close by what its function has left open', async () => {
     const machine = await startMachine(1);
     const { queue, work, kernel } = machine;
     await queue.run(work.leaveOpen, { cpu: cpuAt(machine, 1) });
@@ -278,7 +278,7 @@ describe('run on another CPU', () => {
     expect(unfinished).to.deep.equal([]);
   });
 
-  it('that is killed is no event of a CPU that anybody knows', async () => {
+  it('emits no CPU event when it is killed', async () => {
     const machine = await startMachine(1);
     const { queue, work, events, kernel } = machine;
     const controller = new AbortController();
@@ -293,7 +293,7 @@ describe('run on another CPU', () => {
     expect(events.filter(({ cpu }) => !kernel.cpus.includes(cpu))).to.deep.equal([]);
   });
 
-  it('that is killed is not unfinished, also if the kernel closes at once', async () => {
+  it('is not reported as unfinished when it is killed, even if the kernel closes at once', async () => {
     for (const graceMs of [0, 5000]) {
       const { kernel, wq, work } = await startMachine(1);
       const controller = new AbortController();
@@ -307,7 +307,7 @@ describe('run on another CPU', () => {
     }
   });
 
-  it('that is killed while the kernel closes is not unfinished, one that is not killed is', async () => {
+  it('is reported as unfinished when the kernel closes, unless it is killed', async () => {
     const { kernel, wq, work } = await startMachine(2);
     const controller = new AbortController();
     const { signal } = controller;
@@ -333,7 +333,7 @@ describe('run on another CPU', () => {
     expect(await runs[1]).to.equal('ESHUTDOWN');
   });
 
-  it('is sent by an executor too, with its argument, and killed', async () => {
+  it('can be sent by an executor too, with its argument, and killed', async () => {
     const machine = await startMachine(1);
     const { queue, wq, work } = machine;
     const there = createExecutor(queue, { concurrency: 1 });
@@ -350,7 +350,7 @@ describe('run on another CPU', () => {
     expect(await rejectionOf(killed)).to.match(/^TimeoutError/);
   });
 
-  it('is refused what cannot be moved with an argument, and has moved nothing', async () => {
+  it('is refused a transfer list that cannot be moved, and moves nothing', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const gone = new ArrayBuffer(8);
@@ -398,7 +398,7 @@ describe('run on another CPU', () => {
     expect(await queue.run(work.sizeOf, { arg: empty, transfer: [empty], cpu: there })).to.equal(0);
   });
 
-  it('with a SharedSpinLock rejects an async one with EPERM, and frees the lock when it settles', async () => {
+  it('rejects an async function with a SharedSpinLock with EPERM, and frees the lock when it settles', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const lock = new SharedSpinLock();
@@ -409,7 +409,7 @@ describe('run on another CPU', () => {
     await machine.kernel.drain();
   });
 
-  it('takes its argument at the call, also where there is no thread yet', async () => {
+  it('takes its argument at the call, even if there is no thread yet', async () => {
     const machine = await startMachine(1);
     const { wq, work } = machine;
     const buffer = new ArrayBuffer(8);
@@ -425,7 +425,7 @@ describe('run on another CPU', () => {
     expect(await rejectionOf(refused)).to.equal('EINVAL');
   });
 
-  it('is aborted by a getter within its argument', async () => {
+  it('can be aborted by a getter within its argument', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const controller = new AbortController();
@@ -455,7 +455,7 @@ describe('run on another CPU', () => {
     expect(await rejectionOf(queue.run(work.makeLock, { cpu }))).to.equal('EINVAL');
   });
 
-  it('is refused a list of what is to be moved that says nothing true, wherever it runs', async () => {
+  it('is refused an invalid transfer list, wherever it runs', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const told: string[] = [];
@@ -481,7 +481,7 @@ describe('run on another CPU', () => {
   });
 
   // Without one V8 throws away, at a full collection, all code that was compiled for jobs.
-  it('that has ended last is kept, emptied, on both CPUs, to keep the code of all', async () => {
+  it('keeps the last job that has ended, emptied, on both CPUs, so that V8 keeps the code of all', async () => {
     const machine = await startMachine(1);
     const { queue, work } = machine;
     const cpu = cpuAt(machine, 1);

@@ -23,13 +23,13 @@ function small(cpu: number = 3): Arena {
   return Arena.play(Arena.layOut(LEAST), { cpu, waker: silentWaker });
 }
 
-/** Bytes for the bells and one RMLock. */
+/** Enough bytes for the futexes and one RMLock. */
 const LEAST = (33 + 36) * 64;
 
 describe('the arena of the locks between CPUs', function () {
   this.timeout(10_000);
 
-  it('is one per thread, also when its buffer comes twice', () => {
+  it('is one object per thread, even if its buffer arrives twice', () => {
     const arena = Arena.home();
     expect(Arena.join(structuredClone(arena.buffer))).to.equal(arena);
     expect(Arena.home()).to.equal(arena);
@@ -58,7 +58,7 @@ describe('the arena of the locks between CPUs', function () {
     expect(codeOf(() => Arena.play(buffer, { waker: silentWaker }))).to.equal('ENOMEM');
   });
 
-  it('refuses arguments that are none', () => {
+  it('refuses invalid arguments', () => {
     expect(codeOf(() => Arena.create(LEAST - 1))).to.equal('EINVAL');
     expect(codeOf(() => Arena.create(2 ** 26 + 64))).to.equal('EINVAL');
     expect(codeOf(() => Arena.create(LEAST + 0.5))).to.equal('EINVAL');
@@ -72,7 +72,7 @@ describe('the arena of the locks between CPUs', function () {
     }
   });
 
-  it('says that it is full, and has room again when locks are freed', () => {
+  it('throws when it is full, and has room again when locks are freed', () => {
     const arena = small();
     const taken = [RW, RW, MUTEX, RW, MUTEX, MUTEX, RW, RW].map((kind) =>
       arena.allocate(kind as typeof RW),
@@ -152,7 +152,7 @@ describe('the arena of the locks between CPUs', function () {
     expect(codeOf(() => attach(handle))).to.equal('EINVAL');
   });
 
-  it('grows as far as it may, and each thread sees what another one has taken', () => {
+  it('grows up to its maximum, and each thread sees what another one has allocated', () => {
     const buffer = Arena.layOut(4 * 2 ** 20);
     const [one, two] = [1, 2].map((cpu) => Arena.play(buffer, { cpu, waker: silentWaker })) as [
       Arena,
@@ -173,7 +173,7 @@ describe('the arena of the locks between CPUs', function () {
     expect([...three]).to.have.length(2);
   });
 
-  it('has one reference of a thread, also when its object has been replaced', () => {
+  it('holds one reference per thread, even if the object of the thread has been replaced', () => {
     const arena = small();
     const at = arena.allocate(MUTEX);
     arena.attach(at, {});
@@ -185,7 +185,7 @@ describe('the arena of the locks between CPUs', function () {
     expect(arena.kindAt(at)).to.equal(0);
   });
 
-  it('asks all threads to look for garbage when much is used, and again when more is', () => {
+  it('makes all threads collect garbage when much memory is used, and again when more is', () => {
     const buffer = Arena.layOut(2 ** 26);
     const woken: number[] = [];
     const waker = { wake: (cpu: number) => void woken.push(cpu), keepAlive: () => undefined };
@@ -260,7 +260,7 @@ describe('a handle of a lock between CPUs', () => {
     ['the write side of a SharedRMLock', () => new SharedRMLock().write],
   ];
   for (const [name, make] of makes) {
-    it(`is cloned, and then the same object on the same thread: ${name}`, () => {
+    it(`becomes the same object again on the same thread after a clone: ${name}`, () => {
       const lock = make();
       const handle = toHandle(lock);
       const clone = structuredClone(handle);
@@ -270,7 +270,7 @@ describe('a handle of a lock between CPUs', () => {
       unpin(handle);
     });
 
-    it(`makes an object of the same kind where there was none: ${name}`, () => {
+    it(`makes an object of the same kind on a thread that had none: ${name}`, () => {
       const lock = make();
       const handle = toHandle(lock);
       const { arena, at, kind } = lock._gate;
@@ -290,7 +290,7 @@ describe('a handle of a lock between CPUs', () => {
     });
   }
 
-  it('is not made of a lock of one thread', () => {
+  it('cannot be made of a lock of one thread', () => {
     const lock = new Mutex();
     expect(isShared(lock)).to.equal(false);
     expect(codeOf(() => toHandle(lock as never))).to.equal('EINVAL');

@@ -1,5 +1,6 @@
-// Two CPUs at one lock at the same time, played by one thread: one is interrupted between any two of
-// its steps on shared memory, and the other does something as a whole. Then it goes on, or dies.
+// Two CPUs at one lock at the same time, simulated by one thread. One is interrupted between any two of
+// its steps on shared memory, and the other does something without interruption. Then the first goes on,
+// or dies.
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
@@ -67,7 +68,7 @@ class Table {
     expect(writers === 0 || (writers === 1 && readers === 0), `${what}: exclusion`).to.equal(true);
   }
 
-  /** Everybody alive leaves, until nobody waits. */
+  /** Lets all living CPUs leave, until nobody waits. */
   async expectEnd(what: string, alive: readonly number[]): Promise<void> {
     for (let idle = 0; idle < 2; idle++) {
       this.cpus.settle();
@@ -152,7 +153,7 @@ function actsOf(cpu: number, sides: readonly Side[]): Act[] {
   ]);
 }
 
-/** The same, or it leaves what it holds, or hears. */
+/** The same, or it releases what it holds, or is woken. */
 function acts(cpu: number, kind: Kind): Act[] {
   return [
     ...actsOf(cpu, kind === MUTEX ? ['write'] : ['read', 'write']),
@@ -172,7 +173,7 @@ describe('two CPUs at a lock at once', function () {
   this.timeout(120_000);
 
   for (const kind of KINDS) {
-    it(`exclude each other, and lose nobody, whoever interrupts whom: ${NAMES[kind]}`, async () => {
+    it(`exclude each other, and lose no waiter, whichever interrupts the other: ${NAMES[kind]}`, async () => {
       let rounds = 0;
       for (const [situation, before] of SITUATIONS) {
         for (const [first, act] of acts(0, kind)) {
@@ -197,7 +198,7 @@ describe('two CPUs at a lock at once', function () {
       expect(rounds).to.be.greaterThan(300);
     });
 
-    it(`outlive one who dies when the other has interrupted it: ${NAMES[kind]}`, async () => {
+    it(`recover if one dies when the other has interrupted it: ${NAMES[kind]}`, async () => {
       let deaths = 0;
       for (const [situation, before] of SITUATIONS) {
         for (const [first, act] of acts(0, kind)) {
@@ -228,7 +229,7 @@ describe('two CPUs at a lock at once', function () {
   }
 });
 
-describe('a CPU that was granted a lock and has not heard of it', () => {
+describe('a CPU that was granted a lock and does not know it yet', () => {
   it('keeps the order of its continuations', async () => {
     const cpus = new PlayedCpus(2);
     const [a, b] = cpus.lock(MUTEX) as [Sides, Sides];
@@ -244,7 +245,7 @@ describe('a CPU that was granted a lock and has not heard of it', () => {
     expect(lab.take()).to.deep.equal(['first', 'second']);
   });
 
-  it('lets no code pass that comes later', async () => {
+  it('does not let later code pass', async () => {
     const cpus = new PlayedCpus(2);
     const [a, b] = cpus.lock(MUTEX) as [Sides, Sides];
     const ran: string[] = [];
@@ -266,7 +267,7 @@ describe('a CPU that was granted a lock and has not heard of it', () => {
 
 describe('a CPU that asks to read', () => {
   for (const side of ['read', 'write'] as const) {
-    it(`may ${side} in the moment in which the lock is free`, async () => {
+    it(`may ${side} at the moment when the lock is free`, async () => {
       for (let steps = 0, came = true; came; steps++) {
         const table = new Table(RW);
         table.try(1, 'write');

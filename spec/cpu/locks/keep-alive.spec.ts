@@ -47,7 +47,7 @@ const START = `
 describe('a lock between threads', function () {
   this.timeout(60_000);
 
-  it('keeps a thread alive while code waits for what another has, and no longer', async () => {
+  it('keeps a thread alive while code waits for another thread, and no longer', async () => {
     const { code, out, err } = await runModule(`
       ${START}
       worker.unref();
@@ -57,7 +57,7 @@ describe('a lock between threads', function () {
     expect({ code, out, err }).to.deep.equal({ code: 0, out: ['entered'], err: '' });
   });
 
-  it('lets a thread end that waits no more because it aborted', async () => {
+  it('lets a thread end that has stopped waiting because it was aborted', async () => {
     const { code, out } = await runModule(`
       ${START}
       worker.unref();
@@ -68,7 +68,7 @@ describe('a lock between threads', function () {
     expect({ code, out }).to.deep.equal({ code: 0, out: ['aborted'] });
   });
 
-  it('does not keep a thread alive for a continuation that waits and is unrefed', async () => {
+  it('does not keep a thread alive for a waiting continuation that is unreferenced', async () => {
     const { code, out } = await runModule(`
       ${START}
       worker.unref();
@@ -106,7 +106,7 @@ describe('a lock between threads', function () {
 describe('SharedSpinLock', function () {
   this.timeout(60_000);
 
-  it('held across a turn is an uncaught error, EPERM', async () => {
+  it('is an uncaught error, EPERM, if it is held across a turn', async () => {
     const { code, out } = await runModule(`
       ${imports('shared-spin-lock')}
       process.on('uncaughtException', (error) => console.log(error.code));

@@ -31,7 +31,7 @@ async function run(count: number, withRestarts: boolean, numRuns: number): Promi
   }
 }
 
-describe('the memory of locks that were sent about', () => {
+describe('the memory of locks that were sent between CPUs', () => {
   it('comes back after any program on two CPUs', () => run(2, false, 40)).timeout(300_000);
 
   it('comes back after any program on CPUs that are restarted', () => run(2, true, 20)).timeout(

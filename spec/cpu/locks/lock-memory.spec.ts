@@ -69,7 +69,7 @@ describe('a lock between CPUs that never leaves its thread', () => {
     expect(locksBeyond(known)).to.deep.equal([]);
   });
 
-  it('takes none in ever so many, in one turn', () => {
+  it('takes no shared memory for any number of locks in one turn', () => {
     const known = locksNow();
     for (let i = 0; i < 20_000; i++) void new SharedRMLock();
     expect(locksBeyond(known)).to.deep.equal([]);
@@ -78,7 +78,7 @@ describe('a lock between CPUs that never leaves its thread', () => {
 
 describe('a lock that leaves its thread and comes back', () => {
   for (const Kind of KINDS) {
-    it(`is held all the time by whoever holds it: ${Kind.name}`, () => {
+    it(`stays held by its holder all the time: ${Kind.name}`, () => {
       const lock = new Kind();
       const { _gate } = lock;
       for (const side of sidesOf(lock)) {
@@ -103,7 +103,7 @@ describe('a lock that leaves its thread and comes back', () => {
     });
   }
 
-  it('lets in those who wait, in their order, wherever its words are', async () => {
+  it('lets waiters in, in their order, wherever its words are', async () => {
     const { read, write, _gate } = new SharedRWLock();
     const order: string[] = [];
     await write.enter();
@@ -153,7 +153,7 @@ describe('the memory of locks that were sent', () => {
     await kernel.close({ graceMs: 0 });
   });
 
-  it('comes back at once from jobs that were aborted before anybody read them', async () => {
+  it('comes back at once from jobs that were aborted before they were read', async () => {
     const { queue, work } = lab;
     const words = gate();
     const blocked = queue.run(work.block, { arg: words, cpu });
@@ -172,7 +172,7 @@ describe('the memory of locks that were sent', () => {
     await expectLocks(lab, baseline);
   });
 
-  it('comes back at once from what was refused', async () => {
+  it('comes back at once from values that were refused', async () => {
     const { queue, work } = lab;
     const lock = new SharedRMLock();
     const arg = { lock, f: () => 1 };
@@ -217,7 +217,7 @@ describe('the memory of locks that were sent', () => {
     await expectLocks(lab, baseline);
   });
 
-  it('comes back from handles that were destroyed, given others, or never known elsewhere', async () => {
+  it('comes back from handles that were destroyed, got another lock, or were never known to another CPU', async () => {
     const { queue, work } = lab;
     await letGo(async () => {
       const kcs = Array.from(
@@ -269,7 +269,7 @@ describe('the memory of locks that were sent', () => {
     await expectLocks(lab, baseline);
   });
 
-  it('that is full is an error where a lock would have left, and nothing else', async () => {
+  it('causes an error when it is full and a lock would leave its thread, and nothing else', async () => {
     const { queue, work } = lab;
     const arena = Arena.home();
     const taken: number[] = [];

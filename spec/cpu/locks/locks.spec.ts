@@ -16,7 +16,7 @@ function shared(words: number): Int32Array {
 describe('a lock between CPUs', () => {
   closeAfterEach();
 
-  it('is refused to be replaced by a lock of one CPU', async () => {
+  it('cannot be replaced by a lock of one CPU', async () => {
     const { queue, cpus, work } = await startMachine(1);
     const local = new Kcont(queue, new Mutex(), work.note, 1);
     expect(codeOf(() => local.schedule(0, cpus[1] ?? null))).to.equal('EINVAL');
@@ -69,7 +69,7 @@ describe('a lock between CPUs', () => {
     expect(lock.held).to.equal(false);
   });
 
-  it('has one home, where all run that have it, on a queue that is not per CPU', async () => {
+  it('has one home CPU, which runs all its users on a queue that is not per CPU', async () => {
     const { wq, work, kernel } = await startMachine(2);
     const lock = new SharedMutex();
     const log = shared(101);
@@ -83,7 +83,7 @@ describe('a lock between CPUs', () => {
     expect(Array.from(log.subarray(1))).to.deep.equal(kcs.map((_, i) => i));
   });
 
-  it('can be changed while the continuation waits for the old one elsewhere', async () => {
+  it('can be changed while the continuation waits for the old lock on another CPU', async () => {
     const { queue, cpus, work, kernel } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const [first, second] = [new SharedMutex(), new SharedMutex()];
@@ -118,7 +118,7 @@ describe('a lock between CPUs', () => {
     lock.write.exit();
   });
 
-  it('is free again when the CPU that holds it dies, and that is said', async () => {
+  it('is free again when the CPU that holds it dies, and the event counts it', async () => {
     const { queue, cpus, work, event } = await startMachine(1);
     const words = shared(WORDS);
     const lock = new SharedMutex();

@@ -1,4 +1,4 @@
-// The protocol of the locks between CPUs, its CPUs played by one thread.
+// The protocol of the locks between CPUs, with CPUs that are simulated by one thread.
 
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -12,7 +12,7 @@ import { KINDS, NAMES, PlayedCpus, dieAfter, type Sides } from '../../support/pl
 /** A microtask. */
 const soon: Promise<void> = Promise.resolve();
 
-/** Awaits a lock and notes when it has it. */
+/** Awaits a lock and records when it has it. */
 function wait(ran: string[], lock: Lock, name: string, signal?: AbortSignal): void {
   lock.enter(signal === undefined ? {} : { signal }).then(
     () => ran.push(name),
@@ -28,7 +28,7 @@ describe('a lock between CPUs', function () {
 
   for (const kind of KINDS) {
     describe(NAMES[kind], () => {
-      it('held on one CPU is held on all, and free on none', () => {
+      it('reads as held on all CPUs when one CPU holds it', () => {
         const [a, b] = new PlayedCpus(2).lock(kind) as Pair;
         expect(a.write.tryEnter()).to.equal(true);
         expect([a.write.held, b.write.held]).to.deep.equal([true, true]);
@@ -40,7 +40,7 @@ describe('a lock between CPUs', function () {
         b.write.exit();
       });
 
-      it('can be released on the CPU that holds it alone', () => {
+      it('can be released only on the CPU that holds it', () => {
         const [a, b] = new PlayedCpus(2).lock(kind) as Pair;
         a.write.tryEnter();
         expect(codeOf(() => b.write.exit())).to.equal('EPERM');
@@ -48,7 +48,7 @@ describe('a lock between CPUs', function () {
         a.write.exit();
       });
 
-      it('goes to who waits on another CPU, at once, by a ring', async () => {
+      it('goes to a waiter on another CPU at once, and wakes that CPU', async () => {
         const cpus = new PlayedCpus(2);
         const [a, b] = cpus.lock(kind) as Pair;
         const ran: string[] = [];
@@ -64,7 +64,7 @@ describe('a lock between CPUs', function () {
         expect(cpus.keptAlive).to.deep.equal([false, false]);
       });
 
-      it('is given on by a CPU where nobody waits any more when it comes', async () => {
+      it('is passed on by a CPU on which nobody waits any more when it arrives', async () => {
         const cpus = new PlayedCpus(3);
         const [a, b, c] = cpus.lock(kind) as Three;
         const ran: string[] = [];
@@ -153,7 +153,7 @@ describe('a lock between CPUs', function () {
         expect(a.write.held).to.equal(false);
       });
 
-      it('of a dead CPU is free again', () => {
+      it('is free again when its CPU has died', () => {
         const cpus = new PlayedCpus(2);
         const [a, b] = cpus.lock(kind) as Pair;
         a.write.tryEnter();
@@ -163,7 +163,7 @@ describe('a lock between CPUs', function () {
         b.write.exit();
       });
 
-      it('of a dead CPU goes to who waits', async () => {
+      it('goes to a waiter when its CPU has died', async () => {
         const cpus = new PlayedCpus(3);
         const [a, b] = cpus.lock(kind) as Three;
         const ran: string[] = [];
@@ -189,7 +189,7 @@ describe('a lock between CPUs', function () {
         expect(ran).to.deep.equal(['c']);
       });
 
-      it('that was on its way to a dead CPU goes on', async () => {
+      it('is passed on if it was on its way to a dead CPU', async () => {
         const cpus = new PlayedCpus(3);
         const [a, b, c] = cpus.lock(kind) as Three;
         const ran: string[] = [];
@@ -320,7 +320,7 @@ describe('a lock between CPUs', function () {
     });
   }
 
-  /** CPU 0 is dead: b and c let go of what they have, and everybody who waits has their turn. */
+  /** CPU 0 is dead: b and c release what they have, and every waiter gets its turn. */
   async function expectSound(
     cpus: PlayedCpus,
     [, b, c]: Three,
@@ -337,7 +337,7 @@ describe('a lock between CPUs', function () {
           try {
             side.exit();
           } catch {
-            // It did not hold it.
+            // CPU 0 did not hold it.
           }
         }
       }
@@ -363,7 +363,7 @@ for (const kind of [RW, RM] as const) {
       a.write.exit();
     });
 
-    it('lets a writer in when the last reader elsewhere has left, and no new reader before', async () => {
+    it('lets a writer in when the last reader on another CPU has left, and no new reader before that', async () => {
       const cpus = new PlayedCpus(3);
       const [a, b, c] = cpus.lock(kind) as Three;
       const ran: string[] = [];
@@ -405,7 +405,7 @@ for (const kind of [RW, RM] as const) {
       expect(ran).to.deep.equal(['writer b']);
     });
 
-    it('lets readers in that waited for a writer who gave up, beside those inside', async () => {
+    it('lets in readers that waited for a writer that gave up, beside the readers inside', async () => {
       const cpus = new PlayedCpus(2);
       const [a, b] = cpus.lock(kind) as Pair;
       const ran: string[] = [];
@@ -421,7 +421,7 @@ for (const kind of [RW, RM] as const) {
       expect(ran.toSorted()).to.deep.equal(['a', 'b aborted']);
     });
 
-    it('goes to a writer when a reader elsewhere dies', async () => {
+    it('goes to a writer when a reader on another CPU dies', async () => {
       const cpus = new PlayedCpus(3);
       const [a, b] = cpus.lock(kind) as Three;
       const ran: string[] = [];
@@ -451,7 +451,7 @@ describe('any order of events at a lock between CPUs', function () {
   });
 
   for (const kind of KINDS) {
-    it(`excludes, loses nobody and ends free: ${NAMES[kind]}`, async () => {
+    it(`excludes, loses no waiter and ends free: ${NAMES[kind]}`, async () => {
       const shared = kind === RW || kind === RM;
       await fc.assert(
         fc.asyncProperty(fc.array(event, { maxLength: 60, size: 'max' }), async (events) => {
@@ -524,8 +524,8 @@ describe('any order of events at a lock between CPUs', function () {
   }
 });
 
-describe('where the words of a lock are', () => {
-  it('keeps those that a reader of an RMLock writes 64 bytes from those of every other CPU', async () => {
+describe('the layout of a lock', () => {
+  it("keeps the words of an RMLock's readers 64 bytes from those of every other CPU", async () => {
     const { LockProtocol } = await import('../../../lib/cpu/locks/protocol.ts');
     const [first] = new PlayedCpus(1).arenas;
     if (first === undefined) throw new Error('no CPU');

@@ -51,7 +51,7 @@ describe('locks between threads', function () {
   }
 
   describe('SharedMutex', () => {
-    it('held on one thread is held on the other', async () => {
+    it('reads as held on both threads when one holds it', async () => {
       const lock = new SharedMutex();
       const peer = start(lock);
       lock.tryEnter();
@@ -68,7 +68,7 @@ describe('locks between threads', function () {
       expect(lock.held).to.equal(false);
     });
 
-    it('goes to code that waits on another thread, first come first served', async () => {
+    it('goes to code that waits on another thread, first come, first served', async () => {
       const lock = new SharedMutex();
       const peer = start(lock);
       const ran: string[] = [];
@@ -85,7 +85,7 @@ describe('locks between threads', function () {
       expect(ran).to.deep.equal(['a', 'b', 'c']);
     });
 
-    it('holds up continuations while another thread has it, and nobody else', async () => {
+    it('delays continuations that need it while another thread has it, and no others', async () => {
       const lock = new SharedMutex();
       const peer = start(lock);
       const { wq } = new Kernel();
@@ -107,7 +107,7 @@ describe('locks between threads', function () {
       expect(lock.held).to.equal(false);
     });
 
-    it('lets one who aborts leave the queue at once, and goes to the next', async () => {
+    it('lets a waiter that aborts leave the queue at once, and goes to the next one', async () => {
       const lock = new SharedMutex();
       const peer = start(lock);
       const abort = new AbortController();
@@ -169,7 +169,7 @@ describe('locks between threads', function () {
       expect(Math.max(...runs)).to.be.at.most(LOCAL_HAND_OVERS + 1);
     });
 
-    it('of a thread that was killed goes to who waits', async () => {
+    it('goes to a waiter when its thread is killed', async () => {
       const lock = new SharedMutex();
       const peer = start(lock);
       const cpu = await peer.cpu();
@@ -229,7 +229,7 @@ describe('locks between threads', function () {
       expect(lock.held).to.equal(false);
     });
 
-    it('counts exactly when some block and others wait aside', async () => {
+    it('counts exactly when some threads block and others wait aside', async () => {
       const lock = new SharedSpinLock();
       const peer = start(lock);
       await peer.cpu();
@@ -255,7 +255,7 @@ describe('locks between threads', function () {
       expect(lock.held).to.equal(false);
     });
 
-    it('is waited for with patience, and no longer', async () => {
+    it('is waited for until the patience is over, and no longer', async () => {
       const lock = new SharedSpinLock();
       const peer = start(lock);
       const told = peer.tell({ do: 'holdUntil', lock: 0, word: 8 });
@@ -322,7 +322,7 @@ describe('locks between threads', function () {
       });
 
       for (const threads of [2, 3]) {
-        it(`shows readers nothing half written when ${threads} threads contend`, async () => {
+        it(`never shows readers half written data when ${threads} threads contend`, async () => {
           const lock = make();
           const others = Array.from({ length: threads - 1 }, () => start(lock));
           await Promise.all(others.map((peer) => peer.cpu()));

@@ -19,7 +19,7 @@ import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
 import { EXPIRED, PENDING, QUEUED, RUNNING, UNREF } from '../../../lib/core/state.ts';
 
 describe('the word of a control block', () => {
-  it('takes generations that come round, and keep the bits', () => {
+  it('wraps generations around, and keeps the bits', () => {
     let word = nextGeneration(0, PENDING);
     expect([generationOf(word), word & BITS]).to.deep.equal([1, PENDING]);
     word = nextGeneration(-1, QUEUED);
@@ -38,7 +38,7 @@ describe('the word of a control block', () => {
     ]);
   });
 
-  it('says what it is in another word', () => {
+  it('packs the kind and the workqueue into another word', () => {
     const spec = packSpec(223, true, 2, 1);
     expect([priorityOf(spec), isPerCpu(spec), affinityOf(spec), kindOf(spec)]).to.deep.equal([
       223,
@@ -49,8 +49,8 @@ describe('the word of a control block', () => {
   });
 });
 
-describe('the section of a control block', () => {
-  it('is broken into when whoever is in it does not come out', () => {
+describe('the BUSY section of a control block', () => {
+  it('is ended by a waiter when the thread in it does not leave it', () => {
     const memory = Memory.make(2, 2);
     const block = memory.grab(2);
     memory.words[block] = PENDING | BUSY;

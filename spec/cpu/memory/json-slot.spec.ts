@@ -1,4 +1,4 @@
-// Small plain values as text in the memory that CPUs share.
+// Small plain values as JSON in the memory that CPUs share.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { afterEach, describe, it } from 'mocha';
@@ -14,8 +14,8 @@ function blockIn(memory: Memory): number {
   return grabBlocks(memory, 0, []);
 }
 
-describe('the text of a block', () => {
-  it('is for every CPU what structuredClone makes of the value, or is not written', () => {
+describe('the JSON slot of a block', () => {
+  it('holds on every CPU what structuredClone makes of the value, or is not written', () => {
     const memory = Memory.make(2, 2);
     const elsewhere = new Memory(memory.buffer);
     const block = blockIn(memory);
@@ -38,7 +38,7 @@ describe('the text of a block', () => {
     expect(written).to.be.greaterThan(50);
   });
 
-  it('says letters of every kind, halves of pairs too', () => {
+  it('holds letters of every kind, lone surrogates too', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     for (const value of ['', 'é', '€', '\u0000"\\', '😀', '\ud800', { ['clé €']: ['ÿ', 'Ā'] }]) {
@@ -46,7 +46,7 @@ describe('the text of a block', () => {
     }
   });
 
-  it('is not written for what JSON does not say exactly', () => {
+  it('is not written for values that JSON does not represent exactly', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     const inner = {};
@@ -85,7 +85,7 @@ describe('the text of a block', () => {
     expect(memory.words[block + JSON_SLOT]).to.equal(0);
   });
 
-  it('is not written for what throws when it is read, or where a program changes what JSON says', () => {
+  it('is not written for values that throw when they are read, or where a program changes JSON', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     const throwing = Object.defineProperty({}, 'a', {
@@ -120,7 +120,7 @@ describe('the text of a block', () => {
     expect(sizes).to.deep.equal([1024, 0, -1024, 0, 61, 0]);
   });
 
-  it('is given up at once for a large value', () => {
+  it('is not tried for long with a large value', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     let looks = 0;
@@ -135,7 +135,7 @@ describe('the text of a block', () => {
     expect([writeJson(memory, block, wide), looks < 128]).to.deep.equal([0, true]);
   });
 
-  it('is made while there is memory to spare', () => {
+  it('is allocated only while there is memory to spare', () => {
     const memory = Memory.make(2, 2);
     const [first, second] = [blockIn(memory), blockIn(memory)];
     const length = writeJson(memory, first, 'one');
@@ -144,7 +144,7 @@ describe('the text of a block', () => {
     expect(writeJson(memory, first, 'new')).to.equal(length);
   });
 
-  it('keeps its place', () => {
+  it('keeps its place when it is written again', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     writeJson(memory, block, 'one');
@@ -153,7 +153,7 @@ describe('the text of a block', () => {
     expect(memory.words[block + JSON_SLOT]).to.equal(place);
   });
 
-  it('may be where this CPU has not looked yet', () => {
+  it('may be in memory that this CPU has not mapped yet', () => {
     const memory = Memory.make(2, 2);
     const elsewhere = new Memory(memory.buffer);
     const block = blockIn(memory);
@@ -163,7 +163,7 @@ describe('the text of a block', () => {
     expect(readJson(new Memory(memory.buffer), block, length)).to.equal('result');
   });
 
-  it('reads as nothing while it is being written for somebody else', () => {
+  it('reads as undefined while it is being written for another job', () => {
     const memory = Memory.make(2, 2);
     const block = blockIn(memory);
     writeJson(memory, block, { a: 'long enough' });
@@ -176,7 +176,7 @@ describe('small plain values', () => {
 
   afterEach(() => sinon.restore());
 
-  it('go to another CPU and back without a message', async () => {
+  it('go to another CPU and back without being posted', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] ?? null;
     const small = { id: 1, path: '/img/large.jpg', tags: ['a', 'b', 'c'] };
@@ -191,7 +191,7 @@ describe('small plain values', () => {
     expect([posts.callCount, await queue.run(work.valuesPosted, { cpu })]).to.deep.equal([1, 1]);
   });
 
-  it('are copies as of the call, also where the function runs on the CPU that calls it', async () => {
+  it('are copies made at the call, even if the function runs on the calling CPU', async () => {
     const { queue, work, cpus } = await startMachine(2);
     const shared = { n: 1 };
     const ran = Promise.all(

@@ -1,4 +1,4 @@
-// The inbox between CPUs and the shared memory it lies in, as one thread can see it.
+// Inboxes, and the shared memory that contains them, as one thread can see them.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Inbox, type Message } from '../../../lib/cpu/messages/inbox.ts';
@@ -13,7 +13,7 @@ function taken(inbox: Inbox): number[] {
 }
 
 describe('the inbox of a CPU', () => {
-  it('is read in the order in which it was sent, whoever sent it', () => {
+  it('is read in the order in which its messages were sent, by whichever CPU', () => {
     const memory = Memory.make(3, 3);
     const [zero, one, two] = [0, 1, 2].map((cpu) => new Inbox(memory, cpu)) as [
       Inbox,
@@ -26,7 +26,7 @@ describe('the inbox of a CPU', () => {
     expect(two.waiting).to.equal(false);
   });
 
-  it('says all that was said', () => {
+  it('delivers all fields of a message', () => {
     const memory = Memory.make(2, 2);
     new Inbox(memory, 0).send(1, 7, 96, 3, -5, 2 ** 31 - 1, 0.25);
     const messages: Message[] = [];
@@ -38,7 +38,7 @@ describe('the inbox of a CPU', () => {
     ]);
   });
 
-  it('uses its messages again: a million need no more memory than a burst', () => {
+  it('reuses messages: a million of them need no more memory than a burst', () => {
     const memory = Memory.make(2, 2);
     const [sender, reader] = [new Inbox(memory, 0), new Inbox(memory, 1)] as const;
     for (let i = 0; i < 500; i++) sender.send(1, 1, 0, 0, 0, 0, i);
@@ -49,11 +49,11 @@ describe('the inbox of a CPU', () => {
       for (let i = 0; i < 250; i++) reader.send(1, 1, 0, 0, 0, 0, i);
       expect(taken(reader)).to.have.length(500);
     }
-    // What the reader sends itself comes from messages of its own.
+    // The reader's own messages come from its own slab.
     expect((memory.words[0] as number) - (used as number)).to.be.at.most(128);
   });
 
-  it('loses none if reading one throws: what comes after it is read the next time', () => {
+  it('loses no message if reading one throws: the next call reads those after it', () => {
     const memory = Memory.make(2, 2);
     const [sender, reader] = [new Inbox(memory, 0), new Inbox(memory, 1)] as const;
     const read: number[] = [];
@@ -85,7 +85,7 @@ describe('the inbox of a CPU', () => {
     expect([values.length, values[0], values.at(-1)]).to.deep.equal([50_000, 0, 49_999]);
   });
 
-  it('that is sent while it is read, is left for the next time', () => {
+  it('leaves messages that are sent while it is read for the next call', () => {
     const memory = Memory.make(2, 2);
     const inbox = new Inbox(memory, 0);
     inbox.send(0, 1, 0, 0, 0, 0, 1);
@@ -107,7 +107,7 @@ describe('the memory of the CPUs', () => {
     expect(() => memory.grab(2 ** 25)).to.throw('the memory shared by CPUs is full');
   });
 
-  it('gives two who ask at once different places', () => {
+  it('gives two CPUs that allocate at once different units', () => {
     const memory = Memory.make(2, 2);
     const other = new Memory(memory.buffer);
     const places = Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? memory : other).grab(64));

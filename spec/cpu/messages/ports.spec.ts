@@ -59,7 +59,7 @@ describe('the ports of a CPU', () => {
     for (const ports of ends.splice(0)) ports.close();
   });
 
-  it('ring once for a CPU that sleeps, and not for one that is awake', () => {
+  it('wake a sleeping CPU once, and not one that is awake', () => {
     const { memory, zero, one } = connected();
     zero.ports.wake(1);
     zero.ports.wake(1);
@@ -73,14 +73,14 @@ describe('the ports of a CPU', () => {
     expect(zero.posted).to.deep.equal([0, 0]);
   });
 
-  it('of the own CPU ask for a pass', () => {
+  it('request a pass when a CPU wakes itself', () => {
     const { zero } = connected();
     zero.ports.wake(0);
     zero.ports.wake(0);
     expect([zero.posted, zero.calls.woken.callCount]).to.deep.equal([[], 1]);
   });
 
-  it('need not ring for a CPU that a value will wake', () => {
+  it('send no wake-up to a CPU that a posted value will wake', () => {
     const { memory, zero } = connected();
     const name = zero.ports.post(1, 'value');
     expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[[name, 'value']], WOKEN]);
@@ -88,7 +88,7 @@ describe('the ports of a CPU', () => {
     expect(zero.posted).to.have.length(1);
   });
 
-  it('ring all the same if the value has woken it by then, and it sleeps again', () => {
+  it('wake a CPU that the value has woken already and that sleeps again', () => {
     const { zero, one } = connected();
     const name = zero.ports.post(1, 'value');
     one.ports.setAwake();
@@ -97,7 +97,7 @@ describe('the ports of a CPU', () => {
     expect(zero.posted).to.deep.equal([[name, 'value'], 0]);
   });
 
-  it('ring if it wakes and sleeps again while the value is being copied', () => {
+  it('wake a CPU that wakes and sleeps again while the value is being copied', () => {
     const { memory, zero, one } = connected();
     const value = {
       get slow(): number {
@@ -118,13 +118,13 @@ describe('the ports of a CPU', () => {
     expect([zero.posted, sleepAt(memory, 1)]).to.deep.equal([[], ASLEEP]);
   });
 
-  it('leave a CPU asleep that nobody is at the other end of', () => {
+  it('leave a CPU asleep that has no thread', () => {
     const { memory, zero } = connected();
     expect(zero.ports.post(2, 'value')).to.equal(0);
     expect(sleepAt(memory, 2)).to.equal(ASLEEP);
   });
 
-  it('ask for a pass when a value is claimed, since its message may have been the bell', () => {
+  it('request a pass when a value is claimed, because its message may have been the wake-up', () => {
     const { zero, one } = connected();
     zero.ports.wake(1);
     const name = zero.ports.post(1, 'value');
@@ -135,13 +135,13 @@ describe('the ports of a CPU', () => {
     expect(one.calls.woken.called).to.equal(false);
   });
 
-  it('ask for a pass when a message comes that cannot be read: it may have been the bell', () => {
+  it('request a pass when a message cannot be read, because it may have been the wake-up', () => {
     const { one } = connected();
     one.breakMessage();
     expect(one.calls.woken.callCount).to.equal(1);
   });
 
-  it('say of a value that is claimed in vain whether it has come and cannot be read', async () => {
+  it('tell whether a value that cannot be claimed has arrived and cannot be read', async () => {
     const { zero, one } = connected();
     const first = zero.ports.post(1, 'first');
     await settled();
@@ -160,7 +160,7 @@ describe('the ports of a CPU', () => {
     expect(one.ports.isBroken(2, 1), 'nobody is there').to.equal(false);
   });
 
-  it('read on behind a message that cannot be read', () => {
+  it('read the messages after one that cannot be read', () => {
     const { zero, one } = connected();
     const frame = new Uint8Array(8);
     zero.ports.post(1, frame, [frame.buffer]);
@@ -178,7 +178,7 @@ describe('the ports of a CPU', () => {
     expect(one.ports.isBroken(0, broken)).to.equal(true);
   });
 
-  it('ask for a pass when another thread takes the place of one that may have rung', () => {
+  it('request a pass when another thread replaces one that may have sent a wake-up', () => {
     const { zero, one } = connected();
     zero.ports.wake(1);
     const { port1, port2 } = new MessageChannel();
@@ -187,7 +187,7 @@ describe('the ports of a CPU', () => {
     port2.close();
   });
 
-  it('give each value a name of its own, also if its getters post others', () => {
+  it('give each value a name of its own, even if its getters post other values', () => {
     const { zero, one } = connected();
     let inner = 0;
     const value = {

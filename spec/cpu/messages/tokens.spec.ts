@@ -18,7 +18,7 @@ async function until(condition: () => boolean): Promise<void> {
 describe('a handle passed to another CPU', () => {
   closeAfterEach();
 
-  it('is stopped there, with the truth', async () => {
+  it('can be stopped there, and stop returns the truth', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const kc = new Kcont<unknown>(queue, null, work.note, 'never');
     kc.schedule(1e6);
@@ -26,7 +26,7 @@ describe('a handle passed to another CPU', () => {
     expect([kc.pending, kc.busy]).to.deep.equal([false, false]);
   });
 
-  it('is scheduled from there, on any CPU', async () => {
+  it('can be scheduled from there, on any CPU', async () => {
     const { queue, work, cpus } = await startMachine(2);
     for (const target of [0, 1, 2]) {
       const counts = shared(1);
@@ -65,7 +65,7 @@ describe('a handle passed to another CPU', () => {
     expect(await rejectionOf(run)).to.equal('EINVAL');
   });
 
-  it('runs on a third CPU, which has to be told its argument', async () => {
+  it('runs on a third CPU, which has to be sent its argument', async () => {
     const { queue, work, cpus } = await startMachine(2);
     const kc = new Kcont<unknown>(queue, null, work.note, { cloned: 'arg' });
     const arg = { kc, cpu: 2 };
@@ -74,7 +74,7 @@ describe('a handle passed to another CPU', () => {
     expect(await queue.run(work.ran, { cpu: cpus[2] ?? null })).to.deep.equal([{ cloned: 'arg' }]);
   });
 
-  it('destroyed there, is destroyed here', async () => {
+  it('is destroyed here when it is destroyed there', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const kc = new Kcont<unknown>(queue, null, work.note, 1);
     await queue.run(work.destroyFrom, { arg: { kc }, cpu: cpus[1] ?? null });
@@ -98,7 +98,7 @@ describe('a handle passed to another CPU', () => {
     await until(() => !kc.busy);
   });
 
-  it('that waits elsewhere for its run here, is stopped for certain', async () => {
+  it('is stopped for certain while it waits on another CPU for its run on this one', async () => {
     const { queue, work, cpus, kernel } = await startMachine(2);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: true });
@@ -112,7 +112,7 @@ describe('a handle passed to another CPU', () => {
     expect(Atomics.load(words, 0)).to.equal(1);
   });
 
-  it('halted on two CPUs, is scheduled again when both have ended', async () => {
+  it('can be scheduled again when halts on two CPUs have both ended', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: false });
@@ -152,7 +152,7 @@ describe('code on another CPU', () => {
     }
   });
 
-  it('beats on while this thread is blocked', async () => {
+  it('keeps a heartbeat while this thread is blocked', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const words = shared(WORDS);
     const kc = new Kcont<never>(queue, null, work.beat, { words, ms: 5 } as never);
@@ -233,7 +233,7 @@ describe('where a continuation runs', () => {
     await kernel.drain();
   });
 
-  it('is told to the functions of the proposal by their errno', async () => {
+  it('is reported as an errno by the functions of the proposal', async () => {
     const { queue, wq, work, cpus } = await startMachine(1);
     const counts = shared(1);
     const portable = kern.kcont_create(queue, null, work.count, { counts, at: 0 }, 0);
@@ -263,7 +263,7 @@ describe('where a continuation runs', () => {
     expect(Array.from(log.subarray(1, 6))).to.deep.equal([215, 199, 127, 103, 100]);
   });
 
-  it('is given another argument together with its function', async () => {
+  it('gets another argument together with its function', async () => {
     const { queue, cpus, work } = await startMachine(1);
     const cpu = cpus[1] ?? null;
     const kc = new Kcont<unknown>(queue, null, work.note, 'first');

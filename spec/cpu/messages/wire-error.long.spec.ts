@@ -22,13 +22,13 @@ describe('an error with anything in it', () => {
     );
   }).timeout(120_000);
 
-  it('keeps a chain of causes up to what one error may consist of, and says what is next', () => {
+  it('keeps a chain of causes up to the limit of records, and replaces the next one by text', () => {
     const causes = causesOf(unwireError(structuredClone(wireError(chain(MOST_RECORDS + 10)))));
     expect(causes).to.have.length(MOST_RECORDS);
     expect(causes.at(-1)).to.match(/Error: attempt 9\b/);
   }).timeout(60_000);
 
-  it('ends the run of the function that has to do with it, and nothing else', async () => {
+  it('ends the run of the function concerned, and nothing else', async () => {
     const errors: unknown[] = [];
     const events: string[] = [];
     const kernel = new Kernel({ onError: (error) => void errors.push(error) });

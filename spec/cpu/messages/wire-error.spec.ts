@@ -1,4 +1,4 @@
-// Errors in the form in which they go from thread to thread.
+// Errors in the form in which they are sent from thread to thread.
 import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -27,7 +27,7 @@ function errorOf(thrown: unknown): Error & Record<string, unknown> {
   return error as Error & Record<string, unknown>;
 }
 
-describe('an error on its way', () => {
+describe('an error sent to another CPU', () => {
   it('arrives as an instance of its class, with name, message and stack', () => {
     class HttpError extends TypeError {
       override readonly name = 'HttpError';
@@ -60,7 +60,7 @@ describe('an error on its way', () => {
     expect(errorOf(new DOMException('m', 'AbortError'))['code']).to.equal(20);
   });
 
-  it('arrives as what the running Node has beyond that', () => {
+  it('arrives as an instance of the classes that only some versions of Node have', () => {
     const { SuppressedError, QuotaExceededError } = globalThis as unknown as Record<
       string,
       (new (...args: unknown[]) => Error) | undefined
@@ -80,7 +80,7 @@ describe('an error on its way', () => {
     }
   });
 
-  it('keeps what Node says of a failed call, and the enumerable properties, and only these', () => {
+  it('keeps the properties that Node adds for a failed call and the enumerable ones, and no others', () => {
     const error = Object.assign(new Error('connect'), {
       errno: -111,
       code: 'ECONNREFUSED',
@@ -127,7 +127,7 @@ describe('an error on its way', () => {
     expect((cause as Error).cause === back).to.equal(true);
   });
 
-  it('of another realm is one of this realm', () => {
+  it('arrives as an error of this realm if it was of another realm', () => {
     const foreign: unknown = runInNewContext(
       `Object.assign(new TypeError('far'), { code: 'EFAR' })`,
     );
@@ -135,7 +135,7 @@ describe('an error on its way', () => {
     expect(errorOf(foreign)).to.be.an.instanceOf(TypeError).that.includes({ code: 'EFAR' });
   });
 
-  it('says in words what cannot be cloned', () => {
+  it('replaces what cannot be cloned by text', () => {
     const kc = new Kcont(wq.prilow, null, () => undefined, 1, { name: 'beat' });
     const error = Object.assign(new Error('m'), {
       f: function send() {},
@@ -162,7 +162,7 @@ describe('an error on its way', () => {
     expect((wide['list'] as unknown[]).length).to.be.within(9e4, 1e5);
   });
 
-  it('that is none arrives as it is, if it can be cloned', () => {
+  it('arrives as it is if it is another value that can be cloned', () => {
     const sparse = Object.assign([1, , 3], { named: 1 }); // oxlint-disable-line no-sparse-arrays
     const values = [undefined, null, 0, -0, NaN, 'text', 7n, true, Symbol.for('kcont specs')];
     for (const value of values) expect(carried(value)).to.deep.equal(value);
@@ -179,7 +179,7 @@ describe('an error on its way', () => {
     expect(error).to.be.an.instanceOf(RangeError);
   });
 
-  it('that is none and cannot be cloned is told by an error', () => {
+  it('arrives as an error if it is another value that cannot be cloned', () => {
     const said = [() => 1, Symbol('own'), new WeakMap(), { f() {}, code: 1 }].map(errorOf);
     expect(said.map(({ code }) => code)).to.deep.equal(['EINVAL', 'EINVAL', 'EINVAL', 'EINVAL']);
     expect(said[1]?.message).to.contain('Symbol(own)');
@@ -192,21 +192,21 @@ describe('an error on its way', () => {
     });
   }
 
-  it('is told, whatever is in it', () => {
+  it('arrives, whatever is in it', () => {
     fc.assert(
       fc.property(recipes, (recipe) => expectCarried(prepare(recipe), carried)),
       { numRuns: 200, seed: 10 },
     );
   });
 
-  it('that cannot even be posted is told by what it says', () => {
+  it('arrives with its message only if it cannot be posted', () => {
     expect(unwireError(structuredClone(wireText(new TypeError('it'))))).to.include({
       code: 'EINVAL',
       message: 'it',
     });
   });
 
-  it('is an error also if what came is none', () => {
+  it('is a KcontError if what arrived is not an error', () => {
     for (const wired of [
       undefined,
       null,
@@ -219,8 +219,8 @@ describe('an error on its way', () => {
   });
 });
 
-describe('how a value reads', () => {
-  it('is known of every value', () => {
+describe('the text of a value', () => {
+  it('is defined for every value', () => {
     for (const make of Object.values(HOSTILE)) {
       const value = make();
       expect([textOf(value), reasonOf(value)].every((text) => text.length <= 2000)).to.equal(true);

@@ -27,7 +27,7 @@ describe('a CPU that fails', () => {
     expect(await queue.run(work.where, { cpu: cpus[1] ?? null })).to.equal(1);
   });
 
-  it('tells what a function throws of its own handle, though it has destroyed that', async () => {
+  it('reports what a function throws, even if it has destroyed its own handle', async () => {
     const told: unknown[] = [];
     const { kernel, cpus, work } = await startMachine(1);
     const onError = (error: unknown, kc: unknown): void => {
@@ -42,7 +42,7 @@ describe('a CPU that fails', () => {
     }
   });
 
-  it('tells it though this CPU has destroyed the handle before it could be told', async () => {
+  it('reports it even if this CPU has destroyed the handle before the error arrives', async () => {
     const told: unknown[] = [];
     const { kernel, cpus, work } = await startMachine(1);
     const [, cpu = null] = cpus;
@@ -59,7 +59,7 @@ describe('a CPU that fails', () => {
       Atomics.wait(running, 0, 0);
       while (kc.running);
       kc.destroy();
-      // Its block is somebody else's by now.
+      // Its block is used by another handle by now.
       const other = new Kcont(others, null, work.note, i, { name: 'other' });
       other.schedule(0, cpu);
       await queue.run(work.where, { cpu });
@@ -68,7 +68,7 @@ describe('a CPU that fails', () => {
     }
   });
 
-  it('leaves blocks where no other CPU has looked yet, too', async () => {
+  it('recovers blocks in memory that no other CPU has mapped yet', async () => {
     const { queue, cpus, work, event } = await startMachine(1);
     const cpu = cpus[1] ?? null;
     const up = event('up');
@@ -104,7 +104,7 @@ describe('a CPU that fails', () => {
     expect(await queue.run(work.ran, { cpu: two ?? null })).to.deep.equal(['moved']);
   });
 
-  it('is reported with what it threw, when an error is uncaught', async () => {
+  it('is reported with what it threw if an error is uncaught', async () => {
     const { queue, cpus, work, event } = await startMachine(1);
     const died = event('died');
     await queue.run(work.crash, { arg: 'oops', cpu: cpus[1] ?? null });
@@ -121,7 +121,7 @@ describe('a CPU that fails', () => {
     expect(events.map(({ type }) => type)).to.deep.equal(['up']);
   });
 
-  it('says that a CPU is blocked, and when it works again', async () => {
+  it('is reported when it is blocked, and when it works again', async () => {
     const { queue, cpus, work, event, events } = await startMachine(1, { blockedMs: 60 });
     const cpu = cpus[1] ?? null;
     const unblocked = event('unblocked');
@@ -133,7 +133,7 @@ describe('a CPU that fails', () => {
     expect(events.map(({ type }) => type)).to.deep.equal(['up', 'blocked', 'unblocked']);
   });
 
-  it('cannot be started with a module that is not there, or does not parse', async () => {
+  it('cannot be started with a module that does not exist or does not parse', async () => {
     const kernel = new Kernel();
     const missing = await errorOf(kernel.startCpus({ module: moduleOf('nowhere'), count: 1 }));
     expect(missing).to.include({ code: 'ERR_MODULE_NOT_FOUND' });

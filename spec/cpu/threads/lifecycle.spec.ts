@@ -1,4 +1,4 @@
-// The life of a CPU, with threads that are only pretended: every request in every state.
+// The lifecycle of a CPU, with simulated threads: every request in every state.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
@@ -19,7 +19,7 @@ interface Played {
   isTerminated: boolean;
 }
 
-/** One life, on a clock that stands still. */
+/** One lifecycle, on a clock that stands still. */
 class Play {
   readonly clock = new VirtualClock();
   readonly kernel = new Kernel({ clock: this.clock });
@@ -119,7 +119,7 @@ function ask(play: Play, request: Request): Promise<void> {
   }
 }
 
-describe('the life of a CPU', () => {
+describe('the lifecycle of a CPU', () => {
   /*
    * By state and request: the state after it; what the thread has been told; then what the promise is,
    * and the state, when the thread has ended; and the same when the next one is up.
@@ -158,7 +158,7 @@ describe('the life of a CPU', () => {
   ];
 
   for (const [phase, request, expected] of rows) {
-    it(`goes on as the picture says: ${phase}, ${request}`, async () => {
+    it(`goes on as the diagram says: ${phase}, ${request}`, async () => {
       const play = new Play().in(phase);
       const before = play.threads.at(-1);
       const promise = followed(ask(play, request));
@@ -191,7 +191,7 @@ describe('the life of a CPU', () => {
     expect(play.log).to.deep.equal(['ended: its thread ended with code 0', 'stopped', 'up']);
   });
 
-  it('does what was asked last: a stop after a restart starts nothing, and says so', async () => {
+  it('follows the last request: a stop after a restart starts nothing, and rejects the restart', async () => {
     const play = new Play().in('up');
     const restarted = followed(play.life.restart(GRACE_MS));
     const stopped = followed(play.life.stop(GRACE_MS));
@@ -204,7 +204,7 @@ describe('the life of a CPU', () => {
     ]);
   });
 
-  it('tells a thread that its grace is over, and ends it if that does not help', () => {
+  it('tells a thread that its grace period is over, and terminates it if that does not help', () => {
     const play = new Play().in('up');
     void play.life.stop(GRACE_MS);
     play.clock.tick(GRACE_MS - 1);
@@ -219,7 +219,7 @@ describe('the life of a CPU', () => {
     expect(play.log).to.deep.equal(['ended: its thread ended with code 1, by CPU 0', 'stopped']);
   });
 
-  it('shortens a grace, and never extends it', () => {
+  it('shortens a grace period, and never extends it', () => {
     const play = new Play().in('up');
     void play.life.stop(GRACE_MS);
     void play.life.stop(GRACE_MS * 10);
@@ -230,7 +230,7 @@ describe('the life of a CPU', () => {
     expect(play.thread.told).to.deep.equal(['stop', 'over']);
   });
 
-  it('ends a thread that hangs while it imports the module, by name, and tries again', async () => {
+  it('terminates a thread that hangs while it imports the module, names the module, and tries again', async () => {
     const play = new Play().in('starting');
     const promise = play.life.start().catch((error: unknown) => error as KcontError);
     play.clock.tick(TIMEOUT_MS);
@@ -268,7 +268,7 @@ describe('the life of a CPU', () => {
     expect(waits).to.deep.equal([20, 30, 10]);
   });
 
-  it('takes a thread that cannot be made for one that has died', async () => {
+  it('treats a thread that cannot be made as one that has died', async () => {
     const play = new Play();
     play.isBroken = true;
     const promise = followed(play.life.start());
@@ -298,7 +298,7 @@ describe('the life of a CPU', () => {
     expect(play.threads).to.deep.equal([]);
   });
 
-  it('hears nothing of a thread that has been replaced', () => {
+  it('ignores a thread that has been replaced', () => {
     const play = new Play().in('up');
     const { calls } = play.thread;
     play.exit(1);
@@ -309,7 +309,7 @@ describe('the life of a CPU', () => {
     expect(play.life.phase).to.equal('starting');
   });
 
-  it('makes one thread at most, and settles every promise, whatever is asked in whichever order', async () => {
+  it('makes at most one thread, and settles every promise, for any requests in any order', async () => {
     const event = fc.constantFrom<Request | 'up' | 'reported' | 'exit' | 'tick' | 'break'>(
       'start',
       'restart',

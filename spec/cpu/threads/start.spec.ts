@@ -18,7 +18,7 @@ function shared(words: number): Int32Array {
 describe('startCpus', () => {
   closeAfterEach();
 
-  it('gives what the module exports, and the CPUs', async () => {
+  it('returns the exports of the module, and adds the CPUs to the kernel', async () => {
     const { kernel, work, cpus } = await startMachine(2);
     expect(work).to.equal(await import(module.href));
     expect(cpus.map((cpu) => `${cpu.index} ${cpu.state}`)).to.deep.equal(['0 up', '1 up', '2 up']);
@@ -34,7 +34,7 @@ describe('startCpus', () => {
     expect(curcpu()).to.equal(common.cpus[0]);
   });
 
-  it('takes a path, a module of CommonJS, and functions under several names', async () => {
+  it('accepts a path, a CommonJS module, and functions with several names', async () => {
     const source = `
       const twice = (n) => n * 2;
       export { twice, twice as double };
@@ -54,7 +54,7 @@ describe('startCpus', () => {
     await byPath.close();
   });
 
-  it('refuses options that are none, before anything has begun', async () => {
+  it('refuses invalid options before it starts anything', async () => {
     const kernel = new Kernel();
     const refused = async (options: unknown): Promise<string> =>
       rejectionOf(kernel.startCpus(options as never));
@@ -83,7 +83,7 @@ describe('startCpus', () => {
     expect(kernel.cpus).to.have.length(1);
   });
 
-  it('starts them once, and none when the kernel is closed', async () => {
+  it('starts the CPUs once, and not when the kernel is closed', async () => {
     const { kernel } = await startMachine(1);
     expect(await rejectionOf(kernel.startCpus({ module, count: 1 }))).to.equal('EBUSY');
     const twice = new Kernel();
@@ -114,7 +114,7 @@ describe('startCpus', () => {
     expect(out).to.deep.equal(["ENOTSUP startCpus needs kcont/cpu: import 'kcont/cpu' first"]);
   });
 
-  it('takes TypeScript where Node does, and else says what to do', async () => {
+  it('accepts TypeScript if Node does, and otherwise says what to do', async () => {
     const ts = new URL(
       `data:text/javascript,${encodeURIComponent(`throw Object.assign(new Error('.ts'), { code: 'ERR_UNKNOWN_FILE_EXTENSION' })`)}`,
     );
@@ -137,7 +137,7 @@ function moduleThat(code: string): URL {
   return new URL(`data:text/javascript,${encodeURIComponent(source)}`);
 }
 
-describe('a start that does not come to its end', () => {
+describe('a start that does not finish', () => {
   const threads = watchThreads();
 
   it('is refused by close, which waits until its threads have ended', async () => {
@@ -202,7 +202,7 @@ describe('a start that does not come to its end', () => {
     expect(threads.made).to.equal(0);
   });
 
-  it('says at once that a thread has ended which waits for nothing', async () => {
+  it('reports at once a thread that has ended because it waits for nothing', async () => {
     const waiting = moduleThat('await new Promise(() => {});');
     const error = await new Kernel()
       .startCpus({ module: waiting, count: 1, timeoutMs: Infinity })
@@ -261,7 +261,7 @@ describe('a start that does not come to its end', () => {
 describe('a CPU', () => {
   closeAfterEach();
 
-  it('is stopped when what runs has finished; what is tied to it waits', async () => {
+  it('stops when what runs has finished; what is tied to it waits', async () => {
     const { queue, work, cpus, events } = await startMachine(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     const running = queue.run(work.linger, { arg: 30, cpu: one });
@@ -290,7 +290,7 @@ describe('a CPU', () => {
     ]);
   });
 
-  it('is restarted, and ends what does not finish within its grace', async () => {
+  it('restarts, and ends what does not finish within the grace period', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
@@ -302,7 +302,7 @@ describe('a CPU', () => {
     expect(await queue.run(work.where, { cpu })).to.equal(1);
   });
 
-  it('is not stopped by itself, nor is CPU 0 ever', async () => {
+  it('cannot stop itself, and CPU 0 cannot be stopped', async () => {
     const { cpus } = await startMachine(1);
     expect(codeOf(() => void (cpus[0] as Cpu).stop())).to.equal('ENOTSUP');
     expect(codeOf(() => void (cpus[0] as Cpu).restart())).to.equal('ENOTSUP');

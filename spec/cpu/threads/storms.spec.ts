@@ -8,7 +8,7 @@ describe('a storm', () => {
   closeAfterEach();
 
   for (const { name, cpus, short, run } of storms) {
-    it(`breaks no promise: ${name}`, async () => {
+    it(`breaks no guarantee: ${name}`, async () => {
       const machine = await startMachine(cpus, { longestBackoffMs: 20 });
       await run(machine, short * soak, 1);
     }).timeout(60_000);

@@ -1,4 +1,4 @@
-// CPUs that come and go: what is asked of them meanwhile, and what becomes of their work.
+// CPUs that are stopped and restarted: requests meanwhile, and what happens to their work.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, kern } from '../../../lib/index.ts';
@@ -16,7 +16,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(setImmediate);
 }
 
-/** Keeps a CPU's thread until the gate is opened. */
+/** Blocks a CPU's thread until the returned function is called. */
 async function closeGate({ queue, work }: Machine, cpu: Cpu): Promise<() => void> {
   const words = shared(WORDS);
   void queue.run(work.gate, { arg: words, cpu }).catch(() => undefined);
@@ -27,11 +27,11 @@ async function closeGate({ queue, work }: Machine, cpu: Cpu): Promise<() => void
   };
 }
 
-describe('a CPU of which much is asked at once', () => {
+describe('a CPU that gets many requests at once', () => {
   const threads = watchThreads();
   closeAfterEach();
 
-  it('has one thread, however many restart it', async () => {
+  it('has one thread, however many calls restart it', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     for (let i = 0; i < 3; i++) await Promise.all([cpu.restart(), cpu.restart(), cpu.restart()]);
@@ -39,7 +39,7 @@ describe('a CPU of which much is asked at once', () => {
     expect(await queue.run(work.where, { cpu })).to.equal(1);
   });
 
-  it('does what was asked last', async () => {
+  it('follows the last request', async () => {
     const { cpus, events } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const outcomes = await Promise.all(
@@ -62,7 +62,7 @@ describe('a CPU of which much is asked at once', () => {
     expect([threads.most, threads.made]).to.deep.equal([1, 2]);
   });
 
-  it('ends with its kernel, whatever it is on its way to', async () => {
+  it('ends with its kernel, in whichever state it is', async () => {
     for (const [first, then] of [
       ['up', (cpu: Cpu) => cpu.stop()],
       ['up', (cpu: Cpu) => cpu.restart()],
@@ -81,7 +81,7 @@ describe('a CPU of which much is asked at once', () => {
     }
   });
 
-  it('dies while it is being stopped: that is a stop, and what ran is told the truth', async () => {
+  it('reports a stop if it dies while it is being stopped, and what ran gets the right error', async () => {
     const { queue, work, cpus, events } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
@@ -122,7 +122,7 @@ describe('a CPU that is stopped', () => {
     expect(unfinished).to.deep.equal([]);
   });
 
-  it('says of what had to be ended with the thread that it was stopped', async () => {
+  it('reports what ended with the thread as stopped', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     const running = shared(1);
@@ -137,7 +137,7 @@ describe('a CPU that is stopped', () => {
     });
   });
 
-  it('goes on to hear of others until what runs there has finished', async () => {
+  it('reads messages of other CPUs until what runs there has finished', async () => {
     const machine = await startMachine(2);
     const { queue, work, cpus } = machine;
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
@@ -150,7 +150,7 @@ describe('a CPU that is stopped', () => {
     expect(await waiting).to.deep.equal({ value: 'v', by: 1 });
   });
 
-  it('runs first what was moved to it, for that cannot go elsewhere', async () => {
+  it('first runs what was moved to it, because that cannot go to another CPU', async () => {
     const machine = await startMachine(1);
     const { queue, work, cpus } = machine;
     const cpu = cpus[1] as Cpu;
@@ -167,10 +167,10 @@ describe('a CPU that is stopped', () => {
   });
 });
 
-describe('what waits for a CPU that is down', () => {
+describe('work for a CPU that is down', () => {
   closeAfterEach();
 
-  it('runs on whichever is up first, if it named none', async () => {
+  it('runs on the CPU that is up first, if it named no CPU', async () => {
     const { wq, queue, work, cpus } = await startMachine(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     await Promise.all([one.stop(), two.stop()]);
@@ -204,7 +204,7 @@ describe('what waits for a CPU that is down', () => {
     expect([strong.invoking, Atomics.load(counts, 2)]).to.deep.equal([true, 1]);
   });
 
-  it('goes to whichever is up first, when it was left by the last one', async () => {
+  it('goes to the CPU that is up first, if the last CPU has left it', async () => {
     const { wq, queue, work, cpus } = await startMachine(2, { backoffMs: 1e6 });
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     await two.stop();
@@ -236,7 +236,7 @@ describe('what waits for a CPU that is down', () => {
     expect([await moved, await cloned]).to.deep.equal([8, new Map([[1, 1]])]);
   });
 
-  it('is refused, and nothing is taken, if its argument cannot be cloned or moved', async () => {
+  it('is refused if its argument cannot be cloned or moved, and nothing is moved', async () => {
     const { queue, work, cpus } = await startMachine(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
@@ -264,7 +264,7 @@ describe('what waits for a CPU that is down', () => {
     expect(await queue.run(work.where, { cpu })).to.equal(1);
   });
 
-  it('is lost if it was moved to a thread that has died, and says so at once', async () => {
+  it('is rejected at once if its argument was moved to a thread that has died', async () => {
     const { queue, work, cpus } = await startMachine(1, { backoffMs: 1e6 });
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
@@ -315,7 +315,7 @@ describe('an argument that cannot be cloned any more', () => {
   }
 
   for (const down of [false, true]) {
-    it(`is refused before anything changes, where the CPU is ${down ? 'down' : 'up'}`, async () => {
+    it(`is refused before anything changes if the CPU is ${down ? 'down' : 'up'}`, async () => {
       const { machine, kc, cpu } = await prepared(down);
       for (const call of [
         () => kc.schedule(0, cpu),
@@ -338,7 +338,7 @@ describe('an argument that cannot be cloned any more', () => {
     });
   }
 
-  it('is an error of the handle when it was scheduled before, and its CPU has a new thread', async () => {
+  it('is an error of the handle if it was scheduled before and its CPU has a new thread', async () => {
     const machine = await startMachine(1);
     const { queue, work, cpus, kernel, errors } = machine;
     const cpu = cpus[1] as Cpu;
