@@ -7,9 +7,9 @@ import type { Item } from './item.ts';
  *
  * @internal
  */
-export class Door {
-  readonly #urgent: OrderedList<Item> = new OrderedList<Item>();
-  readonly #others: OrderedList<Item> = new OrderedList<Item>();
+export class AdmissionQueue {
+  readonly #urgent: Fifo<Item> = new Fifo<Item>();
+  readonly #others: Fifo<Item> = new Fifo<Item>();
   size = 0;
 
   add(item: Item): void {
@@ -25,7 +25,7 @@ export class Door {
   }
 
   /** Whether an item would have to wait behind others. */
-  holdsUp(item: Item): boolean {
+  mustWait(item: Item): boolean {
     return !this.#urgent.empty || (!item.urgent && !this.#others.empty);
   }
 

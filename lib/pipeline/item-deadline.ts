@@ -16,10 +16,10 @@ import type { Stage } from './stage.ts';
  *
  * @internal
  */
-export class Deadline {
+export class ItemDeadline {
   readonly #kernel: Kernel;
   readonly #item: Item;
-  readonly #kc: Kcont<Deadline>;
+  readonly #kc: Kcont<ItemDeadline>;
   readonly #ownMs: number | undefined;
   readonly #ownAt: number;
   #stage: Stage | undefined = undefined;
@@ -32,7 +32,7 @@ export class Deadline {
     this.#item = item;
     this.#ownMs = ownMs;
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
-    this.#kc = makeOwn<Deadline>(LIMIT, kernel.wq.softclock, null, deadline, this);
+    this.#kc = makeOwn<ItemDeadline>(LIMIT, kernel.wq.softclock, null, deadline, this);
     // On a kernel that is closed the item is refused anyway.
     if (ownMs !== undefined) this.#kc._schedule(ownMs, null);
   }
@@ -76,6 +76,6 @@ export class Deadline {
   }
 }
 
-function deadline(it: Deadline): void {
+function deadline(it: ItemDeadline): void {
   it.over();
 }

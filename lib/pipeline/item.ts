@@ -27,16 +27,16 @@ import type { Entry } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { scheduleOrThrow } from '../core/schedule.ts';
 import { TASK } from '../core/state.ts';
-import { Deadline } from './item-deadline.ts';
-import type { Flow } from './runner.ts';
+import { ItemDeadline } from './item-deadline.ts';
+import type { PipelineRunner } from './runner.ts';
 import type { Key, Keys } from './keys.ts';
 import type { StageContext } from './plan.ts';
 import type { Stage } from './stage.ts';
 import { nothing } from '../base/nothing.ts';
 
 const ARRIVING = 0;
-const AT_DOOR = 1;
-const LET_IN = 2;
+const WAITING = 1;
+const ADMITTED = 2;
 const RUNNING = 3;
 const SETTLING = 4;
 const GONE = 5;
@@ -72,7 +72,7 @@ export class Item implements Task, Entry, StageContext {
   _prev: Entry = this;
   _seq = 0;
   _era = 0;
-  readonly flow: Flow;
+  readonly runner: PipelineRunner;
   input: unknown;
   value: unknown;
   /** Whether it goes before others; no more than those of its key that are ahead of it. */
@@ -86,40 +86,41 @@ export class Item implements Task, Entry, StageContext {
   readonly kc: Kcont<Item>;
   readonly #wantsUrgent: boolean;
   #answer: Answer;
-  #onLetIn: (() => void) | undefined;
+  #onAdmit: (() => void) | undefined;
   #phase = ARRIVING;
   #failed = false;
   #at: Stage;
   #lock: BaseLock | null = null;
   #keys: Keys | undefined = undefined;
-  #deadline: Deadline | undefined = undefined;
-  #carry: AsyncResource | undefined = undefined;
+  #deadline: ItemDeadline | undefined = undefined;
+  #asyncContext: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
   /** Ends the continuation's run, of an asynchronous function. */
   #release: (() => void) | undefined = undefined;
 
   constructor(
-    flow: Flow,
+    runner: PipelineRunner,
     first: Stage,
     value: unknown,
     options: ItemOptions,
     answer: Answer,
-    onLetIn?: () => void,
+    onAdmit?: () => void,
   ) {
-    this.flow = flow;
+    this.runner = runner;
     this.input = value;
     this.value = value;
     this.urgent = options.urgent;
     this.#wantsUrgent = options.urgent;
     this.#answer = answer;
-    this.#onLetIn = onLetIn;
+    this.#onAdmit = onAdmit;
     this.#at = first;
     this.kc = makeOwn<Item>(TASK, first.queueFor(this), null, first.enter, this);
-    if (flow.carries) this.#carry = new AsyncResource('KCONT', { requireManualDestroy: true });
+    if (runner.capturesContext)
+      this.#asyncContext = new AsyncResource('KCONT', { requireManualDestroy: true });
     const { signal, deadlineMs } = options;
-    if (deadlineMs !== undefined || flow.hasDeadlines) {
-      this.#deadline = new Deadline(flow.kernel, this, deadlineMs);
+    if (deadlineMs !== undefined || runner.hasDeadlines) {
+      this.#deadline = new ItemDeadline(runner.kernel, this, deadlineMs);
     }
     if (signal === undefined) return;
     this.#signal = signal;
@@ -136,7 +137,7 @@ export class Item implements Task, Entry, StageContext {
   }
 
   get pipeline(): string {
-    return this.flow.name;
+    return this.runner.name;
   }
 
   get stage(): string {
@@ -168,9 +169,9 @@ export class Item implements Task, Entry, StageContext {
     // The two functions may have aborted it.
     if (this.#failed) this.#leave();
     else if (stage.isFullFor(this)) {
-      this.#phase = AT_DOOR;
-      stage.door.add(this);
-    } else this.letIn(stage);
+      this.#phase = WAITING;
+      stage.admission.add(this);
+    } else this.admit(stage);
   }
 
   #keyBy(keys: Keys): void {
@@ -188,13 +189,13 @@ export class Item implements Task, Entry, StageContext {
   }
 
   /** Gets a place at a stage, and gives back the one at the stage before. */
-  letIn(stage: Stage): void {
+  admit(stage: Stage): void {
     const before = this.holder;
     const wasUrgent = this.#heldAsUrgent;
     this.holder = stage;
     this.#heldAsUrgent = this.urgent;
     stage.took(this);
-    this.#phase = LET_IN;
+    this.#phase = ADMITTED;
     repoint(this.kc, stage.queueFor(this), this.#lock, stage.enter);
     try {
       scheduleOrThrow(this.kc);
@@ -202,8 +203,8 @@ export class Item implements Task, Entry, StageContext {
     } catch (error) {
       this.#fail(error);
     }
-    this.#onLetIn?.();
-    this.#onLetIn = undefined;
+    this.#onAdmit?.();
+    this.#onAdmit = undefined;
     if (before !== null) {
       before.passed++;
       before.left(wasUrgent);
@@ -217,14 +218,14 @@ export class Item implements Task, Entry, StageContext {
     this.#phase = RUNNING;
     stage.running++;
     const { func } = stage;
-    const carry = this.#carry;
+    const asyncContext = this.#asyncContext;
     let result: unknown;
     let then: Then | undefined;
     try {
       result =
-        carry === undefined
+        asyncContext === undefined
           ? func(this.value, this)
-          : carry.runInAsyncScope(func, undefined, this.value, this);
+          : asyncContext.runInAsyncScope(func, undefined, this.value, this);
       then = thenOf(result);
     } catch (error) {
       this.#fail(error);
@@ -281,10 +282,10 @@ export class Item implements Task, Entry, StageContext {
   _abort(reason: unknown): void {
     if (this.#failed || this.#phase === GONE) return;
     this.#fail(reason);
-    if (this.#phase === AT_DOOR) {
-      this.#at.door.remove(this);
+    if (this.#phase === WAITING) {
+      this.#at.admission.remove(this);
       this.#leave();
-    } else if (this.#phase === LET_IN) {
+    } else if (this.#phase === ADMITTED) {
       this.kc.stop();
       this.#leave();
     } else if (this.#phase === RUNNING && this.#release !== undefined) this.#finish();
@@ -307,9 +308,9 @@ export class Item implements Task, Entry, StageContext {
     this.#unkey();
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
-    this.#onLetIn?.();
+    this.#onAdmit?.();
     holder?.left(this.#heldAsUrgent);
-    this.flow.gone(this, this.#failed);
+    this.runner.gone(this, this.#failed);
     try {
       this.#answer(this.#failed, this.value, this);
     } catch (error) {
@@ -318,7 +319,7 @@ export class Item implements Task, Entry, StageContext {
     // A function that it has let go of, and that never settles, keeps it.
     this.input = undefined;
     this.#answer = nothing;
-    this.#carry = undefined;
+    this.#asyncContext = undefined;
   }
 }
 

@@ -3,7 +3,7 @@ import { Mutex } from '../locks/mutex.ts';
 /**
  * The items of one key that are inside, and what keeps them in order: a lock per stage.
  *
- * Invariant: among them, in the order of their coming, the urgent ones are first. So at no door and
+ * Invariant: among them, in the order of their coming, the urgent ones are first. So in no admission queue and
  * in no run queue does one overtake another. It is restored in `enter`.
  *
  * @internal

@@ -14,9 +14,9 @@ import {
 import { drainBy } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './stats.ts';
-import type { Failure, Flow, PipelineReport } from './runner.ts';
+import type { Failure, PipelineRunner, PipelineReport } from './runner.ts';
 import type { Answer } from './item.ts';
-import { Passage } from './result-iterator.ts';
+import { ResultIterator } from './result-iterator.ts';
 import { deliver, type PipelineSink } from './sink.ts';
 import { isObject, type PipelineSource } from './source.ts';
 
@@ -105,30 +105,30 @@ const GRACE_MS = 5000;
  * @public
  */
 export class Pipeline<In, Out> {
-  readonly #flow: Flow;
+  readonly #runner: PipelineRunner;
 
-  private constructor(flow: Flow) {
-    this.#flow = flow;
+  private constructor(runner: PipelineRunner) {
+    this.#runner = runner;
   }
 
   /** @internal */
-  static _make<In, Out>(flow: Flow): Pipeline<In, Out> {
-    return new Pipeline<In, Out>(flow);
+  static _make<In, Out>(runner: PipelineRunner): Pipeline<In, Out> {
+    return new Pipeline<In, Out>(runner);
   }
 
   /** Its name in reports. */
   get name(): string {
-    return this.#flow.name;
+    return this.#runner.name;
   }
 
   /** Items accepted and not finished, those included that wait for a place. */
   get size(): number {
-    return this.#flow.size;
+    return this.#runner.size;
   }
 
   /** Whether an item that came now would have to wait for a place at the first stage. */
   get full(): boolean {
-    return this.#flow.full;
+    return this.#runner.full;
   }
 
   /**
@@ -137,7 +137,7 @@ export class Pipeline<In, Out> {
    * @returns a promise, fulfilled then
    */
   ready(): Promise<void> {
-    return this.#flow.ready();
+    return this.#runner.ready();
   }
 
   /**
@@ -174,7 +174,7 @@ export class Pipeline<In, Out> {
     const caller = Pipeline.prototype.push;
     if (callback === undefined) {
       this.#accept(value, options, caller, (failed, error, item) => {
-        if (failed) this.#flow.unclaimed(error, item);
+        if (failed) this.#runner.unclaimed(error, item);
       });
     } else {
       checkFunction(callback, 'callback', caller);
@@ -188,9 +188,9 @@ export class Pipeline<In, Out> {
 
   #accept(value: In, options: ItemOptions | undefined, caller: Caller, answer: Answer): void {
     const { urgent = false, deadlineMs, signal } = readOptions(options, ITEM, caller);
-    const item = { urgent, deadlineMs: deadlineMs ?? this.#flow.deadlineMs, signal };
+    const item = { urgent, deadlineMs: deadlineMs ?? this.#runner.deadlineMs, signal };
     try {
-      this.#flow.accept(value, item, answer);
+      this.#runner.accept(value, item, answer);
     } catch (error) {
       // The reason of a signal is somebody else's.
       throw error === signal?.reason ? error : traceFrom(caller, error);
@@ -216,11 +216,11 @@ export class Pipeline<In, Out> {
     source: PipelineSource<In>,
     options: ThroughOptions<In> | undefined,
     caller: Caller,
-  ): Passage<In, Out> {
+  ): ResultIterator<In, Out> {
     try {
       const {
         urgent = false,
-        deadlineMs = this.#flow.deadlineMs,
+        deadlineMs = this.#runner.deadlineMs,
         signal,
         ordered = false,
         buffer = BUFFER,
@@ -228,7 +228,13 @@ export class Pipeline<In, Out> {
       } = readOptions(options, THROUGH as Shape<ThroughOptions<In>>);
       // Each item ends with the source's signal, not by one of its own.
       const item = { urgent, deadlineMs, signal: undefined };
-      return new Passage<In, Out>(this.#flow, source, { item, signal, ordered, buffer, onError });
+      return new ResultIterator<In, Out>(this.#runner, source, {
+        item,
+        signal,
+        ordered,
+        buffer,
+        onError,
+      });
     } catch (error) {
       throw traceFrom(caller, error);
     }
@@ -288,7 +294,7 @@ export class Pipeline<In, Out> {
    * an option that is not what it has to be
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    return drainBy(() => this.#flow.drain(), options, Pipeline.prototype.drain);
+    return drainBy(() => this.#runner.drain(), options, Pipeline.prototype.drain);
   }
 
   /**
@@ -301,7 +307,7 @@ export class Pipeline<In, Out> {
   close(options?: { graceMs?: number }): Promise<PipelineReport> {
     try {
       const { graceMs = GRACE_MS } = readOptions(options, CLOSE, Pipeline.prototype.close);
-      return this.#flow.close(graceMs);
+      return this.#runner.close(graceMs);
     } catch (error) {
       return Promise.reject(error);
     }
@@ -313,7 +319,7 @@ export class Pipeline<In, Out> {
    * @param reason - what their promises are rejected with, and what iterators throw; by default an AbortError
    */
   abort(reason: unknown = new DOMException('The pipeline was aborted', 'AbortError')): void {
-    this.#flow.abort(reason);
+    this.#runner.abort(reason);
   }
 
   /** Closes it, for `await using`. */
@@ -327,7 +333,7 @@ export class Pipeline<In, Out> {
    * @returns the figures of this moment
    */
   stats(): PipelineStats {
-    return statsOf(this.#flow);
+    return statsOf(this.#runner);
   }
 
   /**
@@ -336,7 +342,7 @@ export class Pipeline<In, Out> {
    * @returns several lines
    */
   toString(): string {
-    return draw(this.#flow);
+    return draw(this.#runner);
   }
 }
 

@@ -18,7 +18,7 @@ import {
 } from '../base/options-check.ts';
 import { Workqueue } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
-import { Flow, type Failure, type Settings } from './runner.ts';
+import { PipelineRunner, type Failure, type Settings } from './runner.ts';
 import { Pipeline } from './pipeline.ts';
 
 /**
@@ -271,16 +271,16 @@ export class PipelinePlan<In, Out> {
     if (this.#steps.length === 0 || this.#keyOf !== undefined) {
       throw new KcontError('EINVAL', `pipeline ${this.name} must end with a stage`);
     }
-    const carries = context === 'create';
+    const capturesContext = context === 'create';
     const settings: Settings = {
       name: this.name,
       kernel,
       signal,
       deadlineMs,
       onError: onError as Settings['onError'],
-      carries,
+      capturesContext,
     };
-    return Pipeline._make<In, Out>(new Flow(settings, this.#steps));
+    return Pipeline._make<In, Out>(new PipelineRunner(settings, this.#steps));
   }
 
   /** How it reads in `util.inspect`: its stages. */

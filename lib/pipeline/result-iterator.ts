@@ -21,7 +21,7 @@
 
 import { join, leave } from '../base/abort-listeners.ts';
 import { invalid, show } from '../base/errors.ts';
-import { failureOf, type Failure, type Flow, type Reader } from './runner.ts';
+import { failureOf, type Failure, type PipelineRunner, type Reader } from './runner.ts';
 import type { Answer, Item, ItemOptions } from './item.ts';
 import { isObject, openSource, type PipelineSource, type Source } from './source.ts';
 
@@ -30,7 +30,7 @@ import { isObject, openSource, type PipelineSource, type Source } from './source
  *
  * @internal
  */
-export interface PassageOptions<In> {
+export interface ResultIteratorOptions<In> {
   readonly item: ItemOptions;
   readonly signal: AbortSignal | undefined;
   readonly ordered: boolean;
@@ -54,12 +54,12 @@ interface Taker<Out> {
  *
  * @internal
  */
-export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
+export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Reader {
   /** Called when it is aborted, also while nobody waits for a result: the consumer may be stuck. */
   onAbort: ((reason: unknown) => void) | undefined = undefined;
-  readonly #flow: Flow;
+  readonly #runner: PipelineRunner;
   readonly #source: Source;
-  readonly #options: PassageOptions<In>;
+  readonly #options: ResultIteratorOptions<In>;
   readonly #items = new Set<Item>();
   readonly #takers: Taker<Out>[] = [];
   #head: Slot<Out> | undefined = undefined;
@@ -74,10 +74,14 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
   #failure: { readonly error: unknown } | undefined = undefined;
   #wakeFeed: (() => void) | undefined = undefined;
 
-  constructor(flow: Flow, source: PipelineSource<In>, options: PassageOptions<In>) {
+  constructor(
+    runner: PipelineRunner,
+    source: PipelineSource<In>,
+    options: ResultIteratorOptions<In>,
+  ) {
     const opened = openSource(source);
     if (opened === undefined) throw invalid('source', 'an iterable or a readable stream', source);
-    this.#flow = flow;
+    this.#runner = runner;
     this.#source = opened;
     this.#options = options;
   }
@@ -107,7 +111,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
       return;
     }
     if (signal !== undefined) join(signal, this);
-    this.#flow.addReader(this);
+    this.#runner.addReader(this);
     void this.#feed();
   }
 
@@ -150,14 +154,14 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
   async #give(value: In): Promise<void> {
     const { ordered, item: options } = this.#options;
     const slot = ordered ? this.#addSlot() : undefined;
-    await new Promise<void>((letIn) => {
+    await new Promise<void>((admit) => {
       let gone = false;
       const answer: Answer = (failed, result, it) => {
         gone = true;
         this.#items.delete(it);
         this.#answered(failed, result, it, slot);
       };
-      const item = this.#flow.accept(value, options, answer, letIn);
+      const item = this.#runner.accept(value, options, answer, admit);
       if (!gone) this.#items.add(item);
     });
   }
@@ -253,7 +257,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
     this.#ended = true;
     this.#wakeFeed?.();
     this.#wakeFeed = undefined;
-    this.#source.stop(reason).catch((error: unknown) => this.#flow.unclosed(error));
+    this.#source.stop(reason).catch((error: unknown) => this.#runner.unclosed(error));
   }
 
   /** Nobody wants the results any more. */
@@ -274,7 +278,7 @@ export class Passage<In, Out> implements AsyncIterableIterator<Out>, Reader {
   #release(): void {
     const { signal } = this.#options;
     if (signal !== undefined) leave(signal, this);
-    this.#flow.removeReader(this);
+    this.#runner.removeReader(this);
   }
 }
 

@@ -66,7 +66,7 @@ export interface Settings {
   readonly signal: AbortSignal | undefined;
   readonly deadlineMs: number | undefined;
   readonly onError: ((error: unknown, failure: Failure<unknown>) => void) | undefined;
-  readonly carries: boolean;
+  readonly capturesContext: boolean;
 }
 
 /**
@@ -86,7 +86,7 @@ export interface Reader {
  *
  * @internal
  */
-export class Flow implements Task {
+export class PipelineRunner implements Task {
   readonly name: string;
   readonly kernel: Kernel;
   readonly stages: readonly Stage[];
@@ -94,7 +94,7 @@ export class Flow implements Task {
   /** Whether some stage has a deadline. */
   readonly hasDeadlines: boolean;
   /** Whether functions see the AsyncLocalStorage stores of whoever gave the item. */
-  readonly carries: boolean;
+  readonly capturesContext: boolean;
   readonly deadlineMs: number | undefined;
   done = 0;
   failed = 0;
@@ -111,16 +111,16 @@ export class Flow implements Task {
   #closing: Promise<PipelineReport> | undefined = undefined;
 
   constructor(settings: Settings, steps: readonly Step[]) {
-    const { name, kernel, signal, deadlineMs, onError, carries } = settings;
+    const { name, kernel, signal, deadlineMs, onError, capturesContext } = settings;
     this.name = name;
     this.kernel = kernel;
-    this.carries = carries;
+    this.capturesContext = capturesContext;
     this.deadlineMs = deadlineMs;
     this.#onError = onError;
     this.#signal = signal;
     this.stages = makeStages(kernel, name, steps);
     this.first = this.stages[0] as Stage;
-    this.first.onPlace = () => callAll(this.#ready);
+    this.first.onSlotFree = () => callAll(this.#ready);
     this.hasDeadlines = steps.some((step) => step.deadlineMs !== undefined);
     if (signal === undefined) return;
     if (signal.aborted) this.abort(signal.reason);
@@ -136,10 +136,10 @@ export class Flow implements Task {
   }
 
   /** Takes an item. Throws if it does not; then nothing has changed. */
-  accept(value: unknown, options: ItemOptions, answer: Answer, onLetIn?: () => void): Item {
+  accept(value: unknown, options: ItemOptions, answer: Answer, onAdmit?: () => void): Item {
     if (this.closed) throw this.#refusal();
     options.signal?.throwIfAborted();
-    const item = new Item(this, this.first, value, options, answer, onLetIn);
+    const item = new Item(this, this.first, value, options, answer, onAdmit);
     this.#items.add(item);
     item.arrive(this.first);
     return item;

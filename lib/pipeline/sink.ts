@@ -1,7 +1,7 @@
 import { finished, type Writable } from 'node:stream';
 import { pipeline as connect } from 'node:stream/promises';
 import type { WritableStream } from 'node:stream/web';
-import type { Passage } from './result-iterator.ts';
+import type { ResultIterator } from './result-iterator.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
@@ -18,7 +18,10 @@ export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | Writable
  *
  * @internal
  */
-export function deliver<Out>(results: Passage<never, Out>, sink: PipelineSink<Out>): Promise<void> {
+export function deliver<Out>(
+  results: ResultIterator<never, Out>,
+  sink: PipelineSink<Out>,
+): Promise<void> {
   return new Promise((resolve, reject) => {
     const through =
       typeof sink === 'function'
@@ -34,7 +37,7 @@ export function deliver<Out>(results: Passage<never, Out>, sink: PipelineSink<Ou
 type Reject = (reason: unknown) => void;
 
 async function toFunction<Out>(
-  results: Passage<never, Out>,
+  results: ResultIterator<never, Out>,
   sink: (result: Out) => unknown,
   reject: Reject,
 ): Promise<void> {
@@ -44,7 +47,7 @@ async function toFunction<Out>(
 
 /** Gives one result. Each in a call of its own: in a loop, the last one would be kept while it waits. */
 async function one<Out>(
-  results: Passage<never, Out>,
+  results: ResultIterator<never, Out>,
   sink: (result: Out) => unknown,
 ): Promise<boolean> {
   const { done, value } = await results.next();
@@ -54,7 +57,7 @@ async function one<Out>(
 }
 
 async function toNode<Out>(
-  results: Passage<never, Out>,
+  results: ResultIterator<never, Out>,
   sink: Writable,
   reject: Reject,
 ): Promise<void> {
@@ -74,7 +77,7 @@ async function toNode<Out>(
 }
 
 async function toWeb<Out>(
-  results: Passage<never, Out>,
+  results: ResultIterator<never, Out>,
   sink: WritableStream<Out>,
   reject: Reject,
 ): Promise<void> {

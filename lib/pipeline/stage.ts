@@ -1,7 +1,8 @@
 /*
  * One stage of a pipeline that runs.
  *
- *        door          inside: at most limit + buffer            the next one's door
+ *     admission        inside: at most limit + buffer            the next stage's
+ *     queue                                                     admission queue
  *                      (of urgent items as many again)
  *     waiting ──▶  queued ──▶ running (at most limit) ──▶ done ──▶ ...
  *
@@ -13,7 +14,7 @@
  * one room: that is its limit. A workqueue that came with a limit is used as it is.
  *
  * Urgent items have places of their own: at a full stage they would wait for the slowest of the
- * others. Invariant: while a place is free, nobody who may have it waits at the door, and no ordinary
+ * others. Invariant: while a place is free, nobody who may have it waits in the admission queue, and no ordinary
  * item comes in while an urgent one waits: so none overtakes one of its key. It is restored in `pull`,
  * called whenever an item has left.
  */
@@ -25,7 +26,7 @@ import { LOWEST_FAST, PRIORITIES } from '../base/priorities.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
 import { createPrivate, type Workqueue } from '../core/workqueue.ts';
-import { Door } from './admission-queue.ts';
+import { AdmissionQueue } from './admission-queue.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
 import type { Step } from './plan.ts';
@@ -52,13 +53,13 @@ export class Stage {
   readonly keys: Keys | undefined;
   /** What an item's continuation runs here. Its name is that of the stage. */
   readonly enter: KcontFunction<Item>;
-  readonly door: Door = new Door();
+  readonly admission: AdmissionQueue = new AdmissionQueue();
   readonly priority: number;
   /** The name of the workqueue that was chosen. */
   readonly queueName: string;
   next: Stage | undefined = undefined;
   /** Called when a place has become free that nobody waited for. */
-  onPlace: (() => void) | undefined = undefined;
+  onSlotFree: (() => void) | undefined = undefined;
   inside = 0;
   urgentInside = 0;
   running = 0;
@@ -100,23 +101,23 @@ export class Stage {
     Object.defineProperty(this.enter, 'name', { value: label });
   }
 
-  /** Whether an ordinary item would have to wait at the door. */
+  /** Whether an ordinary item would have to wait in the admission queue. */
   get full(): boolean {
-    return !this.#hasPlace || this.door.size > 0;
+    return !this.#hasSlot || this.admission.size > 0;
   }
 
-  get #hasPlace(): boolean {
+  get #hasSlot(): boolean {
     return this.inside - this.urgentInside < this.limit + this.buffer;
   }
 
-  get #hasUrgentPlace(): boolean {
+  get #hasUrgentSlot(): boolean {
     return this.urgentInside < this.limit + this.buffer;
   }
 
-  /** Whether this item has to wait at the door. */
+  /** Whether this item has to wait in the admission queue. */
   isFullFor(item: Item): boolean {
-    if (this.door.holdsUp(item)) return true;
-    return item.urgent ? !this.#hasUrgentPlace : !this.#hasPlace;
+    if (this.admission.mustWait(item)) return true;
+    return item.urgent ? !this.#hasUrgentSlot : !this.#hasSlot;
   }
 
   /** An item has got a place. */
@@ -127,7 +128,7 @@ export class Stage {
 
   /** Done here, and waiting for the next stage. */
   get blocked(): number {
-    return this.next?.door.size ?? 0;
+    return this.next?.admission.size ?? 0;
   }
 
   queueFor(item: Item): Workqueue {
@@ -145,7 +146,7 @@ export class Stage {
     return item.group === null || this.fast ? null : item.group.lockAt(this.index);
   }
 
-  /** An item has left: whoever waits at the door is let in. */
+  /** An item has left: whoever waits in the admission queue is admitted. */
   left(urgent: boolean): void {
     this.inside--;
     if (urgent) this.urgentInside--;
@@ -157,12 +158,12 @@ export class Stage {
     if (this.#pulling) return;
     this.#pulling = true;
     for (;;) {
-      const item = this.door.shift(this.#hasUrgentPlace, this.#hasPlace);
+      const item = this.admission.shift(this.#hasUrgentSlot, this.#hasSlot);
       if (item === undefined) break;
-      item.letIn(this);
+      item.admit(this);
     }
     this.#pulling = false;
-    if (!this.full) this.onPlace?.();
+    if (!this.full) this.onSlotFree?.();
   }
 
   /** No item comes any more. */

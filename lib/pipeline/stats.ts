@@ -1,4 +1,4 @@
-import type { Flow } from './runner.ts';
+import type { PipelineRunner } from './runner.ts';
 import type { Stage } from './stage.ts';
 
 /**
@@ -56,16 +56,16 @@ export interface PipelineStats {
  *
  * @internal
  */
-export function statsOf(flow: Flow): PipelineStats {
-  const { name, size, done, failed, closed, first } = flow;
+export function statsOf(runner: PipelineRunner): PipelineStats {
+  const { name, size, done, failed, closed, first } = runner;
   return {
     name,
     state: closed ? (size > 0 ? 'closing' : 'closed') : 'open',
     size,
-    waiting: first.door.size,
+    waiting: first.admission.size,
     done,
     failed,
-    stages: flow.stages.map((stage) => statsOfStage(stage)),
+    stages: runner.stages.map((stage) => statsOfStage(stage)),
   };
 }
 
@@ -90,8 +90,8 @@ function statsOfStage(stage: Stage): StageStats {
  *
  * @internal
  */
-export function draw(flow: Flow): string {
-  const { name, state, size, waiting, done, failed, stages } = statsOf(flow);
+export function draw(runner: PipelineRunner): string {
+  const { name, state, size, waiting, done, failed, stages } = statsOf(runner);
   const cells = stages.map((stage) => [
     stage.name,
     stage.wq,
@@ -109,7 +109,7 @@ export function draw(flow: Flow): string {
     `  ○ ${waiting} waiting`,
   ];
   for (const [index, row] of cells.entries()) {
-    const { keys } = flow.stages[index] as Stage;
+    const { keys } = runner.stages[index] as Stage;
     lines.push(keys === undefined ? '  │' : `  ┊ in order of ${keys.name}, ${keys.size} inside`);
     // Names to the left, figures to the right.
     const padded = row.map((cell, column) => {
