@@ -2,8 +2,8 @@ import { createServer } from 'node:net';
 import type { AddressInfo, Server, Socket } from 'node:net';
 import { History } from './history.ts';
 import { Session } from './session.ts';
-import type { Counters, Surroundings } from './session.ts';
-import type { Leftovers, Rhythm, Timing } from './pace.ts';
+import type { Counters, SessionContext } from './session.ts';
+import type { Leftovers, TimersFactory, Timing } from './timers.ts';
 
 /** What a gateway says when it has closed. */
 export interface CloseReport extends Leftovers {
@@ -19,10 +19,10 @@ export interface CloseReport extends Leftovers {
 const GRACE_MS = 2000;
 
 /** The server: accepts connections, keeps their sessions, closes in good order. */
-export class Gateway implements Surroundings {
+export class Gateway implements SessionContext {
   readonly sessions: Set<Session> = new Set();
   readonly history: History;
-  readonly rhythm: Rhythm;
+  readonly timersFactory: TimersFactory;
   readonly timing: Timing;
   readonly counters: Counters = {
     connections: 0,
@@ -38,24 +38,24 @@ export class Gateway implements Surroundings {
   readonly #server: Server;
   #allGone: () => void = () => {};
 
-  private constructor(rhythm: Rhythm, timing: Timing, history: History) {
-    this.rhythm = rhythm;
+  private constructor(timersFactory: TimersFactory, timing: Timing, history: History) {
+    this.timersFactory = timersFactory;
     this.history = history;
     this.timing = timing;
-    history.wake = rhythm.historian(history);
+    history.wake = timersFactory.historian(history);
     // Half open: who sends BYE and hangs up at once still gets the answer.
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
   /** Listens on 127.0.0.1 only. Port 0: the system gives one. */
   static async start(
-    rhythm: Rhythm,
+    timersFactory: TimersFactory,
     timing: Timing,
     historyPath: string,
     port: number,
   ): Promise<Gateway> {
     const history = await History.open(historyPath, timing.historyMs);
-    const gateway = new Gateway(rhythm, timing, history);
+    const gateway = new Gateway(timersFactory, timing, history);
     await new Promise<void>((resolve, reject) => {
       gateway.#server.once('error', reject);
       gateway.#server.listen({ host: '127.0.0.1', port, backlog: 4096 }, resolve);
@@ -69,7 +69,7 @@ export class Gateway implements Surroundings {
 
   /**
    * Parts from everybody in good order: no new connections, BYE to each, what was received is on
-   * disk, then the rhythm ends. Bounded, since each connection's close is.
+   * disk, then the timersFactory ends. Bounded, since each connection's close is.
    */
   async close(): Promise<CloseReport> {
     const begun = performance.now();
@@ -79,7 +79,7 @@ export class Gateway implements Surroundings {
     for (const session of this.sessions) session.leave('shutdown');
     if (this.sessions.size > 0) await allGone;
     await this.history.close();
-    const leftovers = await this.rhythm.close(GRACE_MS);
+    const leftovers = await this.timersFactory.close(GRACE_MS);
     return {
       ...leftovers,
       counters: this.counters,

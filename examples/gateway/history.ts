@@ -6,7 +6,7 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
-/** Every reading of every device, appended to a file in batches. It does not know when: see Pace. */
+/** Every reading of every device, appended to a file in batches. It does not know when: see ConnectionTimers. */
 export class History {
   /** Readings taken in. */
   accepted = 0;

@@ -2,8 +2,8 @@ import { mkdtemp } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Gateway } from './gateway.ts';
-import { KcontRhythm } from './pace-kcont.ts';
-import { SERVE_TIMING } from './pace.ts';
+import { KcontTimersFactory } from './timers-kcont.ts';
+import { SERVE_TIMING } from './timers.ts';
 
 /** Runs the gateway until SIGTERM or SIGINT; returns the exit code. */
 export async function serve(port: number): Promise<number> {
@@ -11,7 +11,7 @@ export async function serve(port: number): Promise<number> {
   const signalled = new Promise<string>((resolve) => {
     process.once('SIGTERM', resolve).once('SIGINT', resolve); // a second one ends it at once
   });
-  const gateway = await Gateway.start(new KcontRhythm(), SERVE_TIMING, historyPath, port);
+  const gateway = await Gateway.start(new KcontTimersFactory(), SERVE_TIMING, historyPath, port);
   console.log(help(gateway.port, historyPath));
 
   const signal = await signalled;

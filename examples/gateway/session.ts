@@ -1,6 +1,6 @@
 import type { Socket } from 'node:net';
 import type { History } from './history.ts';
-import type { Pace, Rhythm, Timing } from './pace.ts';
+import type { ConnectionTimers, TimersFactory, Timing } from './timers.ts';
 import { LineReader, parse } from './protocol.ts';
 
 /** Why the gateway parts from a device. */
@@ -19,9 +19,9 @@ export interface Counters {
 }
 
 /** What a session needs of its gateway. */
-export interface Surroundings {
+export interface SessionContext {
   readonly timing: Timing;
-  readonly rhythm: Rhythm;
+  readonly timersFactory: TimersFactory;
   readonly history: History;
   readonly counters: Counters;
 }
@@ -29,14 +29,14 @@ export interface Surroundings {
 /** Every so many readings the gateway has a command for the device. */
 const READINGS_PER_COMMAND = 16;
 
-/** One connection: what is said on it. When it is said is the matter of its Pace. */
+/** One connection: what is said on it. When it is said is the matter of its ConnectionTimers. */
 export class Session {
   readonly socket: Socket;
   readonly timing: Timing;
   id = '';
 
-  readonly #around: Surroundings;
-  readonly #pace: Pace;
+  readonly #context: SessionContext;
+  readonly #timers: ConnectionTimers;
   readonly #lines: LineReader;
   readonly #commands: number[] = [];
   #state: 'new' | 'open' | 'leaving' | 'closed' = 'new';
@@ -47,11 +47,11 @@ export class Session {
   #commandCount = 0;
   #sends = 0;
 
-  constructor(socket: Socket, around: Surroundings) {
+  constructor(socket: Socket, context: SessionContext) {
     this.socket = socket;
-    this.timing = around.timing;
-    this.#around = around;
-    this.#pace = around.rhythm.pace(this);
+    this.timing = context.timing;
+    this.#context = context;
+    this.#timers = context.timersFactory.create(this);
     this.#lines = new LineReader(
       (line) => this.#take(line),
       () => this.#reject('line too long'),
@@ -62,10 +62,10 @@ export class Session {
     socket.on('error', () => {}); // 'close' follows, and says all there is to know
     socket.on('close', () => {
       this.#state = 'closed';
-      this.#pace.closed();
+      this.#timers.closed();
     });
     this.#send('READY');
-    this.#pace.connected();
+    this.#timers.connected();
   }
 
   /** HELLO has come and nobody has said BYE. */
@@ -73,7 +73,7 @@ export class Session {
     return this.#state === 'open';
   }
 
-  // What a Pace may ask for.
+  // What a ConnectionTimers may ask for.
 
   sendPing(): void {
     this.#pings += 1;
@@ -91,7 +91,7 @@ export class Session {
    * @returns how long to wait for its ACK before the next call; -1: there is nothing to send
    */
   sendCommand(): number {
-    const { counters } = this.#around;
+    const { counters } = this.#context;
     if (this.#sends === this.timing.sendLimit) {
       counters.givenUp += 1;
       this.#dropCommand();
@@ -110,21 +110,21 @@ export class Session {
     if (this.#state === 'leaving' || this.#state === 'closed') return;
     this.#state = 'leaving';
     this.#reason = reason;
-    this.#around.counters.left[reason] += 1;
-    this.#pace.leaving();
+    this.#context.counters.left[reason] += 1;
+    this.#timers.leaving();
   }
 
   /** Acknowledges what came, once it is on disk, says BYE, and hangs up. */
   async goodbye(): Promise<void> {
-    await this.#around.history.flushed();
+    await this.#context.history.flushed();
     this.sendAck();
     this.#send(`BYE ${this.#reason}`);
     this.socket.end();
   }
 
   /** Ends the connection without a word. */
-  cut(): void {
-    this.#around.counters.cutByForce += 1;
+  destroy(): void {
+    this.#context.counters.cutByForce += 1;
     this.socket.destroy();
   }
 
@@ -132,8 +132,8 @@ export class Session {
 
   #take(line: string): void {
     if (this.#state === 'leaving' || this.#state === 'closed') return;
-    this.#around.counters.packets += 1;
-    if (this.#state === 'open') this.#pace.heard();
+    this.#context.counters.packets += 1;
+    if (this.#state === 'open') this.#timers.onPacket();
     const packet = parse(line);
     if (packet.kind === 'malformed') return this.#reject(packet.reason);
     if (packet.kind === 'BYE') return this.leave('bye');
@@ -150,7 +150,7 @@ export class Session {
     this.id = id;
     this.#state = 'open';
     this.#send(`WELCOME ${id}`);
-    this.#pace.opened();
+    this.#timers.opened();
     this.#command();
   }
 
@@ -158,27 +158,27 @@ export class Session {
     this.#unacked += 1; // one that came twice is acknowledged twice, and kept once
     if (seq > this.#lastSeq) {
       this.#lastSeq = seq;
-      this.#around.history.add(this.id, seq, text);
+      this.#context.history.add(this.id, seq, text);
     }
-    this.#pace.dataCame(this.#unacked);
+    this.#timers.dataCame(this.#unacked);
     if (seq % READINGS_PER_COMMAND === READINGS_PER_COMMAND - 1) this.#command();
   }
 
   #pong(number: number): void {
-    if (number === this.#pings) this.#pace.ponged(); // an older one answers for nothing
+    if (number === this.#pings) this.#timers.ponged(); // an older one answers for nothing
   }
 
   #command(): void {
     this.#commandCount += 1;
     this.#commands.push(this.#commandCount);
-    if (this.#commands.length === 1) this.#pace.commandReady();
+    if (this.#commands.length === 1) this.#timers.commandReady();
   }
 
   #commandAcked(number: number): void {
     if (number !== this.#commands[0]) return; // the ACK of a copy
     this.#dropCommand();
-    if (this.#commands.length > 0) this.#pace.commandReady();
-    else this.#pace.commandsDone();
+    if (this.#commands.length > 0) this.#timers.commandReady();
+    else this.#timers.commandsDone();
   }
 
   #dropCommand(): void {
@@ -187,7 +187,7 @@ export class Session {
   }
 
   #reject(reason: string): void {
-    this.#around.counters.malformed += 1;
+    this.#context.counters.malformed += 1;
     this.#send(`ERR ${reason}`);
   }
 

@@ -1,6 +1,6 @@
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DEMO_TIMING } from '../pace.ts';
+import { DEMO_TIMING } from '../timers.ts';
 import type { FromLoad, FromServer, ToLoad, ToServer } from './messages.ts';
 import { Peer } from './peer.ts';
 import type { Progress } from './progress.ts';

@@ -1,5 +1,5 @@
 /* The devices, in a process of their own: nothing that holds up the gateway holds them up. */
-import type { Timing } from '../pace.ts';
+import type { Timing } from '../timers.ts';
 import { Device } from './device.ts';
 import type { Watcher } from './device.ts';
 import { Lateness } from './lateness.ts';

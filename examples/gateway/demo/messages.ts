@@ -1,6 +1,6 @@
 /* What the processes of the demonstration tell each other. All times are of sharedNow(). */
 import type { CloseReport } from '../gateway.ts';
-import type { Timing } from '../pace.ts';
+import type { Timing } from '../timers.ts';
 
 /** The gateway's two ways to keep time. */
 export type Variant = 'kcont' | 'setTimeout';

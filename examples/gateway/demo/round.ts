@@ -1,7 +1,7 @@
 import { createReadStream } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { DEMO_TIMING } from '../pace.ts';
+import { DEMO_TIMING } from '../timers.ts';
 import type {
   FromLoad,
   FromServer,

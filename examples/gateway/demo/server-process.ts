@@ -1,16 +1,16 @@
 /* The gateway under test, in a process of its own: CPU and heap are its own, and so is its loop. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Gateway } from '../gateway.ts';
-import { KcontRhythm } from '../pace-kcont.ts';
-import { TimeoutRhythm } from '../pace-timeout.ts';
-import { DEMO_TIMING } from '../pace.ts';
+import { KcontTimersFactory } from '../timers-kcont.ts';
+import { TimeoutTimersFactory } from '../timers-timeout.ts';
+import { DEMO_TIMING } from '../timers.ts';
 import type { FromServer, ToServer } from './messages.ts';
 import { cpuSeconds, measure } from './measuring.ts';
 import { Stalls } from './stalls.ts';
 
 const [variant, historyPath = ''] = process.argv.slice(2);
-const rhythm = variant === 'kcont' ? new KcontRhythm() : new TimeoutRhythm();
-const gateway = await Gateway.start(rhythm, DEMO_TIMING, historyPath, 0);
+const timersFactory = variant === 'kcont' ? new KcontTimersFactory() : new TimeoutTimersFactory();
+const gateway = await Gateway.start(timersFactory, DEMO_TIMING, historyPath, 0);
 const stalls = new Stalls(gateway);
 const heapBefore = heapUsed();
 const cpuBefore = cpuSeconds();

@@ -18,7 +18,7 @@ export class Stalls {
     return new Promise((resolve) => {
       const stall = (): void => resolve({ kind, ...this.#burn(ms) });
       if (kind === 'the check phase') setImmediate(stall);
-      else if (kind === 'a timer') this.#gateway.rhythm.once(1, stall);
+      else if (kind === 'a timer') this.#gateway.timersFactory.once(1, stall);
       else this.#inNextData(stall);
     });
   }

@@ -1,15 +1,15 @@
 /*
  * The same timing with what Node has: setTimeout, clearTimeout, refresh, setImmediate, and a flag
- * where a timer cannot tell its own state. Written with the same care as pace-kcont.ts: idle timers
+ * where a timer cannot tell its own state. Written with the same care as timers-kcont.ts: idle timers
  * are refreshed instead of made anew, callbacks take arguments instead of making closures, every
  * handle is cleared on both ways out, and a callback that comes late finds a flag that stops it.
  */
 import type { History } from './history.ts';
-import type { Leftovers, Pace, Rhythm } from './pace.ts';
+import type { Leftovers, ConnectionTimers, TimersFactory } from './timers.ts';
 import type { Session } from './session.ts';
 
 /** Keeps the time of one connection. */
-class TimeoutPace implements Pace {
+class TimeoutConnectionTimers implements ConnectionTimers {
   readonly #session: Session;
   #handshake: NodeJS.Timeout | undefined;
   #idle: NodeJS.Timeout | undefined;
@@ -28,7 +28,7 @@ class TimeoutPace implements Pace {
 
   connected(): void {
     this.#handshake = setTimeout(
-      TimeoutPace.#noHello,
+      TimeoutConnectionTimers.#noHello,
       this.#session.timing.handshakeMs,
       this.#session,
     );
@@ -37,11 +37,11 @@ class TimeoutPace implements Pace {
   opened(): void {
     const { idleMs, heartbeatMs } = this.#session.timing;
     clearTimeout(this.#handshake);
-    this.#idle = setTimeout(TimeoutPace.#nothingHeard, idleMs, this.#session);
-    this.#heartbeat = setTimeout(TimeoutPace.#beat, heartbeatMs, this);
+    this.#idle = setTimeout(TimeoutConnectionTimers.#nothingHeard, idleMs, this.#session);
+    this.#heartbeat = setTimeout(TimeoutConnectionTimers.#beat, heartbeatMs, this);
   }
 
-  heard(): void {
+  onPacket(): void {
     this.#idle?.refresh();
   }
 
@@ -52,15 +52,15 @@ class TimeoutPace implements Pace {
   dataCame(unacked: number): void {
     const { ackMs, ackBatch } = this.#session.timing;
     if (unacked >= ackBatch) {
-      this.#ackNow ??= setImmediate(TimeoutPace.#sendAck, this);
+      this.#ackNow ??= setImmediate(TimeoutConnectionTimers.#sendAck, this);
     } else if (this.#ackNow === undefined && this.#ack === undefined) {
-      this.#ack = setTimeout(TimeoutPace.#sendAck, ackMs, this);
+      this.#ack = setTimeout(TimeoutConnectionTimers.#sendAck, ackMs, this);
     }
   }
 
   commandReady(): void {
     clearTimeout(this.#command);
-    this.#commandNow ??= setImmediate(TimeoutPace.#sendCommand, this);
+    this.#commandNow ??= setImmediate(TimeoutConnectionTimers.#sendCommand, this);
   }
 
   commandsDone(): void {
@@ -72,7 +72,11 @@ class TimeoutPace implements Pace {
   leaving(): void {
     this.#stopAll();
     void this.#session.goodbye();
-    this.#closing = setTimeout(TimeoutPace.#cut, this.#session.timing.closeMs, this.#session);
+    this.#closing = setTimeout(
+      TimeoutConnectionTimers.#destroy,
+      this.#session.timing.closeMs,
+      this.#session,
+    );
   }
 
   closed(): void {
@@ -104,38 +108,43 @@ class TimeoutPace implements Pace {
     session.leave('pong');
   }
 
-  static #beat(this: void, pace: TimeoutPace): void {
-    if (pace.#left) return;
-    pace.#session.sendPing();
-    clearTimeout(pace.#pong);
-    pace.#pong = setTimeout(TimeoutPace.#noPong, pace.#session.timing.pongMs, pace.#session);
-    pace.#heartbeat?.refresh();
+  static #beat(this: void, timers: TimeoutConnectionTimers): void {
+    if (timers.#left) return;
+    timers.#session.sendPing();
+    clearTimeout(timers.#pong);
+    timers.#pong = setTimeout(
+      TimeoutConnectionTimers.#noPong,
+      timers.#session.timing.pongMs,
+      timers.#session,
+    );
+    timers.#heartbeat?.refresh();
   }
 
-  static #sendAck(this: void, pace: TimeoutPace): void {
-    clearTimeout(pace.#ack);
-    clearImmediate(pace.#ackNow);
-    pace.#ack = undefined;
-    pace.#ackNow = undefined;
-    if (!pace.#left) pace.#session.sendAck();
+  static #sendAck(this: void, timers: TimeoutConnectionTimers): void {
+    clearTimeout(timers.#ack);
+    clearImmediate(timers.#ackNow);
+    timers.#ack = undefined;
+    timers.#ackNow = undefined;
+    if (!timers.#left) timers.#session.sendAck();
   }
 
-  static #sendCommand(this: void, pace: TimeoutPace): void {
-    pace.#commandNow = undefined;
-    if (pace.#left) return;
-    const againMs = pace.#session.sendCommand();
-    if (againMs >= 0) pace.#command = setTimeout(TimeoutPace.#sendCommand, againMs, pace);
+  static #sendCommand(this: void, timers: TimeoutConnectionTimers): void {
+    timers.#commandNow = undefined;
+    if (timers.#left) return;
+    const againMs = timers.#session.sendCommand();
+    if (againMs >= 0)
+      timers.#command = setTimeout(TimeoutConnectionTimers.#sendCommand, againMs, timers);
   }
 
-  static #cut(this: void, session: Session): void {
-    session.cut();
+  static #destroy(this: void, session: Session): void {
+    session.destroy();
   }
 }
 
 /** Keeps the time of a gateway. */
-export class TimeoutRhythm implements Rhythm {
-  pace(session: Session): Pace {
-    return new TimeoutPace(session);
+export class TimeoutTimersFactory implements TimersFactory {
+  create(session: Session): ConnectionTimers {
+    return new TimeoutConnectionTimers(session);
   }
 
   historian(history: History): (now: boolean) => void {

@@ -18,34 +18,34 @@
 import { Kcont, Mutex, Scope, kernel, wq } from '../../lib/index.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
 import type { History } from './history.ts';
-import type { Leftovers, Pace, Rhythm } from './pace.ts';
+import type { Leftovers, ConnectionTimers, TimersFactory } from './timers.ts';
 import type { Session } from './session.ts';
 
 /** Keeps the time of one connection. */
-class KcontPace implements Pace {
+class KcontConnectionTimers implements ConnectionTimers {
   readonly #session: Session;
   readonly #scope = new Scope();
-  readonly #handshake: Kcont<KcontPace>;
-  readonly #idle: Kcont<KcontPace>;
-  readonly #heartbeat: Kcont<KcontPace>;
-  readonly #pong: Kcont<KcontPace>;
-  readonly #ack: Kcont<KcontPace>;
-  readonly #command: Kcont<KcontPace>;
-  readonly #goodbye: Kcont<KcontPace>;
-  readonly #closing: Kcont<KcontPace>;
+  readonly #handshake: Kcont<KcontConnectionTimers>;
+  readonly #idle: Kcont<KcontConnectionTimers>;
+  readonly #heartbeat: Kcont<KcontConnectionTimers>;
+  readonly #pong: Kcont<KcontConnectionTimers>;
+  readonly #ack: Kcont<KcontConnectionTimers>;
+  readonly #command: Kcont<KcontConnectionTimers>;
+  readonly #goodbye: Kcont<KcontConnectionTimers>;
+  readonly #closing: Kcont<KcontConnectionTimers>;
 
   constructor(session: Session) {
     this.#session = session;
     const lock = new Mutex();
-    this.#handshake = this.#make('handshake', wq.softnet, lock, KcontPace.#noHello);
-    this.#idle = this.#make('idle', wq.softnet, lock, KcontPace.#nothingHeard);
-    this.#heartbeat = this.#make('heartbeat', wq.softnet, lock, KcontPace.#beat);
-    this.#pong = this.#make('pong', wq.softnet, lock, KcontPace.#noPong);
-    this.#ack = this.#make('ack', wq.softnet, lock, KcontPace.#sendAck);
-    this.#command = this.#make('command', wq.prihigh, lock, KcontPace.#sendCommand);
-    this.#goodbye = this.#make('goodbye', wq.prihigh, lock, KcontPace.#sayGoodbye);
+    this.#handshake = this.#make('handshake', wq.softnet, lock, KcontConnectionTimers.#noHello);
+    this.#idle = this.#make('idle', wq.softnet, lock, KcontConnectionTimers.#nothingHeard);
+    this.#heartbeat = this.#make('heartbeat', wq.softnet, lock, KcontConnectionTimers.#beat);
+    this.#pong = this.#make('pong', wq.softnet, lock, KcontConnectionTimers.#noPong);
+    this.#ack = this.#make('ack', wq.softnet, lock, KcontConnectionTimers.#sendAck);
+    this.#command = this.#make('command', wq.prihigh, lock, KcontConnectionTimers.#sendCommand);
+    this.#goodbye = this.#make('goodbye', wq.prihigh, lock, KcontConnectionTimers.#sayGoodbye);
     // It limits what happens under the lock, so it must not wait for the lock itself.
-    this.#closing = this.#make('closing', wq.softclock, null, KcontPace.#cut);
+    this.#closing = this.#make('closing', wq.softclock, null, KcontConnectionTimers.#destroy);
   }
 
   connected(): void {
@@ -58,7 +58,7 @@ class KcontPace implements Pace {
     this.#heartbeat.schedule(this.#session.timing.heartbeatMs);
   }
 
-  heard(): void {
+  onPacket(): void {
     // Pending, nearly always: one store. Else its time was up, and it has been queued but not
     // entered: this packet is in time nevertheless, so it is withdrawn and starts anew.
     if (!this.#idle.touch()) this.#idle.reset(this.#session.timing.idleMs);
@@ -98,51 +98,58 @@ class KcontPace implements Pace {
     name: string,
     queue: Workqueue,
     lock: Lock | null,
-    func: (pace: KcontPace, kc: Kcont<KcontPace>) => void | PromiseLike<void>,
-  ): Kcont<KcontPace> {
+    func: (
+      timers: KcontConnectionTimers,
+      kc: Kcont<KcontConnectionTimers>,
+    ) => void | PromiseLike<void>,
+  ): Kcont<KcontConnectionTimers> {
     return new Kcont(queue, lock, func, this, { name, scope: this.#scope });
   }
 
-  static #noHello(this: void, pace: KcontPace): void {
-    pace.#session.leave('handshake');
+  static #noHello(this: void, timers: KcontConnectionTimers): void {
+    timers.#session.leave('handshake');
   }
 
-  static #nothingHeard(this: void, pace: KcontPace): void {
-    pace.#session.leave('idle');
+  static #nothingHeard(this: void, timers: KcontConnectionTimers): void {
+    timers.#session.leave('idle');
   }
 
-  static #noPong(this: void, pace: KcontPace): void {
-    pace.#session.leave('pong');
+  static #noPong(this: void, timers: KcontConnectionTimers): void {
+    timers.#session.leave('pong');
   }
 
-  static #beat(this: void, pace: KcontPace, kc: Kcont<KcontPace>): void {
-    pace.#session.sendPing();
-    pace.#pong.schedule(pace.#session.timing.pongMs);
-    kc.reset(pace.#session.timing.heartbeatMs);
+  static #beat(this: void, timers: KcontConnectionTimers, kc: Kcont<KcontConnectionTimers>): void {
+    timers.#session.sendPing();
+    timers.#pong.schedule(timers.#session.timing.pongMs);
+    kc.reset(timers.#session.timing.heartbeatMs);
   }
 
-  static #sendAck(this: void, pace: KcontPace): void {
-    pace.#session.sendAck();
+  static #sendAck(this: void, timers: KcontConnectionTimers): void {
+    timers.#session.sendAck();
   }
 
-  static #sendCommand(this: void, pace: KcontPace, kc: Kcont<KcontPace>): void {
-    const againMs = pace.#session.sendCommand();
+  static #sendCommand(
+    this: void,
+    timers: KcontConnectionTimers,
+    kc: Kcont<KcontConnectionTimers>,
+  ): void {
+    const againMs = timers.#session.sendCommand();
     if (againMs >= 0) kc.reset(againMs);
   }
 
-  static #sayGoodbye(this: void, pace: KcontPace): Promise<void> {
-    return pace.#session.goodbye();
+  static #sayGoodbye(this: void, timers: KcontConnectionTimers): Promise<void> {
+    return timers.#session.goodbye();
   }
 
-  static #cut(this: void, pace: KcontPace): void {
-    pace.#session.cut();
+  static #destroy(this: void, timers: KcontConnectionTimers): void {
+    timers.#session.destroy();
   }
 }
 
 /** Keeps the time of a gateway, on the process's own kernel. */
-export class KcontRhythm implements Rhythm {
-  pace(session: Session): Pace {
-    return new KcontPace(session);
+export class KcontTimersFactory implements TimersFactory {
+  create(session: Session): ConnectionTimers {
+    return new KcontConnectionTimers(session);
   }
 
   historian(history: History): (now: boolean) => void {

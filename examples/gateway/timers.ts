@@ -1,6 +1,6 @@
 /*
  * What is said on a connection is one thing (session.ts), when it is said is another. This is the
- * seam between them; pace-kcont.ts and pace-timeout.ts stand on its other side. Everything else in
+ * seam between them; timers-kcont.ts and timers-timeout.ts stand on its other side. Everything else in
  * this folder is shared by both, so what the report compares is timing and nothing but timing.
  */
 import type { History } from './history.ts';
@@ -58,14 +58,14 @@ export const SERVE_TIMING: Timing = {
   historyMs: 200,
 };
 
-/** When things happen on one connection: the session tells what came about, the pace acts in time. */
-export interface Pace {
+/** When things happen on one connection: the session tells what came about, the timers act in time. */
+export interface ConnectionTimers {
   /** Accepted: HELLO has to come before long. */
   connected(): void;
   /** HELLO came: from now on the device is watched. */
   opened(): void;
   /** A packet came. Called for every single one. */
-  heard(): void;
+  onPacket(): void;
   /** The answer to the heartbeat came. */
   ponged(): void;
   /** A reading came; `unacked` of them wait for ACK. */
@@ -74,7 +74,7 @@ export interface Pace {
   commandReady(): void;
   /** No command waits any more. */
   commandsDone(): void;
-  /** Time to part: `session.goodbye()`, and `session.cut()` if that takes too long. */
+  /** Time to part: `session.goodbye()`, and `session.destroy()` if that takes too long. */
   leaving(): void;
   /** The connection is gone: nothing may run for it any more. */
   closed(): void;
@@ -89,12 +89,12 @@ export interface Leftovers {
 }
 
 /** All the timing a gateway needs. */
-export interface Rhythm {
+export interface TimersFactory {
   /** Keeps the time of one connection. */
-  pace(session: Session): Pace;
+  create(session: Session): ConnectionTimers;
   /** Returns the function to call when the history has something to write; `now`: at once. */
   historian(history: History): (now: boolean) => void;
-  /** Runs a function once, later, the way this rhythm runs things. */
+  /** Runs a function once, later, the way this timersFactory runs things. */
   once(delayMs: number, func: () => void): void;
   /** Ends all; what is left over is a defect of the gateway. */
   close(graceMs: number): Promise<Leftovers>;
