@@ -1,5 +1,5 @@
 /*
- * How the web's interfaces convert what they are given, as far as the fronts need it (Web IDL).
+ * How the web's interfaces convert what they are given, as far as the drop-in APIs need it (Web IDL).
  * What cannot be converted is a TypeError.
  */
 

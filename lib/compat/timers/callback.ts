@@ -16,7 +16,7 @@ export interface Called extends Task {
 const MANUALLY = { requireManualDestroy: true };
 
 /**
- * A call to come: its place in line, and the context to make it in.
+ * A call to come: its place in a queue, and the context to make it in.
  *
  * @remarks
  * An AsyncResource, as a timer of Node is one: it carries the stores of every AsyncLocalStorage,
@@ -33,7 +33,7 @@ export class Callback extends AsyncResource implements Entry {
     this.called = called;
   }
 
-  /** Lines are in the order in which they were joined: nobody needs a number. */
+  /** Queues are in the order in which they were joined: nobody needs a number. */
   get _seq(): number {
     return 0;
   }

@@ -12,7 +12,7 @@ import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate, isImmediate } from './immediate.ts';
 import { promisesOn, type TimersPromises } from './promises.ts';
 import { Timeout } from './timeout.ts';
-import { Turns } from './phase-queues.ts';
+import { PhaseQueues } from './phase-queues.ts';
 
 /**
  * A timer of Node's own, which can be cleared here too.
@@ -133,22 +133,22 @@ export function timersOn(kernel: Kernel, rules: DelayRules): Timers {
 }
 
 function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
-  const turns = new Turns(kernel);
-  const promises = promisesOn(turns, rules);
+  const queues = new PhaseQueues(kernel);
+  const promises = promisesOn(queues, rules);
 
   function setTimeout(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
     if (typeof callback !== 'function') return host.setTimeout(callback, delay as number);
-    return Timeout._make(turns, callback, delayMs(delay, rules), given(args), false);
+    return Timeout._make(queues, callback, delayMs(delay, rules), given(args), false);
   }
 
   function setInterval(callback: Func, delay?: unknown, ...args: unknown[]): unknown {
     if (typeof callback !== 'function') return host.setInterval(callback);
-    return Timeout._make(turns, callback, delayMs(delay, rules), given(args), true);
+    return Timeout._make(queues, callback, delayMs(delay, rules), given(args), true);
   }
 
   function setImmediate(callback: Func, ...args: unknown[]): unknown {
     if (typeof callback !== 'function') return host.setImmediate(callback);
-    return Immediate._make(turns, callback, given(args));
+    return Immediate._make(queues, callback, given(args));
   }
 
   function clearTimeout(timer?: unknown): void {

@@ -2,7 +2,7 @@ import { defineInspect } from '../../base/inspect.ts';
 import { unlink } from '../../base/list.ts';
 import { Callback } from './callback.ts';
 import { asImmediate } from './node-timers.ts';
-import type { Turns } from './phase-queues.ts';
+import type { PhaseQueues } from './phase-queues.ts';
 import { nothing } from '../../base/nothing.ts';
 
 /** In the place of a callback that has been made: it carries no context. */
@@ -28,42 +28,42 @@ export class Immediate {
   #callback: Callback;
   /** Told why it will not be called, where somebody waits for it. */
   #onShutdown: ((reason: unknown) => void) | undefined;
-  readonly #turns: Turns;
+  readonly #queues: PhaseQueues;
   /** It keeps the process alive; null: it has been called or cleared. */
   #ref: boolean | null = true;
 
   private constructor(
-    turns: Turns,
+    queues: PhaseQueues,
     func: (...args: never[]) => unknown,
     args: unknown[] | undefined,
     onShutdown: ((reason: unknown) => void) | undefined,
   ) {
     this.#func = func;
     this.#args = args;
-    this.#turns = turns;
+    this.#queues = queues;
     this.#onShutdown = onShutdown;
     this.#callback = new Callback('Immediate', this);
     const isAwaited = onShutdown !== undefined;
-    if (turns.addImmediate(this.#callback, isAwaited)) return;
+    if (queues.addImmediate(this.#callback, isAwaited)) return;
     this.#ref = null;
     this.#end();
   }
 
   /** @internal */
   static _make(
-    turns: Turns,
+    queues: PhaseQueues,
     func: (...args: never[]) => unknown,
     args: unknown[] | undefined,
     onShutdown?: (reason: unknown) => void,
   ): Immediate {
-    return new this(turns, func, args, onShutdown);
+    return new this(queues, func, args, onShutdown);
   }
 
   /** Keeps the process alive until it has been called, as by default. */
   ref(): this {
     if (!isImmediate(this)) return asImmediate(this, 'ref') as this;
     if (this.#ref === false) {
-      this.#turns.ref();
+      this.#queues.ref();
       this.#ref = true;
     }
     return this;
@@ -74,7 +74,7 @@ export class Immediate {
     if (!isImmediate(this)) return asImmediate(this, 'unref') as this;
     if (this.#ref === true) {
       this.#ref = false;
-      this.#turns.unref();
+      this.#queues.unref();
     }
     return this;
   }
@@ -141,14 +141,14 @@ export class Immediate {
 
   static {
     isImmediate = (value): value is Immediate =>
-      typeof value === 'object' && value !== null && #turns in value;
+      typeof value === 'object' && value !== null && #queues in value;
     defineInspect<Immediate>(this, (it) => `Immediate { ${it.#func === null ? 'over' : 'set'} }`);
   }
 
   #leave(): void {
     const keptAlive = this.#ref === true;
     this.#ref = null;
-    if (keptAlive) this.#turns.unref();
+    if (keptAlive) this.#queues.unref();
   }
 
   /** Lets go what it was given, and the context. */

@@ -1,5 +1,5 @@
 /*
- * The turns of a timers front: when which callback is called, and what happens between two.
+ * The queues of a timers drop-in API: when which callback is called, and what happens between two.
  *
  *    Node     ... timers | poll | immediates             | timers | poll | immediates ...
  *    here     ... poll | early | timers | immediates | poll | early | timers | immediates ...
@@ -11,8 +11,8 @@
  * behind the timers that have become due meanwhile; one that is set by a timer, an early one, comes
  * after the next poll phase and before the timers that become due later.
  *
- * Timers are continuations, one each. Expired, they do not call back but stand in line; so do
- * immediates. One continuation below them, the runner, works the lines off in the order of the
+ * Timers are continuations, one each. Expired, they do not call back but wait in a queue; so do
+ * immediates. One continuation below them, the runner, works the queues off in the order of the
  * phases, at the top of the pass, so that traces have room for the frames of the program. It empties
  * the queues of process.nextTick and of microtasks after each callback. For that there are three ways:
  *
@@ -20,8 +20,8 @@
  *            documented, but it is the same function from Node 20 to 26, and it is the only one
  *            that empties both queues without leaving the check phase.           0.03 us
  *   yield    end the pass after one callback and go on in the next one, after a poll phase.
- *            Needs nothing of Node, and is right for the same reason that Node's own turns are:
- *            the phases keep their order, because the lines do.                   1.1  us
+ *            Needs nothing of Node, and is right for the same reason that Node's own phases are:
+ *            the phases keep their order, because the queues do.                   1.1  us
  *   chain    a nextTick or a microtask that goes on with the next callback. Not sound: it runs
  *            before the ticks and microtasks which those in the queues still add.
  *
@@ -31,12 +31,12 @@
  * `VirtualClock.tick`, which is synchronous, nothing settles in between.
  *
  * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
- * kernel's budget is spent, and goes on with the same line: the order stays.
+ * kernel's budget is spent, and goes on with the same queue: the order stays.
  *
- * What stands in line keeps the process alive if it is referenced, and nothing else does. So the
- * runner is referenced as long as one in line is.
+ * What waits in a queue keeps the process alive if it is referenced, and nothing else does. So the
+ * runner is referenced as long as one in a queue is.
  *
- * When the kernel closes, what stands in line is called; what does not within the grace is cleared.
+ * When the kernel closes, what waits in a queue is called; what does not within the grace is cleared.
  * So are unreferenced immediates when the last run has settled.
  *
  * A callback that throws is an uncaught exception, which is not caught on its way: the host reports
@@ -61,22 +61,22 @@ import { GRACE, LIMIT, TASK } from '../../core/state.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
 import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
-import { Together } from './tick-group.ts';
+import { TickGroup } from './tick-group.ts';
 
-/** Where there are no turns: after how many ms unreferenced immediates are called. */
+/** Where the clock has no turns: after how many ms unreferenced immediates are called. */
 const UNREF_MS = 1;
 
-/** The lines of one kernel, and who works them off. */
-export class Turns implements Task {
+/** The queues of one kernel, and who works them off. */
+export class PhaseQueues implements Task {
   /** Where timers expire. */
   readonly softclock: Workqueue;
   readonly dispatcher: Dispatcher;
   readonly clock: Clock;
   /** Starts their delays. */
-  readonly together: Together<Timeout>;
+  readonly tickGroup: TickGroup<Timeout>;
   readonly #budgetMs: number;
-  /** Referenced while something in line is. */
-  readonly #runner: Kcont<Turns>;
+  /** Referenced while something in a queue is. */
+  readonly #runner: Kcont<PhaseQueues>;
   /** Timers: expired, and being worked off. */
   readonly #expired = new OrderedList<Callback>();
   readonly #timers = new OrderedList<Callback>();
@@ -90,10 +90,10 @@ export class Turns implements Task {
   startMs: number = NaN;
   /** A turn has begun: its immediates have been taken from those set. */
   #begun = false;
-  /** Which of its lines is being worked off; neither: the early immediates, or none. */
+  /** Which of its queues is being worked off; neither: the early immediates, or none. */
   #inTimers = false;
   #inImmediates = false;
-  /** Of those in line, how many keep the process alive. */
+  /** Of those in a queue, how many keep the process alive. */
   #refs = 0;
 
   constructor(kernel: Kernel) {
@@ -101,17 +101,17 @@ export class Turns implements Task {
     const dispatcher = this.softclock._dispatcher;
     this.dispatcher = dispatcher;
     this.clock = dispatcher.clock;
-    this.together = new Together(this.clock);
+    this.tickGroup = new TickGroup(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
-    // Lower than its timers: all that expire in a pass stand in line before one is called.
+    // Lower than its timers: all that expire in a pass wait in a queue before one is called.
     const wq = kernel.acquire(PRI_SOFTCLOCK - 1);
     const options = { name: 'timers', ref: false };
-    this.#runner = makeOwn<Turns>(TASK | LIMIT, wq, null, runTurn, this, options);
+    this.#runner = makeOwn<PhaseQueues>(TASK | LIMIT, wq, null, runTurn, this, options);
   }
 
   /** A timer has expired: on a kernel that closes, too. */
   addTimer(timer: Callback): void {
-    this.together.end();
+    this.tickGroup.end();
     this.#expired.push(timer);
     if (!this.#runner.invoking) makeRunnable(this.#runner);
   }
@@ -140,14 +140,14 @@ export class Turns implements Task {
     return Math.floor(clock.now + clock._phase) - clock._phase;
   }
 
-  /** One more in line keeps the process alive. */
+  /** One more in a queue keeps the process alive. */
   ref(): void {
     if (this.#refs++ > 0) return;
     this.#runner.ref();
     if (!this.#runner.invoking) makeRunnableNext(this.#runner);
   }
 
-  /** One less: it was unreferenced, or has left the line. */
+  /** One less: it was unreferenced, or has left the queue. */
   unref(): void {
     if (--this.#refs > 0) return;
     this.#runner.unref();
@@ -160,18 +160,18 @@ export class Turns implements Task {
     const yields = clock._turns && isWatched();
     const drain = clock._turns && !yields ? runNextTicks : undefined;
     this.#beginTurn();
-    let line = this.#inImmediates ? this.#immediates : this.#early;
+    let queue = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
     // Of timers.
     let ran = 0;
     let left = 1;
     try {
       for (;;) {
-        const callback = line.shift();
+        const callback = queue.shift();
         if (callback === undefined) {
-          if (line === this.#immediates) break;
-          line = this.#nextLine(line);
-          if (this.#inTimers && !line.empty) untilMs = clock.now + this.#budgetMs;
+          if (queue === this.#immediates) break;
+          queue = this.#nextQueue(queue);
+          if (this.#inTimers && !queue.empty) untilMs = clock.now + this.#budgetMs;
           continue;
         }
         const { called } = callback;
@@ -191,7 +191,7 @@ export class Turns implements Task {
         } else if (!clock._drain()) return;
         if (!this.#inTimers) continue;
         ran++;
-        if (--left > 0 || line.empty) continue;
+        if (--left > 0 || queue.empty) continue;
         if (clock.now >= untilMs) return;
         left = untilNextLook(ran);
       }
@@ -211,23 +211,23 @@ export class Turns implements Task {
     moveAll(this.#set, this.#immediates);
   }
 
-  #nextLine(line: OrderedList<Callback>): OrderedList<Callback> {
-    this.#inTimers = line === this.#early;
+  #nextQueue(queue: Fifo<Callback>): Fifo<Callback> {
+    this.#inTimers = queue === this.#early;
     this.#inImmediates = !this.#inTimers;
     if (this.#inImmediates) return this.#immediates;
     if (this.#timers.empty) moveAll(this.#expired, this.#timers);
     return this.#timers;
   }
 
-  /** The kernel is closed, and nobody works the lines off any more. */
+  /** The kernel is closed, and nobody works the queues off any more. */
   _abort(reason: unknown): void {
     const begun = [this.#early, this.#timers, this.#immediates];
-    for (const line of [...begun, this.#setByTimers, this.#set, this.#expired]) {
-      for (const callback of Array.from(line)) callback.abort(reason);
+    for (const queue of [...begun, this.#setByTimers, this.#set, this.#expired]) {
+      for (const callback of Array.from(queue)) callback.abort(reason);
     }
   }
 
-  /** Sees to it that what stands in line is called. */
+  /** Sees to it that what waits in a queue is called. */
   #rest(): void {
     const runner = this.#runner;
     const working =
@@ -254,7 +254,7 @@ export class Turns implements Task {
 }
 
 /** At the top, unless the kernel takes errors: its dispatcher does that where functions are entered. */
-function runTurn(turns: Turns, kc: Kcont<Turns>): void {
+function runTurn(queues: PhaseQueues, kc: Kcont<PhaseQueues>): void {
   if (kc.wq._dispatcher.onError === undefined) return AT_TOP as unknown as void;
-  turns.run();
+  queues.run();
 }

@@ -11,7 +11,7 @@ import { named } from '../function-name.ts';
 import { delayMs, type DelayRules } from './delay.ts';
 import { Immediate } from './immediate.ts';
 import { Timeout } from './timeout.ts';
-import type { Turns } from './phase-queues.ts';
+import type { PhaseQueues } from './phase-queues.ts';
 import { nothing } from '../../base/nothing.ts';
 
 /**
@@ -132,12 +132,12 @@ function promised<T>(
  *
  * @internal
  */
-export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
+export function promisesOn(queues: PhaseQueues, rules: DelayRules): TimersPromises {
   function setTimeout<T = void>(delay?: number, value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(delay, options)) return host.setTimeout(delay, value, options);
     return promised(value as T, options, (fulfil, fail) => {
       const ms = delayMs(delay, rules);
-      const timer = Timeout._make(turns, fulfil, ms, undefined, false, fail);
+      const timer = Timeout._make(queues, fulfil, ms, undefined, false, fail);
       return [timer, () => timer.close()];
     });
   }
@@ -145,7 +145,7 @@ export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
   function setImmediate<T = void>(value?: T, options: TimerOptions = {}): Promise<T> {
     if (rejects(undefined, options)) return host.setImmediate(value, options);
     return promised(value as T, options, (fulfil, fail) => {
-      const immediate = Immediate._make(turns, fulfil, undefined, fail);
+      const immediate = Immediate._make(queues, fulfil, undefined, fail);
       return [immediate, () => immediate._clear()];
     });
   }
@@ -176,7 +176,7 @@ export function promisesOn(turns: Turns, rules: DelayRules): TimersPromises {
       failure ??= { reason };
       wakeUp();
     };
-    const timer = Timeout._make(turns, tick, delayMs(delay, rules), undefined, true, fail);
+    const timer = Timeout._make(queues, tick, delayMs(delay, rules), undefined, true, fail);
     if (ref === false) timer.unref();
     const listening = onAbort(signal, () => timer.close(), fail);
     try {

@@ -1,5 +1,5 @@
 /*
- * Timers that one callback sets with the same delay come together.
+ * Timers that one callback sets with the same delay come tickGroup.
  *
  * Node refreshes its loop's cached time at each setTimeout, and counts from it in whole ms. So timers
  * that are set within one ms come in one timers phase: the immediate that one of them sets comes
@@ -12,7 +12,7 @@
  *     calls             a  b  c    d  e
  *     due     from 8: a b c       from 9: d e          then a, b and c are moved to 9 as well
  *
- * So none is early, and those of a callback that ends within the next tick come together: at most
+ * So none is early, and those of a callback that ends within the next tick come tickGroup: at most
  * a tick later than each for itself. Where a callback takes longer, a new group begins.
  *
  * Cost: a push for each timer; a walk of the group where a tick ends within it.
@@ -27,7 +27,7 @@ import { restartTimerFrom, scheduleFrom } from '../../core/schedule.ts';
 const MOST = 4096;
 
 /** The timers that the present callback has set. */
-export class Together<A> {
+export class TickGroup<A> {
   readonly #clock: Clock;
   readonly #group: Kcont<A>[] = [];
   /** The callback that sets them, as async_hooks call it. */

@@ -9,7 +9,7 @@ import { GRACE, TASK } from '../../core/state.ts';
 import { Callback } from './callback.ts';
 import { wholeMs } from './delay.ts';
 import { asTimeout } from './node-timers.ts';
-import type { Turns } from './phase-queues.ts';
+import type { PhaseQueues } from './phase-queues.ts';
 
 /** Timers that have been asked for their primitive, by it. Ids are those of async_hooks: unique. */
 const known = new Map<string, Timeout>();
@@ -36,7 +36,7 @@ export class Timeout {
   #callback: Callback | null;
   /** Told why it will not be called, where somebody waits for it. */
   #onShutdown: ((reason: unknown) => void) | undefined;
-  readonly #turns: Turns;
+  readonly #queues: PhaseQueues;
   readonly #kc: Kcont<Timeout>;
   /** Negative: it cannot be started anew. */
   #delayMs: number;
@@ -44,12 +44,12 @@ export class Timeout {
   #repeatMs: number | null;
   /** It is listed by its primitive. */
   #known = false;
-  /** It stands in line, and keeps the process alive there. */
+  /** It waits in a queue, and keeps the process alive there. */
   #counted = false;
   #id: number;
 
   private constructor(
-    turns: Turns,
+    queues: PhaseQueues,
     func: (...args: never[]) => unknown,
     delayMs: number,
     args: unknown[] | undefined,
@@ -58,11 +58,11 @@ export class Timeout {
   ) {
     this.#func = func;
     this.#args = args;
-    this.#turns = turns;
+    this.#queues = queues;
     this.#delayMs = delayMs;
     this.#repeatMs = repeats ? delayMs : null;
     this.#onShutdown = onShutdown;
-    this.#kc = makeOwn<Timeout>(TASK, turns.softclock, null, timeout, this);
+    this.#kc = makeOwn<Timeout>(TASK, queues.softclock, null, timeout, this);
     const armed = this.#arm();
     this.#callback = new Callback('Timeout', this);
     this.#id = this.#callback.asyncId();
@@ -71,14 +71,14 @@ export class Timeout {
 
   /** @internal */
   static _make(
-    turns: Turns,
+    queues: PhaseQueues,
     func: (...args: never[]) => unknown,
     delayMs: number,
     args: unknown[] | undefined,
     repeats: boolean,
     onShutdown?: (reason: unknown) => void,
   ): Timeout {
-    return new this(turns, func, delayMs, args, repeats, onShutdown);
+    return new this(queues, func, delayMs, args, repeats, onShutdown);
   }
 
   /**
@@ -94,7 +94,7 @@ export class Timeout {
   ref(): this {
     if (!isTimeout(this)) return asTimeout(this, 'ref') as this;
     this.#kc.ref();
-    if (this.#inLine && !this.#counted) this.#count(true);
+    if (this.#isQueued && !this.#counted) this.#count(true);
     return this;
   }
 
@@ -124,7 +124,7 @@ export class Timeout {
     if (!this.#arm()) return this.close();
     // Not called yet, and not where a cold one would be looked at for nothing.
     if (pending) return this;
-    // Expired, it stands in line.
+    // Expired, it waits in a queue.
     if (this.#callback !== null) this.#leave(this.#callback);
     else {
       this.#callback = new Callback('Timeout', this);
@@ -253,14 +253,14 @@ export class Timeout {
    * @internal
    */
   _expire(): void {
-    this.#turns.addTimer(this.#callback as Callback);
+    this.#queues.addTimer(this.#callback as Callback);
     if (this.#kc.hasRef()) this.#count(true);
   }
 
   /** @internal */
   _begin(): (...args: unknown[]) => unknown {
     if (this.#counted) this.#count(false);
-    this.#turns.startMs = this.#repeatMs === null ? NaN : this.#turns.tickMs();
+    this.#queues.startMs = this.#repeatMs === null ? NaN : this.#queues.tickMs();
     return this.#func as (...args: unknown[]) => unknown;
   }
 
@@ -299,14 +299,14 @@ export class Timeout {
   /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */
   #arm(): boolean {
     const kc = this.#kc;
-    const { dispatcher } = this.#turns;
+    const { dispatcher } = this.#queues;
     // What a run in flight may wait for goes on until that has settled.
     if (this.#onShutdown !== undefined || (!dispatcher.closed && awaits(dispatcher))) {
       outlastGrace(kc);
     }
     // Expired, it may still be queued.
     if (kc.invoking) kc.stop();
-    const errno = this.#turns.together.arm(kc, this.#delayMs);
+    const errno = this.#queues.tickGroup.arm(kc, this.#delayMs);
     if (errno === 0) return true;
     if (dispatcher.phase === GRACE) return false;
     throw refusal(kc, errno, this.#delayMs, null);
@@ -314,11 +314,11 @@ export class Timeout {
 
   #again(): void {
     const kc = this.#kc;
-    const { startMs } = this.#turns;
+    const { startMs } = this.#queues;
     // It may have been made an interval by its own function.
-    const fromMs = Number.isNaN(startMs) ? this.#turns.tickMs() : startMs;
+    const fromMs = Number.isNaN(startMs) ? this.#queues.tickMs() : startMs;
     const errno = scheduleFrom(kc, fromMs, this.#delayMs);
-    if (errno !== 0 && this.#turns.dispatcher.closed) {
+    if (errno !== 0 && this.#queues.dispatcher.closed) {
       this._abort(refusal(kc, errno, this.#delayMs, null));
     }
   }
@@ -339,7 +339,7 @@ export class Timeout {
   }
 
   /** Its delay is over, and it has not been called. */
-  get #inLine(): boolean {
+  get #isQueued(): boolean {
     return this.#callback !== null && this.#callback._next !== this.#callback;
   }
 
@@ -348,18 +348,18 @@ export class Timeout {
     if (this.#counted) this.#count(false);
   }
 
-  /** In line, it keeps the process alive, or does not. */
+  /** In queue, it keeps the process alive, or does not. */
   #count(keepsAlive: boolean): void {
     this.#counted = keepsAlive;
-    if (keepsAlive) this.#turns.ref();
-    else this.#turns.unref();
+    if (keepsAlive) this.#queues.ref();
+    else this.#queues.unref();
   }
 
   #describe(): string {
     const how = `${this.#repeatMs !== null ? 'every ' : ''}${this.#delayMs} ms`;
     const kc = this.#kc;
     if (kc.pending) {
-      return `Timeout { ${how}, due in ${Math.ceil(kc.deadline - this.#turns.clock.now)} ms }`;
+      return `Timeout { ${how}, due in ${Math.ceil(kc.deadline - this.#queues.clock.now)} ms }`;
     }
     return `Timeout { ${how}, ${this.#callback === null ? 'over' : 'due'} }`;
   }
