@@ -3,7 +3,7 @@ import { OrderedList, stamp } from '../base/ordered-list.ts';
 import type { Item } from './item.ts';
 
 /**
- * The items that wait until a stage has a place for them: the urgent ones first, then first come.
+ * Holds the items that wait for a slot of a stage: urgent items first, then first come, first served.
  *
  * @internal
  */
@@ -18,18 +18,21 @@ export class AdmissionQueue {
     this.size++;
   }
 
-  /** An item goes away without being let in. */
+  /** Removes an item that leaves without being admitted. */
   remove(item: Item): void {
     unlink(item);
     this.size--;
   }
 
-  /** Whether an item would have to wait behind others. */
+  /** Tells whether an item would have to wait behind others. */
   mustWait(item: Item): boolean {
     return !this.#urgent.empty || (!item.urgent && !this.#others.empty);
   }
 
-  /** The next one, of those for whom there is a place. While an urgent one waits, no other goes. */
+  /**
+   * Takes the next item for which there is a slot. While an urgent item waits, no ordinary item is
+   * admitted.
+   */
   shift(urgentToo: boolean, othersToo: boolean): Item | undefined {
     if (this.#urgent.empty) return othersToo ? this.#take(this.#others) : undefined;
     return urgentToo ? this.#take(this.#urgent) : undefined;

@@ -1,7 +1,7 @@
 import { integerOf, numberOf, type Kind } from '../base/options-check.ts';
 
 /**
- * A count, or Infinity.
+ * Describes an option that is a count or Infinity.
  *
  * @internal
  */
@@ -10,7 +10,7 @@ export function countFrom(least: number): Kind {
 }
 
 /**
- * What a deadline has to be.
+ * Describes an option that is a deadline, in ms.
  *
  * @internal
  */

@@ -8,11 +8,11 @@ import type { Item } from './item.ts';
 import type { Stage } from './stage.ts';
 
 /**
- * The deadlines of one item: its own and that of the stage it is at. One timer serves both.
+ * The two deadlines of an item: its own, and that of its current stage. One timer serves both.
  *
- * What ends in the very tick in which its time is over has kept its deadline, and it may have ended,
- * and only its promises not have told yet. So the deadline of a function that runs is looked at again in
- * the next pass. What waits is made to leave at once: in a backlog, it would only be begun too late.
+ * A function that settles in the tick of its deadline has met it. At expiry it may have settled
+ * although its promise reactions have not run yet, so the deadline of a running function is checked
+ * again in the next pass. An item that waits is aborted at once: it could only be started too late.
  *
  * @internal
  */
@@ -24,7 +24,7 @@ export class ItemDeadline {
   readonly #ownAt: number;
   #stage: Stage | undefined = undefined;
   #stageAt = Infinity;
-  /** The time is over, and a function runs: this is the last pass it has. */
+  /** The deadline has expired while a function runs; the function has until the next pass to settle. */
   #isLast = false;
 
   constructor(kernel: Kernel, item: Item, ownMs: number | undefined) {
@@ -33,11 +33,11 @@ export class ItemDeadline {
     this.#ownMs = ownMs;
     this.#ownAt = ownMs === undefined ? Infinity : kernel.now() + ownMs;
     this.#kc = makeOwn<ItemDeadline>(LIMIT, kernel.wq.softclock, null, deadline, this);
-    // On a kernel that is closed the item is refused anyway.
+    // The errno is ignored: a closed kernel refuses the item anyway.
     if (ownMs !== undefined) this.#kc._schedule(ownMs, null);
   }
 
-  /** The item has been let into a stage. */
+  /** Starts the deadline of a stage that has admitted the item. */
   enter(stage: Stage): void {
     if (stage.deadlineMs === undefined) return;
     const now = this.#kernel.now();
@@ -46,13 +46,14 @@ export class ItemDeadline {
     if (this.#stageAt < this.#ownAt) this.#kc.reset(stage.deadlineMs);
   }
 
-  /** The stage's function has settled. */
+  /** Ends the deadline of the stage, because its function has settled. */
   leave(): void {
     if (this.#stage === undefined) return;
     this.#stage = undefined;
     this.#stageAt = Infinity;
     this.#isLast = false;
-    // The stage's may be over by now, and queued. On a kernel that closes, no stage is to come.
+    // The stage's deadline may have expired and be queued by now, so the timer is set again. While the
+    // kernel closes, no further stage is entered.
     if (this.#ownAt === Infinity || this.#kernel.closed) this.#kc.stop();
     else this.#kc.reset(Math.max(this.#ownAt - this.#kernel.now(), 0));
   }

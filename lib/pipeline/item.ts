@@ -1,18 +1,18 @@
 /*
- * An item on its way: one continuation, re-pointed from stage to stage.
+ * An item in a pipeline: one continuation that is reused at each stage.
  *
- *            +----------------------- the next stage ------------------------+
- *            v                                                               |
- *   ──▶ ARRIVING ──▶ AT DOOR ──▶ LET IN ──▶ RUNNING ──▶ SETTLING ────────────+──▶ GONE
- *       key, lock    stage full  scheduled  entered     result known, the run
- *                                                       of the continuation ends
+ *            +----------------------- the next stage -------------------------+
+ *            v                                                                |
+ *   ──▶ ARRIVING ──▶ WAITING ────▶ ADMITTED ──▶ RUNNING ──▶ SETTLING ─────────+──▶ GONE
+ *       key, lock    stage full    scheduled    entered     result known, the run
+ *                                                           of the continuation ends
  *
- * The hop to the next stage is made when the run has settled: the lock and the room are free by
- * then, and the continuation is idle, so that it can be pointed elsewhere.
+ * The item moves to the next stage when the run has settled: the lock and the active slot are free by
+ * then, and the continuation is idle, so its workqueue, lock and function can be changed.
  *
- * An item can be made to leave at any time. Waiting or scheduled, it is withdrawn: its function is
- * never called. Running, it is let go: the promise that the continuation's run consists of is
- * resolved, so that lock and room are free, and what the function's own promise does is ignored.
+ * An item can be aborted at any time. If it is waiting or scheduled, it is withdrawn and its function
+ * is never called. If its function is running, the promise that represents the continuation's run is
+ * resolved, which frees the lock and the slot; the result of the function's own promise is ignored.
  */
 
 import { AsyncResource } from 'node:async_hooks';
@@ -42,14 +42,14 @@ const SETTLING = 4;
 const GONE = 5;
 
 /**
- * Takes the result of an item, or why it has none.
+ * Receives the result of an item, or the reason for which it failed.
  *
  * @internal
  */
 export type Answer = (failed: boolean, value: unknown, item: Item) => void;
 
 /**
- * What an item comes with.
+ * The options of an item, checked.
  *
  * @internal
  */
@@ -59,11 +59,11 @@ export interface ItemOptions {
   readonly signal: AbortSignal | undefined;
 }
 
-/** What the phases are called in reports. */
+/** The names of the phases in reports. */
 const STATES = ['waiting', 'waiting', 'queued', 'running', 'running', 'running'] as const;
 
 /**
- * An item: what it has become so far, and where it is.
+ * An item: its current value and its position in the pipeline.
  *
  * @internal
  */
@@ -75,13 +75,13 @@ export class Item implements Task, Entry, StageContext {
   readonly runner: PipelineRunner;
   input: unknown;
   value: unknown;
-  /** Whether it goes before others; no more than those of its key that are ahead of it. */
+  /** Whether it goes before ordinary items. False while an ordinary item of its key is ahead of it. */
   urgent: boolean;
-  /** The items of its key. */
+  /** The key of the item, shared with the other items of that key. */
   group: Key | null = null;
-  /** The stage that holds it: until it is let into the next, the one it has finished. */
+  /** The stage in which it holds a slot. Until the next stage admits it, this is the one it finished. */
   holder: Stage | null = null;
-  /** Whether the place it has there is one for urgent items. */
+  /** Whether its slot there is one for urgent items. */
   #heldAsUrgent = false;
   readonly kc: Kcont<Item>;
   readonly #wantsUrgent: boolean;
@@ -96,7 +96,7 @@ export class Item implements Task, Entry, StageContext {
   #asyncContext: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
-  /** Ends the continuation's run, of an asynchronous function. */
+  /** Ends the continuation's run, if the function is asynchronous. */
   #release: (() => void) | undefined = undefined;
 
   constructor(
@@ -131,7 +131,7 @@ export class Item implements Task, Entry, StageContext {
     return STATES[this.#phase] as 'waiting' | 'queued' | 'running';
   }
 
-  /** Whether its function has been called, and is asynchronous. */
+  /** Whether its function has been called and has not settled yet. */
   get isInFlight(): boolean {
     return this.#phase === RUNNING;
   }
@@ -156,7 +156,7 @@ export class Item implements Task, Entry, StageContext {
     return this.#controller.signal;
   }
 
-  /** Comes to a stage. */
+  /** Arrives at a stage: computes the key and the lock, then enters the stage or waits for a slot. */
   arrive(stage: Stage): void {
     this.#phase = ARRIVING;
     this.#at = stage;
@@ -166,7 +166,7 @@ export class Item implements Task, Entry, StageContext {
     } catch (error) {
       this.#fail(error);
     }
-    // The two functions may have aborted it.
+    // The user's functions for the key and the lock may have aborted it.
     if (this.#failed) this.#leave();
     else if (stage.isFullFor(this)) {
       this.#phase = WAITING;
@@ -188,7 +188,7 @@ export class Item implements Task, Entry, StageContext {
     this.group = null;
   }
 
-  /** Gets a place at a stage, and gives back the one at the stage before. */
+  /** Takes a slot in a stage, and gives back the one in the previous stage. */
   admit(stage: Stage): void {
     const before = this.holder;
     const wasUrgent = this.#heldAsUrgent;
@@ -212,7 +212,7 @@ export class Item implements Task, Entry, StageContext {
     if (this.#failed) this.#leave();
   }
 
-  /** What the continuation runs: the stage's function. */
+  /** Calls the stage's function. Called by the continuation. */
   enter(): void | Promise<void> {
     const stage = this.#at;
     this.#phase = RUNNING;
@@ -233,7 +233,7 @@ export class Item implements Task, Entry, StageContext {
     if (then === undefined) {
       if (!this.#failed) this.value = result;
     } else if (stage.fast || this.#failed) {
-      // What becomes of it is nobody's any more.
+      // The item fails here, so the result of the promise is ignored.
       whenDone(result, then, nothing, nothing);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
     } else return this.#follow(result, then);
@@ -270,7 +270,7 @@ export class Item implements Task, Entry, StageContext {
     this.#release = undefined;
   }
 
-  /** The run has settled: on to the next stage. */
+  /** Moves to the next stage, or leaves. Called when the run has settled. */
   hop(): void {
     const stage = this.#at;
     stage.running--;
@@ -278,7 +278,7 @@ export class Item implements Task, Entry, StageContext {
     else this.arrive(stage.next);
   }
 
-  /** Makes it leave, wherever it is. */
+  /** Makes the item leave the pipeline, in whatever phase it is. */
   _abort(reason: unknown): void {
     if (this.#failed || this.#phase === GONE) return;
     this.#fail(reason);
@@ -291,7 +291,7 @@ export class Item implements Task, Entry, StageContext {
     } else if (this.#phase === RUNNING && this.#release !== undefined) this.#finish();
   }
 
-  /** The first reason counts. */
+  /** Marks the item as failed. Only the first reason is kept. */
   #fail(error: unknown): void {
     if (this.#failed) return;
     this.#failed = true;
@@ -316,7 +316,7 @@ export class Item implements Task, Entry, StageContext {
     } catch (error) {
       reportLater(this.kc, error);
     }
-    // A function that it has let go of, and that never settles, keeps it.
+    // A function that was abandoned and never settles keeps a reference to the item.
     this.input = undefined;
     this.#answer = nothing;
     this.#asyncContext = undefined;

@@ -1,10 +1,10 @@
 import { Mutex } from '../locks/mutex.ts';
 
 /**
- * The items of one key that are inside, and what keeps them in order: a lock per stage.
+ * The items of one key inside the pipeline. A lock per stage keeps them in order.
  *
- * Invariant: among them, in the order of their coming, the urgent ones are first. So in no admission queue and
- * in no run queue does one overtake another. It is restored in `enter`.
+ * Invariant: in order of arrival, the urgent items of a key come before its ordinary ones, so items of
+ * one key never overtake each other in an admission queue or a run queue. Restored in `enter`.
  *
  * @internal
  */
@@ -19,7 +19,7 @@ export class Key {
     this.urgent = urgent;
   }
 
-  /** The lock of this key at a stage. */
+  /** Returns the lock of this key at a stage. */
   lockAt(stage: number): Mutex {
     return (this.#locks[stage] ??= new Mutex());
   }
@@ -42,12 +42,12 @@ export class Keys {
     return this.#keys.size;
   }
 
-  /** What it orders by, as far as the function tells. */
+  /** The name of the key function, for reports. */
   get name(): string {
     return this.#of.name === '' ? 'key' : this.#of.name;
   }
 
-  /** An item comes: its key; null for one that has none. */
+  /** Counts an item in. Returns its key, or null if it has none. */
   enter(value: unknown, urgent: boolean): Key | null {
     const by = this.#of(value) ?? null;
     if (by === null) return null;
@@ -58,7 +58,7 @@ export class Keys {
     return key;
   }
 
-  /** An item of this key is gone. */
+  /** Counts an item of this key out. */
   leave(key: Key): void {
     if (--key.count === 0) this.#keys.delete(key.value);
   }

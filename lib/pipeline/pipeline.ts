@@ -21,48 +21,50 @@ import { deliver, type PipelineSink } from './sink.ts';
 import { isObject, type PipelineSource } from './source.ts';
 
 /**
- * How an item is given to a pipeline.
+ * Options of an item.
  *
  * @public
  */
 export interface ItemOptions {
-  /** Goes before the others that wait, at each stage. Default false. */
+  /** True: it goes before ordinary items that wait, at each stage. Default false. */
   urgent?: boolean;
-  /** How long it may take in all, in ms, more than 0. Default: the pipeline's. */
+  /** Time it may take in total, in ms, more than 0. Default: the pipeline's `deadlineMs`. */
   deadlineMs?: number;
-  /** Aborted: the item leaves, and its promise is rejected with the signal's reason. */
+  /** When aborted, the item leaves, and its promise is rejected with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /**
- * How the items of a source go through a pipeline.
+ * Options for the items of a source.
  *
  * @typeParam In - what the pipeline takes
  *
  * @public
  */
 export interface ThroughOptions<In> {
-  /** They go before the others that wait, at each stage. Default false. */
+  /** True: the items go before ordinary items that wait, at each stage. Default false. */
   urgent?: boolean;
-  /** How long each may take in all, in ms, more than 0. Default: the pipeline's. */
+  /** Time each item may take in total, in ms, more than 0. Default: the pipeline's `deadlineMs`. */
   deadlineMs?: number;
-  /** Aborted: those under way are aborted, and the iterator throws the signal's reason at once. */
+  /** When aborted, the items inside are aborted, and the iterator throws the signal's reason at once. */
   signal?: AbortSignal;
-  /** Results come in the order of the source, not as they are finished. Default false. */
+  /** True: results come in the order of the source instead of as they are finished. Default false. */
   ordered?: boolean;
   /**
-   * As long as so many results wait for the consumer, the source is not read. 1 and more, default 16.
+   * Number of results that may wait for the consumer; while that many wait, the source is not read. 1 or
+   * more, default 16.
    */
   buffer?: number;
   /**
-   * Takes the errors of items, which are then left out. By default the first error ends the reading of
-   * the source; what was taken is finished and delivered, then the iterator throws the error.
+   * Receives the errors of items, whose results are then left out. By default the source is read no
+   * further after the first error; the items already read are finished and delivered, then the iterator
+   * throws the error.
    */
   onError?: (error: unknown, failure: Failure<In>) => void;
 }
 
 /**
- * Takes the result of an item that was pushed, or its error.
+ * Receives the result or the error of an item that was pushed.
  *
  * @public
  */
@@ -83,16 +85,16 @@ const CLOSE = optionsOf<{ graceMs?: number }>('Pipeline.close', {
   ),
 });
 
-/** How many results may wait for a consumer. */
+/** Default number of results that may wait for a consumer. */
 const BUFFER = 16;
 /** Default grace of `close`, in ms. */
 const GRACE_MS = 5000;
 
 /**
- * A pipeline that runs. Made by {@link PipelinePlan.start}.
+ * A running pipeline. Created by {@link PipelinePlan.start}.
  *
- * @typeParam In - what it takes
- * @typeParam Out - what comes out of it
+ * @typeParam In - the type of its items
+ * @typeParam Out - the type of its results
  *
  * @example
  * ```ts
@@ -121,33 +123,33 @@ export class Pipeline<In, Out> {
     return this.#runner.name;
   }
 
-  /** Items accepted and not finished, those included that wait for a place. */
+  /** Number of items accepted and not finished, including those that wait for a slot. */
   get size(): number {
     return this.#runner.size;
   }
 
-  /** Whether an item that came now would have to wait for a place at the first stage. */
+  /** Whether an item added now would have to wait for a slot of the first stage. */
   get full(): boolean {
     return this.#runner.full;
   }
 
   /**
-   * Waits until an item would get a place at once, or the pipeline is closed.
+   * Waits until the first stage has a free slot, or the pipeline is closed.
    *
-   * @returns a promise, fulfilled then
+   * @returns a promise that is fulfilled then
    */
   ready(): Promise<void> {
     return this.#runner.ready();
   }
 
   /**
-   * Sends an item through, and returns what comes out.
+   * Sends an item through the pipeline and returns its result.
    *
-   * @param value - what the first stage takes
-   * @param options - a deadline, a signal, urgency
-   * @returns what the last stage returns; rejected with what a stage throws, with the reason of the
-   * signal, with KcontError ETIMEDOUT when a deadline is over, ESHUTDOWN when the pipeline is closed,
-   * EINVAL for an option that is not what it has to be
+   * @param value - the input of the first stage
+   * @param options - optional settings
+   * @returns the result of the last stage; rejected with the error that a stage throws, the reason of
+   * the signal, KcontError ETIMEDOUT when a deadline expires, ESHUTDOWN when the pipeline is closed,
+   * EINVAL for an invalid option
    */
   run(value: In, options?: ItemOptions): Promise<Out> {
     return new Promise<Out>((resolve, reject) => {
@@ -159,16 +161,16 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Sends an item through without a promise.
+   * Sends an item through the pipeline without creating a promise.
    *
-   * @param value - what the first stage takes
+   * @param value - the input of the first stage
    * @param callback - called with null and the result, or with the error and undefined; without one, the
    * result is dropped and an error goes to the pipeline's `onError`
    * @param options - as for {@link Pipeline.run}
-   * @returns true: the next one would get a place at once; false: better wait for `ready()`. The item
-   * is accepted in either case
-   * @throws KcontError EINVAL for an argument that is not what it has to be, ESHUTDOWN when the
-   * pipeline is closed; the reason of a signal that is aborted
+   * @returns true if the next item would get a slot at once; false if the caller should wait for
+   * `ready()`. The item is accepted in either case
+   * @throws KcontError EINVAL for an invalid argument, ESHUTDOWN when the pipeline is closed; the reason
+   * of a signal that is already aborted
    */
   push(value: In, callback?: ItemCallback<Out>, options?: ItemOptions): boolean {
     const caller = Pipeline.prototype.push;
@@ -192,21 +194,21 @@ export class Pipeline<In, Out> {
     try {
       this.#runner.accept(value, item, answer);
     } catch (error) {
-      // The reason of a signal is somebody else's.
+      // The stack trace of a signal's reason is left alone: the error is not ours.
       throw error === signal?.reason ? error : traceFrom(caller, error);
     }
   }
 
   /**
-   * Sends all items of a source through, reading it no faster than they get a place.
+   * Sends all items of a source through the pipeline, reading it no faster than slots become free.
    *
    * @param source - an iterable, async iterable, Node `Readable` or Web `ReadableStream`
-   * @param options - order, errors, a signal
-   * @returns the results, as they are finished, those of one key in order. The source is read once the
-   * first result is asked for. To leave the loop closes the source and aborts what is under way. An
-   * error, a close or an abort is heard at once, also while the source is silent; an error of closing the
-   * source goes to the pipeline's `onError`
-   * @throws KcontError EINVAL for an argument that is not what it has to be
+   * @param options - optional settings
+   * @returns an iterator of the results as they are finished; results of one key keep their order.
+   * Reading starts when the first result is requested. Leaving the loop closes the source and aborts the
+   * items inside. Errors, closing and aborting take effect at once, even while the source is silent. If
+   * the source cannot be closed, that error goes to the pipeline's `onError`
+   * @throws KcontError EINVAL for an invalid argument
    */
   through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {
     return this.#through(source, options, Pipeline.prototype.through);
@@ -226,7 +228,7 @@ export class Pipeline<In, Out> {
         buffer = BUFFER,
         onError,
       } = readOptions(options, THROUGH as Shape<ThroughOptions<In>>);
-      // Each item ends with the source's signal, not by one of its own.
+      // The iterator listens to the signal for all its items, so an item gets no signal of its own.
       const item = { urgent, deadlineMs, signal: undefined };
       return new ResultIterator<In, Out>(this.#runner, source, {
         item,
@@ -241,14 +243,14 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Sends all items of a source through, and the results to a sink, no faster than that takes them.
+   * Sends all items of a source through the pipeline, and the results to a sink, with back-pressure.
    *
    * @param source - as for {@link Pipeline.through}
-   * @param sink - a function, which is waited for, a Node `Writable` or a Web `WritableStream`
+   * @param sink - a function, whose promise is awaited, a Node `Writable` or a Web `WritableStream`
    * @param options - as for {@link Pipeline.through}
-   * @returns a promise, fulfilled when all results are delivered; rejected with the first error of
-   * items, if there is no `onError`, of the source or the sink, with KcontError ESHUTDOWN when the
-   * pipeline or its kernel is closed before the source has ended; at once with the reason when it is aborted
+   * @returns a promise that is fulfilled when all results are delivered; rejected with the first error
+   * of the source, the sink or, without `onError`, an item; with KcontError ESHUTDOWN when the pipeline
+   * or its kernel is closed before the source has ended; and with the reason, at once, when aborted
    */
   async pump(
     source: PipelineSource<In>,
@@ -263,7 +265,7 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * A Node stream in object mode: what is written goes through, and can be read.
+   * Creates a Node stream in object mode that sends what is written through the pipeline.
    *
    * @param options - as for {@link Pipeline.through}
    * @returns a new stream, for `stream.pipeline` and `pipe`
@@ -273,7 +275,7 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * A pair of Web streams: what is written goes through, and can be read.
+   * Creates a pair of Web streams that sends what is written through the pipeline.
    *
    * @param options - as for {@link Pipeline.through}
    * @returns a new pair, for `readable.pipeThrough`
@@ -287,22 +289,22 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Waits until no item is inside. More may come meanwhile; they are waited for too.
+   * Waits until no item is inside. Items added meanwhile are waited for too.
    *
-   * @param options - a signal to give up waiting
-   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
-   * an option that is not what it has to be
+   * @param options - `signal`: ends the wait
+   * @returns a promise that is fulfilled then; rejected with the signal's reason, and with KcontError
+   * EINVAL for an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     return drainBy(() => this.#runner.drain(), options, Pipeline.prototype.drain);
   }
 
   /**
-   * Refuses items, closes the sources that are being read, finishes the items that are inside, and aborts
+   * Closes the pipeline: refuses new items, closes its sources, finishes the items inside, and aborts
    * those that do not finish in time.
    *
-   * @param options - `graceMs`: how long to wait, 0 and more ms or Infinity, default 5000
-   * @returns a promise of what did not finish; the same one for every call
+   * @param options - `graceMs`: how long to wait, in ms, from 0 to Infinity, default 5000
+   * @returns a promise of a report of the items that did not finish; the same promise for every call
    */
   close(options?: { graceMs?: number }): Promise<PipelineReport> {
     try {
@@ -314,30 +316,30 @@ export class Pipeline<In, Out> {
   }
 
   /**
-   * Makes all items leave, refuses others, and closes the sources that are being read.
+   * Aborts all items, refuses new ones, and closes the sources that are being read.
    *
-   * @param reason - what their promises are rejected with, and what iterators throw; by default an AbortError
+   * @param reason - rejects the items' promises and is thrown by iterators; by default an AbortError
    */
   abort(reason: unknown = new DOMException('The pipeline was aborted', 'AbortError')): void {
     this.#runner.abort(reason);
   }
 
-  /** Closes it, for `await using`. */
+  /** Closes the pipeline, for `await using`. */
   async [Symbol.asyncDispose](): Promise<void> {
     await this.close();
   }
 
   /**
-   * What it has to do, and has done.
+   * Returns the current figures of the pipeline and its stages.
    *
-   * @returns the figures of this moment
+   * @returns a snapshot
    */
   stats(): PipelineStats {
     return statsOf(this.#runner);
   }
 
   /**
-   * Draws it: a line per stage, with the figures of this moment.
+   * Draws the pipeline as text: a line per stage, with its current figures.
    *
    * @returns several lines
    */

@@ -22,16 +22,16 @@ import { PipelineRunner, type Failure, type Settings } from './runner.ts';
 import { Pipeline } from './pipeline.ts';
 
 /**
- * What a stage's function is told besides the value.
+ * The second argument of a stage's function.
  *
  * @public
  */
 export interface StageContext {
-  /** Aborted when the item has to leave: its signal, a deadline, the end of the pipeline. */
+  /** Aborted when the item has to leave: by its signal, a deadline, or the end of the pipeline. */
   readonly signal: AbortSignal;
-  /** Whether the item goes before others. */
+  /** Whether the item goes before ordinary items. */
   readonly urgent: boolean;
-  /** What `keyBy` returned for the item; undefined: nothing. */
+  /** The key that `keyBy` returned for the item; undefined if it has none. */
   readonly key: unknown;
   /** The name of the stage. */
   readonly stage: string;
@@ -40,15 +40,15 @@ export interface StageContext {
 }
 
 /**
- * The names of the workqueues that take synchronous functions only.
+ * The names of the workqueues that accept only synchronous functions.
  *
  * @public
  */
 export type SoftQueueName = 'softserial' | 'softnet' | 'softbio' | 'softclock';
 
 /**
- * Where a stage whose function returns `R` may run: on any workqueue, by name or as an object; on the
- * `soft…` ones only if it returns no promise.
+ * The workqueues on which a stage whose function returns `R` may run: any one, by name or as an object,
+ * but the `soft…` ones only if the function returns no promise.
  *
  * @public
  */
@@ -58,58 +58,58 @@ export type StageQueue<R> =
   | (unknown extends Synchronous<R> ? SoftQueueName | FastWorkqueue : never);
 
 /**
- * How a stage runs.
+ * Options of a stage.
  *
- * @typeParam In - what it takes
- * @typeParam R - what its function returns
+ * @typeParam In - the type of its input
+ * @typeParam R - the return type of its function
  *
  * @public
  */
 export interface StageOptions<In, R> {
-  /** Where its function runs, and at which priority. Default `'prihigh'`. */
+  /** The workqueue on which its function runs, which sets the priority. Default `'prihigh'`. */
   wq?: StageQueue<R>;
   /**
-   * How many of its functions may be in flight, 1 and more. Default 16. Left out where the workqueue
-   * has a `maxActive`, which then is the limit, or takes synchronous functions only.
+   * Number of its functions that may be in flight, 1 or more. Default 16. Must be omitted if the
+   * workqueue has a `maxActive`, which is then the limit, or accepts only synchronous functions.
    */
   limit?: number;
   /**
-   * How many items it holds besides those: queued, or done and finding the next stage full. 0 and
-   * more, default 16.
+   * Number of items it holds in addition: items that are queued, and finished items for which the next
+   * stage has no slot. 0 or more, default 16.
    */
   buffer?: number;
   /**
-   * How long an item may be there, in ms, more than 0: from being let in until the function has
-   * settled, which it may do in the last tick. By default for ever.
+   * Time an item may spend in the stage, in ms, more than 0, from its admission until the function has
+   * settled. A function that settles in the last tick is in time. Default: no limit.
    */
   deadlineMs?: number;
-  /** Held while the function runs, in place of the lock of the item's key. */
+  /** A lock held while the function runs, instead of the lock of the item's key. */
   lock?: Lock | null | ((value: In) => Lock | null);
 }
 
 /**
- * How a pipeline is started.
+ * Options of {@link PipelinePlan.start}.
  *
- * @typeParam In - what the pipeline takes
+ * @typeParam In - the type of the pipeline's items
  *
  * @public
  */
 export interface StartOptions<In> {
-  /** Where it runs. Default: the process-wide kernel. */
+  /** The kernel on which it runs. Default: the process-wide kernel. */
   kernel?: Kernel;
-  /** Aborted: the pipeline is aborted, with the signal's reason. */
+  /** When aborted, the pipeline is aborted with the signal's reason. */
   signal?: AbortSignal;
-  /** How long an item may take in all, in ms, more than 0, unless it says otherwise itself. */
+  /** Time an item may take in total, in ms, more than 0, unless the item's options set it. */
   deadlineMs?: number;
   /**
-   * Takes the errors that nobody waits for: of items that were pushed without a callback, and of sources
-   * that cannot be closed. By default, and with what it throws itself, they are errors of continuations:
-   * for the `onError` of the workqueue or of the kernel, else uncaught exceptions.
+   * Receives errors that have no other receiver: of items pushed without a callback, and of sources that
+   * cannot be closed. Without it, or if it throws, they are reported as errors of continuations: to the
+   * `onError` of the workqueue or the kernel, or as uncaught exceptions.
    */
   onError?: (error: unknown, failure: Failure<In>) => void;
   /**
-   * Which AsyncLocalStorage stores the stages' functions see: those of no request, or those of the
-   * moment the item was given. Default `'none'`.
+   * The AsyncLocalStorage stores that the stages' functions see: no stores (`'none'`), or those of the
+   * call that added the item (`'create'`). Default `'none'`.
    */
   context?: 'none' | 'create';
 }
@@ -137,13 +137,13 @@ const START = optionsOf<StartOptions<never>>('start', {
 });
 
 /**
- * One stage as described, checked.
+ * The description of one stage, checked.
  *
  * @internal
  */
 export interface Step {
   readonly name: string;
-  // oxlint-disable-next-line typescript/no-explicit-any -- what comes is what the step before returns
+  // oxlint-disable-next-line typescript/no-explicit-any -- the type is the one that the previous step returns
   readonly func: (value: any, context: StageContext) => unknown;
   readonly wq: Workqueue | keyof PredefinedWorkqueues;
   readonly limit: number | undefined;
@@ -158,10 +158,10 @@ export interface Step {
 type KeyFunction = (value: any) => unknown;
 
 /**
- * The description of a pipeline. It never changes: each call returns a longer one.
+ * Describes a pipeline. It is immutable: each method returns a new, longer description.
  *
- * @typeParam In - what the first stage takes
- * @typeParam Out - what the last stage returns so far
+ * @typeParam In - the type of the pipeline's items
+ * @typeParam Out - the result type of the last stage so far
  *
  * @example
  * ```ts
@@ -195,12 +195,12 @@ export class PipelinePlan<In, Out> {
   /**
    * Adds a stage.
    *
-   * @param name - shown in reports; no two stages have the same
-   * @param func - takes what the stage before returns, and a {@link StageContext}; may be asynchronous,
-   * except on the `soft…` queues
-   * @param options - where and how it runs
-   * @returns a longer description
-   * @throws KcontError EINVAL for an argument that is not what it has to be
+   * @param name - the name in reports, unique in the pipeline
+   * @param func - called with the result of the previous stage and a {@link StageContext}; may be
+   * asynchronous, except on the `soft…` queues
+   * @param options - optional settings
+   * @returns a new description
+   * @throws KcontError EINVAL for an invalid argument
    */
   stage<R>(
     name: string,
@@ -233,10 +233,10 @@ export class PipelinePlan<In, Out> {
   }
 
   /**
-   * Keeps the items of one key in order from here on, through all the stages that follow.
+   * Keeps the items of one key in order through all the stages that follow.
    *
-   * @param key - returns the key of an item, compared as by a Map; undefined or null: it has none
-   * @returns a longer description
+   * @param key - returns the key of an item, compared as in a Map; undefined or null for no key
+   * @returns a new description
    * @throws KcontError EINVAL if `key` is not a function
    */
   keyBy(key: (value: Out) => unknown): PipelinePlan<In, Out> {
@@ -245,12 +245,12 @@ export class PipelinePlan<In, Out> {
   }
 
   /**
-   * Makes a pipeline that runs. May be called as often as you like.
+   * Starts a pipeline. May be called several times; each call creates a separate pipeline.
    *
-   * @param options - the kernel, a signal, a deadline for each item
-   * @returns the pipeline, to be given back by its `close`
-   * @throws KcontError EINVAL for an option that is not what it has to be, for a workqueue of another
-   * kernel, a `limit` that the workqueue does not allow, or if there is no stage
+   * @param options - optional settings
+   * @returns the pipeline, which must be closed with `close`
+   * @throws KcontError EINVAL for an invalid option, a workqueue of another kernel, a `limit` that the
+   * workqueue does not allow, or a description that does not end with a stage
    */
   start(options?: StartOptions<In>): Pipeline<In, Out> {
     try {
@@ -283,7 +283,7 @@ export class PipelinePlan<In, Out> {
     return Pipeline._make<In, Out>(new PipelineRunner(settings, this.#steps));
   }
 
-  /** How it reads in `util.inspect`: its stages. */
+  /** Shows the stages in `util.inspect`. */
   static {
     defineInspect<PipelinePlan<unknown, unknown>>(PipelinePlan, (it) => {
       const stages = it.#steps.map(({ name, keyOf }) =>
@@ -295,12 +295,12 @@ export class PipelinePlan<In, Out> {
 }
 
 /**
- * Begins to describe a pipeline.
+ * Starts the description of a pipeline.
  *
- * @typeParam In - what its first stage takes
- * @param name - shown in reports
- * @returns a description without a stage
- * @throws KcontError EINVAL for a name that is not a string, and for options: `start` has them
+ * @typeParam In - the type of the pipeline's items
+ * @param name - the name in reports
+ * @returns a description without stages
+ * @throws KcontError EINVAL for a name that is not a string, and for options, which `start` takes
  *
  * @public
  */

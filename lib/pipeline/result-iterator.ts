@@ -1,22 +1,23 @@
 /*
- * The items of one source on their way through a pipeline to one consumer.
+ * Sends the items of one source through a pipeline to one consumer.
  *
  *   source ──next()──▶ feed ──accept──▶ the pipeline ──answer──▶ slots ──▶ next() of the consumer
- *             one at a time: the next one is asked for when this one has been let in,
+ *             one at a time: the next item is requested when this one has been admitted
  *             and fewer than `buffer` results wait for the consumer
  *
- * A slot is the place of an item's result in the order of delivery: taken when the item is given
- * (`ordered`) or when it is done.
+ * A slot is the position of an item's result in the order of delivery. It is taken when the item is
+ * given to the pipeline (`ordered`) or when the item is done.
  *
- * It ends in one of three ways:
- *   the source ends     what is under way is finished and delivered
- *   an item fails       and nobody handles it, the source fails, or the pipeline is closed: the source
- *                       is stopped, the rest is finished and delivered, then the error is thrown
- *   the consumer leaves, its signal or the pipeline is aborted: the source is stopped, the rest is
- *                       aborted, the reason is thrown
+ * The iterator ends in one of three ways:
+ *   the source ends     the items inside are finished and delivered
+ *   an error            an item fails and there is no `onError`, the source fails, or the pipeline is
+ *                       closed: the source is stopped, the items inside are finished and delivered,
+ *                       then the error is thrown
+ *   an abort            the consumer leaves, or its signal or the pipeline is aborted: the source is
+ *                       stopped, the items inside are aborted, the reason is thrown
  *
- * Nothing of this waits for the source, which may be silent for ever: from then on nobody asks it, what
- * it still says is dropped, and it is told at once, also while a `next` is under way.
+ * None of these waits for the source, which may be silent for ever. The source is stopped at once, even
+ * while a call of its `next` is pending; it is not called again, and what it still yields is dropped.
  */
 
 import { join, leave } from '../base/abort-listeners.ts';
@@ -26,7 +27,7 @@ import type { Answer, Item, ItemOptions } from './item.ts';
 import { isObject, openSource, type PipelineSource, type Source } from './source.ts';
 
 /**
- * How items go through, checked.
+ * The options of `Pipeline.through`, checked.
  *
  * @internal
  */
@@ -50,12 +51,12 @@ interface Taker<Out> {
 }
 
 /**
- * The results of a source's items, as an iterator.
+ * Iterates over the results of a source's items.
  *
  * @internal
  */
 export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Reader {
-  /** Called when it is aborted, also while nobody waits for a result: the consumer may be stuck. */
+  /** Called on abort, even if no `next` is pending, because the consumer may be stuck elsewhere. */
   onAbort: ((reason: unknown) => void) | undefined = undefined;
   readonly #runner: PipelineRunner;
   readonly #source: Source;
@@ -64,10 +65,10 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
   readonly #takers: Taker<Out>[] = [];
   #head: Slot<Out> | undefined = undefined;
   #tail: Slot<Out> | undefined = undefined;
-  /** Results that wait for the consumer. */
+  /** Number of results that wait for the consumer. */
   #waiting = 0;
   #started = false;
-  /** The source is not asked any more. */
+  /** The source has ended or was stopped: it is not read any more. */
   #ended = false;
   /** The consumer has left. */
   #abandoned = false;
@@ -115,12 +116,15 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     void this.#feed();
   }
 
-  /** Reads the source, in the context of whoever has asked first. */
+  /** Reads the source, in the async context of the first call of `next`. */
   async #feed(): Promise<void> {
     while (!this.#ended) await this.#step();
   }
 
-  /** One item. In a call of its own: in a loop, the last one would be kept while the source is silent. */
+  /**
+   * Reads one item. A separate function, because the frame of a loop would keep the last item alive
+   * while the source is silent.
+   */
   async #step(): Promise<void> {
     if (this.#waiting >= this.#options.buffer) {
       await new Promise<void>((resolve) => (this.#wakeFeed = resolve));
@@ -133,7 +137,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
       if (this.#ended) return;
       ({ done, value } = read(result));
     } catch (error) {
-      // What has failed is not stopped; what has been stopped may fail.
+      // A source that has failed is not stopped; a source that was stopped may fail.
       if (this.#ended) return;
       this.#failure ??= { error };
       done = true;
@@ -150,7 +154,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     }
   }
 
-  /** Gives an item to the pipeline; resolves when it has been let in, or is gone. */
+  /** Gives an item to the pipeline. Resolves when it has been admitted or is gone. */
   async #give(value: In): Promise<void> {
     const { ordered, item: options } = this.#options;
     const slot = ordered ? this.#addSlot() : undefined;
@@ -200,7 +204,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     return slot;
   }
 
-  /** Hands out what is due. */
+  /** Resolves pending calls of `next` with the results that are ready. */
   #serve(): void {
     while (this.#takers.length > 0) {
       while (this.#head?.state === 'void') this.#dropHead();
@@ -221,7 +225,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     if (this.#head === undefined) this.#tail = undefined;
   }
 
-  /** Everything is delivered: the error, once, and then the end. */
+  /** Ends the iterator when everything is delivered: rejects once with the error, then reports done. */
   #end(): void {
     if (this.onAbort === undefined) this.#release();
     const failure = this.#failure;
@@ -231,21 +235,21 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     else taker?.reject(failure.error);
   }
 
-  /** The first error counts. The source is asked no more. */
+  /** Keeps the first error, and stops the source. */
   #fail(error: unknown): void {
     if (this.#abandoned) return;
     this.#failure ??= { error };
     this.#stop(error);
   }
 
-  /** The pipeline takes no more. */
+  /** Ends with an error after the items inside, because the pipeline accepts no more. */
   refuse(reason: unknown): void {
     if (this.#ended) return;
     this.#fail(reason);
     this.#serve();
   }
 
-  /** It is aborted, by its signal or with the pipeline. */
+  /** Aborts the items and ends. Called by the signal and by the pipeline. */
   _abort(reason: unknown): void {
     this.#fail(reason);
     this.#abandon(reason);
@@ -260,7 +264,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     this.#source.stop(reason).catch((error: unknown) => this.#runner.unclosed(error));
   }
 
-  /** Nobody wants the results any more. */
+  /** Aborts the items and drops the results, because nobody will consume them. */
   #abandon(reason: unknown): void {
     this.#started = true;
     this.#abandoned = true;
@@ -274,7 +278,7 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
     this.#serve();
   }
 
-  /** It is not to be told of anything any more. */
+  /** Stops listening to the signal and the pipeline. */
   #release(): void {
     const { signal } = this.#options;
     if (signal !== undefined) leave(signal, this);
@@ -282,13 +286,13 @@ export class ResultIterator<In, Out> implements AsyncIterableIterator<Out>, Read
   }
 }
 
-/** A result of an iterator, which may be anything. */
+/** Reads an iterator result, which foreign code may have made of any value. */
 function read(result: unknown): { done: boolean; value: unknown } {
   if (!isObject(result)) {
     throw new TypeError(`the source's next() must return an object, got ${show(result)}`);
   }
   const { done } = result as { done?: unknown };
-  // As a loop does: the value of the last result is not asked for.
+  // Like for-await, this does not read the value of the last result.
   if (done) return { done: true, value: undefined };
   return { done: false, value: (result as { value?: unknown }).value };
 }

@@ -1,5 +1,5 @@
 /*
- * A pipeline that runs, as its stages and items see it: who is inside, and how it ends.
+ * A running pipeline as its stages and items see it: which items are inside, and how it ends.
  */
 
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
@@ -16,7 +16,7 @@ import { Stage } from './stage.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
- * Which item failed, and where.
+ * Describes which item failed, and where.
  *
  * @typeParam In - what the pipeline takes
  *
@@ -25,38 +25,38 @@ import { nothing } from '../base/nothing.ts';
 export interface Failure<In> {
   /** The pipeline's name. */
   readonly pipeline: string;
-  /** The name of the stage that it was at, or waited for; `source`: a source could not be closed. */
+  /** The name of the stage it was in or waited for; `source` if a source could not be closed. */
   readonly stage: string;
-  /** What was given to the pipeline; undefined for a source. */
+  /** The value that was given to the pipeline; undefined for a source. */
   readonly input: In;
 }
 
 /**
- * An item that a pipeline was closed over.
+ * An item that had not finished when the pipeline was closed.
  *
  * @public
  */
 export interface UnfinishedItem {
-  /** The name of the stage that it was at, or waited for. */
+  /** The name of the stage it was in or waited for. */
   readonly stage: string;
-  /** Whether it waited for a place, was in the stage, or its function was running. */
+  /** Whether it waited for a slot, was queued in the stage, or its function was running. */
   readonly state: 'waiting' | 'queued' | 'running';
-  /** What was given to the pipeline. */
+  /** The value that was given to the pipeline. */
   readonly input: unknown;
 }
 
 /**
- * How a pipeline ended.
+ * Reports how a pipeline ended.
  *
  * @public
  */
 export interface PipelineReport {
-  /** What did not finish in time. Empty: all is well. */
+  /** The items that did not finish in time. Empty if all did. */
   readonly unfinished: readonly UnfinishedItem[];
 }
 
 /**
- * What a pipeline is started with, checked.
+ * The settings of a running pipeline, checked.
  *
  * @internal
  */
@@ -70,19 +70,19 @@ export interface Settings {
 }
 
 /**
- * Who reads a source for the pipeline, and may have to wait for it.
+ * A reader of a source. It may be waiting for the source when the pipeline closes.
  *
  * @internal
  */
 export interface Reader {
-  /** The pipeline, or its kernel, takes no more: reads no further, and finishes what was taken. */
+  /** Stops reading and finishes the items already read. Called when the pipeline or its kernel closes. */
   refuse(reason: unknown): void;
-  /** The pipeline is aborted. */
+  /** Stops reading and aborts its items. Called when the pipeline is aborted. */
   _abort(reason: unknown): void;
 }
 
 /**
- * The stages of a pipeline and the items inside.
+ * Holds the stages of a pipeline and the items inside it.
  *
  * @internal
  */
@@ -91,14 +91,14 @@ export class PipelineRunner implements Task {
   readonly kernel: Kernel;
   readonly stages: readonly Stage[];
   readonly first: Stage;
-  /** Whether some stage has a deadline. */
+  /** Whether any stage has a deadline. */
   readonly hasDeadlines: boolean;
-  /** Whether functions see the AsyncLocalStorage stores of whoever gave the item. */
+  /** Whether functions see the AsyncLocalStorage stores of the caller that added the item. */
   readonly capturesContext: boolean;
   readonly deadlineMs: number | undefined;
   done = 0;
   failed = 0;
-  /** Refuses items. */
+  /** Whether new items are refused. */
   closed = false;
   readonly #items = new Set<Item>();
   readonly #readers = new Set<Reader>();
@@ -135,7 +135,7 @@ export class PipelineRunner implements Task {
     return this.first.full;
   }
 
-  /** Takes an item. Throws if it does not; then nothing has changed. */
+  /** Accepts an item. If it throws, nothing has changed. */
   accept(value: unknown, options: ItemOptions, answer: Answer, onAdmit?: () => void): Item {
     if (this.closed) throw this.#refusal();
     options.signal?.throwIfAborted();
@@ -145,7 +145,7 @@ export class PipelineRunner implements Task {
     return item;
   }
 
-  /** An item has left. */
+  /** Counts and forgets an item that has left. */
   gone(item: Item, failed: boolean): void {
     if (failed) this.failed++;
     else this.done++;
@@ -155,7 +155,7 @@ export class PipelineRunner implements Task {
     if (this.closed) this.#release();
   }
 
-  /** Resolves when there is a place at the first stage, or the pipeline is closed. */
+  /** Resolves when the first stage has a free slot, or the pipeline is closed. */
   ready(): Promise<void> {
     if (!this.full || this.closed) return Promise.resolve();
     return new Promise((resolve) => this.#ready.push(resolve));
@@ -167,7 +167,10 @@ export class PipelineRunner implements Task {
     return new Promise((resolve) => this.#drained.push(resolve));
   }
 
-  /** A source is read: the reader hears of the end of the pipeline and of its kernel, also in silence. */
+  /**
+   * Registers the reader of a source. It is notified when the pipeline or its kernel closes, even
+   * while the source is silent.
+   */
   addReader(reader: Reader): void {
     if (this.closed || this.kernel.closed) {
       reader.refuse(this.#refusal());
@@ -182,17 +185,17 @@ export class PipelineRunner implements Task {
     if (this.#readers.size === 0) this.#tasks.delete(this);
   }
 
-  /** Those who wait for something of the kernel: a shutdown tells them. */
+  /** The set of objects that a shutdown of the kernel notifies. */
   get #tasks(): Set<Task> {
     return this.kernel.wq.softclock._dispatcher.tasks;
   }
 
-  /** The kernel is being closed. The items inside hear of that by their continuations. */
+  /** Stops the readers, because the kernel closes. Items are notified through their continuations. */
   _abort(reason: unknown): void {
     for (const reader of this.#readers) reader.refuse(reason);
   }
 
-  /** Makes all items leave, and refuses others. */
+  /** Aborts all items, and refuses new ones. */
   abort(reason: unknown): void {
     this.#refuse();
     this.#expel(reason);
@@ -200,7 +203,7 @@ export class PipelineRunner implements Task {
   }
 
   #expel(reason: unknown): void {
-    // From the end, so that nobody is let in just to leave.
+    // From the last to the first, so that no item is admitted only to be aborted.
     for (const item of [...this.#items].toReversed()) item._abort(reason);
   }
 
@@ -220,7 +223,7 @@ export class PipelineRunner implements Task {
         .catch(nothing);
       await race([drained, grace]);
       over.abort();
-      // What has ended in the last tick is told by promises.
+      // Promise reactions of functions that settled in the last tick have to run first.
       if (this.#items.size > 0) await new Promise<void>(afterMicrotasks);
     } else await drained;
     const unfinished = Array.from(this.#items, ({ stage, state, input }) => ({
@@ -233,12 +236,15 @@ export class PipelineRunner implements Task {
     return { unfinished };
   }
 
-  /** The error of an item that nobody waits for. */
+  /** Reports the error of an item that has no callback. */
   unclaimed(error: unknown, item: Item): void {
     this.#report(error, failureOf(item), item.kc);
   }
 
-  /** A source could not be closed. Whoever reads it may have left, or has another error to hear of. */
+  /**
+   * Reports that a source could not be closed. The iterator cannot report it: its consumer may have
+   * left, or receives another error.
+   */
   unclosed(error: unknown): void {
     const options = { name: `${this.name}/source` };
     const kc = new Kcont<null>(this.kernel.wq.softclock, null, nothing, null, options);
@@ -246,7 +252,10 @@ export class PipelineRunner implements Task {
     this.#report(error, { pipeline: this.name, stage: 'source', input: undefined }, kc);
   }
 
-  /** To the pipeline; without an `onError` there, and what that throws, as a continuation's. */
+  /**
+   * Gives an error to the pipeline's `onError`. Without one, or if it throws, the error is reported as
+   * that of a continuation.
+   */
   #report(error: unknown, failure: Failure<unknown>, kc: Kcont<unknown>): void {
     let unhandled = error;
     if (this.#onError !== undefined) {
@@ -293,7 +302,7 @@ function makeStages(kernel: Kernel, pipeline: string, steps: readonly Step[]): S
 }
 
 /**
- * Where an item failed.
+ * Describes where an item failed.
  *
  * @internal
  */

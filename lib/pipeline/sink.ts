@@ -5,16 +5,16 @@ import type { ResultIterator } from './result-iterator.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
- * Where the results of a source go: a function, which is waited for, a Node `Writable` in object mode,
- * or a Web `WritableStream`. A stream is ended with the source.
+ * A destination for results: a function, whose promise is awaited, a Node `Writable` in object mode, or
+ * a Web `WritableStream`. A stream is ended when the source has ended.
  *
  * @public
  */
 export type PipelineSink<Out> = ((result: Out) => unknown) | Writable | WritableStream<Out>;
 
 /**
- * Gives results to a sink, one after the other. When they are aborted, nobody waits any longer for a
- * sink that does not take what it was given.
+ * Writes results to a sink one after the other. An abort ends this even if the sink does not accept
+ * the result it was given.
  *
  * @internal
  */
@@ -45,7 +45,10 @@ async function toFunction<Out>(
   while (await one(results, sink));
 }
 
-/** Gives one result. Each in a call of its own: in a loop, the last one would be kept while it waits. */
+/**
+ * Writes one result. A separate function, because the frame of a loop would keep the last result alive
+ * while it waits for the next.
+ */
 async function one<Out>(
   results: ResultIterator<never, Out>,
   sink: (result: Out) => unknown,

@@ -2,34 +2,34 @@ import type { Readable } from 'node:stream';
 import { isRevoked } from '../base/errors.ts';
 
 /**
- * Where items come from, one at a time.
+ * A source of items, read one at a time.
  *
  * @internal
  */
 export interface Source {
-  /** The next one: what should be an `IteratorResult`. May throw, and wait for ever. */
+  /** Reads the next item. Should return an `IteratorResult` or a promise; may throw or never settle. */
   next(): unknown;
-  /** No more are wanted, and why: gives back what it holds, also while a `next` is under way. */
+  /** Closes the source, even while a call of `next` is pending. */
   stop(reason: unknown): Promise<void>;
 }
 
 /**
- * A Web ReadableStream, as far as it matters here.
+ * The part of a Web `ReadableStream` that a pipeline uses.
  *
  * @public
  */
 export interface ReadableStreamLike<T> {
-  /** Locks it. */
+  /** Locks the stream and returns a reader. */
   getReader(): {
-    /** The next chunk. */
+    /** Reads the next chunk. */
     read(): Promise<{ done: boolean; value?: T | undefined }>;
-    /** No more chunks are wanted. */
+    /** Cancels the stream: no more chunks will be read. */
     cancel(reason?: unknown): Promise<void>;
   };
 }
 
 /**
- * What a pipeline reads from: an iterable, an async iterable (a Node `Readable` is one), or a Web
+ * A source of items: an iterable, an async iterable such as a Node `Readable`, or a Web
  * `ReadableStream`.
  *
  * @public
@@ -40,7 +40,7 @@ export type PipelineSource<T> =
   | ReadableStreamLike<T>;
 
 /**
- * Reads from whatever can be read from; undefined: it cannot.
+ * Opens a source. Returns undefined if the value is not one.
  *
  * @internal
  */
@@ -56,7 +56,7 @@ function fromWeb<T>(stream: ReadableStreamLike<T>): Source {
   const reader = stream.getReader();
   return {
     next: () => reader.read(),
-    // Whoever writes to the other end is told.
+    // Cancelling also notifies the writer at the other end.
     async stop(reason) {
       await reader.cancel(reason);
     },
@@ -65,7 +65,7 @@ function fromWeb<T>(stream: ReadableStreamLike<T>): Source {
 
 function fromAsync<T>(iterable: AsyncIterable<T>): Source {
   const iterator = iterable[Symbol.asyncIterator]();
-  // A Node stream: `return` would wait for the chunk that may never come.
+  // A Node stream is destroyed: `return` would wait for a chunk that may never come.
   const { destroy, pipe } = iterable as { destroy?: unknown; pipe?: unknown };
   const isNodeStream = typeof destroy === 'function' && typeof pipe === 'function';
   return {
@@ -81,7 +81,7 @@ function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
   const iterator = iterable[Symbol.iterator]();
   let isInside = false;
   const stop = async (): Promise<void> => {
-    // Called by the source itself: a generator cannot return while it runs.
+    // The source itself may have caused this call, and a generator cannot return while it runs.
     if (isInside) await Promise.resolve();
     iterator.return?.();
   };
@@ -101,7 +101,7 @@ function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
       try {
         return { done: false, value: await value };
       } catch (error) {
-        // It is not the iterator that has failed.
+        // The value rejected, not the iterator, so the iterator has to be closed.
         await stop();
         throw error;
       }
@@ -110,7 +110,7 @@ function fromSync<T>(iterable: Iterable<T | PromiseLike<T>>): Source {
   };
 }
 
-/** Whether something can have properties of its own. */
+/** Tells whether a value is an object or a function. */
 export function isObject(value: unknown): value is object {
   return (typeof value === 'object' && value !== null) || typeof value === 'function';
 }

@@ -1,22 +1,21 @@
 /*
- * One stage of a pipeline that runs.
+ * One stage of a running pipeline.
  *
- *     admission        inside: at most limit + buffer            the next stage's
- *     queue                                                     admission queue
- *                      (of urgent items as many again)
+ *     admission    inside: at most limit + buffer items              admission queue
+ *     queue        (and as many urgent items again)                  of the next stage
  *     waiting ──▶  queued ──▶ running (at most limit) ──▶ done ──▶ ...
  *
- * An item inside is queued and running as its continuation is: in the run queue of the stage's
- * priority, in the turnstile of its lock, waiting for the room of the stage's workqueue. What is
- * done and finds the next stage full stays inside, so that fullness travels to the source.
+ * An item inside is queued where its continuation is: in the run queue of the stage's priority, in the
+ * turnstile of its lock, or waiting for a free active slot of the stage's workqueue. A finished item
+ * for which the next stage has no slot stays inside, so back-pressure reaches the source.
  *
- * Each stage has workqueues of its own, one for urgent items a little above the other, which share
- * one room: that is its limit. A workqueue that came with a limit is used as it is.
+ * Each stage has two workqueues of its own, the one for urgent items at a slightly higher priority.
+ * They share one limit of active runs. A workqueue that has a limit already is used as it is.
  *
- * Urgent items have places of their own: at a full stage they would wait for the slowest of the
- * others. Invariant: while a place is free, nobody who may have it waits in the admission queue, and no ordinary
- * item comes in while an urgent one waits: so none overtakes one of its key. It is restored in `pull`,
- * called whenever an item has left.
+ * Urgent items have slots of their own; otherwise they would wait at a full stage for the slowest
+ * ordinary item. Invariant: while a slot is free, no item that may take it waits in the admission
+ * queue; and no ordinary item is admitted while an urgent one waits, so no item overtakes another of
+ * its key. Restored in `pull`, which is called whenever an item has left.
  */
 
 import { invalid } from '../base/errors.ts';
@@ -33,11 +32,11 @@ import type { Step } from './plan.ts';
 
 const LIMIT = 16;
 const BUFFER = 16;
-/** Half of the way to the next predefined priority. */
+/** How far urgent items run above the stage's priority: half way to the next predefined priority. */
 const URGENT_BY = 4;
 
 /**
- * A stage: its places, and where its function runs.
+ * A stage: counts its slots, and chooses the workqueue and the lock of each item.
  *
  * @internal
  */
@@ -49,16 +48,16 @@ export class Stage {
   readonly limit: number;
   readonly buffer: number;
   readonly deadlineMs: number | undefined;
-  /** Orders the items from here on; undefined: as before. */
+  /** The keys that order the items from this stage on; undefined if `keyBy` does not precede it. */
   readonly keys: Keys | undefined;
-  /** What an item's continuation runs here. Its name is that of the stage. */
+  /** The function of an item's continuation in this stage. It has the name of the stage. */
   readonly enter: KcontFunction<Item>;
   readonly admission: AdmissionQueue = new AdmissionQueue();
   readonly priority: number;
   /** The name of the workqueue that was chosen. */
   readonly queueName: string;
   next: Stage | undefined = undefined;
-  /** Called when a place has become free that nobody waited for. */
+  /** Called when a slot has become free and no item waits for it. */
   onSlotFree: (() => void) | undefined = undefined;
   inside = 0;
   urgentInside = 0;
@@ -120,13 +119,13 @@ export class Stage {
     return item.urgent ? !this.#hasUrgentSlot : !this.#hasSlot;
   }
 
-  /** An item has got a place. */
+  /** Counts an item that has taken a slot. */
   took(item: Item): void {
     this.inside++;
     if (item.urgent) this.urgentInside++;
   }
 
-  /** Done here, and waiting for the next stage. */
+  /** Number of items that are finished here and wait for the next stage. */
   get blocked(): number {
     return this.next?.admission.size ?? 0;
   }
@@ -135,7 +134,7 @@ export class Stage {
     return item.urgent ? this.#urgent : this.#ordinary;
   }
 
-  /** The lock that an item needs here. */
+  /** Returns the lock that an item needs here. */
   lockFor(item: Item): BaseLock | null {
     const lock = typeof this.#lock === 'function' ? this.#lock(item.value) : this.#lock;
     if (lock !== undefined) {
@@ -154,7 +153,7 @@ export class Stage {
   }
 
   #pull(): void {
-    // An item that cannot be scheduled leaves again at once: the loop goes on, one level deep.
+    // An item that cannot be scheduled leaves at once and calls this again; the loop below goes on.
     if (this.#pulling) return;
     this.#pulling = true;
     for (;;) {
@@ -166,7 +165,7 @@ export class Stage {
     if (!this.full) this.onSlotFree?.();
   }
 
-  /** No item comes any more. */
+  /** Releases the workqueues, because no more items will come. */
   release(): void {
     this.#ordinary.release();
     this.#urgent.release();

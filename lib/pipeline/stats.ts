@@ -2,7 +2,7 @@ import type { PipelineRunner } from './runner.ts';
 import type { Stage } from './stage.ts';
 
 /**
- * What a stage has to do, and has done.
+ * The current figures of a stage.
  *
  * @public
  */
@@ -11,48 +11,48 @@ export interface StageStats {
   readonly name: string;
   /** The name of the workqueue that was chosen for it. */
   readonly wq: string;
-  /** Items in it whose function has not been entered. */
+  /** Number of items in it whose function has not been entered. */
   readonly queued: number;
-  /** Items whose function has been entered and has not settled. */
+  /** Number of items whose function has been entered and has not settled. */
   readonly running: number;
-  /** Items that are done and find the next stage full. */
+  /** Number of finished items for which the next stage has no slot. */
   readonly blocked: number;
-  /** How many functions may be in flight. */
+  /** Number of functions that may be in flight. */
   readonly limit: number;
-  /** How many items it holds besides those. */
+  /** Number of items it holds in addition. */
   readonly buffer: number;
-  /** Keys that have items in the pipeline; undefined: no `keyBy` before this stage. */
+  /** Number of keys with items in the pipeline; undefined without a `keyBy` just before this stage. */
   readonly keys: number | undefined;
-  /** Items that went on from here. */
+  /** Number of items that this stage has finished and passed on. */
   readonly passed: number;
-  /** Items that failed here, or waiting for it. */
+  /** Number of items that failed in it or while waiting for it. */
   readonly failed: number;
 }
 
 /**
- * What a pipeline has to do, and has done.
+ * The current figures of a pipeline.
  *
  * @public
  */
 export interface PipelineStats {
   /** Its name. */
   readonly name: string;
-  /** Whether it takes items, finishes what is inside, or is done for good. */
+  /** Whether it accepts items, only finishes those inside, or is closed and empty. */
   readonly state: 'open' | 'closing' | 'closed';
-  /** Items accepted and not finished. */
+  /** Number of items accepted and not finished. */
   readonly size: number;
-  /** How many of them wait for a place at the first stage. */
+  /** Number of items that wait for a slot of the first stage. */
   readonly waiting: number;
-  /** Items that came to their end. */
+  /** Number of items that finished. */
   readonly done: number;
-  /** Items that did not. */
+  /** Number of items that failed. */
   readonly failed: number;
-  /** The stages, in their order. */
+  /** The stages, in order. */
   readonly stages: readonly StageStats[];
 }
 
 /**
- * The figures of this moment.
+ * Collects the current figures.
  *
  * @internal
  */
@@ -86,7 +86,7 @@ function statsOfStage(stage: Stage): StageStats {
 }
 
 /**
- * The pipeline as a drawing: a line per stage, top down.
+ * Draws the pipeline as text: a line per stage, from top to bottom.
  *
  * @internal
  */
@@ -111,7 +111,7 @@ export function draw(runner: PipelineRunner): string {
   for (const [index, row] of cells.entries()) {
     const { keys } = runner.stages[index] as Stage;
     lines.push(keys === undefined ? '  │' : `  ┊ in order of ${keys.name}, ${keys.size} inside`);
-    // Names to the left, figures to the right.
+    // Names are aligned left, figures right.
     const padded = row.map((cell, column) => {
       const width = widths[column] as number;
       return column < 2 ? cell.padEnd(width) : cell.padStart(width);
