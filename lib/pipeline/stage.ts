@@ -145,7 +145,7 @@ export class Stage {
     return item.group === null || this.fast ? null : item.group.lockAt(this.index);
   }
 
-  /** An item has left: whoever waits in the admission queue is admitted. */
+  /** Frees the slot of an item that has left, and admits items that wait. */
   left(urgent: boolean): void {
     this.inside--;
     if (urgent) this.urgentInside--;

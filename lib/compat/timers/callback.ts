@@ -4,24 +4,24 @@ import type { Entry } from '../../base/ordered-list.ts';
 
 /** A timer or an immediate. */
 export interface Called extends Task {
-  /** Its turn has come. Returns the function to call. */
+  /** Prepares for the call, and returns the function to call. */
   _begin(): (...args: unknown[]) => unknown;
-  /** What the function is called with; undefined: nothing. */
+  /** The arguments of the function; undefined if it has none. */
   readonly _args: readonly unknown[] | undefined;
-  /** The function has returned or thrown. */
+  /** Called when the function has returned or thrown. */
   _end(): void;
 }
 
-/** Destroyed where Node destroys a timer: when it has been called for the last time, or cleared. */
+/** Like Node's timers, it emits `destroy` after its last call or when it is cleared. */
 const MANUALLY = { requireManualDestroy: true };
 
 /**
- * A call to come: its place in a queue, and the context to make it in.
+ * A future call of a function: an entry of a queue, with the async context of the call.
  *
  * @remarks
- * An AsyncResource, as a timer of Node is one: it carries the stores of every AsyncLocalStorage,
- * and async_hooks see a `Timeout` or an `Immediate` come, run and go. It is apart from the handle
- * so that the stores are let go while the handle is kept.
+ * Like a timer of Node, it is an AsyncResource: it keeps the stores of every AsyncLocalStorage, and
+ * async_hooks see a `Timeout` or an `Immediate` being created, run and destroyed. It is separate from
+ * the handle, so that the stores can be collected while the program keeps the handle.
  */
 export class Callback extends AsyncResource implements Entry {
   _next: Entry = this;
@@ -33,7 +33,7 @@ export class Callback extends AsyncResource implements Entry {
     this.called = called;
   }
 
-  /** Queues are in the order in which they were joined: nobody needs a number. */
+  /** Queues are first in, first out, so entries need no sequence number. */
   get _seq(): number {
     return 0;
   }
@@ -42,7 +42,7 @@ export class Callback extends AsyncResource implements Entry {
     return 0;
   }
 
-  /** Its turn will not come: the kernel is closed. */
+  /** Cancels the call, because the kernel is closed. */
   abort(reason: unknown): void {
     this.called._abort(reason);
   }

@@ -1,18 +1,18 @@
 import * as host from 'node:timers';
 import { nothing } from '../../base/nothing.ts';
 
-/** Longest delay, in ms: about 285,000 years. Whatever is longer takes as long. */
+/** Longest delay, in ms: about 285,000 years. Longer delays are cut to it. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 /** Node's own longest delay. */
 const HOST_LONGEST_MS = 2 ** 31 - 1;
 
-/** What becomes of a delay of more than 2^31-1 ms. */
+/** How delays of more than 2^31-1 ms are treated. */
 export interface DelayRules {
-  /** It takes as long as it says; else 1 ms, with the warning of the Node it runs on. */
+  /** True: they are kept. False: they become 1 ms, with the warning of the running version of Node. */
   longDelays: boolean;
 }
 
-/** The delay that is meant, in whole ms, as Node takes it. */
+/** Converts a delay to whole ms by Node's rules. */
 export function delayMs(delay: unknown, rules: DelayRules): number {
   const ms = delay === undefined ? 1 : (delay as number) * 1;
   if (ms >= 1 && (ms <= HOST_LONGEST_MS || rules.longDelays)) return wholeMs(ms);
@@ -20,14 +20,14 @@ export function delayMs(delay: unknown, rules: DelayRules): number {
   return 1;
 }
 
-/** A whole number of ms, 1 at least. */
+/** Truncates to whole ms, at least 1. */
 export function wholeMs(ms: number): number {
   return ms >= 1 ? Math.trunc(Math.min(ms, LONGEST_MS)) : 1;
 }
 
 /**
- * Of delays that are too long, and some versions of negative ones and NaN, Node warns: this one in
- * its own words.
+ * Emits the warning of the running version of Node for a delay. All versions warn of delays that are
+ * too long, some also of negative ones and NaN.
  */
 function warnOf(ms: number): void {
   host.clearTimeout(host.setTimeout(nothing, ms));

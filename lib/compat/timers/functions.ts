@@ -1,6 +1,6 @@
 /*
- * The functions of node:timers over the timers of a kernel. A callback that is none is handed to
- * Node's own function, which throws its own error; a timer that is none of ours is Node's to clear.
+ * The functions of node:timers over the timers of a kernel. An invalid callback is passed to Node's own
+ * function, which throws its own error; Node's own timers are cleared by Node's own function.
  */
 
 import * as host from 'node:timers';
@@ -15,19 +15,19 @@ import { Timeout } from './timeout.ts';
 import { PhaseQueues } from './phase-queues.ts';
 
 /**
- * A timer of Node's own, which can be cleared here too.
+ * A timer of Node. The functions here can clear it too.
  *
  * @public
  */
 export interface HostTimeout {
   /** Whether it keeps the process alive. */
   hasRef(): boolean;
-  /** Starts its delay anew. */
+  /** Restarts its delay. */
   refresh(): unknown;
 }
 
 /**
- * An immediate of Node's own, which can be cleared here too.
+ * An immediate of Node. The functions here can clear it too.
  *
  * @public
  */
@@ -39,7 +39,7 @@ export interface HostImmediate {
 }
 
 /**
- * `setInterval`, and what `setTimeout` has in common with it.
+ * The signature of `setInterval`, which `setTimeout` shares.
  *
  * @public
  */
@@ -47,11 +47,11 @@ export interface SetTimer {
   /**
    * Calls a function after a delay.
    *
-   * @param callback - called with the arguments, `this` being the timer
-   * @param delay - in ms, 1 … 2^53-1, of which the whole part counts; 1 for what is none, or less
-   * @returns the timer; in the grace of `Kernel.close` one that is cleared already
-   * @throws TypeError ERR_INVALID_ARG_TYPE for a callback that is none; KcontError ESHUTDOWN on a
-   * kernel that is closed
+   * @param callback - called with the arguments; `this` is the timer
+   * @param delay - in ms, 1 … 2^53-1, truncated to an integer; invalid or smaller values become 1
+   * @returns the timer; during the grace period of `Kernel.close`, one that is already cleared
+   * @throws TypeError ERR_INVALID_ARG_TYPE if the callback is not a function; KcontError ESHUTDOWN if
+   * the kernel is closed
    */
   <A extends unknown[]>(callback: (...args: A) => void, delay?: number, ...args: A): Timeout;
   /** The same, for a callback without arguments. */
@@ -59,7 +59,7 @@ export interface SetTimer {
 }
 
 /**
- * `setTimeout`.
+ * The signature of `setTimeout`.
  *
  * @public
  */
@@ -71,16 +71,16 @@ export interface SetTimeout extends SetTimer {
 }
 
 /**
- * `setImmediate`.
+ * The signature of `setImmediate`.
  *
  * @public
  */
 export interface SetImmediate {
   /**
-   * Calls a function after the I/O that has arrived.
+   * Calls a function after the callbacks of I/O that has arrived.
    *
-   * @param callback - called with the arguments, `this` being the immediate
-   * @returns the immediate; in the grace of `Kernel.close` one that is cleared already
+   * @param callback - called with the arguments; `this` is the immediate
+   * @returns the immediate; during the grace period of `Kernel.close`, one that is already cleared
    * @throws as {@link SetTimer} does
    */
   <A extends unknown[]>(callback: (...args: A) => void, ...args: A): Immediate;
@@ -100,17 +100,17 @@ export interface SetImmediate {
 export interface Timers {
   /** Calls a function once, after a delay. */
   readonly setTimeout: SetTimeout;
-  /** Calls a function again and again, with a delay in between that counts from its start. */
+  /** Calls a function repeatedly. The delay counts from the start of each call. */
   readonly setInterval: SetTimer;
-  /** Calls a function after the I/O that has arrived. */
+  /** Calls a function after the callbacks of I/O that has arrived. */
   readonly setImmediate: SetImmediate;
-  /** Clears a timer, by itself or its primitive. It will not be called any more. */
+  /** Clears a timer, given as the object or its primitive. It is not called any more. */
   readonly clearTimeout: (timer?: Timeout | HostTimeout | string | number | null) => void;
   /** The same. */
   readonly clearInterval: (timer?: Timeout | HostTimeout | string | number | null) => void;
   /** Clears an immediate. */
   readonly clearImmediate: (immediate?: Immediate | HostImmediate | null) => void;
-  /** The same with promises. */
+  /** The functions of `node:timers/promises`. */
   readonly promises: TimersPromises;
 }
 
@@ -119,7 +119,7 @@ type Func = (...args: never[]) => unknown;
 const made = new WeakMap<Kernel, Timers>();
 
 /**
- * The functions of one kernel: the same ones whenever asked.
+ * Returns the functions of a kernel, the same ones for every call.
  *
  * @internal
  */
@@ -163,13 +163,15 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
 
   function clearImmediate(immediate?: unknown): void {
     if (isImmediate(immediate)) immediate._clear();
-    // Up to Node 22 it takes a timer out of its list, by chance.
+    // Up to Node 22, Node's clearImmediate also clears a timer, by accident.
     else if (takesTimers() && typeof immediate === 'object') Timeout._of(immediate)?.close();
-    // Whatever else it is given, such a Node counts as an immediate less, and may never call the next one.
+    // Only immediates of Node are passed on: for anything else, such a version of Node decrements its
+    // count of immediates and may never call the next one.
     if (isOfNode(immediate)) host.clearImmediate(immediate);
   }
 
-  // Other kernels need not go through them to wake themselves, and must not if this is their own.
+  // Kernels that wake themselves by the global timers must not go through these functions, since this
+  // may be their own kernel.
   const { clock } = kernel.wq.softclock._dispatcher;
   if (clock instanceof HostClock) for (const func of [setTimeout, setImmediate]) standForHost(func);
 
@@ -189,7 +191,7 @@ function functionsOn(kernel: Kernel, rules: DelayRules): Timers {
 
 let takes: boolean | undefined;
 
-/** Whether `clearImmediate` of the running Node takes away timers: then it looks at what it is given. */
+/** Tells whether Node's `clearImmediate` also clears timers. If so, it reads `_destroyed`. */
 function takesTimers(): boolean {
   if (takes === undefined) {
     let looks = false;
@@ -213,7 +215,7 @@ function given(args: unknown[]): unknown[] | undefined {
   return args.length === 0 ? undefined : args;
 }
 
-/** A function of which `util.promisify` makes another one. */
+/** Sets what `util.promisify` returns for a function. */
 function promisifying(func: unknown, promised: unknown): unknown {
   return Object.defineProperty(func, promisify.custom, { enumerable: true, value: promised });
 }

@@ -5,7 +5,7 @@ import { asImmediate } from './node-timers.ts';
 import type { PhaseQueues } from './phase-queues.ts';
 import { nothing } from '../../base/nothing.ts';
 
-/** In the place of a callback that has been made: it carries no context. */
+/** Replaces a callback that has been called or cleared, so that its async context can be collected. */
 const over: Callback = new Callback('Immediate', {
   _begin: () => nothing,
   _args: undefined,
@@ -13,23 +13,23 @@ const over: Callback = new Callback('Immediate', {
   _abort: nothing,
 });
 
-/** Whether it is one of this class: what only looks like one has no private fields. */
+/** Tells whether a value is an instance of this class, by a private field. */
 export let isImmediate: (value: unknown) => value is Immediate;
 
 /**
- * What `setImmediate` returns, as Node's own class of this name.
+ * The object that `setImmediate` returns, like Node's class of this name.
  *
  * @public
  */
 export class Immediate {
-  /** Null: it has been called or cleared. */
+  /** Null once it has been called or cleared. */
   #func: ((...args: never[]) => unknown) | null;
   #args: unknown[] | undefined;
   #callback: Callback;
-  /** Told why it will not be called, where somebody waits for it. */
+  /** Called with the reason if the kernel closes first. Set for immediates of promises. */
   #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #queues: PhaseQueues;
-  /** It keeps the process alive; null: it has been called or cleared. */
+  /** Whether it keeps the process alive; null once it has been called or cleared. */
   #ref: boolean | null = true;
 
   private constructor(
@@ -59,7 +59,7 @@ export class Immediate {
     return new this(queues, func, args, onShutdown);
   }
 
-  /** Keeps the process alive until it has been called, as by default. */
+  /** Makes it keep the process alive until it has been called. This is the default. */
   ref(): this {
     if (!isImmediate(this)) return asImmediate(this, 'ref') as this;
     if (this.#ref === false) {
@@ -69,7 +69,7 @@ export class Immediate {
     return this;
   }
 
-  /** Does not keep the process alive from now on. */
+  /** Makes it not keep the process alive. */
   unref(): this {
     if (!isImmediate(this)) return asImmediate(this, 'unref') as this;
     if (this.#ref === true) {
@@ -91,13 +91,13 @@ export class Immediate {
     else asImmediate(this, Symbol.dispose);
   }
 
-  /** The function; null: it has been called or cleared. */
+  /** The function; null once it has been called or cleared. */
   get _onImmediate(): (...args: unknown[]) => void {
     return (isImmediate(this) ? this.#func : undefined) as (...args: unknown[]) => void;
   }
 
   /**
-   * Keeps Node's own `clearImmediate` from taking this for one of its own.
+   * Makes Node's own `clearImmediate` ignore this object.
    * @internal
    */
   get _destroyed(): boolean {
@@ -151,7 +151,7 @@ export class Immediate {
     if (keptAlive) this.#queues.unref();
   }
 
-  /** Lets go what it was given, and the context. */
+  /** Drops the function, its arguments and the async context. */
   #end(): void {
     this.#func = null;
     this.#args = undefined;

@@ -1,5 +1,5 @@
 /**
- * A drop-in for `node:timers`: its functions, on continuations.
+ * A drop-in replacement for `node:timers`, built on continuations.
  *
  * @packageDocumentation
  */
@@ -28,7 +28,7 @@ export type { Scheduler, TimerOptions, TimersPromises } from './promises.ts';
 export type { Timeout } from './timeout.ts';
 
 /**
- * The timer functions of a kernel: the same ones whenever asked.
+ * Returns the timer functions of a kernel, the same ones for every call.
  *
  * @example
  * ```ts
@@ -38,9 +38,9 @@ export type { Timeout } from './timeout.ts';
  * clock.tick(86_400_000);
  * ```
  *
- * @param on - the kernel whose continuations they are
+ * @param on - the kernel whose clock and workqueues they use
  * @returns the functions of `node:timers`
- * @throws KcontError EINVAL for what is no kernel, and for options: there are none
+ * @throws KcontError EINVAL if the argument is not a kernel, or if options are given
  *
  * @public
  */
@@ -61,21 +61,21 @@ const timers: Timers = createTimers(kernel);
 export const setTimeout: SetTimeout = timers.setTimeout;
 
 /**
- * Calls a function again and again, with a delay in between that counts from its start.
+ * Calls a function repeatedly. The delay counts from the start of each call.
  *
  * @public
  */
 export const setInterval: SetTimer = timers.setInterval;
 
 /**
- * Calls a function after the I/O that has arrived.
+ * Calls a function after the callbacks of I/O that has arrived.
  *
  * @public
  */
 export const setImmediate: SetImmediate = timers.setImmediate;
 
 /**
- * Clears a timer, by itself or its primitive. It will not be called any more.
+ * Clears a timer, given as the object or its primitive. It is not called any more.
  *
  * @public
  */
@@ -89,14 +89,14 @@ export const clearTimeout: Timers['clearTimeout'] = timers.clearTimeout;
 export const clearInterval: Timers['clearInterval'] = timers.clearInterval;
 
 /**
- * Clears an immediate. It will not be called any more.
+ * Clears an immediate. It is not called any more.
  *
  * @public
  */
 export const clearImmediate: Timers['clearImmediate'] = timers.clearImmediate;
 
 /**
- * The same with promises: what `kcont/timers/promises` exports.
+ * The functions of `node:timers/promises`, which `kcont/timers/promises` exports too.
  *
  * @public
  */

@@ -1,5 +1,5 @@
 /*
- * Methods of a timer or an immediate that are called on something else do what Node's own do.
+ * Methods of Timeout and Immediate that are called on another object do what Node's methods do.
  */
 
 import * as host from 'node:timers';
@@ -9,7 +9,7 @@ type Methods = Record<string | symbol, () => unknown>;
 
 const found: { timeout?: Methods; immediate?: Methods } = {};
 
-/** Calls a method of Node's Timeout on whatever it is. */
+/** Calls a method of Node's Timeout on any receiver. */
 export function asTimeout(receiver: unknown, name: string | symbol): unknown {
   if (found.timeout === undefined) {
     const timeout = host.setTimeout(nothing, 1);
@@ -19,7 +19,7 @@ export function asTimeout(receiver: unknown, name: string | symbol): unknown {
   return Reflect.apply(found.timeout[name] as () => unknown, receiver, []);
 }
 
-/** Calls a method of Node's Immediate on whatever it is. */
+/** Calls a method of Node's Immediate on any receiver. */
 export function asImmediate(receiver: unknown, name: string | symbol): unknown {
   if (found.immediate === undefined) {
     const immediate = host.setImmediate(nothing);

@@ -1,46 +1,48 @@
 /*
- * The queues of a timers drop-in API: when which callback is called, and what happens between two.
+ * The queues of the timers drop-in API: the order in which callbacks are called, and what runs between
+ * two of them.
  *
  *    Node     ... timers | poll | immediates             | timers | poll | immediates ...
  *    here     ... poll | early | timers | immediates | poll | early | timers | immediates ...
  *                       \__ one pass of the kernel _/
  *
- * Here timers are called behind the poll phase before which they were due, as everywhere in kcont.
- * So what Node promises of the order of timers and immediates holds: an immediate of an I/O callback
- * comes before any timer of that callback; one that is set by an immediate comes in the next turn,
- * behind the timers that have become due meanwhile; one that is set by a timer, an early one, comes
- * after the next poll phase and before the timers that become due later.
+ * As everywhere in kcont, timers are called after the poll phase that follows their deadline. The
+ * guarantees of Node about timers and immediates hold: an immediate set by an I/O callback runs before
+ * any timer of that callback; an immediate set by an immediate runs in the next turn, after the timers
+ * that have become due meanwhile; an immediate set by a timer ("early") runs after the next poll phase
+ * and before the timers that become due later.
  *
- * Timers are continuations, one each. Expired, they do not call back but wait in a queue; so do
- * immediates. One continuation below them, the runner, works the queues off in the order of the
- * phases, at the top of the pass, so that traces have room for the frames of the program. It empties
- * the queues of process.nextTick and of microtasks after each callback. For that there are three ways:
+ * Each timer is a continuation. When it expires, its callback is not called but appended to a queue,
+ * as are the callbacks of immediates. One continuation of lower priority, the runner, processes the
+ * queues in the order of the phases, at the top of the pass, so that stack traces have space for the
+ * frames of the program. After each callback it has to empty the queues of process.nextTick and of
+ * microtasks. There are three ways to do this:
  *
- *   call     `process._tickCallback`: what Node calls between two timers of its own. It is not
- *            documented, but it is the same function from Node 20 to 26, and it is the only one
- *            that empties both queues without leaving the check phase.           0.03 us
- *   yield    end the pass after one callback and go on in the next one, after a poll phase.
- *            Needs nothing of Node, and is right for the same reason that Node's own phases are:
- *            the phases keep their order, because the queues do.                   1.1  us
- *   chain    a nextTick or a microtask that goes on with the next callback. Not sound: it runs
- *            before the ticks and microtasks which those in the queues still add.
+ *   call     `process._tickCallback`, which Node calls between two of its own timers. It is not
+ *            documented, but it is the same function from Node 20 to 26, and the only one that
+ *            empties both queues without leaving the check phase.                 0.03 us
+ *   yield    end the pass after one callback and continue in the next one, after a poll phase.
+ *            Needs no internals of Node, and is correct because the queues keep the order of the
+ *            phases.                                                               1.1  us
+ *   chain    continue with the next callback from a nextTick or a microtask. Not correct: it would
+ *            run before ticks and microtasks that the queued ones still add.
  *
- * Hence: call where the function is; yield where it is not (a Node without it, or one that warns
- * of it: --pending-deprecation), where async_hooks would be told twice that our own callback is over
+ * So `call` is used if the function exists. `yield` is used if it does not or if Node warns of it
+ * (--pending-deprecation), if async_hooks would be notified twice of the end of our callback
  * (`isWatched`), and in virtual time, where `advance` lets promises settle between two passes. With
- * `VirtualClock.tick`, which is synchronous, nothing settles in between.
+ * `VirtualClock.tick`, which is synchronous, nothing settles between two callbacks.
  *
- * Immediates are worked off whole, each turn. Between timers the runner yields to I/O when the
- * kernel's budget is spent, and goes on with the same queue: the order stays.
+ * All immediates of a turn are called in that turn. Between timers the runner yields to I/O when the
+ * kernel's budget is used up, and later continues with the same queue, so the order is kept.
  *
- * What waits in a queue keeps the process alive if it is referenced, and nothing else does. So the
- * runner is referenced as long as one in a queue is.
+ * Only referenced callbacks in the queues keep the process alive, so the runner is referenced while
+ * there is one.
  *
- * When the kernel closes, what waits in a queue is called; what does not within the grace is cleared.
- * So are unreferenced immediates when the last run has settled.
+ * When the kernel closes, queued callbacks are called; those left at the end of the grace period are
+ * cleared. Unreferenced immediates are cleared when the last run has settled.
  *
- * A callback that throws is an uncaught exception, which is not caught on its way: the host reports
- * it with the line that threw. The others go on in the next pass.
+ * An error thrown by a callback is not caught here, so that the host reports it as an uncaught
+ * exception with the line that threw. The other callbacks run in the next pass.
  */
 
 import { untilNextLook } from '../../core/budget.ts';
@@ -63,37 +65,37 @@ import type { Callback } from './callback.ts';
 import type { Timeout } from './timeout.ts';
 import { TickGroup } from './tick-group.ts';
 
-/** Where the clock has no turns: after how many ms unreferenced immediates are called. */
+/** Delay of unreferenced immediates, in ms, if the clock has no event loop turns to wait for. */
 const UNREF_MS = 1;
 
-/** The queues of one kernel, and who works them off. */
+/** The queues of one kernel, and the continuation that processes them. */
 export class PhaseQueues implements Task {
-  /** Where timers expire. */
+  /** The workqueue on which timers expire. */
   readonly softclock: Workqueue;
   readonly dispatcher: Dispatcher;
   readonly clock: Clock;
-  /** Starts their delays. */
+  /** Starts the delays of timers. */
   readonly tickGroup: TickGroup<Timeout>;
   readonly #budgetMs: number;
-  /** Referenced while something in a queue is. */
+  /** Processes the queues. Referenced while a callback in a queue is. */
   readonly #runner: Kcont<PhaseQueues>;
-  /** Timers: expired, and being worked off. */
-  readonly #expired = new OrderedList<Callback>();
-  readonly #timers = new OrderedList<Callback>();
-  /** Immediates that timers have set, and those being worked off. */
-  readonly #setByTimers = new OrderedList<Callback>();
-  readonly #early = new OrderedList<Callback>();
-  /** Immediates: set, and being worked off. */
-  readonly #set = new OrderedList<Callback>();
-  readonly #immediates = new OrderedList<Callback>();
-  /** When the function of the interval that is being called was entered; NaN: it is none. */
+  /** Timers: expired ones, and those of the current turn. */
+  readonly #expired = new Fifo<Callback>();
+  readonly #timers = new Fifo<Callback>();
+  /** Immediates set by timers: new ones, and those of the current turn. */
+  readonly #setByTimers = new Fifo<Callback>();
+  readonly #early = new Fifo<Callback>();
+  /** Other immediates: new ones, and those of the current turn. */
+  readonly #set = new Fifo<Callback>();
+  readonly #immediates = new Fifo<Callback>();
+  /** When the current callback was called, if it is that of an interval; else NaN. */
   startMs: number = NaN;
-  /** A turn has begun: its immediates have been taken from those set. */
+  /** Whether a turn has begun: its immediates have been moved to the queues of the turn. */
   #begun = false;
-  /** Which of its queues is being worked off; neither: the early immediates, or none. */
+  /** The queue being processed. If both are false, it is that of early immediates, or there is none. */
   #inTimers = false;
   #inImmediates = false;
-  /** Of those in a queue, how many keep the process alive. */
+  /** Number of queued callbacks that keep the process alive. */
   #refs = 0;
 
   constructor(kernel: Kernel) {
@@ -103,13 +105,14 @@ export class PhaseQueues implements Task {
     this.clock = dispatcher.clock;
     this.tickGroup = new TickGroup(this.clock);
     this.#budgetMs = dispatcher.budgetMs;
-    // Lower than its timers: all that expire in a pass wait in a queue before one is called.
+    // Lower than that of timers, so that all timers that expire in a pass are queued before one is
+    // called.
     const wq = kernel.acquire(PRI_SOFTCLOCK - 1);
     const options = { name: 'timers', ref: false };
     this.#runner = makeOwn<PhaseQueues>(TASK | LIMIT, wq, null, runTurn, this, options);
   }
 
-  /** A timer has expired: on a kernel that closes, too. */
+  /** Queues a timer that has expired, even while the kernel closes. */
   addTimer(timer: Callback): void {
     this.tickGroup.end();
     this.#expired.push(timer);
@@ -117,8 +120,8 @@ export class PhaseQueues implements Task {
   }
 
   /**
-   * An immediate has been set; it keeps the process alive. False: the kernel is in its grace, in which
-   * only those are called that a run in flight waits for.
+   * Queues an immediate, which keeps the process alive. Returns false in the grace period of the
+   * kernel, in which only immediates are called that a run in flight may wait for.
    */
   addImmediate(immediate: Callback, isAwaited: boolean): boolean {
     const { dispatcher } = this;
@@ -132,29 +135,32 @@ export class PhaseQueues implements Task {
   }
 
   /**
-   * When the present tick began: from then an interval counts the next period. From the very call,
-   * each period would be a tick longer than it is in Node, which counts in whole ms too.
+   * Returns when the current tick began. An interval counts its next period from there. Counted from
+   * the call, each period would be a tick longer than in Node, which counts in whole ms.
    */
   tickMs(): number {
     const { clock } = this;
     return Math.floor(clock.now + clock._phase) - clock._phase;
   }
 
-  /** One more in a queue keeps the process alive. */
+  /** Counts a queued callback that keeps the process alive. */
   ref(): void {
     if (this.#refs++ > 0) return;
     this.#runner.ref();
     if (!this.#runner.invoking) makeRunnableNext(this.#runner);
   }
 
-  /** One less: it was unreferenced, or has left the queue. */
+  /** Uncounts a callback that was unreferenced or has left its queue. */
   unref(): void {
     if (--this.#refs > 0) return;
     this.#runner.unref();
     if (!this.#runner.running) this.#rest();
   }
 
-  /** Runs a turn, or as much of it as the pass may. In one function, for the sake of traces. */
+  /**
+   * Runs a turn, or the part of it that fits into the pass. This is one function to keep stack traces
+   * short.
+   */
   run(): void {
     const { clock } = this;
     const yields = clock._turns && isWatched();
@@ -162,7 +168,7 @@ export class PhaseQueues implements Task {
     this.#beginTurn();
     let queue = this.#inImmediates ? this.#immediates : this.#early;
     let untilMs = Infinity;
-    // Of timers.
+    // Timers called, and timers to call before the clock is read again.
     let ran = 0;
     let left = 1;
     try {
@@ -185,7 +191,7 @@ export class PhaseQueues implements Task {
         }
         if (drain !== undefined) drain();
         else if (yields) {
-          // What has become due by then comes before the next immediates.
+          // Timers that have become due by then are called before the next immediates.
           afterMicrotasks(() => this.dispatcher.readTime());
           return;
         } else if (!clock._drain()) return;
@@ -202,7 +208,7 @@ export class PhaseQueues implements Task {
     }
   }
 
-  /** What the last pass has left of its turn comes first; the next turn, in the next pass. */
+  /** Begins a turn, unless the last pass has not finished one. */
   #beginTurn(): void {
     if (this.#begun) return;
     this.#begun = true;
@@ -219,7 +225,7 @@ export class PhaseQueues implements Task {
     return this.#timers;
   }
 
-  /** The kernel is closed, and nobody works the queues off any more. */
+  /** Cancels all queued callbacks, because the kernel is closed and the runner does not run any more. */
   _abort(reason: unknown): void {
     const begun = [this.#early, this.#timers, this.#immediates];
     for (const queue of [...begun, this.#setByTimers, this.#set, this.#expired]) {
@@ -227,7 +233,7 @@ export class PhaseQueues implements Task {
     }
   }
 
-  /** Sees to it that what waits in a queue is called. */
+  /** Schedules the runner if callbacks are queued. */
   #rest(): void {
     const runner = this.#runner;
     const working =
@@ -239,7 +245,7 @@ export class PhaseQueues implements Task {
     else this.#awaitTurn();
   }
 
-  /** Unreferenced immediates are called in the next turn, if there is one. */
+  /** Waits for the next turn, in which unreferenced immediates are called, if there is one. */
   #awaitTurn(): void {
     const runner = this.#runner;
     if (this.clock._turns && !runner.wq._dispatcher.closed) {
@@ -253,7 +259,10 @@ export class PhaseQueues implements Task {
   }
 }
 
-/** At the top, unless the kernel takes errors: its dispatcher does that where functions are entered. */
+/**
+ * Runs at the top of the pass, unless the kernel has an `onError`: errors are then caught where the
+ * dispatcher enters functions.
+ */
 function runTurn(queues: PhaseQueues, kc: Kcont<PhaseQueues>): void {
   if (kc.wq._dispatcher.onError === undefined) return AT_TOP as unknown as void;
   queues.run();

@@ -1,5 +1,5 @@
 /**
- * A drop-in for `node:timers/promises`: its functions, on continuations.
+ * A drop-in replacement for `node:timers/promises`, built on continuations.
  *
  * @packageDocumentation
  */
@@ -10,28 +10,28 @@ import type { Scheduler, TimersPromises } from './promises.ts';
 export type { Scheduler, TimerOptions, TimersPromises } from './promises.ts';
 
 /**
- * A promise that is fulfilled with a value when a delay is over, 1 ms by default.
+ * Returns a promise that is fulfilled with a value after a delay, 1 ms by default.
  *
  * @public
  */
 export const setTimeout: TimersPromises['setTimeout'] = promises.setTimeout;
 
 /**
- * A promise that is fulfilled with a value after the I/O that has arrived.
+ * Returns a promise that is fulfilled with a value after the callbacks of I/O that has arrived.
  *
  * @public
  */
 export const setImmediate: TimersPromises['setImmediate'] = promises.setImmediate;
 
 /**
- * Yields a value every `delay` ms, 1 by default; values that were not asked for wait.
+ * Yields a value every `delay` ms, 1 by default. Values that are not consumed in time are queued.
  *
  * @public
  */
 export const setInterval: TimersPromises['setInterval'] = promises.setInterval;
 
 /**
- * The part of the Scheduling APIs that Node has.
+ * The part of the Scheduling APIs that Node implements.
  *
  * @public
  */

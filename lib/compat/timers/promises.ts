@@ -1,8 +1,8 @@
 /*
  * timers/promises over the timers of a kernel.
  *
- * Arguments that are wrong, and signals that are aborted already, are handed to Node's own
- * function: it rejects with its own error.
+ * Calls with invalid arguments or with a signal that is already aborted are passed to Node's own
+ * function, which rejects with its own error.
  */
 
 import * as host from 'node:timers/promises';
@@ -15,14 +15,14 @@ import type { PhaseQueues } from './phase-queues.ts';
 import { nothing } from '../../base/nothing.ts';
 
 /**
- * What a promise of a timer may be told.
+ * Options of the functions that return promises.
  *
  * @public
  */
 export interface TimerOptions {
-  /** False: the timer does not keep the process alive. Default true. */
+  /** Whether the timer keeps the process alive. Default true. */
   ref?: boolean | undefined;
-  /** Aborted: the timer is cleared, and its promise rejected with an AbortError. */
+  /** When aborted, the timer is cleared and its promise rejected with an AbortError. */
   signal?: AbortSignal | undefined;
 }
 
@@ -32,9 +32,9 @@ export interface TimerOptions {
  * @public
  */
 export interface Scheduler {
-  /** Waits for `delay` ms: `setTimeout` without a value. */
+  /** Waits for `delay` ms, like `setTimeout` without a value. */
   wait(delay: number, options?: TimerOptions): Promise<void>;
-  /** Lets others run: `setImmediate` without a value. */
+  /** Yields to the event loop, like `setImmediate` without a value. */
   yield(): Promise<void>;
 }
 
@@ -42,27 +42,27 @@ export interface Scheduler {
  * The functions of `node:timers/promises`.
  *
  * @remarks
- * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed: in the grace of
- * `Kernel.close` they go on until the last run in flight has settled.
+ * Their promises are rejected with KcontError ESHUTDOWN when the kernel is closed. During the grace
+ * period of `Kernel.close` they work until the last run in flight has settled.
  *
  * @public
  */
 export interface TimersPromises {
-  /** A promise that is fulfilled with a value when a delay is over, 1 ms by default. */
+  /** Returns a promise that is fulfilled with a value after a delay, 1 ms by default. */
   setTimeout<T = void>(delay?: number, value?: T, options?: TimerOptions): Promise<T>;
-  /** A promise that is fulfilled with a value after the I/O that has arrived. */
+  /** Returns a promise that is fulfilled with a value after the callbacks of I/O that has arrived. */
   setImmediate<T = void>(value?: T, options?: TimerOptions): Promise<T>;
-  /** Yields a value every `delay` ms, 1 by default; values that were not asked for wait. */
+  /** Yields a value every `delay` ms, 1 by default. Values that are not consumed in time are queued. */
   setInterval<T = void>(
     delay?: number,
     value?: T,
     options?: TimerOptions,
   ): AsyncGenerator<T, void, undefined>;
-  /** The part of the Scheduling APIs that Node has. */
+  /** The part of the Scheduling APIs that Node implements. */
   readonly scheduler: Scheduler;
 }
 
-/** As Node's, whose class is not exported. */
+/** Copies Node's AbortError, whose class is not exported. */
 class AbortError extends Error {
   readonly code = 'ABORT_ERR';
 
@@ -72,7 +72,7 @@ class AbortError extends Error {
   }
 }
 
-/** Whether Node's own function would reject at once. */
+/** Tells whether Node's own function would reject at once. */
 function rejects(delay: unknown, options: TimerOptions): boolean {
   if (delay !== undefined && typeof delay !== 'number') return true;
   if (typeof options !== 'object' || options === null || Array.isArray(options)) return true;
@@ -82,7 +82,7 @@ function rejects(delay: unknown, options: TimerOptions): boolean {
   return typeof signal !== 'object' || signal === null || !('aborted' in signal) || signal.aborted;
 }
 
-/** Calls `clear` and rejects if the signal is aborted; the result is to be disposed before. */
+/** Calls `clear` and `reject` when the signal is aborted, until the result is disposed. */
 function onAbort(
   signal: AbortSignal | undefined,
   clear: () => void,
@@ -100,9 +100,10 @@ function onAbort(
 }
 
 /**
- * A promise of a value by a timer, which is cleared when the signal is aborted.
+ * Creates a promise that a timer settles. The timer is cleared when the signal is aborted.
  *
- * @param make - makes the timer, to call one of its arguments; returns it, and what clears it
+ * @param make - creates a timer that calls one of the two arguments; returns it and a function that
+ * clears it
  */
 function promised<T>(
   value: T,
@@ -128,7 +129,7 @@ function promised<T>(
 }
 
 /**
- * Makes the functions for one kernel.
+ * Creates the functions of a kernel.
  *
  * @internal
  */
@@ -195,12 +196,12 @@ export function promisesOn(queues: PhaseQueues, rules: DelayRules): TimersPromis
 
   class Scheduler {
     constructor() {
-      // Throws: there is but the one.
+      // Node's constructor throws its own error, because the class cannot be constructed.
       Reflect.construct(host.scheduler.constructor, []);
     }
 
     wait(delay: number, options?: TimerOptions): Promise<void> {
-      // Throws for another receiver.
+      // Node's method throws its own error for a receiver that is not the scheduler.
       if (this !== scheduler) return host.scheduler.wait.call(this, delay, options as object);
       return setTimeout(delay, undefined, options);
     }

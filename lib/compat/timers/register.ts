@@ -1,11 +1,11 @@
 /**
- * Replaces the timer functions among the globals: `node --import kcont/timers/register app.js`.
+ * Replaces the global timer functions: `node --import kcont/timers/register app.js`.
  *
  * @remarks
- * They run on a kernel of their own, so that `kernel.close()` of the process-wide one leaves the
- * timers of the app alone. Its time and its waking are the host's, whatever fake timers come later:
- * timers that were set before, and functions that were taken before, go on in real time, as Node's
- * own do. Fakes take the place of the functions among the globals. Other kernels obey them.
+ * The functions run on a separate kernel, so closing the process-wide kernel does not affect the
+ * timers of the app. This kernel always uses the clock and timers of the host. If fake timers are
+ * installed later, they replace the global functions; timers that were set before, and functions that
+ * were saved before, continue in real time, as Node's own do. Other kernels follow the fake timers.
  *
  * @packageDocumentation
  */
@@ -17,21 +17,21 @@ import type { DelayRules } from './delay.ts';
 import { timersOn, type Timers } from './functions.ts';
 
 /**
- * The kernel on which the globals run.
+ * The kernel on which the global timer functions run.
  *
  * @public
  */
 export const kernel: Kernel = new Kernel({ clock: new HostClock(false) });
 
 /**
- * What programs that know nothing of kcont get.
+ * Options of {@link takeOver}.
  *
  * @public
  */
 export interface TakeOverOptions {
   /**
-   * Delays of more than 2^31-1 ms take as long as they say. Default false: 1 ms, with a warning, as
-   * in Node. With `--import` it is set by KCONT_LONG_DELAYS=1 in the environment.
+   * True: delays of more than 2^31-1 ms are kept. Default false: they become 1 ms, with a warning, as
+   * in Node. With `--import`, set it by the environment variable KCONT_LONG_DELAYS=1.
    */
   longDelays?: boolean;
 }
@@ -41,7 +41,7 @@ const TAKE_OVER = optionsOf<TakeOverOptions>('takeOver', { longDelays: FLAG });
 const rules: DelayRules = { longDelays: process.env['KCONT_LONG_DELAYS'] === '1' };
 const timers: Timers = timersOn(kernel, rules);
 
-/** The globals that are replaced. */
+/** The names of the globals that are replaced. */
 const NAMES = [
   'setTimeout',
   'setInterval',
@@ -53,14 +53,14 @@ const NAMES = [
 
 type Name = (typeof NAMES)[number];
 
-/** What was there before. */
+/** The original properties. */
 const before = new Map<Name, PropertyDescriptor>();
 
 /**
- * Replaces the globals, as loading this module has done. A second time it only takes the options.
+ * Replaces the globals, as loading this module does. If they are replaced, it only sets the options.
  *
- * @param options - optional settings; what is left out stays as it is
- * @throws KcontError EINVAL for an option that is not what it has to be
+ * @param options - optional settings; omitted ones keep their values
+ * @throws KcontError EINVAL for an invalid option
  *
  * @public
  */
@@ -81,10 +81,10 @@ export function takeOver(options?: TakeOverOptions): void {
 }
 
 /**
- * Undoes the take-over. Timers that are armed stay armed, and can still be cleared.
+ * Restores the original globals. Timers that are set stay set, and can still be cleared.
  *
- * @returns true: the globals are what they were; false: somebody has replaced some of them since,
- * and those were left as they are
+ * @returns true if all globals were restored; false if other code has replaced some of them since,
+ * which are left as they are
  *
  * @public
  */

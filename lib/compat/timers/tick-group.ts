@@ -1,21 +1,21 @@
 /*
- * Timers that one callback sets with the same delay come tickGroup.
+ * Makes timers that one callback sets with the same delay expire in the same pass.
  *
  * Node refreshes its loop's cached time at each setTimeout, and counts from it in whole ms. So timers
- * that are set within one ms come in one timers phase: the immediate that one of them sets comes
- * after all of them. Where a ms ends between two calls they mostly come apart, and the immediate
- * comes between them. A callback is seldom at work just then, so programs rely on the one, mostly
- * unawares, and fail now and then by the other. Here they can rely on it. A delay counts from the
- * call, and a tick may end between two calls:
+ * that are set within one ms run in one timers phase, and an immediate that one of them sets runs
+ * after all of them. If a ms ends between two of the calls, they usually run in separate phases, and
+ * the immediate runs between them. This is rare, so programs rely on the first order, often without
+ * knowing it, and fail occasionally. Here the first order is guaranteed. A delay counts from the call,
+ * and a tick may end between two calls:
  *
  *     tick   |        7        |        8        |
  *     calls             a  b  c    d  e
  *     due     from 8: a b c       from 9: d e          then a, b and c are moved to 9 as well
  *
- * So none is early, and those of a callback that ends within the next tick come tickGroup: at most
- * a tick later than each for itself. Where a callback takes longer, a new group begins.
+ * So no timer is early, and timers set by a callback that ends within the next tick expire together,
+ * at most a tick later than they would alone. If a callback takes longer, a new group begins.
  *
- * Cost: a push for each timer; a walk of the group where a tick ends within it.
+ * Cost: a push for each timer; a walk of the group if a tick ends within it.
  */
 
 import { executionAsyncId } from 'node:async_hooks';
@@ -23,14 +23,14 @@ import type { Clock } from '../../time/clock.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { restartTimerFrom, scheduleFrom } from '../../core/schedule.ts';
 
-/** Timers in a group, at most: what a tick has time for, at some hundred ns each. */
+/** Most timers in a group: as many as fit into a tick, at some hundred ns each. */
 const MOST = 4096;
 
-/** The timers that the present callback has set. */
+/** The timers that the current callback has set. */
 export class TickGroup<A> {
   readonly #clock: Clock;
   readonly #group: Kcont<A>[] = [];
-  /** The callback that sets them, as async_hooks call it. */
+  /** The async id of the callback that sets them. */
   #callback = -1;
   /** The tick from which the group counts. */
   #tick = 0;
@@ -40,10 +40,10 @@ export class TickGroup<A> {
     this.#clock = clock;
   }
 
-  /** Starts a delay now; an errno says why not. */
+  /** Starts a delay now. Returns 0 or an errno. */
   arm(kc: Kcont<A>, delayMs: number): number {
     const nowMs = this.#clock.now;
-    // Time that moves only when it is told to does not end a tick between two calls.
+    // In virtual time, no tick ends between two calls.
     if (!this.#clock._turns) return scheduleFrom(kc, nowMs, delayMs);
     const tick = Math.ceil(nowMs + this.#clock._phase);
     const callback = executionAsyncId();
@@ -62,7 +62,7 @@ export class TickGroup<A> {
     return errno;
   }
 
-  /** Lets go of the group: time has passed, and none is moved any more. */
+  /** Empties the group: a timer has expired, so no timer of the group may be moved any more. */
   end(): void {
     if (this.#group.length === 0) return;
     this.#group.length = 0;

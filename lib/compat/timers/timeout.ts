@@ -11,40 +11,40 @@ import { wholeMs } from './delay.ts';
 import { asTimeout } from './node-timers.ts';
 import type { PhaseQueues } from './phase-queues.ts';
 
-/** Timers that have been asked for their primitive, by it. Ids are those of async_hooks: unique. */
+/** The active timers whose primitive was requested, by that primitive: a unique async id. */
 const known = new Map<string, Timeout>();
 
-/** What has been written to `_idlePrev` and `_idleNext`. */
+/** Values that programs have written to `_idlePrev` and `_idleNext`. */
 const links = new WeakMap<object, { prev: unknown; next: unknown }>();
 
-/** Whether it is one of this class: what only looks like one has no private fields. */
+/** Tells whether a value is an instance of this class, by a private field. */
 let isTimeout: (value: unknown) => value is Timeout;
 
 /**
- * What `setTimeout` and `setInterval` return, as Node's own class of this name.
+ * The object that `setTimeout` and `setInterval` return, like Node's class of this name.
  *
  * @remarks
- * The fields that are named `_…` are Node's inner ones, so far as programs look at them: to write to
- * one does what it does there.
+ * The fields named `_…` are those of Node's internal fields that programs use. Writing to one has the
+ * same effect as in Node.
  *
  * @public
  */
 export class Timeout {
   #func: ((...args: never[]) => unknown) | null;
   #args: unknown[] | undefined;
-  /** Null: it will not be called. */
+  /** Null if it will not be called any more. */
   #callback: Callback | null;
-  /** Told why it will not be called, where somebody waits for it. */
+  /** Called with the reason if the kernel closes first. Set for timers of promises. */
   #onShutdown: ((reason: unknown) => void) | undefined;
   readonly #queues: PhaseQueues;
   readonly #kc: Kcont<Timeout>;
-  /** Negative: it cannot be started anew. */
+  /** The delay in ms; negative if it cannot be restarted. */
   #delayMs: number;
-  /** The period of an interval, in ms. */
+  /** The period of an interval, in ms; null for a timeout. */
   #repeatMs: number | null;
-  /** It is listed by its primitive. */
+  /** Whether it is listed in `known`. */
   #known = false;
-  /** It waits in a queue, and keeps the process alive there. */
+  /** Whether it waits in a queue and keeps the process alive there. */
   #counted = false;
   #id: number;
 
@@ -82,7 +82,7 @@ export class Timeout {
   }
 
   /**
-   * The timer that is meant: by itself or by its primitive; undefined: none of this class.
+   * Finds a timer, given as the object or its primitive. Returns undefined if it is not of this class.
    * @internal
    */
   static _of(timer: unknown): Timeout | undefined {
@@ -90,7 +90,7 @@ export class Timeout {
     return isTimeout(timer) ? timer : undefined;
   }
 
-  /** Keeps the process alive while it is active, as by default. */
+  /** Makes it keep the process alive while it is active. This is the default. */
   ref(): this {
     if (!isTimeout(this)) return asTimeout(this, 'ref') as this;
     this.#kc.ref();
@@ -98,7 +98,7 @@ export class Timeout {
     return this;
   }
 
-  /** Does not keep the process alive from now on. */
+  /** Makes it not keep the process alive. */
   unref(): this {
     if (!isTimeout(this)) return asTimeout(this, 'unref') as this;
     this.#kc.unref();
@@ -113,7 +113,7 @@ export class Timeout {
   }
 
   /**
-   * Starts its delay anew, also if it has been called already. Not if it was cleared.
+   * Restarts its delay, even if it has been called already. A timer that was cleared stays cleared.
    *
    * @returns this timer
    */
@@ -122,9 +122,9 @@ export class Timeout {
     if (this.#func === null || this.#delayMs < 0) return this;
     const { pending } = this.#kc;
     if (!this.#arm()) return this.close();
-    // Not called yet, and not where a cold one would be looked at for nothing.
+    // The common case. It returns before the callback is read, which may be cold in the cache.
     if (pending) return this;
-    // Expired, it waits in a queue.
+    // It has expired and waits in a queue.
     if (this.#callback !== null) this.#leave(this.#callback);
     else {
       this.#callback = new Callback('Timeout', this);
@@ -134,7 +134,7 @@ export class Timeout {
   }
 
   /**
-   * Clears it, for good.
+   * Clears the timer.
    *
    * @returns this timer
    */
@@ -147,7 +147,7 @@ export class Timeout {
     return this;
   }
 
-  /** A number by which it can be cleared, while it is active. */
+  /** Returns a number by which it can be cleared while it is active. */
   [Symbol.toPrimitive](): number {
     if (!isTimeout(this)) return asTimeout(this, Symbol.toPrimitive) as number;
     if (this.#callback !== null && !this.#known) {
@@ -164,8 +164,8 @@ export class Timeout {
   }
 
   /**
-   * The function. Node's own `clearTimeout` clears a timer by taking this away, and so it clears
-   * this one too.
+   * The function. Node's own `clearTimeout` clears a timer by setting this to null, which clears this
+   * timer too.
    */
   get _onTimeout(): (...args: unknown[]) => void {
     return (isTimeout(this) ? this.#func : undefined) as (...args: unknown[]) => void;
@@ -177,49 +177,49 @@ export class Timeout {
     else this.close();
   }
 
-  /** The delay that `refresh` starts, in ms; -1: it was cleared. */
+  /** The delay that `refresh` starts, in ms; -1 if it was cleared. */
   get _idleTimeout(): number {
     if (!isTimeout(this)) return undefined as unknown as number;
     return this.#func === null ? -1 : this.#delayMs;
   }
 
-  // A negative one: it is not started anew, not as an interval either.
+  // A negative value keeps it from being restarted, also as an interval.
   set _idleTimeout(delayMs: number) {
     if (isTimeout(this)) this.#delayMs = delayMs >= 0 ? wholeMs(delayMs) : -1;
   }
 
-  /** The period of an interval, in ms; null: it is called once. */
+  /** The period of an interval, in ms; null for a timeout. */
   get _repeat(): number | null {
     return isTimeout(this) ? this.#repeatMs : (undefined as unknown as null);
   }
 
-  // Makes an interval of it, or none, from its next call on.
+  // Turns it into an interval or a timeout from its next call on.
   set _repeat(delayMs: number | null) {
     if (isTimeout(this)) this.#repeatMs = delayMs ? wholeMs(delayMs) : null;
   }
 
-  /** When its delay began, in ms on the axis of the kernel's clock; null: it is not running. */
+  /** When its delay began, in ms of the kernel's clock; null if it is not running. */
   get _idleStart(): number | null {
     if (!isTimeout(this)) return undefined as unknown as null;
     return this.#kc.pending ? Math.floor(this.#kc.deadline) - this.#delayMs : null;
   }
 
-  // Changes nothing: the delay has begun when it has.
+  // Writing has no effect: the start of the delay cannot be changed.
   set _idleStart(startMs: unknown) {
     void startMs;
   }
 
-  /** It will not be called. */
+  /** Whether it will not be called any more. */
   get _destroyed(): boolean {
     return isTimeout(this) && this.#callback === null;
   }
 
-  // True: takes it away, as `timers.unenroll` of Node does; `refresh` starts it anew.
+  // Setting it to true stops the timer, as Node's `timers.unenroll` does; `refresh` restarts it.
   set _destroyed(destroyed: boolean) {
     if (destroyed && isTimeout(this)) this.#stop();
   }
 
-  /** In Node, the timer before it in a list; what has been written, or itself while it is active. */
+  /** In Node, the previous timer of a list. Here the value written, or itself while it is active. */
   get _idlePrev(): unknown {
     return linkOf(this, 'prev');
   }
@@ -228,7 +228,7 @@ export class Timeout {
     setLink(this, 'prev', timer);
   }
 
-  /** In Node, the timer behind it in a list; what has been written, or itself while it is active. */
+  /** In Node, the next timer of a list. Here the value written, or itself while it is active. */
   get _idleNext(): unknown {
     return linkOf(this, 'next');
   }
@@ -238,18 +238,18 @@ export class Timeout {
   }
 
   /**
-   * What it is called in reports.
+   * The name in reports.
    * @internal
    */
   get _name(): string {
     const what = this.#repeatMs !== null ? 'interval' : 'timeout';
-    // That of a promise says nothing to whoever waits for it.
+    // The function of a promise is internal, so its name would not help the reader of a report.
     const name = this.#onShutdown === undefined ? functionName(this.#func) : '';
     return name === '' ? what : `${what} ${name}`;
   }
 
   /**
-   * Its delay is over.
+   * Queues the callback, because the delay has expired.
    * @internal
    */
   _expire(): void {
@@ -276,12 +276,12 @@ export class Timeout {
       this.#delayMs = repeatMs;
       this.#again();
     }
-    // Neither refreshed by its own function, nor cleared.
+    // It was not restarted by its own function.
     if (!this.#kc.pending) this.#retire();
   }
 
   /**
-   * The kernel is closed.
+   * Clears the timer, because the kernel is closed.
    * @internal
    */
   _abort(reason: unknown): void {
@@ -296,15 +296,15 @@ export class Timeout {
     defineInspect<Timeout>(this, (timer) => timer.#describe());
   }
 
-  /** The delay begins now. False: the kernel is in its grace, and nobody may be waiting for the timer. */
+  /** Starts the delay. Returns false in the grace period of the kernel if no run can wait for the timer. */
   #arm(): boolean {
     const kc = this.#kc;
     const { dispatcher } = this.#queues;
-    // What a run in flight may wait for goes on until that has settled.
+    // A timer that a run in flight may wait for works until that run has settled.
     if (this.#onShutdown !== undefined || (!dispatcher.closed && awaits(dispatcher))) {
       outlastGrace(kc);
     }
-    // Expired, it may still be queued.
+    // It may have expired and be queued.
     if (kc.invoking) kc.stop();
     const errno = this.#queues.tickGroup.arm(kc, this.#delayMs);
     if (errno === 0) return true;
@@ -315,7 +315,7 @@ export class Timeout {
   #again(): void {
     const kc = this.#kc;
     const { startMs } = this.#queues;
-    // It may have been made an interval by its own function.
+    // NaN if its own function has turned it into an interval.
     const fromMs = Number.isNaN(startMs) ? this.#queues.tickMs() : startMs;
     const errno = scheduleFrom(kc, fromMs, this.#delayMs);
     if (errno !== 0 && this.#queues.dispatcher.closed) {
@@ -338,7 +338,7 @@ export class Timeout {
     this.#known = false;
   }
 
-  /** Its delay is over, and it has not been called. */
+  /** Whether its delay has expired and it has not been called yet. */
   get #isQueued(): boolean {
     return this.#callback !== null && this.#callback._next !== this.#callback;
   }
@@ -348,7 +348,7 @@ export class Timeout {
     if (this.#counted) this.#count(false);
   }
 
-  /** In queue, it keeps the process alive, or does not. */
+  /** Sets whether it keeps the process alive while it waits in a queue. */
   #count(keepsAlive: boolean): void {
     this.#counted = keepsAlive;
     if (keepsAlive) this.#queues.ref();
