@@ -1,5 +1,5 @@
 /**
- * Deadlines as abort signals: a cheaper `AbortSignal.timeout`, which can be let go early.
+ * Deadlines as abort signals: a cheaper `AbortSignal.timeout` that can be released early.
  *
  * @packageDocumentation
  */
@@ -7,14 +7,14 @@
 /*
  * Deadlines as abort signals.
  *
- *   AbortSignal.timeout(ms)   a signal, a Timeout, a weak reference to the one in the other, and a
- *                             finalizer, for each call; nothing lets it go before its time
- *   deadline(ms)              a signal; the continuation behind it comes from a pool and goes back
- *                             when the deadline is let go or has passed
- *   new Deadline().arm(ms)    neither, as long as it does not pass: the signal is used again
+ *   AbortSignal.timeout(ms)   each call allocates a signal, a Timeout with a weak reference to the
+ *                             signal, and a finalizer; it cannot be released early
+ *   deadline(ms)              each call allocates a signal; its continuation comes from a pool, and
+ *                             returns to it when the deadline is released or has passed
+ *   new Deadline().arm(ms)    allocates nothing, and reuses its signal until a deadline passes
  *
- * A signal of `deadline` is never used again for another caller: whoever kept it would be aborted
- * with a stranger. A `Deadline` is used again by its one owner, who knows.
+ * A signal of `deadline` is never reused for another caller: code that kept it would be aborted by an
+ * unrelated deadline. A `Deadline` is reused only by its owner.
  */
 
 import type { Kcont } from '../core/kcont.ts';
@@ -31,40 +31,41 @@ import { named } from './function-name.ts';
 import { checkDelay } from './node-error.ts';
 
 /**
- * An abort signal that is aborted when its time has come, unless it is let go before.
+ * An abort signal that is aborted after some time, unless it is released before.
  *
  * @public
  */
 export interface DeadlineSignal extends AbortSignal, Disposable {
   /**
-   * Lets the deadline go: the signal will not be aborted any more.
+   * Releases the deadline: the signal will not be aborted any more.
    *
-   * @returns true: it was let go; false: it has passed, or had been let go before
+   * @returns true if it was released; false if it has passed or was released before
    */
   [Symbol.dispose](): boolean;
 }
 
 /**
- * Makes deadlines of one kernel.
+ * Creates deadlines on one kernel.
  *
- * @param ms - after how many ms the signal is aborted: 0 … 2^53−1
+ * @param ms - the delay after which the signal is aborted, in ms: 0 … 2^53−1
  * @returns the signal
  * @throws TypeError `ERR_INVALID_ARG_TYPE`, RangeError `ERR_OUT_OF_RANGE`, as AbortSignal.timeout
- * does; KcontError ESHUTDOWN when the kernel is closed, EINVAL for options: {@link createDeadline} has them
+ * does; KcontError ESHUTDOWN if the kernel is closed, EINVAL for options, which {@link createDeadline}
+ * takes
  *
  * @public
  */
 export type DeadlineFunction = (ms: number) => DeadlineSignal;
 
 /**
- * How deadlines are made.
+ * Options of {@link createDeadline} and {@link Deadline}.
  *
  * @public
  */
 export interface DeadlineOptions {
-  /** True: keeps the process alive while it runs. Default false, as AbortSignal.timeout. */
+  /** Whether it keeps the process alive while it runs. Default false, as for AbortSignal.timeout. */
   ref?: boolean;
-  /** Where listeners are called. Default `softclock`: the priority of timers. */
+  /** The workqueue on which listeners are called. Default `softclock`, at the priority of timers. */
   wq?: Workqueue;
 }
 
@@ -73,10 +74,10 @@ const DEADLINE = optionsOf<DeadlineOptions>('Deadline', {
   wq: kindOf('a Workqueue of the same kernel', (wq) => wq instanceof Workqueue),
 });
 
-/** How many idle continuations a pool keeps. */
+/** Number of idle continuations that a pool keeps. */
 const POOLED = 4096;
 
-/** A pooled continuation, and whose deadline it is at present. */
+/** A pooled continuation, and the deadline it serves at present. */
 class Slot implements Task {
   controller: AbortController | null = null;
   readonly kc: Kcont<Slot>;
@@ -88,30 +89,30 @@ class Slot implements Task {
     this.kc = makeOwn<Slot>(TASK | LIMIT, wq, null, Slot.#pass, this, options);
   }
 
-  /** Called as it reads in reports. */
+  /** Named `deadline`, as it should read in reports. */
   static readonly #pass = {
     deadline: (slot: Slot): void => slot._abort(timedOut()),
   }.deadline;
 
-  /** The deadline has passed, or its kernel is closed and cannot keep it. */
+  /** Aborts the signal, because the deadline has passed or its kernel is closed. */
   _abort(reason: unknown): void {
     const { controller } = this;
     this.free();
     controller?.abort(reason);
   }
 
-  /** Starts the time of a new signal, which gets one property only: on Node 20 each costs 1.5 µs. */
+  /** Arms a new signal. It gets only one property: on Node 20 each costs 1.5 µs. */
   arm(ms: number): DeadlineSignal {
     const controller = new AbortController();
     const signal = controller.signal as DeadlineSignal;
-    // It may be a listener of the abort just made that takes the continuation again.
+    // A listener of the abort that freed this continuation may already be reusing it here.
     resetOrThrow(this.kc, ms);
     this.controller = controller;
     signal[Symbol.dispose] = () => this.release(controller);
     return signal;
   }
 
-  /** Lets a deadline go, if it is still the one that has this continuation. */
+  /** Releases a deadline, if it is still the one that uses this continuation. */
   release(controller: AbortController): boolean {
     if (this.controller !== controller) return false;
     this.kc.stop();
@@ -119,7 +120,7 @@ class Slot implements Task {
     return true;
   }
 
-  /** Back into the pool. */
+  /** Returns the continuation to the pool. */
   free(): void {
     this.controller = null;
     if (this.#pool.length < POOLED) this.#pool.push(this);
@@ -128,12 +129,12 @@ class Slot implements Task {
 }
 
 /**
- * Makes a function that makes deadlines on a kernel of your own.
+ * Creates a function like {@link deadline} for another kernel.
  *
- * @param kernel - whose clock and workqueues they use
- * @param options - what few need
+ * @param kernel - the kernel whose clock and workqueues the deadlines use
+ * @param options - optional settings
  * @returns a function like {@link deadline}
- * @throws KcontError EINVAL for a kernel, a workqueue or an option that is not what it has to be
+ * @throws KcontError EINVAL for an invalid kernel, workqueue or option
  *
  * @example
  * ```ts
@@ -153,7 +154,7 @@ export function createDeadline(
   const pool: Slot[] = [];
   const make = named('deadline', (ms: number, given?: unknown) => {
     checkDelay(ms);
-    // Not a number, as an Array's `map` gives it.
+    // Numbers are allowed, because an Array's `map` passes an index.
     if (typeof given === 'object') refuseOptions(given, 'deadline', make);
     const slot = pool.pop() ?? new Slot(wq, ref, pool);
     try {
@@ -167,11 +168,11 @@ export function createDeadline(
 }
 
 /**
- * Lets a deadline go before its time: the same as disposing its signal.
+ * Releases a deadline before it passes. Disposing its signal does the same.
  *
- * @param signal - what {@link deadline} has returned
- * @returns true: it will not be aborted any more; false: it has passed, or had been let go before
- * @throws KcontError EINVAL for what is no such signal
+ * @param signal - a signal returned by {@link deadline}
+ * @returns true if it was released; false if it has passed or was released before
+ * @throws KcontError EINVAL for any other value
  *
  * @public
  */
@@ -183,19 +184,20 @@ export function release(signal: DeadlineSignal): boolean {
 }
 
 /**
- * A signal that is aborted after some time: a cheaper `AbortSignal.timeout`.
+ * Returns a signal that is aborted after some time: a cheaper `AbortSignal.timeout`.
  *
  * @remarks
- * The reason is the same: a DOMException called `TimeoutError`. It costs no host timer, and can be
- * let go early, which whoever makes many should do: until then it is kept. Never aborted early, and
- * after the I/O that has arrived. Its listeners see no AsyncLocalStorage store. It does not keep the
- * process alive. When the kernel closes, it runs on as long as work of the kernel does, and is then
- * aborted with KcontError ESHUTDOWN.
+ * The reason is the same, a DOMException named `TimeoutError`. It uses no host timer. It can be
+ * released early, which is recommended for large numbers of deadlines, because each is kept in memory
+ * until it is released or passes. The signal is never aborted early, and only after the callbacks of
+ * I/O that has arrived. Its listeners see no AsyncLocalStorage store. It does not keep the process
+ * alive. When the kernel closes, the deadline runs while the kernel still has work in flight, and is
+ * then aborted with KcontError ESHUTDOWN.
  *
- * @param ms - after how many ms it is aborted: 0 … 2^53−1
+ * @param ms - the delay after which it is aborted, in ms: 0 … 2^53−1
  * @returns the signal
  * @throws TypeError `ERR_INVALID_ARG_TYPE`, RangeError `ERR_OUT_OF_RANGE`, as AbortSignal.timeout
- * does; KcontError ESHUTDOWN when the kernel is closed
+ * does; KcontError ESHUTDOWN if the kernel is closed
  *
  * @example
  * ```ts
@@ -208,12 +210,12 @@ export function release(signal: DeadlineSignal): boolean {
 export const deadline: DeadlineFunction = createDeadline();
 
 /**
- * A deadline that its owner uses again and again: one request after the other.
+ * A reusable deadline, for one operation after the other.
  *
  * @remarks
- * Its signal stays the same as long as the deadline does not pass, so that arming and letting go
- * allocate nothing. So it is for one operation at a time, whose listeners are gone when it is armed
- * for the next.
+ * Its signal stays the same until a deadline passes, so arming and disarming allocate nothing. Use it
+ * for one operation at a time: the listeners of an operation must be removed before it is armed for
+ * the next one.
  *
  * @example
  * ```ts
@@ -231,11 +233,11 @@ export class Deadline implements Disposable {
   #controller = new AbortController();
 
   /**
-   * Makes a deadline that is not armed.
+   * Creates a deadline that is not armed.
    *
-   * @param kernel - whose clock and workqueues it uses; by default the process-wide one
-   * @param options - what few need
-   * @throws KcontError EINVAL for a kernel, a workqueue or an option that is not what it has to be
+   * @param kernel - the kernel whose clock and workqueues it uses; by default the process-wide one
+   * @param options - optional settings
+   * @throws KcontError EINVAL for an invalid kernel, workqueue or option
    */
   constructor(kernel: Kernel = processKernel, options?: DeadlineOptions) {
     const { wq, ref } = settings(kernel, options, Deadline);
@@ -252,23 +254,23 @@ export class Deadline implements Disposable {
     this.#controller.abort(reason);
   }
 
-  /** The signal: a new one after the deadline has passed and is armed again. */
+  /** The signal. It is replaced when the deadline is armed again after it has passed. */
   get signal(): AbortSignal {
     return this.#controller.signal;
   }
 
-  /** Whether it runs: its time is neither over nor stopped. */
+  /** Whether it runs: it has neither passed nor been disarmed. */
   get armed(): boolean {
-    // In its own listeners it has passed.
+    // The listeners of its own signal see that it has passed.
     return this.#kc.pending || (this.#kc._state & QUEUED) !== 0;
   }
 
   /**
-   * Starts the time, or starts it anew.
+   * Starts or restarts the deadline.
    *
-   * @param ms - after how many ms the signal is aborted: 0 … 2^53−1
+   * @param ms - the delay after which the signal is aborted, in ms: 0 … 2^53−1
    * @returns the signal
-   * @throws as {@link deadline}; KcontError EINVAL when it has been disposed
+   * @throws as {@link deadline}; KcontError EINVAL if it has been disposed
    */
   arm(ms: number): AbortSignal {
     checkDelay(ms);
@@ -278,18 +280,18 @@ export class Deadline implements Disposable {
   }
 
   /**
-   * Moves the deadline to now plus the time it was last armed for: a store.
+   * Moves the deadline to now plus the delay it was last armed with. This costs one store.
    *
-   * @returns true: moved; false: it does not run
+   * @returns true if it was moved; false if it is not armed
    */
   touch(): boolean {
     return this.#kc.touch();
   }
 
   /**
-   * Stops the time.
+   * Stops the deadline.
    *
-   * @returns true: stopped; false: it did not run
+   * @returns true if it was stopped; false if it was not armed
    */
   disarm(): boolean {
     const { armed } = this;
@@ -297,7 +299,7 @@ export class Deadline implements Disposable {
     return armed;
   }
 
-  /** How it reads in `util.inspect`. */
+  /** Shows its state in `util.inspect`. */
   static {
     defineInspect<Deadline>(Deadline, (it) => {
       const kc = it.#kc;
@@ -310,7 +312,7 @@ export class Deadline implements Disposable {
     });
   }
 
-  /** Stops the time for good. */
+  /** Stops the deadline. It cannot be armed again. */
   [Symbol.dispose](): void {
     this.#kc.destroy();
   }

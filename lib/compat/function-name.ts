@@ -1,6 +1,6 @@
 /**
- * Gives a function its name: a bundler renames one whose name is taken in its file, and the name is
- * what stands in traces and in `util.inspect`.
+ * Sets the name of a function, which stack traces and `util.inspect` show. A bundler renames functions
+ * whose names collide in one file.
  */
 export function named<F>(name: string, func: F): F {
   return Object.defineProperty(func, 'name', { value: name, configurable: true });

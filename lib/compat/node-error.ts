@@ -1,5 +1,5 @@
 /*
- * Errors as Node makes them: their code stands in the stack, not in the name.
+ * Errors in Node's format: the code is shown in the stack, not in the name.
  */
 
 import { show } from '../base/errors.ts';
@@ -7,7 +7,7 @@ import { show } from '../base/errors.ts';
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 
-/** Checks a delay as AbortSignal.timeout checks its own, but for the range. */
+/** Checks a delay like AbortSignal.timeout, but with a larger range. */
 export function checkDelay(ms: number): void {
   if (typeof ms !== 'number') {
     throw coded(new TypeError(`ms must be a number, got ${show(ms)}`), 'ERR_INVALID_ARG_TYPE');
@@ -20,11 +20,11 @@ export function checkDelay(ms: number): void {
   }
 }
 
-/** Gives an error a code, and shows it in the stack. */
+/** Gives an error a code, and includes it in the stack. */
 function coded<E extends Error>(error: E, code: string): E & { code: string } {
   const { name } = error;
   error.name = `${name} [${code}]`;
-  void error.stack; // made now, with that name
+  void error.stack; // formatted now, with that name
   Reflect.deleteProperty(error, 'name');
   return Object.assign(error, { code });
 }

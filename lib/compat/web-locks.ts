@@ -1,18 +1,18 @@
 /**
- * The Web Locks API over continuations: locks by name, exclusive or shared.
+ * The Web Locks API, built on continuations: exclusive or shared locks with names.
  *
  * @packageDocumentation
  */
 
 /*
  *   request --> pending, in order --> held: its side of the name's RWLock is entered
- *                   |  tryEnter          |  callback settled: exit, and look at pending
- *                 aborted              stolen: exited over its head
+ *                   |  tryEnter          |  callback settled: exit, then process pending
+ *                 aborted              stolen: exited by the thief
  *
  * Each name in use has an RWLock: exclusive requests enter its write side, shared ones its read side.
- * Requests for it are granted strictly first come, first served: nobody passes the first who waits.
- * All this is done at once, in the call that causes it; the callback then runs as a job of its own,
- * named for the lock, so that the kernel's drain waits for it and its close reports it.
+ * Requests for a name are granted strictly first come, first served: no request overtakes the first
+ * one that waits. All this happens synchronously, in the call that causes it. The callback then runs
+ * as a job named after the lock, so that the kernel's drain waits for it and its close reports it.
  *
  * Source: W3C Web Locks API, Editor's Draft of 24 September 2025.
  */
@@ -37,30 +37,30 @@ import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts
 export type LockMode = 'exclusive' | 'shared';
 
 /**
- * How a lock is requested.
+ * Options of {@link LockManager.request}.
  *
  * @public
  */
 export interface LockOptions {
-  /** Default `'exclusive'`. */
+  /** Whether the lock is exclusive or shared. Default `'exclusive'`. */
   mode?: LockMode;
-  /** True: if it is not to be had at once, the callback is called with null. Default false. */
+  /** True: if the lock is not available at once, the callback is called with null. Default false. */
   ifAvailable?: boolean;
-  /** True: takes the lock away from whoever holds it. Default false. */
+  /** True: takes the lock away from its holders. Default false. */
   steal?: boolean;
-  /** Aborted before the lock is granted: the request is rejected with the signal's reason. */
+  /** If aborted before the lock is granted, the request is rejected with the signal's reason. */
   signal?: AbortSignal;
 }
 
 /**
- * Called when the lock is granted; it is held until what this returns has settled.
+ * Called when the lock is granted. The lock is held until the returned promise has settled.
  *
  * @public
  */
 export type LockGrantedCallback<T> = (lock: Lock | null) => T | PromiseLike<T>;
 
 /**
- * A lock that is held or requested, in a report.
+ * Describes a lock that is held or requested.
  *
  * @public
  */
@@ -69,29 +69,29 @@ export interface LockInfo {
   name: string;
   /** Its mode. */
   mode: LockMode;
-  /** Who holds or requests it: the same for all locks of one LockManager. */
+  /** The id of the holder or requester: the same for all locks of one LockManager. */
   clientId: string;
 }
 
 /**
- * What a LockManager tells.
+ * The result of {@link LockManager.query}.
  *
  * @public
  */
 export interface LockManagerSnapshot {
   /** The locks that are held. */
   held: LockInfo[];
-  /** The requests that wait, those for one name in the order in which they were made. */
+  /** The requests that wait. Those for one name are in the order in which they were made. */
   pending: LockInfo[];
 }
 
 /**
- * How a LockManager is made.
+ * Options of {@link createLocks}.
  *
  * @public
  */
 export interface LocksOptions {
-  /** Where callbacks run. Default `prihigh`. */
+  /** The workqueue on which callbacks run. Default `prihigh`. */
   wq?: Workqueue;
 }
 
@@ -101,7 +101,7 @@ const LOCKS = optionsOf<LocksOptions>('createLocks', {
   wq: kindOf(ASYNCHRONOUS, (wq) => wq instanceof Workqueue),
 });
 
-/** Only this module makes the classes below. */
+/** Keeps other modules from constructing the classes below. */
 const MINE: unique symbol = Symbol('locks');
 
 /**
@@ -120,7 +120,7 @@ export class Lock {
   }
 
   /**
-   * How a lock manager makes one.
+   * Creates a lock. Called by the lock manager.
    * @internal
    */
   static _make(name: string, mode: LockMode): Lock {
@@ -142,13 +142,13 @@ export class Lock {
     return 'Lock';
   }
 
-  /** How it reads in `util.inspect`. */
+  /** Shows name and mode in `util.inspect`. */
   static {
     defineInspect<Lock>(Lock, (it) => `Lock { ${it.#name}, ${it.#mode} }`);
   }
 }
 
-/** A name in use. */
+/** The locks and requests of one name. */
 class Resource {
   readonly #lock = new RWLock();
   readonly held: Set<Request> = new Set();
@@ -158,7 +158,7 @@ class Resource {
     return mode === 'shared' ? this.#lock.read : this.#lock.write;
   }
 
-  /** Grants what can be granted, in order. */
+  /** Grants the requests that can be granted, in order. */
   process(): void {
     for (const request of this.pending) {
       if (!this.side(request.mode).tryEnter()) return;
@@ -168,13 +168,13 @@ class Resource {
     }
   }
 
-  /** Whether a newcomer would be granted at once. */
+  /** Tells whether a new request would be granted at once. */
   grantable({ mode }: Request): boolean {
     if (this.pending.size > 0) return false;
     return mode === 'shared' ? !this.#lock.write.held : this.held.size === 0;
   }
 
-  /** Breaks the locks that are held, and grants this one before all that wait. */
+  /** Takes the lock from its holders, and grants it to this request before all that wait. */
   steal(request: Request): void {
     for (const { mode, fail } of this.held) {
       this.side(mode).exit();
@@ -191,9 +191,9 @@ class Resource {
 interface Request {
   readonly name: string;
   readonly mode: LockMode;
-  /** Tells the one who requests: true: granted; false: not available. */
+  /** Answers the request: true if granted, false if not available. */
   readonly answer: (granted: boolean) => void;
-  /** Rejects what `request` has returned. */
+  /** Rejects the promise that `request` has returned. */
   readonly fail: (reason: unknown) => void;
 }
 
@@ -208,11 +208,11 @@ interface Asked {
 let managers = 0;
 
 /**
- * Requests locks by name, and tells who has them.
+ * Manages locks that are requested by name.
  *
  * @remarks
- * Made by {@link createLocks}; {@link locks} is that of the process-wide kernel. Each has its own
- * names.
+ * Created by {@link createLocks}; {@link locks} is the one of the process-wide kernel. Names are local
+ * to a manager.
  *
  * @public
  */
@@ -227,7 +227,7 @@ export class LockManager {
   }
 
   /**
-   * How `createLocks` makes one.
+   * Creates a manager. Called by `createLocks`.
    * @internal
    */
   static _make(wq: Workqueue): LockManager {
@@ -237,22 +237,22 @@ export class LockManager {
   /**
    * Requests an exclusive lock.
    *
-   * @param name - what is to be locked; must not begin with `-`
-   * @param callback - called when the lock is granted; it is held until what this returns has settled
-   * @returns what the callback returns, once the lock is free again; rejected with what it throws,
-   * with a DOMException AbortError when the lock was stolen, TypeError for arguments that are not
-   * what they have to be, DOMException InvalidStateError when the kernel is closed before the
-   * callback is called, KcontError ESHUTDOWN when it is before that has ended
+   * @param name - the name of the lock; must not begin with `-`
+   * @param callback - called when the lock is granted; it is held until the callback's promise settles
+   * @returns the result of the callback, after the lock was released; rejected with the callback's
+   * error, a DOMException AbortError if the lock was stolen, TypeError for invalid arguments,
+   * DOMException InvalidStateError if the kernel is closed before the callback is called, KcontError
+   * ESHUTDOWN if the kernel is closed before the callback has ended
    */
   request<T>(name: string, callback: LockGrantedCallback<T>): Promise<T>;
   /**
    * Requests a lock.
    *
-   * @param name - what is to be locked; must not begin with `-`
-   * @param options - mode, ifAvailable, steal, signal
+   * @param name - the name of the lock; must not begin with `-`
+   * @param options - optional settings
    * @param callback - called when the lock is granted, or with null if it is not available
-   * @returns as above; rejected with the signal's reason when that is aborted before the lock is
-   * granted, with a DOMException NotSupportedError for options that exclude each other
+   * @returns as above; also rejected with the signal's reason if it is aborted before the lock is
+   * granted, and with a DOMException NotSupportedError for options that exclude each other
    */
   request<T>(name: string, options: LockOptions, callback: LockGrantedCallback<T>): Promise<T>;
   async request<T>(
@@ -282,9 +282,9 @@ export class LockManager {
   }
 
   /**
-   * Tells which locks are held and requested.
+   * Returns which locks are held and requested.
    *
-   * @returns a snapshot; rejected with a DOMException InvalidStateError when the kernel is closed
+   * @returns a snapshot; rejected with a DOMException InvalidStateError if the kernel is closed
    */
   async query(): Promise<LockManagerSnapshot> {
     if (this.#wq._dispatcher.closed) throw invalidState();
@@ -301,7 +301,7 @@ export class LockManager {
     return 'LockManager';
   }
 
-  /** How it reads in `util.inspect`. */
+  /** Shows the number of locks and requests in `util.inspect`. */
   static {
     defineInspect<LockManager>(LockManager, (it) => {
       let [held, pending] = [0, 0];
@@ -313,7 +313,7 @@ export class LockManager {
     });
   }
 
-  /** A request from its making to the end of its callback. */
+  /** Carries out a request, from queueing it to the end of its callback. */
   async #follow<T>(
     name: string,
     asked: Asked,
@@ -347,7 +347,7 @@ export class LockManager {
       return callback(granted ? Lock._make(name, mode) : null);
     };
     try {
-      // Stolen before it was called: it has been answered.
+      // The lock was stolen before the callback was called; `fail` has rejected the request already.
       if (granted && !this.#holds(request)) return undefined as T;
       const options = { name: `lock ${name}`, context: 'create' } as const;
       return await this.#wq.run(call, signal === undefined ? options : { ...options, signal });
@@ -376,7 +376,7 @@ export class LockManager {
     return this.#resources.get(request.name)?.held.has(request) === true;
   }
 
-  /** Takes back a request that waits. */
+  /** Withdraws a request that waits. */
   #withdraw(request: Request): boolean {
     const resource = this.#resources.get(request.name);
     if (resource?.pending.delete(request) !== true) return false;
@@ -385,7 +385,7 @@ export class LockManager {
     return true;
   }
 
-  /** Frees a lock, unless it was stolen or never granted. */
+  /** Releases a lock, unless it was stolen or never granted. */
   #release(request: Request): void {
     const resource = this.#resources.get(request.name);
     if (resource === undefined) return;
@@ -415,7 +415,7 @@ function toAsked(options: LockOptions | undefined): Asked {
   };
 }
 
-/** What the specification does not support. */
+/** Rejects combinations of options that the specification does not support. */
 function checkCombination(name: string, { mode, ifAvailable, steal, signal }: Asked): void {
   if (name.startsWith('-')) throw notSupported('a name must not begin with "-"');
   if (steal && ifAvailable) throw notSupported('steal and ifAvailable exclude each other');
@@ -434,12 +434,12 @@ function invalidState(): DOMException {
 }
 
 /**
- * Makes a lock manager, with names of its own, on a kernel of your own.
+ * Creates a lock manager with its own names on a kernel.
  *
- * @param kernel - whose workqueues run the callbacks
- * @param options - where exactly
+ * @param kernel - the kernel whose workqueues run the callbacks; by default the process-wide one
+ * @param options - optional settings
  * @returns a lock manager
- * @throws KcontError EINVAL for a kernel or a workqueue that is not what it has to be
+ * @throws KcontError EINVAL for an invalid kernel, workqueue or option
  *
  * @example
  * ```ts
@@ -461,7 +461,7 @@ export function createLocks(kernel: Kernel = processKernel, options?: LocksOptio
 }
 
 /**
- * The lock manager of the process-wide kernel: what `navigator.locks` is to a page.
+ * The lock manager of the process-wide kernel, like `navigator.locks` of a web page.
  *
  * @public
  */

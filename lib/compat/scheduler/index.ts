@@ -1,5 +1,5 @@
 /**
- * Prioritized Task Scheduling over continuations: `scheduler.postTask`, `scheduler.yield`.
+ * Prioritized Task Scheduling, built on continuations: `scheduler.postTask`, `scheduler.yield`.
  *
  * @packageDocumentation
  */
@@ -10,16 +10,16 @@
  *   user-visible      119      120              priorities of workqueues
  *   background        103      104
  *
- * Each task is a continuation on the workqueue of its level. All of them take one lock, the gate,
- * which is not released when the task's function has returned but when all microtasks are over: so
- * they run before the next task is chosen, and what they yield to or post takes part in the choice.
- * To release it in the next microtask is not enough, since a pass goes on for some of them. That
- * makes one task a turn of the event loop, and I/O comes between any two.
+ * Each task is a continuation on the workqueue of its level. All of them take one lock, the gate. It
+ * is released not when the task's function returns but when all microtasks have run. So microtasks run
+ * before the next task is chosen, and the tasks and continuations that they post are considered.
+ * Releasing the gate in the next microtask would be too early, since a pass continues for several
+ * rounds of microtasks. As a result, one task runs per turn of the event loop, with I/O in between.
  *
- * A task whose priority changes moves to another workqueue. There it stands among the others by the
- * time it was posted, so those that were posted after it are scheduled anew, behind it.
+ * A task whose priority changes moves to another workqueue. Its position there depends on when it was
+ * posted, so the tasks that were posted after it are rescheduled behind it.
  *
- * What a task posts and yields inherits from it by AsyncLocalStorage.
+ * Tasks and continuations inherit from the task that posts them by AsyncLocalStorage.
  *
  * Source: WICG Prioritized Task Scheduling, 30 May 2025.
  */
@@ -62,48 +62,48 @@ export {
 } from './task-signal.ts';
 
 /**
- * A task's function.
+ * The function of a task.
  *
  * @public
  */
 export type SchedulerPostTaskCallback<T> = () => T | PromiseLike<T>;
 
 /**
- * How a task is posted.
+ * Options of {@link Scheduler.postTask}.
  *
  * @public
  */
 export interface SchedulerPostTaskOptions {
-  /** Aborted before the task has run: it never does. A {@link TaskSignal} gives the priority too. */
+  /** If aborted before the task runs, it never runs. A {@link TaskSignal} also sets the priority. */
   signal?: AbortSignal;
-  /** Its priority, whatever the signal's is. Default: the signal's, or `'user-visible'`. */
+  /** The priority; overrides that of the signal. Default: that of the signal, or `'user-visible'`. */
   priority?: TaskPriority;
-  /** Runs no earlier than this, in ms, a whole number 0 … 2^53−1. Default 0. */
+  /** Minimum delay before the task runs, in ms, an integer 0 … 2^53−1. Default 0. */
   delay?: number;
 }
 
 /**
- * How a scheduler is made.
+ * Options of {@link createScheduler}.
  *
  * @public
  */
 export interface SchedulerOptions {
   /**
-   * How long, in ms, a task may be kept waiting by continuations of higher priority before one of its
-   * priority is run all the same. 0 and more. Default Infinity: the specification's strict order.
+   * How long continuations of higher priority may keep a task waiting, in ms, before one task of its
+   * priority runs nevertheless. 0 or more. Default Infinity: the strict order of the specification.
    */
   patienceMs?: number;
 }
 
 const SCHEDULER = optionsOf<SchedulerOptions>('createScheduler', { patienceMs: PATIENCE });
 
-/** The workqueue priority of each level: two a priority, that of continuations is above. */
+/** The workqueue priority of each level. Each priority has two: for tasks, then for continuations. */
 const LEVELS: readonly number[] = [PRI_PRILOW, PRI_PRIMEDHIGH, PRI_PRIHIGH].flatMap((priority) => [
   priority,
   priority + 1,
 ]);
 
-/** Whose abort and whose priority a task and its continuations have. */
+/** The sources of the abort and the priority of a task and its continuations. */
 interface SchedulingState {
   readonly abortSource: AbortSignal | null;
   readonly prioritySource: TaskSignal | TaskPriority;
@@ -111,8 +111,8 @@ interface SchedulingState {
 
 const DEFAULT_STATE: SchedulingState = { abortSource: null, prioritySource: 'user-visible' };
 
-/** The tasks of all schedulers of a kernel that are queued, level by level in the order of posting. */
-class Lanes implements PriorityFollower {
+/** The queued tasks of all schedulers of a kernel: a queue per level, in the order of posting. */
+class PriorityQueues implements PriorityFollower {
   readonly gate: Mutex = new Mutex();
   readonly #kernel: Kernel;
   readonly #levels: readonly Set<Task>[] = LEVELS.map(() => new Set());
@@ -149,9 +149,9 @@ class Lanes implements PriorityFollower {
     unfollow(signal, this);
   }
 
-  /** The tasks of a signal move. */
+  /** Moves the tasks of a signal to the queues of its new priority. */
   priorityChanged(signal: TaskSignal): void {
-    // A closed kernel finishes what is queued as it stands.
+    // A closed kernel finishes its queued work in the existing order.
     if (this.#kernel.wq.softclock._dispatcher.closed) return;
     const tasks = [...(this.#bySignal.get(signal) as Set<Task>)];
     for (const isContinuation of [false, true]) {
@@ -160,7 +160,7 @@ class Lanes implements PriorityFollower {
     }
   }
 
-  /** How many are queued, of all levels. */
+  /** Number of queued tasks of all levels. */
   get size(): number {
     return this.#levels.reduce((sum, { size }) => sum + size, 0);
   }
@@ -185,11 +185,11 @@ class Lanes implements PriorityFollower {
   }
 }
 
-const lanes = new WeakMap<Kernel, Lanes>();
+const priorityQueues = new WeakMap<Kernel, PriorityQueues>();
 
-function lanesOf(kernel: Kernel): Lanes {
-  let those = lanes.get(kernel);
-  if (those === undefined) lanes.set(kernel, (those = new Lanes(kernel)));
+function priorityQueuesOf(kernel: Kernel): PriorityQueues {
+  let those = priorityQueues.get(kernel);
+  if (those === undefined) priorityQueues.set(kernel, (those = new PriorityQueues(kernel)));
   return those;
 }
 
@@ -198,18 +198,18 @@ function levelOf({ isContinuation, prioritySource }: Task): number {
   return TASK_PRIORITIES.indexOf(priority) * 2 + (isContinuation ? 1 : 0);
 }
 
-/** A task that was posted, or the continuation of one that yields. */
+/** A task that was posted, or the continuation of a task that yields. */
 class Task implements Awaited {
   order = 0;
   level = 0;
   readonly isContinuation: boolean;
   readonly prioritySource: TaskSignal | TaskPriority;
-  /** The source, if it may change. */
+  /** The source of the priority, if the priority may change; else null. */
   readonly signal: TaskSignal | null;
   readonly #name: string;
   readonly #abortSource: AbortSignal | null;
-  readonly #lanes: Lanes;
-  readonly #queues: Queues;
+  readonly #priorityQueues: PriorityQueues;
+  readonly #queues: LevelWorkqueues;
   readonly #steps: () => void | Promise<void>;
   readonly #reject: (reason: unknown) => void;
   #kc: Kcont<Task> | null = null;
@@ -219,7 +219,7 @@ class Task implements Awaited {
     name: string,
     isContinuation: boolean,
     { abortSource, prioritySource }: SchedulingState,
-    queues: Queues,
+    queues: LevelWorkqueues,
     steps: () => void | Promise<void>,
     reject: (reason: unknown) => void,
   ) {
@@ -230,12 +230,12 @@ class Task implements Awaited {
     this.signal = fixed ? null : prioritySource;
     this.#abortSource = abortSource;
     this.#queues = queues;
-    this.#lanes = lanesOf(queues.kernel);
+    this.#priorityQueues = priorityQueuesOf(queues.kernel);
     this.#steps = steps;
     this.#reject = reject;
   }
 
-  /** Begins: at once, or after a delay. */
+  /** LevelWorkqueues the task, at once or after a delay. */
   begin(delayMs: number): void {
     if (delayMs === 0) this.#enqueue();
     else {
@@ -247,21 +247,21 @@ class Task implements Awaited {
     if (this.#abortSource !== null) join(this.#abortSource, this);
   }
 
-  /** Puts it into the run queue of its level, behind all that is there. */
+  /** Appends it to the run queue of its level. */
   schedule(): void {
     const wq = this.#queues.at(this.level);
     if (this.#kc?.wq !== wq) {
       this.#kc?.destroy();
       const options = { name: this.#name };
-      this.#kc = makeOwn<Task>(TASK, wq, this.#lanes.gate, Task.#run, this, options);
+      this.#kc = makeOwn<Task>(TASK, wq, this.#priorityQueues.gate, Task.#run, this, options);
     }
-    // Where the kernel closes, what is in flight may go on yielding.
+    // While the kernel closes, tasks in flight may still yield.
     if (this.isContinuation && awaits(wq._dispatcher)) outlastGrace(this.#kc);
     resetOrThrow(this.#kc);
   }
 
   #enqueue(): void {
-    this.#lanes.add(this);
+    this.#priorityQueues.add(this);
     this.#queued = true;
     try {
       this.schedule();
@@ -272,12 +272,12 @@ class Task implements Awaited {
   }
 
   #leave(): void {
-    if (this.#queued) this.#lanes.remove(this);
+    if (this.#queued) this.#priorityQueues.remove(this);
     this.#queued = false;
     this.#kc?.destroy();
   }
 
-  /** It never runs, or has begun: its promise is rejected in any case. */
+  /** Rejects the task's promise. The task is withdrawn unless it has begun. */
   _abort(reason: unknown): void {
     this.#reject(reason);
     this.#leave();
@@ -303,13 +303,13 @@ class Task implements Awaited {
     task.#leave();
     const running = task.#steps();
     task.#complete();
-    // The run goes on, for those who drain and close, until the promise has settled.
+    // Returned so that draining and closing the kernel wait until the promise has settled.
     return running;
   }
 }
 
-/** The workqueues of a scheduler, each acquired when first used. */
-class Queues {
+/** The workqueues of a scheduler, each acquired on first use. */
+class LevelWorkqueues {
   readonly kernel: Kernel;
   readonly #patienceMs: number;
   readonly #queues: (Workqueue | undefined)[] = LEVELS.map(() => undefined);
@@ -326,33 +326,33 @@ class Queues {
   }
 }
 
-/** The context of the moment: a hundred times cheaper than AsyncLocalStorage.snapshot on Node 20. */
+/** Captures the async context. 100 times cheaper than AsyncLocalStorage.snapshot on Node 20. */
 function hereAndNow(): AsyncResource {
   return new AsyncResource('kcont.postTask', { requireManualDestroy: true });
 }
 
-/** In a task: its scheduler and its state, and those of the tasks of other schedulers around it. */
+/** The scheduler and state of the current task, and those of enclosing tasks of other schedulers. */
 interface Current {
-  readonly queues: Queues;
+  readonly queues: LevelWorkqueues;
   readonly state: SchedulingState;
   readonly outer: Current | undefined;
 }
 
 /**
- * One for all schedulers: on Node 20 every AsyncLocalStorage that was ever used makes each promise of
- * the process slower, for good.
+ * Shared by all schedulers: on Node 20 every AsyncLocalStorage that was ever used permanently slows
+ * down each promise of the process.
  */
 const current = new AsyncLocalStorage<Current>();
 
-/** What is current but for what is of one scheduler: at most one is of each. */
-function withoutOne(from: Current | undefined, queues: Queues): Current | undefined {
+/** Returns the chain of current tasks without that of one scheduler. Each scheduler has at most one. */
+function withoutOne(from: Current | undefined, queues: LevelWorkqueues): Current | undefined {
   if (from === undefined) return undefined;
   const outer = withoutOne(from.outer, queues);
   if (from.queues === queues) return outer;
   return outer === from.outer ? from : { ...from, outer };
 }
 
-function currentOf(queues: Queues): SchedulingState | undefined {
+function currentOf(queues: LevelWorkqueues): SchedulingState | undefined {
   let at = current.getStore();
   while (at !== undefined && at.queues !== queues) at = at.outer;
   return at?.state;
@@ -361,41 +361,41 @@ function currentOf(queues: Queues): SchedulingState | undefined {
 const MINE: unique symbol = Symbol('scheduler');
 
 /**
- * Posts tasks with a priority.
+ * Schedules tasks by priority.
  *
  * @remarks
- * Made by {@link createScheduler}; {@link scheduler} is that of the process-wide kernel.
+ * Created by {@link createScheduler}; {@link scheduler} is the one of the process-wide kernel.
  *
  * @public
  */
 export class Scheduler {
-  readonly #queues: Queues;
+  readonly #queues: LevelWorkqueues;
 
-  private constructor(mine: typeof MINE, queues: Queues) {
+  private constructor(mine: typeof MINE, queues: LevelWorkqueues) {
     if (mine !== MINE) throw new TypeError('Illegal constructor');
     this.#queues = queues;
   }
 
   /**
-   * How `createScheduler` makes one.
+   * Creates a scheduler. Called by `createScheduler`.
    * @internal
    */
   static _make(kernel: Kernel, patienceMs: number): Scheduler {
-    return new Scheduler(MINE, new Queues(kernel, patienceMs));
+    return new Scheduler(MINE, new LevelWorkqueues(kernel, patienceMs));
   }
 
   /**
    * Posts a task.
    *
    * @remarks
-   * The task of the highest priority runs first, among equals the one that was posted first. All
-   * microtasks of a task have run before the next one is chosen.
+   * The task of the highest priority runs first; among equals, the one that was posted first. All
+   * microtasks of a task run before the next task is chosen.
    *
    * @param callback - called without arguments, in the AsyncLocalStorage context of the caller
-   * @param options - signal, priority, delay
-   * @returns what the callback returns; rejected with what it throws, with the signal's reason when
-   * that is aborted before the callback has returned, with TypeError for an argument that is not
-   * what it has to be, with KcontError ESHUTDOWN when the kernel is closed before it has settled
+   * @param options - optional settings
+   * @returns the result of the callback; rejected with its error, with the signal's reason if that is
+   * aborted before the callback has returned, with TypeError for an invalid argument, with KcontError
+   * ESHUTDOWN if the kernel is closed before the task has settled
    */
   postTask<T>(
     callback: SchedulerPostTaskCallback<T>,
@@ -421,7 +421,7 @@ export class Scheduler {
         try {
           const result = context.runInAsyncScope(callback);
           const then = thenOf(result);
-          // Followed, not resolved with: a shutdown may still reject it.
+          // `resolve(result)` would lock the promise in, and a shutdown could not reject it any more.
           if (then !== undefined) {
             return adopt(result, then).then(resolve as (value: unknown) => void, reject);
           }
@@ -437,12 +437,12 @@ export class Scheduler {
   }
 
   /**
-   * Lets others run: goes on at the priority of the task that calls it, before tasks of that
-   * priority which have not begun.
+   * Yields to other work. The calling task continues at its priority, before tasks of that priority
+   * that have not begun.
    *
-   * @returns a promise, fulfilled then; rejected with the reason of the task's signal when that is
-   * aborted first, with KcontError ESHUTDOWN when the kernel is closed; in the grace of `close` a
-   * task in flight may go on yielding
+   * @returns a promise that is fulfilled when the task may continue; rejected with the reason of the
+   * task's signal if that is aborted first, and with KcontError ESHUTDOWN if the kernel is closed.
+   * During the grace period of `close`, a task in flight may still yield
    *
    * @example
    * ```ts
@@ -465,25 +465,25 @@ export class Scheduler {
     return 'Scheduler';
   }
 
-  /** How it reads in `util.inspect`: with the tasks of all schedulers of its kernel. */
+  /** Shows the number of queued tasks of all schedulers of its kernel in `util.inspect`. */
   static {
     defineInspect<Scheduler>(
       Scheduler,
-      (it) => `Scheduler { ${lanesOf(it.#queues.kernel).size} queued }`,
+      (it) => `Scheduler { ${priorityQueuesOf(it.#queues.kernel).size} queued }`,
     );
   }
 }
 
 /**
- * Makes a scheduler on a kernel of your own.
+ * Creates a scheduler on a kernel.
  *
  * @remarks
- * The tasks of several schedulers of one kernel stand in one order.
+ * The tasks of all schedulers of one kernel are ordered together.
  *
- * @param kernel - whose workqueues run the tasks
- * @param options - patience
+ * @param kernel - the kernel whose workqueues run the tasks; by default the process-wide one
+ * @param options - optional settings
  * @returns a scheduler
- * @throws KcontError EINVAL for a kernel or an option that is not what it has to be
+ * @throws KcontError EINVAL for an invalid kernel or option
  *
  * @example
  * ```ts
@@ -507,7 +507,7 @@ export function createScheduler(
 }
 
 /**
- * The scheduler of the process-wide kernel: what `scheduler` is to a page.
+ * The scheduler of the process-wide kernel, like `scheduler` of a web page.
  *
  * @public
  */

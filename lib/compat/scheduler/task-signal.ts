@@ -1,15 +1,15 @@
 /*
- * Signals that carry a priority beside an abort: TaskSignal, TaskController, and their event.
+ * Abort signals that also have a priority: TaskSignal, TaskController, and their event.
  *
  *   controller ----> signal ----> dependents (any), which follow its priority
  *   setPriority        |
  *                      +--------> followers: the queues of tasks that were posted with it
  *
- * A dependent knows its source weakly, and the source its dependents: a signal per request does not
- * pile up at a controller that outlives all requests. As long as somebody listens to a dependent's
- * prioritychange, or tasks are queued with it, its source keeps it.
+ * A dependent and its source reference each other weakly, so that one signal per request does not
+ * accumulate at a controller that outlives all requests. The source keeps a dependent alive while it
+ * has listeners of prioritychange or queued tasks.
  *
- * An AbortSignal cannot be constructed, so a TaskSignal is one that has got another prototype.
+ * An AbortSignal cannot be constructed, so a TaskSignal is an AbortSignal with another prototype.
  *
  * Source: WICG Prioritized Task Scheduling, "Controlling Tasks", 30 May 2025.
  */
@@ -21,7 +21,7 @@ import { toDictionary, toEnum, toSequence, toSignal } from '../web-idl.ts';
 /**
  * How urgent a task is.
  *
- * - `'user-blocking'`: somebody waits for it
+ * - `'user-blocking'`: a user waits for it
  * - `'user-visible'`: the default
  * - `'background'`: it can wait
  *
@@ -29,14 +29,14 @@ import { toDictionary, toEnum, toSequence, toSignal } from '../web-idl.ts';
  */
 export type TaskPriority = 'user-blocking' | 'user-visible' | 'background';
 
-/** Lowest first. */
+/** All priorities, lowest first. */
 export const TASK_PRIORITIES: readonly TaskPriority[] = [
   'background',
   'user-visible',
   'user-blocking',
 ];
 
-/** Who queues tasks with a signal. */
+/** An object that has queued tasks with a signal. */
 export interface PriorityFollower {
   priorityChanged(signal: TaskSignal): void;
 }
@@ -44,12 +44,12 @@ export interface PriorityFollower {
 class SignalState {
   priority: TaskPriority;
   changing = false;
-  /** Made by `TaskSignal.any`. */
+  /** Whether it was created by `TaskSignal.any`. */
   readonly dependent: boolean;
-  /** Whose priority it follows; null: nobody's. */
+  /** The signal whose priority it follows, if any. */
   source: WeakRef<TaskSignal> | null = null;
   readonly dependents: Set<WeakRef<TaskSignal>> = new Set();
-  /** Those dependents that must not be collected. */
+  /** The dependents that must not be garbage-collected. */
   readonly kept: Set<TaskSignal> = new Set();
   readonly followers: Set<PriorityFollower> = new Set();
   /** The attribute `onprioritychange`, and the listener that calls it. */
@@ -76,14 +76,14 @@ function toPriority(value: unknown, name: string): TaskPriority {
   return value === undefined ? 'user-visible' : toEnum(value, TASK_PRIORITIES, name);
 }
 
-/** Makes an AbortSignal a TaskSignal. */
+/** Turns an AbortSignal into a TaskSignal. */
 function promote(signal: AbortSignal, priority: TaskPriority, dependent: boolean): TaskSignal {
   states.set(signal, new SignalState(priority, dependent));
   return Object.setPrototypeOf(signal, TaskSignal.prototype) as TaskSignal;
 }
 
 /**
- * How `TaskSignal.any` makes a signal.
+ * Options of {@link TaskSignal.any}.
  *
  * @public
  */
@@ -93,7 +93,7 @@ export interface TaskSignalAnyInit {
 }
 
 /**
- * How a TaskController is made.
+ * Options of {@link TaskController}.
  *
  * @public
  */
@@ -103,7 +103,7 @@ export interface TaskControllerInit {
 }
 
 /**
- * How a TaskPriorityChangeEvent is made.
+ * Options of {@link TaskPriorityChangeEvent}.
  *
  * @public
  */
@@ -119,7 +119,7 @@ export interface TaskPriorityChangeEventInit {
 }
 
 /**
- * Tells that the priority of a {@link TaskSignal} has changed; the new one is `event.target.priority`.
+ * Fired when the priority of a {@link TaskSignal} has changed. `event.target.priority` is the new one.
  *
  * @public
  */
@@ -127,11 +127,11 @@ export class TaskPriorityChangeEvent extends Event {
   readonly #previousPriority: TaskPriority;
 
   /**
-   * Makes an event.
+   * Creates an event.
    *
    * @param type - `prioritychange`
-   * @param priorityChangeEventInitDict - with the previous priority
-   * @throws TypeError for a previous priority that is none
+   * @param priorityChangeEventInitDict - the previous priority, and options of Event
+   * @throws TypeError for an invalid previous priority
    */
   constructor(type: string, priorityChangeEventInitDict: TaskPriorityChangeEventInit) {
     const init = toDictionary(priorityChangeEventInitDict, 'priorityChangeEventInitDict');
@@ -151,27 +151,27 @@ export class TaskPriorityChangeEvent extends Event {
 }
 
 /**
- * An AbortSignal with a priority, which tasks are posted with.
+ * An AbortSignal with a priority, for tasks.
  *
  * @remarks
- * Belongs to a {@link TaskController}, or is made by {@link TaskSignal.any}. When its priority
- * changes, the tasks that are queued with it move.
+ * It belongs to a {@link TaskController} or is created by {@link TaskSignal.any}. When its priority
+ * changes, the queued tasks that were posted with it change theirs.
  *
  * @public
  */
 export class TaskSignal extends AbortSignal {
-  // AbortSignal refuses.
+  // Throws, because an AbortSignal cannot be constructed.
   private constructor() {
     super();
   }
 
   /**
-   * Makes a signal that is aborted when one of others is.
+   * Creates a signal that is aborted when any of the given signals is.
    *
-   * @param signals - the others, any number of them
+   * @param signals - any number of signals
    * @param init - its priority, or the signal whose priority it follows
    * @returns a signal
-   * @throws TypeError for what is no signal and no priority
+   * @throws TypeError for an invalid signal or priority
    */
   static override any(signals: Iterable<AbortSignal>, init: TaskSignalAnyInit = {}): TaskSignal {
     const sources = toSequence(signals, 'signals', (signal) => toSignal(signal, 'signals'));
@@ -187,12 +187,12 @@ export class TaskSignal extends AbortSignal {
     return signal;
   }
 
-  /** Its priority at present. */
+  /** Its current priority. */
   get priority(): TaskPriority {
     return stateOf(this).priority;
   }
 
-  /** A listener of `prioritychange`; null: none. */
+  /** A listener of `prioritychange`, or null. */
   get onprioritychange(): ((event: TaskPriorityChangeEvent) => void) | null {
     return stateOf(this).handler as ((event: TaskPriorityChangeEvent) => void) | null;
   }
@@ -212,13 +212,13 @@ export class TaskSignal extends AbortSignal {
     }
   }
 
-  /** As that of an EventTarget. */
+  /** Adds a listener, like that of EventTarget. */
   override addEventListener(...args: Parameters<AbortSignal['addEventListener']>): void {
     super.addEventListener(...args);
     keep(this);
   }
 
-  /** As that of an EventTarget. */
+  /** Removes a listener, like that of EventTarget. */
   override removeEventListener(...args: Parameters<AbortSignal['removeEventListener']>): void {
     super.removeEventListener(...args);
     keep(this);
@@ -231,7 +231,7 @@ export class TaskSignal extends AbortSignal {
 }
 
 /**
- * An AbortController whose signal has a priority, which it can change.
+ * An AbortController that can also change the priority of its signal.
  *
  * @example
  * ```ts
@@ -247,10 +247,10 @@ export class TaskController extends AbortController {
   declare readonly signal: TaskSignal;
 
   /**
-   * Makes a controller.
+   * Creates a controller.
    *
    * @param init - the priority
-   * @throws TypeError for a priority that is none
+   * @throws TypeError for an invalid priority
    */
   constructor(init: TaskControllerInit = {}) {
     super();
@@ -258,12 +258,12 @@ export class TaskController extends AbortController {
   }
 
   /**
-   * Changes the priority of its signal, of the signals that follow it, and of the tasks that are
-   * queued with them.
+   * Changes the priority of its signal, of the signals that follow it, and of the tasks queued with
+   * them.
    *
-   * @param priority - the new one
-   * @throws TypeError for a priority that is none; DOMException NotAllowedError from within a
-   * listener of the change
+   * @param priority - the new priority
+   * @throws TypeError for an invalid priority; DOMException NotAllowedError if called by a listener of
+   * the change
    */
   setPriority(priority: TaskPriority): void {
     signalChange(this.signal, toEnum(priority, TASK_PRIORITIES, 'priority'));
@@ -275,19 +275,19 @@ export class TaskController extends AbortController {
   }
 }
 
-/** Whether a signal can never change its priority. */
+/** Tells whether the priority of a signal can never change. */
 export function hasFixedPriority(signal: TaskSignal): boolean {
   const { dependent, source } = stateOf(signal);
   return dependent && source === null;
 }
 
-/** From now on a follower is told of changes. */
+/** Registers a follower, which is notified of changes of the priority. */
 export function follow(signal: TaskSignal, follower: PriorityFollower): void {
   stateOf(signal).followers.add(follower);
   keep(signal);
 }
 
-/** It is not told any more. */
+/** Unregisters a follower. */
 export function unfollow(signal: TaskSignal, follower: PriorityFollower): void {
   stateOf(signal).followers.delete(follower);
   keep(signal);
@@ -301,7 +301,7 @@ function depend(signal: TaskSignal, source: TaskSignal): void {
   collected.register(signal, () => void dependents.delete(reference));
 }
 
-/** The source of a signal keeps it as long as a change would be noticed. */
+/** Makes the source keep a signal alive while a change of its priority would be noticed. */
 function keep(signal: TaskSignal): void {
   const state = states.get(signal);
   const source = state?.source?.deref();
@@ -325,7 +325,7 @@ function signalChange(signal: TaskSignal, priority: TaskPriority): void {
     state.priority = priority;
     for (const follower of state.followers) follower.priorityChanged(signal);
     signal.dispatchEvent(new TaskPriorityChangeEvent('prioritychange', { previousPriority }));
-    keep(signal); // a listener may have been there for once
+    keep(signal); // a `once` listener may have removed itself
     for (const reference of state.dependents) {
       const dependent = reference.deref();
       if (dependent !== undefined) signalChange(dependent, priority);
