@@ -1,6 +1,7 @@
 /*
- * p-queue before a workqueue: what p-queue starts is queued on the workqueue, and its slot is taken
- * until that has settled. So p-queue says how many and how often, the workqueue at which priority.
+ * p-queue as the limiter of a workqueue. A function that p-queue starts is queued on the workqueue, and
+ * holds its p-queue slot until it has settled. So p-queue limits concurrency and rate, and the
+ * workqueue sets the priority.
  */
 
 import { AsyncResource } from 'node:async_hooks';
@@ -34,16 +35,16 @@ import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 export type ExecutorOptions = KcontPQueueOptions;
 
 /**
- * How a function is run once by an executor.
+ * Options of {@link Executor.run}.
  *
  * @public
  */
 export interface ExecutorRunOptions extends RunOptions {
-  /** Its priority among those that wait in the executor, any number. Default 0. */
+  /** Its priority among the functions that wait in the executor, any number. Default 0. */
   priority?: number;
-  /** By which its priority can be changed: `executor.queue.setPriority(id, priority)`. */
+  /** An id for changing its priority: `executor.queue.setPriority(id, priority)`. */
   id?: string;
-  /** After how many ms its run is given up, in place of the executor's `timeout`. */
+  /** The timeout of the run, in ms, instead of the executor's `timeout`. */
   timeout?: number;
 }
 
@@ -55,17 +56,17 @@ const EXECUTOR = optionsOf<ExecutorRunOptions>(
     id: TEXT,
     timeout: numberOf('a number of ms >= 0', 0, Infinity),
   },
-  // What is left out is left to p-queue.
+  // No defaults here: they are p-queue's.
   () => ({}),
 );
 
-/** PQueue looks at the values itself. */
+/** Only the names are checked here; PQueue checks the values. */
 const LIMITS = optionsOf<ExecutorOptions>(
   'createExecutor',
   {
     concurrency: ANYTHING,
     autoStart: ANYTHING,
-    // The first that begins alike is suggested.
+    // Order matters: for a misspelled name, the first option with the same beginning is suggested.
     intervalCap: ANYTHING,
     interval: ANYTHING,
     carryoverIntervalCount: ANYTHING,
@@ -73,23 +74,24 @@ const LIMITS = optionsOf<ExecutorOptions>(
     strict: ANYTHING,
     timeout: ANYTHING,
   },
-  // What is left out is left to PQueue.
+  // No defaults here: they are PQueue's.
   () => ({}),
 );
 
 /**
- * Runs functions on a workqueue, no more and no more often than it is allowed to.
+ * Runs functions on a workqueue, with limits of concurrency and rate.
  *
  * @remarks
- * Made by {@link createExecutor}. The limits are p-queue's, of which `queue` has all the rest: events,
- * `setPriority`, `clear`, `onSizeLessThan`, `isRateLimited`, `runningTasks` and so on.
+ * Created by {@link createExecutor}. The limits are those of p-queue. Its other features are available
+ * on `queue`: events, `setPriority`, `clear`, `onSizeLessThan`, `isRateLimited`, `runningTasks` and
+ * others.
  *
  * @public
  */
 export class Executor {
-  /** Where the functions run. */
+  /** The workqueue on which the functions run. */
   readonly wq: Workqueue;
-  /** What limits them. */
+  /** The queue that limits them. */
   readonly queue: KcontPQueue;
 
   private constructor(wq: Workqueue, options: ExecutorOptions) {
@@ -100,7 +102,7 @@ export class Executor {
   }
 
   /**
-   * How `createExecutor` makes one.
+   * Creates an executor. Called by `createExecutor`.
    * @internal
    */
   static _make(wq: Workqueue, options: ExecutorOptions): Executor {
@@ -108,24 +110,24 @@ export class Executor {
   }
 
   /**
-   * Runs a function once when there is room, and returns its result.
+   * Runs a function once when a slot is free, and returns its result.
    *
-   * @param func - as for `Workqueue.run`; its signal is also aborted when the time is over
-   * @param options - as for `Workqueue.run`, and priority, id and timeout; a lock is waited for
-   * without taking a slot, and a delay is over before the function queues up
-   * @returns what the function returns; rejected with what it throws, as `Workqueue.run` and PQueue
-   * do, with p-queue's TimeoutError when the time is over, with KcontError ESHUTDOWN when the kernel is
-   * closed, also while the executor is paused
+   * @param func - as for `Workqueue.run`; its signal is also aborted by the timeout
+   * @param options - as for `Workqueue.run`, and priority, id and timeout; the function takes no slot
+   * while it waits for its lock, and is queued after its delay
+   * @returns the result of the function; rejected with its error, as `Workqueue.run` and PQueue do,
+   * with p-queue's TimeoutError after the timeout, with KcontError ESHUTDOWN when the kernel is closed,
+   * even while the executor is paused
    */
   run<T>(
     func: (signal: AbortSignal) => T | PromiseLike<T>,
     options?: ExecutorRunOptions,
   ): Promise<T>;
   /**
-   * Runs a function with an argument once when there is room, and returns its result.
+   * Runs a function with an argument once when a slot is free, and returns its result.
    *
    * @param func - as for `Workqueue.run`; a function of the CPU module may run on another CPU
-   * @param options - the argument, and as for any other run
+   * @param options - as above, and the argument
    * @returns as above
    */
   run<A, T>(
@@ -154,7 +156,7 @@ export class Executor {
     if (hasArg) job.arg = arg;
     if (controller !== undefined) job.signal = controller.signal;
     return new Promise<T>((resolve, reject) => {
-      // p-queue 9 listens to a signal once for each function: it gets one that no other has.
+      // p-queue 9 adds a listener to the signal for each function, so each gets a signal of its own.
       const given = signal === undefined ? {} : { signal: controller?.signal };
       const aborted: AbortMember = { _abort: (reason) => controller?.abort(reason) };
       const ended = (): void => {
@@ -175,7 +177,7 @@ export class Executor {
           },
           (reason: unknown) => {
             ended();
-            // It may be p-queue that gives up, by a timeout.
+            // The rejection may be a timeout of p-queue, of which the function must be notified.
             controller?.abort(reason);
             reject(reason);
           },
@@ -185,29 +187,29 @@ export class Executor {
   }
 
   /**
-   * The kernel is closed: what waits is withdrawn, also while it is paused.
+   * Withdraws the waiting functions, even while paused, because the kernel is closed.
    * @internal
    */
   _abort(reason: unknown): void {
     this.queue._withdraw(reason);
   }
 
-  /** Lets nothing more begin. */
+  /** Stops starting functions. Running functions continue. */
   pause(): void {
     this.queue.pause();
   }
 
-  /** Goes on after {@link Executor.pause}, or with `autoStart: false`. */
+  /** Starts functions after {@link Executor.pause} or `autoStart: false`. */
   start(): void {
     this.queue.start();
   }
 
   /**
-   * Waits until nothing waits or runs here.
+   * Waits until no function waits or runs in this executor.
    *
-   * @param options - a signal to give up waiting
-   * @returns a promise, fulfilled then; rejected with the signal's reason, and with KcontError EINVAL for
-   * an option that is not what it has to be
+   * @param options - `signal`: ends the wait
+   * @returns a promise that is fulfilled then; rejected with the signal's reason, and with KcontError
+   * EINVAL for an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     return drainBy(() => this.queue.onIdle(), options, Executor.prototype.drain);
@@ -221,16 +223,16 @@ export class Executor {
 defineInspect<Executor>(Executor, ({ wq, queue }) => `Executor on ${wq.name} ${queue._fill}`);
 
 /**
- * Makes an executor that runs functions on a workqueue within limits.
+ * Creates an executor that runs functions on a workqueue within limits.
  *
  * @remarks
- * p-queue counts time by the host's clock, whatever the kernel's: with a VirtualClock, `interval` and
- * `timeout` go by real time, or by that of fake timers.
+ * p-queue uses the clock of the host. On a kernel with a VirtualClock, `interval` and `timeout` still
+ * follow real time, or the time of fake timers.
  *
- * @param wq - where the functions run, and at which priority
+ * @param wq - the workqueue on which the functions run, which sets their priority
  * @param options - the limits, as for a PQueue
  * @returns an executor
- * @throws KcontError EINVAL for a workqueue that is none, and for an option that PQueue does not have;
+ * @throws KcontError EINVAL for an invalid workqueue and for an option that PQueue does not have;
  * TypeError as PQueue does
  *
  * @example
@@ -252,16 +254,16 @@ export function createExecutor(wq: Workqueue, options: ExecutorOptions = {}): Ex
   return Executor._make(wq, limits);
 }
 
-/** A function that is called in the context of the moment of its making, and takes what the other takes. */
+/** Wraps a function so that it is called in a captured async context. */
 function callIn<T>(resource: AsyncResource, func: RunFunction<T>, hasArg: boolean): RunFunction<T> {
   type Call = (...args: unknown[]) => T | PromiseLike<T>;
   const call = (...args: unknown[]): T | PromiseLike<T> =>
     resource.runInAsyncScope(func as Call, undefined, ...args);
-  // By the number of its parameters it is known whether it wants a signal.
+  // The number of its parameters determines whether it is given a signal.
   return Object.defineProperty(call, 'length', { value: hasArg ? 2 : 1 });
 }
 
-/** What is left out is left to PQueue, which takes undefined for a value. */
+/** Omits undefined options, because PQueue takes undefined for a value. */
 function withoutUndefined<O extends object>(
   options: O,
 ): { [N in keyof O]: Exclude<O[N], undefined> } {

@@ -1,5 +1,5 @@
 /**
- * p-queue with kcont's levels and locks, and p-queue as the limiter of a workqueue.
+ * p-queue with kcont's priority levels and locks, and p-queue as the limiter of a workqueue.
  *
  * @packageDocumentation
  */

@@ -4,24 +4,24 @@ import { race } from '../../base/race.ts';
 import { CLEARED, Home, KcontQueue, type Chain, type KcontQueueAddOptions } from './kcont-queue.ts';
 
 /**
- * How a KcontPQueue is made: as a PQueue is, but for the queueClass, which is its own.
+ * Options of {@link KcontPQueue}: those of a PQueue, except `queueClass`.
  *
  * @public
  */
 export type KcontPQueueOptions = Omit<Options<KcontQueue, KcontQueueAddOptions>, 'queueClass'>;
 
-/** As p-queue has them. */
+/** The functions that p-queue takes. */
 type Task<T> = Parameters<typeof PQueue.prototype.add<T>>[0];
 
 type QueueEvent = 'empty' | 'idle' | 'next' | 'active';
 
 /**
- * A PQueue on a {@link KcontQueue}, with locks: order per key.
+ * A PQueue on a {@link KcontQueue}, with locks that keep an order per key.
  *
  * @remarks
  * Functions that are added with the same lock run one at a time, the highest priority first, then in
- * the order they were added. One that waits for its lock takes no slot, and holds up no other. Its
- * lock is held until the function has ended, also if p-queue has given up on it.
+ * the order in which they were added. A function that waits for its lock takes no slot and delays no
+ * other. The lock is held until the function has settled, even if p-queue has timed it out.
  *
  * @example
  * ```ts
@@ -36,9 +36,9 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   readonly #home: Home;
 
   /**
-   * Makes a queue.
+   * Creates a queue.
    *
-   * @param options - as for a PQueue, without queueClass
+   * @param options - as for a PQueue, without `queueClass`
    * @throws TypeError as PQueue does
    */
   constructor(options: KcontPQueueOptions = {}) {
@@ -50,7 +50,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     };
     super({ ...options, queueClass });
     this.#home = home;
-    // Setting it has p-queue start what it can.
+    // Setting the concurrency makes p-queue start the functions it can.
     home.look = () => {
       const { concurrency } = this;
       this.concurrency = concurrency;
@@ -58,7 +58,8 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * As that of a PQueue, whose type it has, which differs from 9 to 10: options may have a lock.
+   * Adds a function, as in a PQueue; the options may have a lock. Internal, so that its public type is
+   * that of the installed version of p-queue, 9 or 10.
    * @internal
    */
   override add<T>(task: Task<T>, options?: Partial<KcontQueueAddOptions>): Promise<T> {
@@ -68,7 +69,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * How full it is, for `util.inspect`.
+   * Describes its state for `util.inspect`.
    * @internal
    */
   get _fill(): string {
@@ -76,7 +77,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     return `{ ${this.size} waiting, ${this.pending} of ${this.concurrency} running${paused} }`;
   }
 
-  /** Takes out all functions that wait, those for a lock included. */
+  /** Removes all functions that wait, including those that wait for a lock. */
   override clear(): void {
     this.#inner._tell(CLEARED);
     this.#home.clearing = true;
@@ -87,7 +88,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     }
   }
 
-  /** How many functions wait, those for a lock included. */
+  /** Number of functions that wait, including those that wait for a lock. */
   override get size(): number {
     return this.#inner._count;
   }
@@ -97,13 +98,13 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     if (this.size > 0) await this.#event('empty');
   }
 
-  /** Resolves when no function waits, and none runs. */
+  /** Resolves when no function waits or runs. */
   override async onIdle(): Promise<void> {
     if (this.size > 0 || this.pending > 0) await this.#event('idle');
   }
 
   /**
-   * Resolves when fewer functions wait than a limit.
+   * Resolves when fewer functions than a limit wait.
    *
    * @param limit - the limit
    */
@@ -114,7 +115,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * As that of p-queue 9; it is neither empty nor idle while functions wait for a lock.
+   * Emits an event of p-queue 9, but not `empty` or `idle` while functions wait for a lock.
    * @internal
    */
   override emit(...args: Parameters<PQueue['emit']>): boolean {
@@ -122,7 +123,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * The same, of p-queue 10.
+   * Emits an event of p-queue 10, in the same way.
    * @internal
    */
   dispatchEvent(event: Event): boolean {
@@ -131,13 +132,13 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     );
   }
 
-  /** Called by the constructor of PQueue too, when there is no home yet. */
+  /** Tells whether to suppress an event. PQueue's constructor calls it before `#home` exists. */
   static #hides(queue: KcontPQueue, event: unknown): boolean {
     return (event === 'empty' || event === 'idle') && #home in queue && queue.size > 0;
   }
 
   /**
-   * Listens to an event: p-queue 9 is an EventEmitter, p-queue 10 an EventTarget.
+   * Adds a listener: p-queue 9 is an EventEmitter, p-queue 10 an EventTarget.
    * @internal
    */
   _on(event: QueueEvent, listener: () => void, once: boolean): void {
@@ -148,7 +149,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
   }
 
   /**
-   * Takes out all functions that wait, and tells those who want to hear of it.
+   * Removes all functions that wait, and calls their `WITHDRAWN` callbacks.
    * @internal
    */
   _withdraw(reason: unknown): void {
@@ -164,7 +165,7 @@ export class KcontPQueue extends PQueue<KcontQueue, KcontQueueAddOptions> {
     return new Promise((resolve) => this._on(name, resolve, true));
   }
 
-  /** Calls a function whose lock is held, and gives it back when that has ended. */
+  /** Calls a function whose lock is held, and releases the lock when the function has settled. */
   async #withLock<T>(task: () => T | PromiseLike<T>): Promise<T> {
     const { queue, starting } = this.#home;
     this.#home.starting = null;

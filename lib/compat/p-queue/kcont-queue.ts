@@ -1,22 +1,22 @@
 /*
- * A queueClass for p-queue, by levels and by locks.
+ * A queueClass for p-queue, with priority levels and locks.
  *
  *   enqueue --> ready, by level and order --> dequeue
  *                 ^  |
- *      its lock   |  | its lock is held: aside, with all others that want it
+ *      its lock   |  | its lock is held: aside, with all others that need it
  *      is granted |  v
  *               chain of that lock
  *
- * All items with the same lock make a chain, of which one at most stands among the ready ones. While
- * the lock is held, none does: the queue's `size` then does not count them, so p-queue asks for no
- * item that could not begin, and no slot is taken by one that waits. When the lock is granted, p-queue
- * is asked to look again; if it has no room, the lock is given back meanwhile.
+ * All items with the same lock form a chain. At most one item of a chain is ready, and no item while
+ * another holds the lock. The queue's `size` counts only ready items, so p-queue never requests an item
+ * that cannot start, and waiting for a lock takes no slot. When a chain is granted its lock, p-queue is
+ * asked to start functions again; if it has no free slot, the lock is released meanwhile.
  *
- * A queueClass alone cannot ask its PQueue to look, and cannot know when a function has ended. So locks
- * need a KcontPQueue, which tells its queues where they are at home.
+ * A queueClass alone can neither make its PQueue start functions nor know when a function has settled.
+ * So locks need a KcontPQueue, which shares a `Home` object with its queues.
  *
- * Invariant: if a chain has items, one of them is ready, or the lock is held by one that runs, or the
- * chain waits for the lock. It is restored in `place`, `#lookAtChain` and `ended`.
+ * Invariant: if a chain has items, then one of them is ready, or a running function of the chain holds
+ * the lock, or the chain waits for the lock. Restored in `#place`, `#lookAtChain` and `_ended`.
  */
 
 import type { Queue, QueueAddOptions } from 'p-queue';
@@ -29,45 +29,45 @@ import { checkLock } from '../../locks/lock-check.ts';
 import { LevelList, RankList, type Ranked } from './rank-list.ts';
 
 /**
- * What p-queue puts into its queue.
+ * The function that p-queue puts into its queue.
  *
  * @public
  */
 export type KcontQueueRun = () => Promise<unknown>;
 
 /**
- * How a function is added to a PQueue with a {@link KcontQueue}.
+ * Options for adding a function to a PQueue with a {@link KcontQueue}.
  *
  * @public
  */
 export interface KcontQueueAddOptions extends QueueAddOptions {
   /**
-   * Held while the function runs: functions with the same lock run one at a time, in order. Only in
-   * a {@link KcontPQueue}. Default null: none.
+   * A lock held while the function runs: functions with the same lock run one at a time, in order.
+   * Requires a {@link KcontPQueue}. Default null: no lock.
    */
   readonly lock?: Lock | null;
 }
 
-/** By which somebody who has added a function hears that it has been withdrawn. */
+/** The key of an internal option: a callback that is called when the function is withdrawn. */
 export const WITHDRAWN: unique symbol = Symbol('withdrawn');
 
-/** Why, if `clear` has done it: what `add` has returned is then p-queue's, whose 9 never settles it. */
+/** The reason if `clear` withdrew it. The promise of `add` is left to p-queue; 9 never settles it. */
 export const CLEARED: unique symbol = Symbol('cleared');
 
-/** The options of those who want to hear. */
+/** Options with a callback for withdrawal. */
 export interface Withdrawable extends KcontQueueAddOptions {
   readonly [WITHDRAWN]?: (reason: unknown) => void;
 }
 
-/** What a KcontPQueue and its queues share. */
+/** The state that a KcontPQueue and its queues share. */
 export class Home {
-  /** The queue at present: `clear` makes a new one. */
+  /** The current queue. `clear` replaces it. */
   queue: KcontQueue | undefined = undefined;
   /** The item whose function is about to be called. */
   starting: Item | null = null;
-  /** p-queue is about to clear it, and 10 does so only if it has something to clear. */
+  /** True during `clear`: then `size` counts all items, because p-queue 10 does not clear an empty queue. */
   clearing = false;
-  /** Has p-queue look whether it can start something. */
+  /** Makes p-queue start the functions it can. */
   look: () => void = () => undefined;
 }
 
@@ -99,19 +99,19 @@ export class Item implements Ranked {
   }
 }
 
-/** All items of a queue that want the same lock. */
+/** All items of a queue that need the same lock. */
 export class Chain {
   readonly lock: BaseLock;
   readonly aside: RankList<Item> = new RankList<Item>();
-  /** How many items, ready or aside. */
+  /** Number of items, ready or aside. */
   count = 0;
-  /** The one that is ready. */
+  /** The item that is ready. */
   ready: Item | null = null;
-  /** The lock is held for the one that is ready. */
+  /** Whether the lock is held for the item that is ready. */
   granted = false;
-  /** The lock is held by one that runs. */
+  /** Whether a running function holds the lock. */
   running = false;
-  /** The lock has been asked for. */
+  /** Whether the lock has been requested. */
   waiting = false;
 
   constructor(lock: BaseLock) {
@@ -123,8 +123,9 @@ export class Chain {
  * A queue for p-queue: `new PQueue({ queueClass: KcontQueue })`.
  *
  * @remarks
- * Highest priority first, then first come, as p-queue's own. Adding, taking, removing by id and
- * changing the priority cost the same however many wait, for whole priorities from −112 to 111.
+ * The order is that of p-queue's own queue: highest priority first, then first come, first served.
+ * Adding, taking, removing by id and changing the priority take constant time for integer priorities
+ * from −112 to 111.
  *
  * @example
  * ```ts
@@ -143,9 +144,9 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   #readyCount = 0;
 
   /**
-   * Makes a queue, as p-queue does.
+   * Creates a queue. Called by p-queue.
    *
-   * @throws KcontError EINVAL for options: there are none
+   * @throws KcontError EINVAL if options are given
    */
   constructor();
   /** @internal */
@@ -156,7 +157,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     if (home !== undefined) home.queue = this;
   }
 
-  /** How many functions wait and could begin now, as far as locks go. */
+  /** Number of functions that wait and are not kept from starting by a lock. */
   get size(): number {
     if (this.#home?.clearing === true) return this.#items.size;
     this.#first();
@@ -164,7 +165,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * How many functions wait.
+   * Number of functions that wait.
    * @internal
    */
   get _count(): number {
@@ -174,10 +175,10 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   /**
    * Adds a function.
    *
-   * @param run - what p-queue wants to run
+   * @param run - the function that p-queue will run
    * @param options - priority, id, lock
-   * @throws KcontError EINVAL for a lock that is none of kcont's, ENOTSUP for a lock in a PQueue that
-   * is no {@link KcontPQueue}
+   * @throws KcontError EINVAL if the lock is not a lock of kcont, ENOTSUP for a lock in a PQueue that is
+   * not a {@link KcontPQueue}
    */
   enqueue(run: KcontQueueRun, options: Partial<KcontQueueAddOptions> = {}): void {
     const { priority = 0, id, lock = null } = options;
@@ -191,9 +192,9 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * Takes the next function out.
+   * Removes the next function and returns it.
    *
-   * @returns a function; undefined: none could begin
+   * @returns a function; undefined if no function can start
    */
   dequeue(): KcontQueueRun | undefined {
     const item = this.#first();
@@ -211,10 +212,10 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * The functions of one priority, in order.
+   * Returns the functions of one priority, in order.
    *
    * @param options - the priority
-   * @returns all that wait with it
+   * @returns all functions that wait with that priority
    */
   filter({ priority }: Readonly<Partial<KcontQueueAddOptions>>): KcontQueueRun[] {
     return Array.from(this.#items)
@@ -224,12 +225,12 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * Changes the priority of a function; it goes behind those that have the new one already. One that
-   * has it itself keeps its place, as in p-queue 10.
+   * Changes the priority of a function, and moves it behind the functions of that priority. If the
+   * priority is unchanged, it keeps its position, as in p-queue 10.
    *
-   * @param id - its id
-   * @param priority - the new one
-   * @throws ReferenceError if none with that id waits
+   * @param id - the id of the function
+   * @param priority - the new priority
+   * @throws ReferenceError if no function with that id waits
    */
   setPriority(id: string, priority: number): void {
     const item = this.#find(id);
@@ -243,7 +244,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * Takes a function out, if it is there.
+   * Removes a function, if it waits here.
    *
    * @param idOrRun - its id, or the function
    */
@@ -258,7 +259,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * Tells all who want to hear of it that their functions are going to be withdrawn.
+   * Calls the callbacks of all functions that are about to be withdrawn.
    * @internal
    */
   _tell(reason: unknown): void {
@@ -266,7 +267,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
   }
 
   /**
-   * A function that held the lock of its chain has ended.
+   * Releases the lock of a chain, because the function that held it has settled.
    * @internal
    */
   _ended(chain: Chain): void {
@@ -337,7 +338,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     }
   }
 
-  /** The first in order among those with that id. */
+  /** Finds the first item with an id. */
   #find(id: string): Item | undefined {
     const known = this.#byId.get(id);
     if (!(known instanceof Set)) return known;
@@ -347,7 +348,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     });
   }
 
-  /** The first item that can begin; those before it are set aside. */
+  /** Finds the first item that can start, and sets aside the items before it. */
   #first(): Item | undefined {
     for (;;) {
       const item = this.#ready.first;
@@ -359,12 +360,12 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     }
   }
 
-  /** Begins a function that wants a lock, which is held. */
+  /** Starts a function whose lock is held. */
   #start(item: Item): Promise<unknown> {
     const home = this.#home as Home;
     home.starting = item;
     const running = item.run();
-    // p-queue has not called the function: its signal was aborted.
+    // p-queue has not called the function, because its signal was aborted.
     if (home.starting === item) this._ended(item.chain as Chain);
     home.starting = null;
     return running;
@@ -372,7 +373,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
 
   #lookAtChain(chain: Chain): void {
     if (chain.running || chain.waiting || chain.ready !== null) return;
-    // Cleared: nobody will ask for what is here.
+    // The queue was cleared: p-queue will not take items from it any more.
     if (this.#home?.queue !== this) return;
     if (chain.count === 0) {
       this.#chains.delete(chain.lock);
@@ -393,7 +394,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
       this.#makeReady(item);
       home.look();
       if (!chain.granted) return;
-      // There is no room at present.
+      // p-queue has no free slot at present.
       chain.granted = false;
     }
     chain.lock.exit();

@@ -1,19 +1,20 @@
 /*
- * What waits, highest priority first, then first come: two lists of one face.
+ * Two priority queues with the same interface: highest priority first, then first come, first served.
  *
- *   RankList   an array of ranks, the highest last, one OrderedList a priority. A new priority costs a
- *              search by halves and a splice; an old one, and taking the first, nothing of the kind.
- *   LevelList  whole priorities from -112 to 111 in the run queue of the kernel: a bitmap and lists,
- *              all O(1). Other numbers go to a RankList beside it.
+ *   RankList   a sorted array of ranks, the highest last, each with the Fifo of one priority. Adding
+ *              costs a binary search, and a splice for a new priority; the first entry is at the end.
+ *   LevelList  integer priorities from -112 to 111 in a run queue like the kernel's, a bitmap and
+ *              lists, all O(1). Other priorities go to a RankList.
  *
- * Entries leave by `unlink`, which knows no list. A rank that has become empty goes when it is met.
+ * Entries are removed by `unlink`, which does not know the list, so empty ranks are removed when
+ * `first` finds them.
  */
 
 import { OrderedList, type Entry } from '../../base/ordered-list.ts';
 import { PRIORITIES } from '../../base/priorities.ts';
 import { RunQueue, type Runnable } from '../../core/run-queue.ts';
 
-/** What the lists hold. */
+/** An entry of the lists. */
 export interface Ranked extends Runnable {
   priority: number;
 }
@@ -23,9 +24,9 @@ interface Rank<R extends Entry> {
   readonly entries: OrderedList<R>;
 }
 
-/** Any priorities; few at a time. */
+/** A priority queue for a small number of distinct priorities. */
 export class RankList<R extends Ranked> {
-  /** Lowest first. */
+  /** The ranks, lowest priority first. */
   readonly #ranks: Rank<R>[] = [];
 
   add(entry: R): void {
@@ -56,10 +57,10 @@ export class RankList<R extends Ranked> {
   }
 }
 
-/** Priorities of the levels of the run queue begin here. */
+/** The priority of the lowest level of the run queue. */
 const LOWEST: number = -PRIORITIES / 2;
 
-/** Any priorities; many entries. */
+/** A priority queue for many entries, with constant time for the usual priorities. */
 export class LevelList<R extends Ranked> {
   readonly #near = new RunQueue<R>();
   readonly #far = new RankList<R>();
