@@ -37,7 +37,7 @@ import { toCallback, toDictionary, toEnum, toSignal, toText } from './web-idl.ts
 export type LockMode = 'exclusive' | 'shared';
 
 /**
- * Options of {@link LockManager.request}.
+ * Options of `LockManager.request`.
  *
  * @public
  */

@@ -35,7 +35,7 @@ import { CLEARED, WITHDRAWN, type Withdrawable } from './kcont-queue.ts';
 export type ExecutorOptions = KcontPQueueOptions;
 
 /**
- * Options of {@link Executor.run}.
+ * Options of `Executor.run`.
  *
  * @public
  */
