@@ -5,20 +5,20 @@ import { Session } from './session.ts';
 import type { Counters, SessionContext } from './session.ts';
 import type { Leftovers, TimersFactory, Timing } from './timers.ts';
 
-/** What a gateway says when it has closed. */
+/** The result of closing a gateway. */
 export interface CloseReport extends Leftovers {
   readonly counters: Counters;
   readonly accepted: number;
   readonly lost: number;
-  /** Connections that were open when closing began. */
+  /** Number of connections that were open when closing began. */
   readonly parted: number;
   readonly tookMs: number;
 }
 
-/** How long the last continuations get, once every connection is gone. */
+/** Grace period for the last continuations once every connection is gone, in ms. */
 const GRACE_MS = 2000;
 
-/** The server: accepts connections, keeps their sessions, closes in good order. */
+/** The server: accepts connections, keeps their sessions, closes gracefully. */
 export class Gateway implements SessionContext {
   readonly sessions: Set<Session> = new Set();
   readonly history: History;
@@ -43,11 +43,11 @@ export class Gateway implements SessionContext {
     this.history = history;
     this.timing = timing;
     history.wake = timersFactory.historian(history);
-    // Half open: who sends BYE and hangs up at once still gets the answer.
+    // Half-open is allowed: a device that sends BYE and closes its side still gets the answer.
     this.#server = createServer({ allowHalfOpen: true }, (socket) => this.#accept(socket));
   }
 
-  /** Listens on 127.0.0.1 only. Port 0: the system gives one. */
+  /** Starts a gateway on 127.0.0.1. Port 0 lets the system choose a port. */
   static async start(
     timersFactory: TimersFactory,
     timing: Timing,
@@ -68,8 +68,8 @@ export class Gateway implements SessionContext {
   }
 
   /**
-   * Parts from everybody in good order: no new connections, BYE to each, what was received is on
-   * disk, then the timersFactory ends. Bounded, since each connection's close is.
+   * Closes gracefully: refuses new connections, sends BYE to each device, waits until all readings are
+   * on disk, and closes the timers factory. The time is bounded, because each connection's close is.
    */
   async close(): Promise<CloseReport> {
     const begun = performance.now();

@@ -6,15 +6,15 @@ interface Waiter {
   readonly resolve: () => void;
 }
 
-/** Every reading of every device, appended to a file in batches. It does not know when: see ConnectionTimers. */
+/** Appends the readings of all devices to a file, in batches. The timers factory decides when. */
 export class History {
-  /** Readings taken in. */
+  /** Number of readings accepted. */
   accepted = 0;
-  /** Readings that are on disk, or that could not be written (see `lost`). */
+  /** Number of readings that are on disk or could not be written (see `lost`). */
   settled = 0;
-  /** Readings that could not be written. */
+  /** Number of readings that could not be written. */
   lost = 0;
-  /** Set by the gateway: tells that there is something to write, soon or now. */
+  /** Called when there is something to write, soon or now. Set by the gateway. */
   wake: (now: boolean) => void = () => {};
 
   readonly batchMs: number;
@@ -31,7 +31,7 @@ export class History {
     return new History(await open(path, 'a'), batchMs);
   }
 
-  /** Readings not yet taken up by a batch. */
+  /** Number of readings that are not in a batch yet. */
   get waiting(): number {
     return this.#lines.length;
   }
@@ -42,14 +42,14 @@ export class History {
     this.wake(false);
   }
 
-  /** Appends all that waits, as one write. Not to be called while it runs. */
+  /** Appends all waiting readings in one write. Must not be called while a write is in progress. */
   async writeBatch(): Promise<void> {
     const lines = this.#lines;
     this.#lines = [];
     try {
       await this.#file.appendFile(lines.join(''), 'latin1');
     } catch (error) {
-      // A full disk must not end the gateway, but nobody shall say that it went unnoticed.
+      // A full disk must not end the gateway, but it must be reported.
       this.lost += lines.length;
       console.error(`history: ${lines.length} readings lost:`, error);
     }
@@ -59,7 +59,7 @@ export class History {
     for (const waiter of ready) waiter.resolve();
   }
 
-  /** Resolves when all that has been accepted so far is settled. */
+  /** Resolves when all readings accepted so far are written or lost. */
   flushed(): Promise<void> {
     const upTo = this.accepted;
     if (this.settled >= upTo) return Promise.resolve();

@@ -1,12 +1,12 @@
 import { parseArgs } from 'node:util';
 
-/** What the command line asked for. */
+/** The options of the command line. */
 export type Options =
   | { readonly mode: 'help' }
   | { readonly mode: 'serve'; readonly port: number }
   | { readonly mode: 'demo'; readonly devices: number | undefined; readonly seconds: number };
 
-/** How to call the program. */
+/** The usage message. */
 export const USAGE = `Usage: npm start                     devices against both gateways, about 25 seconds
        npm start -- [options]
 
@@ -17,11 +17,11 @@ export const USAGE = `Usage: npm start                     devices against both 
   --port N      with --serve: the port (default: one that is free)
   --help        this text`;
 
-/** The command line was wrong; the message says how. */
+/** Thrown for an invalid command line. */
 export class UsageError extends Error {}
 
 /**
- * Understands the command line.
+ * Parses the command line.
  * @throws UsageError
  */
 export function parseOptions(args: readonly string[]): Options {

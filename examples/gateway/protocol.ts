@@ -6,7 +6,7 @@
  *   HELLO <id>         →                       must come first, and soon
  *                      ←   WELCOME <id>
  *   DATA <seq> <text>  →                       a reading, seq counts upward
- *                      ←   ACK <seq>           everything up to seq arrived; late on purpose
+ *                      ←   ACK <seq>           everything up to seq arrived; delayed on purpose
  *   PING [token]       →
  *                      ←   PONG [token]
  *                      ←   PING <n>            heartbeat
@@ -18,13 +18,13 @@
  *                      ←   ERR <reason>        the line was not understood; nothing else happens
  *
  * A line ends with LF or CR LF and has at most MAX_LINE bytes. Text is treated as bytes (latin1), so
- * that no input whatever can fail to decode.
+ * that decoding cannot fail.
  */
 
 /** Longest line in bytes, without its end. */
 export const MAX_LINE = 256;
 
-/** One line from a device, understood or not. */
+/** One line from a device, valid or malformed. */
 export type Packet =
   | { readonly kind: 'HELLO'; readonly id: string }
   | { readonly kind: 'DATA'; readonly seq: number; readonly text: string }
@@ -34,7 +34,7 @@ export type Packet =
   | { readonly kind: 'BYE' }
   | { readonly kind: 'malformed'; readonly reason: string };
 
-/** Understands one line. Never throws. */
+/** Parses one line. Never throws. */
 export function parse(line: string): Packet {
   if (!/^[\x20-\x7e\xa0-\xff]*$/.test(line)) return malformed('unprintable bytes');
   const space = line.indexOf(' ');
@@ -66,7 +66,7 @@ export function parse(line: string): Packet {
   }
 }
 
-/** Cuts a byte stream into lines. What is over-long is thrown away, up to its end, and told once. */
+/** Splits a byte stream into lines. A line that is too long is dropped and reported once. */
 export class LineReader {
   readonly #onLine: (line: string) => void;
   readonly #onTooLong: () => void;
@@ -78,7 +78,7 @@ export class LineReader {
     this.#onTooLong = onTooLong;
   }
 
-  /** Takes the next piece of the stream; calls back for each line it completes. */
+  /** Processes the next chunk of the stream, and calls back for each complete line. */
   push(piece: string): void {
     let from = 0;
     for (let end = piece.indexOf('\n'); end >= 0; end = piece.indexOf('\n', from)) {

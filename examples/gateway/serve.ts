@@ -5,11 +5,11 @@ import { Gateway } from './gateway.ts';
 import { KcontTimersFactory } from './timers-kcont.ts';
 import { SERVE_TIMING } from './timers.ts';
 
-/** Runs the gateway until SIGTERM or SIGINT; returns the exit code. */
+/** Runs the gateway until SIGTERM or SIGINT, and returns the exit code. */
 export async function serve(port: number): Promise<number> {
   const historyPath = join(await mkdtemp(join(tmpdir(), 'kcont-gateway-')), 'history.log');
   const signalled = new Promise<string>((resolve) => {
-    process.once('SIGTERM', resolve).once('SIGINT', resolve); // a second one ends it at once
+    process.once('SIGTERM', resolve).once('SIGINT', resolve); // a second signal ends the process at once
   });
   const gateway = await Gateway.start(new KcontTimersFactory(), SERVE_TIMING, historyPath, port);
   console.log(help(gateway.port, historyPath));

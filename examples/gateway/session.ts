@@ -3,10 +3,10 @@ import type { History } from './history.ts';
 import type { ConnectionTimers, TimersFactory, Timing } from './timers.ts';
 import { LineReader, parse } from './protocol.ts';
 
-/** Why the gateway parts from a device. */
+/** Why the gateway closes the connection to a device. */
 export type Reason = 'bye' | 'handshake' | 'idle' | 'pong' | 'shutdown';
 
-/** What happened at a gateway since it began. */
+/** Counters of a gateway since its start. */
 export interface Counters {
   connections: number;
   packets: number;
@@ -18,7 +18,7 @@ export interface Counters {
   readonly left: Record<Reason, number>;
 }
 
-/** What a session needs of its gateway. */
+/** The parts of the gateway that a session uses. */
 export interface SessionContext {
   readonly timing: Timing;
   readonly timersFactory: TimersFactory;
@@ -26,10 +26,10 @@ export interface SessionContext {
   readonly counters: Counters;
 }
 
-/** Every so many readings the gateway has a command for the device. */
+/** Number of readings after which the gateway sends the device a command. */
 const READINGS_PER_COMMAND = 16;
 
-/** One connection: what is said on it. When it is said is the matter of its ConnectionTimers. */
+/** The protocol on one connection. Its ConnectionTimers decide when things happen. */
 export class Session {
   readonly socket: Socket;
   readonly timing: Timing;
@@ -59,7 +59,7 @@ export class Session {
     socket.setEncoding('latin1').setNoDelay(true);
     socket.on('data', (piece: string) => this.#lines.push(piece));
     socket.on('end', () => this.#hungUp());
-    socket.on('error', () => {}); // 'close' follows, and says all there is to know
+    socket.on('error', () => {}); // 'close' follows, and is handled below
     socket.on('close', () => {
       this.#state = 'closed';
       this.#timers.closed();
@@ -68,12 +68,12 @@ export class Session {
     this.#timers.connected();
   }
 
-  /** HELLO has come and nobody has said BYE. */
+  /** Whether HELLO has arrived and neither side has sent BYE. */
   get open(): boolean {
     return this.#state === 'open';
   }
 
-  // What a ConnectionTimers may ask for.
+  // Called by ConnectionTimers.
 
   sendPing(): void {
     this.#pings += 1;
@@ -88,7 +88,7 @@ export class Session {
 
   /**
    * Sends the first waiting command, again or for the first time.
-   * @returns how long to wait for its ACK before the next call; -1: there is nothing to send
+   * @returns how long to wait for its ACK before the next call, in ms; -1 if there is nothing to send
    */
   sendCommand(): number {
     const { counters } = this.#context;
@@ -105,7 +105,7 @@ export class Session {
     return this.timing.resendMs * 2 ** (this.#sends - 1);
   }
 
-  /** Parts in good order: see goodbye. Does nothing if that has begun. */
+  /** Begins to close the connection gracefully, see `goodbye`. Does nothing if that has begun. */
   leave(reason: Reason): void {
     if (this.#state === 'leaving' || this.#state === 'closed') return;
     this.#state = 'leaving';
@@ -114,7 +114,7 @@ export class Session {
     this.#timers.leaving();
   }
 
-  /** Acknowledges what came, once it is on disk, says BYE, and hangs up. */
+  /** Acknowledges the readings once they are on disk, sends BYE, and ends the connection. */
   async goodbye(): Promise<void> {
     await this.#context.history.flushed();
     this.sendAck();
@@ -122,13 +122,13 @@ export class Session {
     this.socket.end();
   }
 
-  /** Ends the connection without a word. */
+  /** Destroys the connection without sending anything. */
   destroy(): void {
     this.#context.counters.cutByForce += 1;
     this.socket.destroy();
   }
 
-  // What the device says.
+  // Packets from the device.
 
   #take(line: string): void {
     if (this.#state === 'leaving' || this.#state === 'closed') return;
@@ -155,7 +155,7 @@ export class Session {
   }
 
   #data(seq: number, text: string): void {
-    this.#unacked += 1; // one that came twice is acknowledged twice, and kept once
+    this.#unacked += 1; // a duplicate is acknowledged again, but stored once
     if (seq > this.#lastSeq) {
       this.#lastSeq = seq;
       this.#context.history.add(this.id, seq, text);
@@ -165,7 +165,7 @@ export class Session {
   }
 
   #pong(number: number): void {
-    if (number === this.#pings) this.#timers.ponged(); // an older one answers for nothing
+    if (number === this.#pings) this.#timers.ponged(); // the answer to an older PING is ignored
   }
 
   #command(): void {
@@ -175,7 +175,7 @@ export class Session {
   }
 
   #commandAcked(number: number): void {
-    if (number !== this.#commands[0]) return; // the ACK of a copy
+    if (number !== this.#commands[0]) return; // the ACK of a duplicate
     this.#dropCommand();
     if (this.#commands.length > 0) this.#timers.commandReady();
     else this.#timers.commandsDone();
@@ -191,7 +191,7 @@ export class Session {
     this.#send(`ERR ${reason}`);
   }
 
-  /** The device closed its side; without BYE that is all the notice one gets. */
+  /** Called when the device has closed its side, possibly without BYE. */
   #hungUp(): void {
     this.leave('bye');
   }

@@ -1,6 +1,6 @@
 /*
- * The gateway's timing with kcont. Each thing that happens in time is one continuation, made once
- * with its connection and scheduled many times:
+ * The gateway's timing with kcont. Each timed action is one continuation, created once with its
+ * connection and scheduled many times:
  *
  *   softnet   handshake  ──HELLO──▶ stopped
  *             idle       ──packet──▶ touch() ──packet──▶ touch() … or leave('idle')
@@ -12,8 +12,8 @@
  *   softclock closing    ──▶ the end by force                      (no lock: see below)
  *   prilow    history    ──▶ one write for all the readings since  (async; one for the gateway)
  *
- * There are no flags here. Whether a timer is armed, queued or running is the continuation's own
- * state; that it cannot come late is stop()'s promise; that none is left is the scope's.
+ * There are no flags. The continuation knows whether it is armed, queued or running; stop() guarantees
+ * that it does not run late; the scope guarantees that no continuation is left.
  */
 import { Kcont, Mutex, Scope, kernel, wq } from '../../lib/index.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
@@ -21,7 +21,7 @@ import type { History } from './history.ts';
 import type { Leftovers, ConnectionTimers, TimersFactory } from './timers.ts';
 import type { Session } from './session.ts';
 
-/** Keeps the time of one connection. */
+/** The timers of one connection. */
 class KcontConnectionTimers implements ConnectionTimers {
   readonly #session: Session;
   readonly #scope = new Scope();
@@ -44,7 +44,7 @@ class KcontConnectionTimers implements ConnectionTimers {
     this.#ack = this.#make('ack', wq.softnet, lock, KcontConnectionTimers.#sendAck);
     this.#command = this.#make('command', wq.prihigh, lock, KcontConnectionTimers.#sendCommand);
     this.#goodbye = this.#make('goodbye', wq.prihigh, lock, KcontConnectionTimers.#sayGoodbye);
-    // It limits what happens under the lock, so it must not wait for the lock itself.
+    // It limits the time of work under the lock, so it must not wait for the lock itself.
     this.#closing = this.#make('closing', wq.softclock, null, KcontConnectionTimers.#destroy);
   }
 
@@ -59,8 +59,8 @@ class KcontConnectionTimers implements ConnectionTimers {
   }
 
   onPacket(): void {
-    // Pending, nearly always: one store. Else its time was up, and it has been queued but not
-    // entered: this packet is in time nevertheless, so it is withdrawn and starts anew.
+    // It is nearly always pending, and touch() is one store. Otherwise it has expired and is queued but
+    // not entered. This packet is still in time, so reset() withdraws it and restarts the delay.
     if (!this.#idle.touch()) this.#idle.reset(this.#session.timing.idleMs);
   }
 
@@ -75,7 +75,7 @@ class KcontConnectionTimers implements ConnectionTimers {
   }
 
   commandReady(): void {
-    // reset, not schedule: an ACK may come in the very moment in which the next copy is queued.
+    // reset, not schedule: an ACK may arrive when the next copy is already queued.
     this.#command.reset(0);
   }
 
@@ -84,7 +84,7 @@ class KcontConnectionTimers implements ConnectionTimers {
   }
 
   leaving(): void {
-    this.#scope.stop(); // whatever was due, even if it is queued already, is not going to happen
+    this.#scope.stop(); // nothing that was due runs any more, even if it is queued
     this.#goodbye.schedule(0);
     this.#closing.schedule(this.#session.timing.closeMs);
   }
@@ -93,7 +93,7 @@ class KcontConnectionTimers implements ConnectionTimers {
     this.#scope[Symbol.dispose]();
   }
 
-  /** One continuation of this connection: the function is shared by all, the argument is ours. */
+  /** Creates a continuation. All connections share the function; the argument is this object. */
   #make(
     name: string,
     queue: Workqueue,
@@ -146,7 +146,7 @@ class KcontConnectionTimers implements ConnectionTimers {
   }
 }
 
-/** Keeps the time of a gateway, on the process's own kernel. */
+/** Creates the timers of a gateway on the process-wide kernel. */
 export class KcontTimersFactory implements TimersFactory {
   create(session: Session): ConnectionTimers {
     return new KcontConnectionTimers(session);
@@ -154,7 +154,7 @@ export class KcontTimersFactory implements TimersFactory {
 
   historian(history: History): (now: boolean) => void {
     const write = (h: History, kc: Kcont<History>): Promise<void> => {
-      // From here on a schedule() counts for the next batch. It is not entered before this one is
+      // From here on, schedule() applies to the next batch, which is not entered before this one is
       // written: a continuation never overlaps itself.
       kc.ack();
       return h.writeBatch();

@@ -1,14 +1,14 @@
 /*
- * The same timing with what Node has: setTimeout, clearTimeout, refresh, setImmediate, and a flag
- * where a timer cannot tell its own state. Written with the same care as timers-kcont.ts: idle timers
- * are refreshed instead of made anew, callbacks take arguments instead of making closures, every
- * handle is cleared on both ways out, and a callback that comes late finds a flag that stops it.
+ * The same timing with Node's setTimeout, clearTimeout, refresh and setImmediate, and a flag where a
+ * timer does not know its own state. It is written with the same care as timers-kcont.ts: idle timers
+ * are refreshed instead of recreated, callbacks take arguments instead of being closures, every handle
+ * is cleared on both paths of closing, and a callback that runs late finds a flag that stops it.
  */
 import type { History } from './history.ts';
 import type { Leftovers, ConnectionTimers, TimersFactory } from './timers.ts';
 import type { Session } from './session.ts';
 
-/** Keeps the time of one connection. */
+/** The timers of one connection. */
 class TimeoutConnectionTimers implements ConnectionTimers {
   readonly #session: Session;
   #handshake: NodeJS.Timeout | undefined;
@@ -141,7 +141,7 @@ class TimeoutConnectionTimers implements ConnectionTimers {
   }
 }
 
-/** Keeps the time of a gateway. */
+/** Creates the timers of a gateway. */
 export class TimeoutTimersFactory implements TimersFactory {
   create(session: Session): ConnectionTimers {
     return new TimeoutConnectionTimers(session);
@@ -177,7 +177,7 @@ export class TimeoutTimersFactory implements TimersFactory {
     setTimeout(func, delayMs);
   }
 
-  /** Nobody keeps a list of these timers, so there is nothing to tell. */
+  /** Reports nothing, because Node keeps no list of timers. */
   close(): Promise<Leftovers> {
     return Promise.resolve({ waiting: [], unfinished: [] });
   }

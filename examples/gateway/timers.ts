@@ -1,36 +1,36 @@
 /*
- * What is said on a connection is one thing (session.ts), when it is said is another. This is the
- * seam between them; timers-kcont.ts and timers-timeout.ts stand on its other side. Everything else in
- * this folder is shared by both, so what the report compares is timing and nothing but timing.
+ * The interface between the protocol on a connection (session.ts) and its timing. timers-kcont.ts and
+ * timers-timeout.ts implement it. Everything else in this folder is shared by both, so the report
+ * compares only the timing.
  */
 import type { History } from './history.ts';
 import type { Session } from './session.ts';
 
-/** The periods of a gateway. */
+/** The periods of a gateway, in ms, and its limits. */
 export interface Timing {
-  /** From the connection to HELLO. */
+  /** Time from the connection to HELLO. */
   readonly handshakeMs: number;
-  /** Without any packet, the device counts as gone. */
+  /** Time without any packet after which the device counts as gone. */
   readonly idleMs: number;
-  /** Between two PINGs of the gateway. */
+  /** Interval of the gateway's PINGs. */
   readonly heartbeatMs: number;
-  /** From a PING of the gateway to the PONG. Less than `heartbeatMs`. */
+  /** Time from a PING of the gateway to the PONG. Less than `heartbeatMs`. */
   readonly pongMs: number;
-  /** A reading is acknowledged at most this late, so that one ACK serves several. */
+  /** Longest delay of an ACK, so that one ACK serves several readings. */
   readonly ackMs: number;
-  /** With so many readings not acknowledged, ACK is sent at once. */
+  /** Number of unacknowledged readings at which ACK is sent at once. */
   readonly ackBatch: number;
-  /** A command without ACK is sent again after this, then after twice this, and so on. */
+  /** Time after which a command without ACK is sent again. It doubles with each attempt. */
   readonly resendMs: number;
-  /** How often a command is sent before the gateway gives it up. */
+  /** Number of times a command is sent before the gateway gives up. */
   readonly sendLimit: number;
-  /** From the decision to part to the end of the connection, if need be by force. */
+  /** Time from the decision to close to the end of the connection, by force if necessary. */
   readonly closeMs: number;
-  /** Readings gather this long before they are written to the file. */
+  /** Time for which readings are collected before they are written to the file. */
   readonly historyMs: number;
 }
 
-/** For the demonstration: short, so that many deadlines pass in a few seconds. */
+/** The periods of the demonstration: short, so that many deadlines pass in a few seconds. */
 export const DEMO_TIMING: Timing = {
   handshakeMs: 1000,
   idleMs: 800,
@@ -44,7 +44,7 @@ export const DEMO_TIMING: Timing = {
   historyMs: 20,
 };
 
-/** For a person who types the device's part. */
+/** The periods for a person who types the device's packets. */
 export const SERVE_TIMING: Timing = {
   handshakeMs: 60_000,
   idleMs: 120_000,
@@ -58,44 +58,44 @@ export const SERVE_TIMING: Timing = {
   historyMs: 200,
 };
 
-/** When things happen on one connection: the session tells what came about, the timers act in time. */
+/** The timers of one connection. The session calls these methods when something has happened. */
 export interface ConnectionTimers {
-  /** Accepted: HELLO has to come before long. */
+  /** The connection was accepted; HELLO has to arrive in time. */
   connected(): void;
-  /** HELLO came: from now on the device is watched. */
+  /** HELLO has arrived; from now on the device is monitored. */
   opened(): void;
-  /** A packet came. Called for every single one. */
+  /** A packet has arrived. Called for every packet. */
   onPacket(): void;
-  /** The answer to the heartbeat came. */
+  /** The answer to the heartbeat has arrived. */
   ponged(): void;
-  /** A reading came; `unacked` of them wait for ACK. */
+  /** A reading has arrived; `unacked` readings wait for an ACK. */
   dataCame(unacked: number): void;
-  /** There is a command to send now: the first of the queue is a new one. */
+  /** There is a new command at the head of the queue, to send now. */
   commandReady(): void;
-  /** No command waits any more. */
+  /** No command is waiting any more. */
   commandsDone(): void;
-  /** Time to part: `session.goodbye()`, and `session.destroy()` if that takes too long. */
+  /** The connection is closing: call `session.goodbye()`, and `session.destroy()` if that takes too long. */
   leaving(): void;
-  /** The connection is gone: nothing may run for it any more. */
+  /** The connection is closed; no timer of it may run any more. */
   closed(): void;
 }
 
-/** What was still waiting or running when the gateway had closed; by name. */
+/** The names of timers and functions that were left when the gateway had closed. */
 export interface Leftovers {
-  /** Armed or queued, and now withdrawn. */
+  /** Those that were armed or queued, and are now withdrawn. */
   readonly waiting: readonly string[];
-  /** Begun and not ended within the grace period. */
+  /** Those that had begun and did not end within the grace period. */
   readonly unfinished: readonly string[];
 }
 
-/** All the timing a gateway needs. */
+/** Creates the timers of a gateway. */
 export interface TimersFactory {
-  /** Keeps the time of one connection. */
+  /** Creates the timers of one connection. */
   create(session: Session): ConnectionTimers;
   /** Returns the function to call when the history has something to write; `now`: at once. */
   historian(history: History): (now: boolean) => void;
-  /** Runs a function once, later, the way this timersFactory runs things. */
+  /** Runs a function once after a delay. */
   once(delayMs: number, func: () => void): void;
-  /** Ends all; what is left over is a defect of the gateway. */
+  /** Ends all timers. Anything left over is a defect of the gateway. */
   close(graceMs: number): Promise<Leftovers>;
 }

@@ -2,7 +2,7 @@ import { once } from 'node:events';
 import { connect } from 'node:net';
 import type { Side } from './main.ts';
 
-/** Leases that a timer of the main loop renews. */
+/** Renews leases by a timer of the main loop. */
 export function intervalSide(leases: readonly string[], port: number, everyMs: number): Side {
   const line = connect(port, '127.0.0.1');
   const renew = (lease: string): void => void line.write(`RENEW ${lease}\n`);

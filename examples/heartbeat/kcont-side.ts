@@ -1,11 +1,11 @@
-// oxlint-disable-next-line import/no-unassigned-import -- it teaches kernels to start CPUs
+// oxlint-disable-next-line import/no-unassigned-import -- it enables kernels to start CPUs
 import '../../lib/cpu/index.ts';
 import { Kcont, Kernel, PRI_SOFTCLOCK } from '../../lib/index.ts';
 import type { Side } from './main.ts';
 import { release, renew } from './work.ts';
 import type { Beat } from './work.ts';
 
-/** Leases that CPU 1 renews, whatever the main loop does. */
+/** Renews leases on CPU 1, whatever the main loop does. */
 export async function kcontSide(
   leases: readonly string[],
   port: number,
@@ -23,9 +23,9 @@ export async function kcontSide(
   for (const beat of beats) beat.schedule(0, cpu);
   return {
     async end() {
-      // At once and for certain, from this thread: none of them is entered any more …
+      // Takes effect at once, from this thread: none of them is entered any more …
       for (const beat of beats) beat.destroy();
-      // … and what is under way there is over before the release, which is made on the same CPU.
+      // … and a run in progress there ends before the release, which runs on the same CPU.
       await kernel
         .acquire(PRI_SOFTCLOCK - 100, { perCpu: true })
         .run(release, { arg: leases, cpu });

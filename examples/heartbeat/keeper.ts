@@ -1,7 +1,7 @@
-// The keeper of the leases, in a process of its own: a TCP server that believes nobody who does not
-// renew in time.
+// The keeper of the leases, in a separate process: a TCP server that expires leases which are not
+// renewed in time.
 //
-// Its own timers are continuations: what has arrived is read before a lease is believed to be over.
+// Its own timers are continuations, so packets that have arrived are read before a lease expires.
 
 import { once } from 'node:events';
 import { createServer } from 'node:net';
@@ -79,7 +79,7 @@ function listen(socket: Socket): void {
   });
 }
 
-/** Finds out by how much it is late itself, lest it blames others. */
+/** Measures the keeper's own lateness, so that it is not blamed on the holders. */
 function watchItself(): void {
   let dueMs = performance.now() + LOOK_MS;
   setInterval(() => {

@@ -9,7 +9,7 @@ import type { FromKeeper, LeaseRecord, Terms } from './protocol.ts';
 
 /** One way to renew leases. */
 export interface Side {
-  /** Stops renewing, and lets go of the leases. */
+  /** Stops renewing, and releases the leases. */
   end(): Promise<void>;
 }
 
@@ -20,7 +20,7 @@ const USAGE = `Usage: node build/examples/heartbeat/main.js [options]
 
 const LEASES = 5;
 const TERMS: Terms = { leaseMs: 600, everyMs: 150, lateMs: 300 };
-/** The main loop burns for so long at a time, then does nothing for the length of a lease. */
+/** How long the main loop is blocked at a time, in ms; it then idles for the length of a lease. */
 const BURN_MS = 1500;
 
 process.exitCode = await main();
@@ -63,7 +63,7 @@ async function compare(burns: number): Promise<number> {
       await sleep(TERMS.leaseMs);
     }
     await Promise.all([kcont.end(), interval.end()]);
-    // Both have hung up: what they said has arrived, and is read before this.
+    // Both have closed their connections: their messages have arrived, and are read before this one.
     await sleep(TERMS.leaseMs / 4);
     const report = heard(keeper, 'report');
     keeper.send('report');
@@ -73,7 +73,7 @@ async function compare(burns: number): Promise<number> {
   }
 }
 
-/** Nothing else happens on this thread. */
+/** Blocks this thread. */
 function burn(forMs: number): void {
   const until = performance.now() + forMs;
   while (performance.now() < until);
@@ -81,7 +81,7 @@ function burn(forMs: number): void {
 
 type Said<T extends FromKeeper['type']> = Extract<FromKeeper, { type: T }>;
 
-/** The next message of a type that is what one waits for. */
+/** Waits for the next message of a type that fulfils a condition. */
 function heard<T extends FromKeeper['type']>(
   keeper: ChildProcess,
   type: T,
@@ -128,7 +128,7 @@ function judge({ records, lagMs }: Said<'report'>, burns: number): number {
   const lost = sum(kcont, 'lost');
   const afterwards = kcont.reduce((total, { afterRelease }) => total + afterRelease, 0);
   const broken: string[] = [];
-  // A machine that has no time for the keeper may have none for CPU 1.
+  // A machine too busy for the keeper may be too busy for CPU 1 as well.
   if (lost > 0 && lagMs < TERMS.leaseMs / 2) broken.push(`CPU 1 lost ${lost} leases`);
   if (afterwards > 0) broken.push(`${afterwards} renewals came after destroy()`);
   if (sum(interval, 'lost') === 0) broken.push('the main loop lost no lease: it shows nothing');

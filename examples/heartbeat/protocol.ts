@@ -1,36 +1,36 @@
-// What a holder of leases says to their keeper, a line each: RENEW lease, RELEASE lease.
+// The messages from a holder of leases to the keeper, one per line: RENEW lease, RELEASE lease.
 
-/** What the keeper has seen of one lease. */
+/** The keeper's record of one lease. */
 export interface LeaseRecord {
   readonly lease: string;
   renewals: number;
-  /** Renewals that came later after the one before than they should have. */
+  /** Number of renewals that came too late after the previous one. */
   late: number;
   /** The longest time between two renewals, in ms. */
   longestMs: number;
-  /** How often it expired. */
+  /** Number of times it expired. */
   lost: number;
-  /** Renewals that came after it had been released. */
+  /** Number of renewals that came after its release. */
   afterRelease: number;
 }
 
-/** How leases are kept. */
+/** The timing of leases. */
 export interface Terms {
-  /** A lease that is not renewed for so long is lost, in ms. */
+  /** The time after which a lease that is not renewed expires, in ms. */
   readonly leaseMs: number;
-  /** How often it is renewed, in ms. */
+  /** The interval of renewals, in ms. */
   readonly everyMs: number;
-  /** What is later than this after the one before is late, in ms. */
+  /** The time after the previous renewal from which a renewal counts as late, in ms. */
   readonly lateMs: number;
 }
 
-/** What the keeper's process says. */
+/** The messages of the keeper's process. */
 export type FromKeeper =
   | { readonly type: 'listening'; readonly port: number }
   | { readonly type: 'held'; readonly leases: number }
   | {
       readonly type: 'report';
       readonly records: readonly LeaseRecord[];
-      /** By how much the keeper itself was late, at worst, in ms. */
+      /** The keeper's own worst lateness, in ms. */
       readonly lagMs: number;
     };

@@ -10,22 +10,22 @@ import { openStreamsSite } from './site-streams.ts';
 import type { Site } from './work.ts';
 
 const ending = import.meta.url.slice(import.meta.url.lastIndexOf('.')); // .ts, or .js when compiled
-/** Other programs take their share now and then: rounds are many and short, medians are shown. */
+/** Number of rounds. They are many and short, and medians are shown, because other programs interfere. */
 const ROUNDS = 3;
-/** The share of a round in which connections are made. */
+/** The share of a round in which clients connect. */
 const WARM_UP = 0.2;
 
 interface Round extends Seen {
-  /** What the server burned, in all. */
+  /** The CPU time that the server used in total. */
   readonly cpuMs: number;
 }
 
-/** One way to build the site, and what was seen of it. */
+/** One implementation of the site, and its measurements. */
 interface Contender {
   readonly name: string;
   readonly file: string;
   readonly open: () => Site;
-  /** What the load saw, a round each. */
+  /** The measurements of the load, one per round. */
   readonly rounds: Round[];
   wrong: number;
   overtaken: number;
@@ -33,14 +33,14 @@ interface Contender {
   drawing: string;
 }
 
-/** Runs the three sites under the same load, by turns; prints a table; returns the exit code. */
+/** Runs the three sites under the same load in turn, prints a table, and returns the exit code. */
 export async function compare(seconds: number): Promise<number> {
   const contenders = [
     contender('kcont/pipeline', 'site-kcont', openKcontSite),
     contender('RxJS', 'site-rxjs', openRxjsSite),
     contender('streams + p-limit', 'site-streams', openStreamsSite),
   ];
-  // One round more, which does not count: all code is cold in it.
+  // One extra round warms up the code and is not counted.
   const plays = contenders.length * (ROUNDS + 1);
   const playMs = (seconds * 1000) / plays;
   const load = fork(fileURLToPath(new URL(`load${ending}`, import.meta.url)));
@@ -51,7 +51,7 @@ export async function compare(seconds: number): Promise<number> {
         const seen = await play(one, load, playMs);
         if (round > 0) one.rounds.push(seen);
       }
-      // Each is first once.
+      // Each site comes first in turn.
       contenders.push(contenders.shift() as Contender);
     }
   } finally {
@@ -78,7 +78,7 @@ Less is better, but for the requests.`);
   return broken.length === 0 ? 0 : 1;
 }
 
-/** One line, written over and over, where somebody looks at it. */
+/** A progress line, rewritten in place on a terminal. */
 function progress(text: string): void {
   if (process.stderr.isTTY) process.stderr.write(`\r${text.padEnd(40)}${text === '' ? '\r' : ''}`);
 }
@@ -148,9 +148,9 @@ function quantile(values: readonly number[], q: number): number {
   return sorted[Math.min(sorted.length - 1, Math.floor(sorted.length * q))] ?? NaN;
 }
 
-/** Lines of the source that are neither blank nor comment. */
+/** Counts the lines of a source file that are neither blank nor comments. */
 function linesOf(file: string): number {
-  // Compiled, the source is where it was: build/examples/pipeline/ is two folders further down.
+  // The source is not copied by the compiler: build/examples/pipeline/ is two folders further down.
   const source = ending === '.ts' ? `./${file}.ts` : `../../../examples/pipeline/${file}.ts`;
   return readFileSync(new URL(source, import.meta.url), 'utf8')
     .replaceAll(/\/\*[^]*?\*\//g, '')

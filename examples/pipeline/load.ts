@@ -1,7 +1,7 @@
-// The load, in a process of its own, so that what holds up the server does not hold up the clients.
+// The load, in a separate process, so that what blocks the server does not block the clients.
 //
-// A crowd asks again as soon as it is answered. Operators ask at fixed times, and their latency
-// counts from those, whenever the request went out.
+// The crowd sends its next request as soon as it is answered. Operators send requests at fixed times,
+// and their latency counts from those times, even if a request was sent later.
 
 import { Agent, get } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';

@@ -1,4 +1,4 @@
-// An HTTP server in front of a site, which also looks whether answers of a user come in order.
+// An HTTP server for a site, which also checks that the answers to a user are in order.
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
@@ -7,14 +7,14 @@ import type { Exchange, Site } from './work.ts';
 
 export interface Front {
   readonly port: number;
-  /** Answers that overtook an earlier request of the same user. */
+  /** Returns the number of answers that overtook an earlier request of the same user. */
   readonly overtaken: () => number;
   close(): Promise<void>;
 }
 
-/** Serves a site on a port of the system's choice, or a given one. */
+/** Serves a site on a given port; 0 lets the system choose one. */
 export async function serve(site: Site, port: number = 0): Promise<Front> {
-  /** Requests of each user that have not been answered, in the order of their coming. */
+  /** The unanswered requests of each user, in order of arrival. */
   const waiting = new Map<string, Exchange[]>();
   let overtaken = 0;
   const server = createServer((request, response) => {

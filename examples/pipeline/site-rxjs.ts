@@ -22,7 +22,7 @@ export function openRxjsSite(): Site {
   const found = limited(search, AT_A_TIME);
   const answered = exchanges.pipe(
     mergeMap((exchange) => of(exchange).pipe(map(parse), refusing(exchange))),
-    // A group lives for ever: to end one that is idle, without losing what it is at, takes more lines.
+    // Groups are never removed: removing an idle one without losing items would take more code.
     groupBy((query) => query.user),
     mergeMap((queries) =>
       queries.pipe(
@@ -47,7 +47,7 @@ export function openRxjsSite(): Site {
   };
 }
 
-/** mergeMap limits what comes from one source; here there are many, one for each user. */
+/** Limits a function across all users. mergeMap limits one source only, and each user is a source. */
 function limited<In, Out>(
   func: (value: In) => Promise<Out>,
   limit: number,
@@ -64,7 +64,7 @@ function limited<In, Out>(
     });
 }
 
-/** An error of one request ends that request alone. */
+/** Confines an error to its own request. */
 function refusing<T>(exchange: Exchange): OperatorFunction<T, T> {
   return catchError((error: unknown) => {
     refuse(exchange, error);

@@ -4,13 +4,13 @@ import pLimit from 'p-limit';
 import { AT_A_TIME, authenticate, parse, refuse, render, respond, search } from './work.ts';
 import type { Exchange, Query, Site } from './work.ts';
 
-/** How many requests may be inside: as many as the other sites let in before they queue. */
+/** Number of requests that may be inside, as many as the other sites admit before they queue. */
 const INSIDE = 4 * AT_A_TIME;
 
 export function openStreamsSite(): Site {
   const authenticating = pLimit(AT_A_TIME);
   const searching = pLimit(AT_A_TIME);
-  /** What a user's next request has to wait for. */
+  /** The promise that a user's next request has to wait for. */
   const tails = new Map<string, Promise<void>>();
   let inside = 0;
   let letNextIn: (() => void) | undefined;
@@ -27,7 +27,7 @@ export function openStreamsSite(): Site {
     if (tails.get(user) === tail) tails.delete(user);
     inside--;
     const done = letNextIn;
-    letNextIn = undefined; // before the call: it writes the next one
+    letNextIn = undefined; // reset before the call, which writes the next request
     done?.();
   };
 

@@ -1,17 +1,17 @@
-// What is done with a request, whoever moves it from step to step: the three sites share it.
+// The processing of a request, which the three sites share.
 
 import { createHash } from 'node:crypto';
 import { setTimeout as sleep } from 'node:timers/promises';
 
-/** A request that wants an answer. */
+/** A request and its response. */
 export interface Exchange {
   readonly url: string;
-  /** From somebody who must not wait behind the crowd. */
+  /** Whether it comes from an operator, who must not wait behind the crowd. */
   readonly operator: boolean;
   answer(status: number, body: string): void;
 }
 
-/** What somebody asks for. */
+/** The parsed request. */
 export interface Query {
   readonly exchange: Exchange;
   readonly user: string;
@@ -27,15 +27,15 @@ export interface Page extends Query {
   readonly html: string;
 }
 
-/** A way to move requests through these functions. */
+/** An implementation of the site: it moves requests through the functions below. */
 export interface Site {
   accept(exchange: Exchange): void;
   close(): Promise<void>;
-  /** What it is at, as text. */
+  /** Describes its state as text. */
   draw?(): string;
 }
 
-/** How many may be with the service that knows the tokens, and with the database. */
+/** Number of concurrent requests to the token service and to the database. */
 export const AT_A_TIME = 16;
 const AUTHENTICATE_MS = 3;
 const SEARCH_MS = 4;
@@ -54,7 +54,7 @@ export function tokenOf(user: string): string {
   return createHash('sha256').update(`secret of ${user}`).digest('hex').slice(0, 16);
 }
 
-/** The URL is `/topic?user=…&token=…`. */
+/** Parses the URL `/topic?user=…&token=…`. */
 export function parse(exchange: Exchange): Query {
   const { pathname, searchParams } = new URL(exchange.url, 'http://site');
   const user = searchParams.get('user');
@@ -62,20 +62,20 @@ export function parse(exchange: Exchange): Query {
   return { exchange, user, token: searchParams.get('token') ?? '', topic: pathname.slice(1) };
 }
 
-/** Asks a service. */
+/** Checks the token, by a simulated service. */
 export async function authenticate(query: Query): Promise<Query> {
   await sleep(AUTHENTICATE_MS);
   if (query.token !== tokenOf(query.user)) throw new Refusal(401, 'I do not believe you');
   return query;
 }
 
-/** Asks a database. */
+/** Loads the data, from a simulated database. */
 export async function search(query: Query): Promise<Found> {
   await sleep(SEARCH_MS);
   return { ...query, rows: Array.from({ length: ROWS }, (_, i) => i * query.topic.length) };
 }
 
-/** Burns CPU. */
+/** Renders the page, which uses CPU time. */
 export function render(found: Found): Page {
   const cells = found.rows.map((row, i) => {
     const text = `${found.topic} ${i}: ${row.toFixed(2)}`;
@@ -88,7 +88,7 @@ export function respond(page: Page): void {
   page.exchange.answer(200, page.html);
 }
 
-/** The answer to a request that failed on the way. */
+/** Answers a request that has failed. */
 export function refuse(exchange: Exchange, error: unknown): void {
   if (error instanceof Refusal) exchange.answer(error.status, error.message);
   else exchange.answer(500, 'something went wrong');

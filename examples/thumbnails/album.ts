@@ -1,12 +1,12 @@
 import type { Kernel } from '../../lib/index.ts';
 import { draw } from './work.ts';
 
-/** The photos, by name, as JPEG files in memory that all CPUs share. */
+/** The photos, by name, as JPEG files in shared memory. */
 export type Album = ReadonlyMap<string, Uint8Array>;
 
 const WIDTH = 480;
 
-/** Draws an album, on all CPUs. */
+/** Creates an album, using all CPUs. */
 export async function drawAlbum(kernel: Kernel, photos: number): Promise<Album> {
   const numbers = Array.from({ length: photos }, (_, i) => i);
   const files = await Promise.all(

@@ -1,4 +1,4 @@
-// The demonstration: four rounds against one service, and what came out.
+// The demonstration: four rounds against one service, and a report.
 
 import { fork } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
@@ -14,32 +14,32 @@ import type { Tally } from './work.ts';
 
 const PHOTOS = 18;
 const LOOK_MS = 500;
-/** What viewers alone make of the CPUs' time, about: found out in a warm-up. */
+/** The approximate share of the CPUs' time that viewers use alone, calibrated in a warm-up. */
 const SHARE = 0.25;
-/** How often a viewer asks at most, in ms; and in the warm-up. */
+/** The shortest interval between two requests of a viewer, and that of the warm-up, in ms. */
 const LEAST_MS = 40;
 const WARM_UP_MS = 400;
-/** Requests that are under way when the service is closed. */
+/** Number of requests in progress when the service is closed. */
 const AT_CLOSE = 6;
 
 interface Round {
   readonly name: string;
   readonly seen: Seen;
-  /** What each CPU did in it. */
+  /** The work of each CPU in this round. */
   readonly cpus: readonly Tally[];
   readonly tookMs: number;
-  /** What the process burned in it. */
+  /** The CPU time that the process used in this round. */
   readonly cpuMs: number;
 }
 
-/** How the end went. */
+/** The result of closing the service. */
 interface End {
   readonly tookMs: number;
   readonly answered: number;
   readonly unfinished: readonly string[];
 }
 
-/** Runs it; returns the exit code. */
+/** Runs the demonstration, and returns the exit code. */
 export async function runDemo(seconds: number, cpus: number, affinity: Affinity): Promise<number> {
   say(`starting ${cpus} CPUs, drawing ${PHOTOS} photos`);
   const service = await ThumbnailService.start({ cpus, photos: PHOTOS, affinity });
@@ -74,7 +74,7 @@ export async function runDemo(seconds: number, cpus: number, affinity: Affinity)
   return broken.length === 0 ? 0 : 1;
 }
 
-/** How often viewers have to ask to make up their share, in ms. */
+/** Returns the interval at which viewers use their share of the CPU time, in ms. */
 function paceFor(worked: readonly Tally[]): number {
   const thumbnails = worked.reduce((sum, tally) => sum + tally.thumbnails, 0);
   const eachMs = worked.reduce((sum, { busyMs }) => sum + busyMs, 0) / Math.max(1, thumbnails);
@@ -115,7 +115,7 @@ async function play(
   }
 }
 
-/** Closes the service while it is being asked. */
+/** Closes the service while requests are in progress. */
 async function close(service: ThumbnailService): Promise<End> {
   const [photo = ''] = service.album.keys();
   const asked = Array.from(
@@ -193,7 +193,7 @@ work ahead: ${counts.refused} refused at the door, ${counts.shed} withdrawn for 
 closed in ${ms(end.tookMs)}, with ${end.answered} of the ${AT_CLOSE} answered who had asked; unfinished: ${end.unfinished.join(', ') || 'none'}`;
 }
 
-/** How much of a core a CPU got that was busy. */
+/** Returns the share of a core that a busy CPU got. */
 function given({ cpus, cpuMs }: Round): number {
   return Math.min(
     1,
@@ -254,7 +254,7 @@ function ms(value: number): string {
   return `${value < 10 ? value.toFixed(1) : value.toFixed(0)} ms`;
 }
 
-/** A line of progress: on a terminal in place of the last one. */
+/** Prints a progress line; on a terminal it replaces the previous one. */
 function say(line: string): void {
   const { stderr } = process;
   if (stderr.isTTY) stderr.write(`\r${line.slice(0, stderr.columns - 1)}\u001b[K`);

@@ -1,4 +1,4 @@
-/** The width that a JPEG file says it has, in pixels; 0: it is none. */
+/** Reads the width of a JPEG file, in pixels. Returns 0 if it is not one. */
 export function widthOf(jpeg: Uint8Array): number {
   const view = new DataView(jpeg.buffer, jpeg.byteOffset, jpeg.byteLength);
   if (jpeg.byteLength < 4 || view.getUint16(0) !== 0xff_d8) return 0;

@@ -1,38 +1,37 @@
-// The clients, in a process of their own, so that what holds up the service does not hold up them.
+// The clients, in a separate process, so that what blocks the service does not block them.
 //
-//   viewers     ask for thumbnails of their own photos at fixed times, whatever happens; how long it
-//               takes counts from the time at which they meant to ask
-//   crawler     asks ahead for the same photos, larger, many at a time, and asks again at once
-//   leavers     ask for many at once, and hang up on all of them
+//   viewers     request thumbnails of their own photos at fixed times; latency counts from those times
+//   crawler     prefetches the same photos, larger, many at a time, and retries at once
+//   leavers     request many at once, and then close all the connections
 
 import { Agent, get } from 'node:http';
 import type { ClientRequest, IncomingMessage } from 'node:http';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { widthOf } from './jpeg.ts';
 
-/** What the load is told. */
+/** The instructions for the load. */
 export interface Order {
   readonly port: number;
   readonly photos: readonly string[];
   readonly forMs: number;
-  /** How often each viewer asks, in ms. */
+  /** The interval between two requests of a viewer, in ms. */
   readonly everyMs: number;
   readonly crawl: boolean;
   readonly leave: boolean;
 }
 
-/** What it has seen. */
+/** The measurements of the load. */
 export interface Seen {
-  /** What viewers waited for, in ms. */
+  /** The latencies of viewers, in ms. */
   readonly waitedMs: readonly number[];
-  /** Viewers' requests that were refused. */
+  /** Number of viewers' requests that were refused. */
   readonly refused: number;
-  /** Answers that were no JPEG of the width that was asked for. */
+  /** Number of answers that were not a JPEG of the requested width. */
   readonly wrong: number;
-  /** Work ahead that was answered, and that was put off with a Retry-After. */
+  /** Number of prefetches that were answered, and that were refused with a Retry-After. */
   readonly ahead: number;
   readonly putOff: number;
-  /** Requests that were hung up on. */
+  /** Number of requests whose connection the client closed. */
   readonly left: number;
 }
 
@@ -43,9 +42,9 @@ interface Answer {
 }
 
 export const VIEWERS = 6;
-/** Work ahead that the crawler keeps asking for. */
+/** Number of prefetches that the crawler has in progress. */
 const CRAWLS = 16;
-/** It was told to come later, and is not polite. */
+/** How long the crawler waits after a Retry-After, in ms: less than it should. */
 const IMPATIENCE_MS = 50;
 const LEAVER_EVERY_MS = 250;
 const AT_ONCE = 8;
@@ -64,7 +63,7 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
   let ahead = 0;
   let putOff = 0;
   let left = 0;
-  /** Each viewer has photos of its own. */
+  /** The photos of each viewer. */
   const each = Math.floor(photos.length / VIEWERS);
   const photoOf = (viewer: number, i: number): string =>
     photos[viewer * each + (i % each)] ?? (photos[0] as string);
@@ -125,7 +124,7 @@ async function run({ port, photos, forMs, everyMs, crawl, leave }: Order): Promi
   return { waitedMs, refused, wrong, ahead, putOff, left };
 }
 
-/** Fulfilled when a request is on its way. Nobody reads its answer, or wonders at its end. */
+/** Resolves when a request was sent or has failed. Its answer is ignored. */
 function isSent(request: ClientRequest): Promise<void> {
   request.on('response', (answer) => answer.resume());
   return new Promise((resolve) => {

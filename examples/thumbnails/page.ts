@@ -1,4 +1,4 @@
-/** The page to look at: all photos, a width, and a button that asks for a lot ahead. */
+/** The HTML page: all photos, a width, and a button that prefetches many thumbnails. */
 export function page(photos: Iterable<string>): string {
   return `<!doctype html>
 <meta charset="utf-8">
@@ -22,7 +22,7 @@ export function page(photos: Iterable<string>): string {
   const show = () => {
     const width = byId('width').value;
     byId('px').value = width + ' px';
-    // Setting src anew hangs up on what is still on its way.
+    // Setting src again aborts the requests that are in progress.
     images.forEach((image, i) => { image.src = '/photos/' + photos[i] + '?client=' + client + '&width=' + width; });
   };
   byId('width').oninput = show;

@@ -1,21 +1,21 @@
-// Which CPU a client's work goes to.
+// Chooses the CPU for a client's work, by its affinity.
 //
-//   strong   where its first work went, for ever
-//   weak     where its last work went, unless that CPU is behind: then the client moves
-//   none     wherever least is waiting
+//   strong   always the CPU of its first work
+//   weak     the CPU of its last work, unless that CPU is behind: then the client moves
+//   none     the CPU with the least work
 
 import type { Cpu } from '../../lib/index.ts';
 
 export type Affinity = 'strong' | 'weak' | 'none';
 
-/** Work that has been sent to a CPU, and has not come back. */
+/** Work that has been sent to a CPU and has not finished. */
 export interface Work {
   readonly urgent: boolean;
-  /** Withdraws it: atomically if it has not begun, else between two of its steps. */
+  /** Cancels it: atomically if it has not begun, otherwise between two of its steps. */
   drop(reason: Error): void;
 }
 
-/** One CPU, and what it has been sent. */
+/** One CPU, and the work sent to it. */
 export class Seat {
   readonly cpu: Cpu;
   readonly urgent: Set<Work> = new Set();
@@ -26,21 +26,21 @@ export class Seat {
   }
 }
 
-/** So many more urgent ones than elsewhere, and a CPU is behind. */
+/** A CPU is behind if it has this many more urgent requests than another. */
 const BEHIND = 3;
-/** A CPU that has not come to its work for so long is behind, in ms. */
+/** A CPU is behind if it has not started its work for this time, in ms. */
 const LAG_MS = 250;
-/** The clients that came last are remembered. */
+/** Number of clients that are remembered, the most recent ones. */
 const REMEMBERED = 10_000;
 
 export class Seats {
   readonly all: readonly Seat[];
-  /** Clients who were moved to another CPU, since theirs was behind. */
+  /** Number of clients that were moved because their CPU was behind. */
   moves = 0;
   #turn = 0;
   readonly #affinity: Affinity;
   readonly #clients = new Map<string, Seat>();
-  /** How many clients each has. */
+  /** Number of clients of each CPU. */
   readonly #guests = new Map<Seat, number>();
 
   constructor(cpus: readonly Cpu[], affinity: Affinity) {
@@ -48,7 +48,7 @@ export class Seats {
     this.#affinity = affinity;
   }
 
-  /** Where the next work of a client goes. */
+  /** Chooses the CPU for the next work of a client. */
   of(client: string): Seat {
     if (this.#affinity === 'none') return this.#least((seat) => seat.urgent.size);
     const seat = this.#clients.get(client);
@@ -81,7 +81,7 @@ export class Seats {
     }
   }
 
-  /** The one that is up and has least; among equals they take turns. */
+  /** Returns the running CPU with the least work, round-robin among equals. */
   #least(by: (seat: Seat) => number): Seat {
     const up = this.all.filter(({ cpu }) => cpu.state === 'up');
     const usable = up.length > 0 ? up : this.all;

@@ -1,20 +1,20 @@
-// The service: thumbnails over HTTP, made on CPUs.
+// The service: thumbnails over HTTP, rendered on several CPUs.
 //
-//   GET /photos/NAME?width=W            somebody looks at a page: urgent
-//   the same with Sec-Purpose: prefetch rendered ahead, in the background; so with &ahead
+//   GET /photos/NAME?width=W                  urgent: for a page being viewed
+//   with Sec-Purpose: prefetch, or &ahead     work ahead: rendered in the background
 //
-// Each CPU has two queues: urgent work is entered before work ahead, and passes it between the steps
-// of a thumbnail that is being made. What is too much is not put into any queue:
+// Each CPU has two queues: urgent work starts before work ahead, and overtakes it between the steps of
+// a thumbnail that is being rendered. Excess work is refused instead of queued:
 //
-//   work ahead    refused at the door when its CPU has AHEAD of it, or BUSY urgent ones; withdrawn
-//                 when so much urgent work comes while it waits. 503, Retry-After
+//   work ahead    refused when its CPU has AHEAD of it or BUSY urgent requests; withdrawn when that
+//                 many urgent requests arrive while it waits. Answered by 503, Retry-After
 //   urgent work   refused when its CPU has URGENT of it
 
 import { once } from 'node:events';
 import { createServer } from 'node:http';
 import type { IncomingMessage, Server, ServerResponse } from 'node:http';
 import type { AddressInfo } from 'node:net';
-// oxlint-disable-next-line import/no-unassigned-import -- it teaches kernels to start CPUs
+// oxlint-disable-next-line import/no-unassigned-import -- it enables kernels to start CPUs
 import '../../lib/cpu/index.ts';
 import { Kernel, KcontError, PRI_PRIHIGH, PRI_PRILOW } from '../../lib/index.ts';
 import type { CloseReport, CpuEvent, Workqueue } from '../../lib/index.ts';
@@ -26,16 +26,16 @@ import type { Affinity, Seat, Work } from './seats.ts';
 import { tally, thumbnail } from './work.ts';
 import type { Tally } from './work.ts';
 
-/** Work ahead that one CPU may have. */
+/** Limit of work ahead per CPU. */
 const AHEAD = 4;
-/** So many urgent ones, and a CPU does no work ahead. */
+/** Number of urgent requests from which a CPU does no work ahead. */
 const BUSY = 3;
-/** Urgent work that one CPU may have: what it can do in a few seconds. */
+/** Limit of urgent work per CPU: the work of a few seconds. */
 const URGENT = 64;
 /** The widest thumbnail, in pixels. */
 const WIDEST = 480;
 const GRACE_MS = 10_000;
-/** Longer than clients keep a connection that they do not use. */
+/** Keep-alive timeout, in ms: longer than clients keep an idle connection. */
 const KEEP_ALIVE_MS = 65_000;
 
 export interface ServiceOptions {
@@ -46,19 +46,19 @@ export interface ServiceOptions {
   readonly onCpu?: (event: CpuEvent) => void;
 }
 
-/** What has become of the requests. */
+/** Counters of requests by outcome. */
 export interface Counts {
   urgent: number;
   ahead: number;
-  /** Work ahead that was refused at the door. */
+  /** Work ahead that was refused on arrival. */
   refused: number;
-  /** Work ahead that was withdrawn from a queue, or given up, for urgent work. */
+  /** Work ahead that was withdrawn or cancelled in favour of urgent work. */
   shed: number;
   /** Urgent work that was refused. */
   overload: number;
-  /** Clients that hung up before the answer. */
+  /** Clients that closed the connection before the answer. */
   hungUp: number;
-  /** Of these: finished all the same, since the function had passed its last look at its signal. */
+  /** Of these, work that finished nevertheless, because its last check of the signal was over. */
   tooLate: number;
   failed: number;
 }
@@ -75,7 +75,7 @@ export class ThumbnailService {
     tooLate: 0,
     failed: 0,
   };
-  /** For each that hung up: how long until its CPU was rid of the work, in ms. */
+  /** For each client that closed: the time until its CPU had dropped the work, in ms. */
   readonly ridMs: number[] = [];
   readonly seats: Seats;
   readonly #kernel: Kernel;
@@ -87,16 +87,16 @@ export class ThumbnailService {
     this.#kernel = kernel;
     this.album = album;
     this.seats = new Seats(kernel.cpus.slice(1), affinity);
-    // One at a time on each CPU: two that take turns would both be late.
+    // One at a time on each CPU: two that alternate would both be late.
     this.#urgent = kernel.acquire(PRI_PRIHIGH, { perCpu: true, maxActive: 1 });
-    // It waits for long if it must: after 2 s one is done all the same.
+    // Urgent work can delay it, but after 2 s one is done nevertheless.
     this.#ahead = kernel.acquire(PRI_PRILOW, { perCpu: true, maxActive: 1, patienceMs: 2000 });
     this.#server = createServer({ keepAliveTimeout: KEEP_ALIVE_MS }, (request, response) => {
       void this.#answer(request, response);
     });
   }
 
-  /** Starts the CPUs, draws the album, and listens. */
+  /** Starts the CPUs, creates the album, and listens. */
   static async start(options: ServiceOptions): Promise<ThumbnailService> {
     const { port = 0, cpus, photos, affinity, onCpu } = options;
     const kernel = new Kernel();
@@ -121,17 +121,17 @@ export class ThumbnailService {
     return (this.#server.address() as AddressInfo).port;
   }
 
-  /** Sent to CPUs, and not come back. */
+  /** Number of requests sent to CPUs and not finished. */
   get inFlight(): number {
     return this.seats.all.reduce((sum, { urgent, ahead }) => sum + urgent.size + ahead.size, 0);
   }
 
-  /** What each CPU has done. */
+  /** Returns the work that each CPU has done. */
   async tallies(): Promise<Tally[]> {
     return await Promise.all(this.seats.all.map(({ cpu }) => this.#urgent.run(tally, { cpu })));
   }
 
-  /** Takes no more, sheds work ahead, answers who has asked, and ends the CPUs. */
+  /** Refuses new requests, withdraws work ahead, answers the others, and stops the CPUs. */
   async close(): Promise<CloseReport> {
     const closed = once(this.#server, 'close');
     this.#server.close();
@@ -231,7 +231,7 @@ export class ThumbnailService {
   }
 }
 
-/** Withdraws all work of a line. Each is answered by whoever made it. */
+/** Withdraws all work of a queue. The caller of each request answers it. */
 function shed(line: ReadonlySet<Work>): void {
   for (const work of line) work.drop(new Error('urgent work comes first'));
 }

@@ -1,46 +1,46 @@
-// The CPU module: what runs on the CPUs. Every CPU imports it, and has variables of its own.
+// The CPU module: the functions that run on the CPUs. Every CPU imports it and has its own variables.
 
 import { Jimp, JimpMime } from 'jimp';
 import { curcpu, transfer } from '../../lib/cpu/index.ts';
 import { Mutex, PRI_PRIHIGH, PRI_PRILOW } from '../../lib/index.ts';
 import type { Workqueue } from '../../lib/index.ts';
 
-/** A thumbnail that is wanted. */
+/** A request for a thumbnail. */
 export interface Wanted {
   readonly photo: string;
-  /** The JPEG. In shared memory: it is not copied on its way to a CPU. */
+  /** The JPEG, in shared memory, so that it is not copied to a CPU. */
   readonly jpeg: Uint8Array;
   readonly width: number;
-  /** Somebody waits for it. */
+  /** Whether a viewer waits for it. */
   readonly urgent: boolean;
 }
 
-/** What one CPU has done so far. */
+/** The work that one CPU has done so far. */
 export interface Tally {
   thumbnails: number;
-  /** Photos that had to be decoded; the others were still there from the last time. */
+  /** Number of photos that had to be decoded; the others were in the cache. */
   decoded: number;
-  /** Given up between two steps, since nobody wanted it any more. */
+  /** Number of thumbnails abandoned between two steps, because they were cancelled. */
   givenUp: number;
-  /** For how long its thread has not been waiting. */
+  /** How long its thread has been busy, in ms. */
   busyMs: number;
 }
 
 type Picture = Awaited<ReturnType<typeof Jimp.fromBuffer>>;
 
-/** A CPU keeps so many photos decoded: what affinity is good for. */
+/** Number of decoded photos that a CPU caches, which is why affinity pays. */
 const KEPT = 16;
-/** How long work ahead may stand behind urgent work before it is done all the same, in ms. */
+/** How long urgent work may delay work ahead, in ms. */
 const PATIENCE_MS = 2000;
 
-/** Decoded photos of this CPU, the one that was used last at the end. */
+/** The decoded photos of this CPU, the most recently used last. */
 const kept = new Map<string, Picture>();
 const mine = { thumbnails: 0, decoded: 0, givenUp: 0 };
-/** Held for one step: so a step is never begun while another is under way. */
+/** Held for one step, so that steps never overlap. */
 const codec = new Mutex();
 let lines: { readonly urgent: Workqueue; readonly ahead: Workqueue } | undefined;
 
-/** Makes a thumbnail, in steps: between any two of them what has a higher priority goes first. */
+/** Renders a thumbnail in steps. Work of higher priority runs between any two steps. */
 export async function thumbnail(wanted: Wanted, signal: AbortSignal): Promise<Uint8Array> {
   const { photo, jpeg, width, urgent } = wanted;
   try {
@@ -57,8 +57,7 @@ export async function thumbnail(wanted: Wanted, signal: AbortSignal): Promise<Ui
 }
 
 /**
- * Takes a step when nothing more urgent is waiting on this CPU. Throws if nobody wants the result any
- * more.
+ * Runs a step when no more urgent work is waiting on this CPU. Throws if the request was cancelled.
  */
 async function step<T>(
   urgent: boolean,
@@ -70,13 +69,13 @@ async function step<T>(
     urgent: kernel.acquire(PRI_PRIHIGH, { patienceMs: PATIENCE_MS }),
     ahead: kernel.acquire(PRI_PRILOW, { patienceMs: PATIENCE_MS }),
   };
-  // It waits for the lock by priority: who is more urgent gets it first, also when he came later.
+  // The lock is granted by priority: more urgent work gets it first, even if it came later.
   const result = await (urgent ? lines.urgent : lines.ahead).run(func, { lock: codec, signal });
   signal.throwIfAborted();
   return result;
 }
 
-/** Draws a photo, different for each seed, and encodes it. */
+/** Draws a different photo for each seed, and encodes it. */
 export async function draw({ seed, width }: { seed: number; width: number }): Promise<Uint8Array> {
   const height = Math.round(width * 0.75);
   const picture = new Jimp({ width, height });
@@ -95,7 +94,7 @@ export async function draw({ seed, width }: { seed: number; width: number }): Pr
   return moved(await picture.getBuffer(JimpMime.jpeg, { quality: 85 }));
 }
 
-/** What this CPU has done so far. */
+/** Returns the work that this CPU has done so far. */
 export function tally(): Tally {
   return { ...mine, busyMs: performance.eventLoopUtilization().active };
 }
@@ -115,9 +114,9 @@ function keep(photo: string, picture: Picture): void {
   }
 }
 
-/** The bytes as a result that is moved, not copied. */
+/** Wraps the bytes as a result that is transferred, not copied. */
 function moved(bytes: Buffer): Uint8Array {
-  // A Buffer may be part of a pool that others use, too.
+  // A Buffer may be part of a shared pool, which cannot be transferred.
   const isWhole = bytes.byteLength === bytes.buffer.byteLength;
   const own = isWhole ? new Uint8Array(bytes.buffer) : Uint8Array.from(bytes);
   return transfer(own, [own.buffer]);

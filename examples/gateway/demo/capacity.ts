@@ -5,30 +5,30 @@ import type { FromLoad, FromServer, ToLoad, ToServer } from './messages.ts';
 import { Peer } from './peer.ts';
 import type { Progress } from './progress.ts';
 
-/** Devices of the measurement. */
+/** Number of devices in the measurement. */
 const DEVICES = 200;
-/** They connect meanwhile, and code that runs often gets compiled. */
+/** Time in which the devices connect and hot code is compiled, in ms. */
 const WARM_UP_MS = 1200;
 const MEASURED_MS = 800;
 const BURN_MS = 300;
 
-/** Server and load are given this part of what they could get: the rest is for peaks. */
+/** The share of the available CPU time to use; the rest is for peaks. */
 const PART = 0.5;
 
-/** The fewest devices that show the difference. */
+/** The smallest number of devices that shows the difference. */
 const FEWEST = 50;
 
-/** What the machine can carry at present. */
+/** The load that the machine can carry at present. */
 export interface Capacity {
-  /** How many devices, at least {@link FEWEST}. */
+  /** Number of devices, at least {@link FEWEST}. */
   readonly devices: number;
-  /** How much of a core server and load get, each, when both want all of it: of 1. */
+  /** The share of a core that server and load each get when both use all they can, 0 … 1. */
   readonly cpuShare: number;
 }
 
 /**
- * Measures what a device costs, and what the machine has to give while others use it too: a short
- * round with few devices and no stalls.
+ * Measures the CPU time per device and the CPU time available on this machine, in a short round with
+ * few devices and no stalls.
  */
 export async function measureCapacity(folder: string, progress: Progress): Promise<Capacity> {
   progress.show(`measuring what this machine can carry, with ${DEVICES} devices`);
@@ -44,7 +44,7 @@ export async function measureCapacity(folder: string, progress: Progress): Promi
       load.ask({ type: 'burn', ms: BURN_MS }, 'burnt'),
     ]);
     const cpuShare = Math.min(1, serverBurn.cpuShare, loadBurn.cpuShare);
-    const forMs = 10 * (WARM_UP_MS + MEASURED_MS); // nobody waits for its end
+    const forMs = 10 * (WARM_UP_MS + MEASURED_MS); // longer than needed: the round is stopped before
     load.send({ type: 'go', port, devices: DEVICES, forMs, timing: DEMO_TIMING });
     await sleep(WARM_UP_MS);
     const used = async (): Promise<{ server: number; load: number; atMs: number }> => {

@@ -9,14 +9,14 @@ import { Progress } from './progress.ts';
 import { ENOUGH_CPU, findings } from './report.ts';
 import { runRound } from './round.ts';
 
-/** As many devices as show the difference well; a larger number shows nothing more. */
+/** The largest default number of devices. More devices do not show the difference better. */
 const MOST = 2000;
 
 /**
- * Runs both gateways, one after the other, under the same load; returns the exit code.
+ * Runs both gateways one after the other under the same load, and returns the exit code.
  *
- * @param wanted - how many devices; undefined: as many as the machine can carry
- * @param seconds - how long both take together, about
+ * @param wanted - number of devices; undefined for as many as the machine can carry
+ * @param seconds - approximate duration of both rounds together
  */
 export async function runDemo(wanted: number | undefined, seconds: number): Promise<number> {
   const limit = affordable(wanted ?? MOST);
@@ -31,10 +31,10 @@ export async function runDemo(wanted: number | undefined, seconds: number): Prom
   const folder = await mkdtemp(join(tmpdir(), 'kcont-gateway-'));
   const interrupted = (): void => {
     rmSync(folder, { recursive: true, force: true });
-    process.exit(130); // the other processes notice, and end too
+    process.exit(130); // the other processes notice, and exit too
   };
   process.once('SIGINT', interrupted).once('SIGTERM', interrupted);
-  process.stdout.once('error', interrupted); // nobody reads on, as in npm start | head
+  process.stdout.once('error', interrupted); // the reader has exited, as in npm start | head
   let cpuShare = 0;
   try {
     const capacity = await measureCapacity(folder, progress);

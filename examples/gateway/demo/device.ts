@@ -2,18 +2,18 @@ import { connect } from 'node:net';
 import type { Socket } from 'node:net';
 import { sharedNow } from './shared-clock.ts';
 
-/** What a device is like. Only the last five ever end; the others count as live all the time. */
+/** The behaviour of a device. Only the last five ever stop; the others count as live all the time. */
 export type Character =
   | 'healthy'
-  | 'slow' // dribbles its lines, and is late to acknowledge commands
-  | 'garbage' // every other line is rubbish
-  | 'polite' // says BYE at some time
+  | 'slow' // sends lines in pieces, and acknowledges commands late
+  | 'garbage' // every second line is malformed
+  | 'polite' // sends BYE at some time
   | 'vanishing' // destroys its socket at some time, without BYE
-  | 'silent' // connects, and never says a word
-  | 'half-dead' // stops speaking at some time, but keeps the connection
+  | 'silent' // connects, and sends nothing
+  | 'half-dead' // stops sending at some time, but keeps the connection
   | 'mute'; // stops answering PING at some time, but keeps sending
 
-/** How the devices of a fleet are distributed: of a hundred, so many. */
+/** The number of devices of each kind, of a hundred. */
 const SHARES: readonly (readonly [Character, number])[] = [
   ['silent', 2],
   ['half-dead', 3],
@@ -43,12 +43,12 @@ const RUBBISH: readonly string[] = [
 /** What a device reports to its fleet. */
 export interface Watcher {
   opened(device: Device): void;
-  /** The connection ended and this was not the device's own doing. */
+  /** The connection ended, and not because of the device. */
   cutOff(device: Device): void;
   answered(sentAt: number, tookMs: number): void;
 }
 
-/** The character of the n-th device. */
+/** Returns the character of the n-th device. */
 export function characterOf(index: number): Character {
   let rest = index % 100;
   for (const [character, share] of SHARES) {
@@ -58,19 +58,19 @@ export function characterOf(index: number): Character {
   return 'healthy';
 }
 
-/** One device: connects, speaks when it is ticked, answers what it is told. */
+/** One device: it connects, sends packets when ticked, and answers the gateway. */
 export class Device {
   readonly character: Character;
-  /** When it stopped being one; 0: it lives. */
+  /** When it stopped working; 0 while it is live. */
   diedAt = 0;
-  /** When it saw itself cut off after that; 0: not yet. */
+  /** When the gateway then closed its connection; 0 if it has not yet. */
   foundAt = 0;
   saidBye = false;
   byeAnswered = false;
   packets = 0;
   readingsAcked = 0;
   commandCopies = 0;
-  /** What the gateway said when it ended the connection. */
+  /** The reason that the gateway gave when it ended the connection. */
   reason = '';
 
   readonly #index: number;
@@ -97,12 +97,12 @@ export class Device {
     this.#watcher = watcher;
   }
 
-  /** Whether it holds a connection. */
+  /** Whether it has a connection. */
   get open(): boolean {
     return this.#state === 'up';
   }
 
-  /** Does what is due. */
+  /** Sends the packets that are due. */
   tick(now: number): void {
     if (now < this.#nextAt || this.#state === 'over') return;
     if (this.#state === 'down') this.#connect();
@@ -120,7 +120,7 @@ export class Device {
     this.#lastCommand = 0;
     this.#pingSentAt = 0;
     this.reason = 'no word';
-    // Half open: a half-dead device does not answer a hang-up either.
+    // Half-open is allowed, because a half-dead device does not answer a FIN either.
     const socket = connect({
       port: this.#port,
       host: '127.0.0.1',
@@ -135,17 +135,17 @@ export class Device {
     socket.on('close', () => this.#lost(socket));
   }
 
-  /** Only now the gateway has accepted; until then it knew nothing of the connection. */
+  /** Starts sending. Until READY arrives, the gateway may not have accepted the connection. */
   #ready(): void {
     this.#state = 'up';
     const now = sharedNow();
     if (this.character === 'silent') this.diedAt = now;
     else this.#say(`HELLO device-${this.#index}\n`);
-    this.#nextAt = now + ((this.#index * 7) % PACKET_EVERY_MS); // not all in step
+    this.#nextAt = now + ((this.#index * 7) % PACKET_EVERY_MS); // spread the devices over the period
     this.#watcher.opened(this);
   }
 
-  /** Its time has come, for those who have one. */
+  /** Ends the device, if its character does so. */
   #end(now: number): void {
     if (this.character === 'half-dead' || this.character === 'mute') {
       this.diedAt = now;
@@ -189,7 +189,7 @@ export class Device {
     if (this.character === 'garbage' && this.#turn % 2 === 0) {
       return RUBBISH[(this.#turn / 2) % RUBBISH.length] ?? '';
     }
-    // Those who dribble would measure themselves.
+    // A device that sends in pieces would measure its own delay.
     if (this.#turn % PINGS_EVERY === 0 && this.#pingSentAt === 0 && this.character !== 'slow') {
       this.#pingSentAt = sharedNow();
       return 'PING\n';
@@ -239,7 +239,7 @@ export class Device {
   }
 
   #obey(number: number): void {
-    // A copy of what has been acknowledged already. A real device must not do it twice.
+    // A copy of a command already acknowledged, which a real device must not execute twice.
     if (number <= this.#lastCommand) this.commandCopies += 1;
     else this.#lastCommand = number;
     if (this.character !== 'slow') this.#say(`ACK ${number}\n`);
@@ -249,18 +249,18 @@ export class Device {
   #bye(reason: string): void {
     this.reason = reason;
     if (reason === 'bye') this.byeAnswered = true;
-    // The gateway closes, for all of us: that is nobody's death.
+    // The gateway is shutting down: no device was dropped.
     if (reason === 'bye' || reason === 'shutdown') {
       this.#state = 'over';
       this.#socket?.end();
     }
   }
 
-  /** The connection has ended, or is about to: at the first sign of it. */
+  /** Handles the end of the connection, at the first sign of it. */
   #lost(socket: Socket): void {
     if (socket !== this.#socket) return;
     this.#socket = null;
-    if (this.character !== 'half-dead') socket.end(); // it would not even do that
+    if (this.character !== 'half-dead') socket.end(); // a half-dead device does not even close its side
     if (this.#state === 'over') return;
     const now = sharedNow();
     const wasUp = this.#state === 'up';
@@ -279,7 +279,7 @@ export class Device {
   #say(text: string): void {
     if (!this.#socket?.writable) return;
     if (this.#unsent !== '') {
-      this.#unsent += text; // in the middle of a line: after it
+      this.#unsent += text; // a line is half sent: append to it
       return;
     }
     this.packets += 1;

@@ -1,17 +1,17 @@
 /**
- * More than this without a turn of the load's loop, and its devices were late themselves. A packet
- * can be late by nearly twice as much unnoticed: once because its turn began late, once because the
- * others came first. So a pause between two packets (290 ms at most) and twice this must be less
- * than the gateway's idle timeout, and twice this less than its time for a PONG.
+ * If the load's event loop has no turn for longer than this, in ms, its devices were late themselves.
+ * A packet can be late by nearly twice as much unnoticed: once because its turn began late, once
+ * because other devices came first. So the longest pause between two packets (290 ms) plus twice this
+ * must be less than the gateway's idle timeout, and twice this less than its time for a PONG.
  */
 const TOO_LATE_MS = 200;
 
-/** After that nobody can tell for so long whether a device that was cut off had been in time. */
+/** For how long after that a closed connection is not judged, in ms: the device may have been late. */
 const DOUBT_MS = 1500;
 
 /**
- * The load must not take its own delays for faults of the gateway. It has one regular tick, which
- * also makes all devices speak; as long as that comes on time, so do they.
+ * Detects delays of the load, so that they are not taken for faults of the gateway. One regular tick
+ * makes all devices send, so while the tick is on time, the devices are.
  */
 export class Lateness {
   worstMs = 0;
@@ -29,7 +29,7 @@ export class Lateness {
     this.#lastTick = now;
   }
 
-  /** Whether the load is late just now, or has been a little while ago. */
+  /** Whether the load is late now or was late recently. */
   inDoubt(now: number): boolean {
     return now - this.#lastTick > TOO_LATE_MS || now - this.#lateAt < DOUBT_MS;
   }

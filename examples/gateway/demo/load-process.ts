@@ -1,4 +1,4 @@
-/* The devices, in a process of their own: nothing that holds up the gateway holds them up. */
+/* The devices, in a separate process, so that what blocks the gateway does not block them. */
 import type { Timing } from '../timers.ts';
 import { Device } from './device.ts';
 import type { Watcher } from './device.ts';
@@ -9,10 +9,10 @@ import { sharedNow } from './shared-clock.ts';
 
 const TICK_MS = 10;
 const PROGRESS_MS = 200;
-/** How long the result waits for the last dead device to be found. */
+/** How long to wait at the end for the gateway to detect the last dead devices, in ms. */
 const PATIENCE_MS = 5000;
 
-/** All devices, ticked in turn, and what became of them. */
+/** All devices, which it ticks in turn, and their results. */
 class Fleet implements Watcher {
   readonly #devices: Device[] = [];
   readonly #timing: Timing;
@@ -36,7 +36,7 @@ class Fleet implements Watcher {
     this.#notYetOpen = count;
     const openingMs = Math.min(forMs / 8, count / 2);
     for (let i = 0; i < count; i++) {
-      // Ends are spread over a good part of the time, so that stalls meet them in every state.
+      // Devices stop at different times, so that stalls find them in every state.
       const share = ((i * 37) % 101) / 101;
       const endsAt = now + openingMs + forMs * (0.1 + 0.4 * share);
       this.#devices.push(new Device(i, port, now + (i / count) * openingMs, endsAt, this));
@@ -80,7 +80,7 @@ class Fleet implements Watcher {
     setTimeout(() => this.#run(), TICK_MS);
   }
 
-  /** Some device is dead, and the gateway has had its time but not yet our patience. */
+  /** Whether some dead device is not detected yet, and the time to wait for it is not over. */
   #stillWaiting(now: number): boolean {
     return this.#deaths().some(
       (death) => death.foundAt === null && now < death.at + death.allowedMs + PATIENCE_MS,
@@ -145,7 +145,7 @@ class Fleet implements Watcher {
 process.on('message', (message: ToLoad) => {
   if (message.type === 'end') process.exit(0);
   if (message.type === 'burn' || message.type === 'cpu') tell(measure(message));
-  // It runs by itself from here on.
+  // From here on, timers drive the process.
   else void new Fleet(message.port, message.devices, message.forMs, message.timing);
 });
 process.once('disconnect', () => process.exit(1));

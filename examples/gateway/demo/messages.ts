@@ -1,34 +1,34 @@
-/* What the processes of the demonstration tell each other. All times are of sharedNow(). */
+/* The messages between the processes of the demonstration. All times are those of sharedNow(). */
 import type { CloseReport } from '../gateway.ts';
 import type { Timing } from '../timers.ts';
 
-/** The gateway's two ways to keep time. */
+/** The two implementations of the gateway's timing. */
 export type Variant = 'kcont' | 'setTimeout';
 
-/** Where the server's loop is held up; the timer is a continuation if the gateway is kcont's. */
+/** Where the server's event loop is blocked. In the kcont gateway, the timer is a continuation. */
 export type StallKind = 'the check phase' | 'an I/O callback' | 'a timer';
 
-/** The loop was held up from one time to another. */
+/** A time span in which the loop was blocked. */
 export interface Stall {
   readonly kind: StallKind;
   readonly from: number;
   readonly to: number;
-  /** How much of a core the server got meanwhile, when it wanted all of it. */
+  /** The share of a core that the server got while it used all it could. */
   readonly cpuShare: number;
 }
 
-/** From the demonstration to the server. */
+/** Messages from the demonstration to the server. */
 export type ToServer =
   | { readonly type: 'weigh' }
   | { readonly type: 'stall'; readonly kind: StallKind; readonly ms: number }
   | { readonly type: 'count' }
   | Measurement;
 
-/** Asked of both processes, to find out what the machine can carry. */
+/** Questions to both processes, to determine what the machine can carry. */
 export type Measurement =
-  /** How much of a core does it get, when it wants all of it? */
+  /** Asks for the share of a core that it gets when it uses all it can. */
   | { readonly type: 'burn'; readonly ms: number }
-  /** How much CPU time has it used so far? */
+  /** Asks for the CPU time that it has used so far. */
   | { readonly type: 'cpu' };
 
 /** The answers. */
@@ -36,7 +36,7 @@ export type Measured =
   | { readonly type: 'burnt'; readonly cpuShare: number }
   | { readonly type: 'cpuUsed'; readonly seconds: number };
 
-/** From the server to the demonstration. */
+/** Messages from the server to the demonstration. */
 export type FromServer =
   | Measured
   | { readonly type: 'listening'; readonly port: number }
@@ -46,13 +46,13 @@ export type FromServer =
   | {
       readonly type: 'closed';
       readonly report: CloseReport;
-      /** Timers and immediates of the host that were still alive. */
+      /** Number of host timers and immediates that were still alive. */
       readonly hostTimers: number;
-      /** Without what the stalls on purpose burnt. */
+      /** CPU time without that of the deliberate stalls. */
       readonly cpuSeconds: number;
     };
 
-/** From the demonstration to the load. */
+/** Messages from the demonstration to the load. */
 export type ToLoad =
   | {
       readonly type: 'go';
@@ -64,17 +64,17 @@ export type ToLoad =
   | Measurement
   | { readonly type: 'end' };
 
-/** A device that stopped being one, by intention. */
+/** A device that stopped working, on purpose. */
 export interface Death {
   readonly how: 'silent' | 'half-dead' | 'mute';
   readonly at: number;
-  /** The gateway has to have noticed after this, by its own periods. */
+  /** The time by which the gateway has to have noticed, by its own periods. */
   readonly allowedMs: number;
-  /** When the device saw itself cut off; null: never. */
+  /** When the gateway closed the device's connection; null if it never did. */
   readonly foundAt: number | null;
 }
 
-/** From the load to the demonstration. */
+/** Messages from the load to the demonstration. */
 export type FromLoad =
   | Measured
   | { readonly type: 'connected'; readonly afterMs: number }
@@ -88,20 +88,20 @@ export type FromLoad =
     }
   | { readonly type: 'result'; readonly result: LoadResult };
 
-/** What the devices went through. */
+/** What the devices have measured. */
 export interface LoadResult {
   readonly packets: number;
-  /** Live devices that the gateway cut off. */
+  /** Number of live devices whose connection the gateway closed. */
   readonly killed: number;
-  /** The same, by the reason it gave. */
+  /** The same, by the reason that the gateway gave. */
   readonly killedFor: ReadonlyMap<string, number>;
-  /** Devices cut off while the load itself was late, so that nobody can tell whether they lived. */
+  /** Number of connections closed while the load itself was late, which are therefore not judged. */
   readonly notJudged: number;
   readonly deaths: readonly Death[];
   readonly vanished: number;
   readonly byesSaid: number;
   readonly byesAnswered: number;
-  /** Pairs of the time of a PING and how long its PONG took. */
+  /** Pairs of the time of a PING and the time until its PONG. */
   readonly pings: Float64Array;
   readonly readingsAcked: number;
   readonly commandCopies: number;

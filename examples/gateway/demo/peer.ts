@@ -5,13 +5,13 @@ interface Message {
   readonly type: string;
 }
 
-/** A process did not answer: it hangs, or the machine has no time for it. */
+/** A process did not answer: it hangs, or the machine is overloaded. */
 export class NoAnswerError extends Error {}
 
-/** How long a process may take to answer, also on a machine that has little time for it. */
+/** Time in which a process must answer, in ms; long enough for an overloaded machine. */
 const ANSWER_MS = 60_000;
 
-/** A child process that one exchanges typed messages with. */
+/** A child process with typed messages. */
 export class Peer<Out extends Message, In extends Message> {
   readonly exited: Promise<number | null>;
   readonly #child: ChildProcess;
@@ -20,16 +20,16 @@ export class Peer<Out extends Message, In extends Message> {
   #fail: (error: Error) => void = () => {};
   readonly #failed: Promise<never>;
 
-  /** Starts a module that stands beside the one whose URL is given. */
+  /** Starts a module in the folder of the module with the given URL. */
   constructor(name: string, module: string, besideUrl: string, args: readonly string[] = []) {
     this.#name = name;
     const ending = besideUrl.slice(besideUrl.lastIndexOf('.')); // .ts from source, .js when compiled
     this.#child = fork(new URL(module + ending, besideUrl), args, {
-      serialization: 'advanced', // typed arrays go through as such
+      serialization: 'advanced', // keeps typed arrays
       execArgv: [...process.execArgv, '--expose-gc'],
     });
     this.#failed = new Promise((_, reject) => (this.#fail = reject));
-    this.#failed.catch(() => {}); // whoever waits hears of it; nobody has to wait
+    this.#failed.catch(() => {}); // callers that wait see the rejection; there may be none
     this.exited = new Promise((resolve) => {
       this.#child.once('exit', (code, signal) => {
         resolve(code);
@@ -73,7 +73,7 @@ export class Peer<Out extends Message, In extends Message> {
   }
 
   /**
-   * Its exit code, when it has ended by itself.
+   * Waits for its exit, and returns its exit code.
    * @throws NoAnswerError
    */
   ended(): Promise<number | null> {
@@ -85,7 +85,7 @@ export class Peer<Out extends Message, In extends Message> {
     this.#child.kill(signal);
   }
 
-  /** Makes sure that nothing of it stays behind. */
+  /** Kills the process if it still runs, and waits until it has exited. */
   async kill(): Promise<void> {
     if (this.#child.exitCode === null && this.#child.signalCode === null) this.signal('SIGKILL');
     await this.exited;

@@ -1,6 +1,6 @@
 import type { WriteStream } from 'node:tty';
 
-/** A line that shows how it goes: rewritten in place on a terminal, one per second elsewhere. */
+/** A progress line: rewritten in place on a terminal, printed once a second elsewhere. */
 export class Progress {
   readonly #out: WriteStream;
   #lastPrinted = 0;

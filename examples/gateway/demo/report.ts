@@ -3,23 +3,23 @@ import { STALL_MS } from './plan.ts';
 import type { Plan } from './plan.ts';
 import type { RoundResult } from './round.ts';
 
-/** A dead device may be found so much later than the periods say: the machine is shared. */
+/** Tolerance for the detection of a dead device, in ms, because the machine is shared. */
 const LATE_MS = 500;
 
-/** After a stall the gateway works off what came in meanwhile. */
+/** Time in which the gateway processes its backlog after a stall, in ms. */
 const RECOVERY_MS = 100;
 
-/** With less than this share of a core the server is late, whatever it does. */
+/** With a smaller share of a core, the server is late whatever it does. */
 export const ENOUGH_CPU = 0.7;
 
-/** What the two rounds come to. */
+/** The result of the two rounds. */
 export interface Findings {
   readonly table: string;
-  /** What kcont promises and did not keep, one sentence each. */
+  /** The broken promises of kcont, a sentence each. */
   readonly broken: readonly string[];
-  /** What might be broken, were it not for a machine that has no time. */
+  /** Possible breaches that an overloaded machine may have caused. */
   readonly excused: readonly string[];
-  /** What the comparison is about and this run did not show, with the reason. */
+  /** Expected differences that this run did not show, with the reason. */
   readonly notShown: readonly string[];
 }
 
@@ -32,7 +32,7 @@ interface Figures {
   readonly all: readonly number[];
 }
 
-/** Compares the rounds, and judges the one of kcont. */
+/** Compares the rounds, and checks the promises of kcont. */
 export function findings(plan: Plan, kcont: RoundResult, timeout: RoundResult): Findings {
   const rounds = [kcont, timeout];
   const figures = rounds.map((round) => figuresOf(round));
@@ -83,7 +83,7 @@ function judge(round: RoundResult, figures: Figures): Pick<Findings, 'broken' | 
   const { load, closed } = round;
   const { waiting, unfinished, lost } = closed.report;
   const broken: string[] = [];
-  /** What a machine without time does to a gateway, too. */
+  /** Failures that an overloaded machine can cause as well. */
   const tooLate: string[] = [];
   const expect = (kept: boolean, sentence: string, list = broken): void => {
     if (!kept) list.push(sentence);
@@ -114,7 +114,7 @@ function judge(round: RoundResult, figures: Figures): Pick<Findings, 'broken' | 
   return { broken: [...broken, ...tooLate], excused };
 }
 
-/** Both gateways go through the same, but one of them has to be seen to fail. */
+/** Lists the expected failures of the setTimeout gateway that this run did not show. */
 function notShown({ load, stalls }: RoundResult): readonly string[] {
   if (load.killed > 0) return [];
   const hit = 'live connections killed by setTimeout';
@@ -130,7 +130,7 @@ function notShown({ load, stalls }: RoundResult): readonly string[] {
 function figuresOf(round: RoundResult): Figures {
   const { load, closed, stalls } = round;
   const { report } = closed;
-  const allowance = LATE_MS + load.worstLagMs; // what the load saw late was not late
+  const allowance = LATE_MS + load.worstLagMs; // delays of the load are not delays of the gateway
   const late = load.deaths.filter((death) => lateBy(death, stalls) > allowance).length;
   const never = load.deaths.filter((death) => death.foundAt === null).length;
   const all: number[] = [];
@@ -151,14 +151,14 @@ function figuresOf(round: RoundResult): Figures {
   };
 }
 
-/** Time in which the server was awake is all that counts. */
+/** Returns how late a dead device was detected, in ms, not counting stalls of the server. */
 function lateBy(death: Death, stalls: readonly Stall[]): number {
   if (death.foundAt === null) return 0;
   const tookMs = death.foundAt - death.at - stalledWithin(death.at, death.foundAt, stalls, 0);
   return tookMs - death.allowedMs;
 }
 
-/** How much of a core the server got when it wanted all of it, at worst. */
+/** Returns the smallest share of a core that the server got while it used all it could. */
 function cpuShare(round: RoundResult): number {
   return Math.min(...round.stalls.map((stall) => stall.cpuShare));
 }

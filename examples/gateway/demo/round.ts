@@ -16,23 +16,23 @@ import { STALL_MS } from './plan.ts';
 import type { Plan } from './plan.ts';
 import type { Progress } from './progress.ts';
 
-/** Everything known about one gateway after its round. */
+/** The results of one gateway's round. */
 export interface RoundResult {
   readonly variant: Variant;
   readonly load: LoadResult;
   readonly stalls: readonly Stall[];
   readonly closed: Extract<FromServer, { type: 'closed' }>;
   readonly heapEach: number;
-  /** Connections the gateway still kept though their devices had none any more. */
+  /** Number of connections that the gateway kept although their devices had closed them. */
   readonly ghosts: number;
   readonly linesInFile: number;
   readonly exitCode: number | null;
 }
 
-/** What a load may take, beyond its time, to be found by the gateway and to report. */
+/** Time after the end of the load for the gateway to detect dead devices and the load to report, in ms. */
 const RESULT_MS = 60_000;
 
-/** Lets one gateway live through the plan. */
+/** Runs one gateway through the plan. */
 export async function runRound(
   variant: Variant,
   plan: Plan,
@@ -51,13 +51,13 @@ export async function runRound(
     const begunAt = performance.now();
     load.send({ type: 'go', port, devices: plan.devices, forMs: plan.forMs, timing: DEMO_TIMING });
     const ended = load.next('result', plan.forMs + RESULT_MS);
-    ended.catch(() => {}); // awaited below, but it may fail before
+    ended.catch(() => {}); // awaited below, but it may reject before
     await load.next('connected');
     const { bytesEach: heapEach } = await server.ask({ type: 'weigh' }, 'weighed');
 
     const stalls: Stall[] = [];
     for (const { atMs, kind } of plan.stalls) {
-      // One after the other is the point here.
+      // The stalls must come one after the other.
       // oxlint-disable-next-line no-await-in-loop
       await sleep(Math.max(0, begunAt + atMs - performance.now()));
       // oxlint-disable-next-line no-await-in-loop
@@ -69,7 +69,7 @@ export async function runRound(
     watch.over = true;
     const ghosts = await countGhosts(server, watch);
 
-    // With all the live devices still connected and talking.
+    // All live devices are still connected and sending.
     const closing = server.next('closed');
     server.signal('SIGTERM');
     const closed = await closing;
@@ -85,15 +85,15 @@ export async function runRound(
 }
 
 interface Watch {
-  /** How many devices are connected. */
+  /** Number of connected devices. */
   open: number;
-  /** How many stalls are over. */
+  /** Number of stalls that are over. */
   stalls: number;
-  /** The load's time is over: what follows is for nobody to watch. */
+  /** Whether the load has ended; progress is not shown after that. */
   over: boolean;
 }
 
-/** Shows how it goes. */
+/** Shows the progress. */
 function follow(
   load: Peer<ToLoad, FromLoad>,
   variant: Variant,
@@ -116,7 +116,7 @@ function follow(
   return watch;
 }
 
-/** Connections come and go all the time, so a difference counts only if it stays. */
+/** Connections open and close all the time, so a difference counts only if it persists. */
 async function countGhosts(server: Peer<ToServer, FromServer>, watch: Watch): Promise<number> {
   let ghosts = 0;
   for (let i = 0; i < 30; i++) {

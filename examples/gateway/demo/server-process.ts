@@ -1,4 +1,4 @@
-/* The gateway under test, in a process of its own: CPU and heap are its own, and so is its loop. */
+/* The gateway under test, in a separate process with its own CPU time, heap and event loop. */
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { Gateway } from '../gateway.ts';
 import { KcontTimersFactory } from '../timers-kcont.ts';
@@ -16,7 +16,7 @@ const heapBefore = heapUsed();
 const cpuBefore = cpuSeconds();
 
 process.on('message', (message: ToServer) => void answer(message));
-process.once('disconnect', () => process.exit(1)); // the demonstration is gone: what for?
+process.once('disconnect', () => process.exit(1)); // the demonstration is gone
 process.once('SIGTERM', () => void close());
 tell({ type: 'listening', port: gateway.port });
 
@@ -36,12 +36,12 @@ async function answer(message: ToServer): Promise<void> {
 async function close(): Promise<void> {
   const report = await gateway.close();
   const usedSeconds = cpuSeconds() - cpuBefore - stalls.burntSeconds;
-  await nextTurn(); // whoever cleared the last timer may do so in the check phase
+  await nextTurn(); // the last timer may be cleared in the check phase
   const hostTimers = process
     .getActiveResourcesInfo()
     .filter((kind) => kind === 'Timeout' || kind === 'Immediate').length;
   tell({ type: 'closed', report, hostTimers, cpuSeconds: usedSeconds });
-  // No process.exit(): if anything were left, the process would stay, and be found out.
+  // No process.exit(): a leftover timer would keep the process alive, and be detected.
   process.removeAllListeners('disconnect');
   process.disconnect();
 }

@@ -1,5 +1,5 @@
 /*
- * Server and load are two processes, and what the one saw must be set against what the other did.
+ * Server and load are separate processes, and their times have to be compared.
  * hrtime counts from the same moment in all processes of a machine; performance.now() does not, but
  * is cheaper to read.
  */

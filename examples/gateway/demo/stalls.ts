@@ -3,9 +3,9 @@ import type { Stall, StallKind } from './messages.ts';
 import { burn } from './measuring.ts';
 import { sharedNow } from './shared-clock.ts';
 
-/** Holds up the server's loop on purpose, as a big JSON.parse or a slow query would. */
+/** Blocks the server's event loop on purpose, as a large JSON.parse or a slow query would. */
 export class Stalls {
-  /** CPU time burnt that way. */
+  /** CPU time used for stalls. */
   burntSeconds = 0;
   readonly #gateway: Gateway;
 
@@ -13,7 +13,7 @@ export class Stalls {
     this.#gateway = gateway;
   }
 
-  /** Resolves when it is over. */
+  /** Blocks the loop; resolves when the stall is over. */
   stall(kind: StallKind, ms: number): Promise<Stall> {
     return new Promise((resolve) => {
       const stall = (): void => resolve({ kind, ...this.#burn(ms) });
@@ -23,17 +23,17 @@ export class Stalls {
     });
   }
 
-  /** In the callback of the next packet: other packets of the same poll wait behind it. */
+  /** Blocks in the callback of the next packet; other packets of the same poll wait behind it. */
   #inNextData(stall: () => void): void {
     let done = false;
     const once = (): void => {
       if (!done) stall();
       done = true;
     };
-    // Whoever speaks first.
+    // The first packet of any session.
     const open = [...this.#gateway.sessions].filter((session) => session.open);
     for (const { socket } of open) socket.once('data', once);
-    if (open.length === 0) stall(); // called for a message of another process: I/O as well
+    if (open.length === 0) stall(); // this is called by a message of another process, which is I/O too
   }
 
   #burn(ms: number): { from: number; to: number; cpuShare: number } {
