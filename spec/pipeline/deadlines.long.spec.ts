@@ -5,7 +5,7 @@ import { deadlinePrograms, expectedOf, outcomeOf } from '../support/deadline-pro
 import { soak } from '../support/lab.ts';
 
 describe('deadlines of a pipeline, at random', () => {
-  it('come to what a dull model says', () =>
+  it('expire as a simple model predicts', () =>
     fc.assert(
       fc.asyncProperty(deadlinePrograms, async (program) => {
         expect(await outcomeOf(program)).to.equal(expectedOf(program));

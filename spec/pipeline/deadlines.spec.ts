@@ -1,4 +1,4 @@
-// Deadlines that were kept: what ends in its last tick has not failed.
+// Deadlines that were met: a function that settles in its last tick is in time.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
@@ -10,7 +10,7 @@ import { deferred, Lab, settled } from '../support/lab.ts';
 
 const never: Promise<never> = new Promise(() => {});
 
-/** How a promise has ended so far. */
+/** The state of a promise so far. */
 function ending(promise: Promise<unknown>): { how: string } {
   const state = { how: 'in flight' };
   promise.then(
@@ -21,7 +21,7 @@ function ending(promise: Promise<unknown>): { how: string } {
 }
 
 describe('a deadline of a pipeline', () => {
-  it('of a stage that ends in the tick of its deadline is kept, and is not that of the next', async () => {
+  it('is met by a stage that ends in its tick, and does not apply to the next stage', async () => {
     const { clock, kernel, wq } = new Lab();
     const gate = new Mutex();
     gate.tryEnter();
@@ -40,7 +40,7 @@ describe('a deadline of a pipeline', () => {
 
   for (const queue of ['softserial', 'softclock', 'prilow'] as const) {
     for (const whose of ['stage', 'item'] as const) {
-      it(`of the ${whose} is kept by an asynchronous function that ends in its tick, by ${queue}`, async () => {
+      it(`of the ${whose} is met by an asynchronous function that ends in its tick, on ${queue}`, async () => {
         const { clock, kernel, wq } = new Lab();
         const line = pipeline<number>('line')
           .stage(
@@ -68,7 +68,7 @@ describe('a deadline of a pipeline', () => {
     }
   }
 
-  it('of an item that has more stages before it is over in its tick', async () => {
+  it('of an item expires in its tick if the item still has stages to pass', async () => {
     const { clock, kernel, wq } = new Lab();
     const line = pipeline<number>('line')
       .stage('wait', (ms) => wq.softserial.run(() => ms, { delayMs: ms }), { deadlineMs: 10 })
@@ -79,7 +79,7 @@ describe('a deadline of a pipeline', () => {
     expect(item.how).to.equal('line/more: its deadline of 10 ms is over');
   });
 
-  it('is over in its tick also by tick(), in which no promise settles', async () => {
+  it('expires in its tick also under tick(), in which no promise settles', async () => {
     const { clock, kernel } = new Lab();
     const seen: boolean[] = [];
     const line = pipeline<number>('line')
@@ -99,7 +99,7 @@ describe('a deadline of a pipeline', () => {
     expect(item.how).to.equal("line/wait: the stage's 10 ms is over");
   });
 
-  it('keeps what waits from being begun too late', async () => {
+  it('prevents a waiting item from starting too late', async () => {
     const { clock, kernel, ran } = new Lab();
     const gate = deferred();
     const line = pipeline<number>('line')
@@ -117,7 +117,7 @@ describe('a deadline of a pipeline', () => {
     ]);
   });
 
-  it('leaves no timer of a stage that has ended, or of an item that is gone', async () => {
+  it('leaves no timer of a finished stage or item', async () => {
     const { clock, kernel } = new Lab();
     const gate = deferred();
     const line = pipeline<number>('line')
@@ -132,7 +132,7 @@ describe('a deadline of a pipeline', () => {
     expect([item.how, kernel.inspect().pending]).to.deep.equal(['done', 0]);
   });
 
-  it('comes to what a dull model says, for random stages that end in or beside the tick of it', () =>
+  it('expires as a simple model predicts, for random stages that end in or near its tick', () =>
     fc.assert(
       fc.asyncProperty(deadlinePrograms, async (program) => {
         expect(await outcomeOf(program)).to.equal(expectedOf(program));
@@ -141,8 +141,8 @@ describe('a deadline of a pipeline', () => {
     ));
 });
 
-describe('the grace of a pipeline that closes', () => {
-  it('is long enough for what ends in its last tick', async () => {
+describe('the grace period of a pipeline that closes', () => {
+  it('includes items that finish in its last tick', async () => {
     const { clock, kernel, wq } = new Lab();
     const line = pipeline<number>('line')
       .stage('wait', async (ms) => {
@@ -165,7 +165,7 @@ describe('the grace of a pipeline that closes', () => {
 });
 
 describe('a deadline as a signal', () => {
-  it('that is let go in its tick, before it is told, is not aborted', () => {
+  it('is not aborted if it is released in its tick before listeners are called', () => {
     const { clock, kernel, wq } = new Lab();
     const deadline = createDeadline(kernel);
     const signal = deadline(10);
@@ -187,7 +187,7 @@ describe('a deadline as a signal', () => {
     ]);
   });
 
-  it('does not run any more when it tells its listeners, unless one of them arms it', () => {
+  it('is not armed while its listeners are called, unless one of them arms it', () => {
     const { clock, kernel } = new Lab();
     const deadline = new Deadline(kernel);
     const seen: boolean[] = [];

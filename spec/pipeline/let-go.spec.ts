@@ -1,4 +1,4 @@
-// What has left a pipeline is let go by it: values, results, errors, callbacks.
+// A pipeline keeps no reference to what has left it: values, results, errors, callbacks.
 import { setFlagsFromString } from 'node:v8';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
@@ -12,7 +12,7 @@ interface Thing {
 
 const never: Promise<never> = new Promise(() => {});
 
-/** A pipeline with all that a stage may have, on a clock that stands still. */
+/** A pipeline with all options of stages, on a clock that stands still. */
 class Line {
   readonly lab: Lab = new Lab();
   readonly controller: AbortController = new AbortController();
@@ -33,10 +33,11 @@ class Line {
 
 const ways: Record<string, (line: Line, make: (key: string) => Thing) => Promise<unknown>> = {
   'run()': ({ pipe }, make) => pipe.run(make('a')),
-  'run() with a signal that lives on': ({ pipe, controller: { signal } }, make) =>
+  'run() with a signal that outlives it': ({ pipe, controller: { signal } }, make) =>
     pipe.run(make('a'), { signal, deadlineMs: 1000 }),
-  'run() of one that fails': ({ pipe }, make) => pipe.run(make('fails')).catch(() => {}),
-  'run() of one whose time is over': ({ pipe }, make) => pipe.run(make('stays')).catch(() => {}),
+  'run() of an item that fails': ({ pipe }, make) => pipe.run(make('fails')).catch(() => {}),
+  'run() of an item whose deadline expires': ({ pipe }, make) =>
+    pipe.run(make('stays')).catch(() => {}),
   'push()': ({ pipe }, make) =>
     new Promise((resolve) => void pipe.push(make('a'), resolve, { urgent: true })),
   'through(), while its source is silent': async ({ pipe }, make) => {
@@ -65,7 +66,7 @@ const ways: Record<string, (line: Line, make: (key: string) => Thing) => Promise
 
 describe('a pipeline', () => {
   for (const [name, give] of Object.entries(ways)) {
-    it(`lets go of what has gone through: ${name}`, async () => {
+    it(`keeps no reference to a finished item: ${name}`, async () => {
       setFlagsFromString('--expose-gc');
       const line = new Line();
       let input!: WeakRef<Thing>;

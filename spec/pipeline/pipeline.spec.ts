@@ -10,7 +10,7 @@ import type { Kcont } from '../../lib/index.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled, soak } from '../support/lab.ts';
 import type { Deferred } from '../support/lab.ts';
 
-/** Asynchronous work that ends when the spec says so. */
+/** Asynchronous work that the spec ends explicitly. */
 class Work {
   readonly ran: string[];
   readonly #inFlight = new Map<string, Deferred<string>>();
@@ -19,7 +19,7 @@ class Work {
     this.ran = ran;
   }
 
-  /** A stage's function: notes who came, and runs until `end` or `fail`. */
+  /** A stage's function: records the item, and runs until `end` or `fail`. */
   readonly func = (value: string, { stage }: StageContext): Promise<string> => {
     this.ran.push(`${stage} ${value}`);
     const run = deferred<string>();
@@ -42,7 +42,7 @@ class Work {
   }
 }
 
-/** Notes how a promise ends. */
+/** Records how a promise settles. */
 function note(ran: string[], name: string, promise: Promise<unknown>): void {
   promise.then(
     (value) => ran.push(`${name}: ${String(value)}`),
@@ -57,7 +57,7 @@ function messageOf(error: unknown): string {
 
 describe('pipeline', () => {
   describe('run()', () => {
-    it('sends an item through all stages, at their priorities, and returns what comes out', async () => {
+    it('sends an item through all stages at their priorities, and returns the result', async () => {
       const { clock, kernel, ran } = new Lab();
       const site = pipeline<string>('site')
         .stage('parse', (text) => Number(text), { wq: 'softnet' })
@@ -81,7 +81,7 @@ describe('pipeline', () => {
       expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 0 });
     });
 
-    it('moves one continuation from workqueue to workqueue', async () => {
+    it('reuses one continuation on the workqueues of all stages', async () => {
       const lab = new Lab();
       const seen = new Set<Kcont<unknown>>();
       const names: string[] = [];
@@ -106,7 +106,7 @@ describe('pipeline', () => {
       expect([...seen][0]?.destroyed).to.equal(true);
     });
 
-    it('prefers the stages of higher priority', async () => {
+    it('runs stages of higher priority first', async () => {
       const { clock, kernel, ran } = new Lab();
       const visit = (n: number, { stage }: StageContext): number => {
         ran.push(`${stage}${n}`);
@@ -123,7 +123,7 @@ describe('pipeline', () => {
       await line.close();
     });
 
-    it('takes a stage that returns a foreign thenable', async () => {
+    it('accepts a stage that returns a foreign thenable', async () => {
       const { clock, kernel } = new Lab();
       const thenable = {
         // oxlint-disable-next-line unicorn/no-thenable -- what it is about
@@ -162,7 +162,7 @@ describe('pipeline', () => {
     };
     for (const [name, make] of Object.entries(hostile)) {
       for (const wq of ['prihigh', 'softclock'] as const) {
-        it(`fails its item, and holds up no other: ${name}, on ${wq}`, async () => {
+        it(`fails its item and delays no other: ${name}, on ${wq}`, async () => {
           const { clock, kernel, reported } = new Lab();
           const line = pipeline<number>('line')
             .stage(
@@ -185,7 +185,7 @@ describe('pipeline', () => {
   });
 
   describe('push()', () => {
-    it('calls back with the result, or with the error', () => {
+    it('calls back with the result or the error', () => {
       const { clock, kernel, ran } = new Lab();
       const line = pipeline<number>()
         .stage('root', (n) => {
@@ -202,7 +202,7 @@ describe('pipeline', () => {
       expect(ran).to.deep.equal(['result 2', 'error negative', 'result 3']);
     });
 
-    it('without a callback gives errors to the onError of the pipeline', () => {
+    it('passes errors to the onError of the pipeline if there is no callback', () => {
       const { clock, kernel } = new Lab();
       const failures: [string, Failure<number>][] = [];
       const line = pipeline<number>('line')
@@ -215,7 +215,7 @@ describe('pipeline', () => {
       expect(failures).to.deep.equal([['no 5', { pipeline: 'line', stage: 'throws', input: 5 }]]);
     });
 
-    it('gives what nobody takes, and what a callback throws, to the kernel', () => {
+    it('passes unhandled errors, and errors of callbacks, to the kernel', () => {
       const lab = new Lab();
       const line = pipeline<number>()
         .stage('throws', (n) => {
@@ -232,7 +232,7 @@ describe('pipeline', () => {
       expect(line.stats()).to.include({ size: 0, done: 1, failed: 1 });
     });
 
-    it('gives it, where a stage runs on a workqueue with an onError, to that', () => {
+    it('passes them to the onError of the workqueue of the stage, if it has one', () => {
       const lab = new Lab();
       const byQueue: string[] = [];
       const wq = lab.kernel.acquire(100, {
@@ -261,7 +261,7 @@ describe('pipeline', () => {
       expect(lab.reported).to.deep.equal([]);
     });
 
-    it('gives what the onError of the pipeline throws to the kernel', () => {
+    it('passes errors that the onError of the pipeline throws to the kernel', () => {
       const lab = new Lab();
       const line = pipeline<number>()
         .stage('throws', () => {
@@ -281,7 +281,7 @@ describe('pipeline', () => {
       expect(line.size).to.equal(0);
     });
 
-    it('raises what not even the kernel takes', async () => {
+    it('raises an uncaught exception if the kernel has no onError', async () => {
       const { clock } = new Lab();
       const line = pipeline<number>()
         .stage('throws', () => {
@@ -294,7 +294,7 @@ describe('pipeline', () => {
       expect(messageOf(raised)).to.equal('uncaught');
     });
 
-    it('says whether the next one would get a place, and ready() waits for that', async () => {
+    it('returns whether the next item would get a slot, and ready() waits for one', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work(ran);
       const line = pipeline<string>()
@@ -318,7 +318,7 @@ describe('pipeline', () => {
   });
 
   describe('bounds', () => {
-    it('has no more functions of a stage in flight than its limit', async () => {
+    it('runs no more functions of a stage at a time than its limit', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>().stage('a', work.func, { limit: 2 }).start({ kernel });
@@ -334,7 +334,7 @@ describe('pipeline', () => {
       expect(work.take()).to.deep.equal(['a 4']);
     });
 
-    it('shares the limit of a workqueue that has one', async () => {
+    it('uses the limit of a workqueue that has one', async () => {
       const { clock, kernel } = new Lab();
       const wq = kernel.acquire(100, { maxActive: 2 });
       const work = new Work();
@@ -357,7 +357,7 @@ describe('pipeline', () => {
       await work.end('3');
     });
 
-    it('holds no more items in a stage than limit and buffer, and back-presses to the source', async () => {
+    it('holds at most limit plus buffer items in a stage, with back-pressure to the source', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -386,7 +386,7 @@ describe('pipeline', () => {
       await clock.advance(0);
       await work.end('3');
       await clock.advance(0);
-      // All that is done at a is blocked there: nothing moves until b does.
+      // All finished items of a are blocked there until an item leaves b.
       expect(figures()).to.equal('3 | 0/0/2 | 0/0/3 | 0/1/0');
       for (const value of values) {
         await work.end(value);
@@ -433,7 +433,7 @@ describe('pipeline', () => {
       expect(line.stats().stages[0]?.keys).to.equal(0);
     });
 
-    it('tells the stages the key, and takes undefined and null for none', async () => {
+    it('passes the key to the stages, and treats undefined and null as no key', async () => {
       const { clock, kernel } = new Lab();
       const line = pipeline<{ user?: string | null }>()
         .keyBy((request) => request.user)
@@ -444,7 +444,7 @@ describe('pipeline', () => {
       expect(await Promise.all(results)).to.deep.equal(['ann', undefined, undefined]);
     });
 
-    it('can be given again, for another key from there on', async () => {
+    it('can be called again, for another key from there on', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -462,7 +462,7 @@ describe('pipeline', () => {
       expect(line.stats().stages.map(({ keys }) => keys)).to.deep.equal([1, 1]);
     });
 
-    it('fails the item whose key cannot be told, or that is aborted meanwhile', async () => {
+    it('fails an item if the key function throws or aborts it', async () => {
       const { clock, kernel, ran } = new Lab();
       const abort = new AbortController();
       const line = pipeline<string>()
@@ -482,9 +482,9 @@ describe('pipeline', () => {
       expect(line.stats().stages[0]?.keys).to.equal(0);
     });
 
-    it('keeps the order also where stages are full, items urgent, late, aborted or failing', async () => {
-      // Random pipelines, keys, urgency, durations and fates: within a key nobody overtakes, whoever is
-      // meant to come through does, everybody else fails, and nothing is left behind.
+    it('keeps the order even if stages are full and items are urgent, late, aborted or failing', async () => {
+      // Random pipelines, keys, urgency, durations and outcomes: items of a key do not overtake, each item
+      // succeeds or fails as intended, and nothing is left.
       const stage = fc.record({
         wq: fc.constantFrom('prihigh' as const, 'prilow' as const, 'softnet' as const),
         limit: fc.constantFrom(1, 2, 3),
@@ -560,7 +560,7 @@ describe('pipeline', () => {
             }
             for (const stats of line.stats().stages) {
               const held = stats.queued + stats.running + stats.blocked;
-              // Urgent items have as many places again.
+              // Urgent items have as many slots of their own.
               expect(held).to.be.at.most(2 * (stats.limit + stats.buffer));
             }
           }
@@ -592,7 +592,7 @@ describe('pipeline', () => {
   });
 
   describe('lock', () => {
-    it('is held while the function runs, and shared with other code', async () => {
+    it('is held while the function runs, and can be shared with other code', async () => {
       const { clock, kernel } = new Lab();
       const lock = new Mutex();
       const work = new Work();
@@ -611,7 +611,7 @@ describe('pipeline', () => {
       expect([...work.take(), lock.held]).to.deep.equal(['a 2', false]);
     });
 
-    it('can be chosen for each item, null for none, in place of that of its key', async () => {
+    it('can be chosen per item, or null for none, and replaces that of the key', async () => {
       const { clock, kernel, ran } = new Lab();
       const locks = [new Mutex(), new Mutex()];
       const work = new Work();
@@ -633,7 +633,7 @@ describe('pipeline', () => {
   });
 
   describe('urgent items', () => {
-    it('go before the others at each stage and each door, within the same limit', async () => {
+    it('go before ordinary items in each stage and admission queue, within the same limit', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -651,7 +651,7 @@ describe('pipeline', () => {
       expect(order).to.deep.equal(['a 1', 'a u1', 'a u2', 'a 2', 'a 3']);
     });
 
-    it('have places of their own, as many again, and share no limit that is free', async () => {
+    it('have as many slots of their own, and share the limit of running functions', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -687,7 +687,7 @@ describe('pipeline', () => {
       ]);
     });
 
-    it('are no more urgent than those of their key ahead of them', async () => {
+    it('are not urgent behind ordinary items of their key', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -715,7 +715,7 @@ describe('pipeline', () => {
       ]);
     });
 
-    it('never reach the priorities of synchronous functions', () => {
+    it('never run at the priorities of synchronous functions', () => {
       const { kernel } = new Lab();
       const line = pipeline<number>()
         .stage('highest slow', (n) => n, { wq: kernel.acquire(191), limit: Infinity })
@@ -729,7 +729,7 @@ describe('pipeline', () => {
   });
 
   describe('errors', () => {
-    it('are those of one item: all the others go on', async () => {
+    it('fail one item, and the other items continue', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -753,7 +753,7 @@ describe('pipeline', () => {
       expect(second).to.include({ passed: 2, failed: 1 });
     });
 
-    it('say so when a stage on a soft queue returns a promise', async () => {
+    it('report a stage on a soft queue that returns a promise', async () => {
       const { clock, kernel, ran } = new Lab();
       const sly = ((n: number) => Promise.reject(new Error(`${n}`))) as unknown as (
         n: number,
@@ -766,7 +766,7 @@ describe('pipeline', () => {
   });
 
   describe('the signal of an item', () => {
-    it('aborted before: the item is not accepted', async () => {
+    it('prevents the item from being accepted if it is already aborted', async () => {
       const { kernel } = new Lab();
       const line = pipeline<number>()
         .stage('a', (n) => n)
@@ -777,7 +777,7 @@ describe('pipeline', () => {
       expect(line.stats()).to.include({ size: 0, failed: 0 });
     });
 
-    it('makes it leave from wherever it waits, and its function is never called', async () => {
+    it('withdraws an item that waits anywhere, and its function is never called', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const aborts = new Map<string, AbortController>();
@@ -818,7 +818,7 @@ describe('pipeline', () => {
       expect(line.stats().stages[1]).to.include({ passed: 3, failed: 2 });
     });
 
-    it('lets go of a function that runs: lock, limit and place are free, the signal it got is aborted', async () => {
+    it('abandons a running function: frees lock, limit and slot, and aborts the signal it got', async () => {
       const { clock, kernel, ran } = new Lab();
       const abort = new AbortController();
       const never = deferred<string>();
@@ -854,7 +854,7 @@ describe('pipeline', () => {
       expect(line.stats()).to.include({ size: 0, done: 1, failed: 1 });
     });
 
-    it('is obeyed by an item whose own function aborts it, and by one that has just settled', async () => {
+    it('aborts an item whose own function aborts it, and one that has just settled', async () => {
       const { clock, kernel, ran } = new Lab();
       const aborts = ['sync', 'async', 'settling', 'throws'].map(() => new AbortController());
       const [sync, async, settling, throws] = aborts as [
@@ -880,7 +880,7 @@ describe('pipeline', () => {
       const run = line.run('settling', { signal: settling.signal });
       note(ran, 'settling', run);
       clock.tick(0);
-      // Between the function's promise and the settling of the run.
+      // Between the settling of the function's promise and that of the run.
       while (line.stats().stages[0]?.running === 1 && !settling.signal.aborted) {
         await Promise.resolve();
         if (line.stats().size === 1) settling.abort(new Error('late'));
@@ -897,7 +897,7 @@ describe('pipeline', () => {
   });
 
   describe('deadlines', () => {
-    it('of an item count from the call, wherever it is by then', async () => {
+    it('of an item count from the call, in whatever stage it is', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>('line')
@@ -919,7 +919,7 @@ describe('pipeline', () => {
       expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 0 });
     });
 
-    it('of a stage count from being let in until its function has settled', async () => {
+    it('of a stage count from admission until its function has settled', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>('line')
@@ -941,7 +941,7 @@ describe('pipeline', () => {
       expect(ran).to.deep.equal(['1: 1', '3: 3']);
     });
 
-    it('say which one is over, and where; the nearer one counts', async () => {
+    it('report which one expired and where; the earlier one applies', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const messages: string[] = [];
@@ -961,7 +961,7 @@ describe('pipeline', () => {
       ]);
     });
 
-    it('keep a function that never settles from holding up the others of its key', async () => {
+    it('keep a function that never settles from blocking the other items of its key', async () => {
       const { clock, kernel, ran } = new Lab();
       const line = pipeline<string>()
         .keyBy(() => 'one')
@@ -984,7 +984,7 @@ describe('pipeline', () => {
   });
 
   describe('drain()', () => {
-    it('waits until nobody is inside', async () => {
+    it('waits until no item is inside', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work(ran);
       const line = pipeline<string>().stage('a', work.func).start({ kernel });
@@ -1000,7 +1000,7 @@ describe('pipeline', () => {
   });
 
   describe('close()', () => {
-    it('refuses items, finishes those inside, and gives its workqueues back', async () => {
+    it('refuses items, finishes those inside, and releases its workqueues', async () => {
       const { clock, kernel, ran } = new Lab();
       const before = kernel.inspect().workqueues.length;
       const work = new Work();
@@ -1027,7 +1027,7 @@ describe('pipeline', () => {
       expect(kernel.inspect()).to.include({ pending: 0, queued: 0 });
     });
 
-    it('aborts what does not finish in time, and tells what and where', async () => {
+    it('aborts items that do not finish in time, and reports them with their stages', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -1049,7 +1049,7 @@ describe('pipeline', () => {
       expect(work.take(), 'nobody is let in just to leave').to.deep.equal(['a 1']);
     });
 
-    it('waits for ever if asked to, and is what `await using` calls', async () => {
+    it('waits for ever with an infinite grace period, and is called by `await using`', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>().stage('a', work.func).start({ kernel });
@@ -1063,7 +1063,7 @@ describe('pipeline', () => {
       expect(await rejectionOf(line.close({ graceMs: -1 }))).to.equal('EINVAL');
     });
 
-    it('of the kernel ends every item: what is inside fails with ESHUTDOWN', async () => {
+    it('of the kernel ends every item with ESHUTDOWN', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>('line')
@@ -1084,7 +1084,7 @@ describe('pipeline', () => {
       expect(await line.close()).to.deep.equal({ unfinished: [] });
     });
 
-    it('does not wait for a grace that a closed kernel cannot measure', async () => {
+    it('does not wait for its grace period on a closed kernel, which has no timers', async () => {
       const { clock, kernel, ran } = new Lab();
       const line = pipeline<string>()
         .stage('a', () => new Promise<string>(() => {}))
@@ -1098,7 +1098,7 @@ describe('pipeline', () => {
   });
 
   describe('abort()', () => {
-    it('makes all items leave with the reason, and refuses others', async () => {
+    it('aborts all items with the reason, and refuses new ones', async () => {
       const { clock, kernel, ran } = new Lab();
       const work = new Work();
       const line = pipeline<string>()
@@ -1133,7 +1133,7 @@ describe('pipeline', () => {
   });
 
   describe('context', () => {
-    it('is that of no request, or that of the moment the item was given', async () => {
+    it('is empty, or that of the call that added the item', async () => {
       const { clock, kernel } = new Lab();
       const storage = new AsyncLocalStorage<string>();
       const plan = pipeline<null>()
@@ -1150,8 +1150,8 @@ describe('pipeline', () => {
     });
   });
 
-  describe('context, of a source that is read', () => {
-    it('is that of whoever asked for the first result', async () => {
+  describe('the context in which a source is read', () => {
+    it('is that of the first call of next()', async () => {
       const { clock, kernel, ran } = new Lab();
       const store = new AsyncLocalStorage<string>();
       const line = pipeline<number>()
@@ -1178,7 +1178,7 @@ describe('pipeline', () => {
   });
 
   describe('as text', () => {
-    it('is a drawing of its stages with the figures of the moment', async () => {
+    it('is a drawing of its stages with their current figures', async () => {
       const { clock, kernel } = new Lab();
       const work = new Work();
       const user = (value: string): string | undefined => value[0];
@@ -1211,7 +1211,7 @@ describe('pipeline', () => {
   });
 
   describe('the process-wide kernel', () => {
-    it('is where a pipeline runs that is given none', async () => {
+    it('runs a pipeline that is given no kernel', async () => {
       const line = pipeline<number>()
         .stage('a', (n) => n + 1, { wq: 'softnet' })
         .stage('b', async (n) => n + 1)
@@ -1222,7 +1222,7 @@ describe('pipeline', () => {
   });
 
   describe('a description', () => {
-    it('never changes, and is started as often as you like', async () => {
+    it('is immutable, and can be started several times', async () => {
       const { clock, kernel } = new Lab();
       const begin = pipeline<number>('numbers').stage('a', (n) => n + 1);
       const longer = begin.stage('b', (n) => `${n}`);
@@ -1232,7 +1232,7 @@ describe('pipeline', () => {
       expect(await Promise.all(results)).to.deep.equal([2, '2', '3']);
     });
 
-    it('refuses what is wrong with a stage', () => {
+    it('refuses invalid arguments of a stage', () => {
       const { kernel } = new Lab();
       const begin = pipeline<number>('line');
       const f = (n: number): number => n;
@@ -1281,7 +1281,7 @@ describe('pipeline', () => {
       expect(kernel.inspect().workqueues, 'nothing is left behind').to.have.length(9);
     });
 
-    it('refuses what is wrong with starting and giving', async () => {
+    it('refuses invalid arguments of start(), run(), push() and through()', async () => {
       const { kernel } = new Lab();
       const plan = pipeline<number>('line').stage('a', (n) => n);
       const line = plan.start({ kernel });
@@ -1308,10 +1308,10 @@ describe('pipeline', () => {
       expect(line.size).to.equal(0);
     });
 
-    it('does not compile where types do not fit', () => {
+    it('does not compile if types do not match', () => {
       const { kernel } = new Lab();
       const begin = pipeline<string>().stage('length', async (text: string) => text.length);
-      // Never called: it is here for the compiler.
+      // Never called, only compiled.
       const wrong = (): void => {
         // @ts-expect-error -- the stage before returns a number
         begin.stage('b', (text: string) => text);
@@ -1334,7 +1334,7 @@ describe('pipeline', () => {
         void line.pump(['1'], (text: string) => text);
         void result;
       };
-      void wrong; // tsc has looked at it
+      void wrong; // checked by tsc
       const right = begin
         .stage('sync', (n) => n, { wq: 'softnet' })
         .stage('any', (n): unknown => JSON.parse(String(n)), { wq: 'softnet' })

@@ -1,4 +1,4 @@
-// A source that is silent, a sink that takes nothing, a consumer that leaves: nobody waits for them.
+// The pipeline waits neither for a silent source, nor for a blocked sink, nor for a consumer that leaves.
 import { PassThrough, Readable, Writable } from 'node:stream';
 import { pipeline as connect } from 'node:stream/promises';
 import { ReadableStream, WritableStream } from 'node:stream/web';
@@ -15,7 +15,7 @@ function messageOf(error: unknown): string {
   return error instanceof KcontError ? error.code : (error as Error).message;
 }
 
-/** A source that gives some values, and then nothing; it notes how it is closed. */
+/** Sources that yield some values and then nothing, and record how they are closed. */
 const sources: Record<string, (values: number[], closed: string[]) => PipelineSource<number>> = {
   'an async iterable': (values, closed) => {
     const left = [...values];
@@ -60,7 +60,7 @@ const sources: Record<string, (values: number[], closed: string[]) => PipelineSo
     }),
 };
 
-/** What ends a pipeline that waits for its source. */
+/** Events that end a pipeline that waits for its source. */
 const ends: Record<
   string,
   {
@@ -76,7 +76,7 @@ const ends: Record<
   'close() of the kernel': { error: 'ESHUTDOWN', end: (_, { kernel }) => kernel.close() },
 };
 
-/** How results are asked for. */
+/** Ways of consuming results. */
 const consumers: Record<
   string,
   (
@@ -119,7 +119,7 @@ function lineOn(lab: Lab): Pipeline<number, number> {
 describe('a pipeline whose source is silent', () => {
   for (const [from, source] of Object.entries(sources)) {
     for (const [by, { error, value = 1, end }] of Object.entries(ends)) {
-      it(`tells everybody at once, and closes ${from}: ${by}`, async () => {
+      it(`ends all consumers at once, and closes ${from}: ${by}`, async () => {
         const found: Record<string, string> = {};
         const expected: Record<string, string> = {};
         for (const [to, consume] of Object.entries(consumers)) {
@@ -132,7 +132,7 @@ describe('a pipeline whose source is silent', () => {
             () => (how = 'fulfilled'),
             (reason: unknown) => (how = messageOf(reason)),
           );
-          // A function of a stream may take some turns.
+          // A stream's callbacks may take several turns.
           for (let i = 0; i < 4; i++) await lab.clock.advance(0);
           end(line, lab, abort);
           for (let i = 0; i < 4; i++) await lab.clock.advance(0);
@@ -146,7 +146,7 @@ describe('a pipeline whose source is silent', () => {
 
   for (const [by, { error, value = 1, end }] of Object.entries(ends)) {
     if (by === 'the signal') continue;
-    it(`tells both ends of duplex() and transform() at once: ${by}`, async () => {
+    it(`ends both sides of duplex() and transform() at once: ${by}`, async () => {
       const how: string[] = [];
       const note = (reason: unknown): void => void how.push(messageOf(reason));
       const lab = new Lab();
@@ -169,7 +169,7 @@ describe('a pipeline whose source is silent', () => {
     });
   }
 
-  it('still delivers what was taken when it is closed, and nothing that comes later', async () => {
+  it('delivers the items already read when it is closed, and no later ones', async () => {
     const lab = new Lab();
     const line = pipeline<number>('line')
       .stage('wait', (ms) => lab.wq.softclock.run(() => ms, { delayMs: ms }))
@@ -188,7 +188,7 @@ describe('a pipeline whose source is silent', () => {
     expect([await pumped, ...got]).to.deep.equal(['ESHUTDOWN', 10, 20]);
   });
 
-  it('drops what the source says after it was closed, be it a value, its end or an error', async () => {
+  it('drops what the source yields after it was closed: a value, its end or an error', async () => {
     const lab = new Lab();
     for (const say of ['value', 'end', 'error']) {
       const answer = deferred<IteratorResult<number>>();
@@ -213,7 +213,7 @@ describe('a pipeline whose source is silent', () => {
     expect(lab.reported).to.deep.equal([]);
   });
 
-  it('reads nothing when it is closed, or its kernel, before the first result is asked for', async () => {
+  it('reads nothing if it or its kernel is closed before the first result is requested', async () => {
     for (const end of ['close', 'abort', 'kernel'] as const) {
       const lab = new Lab();
       const line = lineOn(lab);
@@ -226,7 +226,7 @@ describe('a pipeline whose source is silent', () => {
     }
   });
 
-  it('that has ended by itself is not closed, and its results are delivered without an error', async () => {
+  it('does not close a source that has ended, and delivers its results without an error', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const results = line.through([1, 2, 3]);
@@ -239,7 +239,7 @@ describe('a pipeline whose source is silent', () => {
     expect(left).to.deep.equal([2, 3]);
   });
 
-  it('keeps a sync generator that closes the pipeline itself from running into itself', async () => {
+  it('can be closed by the sync generator that it is reading', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const ran: string[] = [];
@@ -282,11 +282,11 @@ describe('a source that cannot be closed', () => {
   }
 
   for (const way of Object.keys(ways)) {
-    it(`is reported, and holds up neither the error nor the end: ${way}`, async () => {
+    it(`is reported, and delays neither the error nor the end: ${way}`, async () => {
       const expected = way.includes('never')
         ? []
         : [way.includes('no function') ? 'TypeError' : 'Error'];
-      // By the pipeline, if it takes errors that nobody waits for.
+      // By the pipeline, if it has an onError.
       const lab = new Lab();
       const failures: [string, Failure<number>][] = [];
       const line = pipeline<number>('line')
@@ -305,7 +305,7 @@ describe('a source that cannot be closed', () => {
       expect(failures).to.deep.equal(expected.map((name) => [name, failure]));
       expect(lab.errors).to.deep.equal([]);
       expect(await line.close()).to.deep.equal({ unfinished: [] });
-      // By the kernel else.
+      // Otherwise by the kernel.
       const other = lineOn(lab);
       const again = other.pump(sourceOf(way), () => {}).catch(messageOf);
       await lab.clock.advance(0);
@@ -379,7 +379,7 @@ describe('a hostile source', () => {
     for (const kind of [Symbol.asyncIterator, Symbol.iterator]) {
       if (kind === Symbol.iterator && name.startsWith('then')) continue;
       if (kind === Symbol.iterator && name.includes('null')) continue;
-      it(`fails the passage, and is not closed for it: ${name}, ${kind.description}`, async () => {
+      it(`fails the iterator, and is not closed: ${name}, ${kind.description}`, async () => {
         const lab = new Lab();
         const line = lineOn(lab);
         let closed = 0;
@@ -394,7 +394,7 @@ describe('a hostile source', () => {
     }
   }
 
-  it('has a getter for next that throws', async () => {
+  it('may have a getter for next that throws', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const source = {
@@ -408,7 +408,7 @@ describe('a hostile source', () => {
     expect(await pumped).to.equal('hostile');
   });
 
-  it('has ended when `done` is as good as true, and its last value is not asked for', async () => {
+  it('has ended if `done` is truthy, and its last value is not read', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     for (const kind of [Symbol.asyncIterator, Symbol.iterator]) {
@@ -427,7 +427,7 @@ describe('a hostile source', () => {
     expect(line.stats().done).to.equal(0);
   });
 
-  it('that aborts the pipeline when its value is asked for gets the reason', async () => {
+  it('may abort the pipeline in its value getter, and the iterator throws the reason', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const source = {
@@ -445,7 +445,7 @@ describe('a hostile source', () => {
     expect([await pumped, line.size, ...lab.reported]).to.deep.equal(['enough', 0]);
   });
 
-  it('takes functions for results, which are objects', async () => {
+  it('may return functions as iterator results', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const answers = [Object.assign(() => {}, { value: 4 }), { done: true, value: 0 }];
@@ -457,7 +457,7 @@ describe('a hostile source', () => {
     expect(got).to.deep.equal([4]);
   });
 
-  it('is closed when a promise among its values rejects: it has not failed itself', async () => {
+  it('is closed when one of its values rejects, because it has not failed itself', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const ran: string[] = [];
@@ -473,7 +473,7 @@ describe('a hostile source', () => {
     expect([await pumped, ...ran]).to.deep.equal(['rejected', 'closed']);
   });
 
-  it('with a method called destroy is closed by return(), unless it is a stream', async () => {
+  it('is closed by return() even if it has a destroy method, unless it is a stream', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const ran: string[] = [];
@@ -494,7 +494,7 @@ describe('a hostile source', () => {
   });
 });
 
-describe('a sink that takes nothing', () => {
+describe('a sink that accepts nothing', () => {
   const stuck: Record<string, () => Parameters<Pipeline<number, number>['pump']>[1]> = {
     'a function': () => () => never,
     'a Node stream': () => new Writable({ objectMode: true, highWaterMark: 1, write: () => {} }),
@@ -502,7 +502,7 @@ describe('a sink that takes nothing', () => {
   };
   for (const [name, make] of Object.entries(stuck)) {
     for (const by of ['the signal', 'abort()']) {
-      it(`is left at once when the pump is aborted: ${name}, ${by}`, async () => {
+      it(`is abandoned at once when the pump is aborted: ${name}, ${by}`, async () => {
         const lab = new Lab();
         const line = lineOn(lab);
         const abort = new AbortController();
@@ -522,7 +522,7 @@ describe('a sink that takes nothing', () => {
     }
   }
 
-  it('may also not come to its end, and be left then', async () => {
+  it('is abandoned also if it never finishes', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const abort = new AbortController();
@@ -538,7 +538,7 @@ describe('a sink that takes nothing', () => {
     expect(await Promise.all(pumped)).to.deep.equal(['enough', 'enough']);
   });
 
-  it('is heard while the source is silent, when it fails or is closed', async () => {
+  it('ends the pump when it fails or closes while the source is silent', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const closed: string[] = [];
@@ -567,7 +567,7 @@ describe('a sink that takes nothing', () => {
     expect(closed).to.deep.equal(['closed', 'closed', 'closed']);
   });
 
-  it('is heard when it fails to write to a Web stream', async () => {
+  it('ends the pump when writing to a Web stream fails', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const closed: string[] = [];
@@ -582,7 +582,7 @@ describe('a sink that takes nothing', () => {
     expect([await pumped, line.size, ...closed]).to.deep.equal(['sink failed', 0, 'closed']);
   });
 
-  it('that is locked is refused, and the source closed', async () => {
+  it('is refused if it is locked, and the source is closed', async () => {
     const lab = new Lab();
     const line = lineOn(lab);
     const sink = new WritableStream<number>();

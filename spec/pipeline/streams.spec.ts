@@ -8,7 +8,7 @@ import type { Pipeline, PipelineSource } from '../../lib/pipeline/index.ts';
 import { Kernel } from '../../lib/index.ts';
 import { deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 
-/** A pipeline on a clock that stands still: an item takes as many ms as it says. */
+/** A pipeline in virtual time, in which each item takes its value in ms. */
 class Line {
   readonly lab: Lab = new Lab();
   readonly pipe: Pipeline<number, string>;
@@ -45,7 +45,7 @@ class Line {
   }
 }
 
-/** A source that tells how far it was read, and whether it was given back. */
+/** A source that records how far it was read, and whether it was closed. */
 function watched(values: Iterable<number>, ran: string[]): AsyncIterable<number> {
   return (async function* () {
     try {
@@ -59,7 +59,7 @@ function watched(values: Iterable<number>, ran: string[]): AsyncIterable<number>
   })();
 }
 
-/** A sink that takes one result at a time, when it is told to. */
+/** A sink that accepts one result at a time, on demand. */
 class Slow extends Writable {
   readonly got: string[] = [];
   #take: (() => void) | undefined;
@@ -87,7 +87,7 @@ describe('pipeline with sources and sinks', () => {
       expect(out).to.deep.equal(['<10>', '<20>', '<30>', 'end']);
     });
 
-    it('yields them in the order of the source, if so asked', async () => {
+    it('yields results in the order of the source if `ordered` is true', async () => {
       const { pipe, lab, collect } = new Line();
       const errors: string[] = [];
       const onError = (error: unknown): void => void errors.push((error as Error).message);
@@ -116,7 +116,7 @@ describe('pipeline with sources and sinks', () => {
       });
     }
 
-    it('reads a string, by its characters', async () => {
+    it('reads a string character by character', async () => {
       const letters = pipeline<string>()
         .stage('up', (c) => c.toUpperCase())
         .start();
@@ -126,12 +126,12 @@ describe('pipeline with sources and sinks', () => {
       await letters.close();
     });
 
-    it('reads the source no faster than items get a place', async () => {
+    it('reads the source no faster than slots become free', async () => {
       const { pipe, lab, collect } = new Line(2, 1);
       const read: string[] = [];
       const out = collect(pipe.through(watched([10, 10, 10, 10, 10, 10], read)));
       await lab.clock.advance(0);
-      // Three inside, and one at the door.
+      // Three inside, and one in the admission queue.
       expect(read).to.have.length(4);
       await lab.clock.advance(10);
       expect([read.length, out.length]).to.deep.equal([6, 2]);
@@ -140,7 +140,7 @@ describe('pipeline with sources and sinks', () => {
       expect(out.pop()).to.equal('end');
     });
 
-    it('reads it no further while results wait for the consumer', async () => {
+    it('stops reading while `buffer` results wait for the consumer', async () => {
       const { pipe, lab } = new Line();
       const read: string[] = [];
       const results = pipe.through(
@@ -161,7 +161,7 @@ describe('pipeline with sources and sinks', () => {
       await results.return?.();
     });
 
-    it('starts with the first next(), answers several at once, and ends once', async () => {
+    it('starts with the first next(), serves several calls at once, and ends once', async () => {
       const { pipe, lab } = new Line();
       const read: string[] = [];
       const results = pipe.through(watched([2, 1], read));
@@ -179,7 +179,7 @@ describe('pipeline with sources and sinks', () => {
       expect(await results.next()).to.deep.equal({ done: true, value: undefined });
     });
 
-    it('a failure stops the source; what was taken is finished and delivered, then it throws', async () => {
+    it('stops the source after an error, delivers the items already read, then throws', async () => {
       const { pipe, lab, collect } = new Line();
       const read: string[] = [];
       const out = collect(pipe.through(watched([20, -1, -2, 10, 10, 10, 10, 10], read)));
@@ -193,7 +193,7 @@ describe('pipeline with sources and sinks', () => {
       expect(pipe.size).to.equal(0);
     });
 
-    it('what onError throws counts as a failure', async () => {
+    it('treats an error thrown by onError as a failure', async () => {
       const { pipe, lab, collect } = new Line();
       const out = collect(
         pipe.through([1, -1, 2], {
@@ -206,7 +206,7 @@ describe('pipeline with sources and sinks', () => {
       expect(out.at(-1)).to.equal('failed -1 at wait: -1');
     });
 
-    it('a source that fails ends it after what was taken', async () => {
+    it('delivers the items already read when the source fails, then throws', async () => {
       const { pipe, lab, collect } = new Line();
       const failing = (function* () {
         yield 5;
@@ -217,7 +217,7 @@ describe('pipeline with sources and sinks', () => {
       expect(out).to.deep.equal(['<5>', 'source failed']);
     });
 
-    it('leaving the loop gives the source back, and aborts what is under way, and that alone', async () => {
+    it('closes the source when the loop is left, and aborts only its own items', async () => {
       const { pipe, lab } = new Line();
       const other = pipe.run(50);
       const read: string[] = [];
@@ -235,7 +235,7 @@ describe('pipeline with sources and sinks', () => {
       expect(lab.reported).to.deep.equal([]);
     });
 
-    it('leaving before the first result reads nothing', async () => {
+    it('reads nothing if it is left before the first result', async () => {
       const { pipe } = new Line();
       const read: string[] = [];
       const results = pipe.through(watched([1], read));
@@ -252,7 +252,7 @@ describe('pipeline with sources and sinks', () => {
         () => ({ [Symbol.asyncIterator]: () => ({ next: () => new Promise<never>(() => {}) }) }),
       ],
     ] as [string, () => PipelineSource<number>][]) {
-      it(`is left at once by a consumer that waits for ${name} in silence`, async () => {
+      it(`can be left at once by a consumer while ${name} is silent`, async () => {
         const { pipe } = new Line();
         const from = source();
         const results = pipe.through(from);
@@ -265,7 +265,7 @@ describe('pipeline with sources and sinks', () => {
       });
     }
 
-    it('is aborted by its signal: those under way leave, the iterator throws the reason', async () => {
+    it('is aborted by its signal: its items leave, and the iterator throws the reason', async () => {
       const { pipe, lab, collect } = new Line();
       const abort = new AbortController();
       const read: string[] = [];
@@ -282,7 +282,7 @@ describe('pipeline with sources and sinks', () => {
       expect(await late.next()).to.deep.equal({ done: true, value: undefined });
     });
 
-    it('ends with ESHUTDOWN when the pipeline closes under it, after what was taken', async () => {
+    it('delivers the items already read when the pipeline is closed, then throws ESHUTDOWN', async () => {
       const { pipe, lab, collect } = new Line(2, 0);
       const out = collect(pipe.through([10, 10, 10, 10, 10]));
       await lab.clock.advance(0);
@@ -292,7 +292,7 @@ describe('pipeline with sources and sinks', () => {
       expect(out).to.deep.equal(['<10>', '<10>', '<10>', 'pipeline line is closed']);
     });
 
-    it('keeps a generator that was stopped from being read on', async () => {
+    it('does not read a generator after it was stopped', async () => {
       const { pipe, lab, collect } = new Line();
       const ran: string[] = [];
       const generator = (function* () {
@@ -310,7 +310,7 @@ describe('pipeline with sources and sinks', () => {
   });
 
   describe('pump()', () => {
-    it('waits for the function it gives the results to', async () => {
+    it('awaits the function that receives the results', async () => {
       const { pipe, lab } = new Line();
       const got: string[] = [];
       const gate = deferred();
@@ -325,7 +325,7 @@ describe('pipeline with sources and sinks', () => {
       expect(got).to.deep.equal(['<1>', '<2>', '<3>']);
     });
 
-    it('writes to a Node stream no faster than that takes it, and ends it', async () => {
+    it('writes to a Node stream with back-pressure, and ends it', async () => {
       const { pipe, lab } = new Line(2, 0);
       const slow = new Slow();
       const read: string[] = [];
@@ -358,7 +358,7 @@ describe('pipeline with sources and sinks', () => {
       expect(got).to.deep.equal(['<1>', '<2>', '<3>', 'closed']);
     });
 
-    it('rejects with what the sink fails with; the source is given back, the rest aborted', async () => {
+    it('rejects with the error of the sink, closes the source, and aborts the items inside', async () => {
       const { pipe, lab } = new Line();
       const read: string[] = [];
       const sink = new Writable({
@@ -373,7 +373,7 @@ describe('pipeline with sources and sinks', () => {
       expect(pipe.size).to.equal(0);
     });
 
-    it('rejects with the error of an item, and with that of its sink function', async () => {
+    it('rejects with the error of an item or of the sink function', async () => {
       const { pipe, lab } = new Line();
       const got: string[] = [];
       const failed = rejectionOf(pipe.pump([1, -1], (result) => got.push(result)));
@@ -431,11 +431,11 @@ describe('pipeline with sources and sinks', () => {
       expect(got).to.deep.equal(['<3>', '<1>', '<2>']);
     });
 
-    it('fails at both ends with the error of an item', async () => {
+    it('fails on both sides with the error of an item', async () => {
       const { pipe, lab } = new Line();
       const { readable, writable } = pipe.transform();
       const out: unknown[] = [];
-      // It does not end: what has been written to the end has been written well.
+      // The pipe is not ended, because all writes have succeeded.
       const endless = new ReadableStream<number>({
         start(controller) {
           for (const n of [1, -1, 2]) controller.enqueue(n);
@@ -456,7 +456,7 @@ describe('pipeline with sources and sinks', () => {
   });
 
   describe('on the clock of the host', () => {
-    it('takes ten thousand items from a stream, none lost, within its bounds', async () => {
+    it('passes ten thousand items from a stream without loss, within its bounds', async () => {
       const kernel = new Kernel();
       let inside = 0;
       let most = 0;
