@@ -8,7 +8,7 @@ import { Kernel, VirtualClock } from '../../lib/index.ts';
 import { runModule } from '../support/child.ts';
 import { codeOf } from '../support/lab.ts';
 
-/** `name [code]` of what a call throws. */
+/** Returns `name [code]` of the error that a call throws. */
 function thrown(call: () => unknown): string {
   try {
     call();
@@ -28,7 +28,7 @@ describe('deadline', () => {
     after = createDeadline(kernel);
   });
 
-  it('is aborted when its time has come, and not before', () => {
+  it('is aborted after its delay, and not before', () => {
     const signal = after(500);
     clock.tick(499);
     expect(signal.aborted).to.equal(false);
@@ -36,7 +36,7 @@ describe('deadline', () => {
     expect(signal.aborted).to.equal(true);
   });
 
-  it('is an AbortSignal, and has the reason of AbortSignal.timeout', async () => {
+  it('is an AbortSignal with the reason of AbortSignal.timeout', async () => {
     const signal = after(1);
     clock.tick(1);
     const theirs = AbortSignal.timeout(1);
@@ -51,7 +51,7 @@ describe('deadline', () => {
     expect(describeReason(signal)).to.deep.equal(describeReason(theirs));
   });
 
-  it('tells its listeners, onabort and the signals that follow it', () => {
+  it('calls its listeners and onabort, and aborts dependent signals', () => {
     const told: string[] = [];
     const signal = after(5);
     signal.addEventListener('abort', () => void told.push('listener'));
@@ -65,7 +65,7 @@ describe('deadline', () => {
     expect(() => signal.throwIfAborted()).to.throw(DOMException, 'timeout');
   });
 
-  it('is let go by release, once', () => {
+  it('is released by release(), once', () => {
     const signal = after(5);
     expect([release(signal), release(signal)]).to.deep.equal([true, false]);
     clock.tick(10);
@@ -73,7 +73,7 @@ describe('deadline', () => {
     expect(kernel.inspect().pending).to.equal(0);
   });
 
-  it('is let go at the end of its block', () => {
+  it('is released at the end of a `using` block', () => {
     const held: AbortSignal[] = [];
     {
       using signal = after(5);
@@ -83,13 +83,13 @@ describe('deadline', () => {
     expect(held[0]?.aborted).to.equal(false);
   });
 
-  it('cannot be let go when it has passed', () => {
+  it('cannot be released when it has passed', () => {
     const signal = after(5);
     clock.tick(5);
     expect(release(signal)).to.equal(false);
   });
 
-  it('never lets go the deadline that has its continuation now', () => {
+  it('does not release a later deadline that reuses its continuation', () => {
     const first = after(5);
     release(first);
     const second = after(5);
@@ -99,7 +99,7 @@ describe('deadline', () => {
     expect([first.aborted, second.aborted]).to.deep.equal([false, true]);
   });
 
-  it('uses one continuation after the other again', () => {
+  it('reuses pooled continuations', () => {
     for (let i = 0; i < 100; i++) release(after(5));
     for (let i = 0; i < 100; i++) {
       after(5);
@@ -109,7 +109,7 @@ describe('deadline', () => {
     expect(kernel.wq.softclock.stats().entered).to.equal(100);
   });
 
-  it('keeps only so many continuations that are not used', () => {
+  it('keeps a limited number of idle continuations', () => {
     const many = Array.from({ length: 5000 }, () => after(5));
     for (const signal of many) expect(release(signal)).to.equal(true);
     const again = Array.from({ length: 5000 }, () => after(5));
@@ -118,7 +118,7 @@ describe('deadline', () => {
     expect(many.some(({ aborted }) => aborted)).to.equal(false);
   });
 
-  it('may be made by a listener of one that passes', () => {
+  it('can be created by a listener of a deadline that passes', () => {
     const told: number[] = [];
     const again = (): void => {
       told.push(clock.now);
@@ -130,7 +130,7 @@ describe('deadline', () => {
     expect(told).to.deep.equal([5, 10, 15, 15]);
   });
 
-  it('runs in the order of time, then of the calls', () => {
+  it('passes in order of time, then of the calls', () => {
     const order: string[] = [];
     const add = (name: string, ms: number): void => {
       after(ms).addEventListener('abort', () => void order.push(name));
@@ -142,7 +142,7 @@ describe('deadline', () => {
     expect(order).to.deep.equal(['a', 'b', 'c']);
   });
 
-  it('takes longer times than AbortSignal.timeout, and fractions', () => {
+  it('accepts longer delays than AbortSignal.timeout, and fractions', () => {
     const signal = after(2 ** 40);
     const fraction = after(1.5);
     clock.tick(1);
@@ -172,7 +172,7 @@ describe('deadline', () => {
     expect(codeOf(() => after(5))).to.equal('ESHUTDOWN');
   });
 
-  it('is refused a kernel, a workqueue or an option that is none', () => {
+  it('refuses an invalid kernel, workqueue or option', () => {
     const other = new Kernel({ clock });
     expect(
       [
@@ -185,7 +185,7 @@ describe('deadline', () => {
     ).to.deep.equal(['EINVAL', 'EINVAL', 'EINVAL', 'EINVAL', 'EINVAL']);
   });
 
-  it('calls its listeners where it was told to, with no store', () => {
+  it('calls its listeners on the given workqueue, without AsyncLocalStorage stores', () => {
     const store = new AsyncLocalStorage<string>();
     const seen: (string | undefined)[] = [];
     const low = createDeadline(kernel, { wq: kernel.wq.prilow });
@@ -209,7 +209,7 @@ describe('deadline', () => {
     expect(error).to.have.property('name', 'TimeoutError');
   });
 
-  it('does not keep the process alive, unless asked to', async () => {
+  it('does not keep the process alive by default', async () => {
     const front = JSON.stringify(
       new URL('../../lib/compat/abort-deadline.js', import.meta.url).href,
     );
@@ -232,7 +232,7 @@ describe('a Deadline', () => {
     patience = new Deadline(kernel);
   });
 
-  it('keeps its signal as long as it does not pass', () => {
+  it('keeps its signal until it passes', () => {
     const { signal } = patience;
     for (let i = 0; i < 10; i++) {
       expect(patience.arm(5)).to.equal(signal);
@@ -253,7 +253,7 @@ describe('a Deadline', () => {
     expect(second.aborted).to.equal(true);
   });
 
-  it('starts anew when it is armed again, and when it is touched', () => {
+  it('restarts when it is armed again or touched', () => {
     const signal = patience.arm(5);
     clock.tick(4);
     patience.arm(10);
@@ -265,7 +265,7 @@ describe('a Deadline', () => {
     expect([signal.aborted, patience.armed, patience.touch()]).to.deep.equal([true, false, false]);
   });
 
-  it('says whether there was something to disarm', () => {
+  it('returns from disarm() whether it was armed', () => {
     expect(patience.disarm()).to.equal(false);
     patience.arm(0);
     expect([patience.armed, patience.disarm(), patience.armed]).to.deep.equal([true, true, false]);
@@ -273,7 +273,7 @@ describe('a Deadline', () => {
     expect(patience.signal.aborted).to.equal(false);
   });
 
-  it('may be armed by a listener of its own signal', () => {
+  it('can be armed by a listener of its own signal', () => {
     const first = patience.arm(5);
     first.addEventListener('abort', () => void patience.arm(5));
     clock.tick(5);

@@ -1,5 +1,5 @@
-// What a person sees when a function throws and nobody takes the error: the line that threw, the
-// exit code, and the origin that handlers of the process are told.
+// What a user sees of an unhandled error of a function: the line that threw, the exit code, and the
+// origin that handlers of the process receive.
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
@@ -9,7 +9,7 @@ import { expect } from 'chai';
 
 const lib = (file: string): string => new URL(`../../lib/${file}.js`, import.meta.url).href;
 
-/** Behind the line that throws; the kind of work is the first argument. */
+/** A program with one line that throws. Its first argument is the kind of work. */
 const program = `
 import { Kcont, VirtualClock, Kernel, wq } from '${lib('index')}';
 import { pipeline } from '${lib('pipeline/index')}';
@@ -50,7 +50,7 @@ interface Ended {
   readonly err: string[];
 }
 
-describe('an error that nobody takes', function () {
+describe('an unhandled error', function () {
   this.timeout(60_000);
   let folder = '';
   let file = '';
@@ -79,14 +79,14 @@ describe('an error that nobody takes', function () {
       const frames = err.filter((line) => /^\s+at /.test(line));
       seen[kind] = [code, err[0], err[1], frames[0]?.includes(`${pathToFileURL(file).href}:3:`)];
       expected[kind] = [1, `${pathToFileURL(file).href}:3`, '  user.name();', true];
-      // Of ours, few are below the function.
-      const own = frames.filter((line) => /\/lib\/(?!fronts\/pipeline)/.test(line));
+      // Few frames of the library are below the function.
+      const own = frames.filter((line) => /\/lib\/(?!pipeline)/.test(line));
       expect(own.length, kind).to.be.at.most(/settled|virtual/.test(kind) ? 9 : 7);
     }
     expect(seen).to.deep.equal(expected);
   });
 
-  it('is an uncaught exception to the process, which may go on', async () => {
+  it('is an uncaught exception, which the process may handle', async () => {
     for (const kind of ['asynchronous', 'setTimeout', 'a microtask']) {
       const { code, out } = await run(kind, 'handled');
       expect([code, out], kind).to.deep.equal([

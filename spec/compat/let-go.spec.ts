@@ -1,5 +1,5 @@
-// Nothing that was run keeps its function, argument, result or error alive: each way in which work
-// comes and ends, with nobody but the library left who could hold on to what it used.
+// The library keeps no function, argument, result or error of finished work alive: each way in which
+// work starts and ends, with no references left outside the library.
 
 import { setImmediate as turn } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -13,10 +13,10 @@ import { Kcont, Kernel, Mutex, RWLock, Scope, type Workqueue } from '../../lib/i
 
 /** Watches a value, and returns it. */
 type Watch = <V extends object>(what: string, value: V) => V;
-/** Uses what it watches, and resolves when that is over. */
+/** Uses watched values, and resolves when the work has ended. */
 type Case = (watch: Watch) => unknown;
 
-/** Errors are taken here: they are values like the others. */
+/** A kernel that ignores errors: errors are watched like other values. */
 const kernel = new Kernel({ onError: () => undefined });
 const { wq } = kernel;
 const timers = createTimers(kernel);
@@ -26,13 +26,13 @@ function payload(): { bytes: Uint8Array } {
   return { bytes: new Uint8Array(64) };
 }
 
-/** A function that holds on to a value. */
+/** A function that keeps a value alive. */
 function using(watch: Watch, what = 'the function'): () => unknown {
   const held = watch(`what ${what} uses`, payload());
   return watch(what, () => held.bytes.length);
 }
 
-/** The same, as a callback that is given an argument. */
+/** The same, as a callback with an argument. */
 function taking(watch: Watch): (arg: object) => void {
   const used = using(watch);
   return watch('the callback', () => void used());
@@ -308,7 +308,7 @@ const cases: Record<string, Case> = {
 
 const refs: { what: string; ref: WeakRef<object> }[] = [];
 
-/** Runs a case; returns what is still there when nobody needs it any more. */
+/** Runs a case, and returns the values that are still alive afterwards. */
 async function heldAfter(run: Case): Promise<string[]> {
   refs.length = 0;
   await run((what, value) => {
@@ -317,7 +317,7 @@ async function heldAfter(run: Case): Promise<string[]> {
   });
   const held = (): string[] =>
     refs.filter(({ ref }) => ref.deref() !== undefined).map((it) => it.what);
-  // A reference that was looked at lives to the end of its turn.
+  // Dereferencing a WeakRef keeps its target alive until the end of the turn.
   for (let i = 0; i < 30; i++) {
     await turns();
     gc?.();
@@ -327,7 +327,7 @@ async function heldAfter(run: Case): Promise<string[]> {
   return held();
 }
 
-describe('what has run is let go', () => {
+describe('finished work is not kept alive', () => {
   for (const [title, run] of Object.entries(cases)) {
     it(title, async () => {
       expect(await heldAfter(run)).to.deep.equal([]);

@@ -1,5 +1,4 @@
-// No promise is resolved twice: the process would be told, as `multipleResolves`. Node 26 tells nobody
-// any more.
+// No promise is resolved twice. Node reports this by the event `multipleResolves`, up to Node 25.
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -84,7 +83,7 @@ const cases: Record<string, (kernel: Kernel) => Promise<unknown>> = {
     await promises.setTimeout(1, 'value', { signal });
     await promises.setImmediate('value', { signal });
     for await (const value of promises.setInterval(1, 'value')) {
-      // More than one period goes by.
+      // More than one period passes.
       await sleep(5);
       if (value === 'value') break;
     }
@@ -116,7 +115,7 @@ describe('no promise is resolved twice', () => {
       try {
         const kernel = new Kernel();
         await run(kernel);
-        // What comes second may come later.
+        // The second resolution may come later.
         await sleep(15);
         await kernel.close();
       } finally {

@@ -1,4 +1,4 @@
-// Nobody waits for ever for a kernel that has been closed: every promise of every front settles.
+// Every promise of every drop-in API settles when its kernel is closed.
 import { getEventListeners } from 'node:events';
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { expect } from 'chai';
@@ -22,7 +22,7 @@ function aborted(signal: AbortSignal): Promise<never> {
   });
 }
 
-/** Each: what waits, and at what it is when the kernel is closed. */
+/** Each case: the promise that waits, by what it waits for when the kernel is closed. */
 const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unknown>[]> = {
   'Workqueue.run, before its delay is over': ({ wq }) =>
     wq.prilow.run(() => 1, { delayMs: 60_000 }),
@@ -128,7 +128,7 @@ describe('a kernel that closes', () => {
         await close(begun ? 50 : 0);
         const seen = await Promise.race([Promise.all(codes), nextTurn(['still pending'])]);
         const isLocks = what.startsWith('locks');
-        // The one whose callback has been entered gets the kernel's own error.
+        // A task whose callback has been entered gets the kernel's own error.
         if (isLocks && begun) expect(seen.shift()).to.equal('ESHUTDOWN');
         expect(new Set(seen)).to.deep.equal(new Set([isLocks ? 'InvalidStateError' : 'ESHUTDOWN']));
         expect(dispatcherOf(kernel).tasks.size).to.equal(0);
@@ -146,7 +146,7 @@ describe('a kernel that closes', () => {
     expect(await ticks.next()).to.deep.equal({ done: true, value: undefined });
   });
 
-  it('clears what still stands in line when the grace is over', async () => {
+  it('clears the callbacks that are still queued when the grace period is over', async () => {
     const real = new Kernel({ budgetMs: 1 });
     const { setTimeout, promises } = createTimers(real);
     let called = 0;
@@ -160,7 +160,7 @@ describe('a kernel that closes', () => {
       }
     });
     const waiting = [promises.setTimeout(1), promises.setTimeout(1)].map(codeOf);
-    // All are due when it ends, and come together.
+    // All are due when the callback ends, and expire together.
     burn(5);
     expect(await Promise.all(waiting)).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
     expect((await closed).unfinished).to.deep.equal([
@@ -169,7 +169,7 @@ describe('a kernel that closes', () => {
     expect(called).to.be.below(9);
   });
 
-  it('lets go of the signals that promises listened to', async () => {
+  it('removes the listeners of promises from their signals', async () => {
     const { signal } = new AbortController();
     const { setTimeout, setImmediate, setInterval } = createTimers(kernel).promises;
     const codes = [
@@ -185,7 +185,7 @@ describe('a kernel that closes', () => {
     expect(getEventListeners(signal, 'abort')).to.deep.equal([]);
   });
 
-  it('keeps to deadlines as long as it waits for what they limit', async () => {
+  it('keeps deadlines running while it waits for the work that they limit', async () => {
     const ran: string[] = [];
     const deadline = createDeadline(kernel);
     const untilAborted = (signal: AbortSignal): Promise<string> =>
@@ -204,7 +204,7 @@ describe('a kernel that closes', () => {
     expect(await closing).to.deep.equal({ withdrawn: ['deadline'], unfinished: [] });
   });
 
-  it('names timers by their functions, and what ran in an executor', async () => {
+  it('names timers and work of executors by their functions in its report', async () => {
     const { setTimeout, setInterval, promises } = createTimers(kernel);
     setTimeout(function closeIdle() {}, 60_000);
     setInterval(function poll() {}, 60_000);
@@ -223,7 +223,7 @@ describe('a kernel that closes', () => {
     expect(await Promise.all(codes)).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN']);
   });
 
-  it('says of an immediate what it is, where it is refused one', async () => {
+  it('names the immediate that it refuses in the error', async () => {
     const { setImmediate, setInterval } = createTimers(kernel);
     await kernel.close();
     expect(() => setImmediate(() => undefined)).to.throw(
@@ -236,7 +236,7 @@ describe('a kernel that closes', () => {
     );
   });
 
-  it('aborts no deadline that another one has let go', async () => {
+  it('does not abort a deadline that another one has released', async () => {
     const deadline = createDeadline(kernel);
     const [first, second] = [deadline(100), deadline(200)];
     first.addEventListener('abort', () => void release(second));
@@ -246,7 +246,7 @@ describe('a kernel that closes', () => {
     expect([first.aborted, second.aborted]).to.deep.equal([true, false]);
   });
 
-  it('finishes an item in its last stage, whatever deadlines it has', async () => {
+  it('finishes an item in its last stage, even if the item has deadlines', async () => {
     const end = deferred<string>();
     const line = pipeline<string>()
       .stage('a', () => end.promise, { deadlineMs: 500 })
@@ -269,7 +269,7 @@ describe('a kernel that closes', () => {
     expect([executor.queue.size, executor.queue.pending]).to.deep.equal([0, 0]);
   });
 
-  it('is known to an executor only while something waits there', async () => {
+  it('keeps a reference to an executor only while functions wait in it', async () => {
     const executor = createExecutor(kernel.wq.prilow, { concurrency: 1 });
     const { tasks } = dispatcherOf(kernel);
     const all = [executor.run(() => 1), executor.run(() => 2)];

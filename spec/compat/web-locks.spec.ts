@@ -1,4 +1,4 @@
-// The cases are those of the web platform's own tests of Web Locks, and what a kernel adds.
+// The cases are those of the web platform tests of Web Locks, and some about the kernel.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { getEventListeners } from 'node:events';
@@ -16,7 +16,7 @@ import { codeOf, deferred, type Deferred } from '../support/lab.ts';
 
 const nothing = (): void => undefined;
 
-/** What a promise rejects with: the name of the error, or the reason itself; `none` if it does not. */
+/** Returns the name of the error a promise rejects with, or the reason itself; `none` if it fulfils. */
 function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => 'none',
@@ -24,7 +24,7 @@ function rejection(promise: Promise<unknown>): Promise<unknown> {
   );
 }
 
-/** Whether a DOMException. */
+/** Tells whether a value is a DOMException. */
 function isDom(promise: Promise<unknown>): Promise<boolean> {
   return promise.then(
     () => false,
@@ -44,10 +44,10 @@ describe('locks', () => {
     granted = [];
   });
 
-  /** Lets all that can happen now happen. */
+  /** Runs everything that is due. */
   const settle = (): Promise<void> => clock.advance(0);
 
-  /** Requests a lock, notes its name when it is granted, and holds it until told. */
+  /** Requests a lock, records its name when it is granted, and holds it until released. */
   function hold(
     name: string,
     options: LockOptions = {},
@@ -82,7 +82,7 @@ describe('locks', () => {
       expect(new Set(names)).to.deep.equal(new Set(['TypeError']));
     });
 
-    it('takes exclusive and shared for a mode, nothing else', async () => {
+    it('accepts only exclusive and shared as mode', async () => {
       const modes = [{ mode: 'exclusive' }, { mode: 'shared' }, {}, undefined, null].map(
         (options) => call('a', options, (lock: Lock) => lock.mode),
       );
@@ -99,7 +99,7 @@ describe('locks', () => {
       }
     });
 
-    it('takes an AbortSignal for a signal, nothing else', async () => {
+    it('accepts only an AbortSignal as signal', async () => {
       const wrong = ['string', 12.34, false, null, {}, Symbol('s'), nothing];
       for (const signal of wrong) {
         expect(await rejection(call('a', { signal }, nothing))).to.equal('TypeError');
@@ -131,7 +131,7 @@ describe('locks', () => {
       expect(await other).to.equal(1);
     });
 
-    it('mangles no name', async () => {
+    it('keeps names unchanged', async () => {
       const names = ['', 'abc\0def', '\uD800', '\uDC00', '\uDC00\uD800', '\uFFFF', '\uFFFD'];
       // All at once: they are different names.
       const held = names.map((name) => hold(name));
@@ -145,13 +145,13 @@ describe('locks', () => {
       expect(await given).to.equal('12');
     });
 
-    it('resolves with what the callback returns, later or at once', async () => {
+    it('resolves with the result of a synchronous or asynchronous callback', async () => {
       const results = [locks.request('a', () => 123), locks.request('a', async () => 'later')];
       await settle();
       expect(await Promise.all(results)).to.deep.equal([123, 'later']);
     });
 
-    it('rejects with what the callback throws, and asks it for no then', async () => {
+    it('rejects with the error of the callback, without reading its `then`', async () => {
       let asked = 0;
       // oxlint-disable-next-line unicorn/no-thenable -- that is the point
       const error = { then: () => void asked++ };
@@ -174,7 +174,7 @@ describe('locks', () => {
       expect(asked).to.equal(0);
     });
 
-    it('calls back no earlier than in a later turn', async () => {
+    it('calls back in a later turn', async () => {
       const { end } = hold('a');
       expect(granted).to.deep.equal([]);
       await settle();
@@ -182,7 +182,7 @@ describe('locks', () => {
       end.resolve(undefined);
     });
 
-    it('resolves when the lock is free again', async () => {
+    it('resolves after the lock was released', async () => {
       const order: string[] = [];
       const { end, done } = hold('a');
       void done.then(async () => {
@@ -207,13 +207,13 @@ describe('locks', () => {
       expect(await seen).to.equal('request');
     });
 
-    it('is granted on the process-wide kernel', async () => {
+    it('works on the process-wide kernel', async () => {
       expect(await processLocks.request('a', (lock) => lock?.name)).to.equal('a');
     });
   });
 
   describe('order', () => {
-    it('holds an exclusive lock until its callback has settled, well or not', async () => {
+    it('holds an exclusive lock until its callback has fulfilled or rejected', async () => {
       const first = hold('a', {}, 'first');
       const second = hold('a', {}, 'second');
       const third = hold('a', {}, 'third');
@@ -228,7 +228,7 @@ describe('locks', () => {
       third.end.resolve(undefined);
     });
 
-    it('grants shared locks together, and other names at once', async () => {
+    it('grants shared locks together, and locks of other names at once', async () => {
       const shared = [1, 2, 3].map((n) => hold('a', { mode: 'shared' }, `a-shared-${n}`));
       hold('a', {}, 'a-exclusive');
       hold('b', {}, 'b-exclusive');
@@ -239,7 +239,7 @@ describe('locks', () => {
       expect(granted.at(-1)).to.equal('a-exclusive');
     });
 
-    it('lets no shared request pass an exclusive one', async () => {
+    it('lets no shared request overtake an exclusive one', async () => {
       const first = [1, 2].map(() => hold('a', { mode: 'shared' }));
       const exclusive = hold('a', {}, 'exclusive');
       const second = [1, 2].map(() => hold('a', { mode: 'shared' }));
@@ -258,7 +258,7 @@ describe('locks', () => {
       for (const { end } of second) end.resolve(undefined);
     });
 
-    it('has names of its own for each manager', async () => {
+    it('keeps the names of managers separate', async () => {
       const other = createLocks(kernel);
       hold('a');
       const granted2 = other.request('a', () => 'theirs');
@@ -271,7 +271,7 @@ describe('locks', () => {
     const available = (name: string, mode: 'exclusive' | 'shared' = 'exclusive'): Promise<string> =>
       locks.request(name, { ifAvailable: true, mode }, (lock) => lock?.mode ?? 'null');
 
-    it('grants what can be granted at once', async () => {
+    it('grants a lock that is available at once', async () => {
       const answers = [available('a'), available('b', 'shared'), available('b', 'shared')];
       await settle();
       expect(await Promise.all(answers)).to.deep.equal(['exclusive', 'shared', 'shared']);
@@ -297,7 +297,7 @@ describe('locks', () => {
       ]);
     });
 
-    it('does not pass those who wait', async () => {
+    it('does not overtake waiting requests', async () => {
       hold('a', { mode: 'shared' });
       hold('a');
       const answer = available('a', 'shared');
@@ -305,7 +305,7 @@ describe('locks', () => {
       expect(await answer).to.equal('null');
     });
 
-    it('is refused a lock that its own caller holds', async () => {
+    it('does not grant a lock that its own caller holds', async () => {
       const answer = locks.request('a', () => available('a'));
       await settle();
       expect(await answer).to.equal('null');
@@ -341,7 +341,7 @@ describe('locks', () => {
       expect(await lock).to.equal('exclusive');
     });
 
-    it('breaks the locks that are held, whose requests reject with AbortError', async () => {
+    it('takes the lock from its holders, whose requests reject with AbortError', async () => {
       const first = hold('a', { mode: 'shared' }, 'first');
       const second = hold('a', { mode: 'shared' }, 'second');
       await settle();
@@ -353,7 +353,7 @@ describe('locks', () => {
       expect(await isDom(first.done)).to.equal(true);
       await settle();
       expect(granted).to.deep.equal(['first', 'second', 'thief']);
-      // What becomes of their callbacks concerns nobody.
+      // The results of their callbacks are ignored.
       first.end.reject(new Error('ignored'));
       second.end.resolve(undefined);
       await settle();
@@ -364,7 +364,7 @@ describe('locks', () => {
       expect(await locks.query()).to.deep.equal({ held: [], pending: [] });
     });
 
-    it('goes before those who wait, who stay in order', async () => {
+    it('goes before waiting requests, which stay in order', async () => {
       hold('a', {}, 'holder');
       const waiting = ['one', 'two'].map((note) => hold('a', {}, note));
       await settle();
@@ -377,7 +377,7 @@ describe('locks', () => {
       expect(granted).to.deep.equal(['holder', 'thief', 'one', 'two']);
     });
 
-    it('lets the last caller win, and never calls one who lost before he was called', async () => {
+    it('grants the lock to the last caller, and never calls a callback whose lock was stolen before', async () => {
       const first = hold('a', { steal: true }, 'first');
       const second = hold('a', { steal: true }, 'second');
       await settle();
@@ -388,7 +388,7 @@ describe('locks', () => {
   });
 
   describe('signal', () => {
-    it('that is aborted already rejects with its reason', async () => {
+    it('rejects the request with its reason if it is already aborted', async () => {
       const reason = 'my dog ate it';
       expect(
         await Promise.all([
@@ -398,7 +398,7 @@ describe('locks', () => {
       ).to.deep.equal(['AbortError', reason]);
     });
 
-    it('takes back a request that waits, and lets those behind it pass', async () => {
+    it('withdraws a waiting request, and lets those behind it proceed', async () => {
       const controller = new AbortController();
       hold('a', { mode: 'shared' }, 'reader');
       const writer = hold('a', { signal: controller.signal }, 'writer');
@@ -412,7 +412,7 @@ describe('locks', () => {
       expect((await locks.query()).pending).to.deep.equal([]);
     });
 
-    it('takes back a lock that was granted, before the callback is called', async () => {
+    it('withdraws a granted lock before the callback is called', async () => {
       const controller = new AbortController();
       const first = hold('a', { signal: controller.signal }, 'first');
       const next = locks.request('a', () => 'resolved');
@@ -432,7 +432,7 @@ describe('locks', () => {
       expect(await done).to.equal('resolved ok');
     });
 
-    it('that is not aborted changes nothing, and is left alone afterwards', async () => {
+    it('changes nothing if it is not aborted, and keeps no listener afterwards', async () => {
       const { signal } = new AbortController();
       const done = locks.request('a', { signal }, () => 1);
       await settle();
@@ -441,7 +441,7 @@ describe('locks', () => {
   });
 
   describe('query', () => {
-    it('tells name, mode and who, of what is held and pending', async () => {
+    it('returns name, mode and client id of held and pending locks', async () => {
       hold('a');
       hold('a', { mode: 'shared' });
       hold('a');
@@ -487,7 +487,7 @@ describe('locks', () => {
       expect(drained).to.equal(true);
     });
 
-    it('reports a callback that does not end, by the name of its lock', async () => {
+    it('reports a callback that does not settle by the name of its lock', async () => {
       hold('journal');
       await settle();
       const closing = kernel.close({ graceMs: 10 });
@@ -511,7 +511,7 @@ describe('locks', () => {
       expect([granted, (await closing).unfinished]).to.deep.equal([['holder'], []]);
     });
 
-    it('runs callbacks where it is told to', async () => {
+    it('runs callbacks on the given workqueue', async () => {
       const low = createLocks(kernel, { wq: kernel.wq.prilow });
       const done = low.request('a', nothing);
       await settle();
@@ -519,7 +519,7 @@ describe('locks', () => {
       expect(kernel.wq.prilow.stats().entered).to.equal(1);
     });
 
-    it('is asked for nothing else', () => {
+    it('refuses other arguments', () => {
       const other = new Kernel({ clock });
       expect(
         [
@@ -533,12 +533,12 @@ describe('locks', () => {
   });
 
   describe('the classes', () => {
-    it('are made by the library alone', () => {
+    it('cannot be constructed by programs', () => {
       expect(() => Reflect.construct(Lock, ['a', 'a', 'shared'])).to.throw(TypeError, 'Illegal');
       expect(() => Reflect.construct(LockManager, [])).to.throw(TypeError, 'Illegal');
     });
 
-    it('say what they are', async () => {
+    it('have a descriptive string tag', async () => {
       const shows: LockGrantedCallback<string> = (lock) =>
         `${lock instanceof Lock} ${Object.prototype.toString.call(lock)}`;
       const shown = locks.request('a', shows);
