@@ -210,11 +210,11 @@ describe('deadline', () => {
   });
 
   it('does not keep the process alive by default', async () => {
-    const front = JSON.stringify(
+    const moduleUrl = JSON.stringify(
       new URL('../../lib/compat/abort-deadline.js', import.meta.url).href,
     );
     const { code, out } = await runModule(`
-      const { createDeadline, deadline } = await import(${front});
+      const { createDeadline, deadline } = await import(${moduleUrl});
       deadline(60_000).onabort = () => console.log('never');
       createDeadline(kcont.kernel, { ref: true })(20).onabort = () => console.log('kept');
     `);

@@ -16,7 +16,7 @@ import { codeOf, deferred, rejectionOf, settled, soak, type Deferred } from '../
 const nothing = (): void => undefined;
 
 describe('KcontQueue', () => {
-  it("has the order and the answers of p-queue's own queue", () => {
+  it("has the same order and results as p-queue's own queue", () => {
     const priorities = [0, 1, -1, 0.5, 111, 112, -112, -113, 1e9, -Infinity, 1.5];
     const ids = ['a', 'b', 'c', 'd', 'e', 'f'];
     const step = fc.oneof(
@@ -63,7 +63,7 @@ describe('KcontQueue', () => {
               return name(queue.dequeue());
             case 'setPriority':
               try {
-                // Never to what it is: p-queue 9 moves it behind the others then, 10 does not.
+                // Never to the same value: p-queue 9 then moves it behind the others, 10 does not.
                 return queue.setPriority(now.id, now.priority + at / 1000);
               } catch (error) {
                 return String(error);
@@ -93,7 +93,7 @@ describe('KcontQueue', () => {
     );
   });
 
-  it('leaves a function at its place whose priority is set to what it is', () => {
+  it('keeps the position of a function whose priority is set to the same value', () => {
     const queue = new KcontQueue();
     const [first, second] = [async (): Promise<number> => 1, async (): Promise<number> => 2];
     queue.enqueue(first, { priority: 3, id: 'first' });
@@ -103,13 +103,13 @@ describe('KcontQueue', () => {
     expect(queue.dequeue()).to.equal(second);
   });
 
-  it('takes nothing but a lock for a lock', () => {
+  it('refuses a lock that is not a lock of kcont', () => {
     const queue = new KcontQueue();
     expect(codeOf(() => queue.enqueue(async () => 1, { lock: {} as Lock }))).to.equal('EINVAL');
     expect(queue.size).to.equal(0);
   });
 
-  it('serves a PQueue', async () => {
+  it('works in a PQueue', async () => {
     const queue = new PQueue({ concurrency: 1, queueClass: KcontQueue });
     const order: string[] = [];
     const add = (name: string, options: { priority?: number; id?: string } = {}): Promise<void> =>
@@ -151,7 +151,7 @@ describe('KcontQueue', () => {
     expect(order).to.deep.equal(['high', 'low']);
   });
 
-  it('refuses locks where it cannot keep them', async () => {
+  it('refuses locks in a plain PQueue', async () => {
     const queue = new PQueue<KcontQueue, KcontQueueAddOptions>({ queueClass: KcontQueue });
     expect(await rejectionOf(queue.add(nothing, { lock: new Mutex() }))).to.equal('ENOTSUP');
     expect(await queue.add(() => 1, { lock: null })).to.equal(1);
@@ -178,7 +178,7 @@ describe('KcontPQueue', () => {
     promise.catch(nothing);
     return promise;
   };
-  /** Ends some, lets all that can happen now happen, and tells what has begun since. */
+  /** Ends some functions, runs everything that is due, and returns the functions started since. */
   const step = async (...ended: string[]): Promise<string> => {
     for (const name of ended) runs.get(name)?.resolve(name);
     await settled();
@@ -192,7 +192,7 @@ describe('KcontPQueue', () => {
     expect(await new KcontPQueue().add(({ signal }) => signal)).to.equal(undefined);
   });
 
-  it('runs those with the same lock one at a time, in order, and others beside them', async () => {
+  it('runs functions with the same lock one at a time, in order, and others concurrently', async () => {
     const [a, b] = [new Mutex(), new Mutex()];
     for (const name of ['a1', 'a2', 'a3']) void add(name, { lock: a });
     void add('b1', { lock: b });
@@ -211,7 +211,7 @@ describe('KcontPQueue', () => {
     expect([a.held, b.held]).to.deep.equal([false, false]);
   });
 
-  it('never runs more than allowed, however the locks fall free', async () => {
+  it('never exceeds its concurrency, in whatever order locks are released', async () => {
     const keys = [new Mutex(), new Mutex(), new Mutex(), null];
     let running = 0;
     let most = 0;
@@ -241,7 +241,7 @@ describe('KcontPQueue', () => {
     }
   });
 
-  it('puts the highest priority first also within a lock', async () => {
+  it('runs the highest priority first among functions with the same lock', async () => {
     const lock = new Mutex();
     queue.pause();
     void add('low', { lock, id: 'low' });
@@ -259,7 +259,7 @@ describe('KcontPQueue', () => {
     expect(await step('high')).to.equal('low');
   });
 
-  it('waits for a lock that somebody else holds, and takes its turn', async () => {
+  it('waits in turn for a lock that other code holds', async () => {
     const lock = new Mutex();
     expect(lock.tryEnter()).to.equal(true);
     const events: string[] = [];
@@ -302,7 +302,7 @@ describe('KcontPQueue', () => {
     expect(ran).to.deep.equal(['continuation']);
   });
 
-  it('does not keep a lock while it has no room, or is paused', async () => {
+  it('does not keep a lock while it has no free slot or is paused', async () => {
     const lock = new Mutex();
     lock.tryEnter();
     void add('mine', { lock });
@@ -325,7 +325,7 @@ describe('KcontPQueue', () => {
     expect(lock.held).to.equal(false);
   });
 
-  it('releases the lock of one that fails, at once or later', async () => {
+  it('releases the lock of a function that throws or rejects', async () => {
     const lock = new Mutex();
     const failures = [
       queue.add(
@@ -340,7 +340,7 @@ describe('KcontPQueue', () => {
     expect(lock.held).to.equal(false);
   });
 
-  it('keeps the lock of one that p-queue has given up, until it has ended', async () => {
+  it('keeps the lock of a function that p-queue has timed out until it has settled', async () => {
     const lock = new Mutex();
     const controller = new AbortController();
     const first = add('first', { lock, signal: controller.signal });
@@ -354,7 +354,7 @@ describe('KcontPQueue', () => {
     expect(lock.held).to.equal(false);
   });
 
-  it('lets the next one pass when one that waits for a lock is aborted', async () => {
+  it('starts the next function when one that waits for a lock is aborted', async () => {
     const lock = new Mutex();
     lock.tryEnter();
     const controllers = [1, 2, 3].map(() => new AbortController());
@@ -366,7 +366,7 @@ describe('KcontPQueue', () => {
     lock.exit();
     expect(await step()).to.equal('2');
     await step('2');
-    // The one that is ready is aborted, before there is room.
+    // The ready function is aborted before a slot is free.
     queue.pause();
     const ready = new AbortController();
     const never = add('never', { lock, signal: ready.signal });
@@ -376,7 +376,7 @@ describe('KcontPQueue', () => {
     queue.start();
     expect(await step()).to.equal('next');
     await step('next');
-    // All of them.
+    // All functions are aborted.
     lock.tryEnter();
     const all = new AbortController();
     const none = add('none', { lock, signal: all.signal });
@@ -387,7 +387,7 @@ describe('KcontPQueue', () => {
     expect([await step(), lock.held, queue.size]).to.deep.equal(['', false, 0]);
   });
 
-  it('gives back the lock of one whose signal was aborted in its place', async () => {
+  it('releases the lock of a function whose signal is aborted just before its start', async () => {
     const lock = new Mutex();
     queue.pause();
     const controller = new AbortController();
@@ -422,11 +422,11 @@ describe('KcontPQueue', () => {
     expect([ours.held, theirs.held, queue.size, queue.pending]).to.deep.equal([false, false, 0, 0]);
   });
 
-  it('is refused what is no lock', async () => {
+  it('refuses an invalid lock', async () => {
     expect(await rejectionOf(queue.add(nothing, { lock: {} as Lock }))).to.equal('EINVAL');
   });
 
-  it('leaves rates to p-queue', async () => {
+  it('leaves rate limits to p-queue', async () => {
     const begin = performance.now();
     const limited = new KcontPQueue({ interval: 40, intervalCap: 1 });
     const lock = new Mutex();
@@ -435,7 +435,7 @@ describe('KcontPQueue', () => {
     void limited.add(note, { lock });
     void limited.add(note, { lock });
     await limited.onIdle();
-    // Not from the first one, which the machine may have held up within its interval.
+    // Not from the first one, which the machine may have delayed within its interval.
     expect(at[1]).to.be.at.least(38);
   });
 });
@@ -456,7 +456,7 @@ describe('an executor', () => {
     return ran.splice(0).join();
   };
 
-  it('runs functions on its workqueue, so many at a time', async () => {
+  it('runs functions on its workqueue, with limited concurrency', async () => {
     const ends = [0, 1, 2].map(() => deferred<string>());
     const results = ends.map(({ promise }, i) =>
       executor.run((signal) => {
@@ -480,7 +480,7 @@ describe('an executor', () => {
     await executor.drain();
   });
 
-  it('has room for others by priority, which can be changed', async () => {
+  it('starts waiting functions by priority, which can be changed', async () => {
     executor.pause();
     const run = (name: string, options = {}): void => {
       void executor.run(() => void ran.push(name), { ...options, name });
@@ -494,7 +494,7 @@ describe('an executor', () => {
     expect(await settle()).to.equal('normal,high,low');
   });
 
-  it('takes no slot while a function waits for its lock', async () => {
+  it('uses no slot while a function waits for its lock', async () => {
     const lock = new Mutex();
     const end = deferred();
     void executor.run(() => end.promise, { lock });
@@ -506,7 +506,7 @@ describe('an executor', () => {
     expect(lock.held).to.equal(false);
   });
 
-  it('queues up when the delay is over', async () => {
+  it('queues a function after its delay', async () => {
     const controller = new AbortController();
     void executor.run(() => void ran.push('late'), { delayMs: 10 });
     const never = executor.run(nothing, { delayMs: 10, signal: controller.signal }).catch(String);
@@ -517,7 +517,7 @@ describe('an executor', () => {
     expect([ran, await never]).to.deep.equal([['late'], 'why']);
   });
 
-  it('aborts what runs, and withdraws what does not yet, with its signal', async () => {
+  it('aborts a running function and withdraws a waiting one by its signal', async () => {
     const controller = new AbortController();
     const { signal } = controller;
     const reasons: unknown[] = [];
@@ -548,7 +548,7 @@ describe('an executor', () => {
     expect([await withdrawn, await settle()]).to.deep.equal(['early', '']);
   });
 
-  it('gives up after the timeout, and tells the function', async () => {
+  it('rejects after the timeout, and aborts the signal of the function', async () => {
     const real = createExecutor(new Kernel().wq.prihigh, { timeout: 20 });
     let told: unknown;
     const error: unknown = await real
@@ -563,7 +563,7 @@ describe('an executor', () => {
     expect(await real.run(() => 1, { timeout: 1000 })).to.equal(1);
   });
 
-  it('sees no AsyncLocalStorage store, or that of its caller', async () => {
+  it('runs functions without AsyncLocalStorage stores, or with those of the caller', async () => {
     const store = new AsyncLocalStorage<string>();
     const look = (): string => String(store.getStore());
     const seen = store.run('request', () => [
@@ -575,7 +575,7 @@ describe('an executor', () => {
     expect(await Promise.all(seen)).to.deep.equal(['undefined', 'request', 'request']);
   });
 
-  it('gives its function the argument, and a signal if it wants one', async () => {
+  it('passes the argument, and a signal if the function has a parameter for it', async () => {
     const look = (...given: unknown[]): string =>
       given.map((one) => (one instanceof AbortSignal ? 'signal' : String(one))).join();
     const two = (arg: unknown, signal: AbortSignal): string => look(arg, signal);
@@ -600,7 +600,7 @@ describe('an executor', () => {
     ]);
   });
 
-  it('takes an option that is undefined for one that is left out', async () => {
+  it('treats an undefined option as omitted', async () => {
     const real = createExecutor(new Kernel().wq.prihigh, {
       timeout: 20,
       intervalCap: undefined,
@@ -620,7 +620,7 @@ describe('an executor', () => {
     expect(await Promise.all(results)).to.deep.equal([1, 'ENOTSUP']);
   });
 
-  it('is asked for nothing else', async () => {
+  it('refuses other arguments', async () => {
     expect(codeOf(() => createExecutor({} as typeof kernel.wq.prilow))).to.equal('EINVAL');
     expect(await rejectionOf(executor.run(1 as unknown as () => void))).to.equal('EINVAL');
     expect(await rejectionOf(executor.run(nothing, { delayMs: -1 }))).to.equal('EINVAL');

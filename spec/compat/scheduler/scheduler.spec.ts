@@ -1,5 +1,5 @@
-// The cases are those of the web platform's own tests of Prioritized Task Scheduling, and what a
-// kernel adds. For signals and controllers see task-signal.spec.ts.
+// The cases are those of the web platform tests of Prioritized Task Scheduling, and some about the
+// kernel. For signals and controllers see task-signal.spec.ts.
 
 import { AsyncLocalStorage, AsyncResource } from 'node:async_hooks';
 import { getEventListeners } from 'node:events';
@@ -20,7 +20,7 @@ import { burn } from '../../support/busy.ts';
 const nothing = (): void => undefined;
 const PRIORITIES: readonly TaskPriority[] = ['user-blocking', 'user-visible', 'background'];
 
-/** What a promise rejects with: the name of the error, or the reason itself; `none` if it does not. */
+/** Returns the name of the error a promise rejects with, or the reason itself; `none` if it fulfils. */
 function rejection(promise: Promise<unknown>): Promise<unknown> {
   return promise.then(
     () => 'none',
@@ -40,7 +40,7 @@ describe('scheduler', () => {
     ran = [];
   });
 
-  /** Lets all that can happen now happen, and tells what ran. */
+  /** Runs everything that is due, and returns what ran. */
   const settle = async (): Promise<string> => {
     await clock.advance(0);
     return ran.splice(0).join();
@@ -51,7 +51,7 @@ describe('scheduler', () => {
     (scheduler.postTask as (...rest: unknown[]) => Promise<unknown>).apply(scheduler, args);
 
   describe('postTask', () => {
-    it('resolves with what the callback returns, at once or later', async () => {
+    it('resolves with the result of a synchronous or asynchronous callback', async () => {
       const results = [
         ...PRIORITIES.map((priority) => scheduler.postTask(() => priority, { priority })),
         scheduler.postTask(async () => 'later'),
@@ -65,7 +65,7 @@ describe('scheduler', () => {
       ]);
     });
 
-    it('rejects with what the callback throws, at once or later', async () => {
+    it('rejects with the error of a synchronous or asynchronous callback', async () => {
       const reasons = [
         rejection(
           scheduler.postTask(() => {
@@ -78,7 +78,7 @@ describe('scheduler', () => {
       expect(await Promise.all(reasons)).to.deep.equal(['RangeError', 'SyntaxError']);
     });
 
-    it('calls back in a later turn, with no arguments', async () => {
+    it('calls back in a later turn, without arguments', async () => {
       const args: unknown[][] = [];
       void scheduler.postTask((...rest: unknown[]) => void args.push(rest));
       await Promise.resolve();
@@ -87,7 +87,7 @@ describe('scheduler', () => {
       expect(args).to.deep.equal([[]]);
     });
 
-    it('runs tasks in the order of their priorities, then in that of the calls', async () => {
+    it('runs tasks in order of priority, then in order of the calls', async () => {
       for (const priority of PRIORITIES.toReversed()) {
         void post(`${priority} 1`, { priority });
         void post(`${priority} 2`, { priority });
@@ -98,7 +98,7 @@ describe('scheduler', () => {
       );
     });
 
-    it('rejects arguments that are not what they have to be', async () => {
+    it('rejects invalid arguments', async () => {
       const wrong: unknown[][] = [
         [],
         ['f'],
@@ -124,7 +124,7 @@ describe('scheduler', () => {
       expect(await rejection(Reflect.apply(scheduler.yield, undefined, []))).to.equal('TypeError');
     });
 
-    it('takes no options, null, and what can be converted', async () => {
+    it('accepts missing options, null, and convertible values', async () => {
       void call(() => void ran.push('null'), null);
       void call(() => void ran.push('converted'), {
         delay: '1.9',
@@ -152,7 +152,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('deep,tick,next');
     });
 
-    it('does so on the clock of the host, whose passes go on with what has settled', async () => {
+    it('does so on the clock of the host, whose passes continue with settled work', async () => {
       const hosted = createScheduler(new Kernel());
       const deeply = async (name: string): Promise<void> => {
         for (let i = 0; i < 20; i++) await Promise.resolve();
@@ -172,7 +172,7 @@ describe('scheduler', () => {
       expect(ran).to.deep.equal(['first', 'tick', 'goes on', 'ends', 'next']);
     });
 
-    it('lets go on what a task awaits while others run', async () => {
+    it('continues a task after an await while other tasks run', async () => {
       const gate = deferred();
       void scheduler.postTask(async () => {
         ran.push('begun');
@@ -193,7 +193,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('urgent,outer,inner');
     });
 
-    it('runs on the process-wide kernel, where I/O comes between any two tasks', async () => {
+    it('runs on the process-wide kernel, with I/O between any two tasks', async () => {
       const order: string[] = [];
       const both = [1, 2].map((n) =>
         processScheduler.postTask(() => {
@@ -207,7 +207,7 @@ describe('scheduler', () => {
   });
 
   describe('a delay', () => {
-    it('is waited for, and not less', async () => {
+    it('is the minimum time before the task runs', async () => {
       void post('late', { delay: 10, priority: 'user-blocking' });
       void post('later', { delay: 11 });
       await clock.advance(9);
@@ -218,7 +218,7 @@ describe('scheduler', () => {
       expect(ran).to.deep.equal(['late', 'later']);
     });
 
-    it('puts a task behind those that were posted before it was over', async () => {
+    it('queues a task behind those that were posted before the delay was over', async () => {
       void post('delayed', { delay: 5 });
       const lazy = new Kcont(
         kernel.wq.softnet,
@@ -234,7 +234,7 @@ describe('scheduler', () => {
       expect(ran).to.deep.equal(['urgent', 'first', 'delayed']);
     });
 
-    it('ends with the priority that the signal has by then', async () => {
+    it('queues the task with the priority that its signal has when the delay is over', async () => {
       const controller = new TaskController({ priority: 'background' });
       const { signal } = controller;
       void post('moved', { signal, delay: 20 });
@@ -259,7 +259,7 @@ describe('scheduler', () => {
   });
 
   describe('a signal', () => {
-    it('that is aborted already rejects with its reason', async () => {
+    it('rejects the task with its reason if it is already aborted', async () => {
       const reason = new Error('on purpose');
       for (const controller of [new TaskController(), new AbortController()]) {
         controller.abort(reason);
@@ -272,7 +272,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('');
     });
 
-    it('aborts its own tasks, whatever their priority', async () => {
+    it('aborts all its tasks, whatever their priority', async () => {
       const controllers = Array.from({ length: 5 }, () => new TaskController());
       const tasks = controllers.map(({ signal }, i) => post(`${i}`, { signal }));
       const { signal } = controllers[2] as TaskController;
@@ -306,7 +306,7 @@ describe('scheduler', () => {
       expect(await Promise.all(tasks)).to.deep.equal(['AbortError', 'none']);
     });
 
-    it('aborts nothing that has completed, and is left alone by it', async () => {
+    it('does not abort a completed task, which keeps no listener', async () => {
       const controller = new TaskController();
       const task = post('done', { signal: controller.signal });
       await settle();
@@ -315,7 +315,7 @@ describe('scheduler', () => {
       controller.abort();
     });
 
-    it('gives its priority, unless another is given', async () => {
+    it('sets the priority, unless the options set another', async () => {
       const { signal } = new TaskController({ priority: 'background' });
       void post('background', { signal });
       void post('visible');
@@ -324,7 +324,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('blocking,visible,plain signal,background');
     });
 
-    it('made by any has a fixed priority, or follows another', async () => {
+    it('has a fixed priority or follows another if it was created by any()', async () => {
       const controller = new TaskController({ priority: 'user-blocking' });
       const fixed = TaskSignal.any([], { priority: 'background' });
       const ofFixed = TaskSignal.any([], { priority: fixed });
@@ -350,7 +350,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('5,6,0,1,2,3,4');
     });
 
-    it('moves no others', async () => {
+    it('moves no other tasks', async () => {
       const controllers = Array.from(
         { length: 5 },
         () => new TaskController({ priority: 'background' }),
@@ -360,7 +360,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('2,0,1,3,4');
     });
 
-    it('keeps tasks in the order in which they were posted, wherever they come from', async () => {
+    it('keeps tasks in the order in which they were posted, whatever their previous priority', async () => {
       const controller = new TaskController();
       const { signal } = controller;
       void post('0', { signal });
@@ -389,7 +389,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('2,1,3');
     });
 
-    it('moves tasks and continuations, each to its level', async () => {
+    it('moves tasks and continuations to their own levels', async () => {
       const controller = new TaskController({ priority: 'background' });
       const { signal } = controller;
       void scheduler.postTask(
@@ -407,7 +407,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('begun,continued,task,visible');
     });
 
-    it('leaves alone tasks that were aborted', async () => {
+    it('ignores tasks that were aborted', async () => {
       const controller = new TaskController();
       const { signal } = controller;
       const first = rejection(post('0', { signal }));
@@ -417,8 +417,8 @@ describe('scheduler', () => {
     });
   });
 
-  describe('of several schedulers', () => {
-    it('each goes on at the priority of its own task, whichever others are around that', async () => {
+  describe('with several schedulers', () => {
+    it('continues at the priority of the task of the same scheduler, even inside tasks of others', async () => {
       const other = createScheduler(kernel);
       const inner = async (): Promise<void> => {
         await scheduler.yield();
@@ -441,7 +441,7 @@ describe('scheduler', () => {
       expect(ran).to.deep.equal(['blocking', 'visible', 'low', 'high', 'innermost']);
     });
 
-    it('has one store between them', async () => {
+    it('uses one AsyncLocalStorage for all', async () => {
       const stores = (): number =>
         Object.getOwnPropertySymbols(new AsyncResource('kcont.spec')).length;
       const inside: number[] = [];
@@ -457,7 +457,7 @@ describe('scheduler', () => {
   });
 
   describe('yield', () => {
-    /** A task that yields three times, among two of each priority. */
+    /** Runs a task that yields three times, among two tasks of each priority. */
     const postAll = (options: SchedulerPostTaskOptions): Promise<string> => {
       void scheduler.postTask(async () => {
         ran.push('y0');
@@ -478,7 +478,7 @@ describe('scheduler', () => {
       background: 'ub1,ub2,uv1,uv2,y0,y1,y2,y3,bg1,bg2',
     };
 
-    it('goes on before the tasks of its priority that have not begun', async () => {
+    it('continues before the tasks of its priority that have not begun', async () => {
       expect(await postAll({})).to.equal(EXPECTED['user-visible']);
       for (const priority of PRIORITIES) {
         expect(await postAll({ priority })).to.equal(EXPECTED[priority]);
@@ -492,7 +492,7 @@ describe('scheduler', () => {
       }
     });
 
-    it('follows the priority of its signal as that changes', async () => {
+    it('follows changes of the priority of its signal', async () => {
       const controller = new TaskController();
       const { signal } = controller;
       void scheduler.postTask(
@@ -532,14 +532,14 @@ describe('scheduler', () => {
       expect(inside).to.deep.equal(['late', 'late']);
     });
 
-    it('is user-visible, and is not aborted, outside of all tasks', async () => {
+    it('is user-visible and is not aborted outside of tasks', async () => {
       void post('task');
       void scheduler.yield().then(() => ran.push('continued'));
       void post('urgent', { priority: 'user-blocking' });
       expect(await settle()).to.equal('urgent,continued,task');
     });
 
-    it('inherits across awaits and thens of all kinds', async () => {
+    it('inherits across awaits, native promises and thenables', async () => {
       const ways: ((race: () => Promise<void>) => Promise<void>)[] = [
         (race) => race(),
         async (race) => {
@@ -629,7 +629,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('softnet,user-visible,primedlow,background');
     });
 
-    it('waits for tasks in drain, and reports by name one that does not end', async () => {
+    it('waits for tasks in drain, and reports a task that does not end by name', async () => {
       void scheduler.postTask(function makeReport() {
         return new Promise(nothing);
       });
@@ -643,7 +643,7 @@ describe('scheduler', () => {
       expect((await closing).unfinished.map(({ name }) => name)).to.deep.equal(['makeReport']);
     });
 
-    it('finishes when it closes what was posted, and refuses what is posted then', async () => {
+    it('finishes posted tasks when the kernel closes, and refuses later ones', async () => {
       const controller = new TaskController();
       const { signal } = controller;
       void scheduler.postTask(
@@ -667,7 +667,7 @@ describe('scheduler', () => {
       void delayed;
     });
 
-    it('rejects a task whose delay is over when the kernel has been closed', async () => {
+    it('rejects a task whose delay ends after the kernel was closed', async () => {
       const shut = new Kcont(kernel.wq.softserial, null, () => void kernel.close(), null);
       const delayed = rejectionOf(post('never', { delay: 5 }));
       shut.schedule(5);
@@ -675,7 +675,7 @@ describe('scheduler', () => {
       expect([await delayed, ran]).to.deep.equal(['ESHUTDOWN', []]);
     });
 
-    it('serves a priority that has been kept waiting, if so asked', async () => {
+    it('runs a task that has waited for patienceMs', async () => {
       const real = new Kernel({ budgetMs: 1 });
       const patient = createScheduler(real, { patienceMs: 5 });
       let spinning = true;
@@ -709,7 +709,7 @@ describe('scheduler', () => {
       },
     })) {
       for (const whose of ['its own', 'another scheduler’s']) {
-        it(`serves a priority that ${flood}, ${whose}, keeps waiting`, async () => {
+        it(`runs a task that ${flood}, ${whose}, keeps waiting`, async () => {
           const real = new Kernel();
           const patient = createScheduler(real, { patienceMs: 5 });
           let flooding = true;
@@ -720,7 +720,7 @@ describe('scheduler', () => {
       }
     }
 
-    it('counts how long a task has waited, wherever it stood', async () => {
+    it('counts how long a task has waited, in whatever queue', async () => {
       const real = new Kernel();
       const patient = createScheduler(real, { patienceMs: 60 });
       let flooding = true;
@@ -729,7 +729,7 @@ describe('scheduler', () => {
         if (flooding) void patient.postTask(keep, { priority: 'user-blocking' });
       };
       keep();
-      // All three are over their patience at once: the second one does not wait for as long again.
+      // All three exceed their patience at once: the second one does not wait that long again.
       let turns = 0;
       const atTurn: number[] = [];
       const count = (): void => void (turns++, flooding && setImmediate(count));
@@ -745,7 +745,7 @@ describe('scheduler', () => {
       expect(second - first).to.be.below(first / 2);
     });
 
-    it('is asked for nothing else', () => {
+    it('refuses other arguments', () => {
       expect(
         [
           () => createScheduler({} as Kernel),
@@ -757,7 +757,7 @@ describe('scheduler', () => {
       expect(Object.prototype.toString.call(scheduler)).to.equal('[object Scheduler]');
     });
 
-    it('adds one listener to a signal, however many tasks', async () => {
+    it('adds one listener to a signal for any number of tasks', async () => {
       const controller = new TaskController();
       const { signal } = controller;
       const tasks = Promise.allSettled(Array.from({ length: 50 }, () => post('never', { signal })));
@@ -767,7 +767,7 @@ describe('scheduler', () => {
       expect(await settle()).to.equal('');
     });
 
-    it('keeps no task, no signal and no workqueue busy when all is done', async () => {
+    it('keeps no tasks, signals or busy workqueues when all tasks are done', async () => {
       const { signal } = new TaskController();
       const all = Array.from({ length: 100 }, (_, i) => post(`${i}`, { signal }));
       await settle();

@@ -9,12 +9,12 @@ import { settled } from '../../support/lab.ts';
 
 const PRIORITIES: readonly TaskPriority[] = ['user-blocking', 'user-visible', 'background'];
 
-/** A value that the types forbid. */
+/** Returns a value that the types forbid. */
 // oxlint-disable-next-line no-unnecessary-type-parameters -- stands for what is asked for
 const broken = <T>(value: unknown): T => value as T;
 
 describe('a TaskController', () => {
-  it('has a TaskSignal of its priority, which is user-visible by default', () => {
+  it('has a TaskSignal with its priority, user-visible by default', () => {
     expect(new TaskController().signal.priority).to.equal('user-visible');
     expect(new TaskController(broken(null)).signal.priority).to.equal('user-visible');
     for (const priority of PRIORITIES) {
@@ -25,7 +25,7 @@ describe('a TaskController', () => {
     }
   });
 
-  it('is refused a priority that is none', () => {
+  it('refuses an invalid priority', () => {
     const controller = new TaskController();
     for (const priority of ['urgent', null, 1, Symbol('p')]) {
       expect(() => new TaskController({ priority: broken(priority) })).to.throw(TypeError);
@@ -36,7 +36,7 @@ describe('a TaskController', () => {
     expect(controller.signal.priority).to.equal('user-visible');
   });
 
-  it('aborts its signal as any controller does', () => {
+  it('aborts its signal like any AbortController', () => {
     const controller = new TaskController();
     controller.abort('why');
     expect([controller.signal.aborted, controller.signal.reason]).to.deep.equal([true, 'why']);
@@ -62,7 +62,7 @@ describe('a TaskController', () => {
     ]);
   });
 
-  it('refuses to change the priority from within a listener of the change', () => {
+  it('refuses to change the priority in a listener of the change', () => {
     const controller = new TaskController();
     const names: string[] = [];
     const again = (): void => {
@@ -77,7 +77,7 @@ describe('a TaskController', () => {
     controller.setPriority('background');
     expect(names).to.deep.equal(['NotAllowedError true', 'NotAllowedError true']);
     expect(controller.signal.priority).to.equal('background');
-    // Afterwards it may.
+    // After the event, it may be changed.
     controller.signal.removeEventListener('prioritychange', again);
     controller.setPriority('user-visible');
     expect(controller.signal.priority).to.equal('user-visible');
@@ -85,7 +85,7 @@ describe('a TaskController', () => {
 });
 
 describe('a TaskSignal', () => {
-  it('cannot be constructed, and is nothing else', () => {
+  it('cannot be constructed, and has no methods for other receivers', () => {
     expect(() => Reflect.construct(TaskSignal, [])).to.throw(TypeError, 'Illegal constructor');
     const fake = Object.create(TaskSignal.prototype) as TaskSignal;
     expect(() => fake.priority).to.throw(TypeError, 'Illegal invocation');
@@ -94,7 +94,7 @@ describe('a TaskSignal', () => {
     );
   });
 
-  it('has an attribute onprioritychange, in its place among the listeners', () => {
+  it('has an attribute onprioritychange, which keeps its position among the listeners', () => {
     const controller = new TaskController();
     const { signal } = controller;
     const order: string[] = [];
@@ -128,7 +128,7 @@ describe('a TaskSignal', () => {
 });
 
 describe('TaskSignal.any', () => {
-  it('has the priority it is given, user-visible by default', () => {
+  it('has the given priority, user-visible by default', () => {
     const made = [
       TaskSignal.any([]),
       TaskSignal.any([], broken(null)),
@@ -146,7 +146,7 @@ describe('TaskSignal.any', () => {
     ]);
   });
 
-  it('is aborted with the first of its signals, for its reason', () => {
+  it('is aborted with the first of its signals, with the same reason', () => {
     for (const Controller of [AbortController, TaskController]) {
       const controllers = Array.from({ length: 3 }, () => new Controller());
       const signal = TaskSignal.any(new Set(controllers.map((controller) => controller.signal)));
@@ -159,7 +159,7 @@ describe('TaskSignal.any', () => {
     }
   });
 
-  it('is refused what is no signal, and what is no priority', () => {
+  it('refuses invalid signals and priorities', () => {
     for (const signals of [undefined, null, 5, 'ab', {}, { length: 0 }]) {
       expect(() => TaskSignal.any(broken(signals))).to.throw(TypeError, 'signals must be iterable');
     }
@@ -171,7 +171,7 @@ describe('TaskSignal.any', () => {
     expect(() => TaskSignal.any([], broken(1))).to.throw(TypeError);
   });
 
-  it('follows the priority of a signal, and fires', () => {
+  it('follows the priority of a signal, and fires prioritychange', () => {
     const controller = new TaskController();
     const signal = TaskSignal.any([], { priority: controller.signal });
     const seen: unknown[] = [];
@@ -182,7 +182,7 @@ describe('TaskSignal.any', () => {
     expect(seen).to.deep.equal(PRIORITIES.map((priority) => [true, priority]));
   });
 
-  it('follows across any number of steps', () => {
+  it('follows a signal across any number of dependents', () => {
     const controller = new TaskController();
     let { signal } = controller;
     for (let i = 0; i < 4; i++) signal = TaskSignal.any([], { priority: signal });
@@ -195,7 +195,7 @@ describe('TaskSignal.any', () => {
     expect(fired).to.equal(3);
   });
 
-  it('fires in the order in which the signals were made', () => {
+  it('fires in the order in which the signals were created', () => {
     const controller = new TaskController();
     const results: number[] = [];
     const add = (id: number, priority: TaskSignal): TaskSignal => {
@@ -210,7 +210,7 @@ describe('TaskSignal.any', () => {
     expect(results).to.deep.equal([0, 1, 2, 3, 4, 5, 0, 1, 2, 3, 4, 5]);
   });
 
-  it('keeps abort and priority apart', () => {
+  it('keeps abort and priority independent', () => {
     const task = new TaskController();
     const abort = new AbortController();
     const signal = TaskSignal.any([abort.signal], { priority: task.signal });
@@ -224,12 +224,12 @@ describe('TaskSignal.any', () => {
     expect([signal.priority, fired]).to.deep.equal(['background', 1]);
   });
 
-  it('of a fixed priority is fixed', () => {
+  it('has a fixed priority if it follows one that has', () => {
     const fixed = TaskSignal.any([], { priority: 'background' });
     expect(TaskSignal.any([fixed], { priority: fixed }).priority).to.equal('background');
   });
 
-  it('fires no change for a signal that is made during it', () => {
+  it('fires no change for a signal that is created during the change', () => {
     const controller = new TaskController();
     const made: TaskPriority[] = [];
     const follower = TaskSignal.any([], { priority: controller.signal });
@@ -244,7 +244,7 @@ describe('TaskSignal.any', () => {
     expect(made).to.deep.equal(['background', 'background']);
   });
 
-  it('is collected when nobody would notice, and not before', async () => {
+  it('is garbage-collected once a change would not be noticed, and not before', async () => {
     const controller = new TaskController();
     let heard = 0;
     const references: Record<string, WeakRef<TaskSignal>> = {};
@@ -278,7 +278,7 @@ describe('TaskSignal.any', () => {
     expect(heard).to.equal(3);
   });
 
-  it('stays as it is when the signal it follows is collected', async () => {
+  it('keeps its priority when the signal it follows is garbage-collected', async () => {
     const source = (): TaskSignal => {
       const { signal } = new TaskController({ priority: 'background' });
       return TaskSignal.any([], { priority: signal });
@@ -295,7 +295,7 @@ describe('TaskSignal.any', () => {
 });
 
 describe('a TaskPriorityChangeEvent', () => {
-  it('has the previous priority, which must be given', () => {
+  it('has a previous priority, which is required', () => {
     const event = new TaskPriorityChangeEvent('prioritychange', {
       previousPriority: 'background',
       cancelable: true,

@@ -1,4 +1,4 @@
-// What a new user of the fronts sees: objects that are printed, options that are wrong.
+// What a new user of the drop-in APIs sees: printed objects, and errors for invalid options.
 import { inspect } from 'node:util';
 import PQueue from 'p-queue';
 import { expect } from 'chai';
@@ -12,7 +12,7 @@ import { createTimers } from '../../../lib/compat/timers/index.ts';
 
 const never = (): Promise<never> => new Promise(() => undefined);
 
-describe('what fronts look like in util.inspect', () => {
+describe('util.inspect shows', () => {
   let clock: VirtualClock;
   let kernel: Kernel;
   const seen: string[] = [];
@@ -23,7 +23,7 @@ describe('what fronts look like in util.inspect', () => {
     seen.length = 0;
   });
 
-  it('a lock, and who grants it', async () => {
+  it('a lock and its manager', async () => {
     const locks = createLocks(kernel);
     void locks.request('journal', { mode: 'shared' }, (lock) => {
       seen.push(inspect(lock));
@@ -56,7 +56,7 @@ describe('what fronts look like in util.inspect', () => {
     ]);
   });
 
-  it('a Deadline, whatever becomes of it', () => {
+  it('a Deadline in all states', () => {
     const deadline = new Deadline(kernel);
     seen.push(...look(deadline));
     deadline.arm(500);
@@ -105,7 +105,7 @@ describe('what fronts look like in util.inspect', () => {
   });
 });
 
-describe('what fronts are given by mistake', () => {
+describe('a mistaken argument of a drop-in API', () => {
   const kernel = new Kernel({ clock: new VirtualClock() });
   const one = pipeline<number>('line').stage('a', (n) => n);
   const wrong = null as never;

@@ -1,5 +1,5 @@
-// What programs find out about timers beyond their documentation: inner fields, methods on something
-// else, stacks. Every sentence is held against node:timers itself and against the front.
+// Undocumented behaviour of timers that programs see: internal fields, methods called on other objects,
+// stacks. Every sentence is tested against both node:timers and kcont/timers.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
 import * as nodeTimers from 'node:timers';
@@ -8,13 +8,13 @@ import { createTimers, type Timeout, type Timers } from '../../../lib/compat/tim
 import { Kernel } from '../../../lib/index.ts';
 import { burn } from '../../support/busy.ts';
 
-const front = createTimers(new Kernel());
+const ours = createTimers(new Kernel());
 const apis: { name: string; timers: Timers }[] = [
   { name: 'node:timers', timers: nodeTimers as unknown as Timers },
-  { name: 'kcont/timers', timers: front },
+  { name: 'kcont/timers', timers: ours },
 ];
 
-/** What a call returns, or what it throws. */
+/** Returns the result of a call, or the error it throws. */
 function outcome(call: () => unknown): unknown {
   try {
     return call();
@@ -27,12 +27,12 @@ function nothing(): void {}
 
 for (const { name, timers } of apis) {
   const { setTimeout, setInterval, setImmediate, clearTimeout, clearImmediate } = timers;
-  /** Behind all timers that have been set so far with this delay, or a shorter one. */
+  /** Waits until all timers set so far with this delay or a shorter one have run. */
   const behind = (delayMs: number): Promise<void> => timers.promises.setTimeout(delayMs);
   const turn = (): Promise<void> => timers.promises.setImmediate();
 
-  describe(`${name}: inner fields`, () => {
-    it('tells its delay and its period', () => {
+  describe(`${name}: internal fields`, () => {
+    it('show the delay and the period', () => {
       const timeout = setTimeout(nothing, 30.5);
       const interval = setInterval(nothing, 40);
       expect([Math.trunc(timeout._idleTimeout), timeout._repeat, timeout._destroyed]).to.deep.equal(
@@ -52,7 +52,7 @@ for (const { name, timers } of apis) {
       }
     });
 
-    it('began when it was set, or refreshed', () => {
+    it('show when the delay was started or restarted', () => {
       const first = setTimeout(nothing, 30);
       burn(3);
       const second = setTimeout(nothing, 50);
@@ -64,7 +64,7 @@ for (const { name, timers } of apis) {
       clearTimeout(second);
     });
 
-    it('becomes an interval by _repeat, and is one no longer', async () => {
+    it('turn a timer into an interval and back by _repeat', async () => {
       const calls: string[] = [];
       const timeout = setTimeout(() => {
         calls.push('timeout');
@@ -81,7 +81,7 @@ for (const { name, timers } of apis) {
       expect(interval._destroyed).to.equal(true);
     });
 
-    it('is not started anew with a negative _idleTimeout', async () => {
+    it('keep a timer from restarting by a negative _idleTimeout', async () => {
       let calls = 0;
       const interval = setInterval(() => {
         calls++;
@@ -95,7 +95,7 @@ for (const { name, timers } of apis) {
       expect(calls).to.equal(1);
     });
 
-    it('starts the delay that _idleTimeout says with refresh', async () => {
+    it('set the delay of refresh by _idleTimeout', async () => {
       const calls: string[] = [];
       const timeout = setTimeout(() => void calls.push('called'), 60_000);
       timeout._idleTimeout = 1;
@@ -105,7 +105,7 @@ for (const { name, timers } of apis) {
       clearTimeout(timeout);
     });
 
-    it('is not called without its function', async () => {
+    it('clear a timer by removing its function', async () => {
       let calls = 0;
       const timeout = setTimeout(() => void calls++, 1);
       timeout._onTimeout = null;
@@ -114,7 +114,7 @@ for (const { name, timers } of apis) {
       expect(timeout._destroyed).to.equal(true);
     });
 
-    it('is linked while it is active', () => {
+    it('link a timer while it is active', () => {
       const timeout = setTimeout(nothing, 30);
       expect([timeout._idleNext, timeout._idlePrev]).not.to.include(null);
       clearTimeout(timeout);
@@ -124,7 +124,7 @@ for (const { name, timers } of apis) {
     });
   });
 
-  describe(`${name}: methods on something else`, () => {
+  describe(`${name}: methods called on other objects`, () => {
     const timeout = setTimeout(nothing, 1);
     const immediate = setImmediate(nothing);
     type Method = () => unknown;
@@ -148,7 +148,7 @@ for (const { name, timers } of apis) {
       ['a number', () => 5],
     ];
 
-    it('return what they were called on, or say that it is no timer', () => {
+    it('return their receiver, or throw if it is not a timer', () => {
       for (const [, make] of receivers.slice(0, 1)) {
         for (const [method, func] of methods.timeout) {
           const receiver = make();
@@ -171,7 +171,7 @@ for (const { name, timers } of apis) {
       }
     });
 
-    it('take an object that looks like a timer for none that is armed', () => {
+    it('treat an object that looks like a timer as not armed', () => {
       const like = Object.create(timeout) as Timeout;
       for (const method of ['ref', 'unref', 'close', 'refresh'] as const) {
         expect(like[method]()).to.equal(like);
@@ -194,16 +194,16 @@ for (const { name, timers } of apis) {
       return calls;
     };
 
-    it('a timer that comes due in the check phase is called before the next immediates', async () => {
+    it('call a timer that comes due in the check phase before the next immediates', async () => {
       expect(await callsAfterCheckPhase()).to.deep.equal(['timer', 'immediate']);
     });
 
-    it('a timer that comes due in the check phase comes first with a context of async_hooks, too', async () => {
+    it('call such a timer first also in a context of async_hooks', async () => {
       const store = new AsyncLocalStorage<number>();
       expect(await store.run(1, callsAfterCheckPhase)).to.deep.equal(['timer', 'immediate']);
     });
 
-    it('an immediate that a timer sets is called before timers that come due later', async () => {
+    it('call an immediate that a timer sets before timers that come due later', async () => {
       const calls: string[] = [];
       await new Promise<void>((resolve) => {
         setTimeout(() => {
@@ -235,7 +235,7 @@ for (const { name, timers } of apis) {
       await second();
     }
 
-    it('name the asynchronous callers of what goes on after a sleep', async () => {
+    it('name the asynchronous callers of code after a sleep', async () => {
       // Two that come in one turn: behind the last one it is Node itself that goes on.
       const both = [third(), third()];
       for (const one of both) {
@@ -245,7 +245,7 @@ for (const { name, timers } of apis) {
       }
     });
 
-    it('have few frames of others below a callback', async () => {
+    it('have few library frames below a callback', async () => {
       const stack = await new Promise<string>((resolve) => {
         setTimeout(() => resolve(new Error('in a callback').stack as string), 1);
       });

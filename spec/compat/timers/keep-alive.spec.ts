@@ -1,9 +1,9 @@
-// What Node's documentation says of promises and of threads: programs that are run with node:timers
-// and with kcont/timers, which both have to say the same.
+// What Node's documentation says about promises and threads: programs that must print the same with
+// node:timers and with kcont/timers.
 import { execFile } from 'node:child_process';
 import { expect } from 'chai';
 
-const front = (name: string): string =>
+const moduleUrl = (name: string): string =>
   new URL(`../../../lib/compat/timers/${name}.js`, import.meta.url).href;
 
 function run(source: string): Promise<string[]> {
@@ -17,7 +17,7 @@ function run(source: string): Promise<string[]> {
   });
 }
 
-/** Each program, and what it prints. `TIMERS` and `PROMISES` stand for the modules. */
+/** The programs and their output. `TIMERS` and `PROMISES` stand for the modules. */
 const programs: Record<string, readonly [source: string, ...prints: string[]]> = {
   'an awaited timer keeps the process alive, until it is over': [
     `import { setTimeout, setImmediate, scheduler } from 'PROMISES';
@@ -102,7 +102,7 @@ const programs: Record<string, readonly [source: string, ...prints: string[]]> =
   ],
 };
 
-describe('kcont/timers and node:timers, as to what keeps a process alive', function () {
+describe('kcont/timers and node:timers, about keeping a process alive', function () {
   this.timeout(60_000);
 
   for (const [title, [source, ...prints]] of Object.entries(programs)) {
@@ -111,7 +111,7 @@ describe('kcont/timers and node:timers, as to what keeps a process alive', funct
         run(source.replaceAll('TIMERS', timers).replaceAll('PROMISES', promises));
       const [node, kcont] = await Promise.all([
         withModules('node:timers', 'node:timers/promises'),
-        withModules(front('index'), front('promises-index')),
+        withModules(moduleUrl('index'), moduleUrl('promises-index')),
       ]);
       expect(node).to.deep.equal(prints);
       expect(kcont).to.deep.equal(prints);

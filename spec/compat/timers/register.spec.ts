@@ -1,5 +1,5 @@
-// Programs that know nothing of kcont, run by `node` and by `node --import kcont/timers/register`:
-// both have to say the same.
+// Programs that do not use kcont must print the same under `node` and under
+// `node --import kcont/timers/register`.
 import { execFile } from 'node:child_process';
 import { expect } from 'chai';
 
@@ -35,7 +35,7 @@ function run(
   });
 }
 
-/** What all programs may use. */
+/** Definitions that all programs may use. */
 const prelude = `
   import { AsyncLocalStorage } from 'node:async_hooks';
   import { readFile } from 'node:fs';
@@ -133,7 +133,7 @@ const programs: Record<string, string> = {
     setTimeout(say, 5, 'first');
   `,
   'clearImmediate takes a timer away, or does not': `
-    // Where it does, Node also counts an immediate less: none is set here.
+    // In those versions, Node also decrements its count of immediates: none is set here.
     const timer = setTimeout(say, 5, 'timer');
     clearImmediate(timer);
     setTimeout(say, 20, 'later');
@@ -225,7 +225,7 @@ describe('node --import kcont/timers/register', function () {
       [],
     );
 
-  it('takes the globals over, and gives them back', async () => {
+  it('replaces the globals, and restores them', async () => {
     const { out } = await withRegister(`
       const ours = setTimeout;
       say(ours === timers.setTimeout, setImmediate === timers.setImmediate);
@@ -239,7 +239,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['false false', 'true true true true', 'true', 'false true true']);
   });
 
-  it('lets async_hooks see each callback begin and end once when a microtask throws', async () => {
+  it('emits one begin and one end of each callback to async_hooks when a microtask throws', async () => {
     const { out } = await withRegister(`
       import { createHook } from 'node:async_hooks';
       const open = new Map();
@@ -248,7 +248,7 @@ describe('node --import kcont/timers/register', function () {
       process.on('uncaughtException', ({ message }) => say(message));
       createHook({ init() {} }).enable();
       const fails = () => { throw new Error('thrown'); };
-      // In turns of their own: a tick that throws ends the callback it is in.
+      // In separate turns, because a tick that throws ends the callback it is in.
       for (const [delay, defer] of [[1, queueMicrotask], [20, process.nextTick]]) {
         setTimeout(() => {
           setTimeout(() => void defer(fails), 1);
@@ -273,7 +273,7 @@ describe('node --import kcont/timers/register', function () {
     ]);
   });
 
-  it('works where the globals have been taken away, and in no domain', async () => {
+  it('works if the globals were deleted, and outside of domains', async () => {
     const timers = new URL('../../../lib/compat/timers/index.js', import.meta.url).href;
     const { out } = await run(
       `${prelude}
@@ -291,7 +291,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['in a domain', 'in no domain undefined']);
   });
 
-  it('takes long delays as they are when it is told to', async () => {
+  it('keeps long delays if longDelays is set', async () => {
     const source = `
       process.on('warning', ({ name }) => say(name));
       const long = setTimeout(say, 2 ** 40, 'never');
@@ -319,7 +319,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.include('TimeoutOverflowWarning');
   });
 
-  it('leaves armed what is armed when it is undone, and Node’s clearTimeout clears it', async () => {
+  it('leaves timers armed after restore(), and Node’s clearTimeout clears them', async () => {
     const { out } = await withRegister(`
       setTimeout(say, 20, 'armed before');
       setImmediate(say, 'set before');
@@ -337,7 +337,7 @@ describe('node --import kcont/timers/register', function () {
     );
   });
 
-  it('clears timers that Node made, by themselves and by their ids', async () => {
+  it('clears timers of Node, by object and by id', async () => {
     const { out } = await withRegister(`
       clearTimeout(timers.setTimeout(say, 5, 'never'));
       clearInterval(+timers.setInterval(say, 5, 'never'));
@@ -350,7 +350,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['3', 'end']);
   });
 
-  it('goes on below a library that wraps the globals', async () => {
+  it('continues to work under a library that wraps the globals', async () => {
     const { out } = await withRegister(`
       for (const name of ['setTimeout', 'setImmediate', 'clearTimeout']) {
         const inner = globalThis[name];
@@ -368,7 +368,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['immediate', 'interval', 'timer']);
   });
 
-  it('leaves the globals to fake timers, and goes on in real time itself', async () => {
+  it('leaves the globals to fake timers, and continues in real time itself', async () => {
     const { out } = await withRegister(`
       const { default: sinon } = await import(${JSON.stringify(sinon)});
       const [ours, oursSoon] = [setTimeout, setImmediate];
@@ -386,7 +386,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['fake', 'set before', 'of a function taken before', 'true', 'real']);
   });
 
-  it('lets the process-wide kernel, and timers that are imported, obey fake timers', async () => {
+  it('lets the process-wide kernel and imported timers follow fake timers', async () => {
     const { out } = await withRegister(`
       const { Kcont, wq } = await import(${JSON.stringify(index)});
       const ours = await import(${JSON.stringify(timersOfKcont)});
@@ -403,7 +403,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['early', 'continuation', 'timer', 'rest']);
   });
 
-  it('runs on a kernel of its own: closing the process-wide one leaves the app alone', async () => {
+  it('runs on a separate kernel: closing the process-wide one does not affect the app', async () => {
     const { out } = await withRegister(`
       const kcont = await import(${JSON.stringify(index)});
       setTimeout(say, 20, 'timer');
@@ -415,7 +415,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.have.members(['false', 'immediate', 'timer', 'timer after it']);
   });
 
-  it('reaches worker threads', async () => {
+  it('applies to worker threads', async () => {
     const { out } = await run(
       `import { Worker } from 'node:worker_threads';
        new Worker(\`
@@ -428,7 +428,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['false']);
   });
 
-  it('can be required', async () => {
+  it('can be loaded by require()', async () => {
     const { out } = await run(
       `process.stdout.write(String(setTimeout === (await import('node:timers')).setTimeout));`,
       ['--no-warnings', '--require', new URL(register).pathname],
@@ -436,7 +436,7 @@ describe('node --import kcont/timers/register', function () {
     expect(out).to.deep.equal(['false']);
   });
 
-  it('kills no live connection after a stall, where node does', async () => {
+  it('kills no live connection after a stall, although node does', async () => {
     const program = `
       import { createServer } from 'node:net';
       import { Worker } from 'node:worker_threads';

@@ -1,14 +1,14 @@
-// Every sentence is held against node:timers itself and against the front: so a sentence that the
-// front keeps and Node does not, or the other way about, fails.
+// Every sentence is tested against both node:timers and kcont/timers, so a sentence that only one of
+// them fulfils fails.
 //
 // The sentences of Node's documentation are quoted as titles where they fit on a line.
 //
-// Nothing is expected to have happened because time has passed: a busy machine may stop for any time
-// between two lines. What is certain on any machine, and all that is built on here:
+// No test relies on elapsed time, because a busy machine may stop for any time between two lines. The
+// tests rely only on what holds on any machine:
 //
-//   - a timer comes behind all that were set before it with no longer a delay: `behind`
-//   - an immediate comes behind all that were set before it, and before what these set: `turn`
-//   - timers whose delays are over when the callback that set them ends come in one turn: `burn`
+//   - a timer runs after all that were set before it with the same or a shorter delay: `behind`
+//   - an immediate runs after all that were set before it, and before those that these set: `turn`
+//   - timers whose delays are over when the callback that set them ends run in one turn: `burn`
 
 import { execFileSync } from 'node:child_process';
 import { AsyncLocalStorage, createHook, executionAsyncId } from 'node:async_hooks';
@@ -23,13 +23,13 @@ import { Kernel } from '../../../lib/index.ts';
 import { burn } from '../../support/busy.ts';
 import { Calls } from '../../support/calls.ts';
 
-const front = createTimers(new Kernel());
+const ours = createTimers(new Kernel());
 const apis: { name: string; timers: Timers }[] = [
   { name: 'node:timers', timers: nodeTimers as unknown as Timers },
-  { name: 'kcont/timers', timers: front },
+  { name: 'kcont/timers', timers: ours },
 ];
 
-/** Runs in an I/O callback, where Node's order of timers and immediates is settled. */
+/** Runs a function in an I/O callback, where Node's order of timers and immediates is defined. */
 function inIo(body: () => void): Promise<void> {
   return new Promise((resolve, reject) => {
     readFile(new URL(import.meta.url), () => {
@@ -43,7 +43,7 @@ function inIo(body: () => void): Promise<void> {
   });
 }
 
-/** What a call throws. */
+/** Returns the error that a call throws. */
 function thrownBy(call: () => unknown): Record<string, unknown> {
   try {
     call();
@@ -67,9 +67,9 @@ async function rejectionOf(promise: Promise<unknown>): Promise<Record<string, un
 for (const { name, timers } of apis) {
   const { setTimeout, setInterval, setImmediate, clearTimeout, clearInterval, clearImmediate } =
     timers;
-  /** Behind all timers that have been set so far with this delay, or a shorter one. */
+  /** Waits until all timers set so far with this delay or a shorter one have run. */
   const behind = (delayMs: number): Promise<void> => timers.promises.setTimeout(delayMs);
-  /** Behind all immediates that have been set so far. */
+  /** Waits until all immediates set so far have run. */
   const turn = (): Promise<void> => timers.promises.setImmediate();
 
   describe(`${name}: setTimeout`, () => {
@@ -78,7 +78,7 @@ for (const { name, timers } of apis) {
       const calledMs: number[] = [];
       setTimeout(() => void calledMs.push(performance.now() - start), 20);
       await behind(20);
-      // Before this one it would have been called for the second time.
+      // A second call would have come before this one.
       await behind(20);
       expect(calledMs.length).to.equal(1);
       // Node may be up to a millisecond early.
@@ -96,7 +96,7 @@ for (const { name, timers } of apis) {
       expect(seen).to.deep.equal([[], ['a'], ['a', undefined], [1, 2, 3, 4, 5]]);
     });
 
-    it('calls the callback with the timer as its this', async () => {
+    it('calls the callback with the timer as `this`', async () => {
       const seen = await new Promise<unknown[]>((resolve) => {
         const timer: unknown = setTimeout(function (this: unknown) {
           resolve([this, timer]);
@@ -105,7 +105,7 @@ for (const { name, timers } of apis) {
       expect(seen[0]).to.equal(seen[1]);
     });
 
-    it('sets a delay of less than 1, or of what is no number, to 1', async () => {
+    it('sets a delay of less than 1, or one that is not a number, to 1', async () => {
       const order: unknown[] = [];
       const delays = [1, 0, -5, NaN, '1', 'no', null, undefined, {}, 0.5, 1.9];
       for (const delay of delays) setTimeout(() => void order.push(delay), delay as number);
@@ -155,9 +155,9 @@ for (const { name, timers } of apis) {
       expect(order).to.deep.equal(all);
     });
 
-    it('puts the earlier end first among different delays', async () => {
+    it('calls the timer that ends earlier first among different delays', async () => {
       const order: number[] = [];
-      // So far apart that a machine has time to set them.
+      // Far enough apart for a slow machine to set them in time.
       for (const ms of [600, 100, 350]) setTimeout(() => void order.push(ms), ms);
       await behind(600);
       expect(order).to.deep.equal([100, 350, 600]);
@@ -171,7 +171,7 @@ for (const { name, timers } of apis) {
   });
 
   describe(`${name}: Timeout`, () => {
-    it('is an object of the class Timeout, and says what it is', () => {
+    it('is an object of the class Timeout, with its string tag', () => {
       const timer = setTimeout(() => undefined, 1);
       clearTimeout(timer);
       expect(timer.constructor.name).to.equal('Timeout');
@@ -198,11 +198,11 @@ for (const { name, timers } of apis) {
       const refreshedMs = performance.now();
       expect(timer.refresh()).to.equal(timer);
       await behind(40);
-      // Twice, if the machine has stopped before the refresh: but never early.
+      // It may run twice if the machine stops before the refresh, but never early.
       expect(calledMs.at(-1)! - refreshedMs).to.be.at.least(39);
     });
 
-    it('refresh puts it behind those of the same delay', async () => {
+    it('refresh moves it behind timers of the same delay', async () => {
       const order: string[] = [];
       const [a] = ['a', 'b'].map((it) => setTimeout(() => void order.push(it), 10));
       a?.refresh();
@@ -259,7 +259,7 @@ for (const { name, timers } of apis) {
       expect(calls).to.equal(0);
     });
 
-    it('[Symbol.toPrimitive] is a number by which, or by whose string, it is cleared', async () => {
+    it('[Symbol.toPrimitive] returns a number that clears it, also as a string', async () => {
       let calls = 0;
       const made = Array.from({ length: 4 }, () => setTimeout(() => void calls++, 5));
       const [a, b, c, d] = made.map((timer) => +timer) as [number, number, number, number];
@@ -273,7 +273,7 @@ for (const { name, timers } of apis) {
       expect(calls).to.equal(0);
     });
 
-    it('is cleared by no other string, and by its number only once it was asked for', async () => {
+    it('is cleared by no other string, and by its number only after that was requested', async () => {
       let calls = 0;
       const timer = setTimeout(() => void calls++, 5);
       const id = +timer;
@@ -285,7 +285,7 @@ for (const { name, timers } of apis) {
       clearTimeout(id);
     });
 
-    it('has a number after it was called or cleared too', async () => {
+    it('has a number also after it was called or cleared', async () => {
       const [called, cleared] = [setTimeout(() => undefined, 1), setTimeout(() => undefined, 1)];
       const ids = [+called, +cleared];
       clearTimeout(cleared);
@@ -304,14 +304,14 @@ for (const { name, timers } of apis) {
       expect(calls).to.equal(0);
     });
 
-    it('do nothing with what is no timer, and return nothing', () => {
+    it('ignore values that are not timers, and return undefined', () => {
       for (const it of [undefined, null, 0, 4e9, 'x', {}, [], () => undefined, true]) {
         expect(clearTimeout(it as number)).to.equal(undefined);
         expect(clearInterval(it as number)).to.equal(undefined);
       }
     });
 
-    it('do nothing with a timer that has been called or cleared', async () => {
+    it('ignore a timer that has been called or cleared', async () => {
       let calls = 0;
       const timer = setTimeout(() => void calls++, 1);
       await behind(1);
@@ -321,10 +321,10 @@ for (const { name, timers } of apis) {
       expect(calls).to.equal(2);
     });
 
-    it('keep a timer from being called that is due, by another one that is', async () => {
+    it('prevent the call of a due timer from the callback of another due timer', async () => {
       const order: string[] = [];
       await inIo(() => {
-        // First of all, as its delay is shorter.
+        // It runs first, as its delay is shorter.
         setTimeout(() => {
           for (const timer of doomed) clearTimeout(timer);
         }, 1);
@@ -384,7 +384,7 @@ for (const { name, timers } of apis) {
       expect(await order.until(3)).to.deep.equal(['interval', 'interval', 'timer']);
     });
 
-    it('goes on in a later turn where the callback takes longer than the delay', async () => {
+    it('continues in a later turn if the callback takes longer than the delay', async () => {
       const order: string[] = [];
       await new Promise<void>((resolve) => {
         const timer = setInterval(() => {
@@ -407,7 +407,7 @@ for (const { name, timers } of apis) {
       ]);
     });
 
-    it('goes on after refresh, and is not called twice', async () => {
+    it('continues after refresh, and is not called twice', async () => {
       const calls = new Calls<string>();
       const timer = setInterval(() => {
         calls.note('call');
@@ -419,7 +419,7 @@ for (const { name, timers } of apis) {
       expect(calls.all.length).to.equal(3);
     });
 
-    it('has no variant by util.promisify, but timers/promises.setInterval', () => {
+    it('has no custom variant for util.promisify, only timers/promises.setInterval', () => {
       expect((setInterval as { [promisify.custom]?: unknown })[promisify.custom]).to.equal(
         undefined,
       );
@@ -454,7 +454,7 @@ for (const { name, timers } of apis) {
       await inIo(() => {
         setImmediate(hop, 'a', 1);
         setImmediate(hop, 'b', 1);
-        // As long as a pass of kcont's lasts, and more.
+        // Longer than a pass of kcont.
         setImmediate(() => burn(10));
         setImmediate(hop, 'c', 1);
       });
@@ -471,7 +471,7 @@ for (const { name, timers } of apis) {
       ]);
     });
 
-    it('that is set by a timer comes after all timers that were due with it', async () => {
+    it('called by a timer calls back after all timers that were due with it', async () => {
       const order = new Calls<string>();
       await inIo(() => {
         for (const it of ['a', 'b', 'c']) {
@@ -493,7 +493,7 @@ for (const { name, timers } of apis) {
       ]);
     });
 
-    it('that is set by a timer comes before timers that this one sets', async () => {
+    it('called by a timer calls back before timers that this timer sets', async () => {
       const order = new Calls<string>();
       setTimeout(() => {
         setTimeout(() => order.note('timer'), 0);
@@ -503,7 +503,7 @@ for (const { name, timers } of apis) {
       expect(await order.until(2)).to.deep.equal(['immediate', 'timer']);
     });
 
-    it('comes after nextTick and microtasks', async () => {
+    it('calls back after nextTick and microtasks', async () => {
       const order: string[] = [];
       setImmediate(() => void order.push('immediate'));
       queueMicrotask(() => void order.push('microtask'));
@@ -513,7 +513,7 @@ for (const { name, timers } of apis) {
       expect(order.at(-1)).to.equal('immediate');
     });
 
-    it('calls the callback with the immediate as its this, and arguments', async () => {
+    it('calls the callback with the immediate as `this`, and with arguments', async () => {
       const seen = await new Promise<unknown[]>((resolve) => {
         const immediate: unknown = setImmediate(
           function (this: unknown, ...args: string[]) {
@@ -549,7 +549,7 @@ for (const { name, timers } of apis) {
       clearImmediate(called);
     });
 
-    it('is cleared by clearImmediate, also by an earlier one and from its own callback', async () => {
+    it('can be undone by clearImmediate, also in an earlier immediate and in its own callback', async () => {
       const order: string[] = [];
       await inIo(() => {
         const self = setImmediate(() => {
@@ -568,7 +568,7 @@ for (const { name, timers } of apis) {
       expect(order).to.deep.equal(['self', 'last']);
     });
 
-    it('is cleared by a tick or a microtask between two of them', async () => {
+    it('can be undone in a tick or a microtask between two immediates', async () => {
       const order: string[] = [];
       await inIo(() => {
         setImmediate(() => {
@@ -592,7 +592,7 @@ for (const { name, timers } of apis) {
   });
 
   describe(`${name}: between two callbacks`, () => {
-    /** All that one callback puts into both queues, which fill each other. */
+    /** Everything that one callback adds to both queues, which add to each other. */
     const scatter = (order: string[], it: string): void => {
       order.push(it);
       process.nextTick(() => {
@@ -653,7 +653,7 @@ for (const { name, timers } of apis) {
   describe(`${name}: AsyncLocalStorage`, () => {
     const als = new AsyncLocalStorage<string>();
 
-    it('is kept from where the timer was made', async () => {
+    it('has the stores of the call that created the timer', async () => {
       const seen = new Calls<[string, unknown]>();
       const see = (it: string): void => seen.note([it, als.getStore()]);
       als.run('a', () => {
@@ -675,7 +675,7 @@ for (const { name, timers } of apis) {
       });
     });
 
-    it('is kept by refresh of a timer that is active, taken anew of one that is over', async () => {
+    it('is kept by refresh of an active timer, and captured again by refresh of a finished one', async () => {
       const seen: unknown[] = [];
       const timer = als.run('made', () => setTimeout(() => void seen.push(als.getStore()), 5));
       als.run('refreshed', () => timer.refresh());
@@ -685,7 +685,7 @@ for (const { name, timers } of apis) {
       expect(seen).to.deep.equal(['made', 'again']);
     });
 
-    it('that a callback enters does not leak to the next', async () => {
+    it('does not leak a store that a callback enters to the next callback', async () => {
       const seen: unknown[] = [];
       setTimeout(() => als.enterWith('leak'), 3);
       setTimeout(() => void seen.push(als.getStore()), 3);
@@ -696,7 +696,7 @@ for (const { name, timers } of apis) {
       expect(seen).to.deep.equal([undefined, undefined]);
     });
 
-    it('goes on behind an await of a promise of a timer', async () => {
+    it('is kept across an await of a promise of a timer', async () => {
       const seen = await als.run('a', async () => {
         await timers.promises.setTimeout(1);
         await timers.promises.setImmediate();
@@ -707,7 +707,7 @@ for (const { name, timers } of apis) {
   });
 
   describe(`${name}: async_hooks`, () => {
-    it('see a timer and an immediate come, run and go', async () => {
+    it('see the creation, run and destruction of a timer and an immediate', async () => {
       const events = new Map<number, string[]>();
       const note = (id: number, what: string): void => void events.get(id)?.push(what);
       const hook = createHook({
@@ -725,7 +725,7 @@ for (const { name, timers } of apis) {
       });
       await behind(1);
       const ran = events.get(await immediateId);
-      // Node tells of what is destroyed in the check phase that follows.
+      // Node emits destroy events in the following check phase.
       await turn();
       await turn();
       hook.disable();
@@ -762,10 +762,10 @@ for (const { name, timers } of apis) {
       expect(performance.now() - start).to.be.at.least(28);
     });
 
-    it('setInterval keeps count of what was not asked for', async () => {
+    it('setInterval counts values that were not consumed', async () => {
       const ticks = promises.setInterval(5, 'v');
       await ticks.next();
-      // Set later, it is always called later: so there are as many ticks as it has calls, or more.
+      // It was set later and is called later, so there are at least as many ticks as it has calls.
       const calls = new Calls<string>();
       using _interval = setInterval(() => calls.note('call'), 5);
       await calls.until(4);
@@ -806,7 +806,7 @@ for (const { name, timers } of apis) {
       }
     });
 
-    it('setInterval gives what has been ticked, then the AbortError, then no more', async () => {
+    it('setInterval yields pending values, then throws the AbortError, then ends', async () => {
       const controller = new AbortController();
       const ticks = promises.setInterval(5, 'v', { signal: controller.signal });
       await ticks.next();
@@ -823,7 +823,7 @@ for (const { name, timers } of apis) {
       expect(getEventListeners(signal, 'abort')).to.deep.equal([]);
     });
 
-    it('are not kept from the abort by a listener that stops it', async () => {
+    it('are aborted even if a listener stops the propagation of the event', async () => {
       const controller = new AbortController();
       controller.signal.addEventListener('abort', (event) => event.stopImmediatePropagation());
       const promise = promises.setTimeout(10_000, 'x', { signal: controller.signal });
@@ -839,7 +839,7 @@ for (const { name, timers } of apis) {
       expect(await promise).to.equal('x');
     });
 
-    it('are rejected for arguments of the wrong type, each as Node does it', async () => {
+    it('are rejected for arguments of the wrong type, with Node’s errors', async () => {
       const native = nodeTimers.promises as unknown as Timers['promises'];
       const calls: ((of: Timers['promises']) => Promise<unknown>)[] = [
         (of) => of.setTimeout('10' as unknown as number),
@@ -865,7 +865,7 @@ for (const { name, timers } of apis) {
       }
     });
 
-    it('scheduler.wait waits, scheduler.yield lets others run', async () => {
+    it('scheduler.wait waits, scheduler.yield yields to other work', async () => {
       const start = performance.now();
       expect(await promises.scheduler.wait(20)).to.equal(undefined);
       expect(performance.now() - start).to.be.at.least(18);
@@ -875,7 +875,7 @@ for (const { name, timers } of apis) {
       expect(order).to.deep.equal(['other']);
     });
 
-    it('scheduler cannot be made, nor its methods borrowed', async () => {
+    it('scheduler cannot be constructed, and its methods need it as receiver', async () => {
       const { scheduler } = promises;
       const { constructor } = scheduler as unknown as { constructor: new () => unknown };
       expect(constructor.name).to.equal('Scheduler');
@@ -892,29 +892,29 @@ for (const { name, timers } of apis) {
 }
 
 describe('kcont/timers and node:timers', function () {
-  it('clearImmediate clears a timer where the running Node’s does by chance, and leaves alone what is none', async () => {
-    // In a process of its own: up to Node 22 it counts the immediates that wait, and now one less.
+  it('clear a timer by clearImmediate if the running Node does so by accident, and ignore other values', async () => {
+    // In a separate process, because up to Node 22 this decrements Node's count of immediates.
     const program = 'clearImmediate(setTimeout(() => console.log(1), 1)); setTimeout(() => {}, 9)';
     const byNode = execFileSync(process.execPath, ['-e', program], { encoding: 'utf8' });
     const left = byNode === '' ? [] : ['timer', 'interval'];
     const order: string[] = [];
-    const timer = front.setTimeout(() => void order.push('timer'), 1);
-    const interval = front.setInterval(() => {
+    const timer = ours.setTimeout(() => void order.push('timer'), 1);
+    const interval = ours.setInterval(() => {
       order.push('interval');
-      front.clearInterval(interval);
+      ours.clearInterval(interval);
     }, 1);
-    front.setImmediate(() => void order.push('immediate'));
+    ours.setImmediate(() => void order.push('immediate'));
     const node = nodeTimers.setImmediate(() => void order.push('of Node'));
     for (const it of [timer, interval, {}, 5, 'x', nodeTimers.setTimeout(() => undefined), node]) {
-      front.clearImmediate(it as never);
+      ours.clearImmediate(it as never);
     }
-    await front.promises.setTimeout(1);
+    await ours.promises.setTimeout(1);
     await nodeTimers.promises.setTimeout(5);
     expect(order).to.deep.equal(['immediate', ...left]);
   });
   this.timeout(30_000);
 
-  /** A callback: what it puts into the queues, and which earlier ones it clears. */
+  /** A callback: the callbacks it queues, and the earlier ones it clears. */
   interface Step {
     readonly tick: boolean;
     readonly micro: boolean;
@@ -932,7 +932,7 @@ describe('kcont/timers and node:timers', function () {
     }),
   }));
 
-  /** Runs a program of immediates; what ran, in order. */
+  /** Runs a program of immediates, and returns what ran, in order. */
   async function immediates(timers: Timers, program: readonly Step[]): Promise<string[]> {
     const order: string[] = [];
     const made: ReturnType<Timers['setImmediate']>[] = [];
@@ -951,7 +951,7 @@ describe('kcont/timers and node:timers', function () {
       made.push(immediate);
     };
     await inIo(() => program.forEach(set));
-    // Deeper than any program.
+    // Deeper than any of the programs.
     for (let turn = 0; turn < 8; turn++) await timers.promises.setImmediate();
     return order;
   }
@@ -993,7 +993,7 @@ describe('kcont/timers and node:timers', function () {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 1, maxLength: 6 }), async (program) => {
         const expected = await immediates(nodeTimers as unknown as Timers, program);
-        expect(await immediates(front, program)).to.deep.equal(expected);
+        expect(await immediates(ours, program)).to.deep.equal(expected);
       }),
       { numRuns: 150 },
     );
@@ -1003,7 +1003,7 @@ describe('kcont/timers and node:timers', function () {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 8 }), async (program) => {
         const expected = await timeouts(nodeTimers as unknown as Timers, program);
-        expect(await timeouts(front, program)).to.deep.equal(expected);
+        expect(await timeouts(ours, program)).to.deep.equal(expected);
       }),
       { numRuns: 40 },
     );

@@ -1,4 +1,4 @@
-// An app on kcont/timers, in virtual time; and what the front does on kernels of any kind.
+// An app on kcont/timers in virtual time, and the behaviour of kcont/timers on kernels of any kind.
 import { AsyncLocalStorage } from 'node:async_hooks';
 import { readFile } from 'node:fs';
 import { inspect } from 'node:util';
@@ -26,7 +26,7 @@ describe('kcont/timers in virtual time', () => {
     ran = [];
   });
 
-  it('runs timers, intervals and immediates, each at its time', () => {
+  it('runs timers, intervals and immediates at their times', () => {
     const { setTimeout, setInterval, setImmediate, clearInterval } = timers;
     const interval = setInterval(note, 40, 'interval');
     setTimeout(() => {
@@ -48,7 +48,7 @@ describe('kcont/timers in virtual time', () => {
     ]);
   });
 
-  it('delays no timer by others that are set after a tick', () => {
+  it('delays no timer because of others that are set after a tick', () => {
     const { setTimeout } = timers;
     setTimeout(note, 3, 'first');
     for (let i = 0; i < 4; i++) {
@@ -60,7 +60,7 @@ describe('kcont/timers in virtual time', () => {
     expect(ran).to.deep.equal(['first at 3', ...later]);
   });
 
-  it('takes a delay of more than 2^31-1 ms for what it says, without a warning', async () => {
+  it('keeps a delay of more than 2^31-1 ms, without a warning', async () => {
     const warned = sinon.spy(process, 'emitWarning');
     const { setTimeout, promises } = timers;
     const year = 365 * 86_400_000;
@@ -99,7 +99,7 @@ describe('kcont/timers in virtual time', () => {
     );
   });
 
-  it('keeps the order of immediates and timers where a pass ends after each callback', async () => {
+  it('keeps the order of immediates and timers if a pass ends after each callback', async () => {
     const { setTimeout, setImmediate } = timers;
     setTimeout(() => {
       note('timer 1');
@@ -116,7 +116,7 @@ describe('kcont/timers in virtual time', () => {
     ]);
   });
 
-  it('settles an app that awaits', async () => {
+  it('settles an app that uses await', async () => {
     const { promises } = timers;
     const app = async (): Promise<void> => {
       for (let i = 0; i < 3; i++) {
@@ -135,7 +135,7 @@ describe('kcont/timers in virtual time', () => {
     expect(ran.slice(2)).to.deep.equal(['round 2 at 3000', 'tick at 3010', 'tick at 3020']);
   });
 
-  it('throws what a callback throws out of tick, and goes on with the next one', () => {
+  it('throws errors of callbacks out of tick(), and continues with the next callback', () => {
     const { setTimeout, setImmediate, setInterval } = timers;
     setImmediate(() => {
       throw new Error('immediate');
@@ -160,7 +160,7 @@ describe('kcont/timers in virtual time', () => {
     ]);
   });
 
-  it('hands errors to the kernel’s onError, if it has one', () => {
+  it('passes errors to the kernel’s onError, if it has one', () => {
     const errors: unknown[] = [];
     const { setTimeout } = createTimers(
       new Kernel({ clock, onError: (error, kc) => void errors.push([error, kc.name]) }),
@@ -174,7 +174,7 @@ describe('kcont/timers in virtual time', () => {
     expect(ran).to.deep.equal(['next at 1']);
   });
 
-  it('refreshes a timer that stands in line behind others', () => {
+  it('refreshes a timer that is queued behind others', () => {
     const { setTimeout } = timers;
     setTimeout(() => {
       note('first');
@@ -203,7 +203,7 @@ describe('kcont/timers in virtual time', () => {
     expect(ran).to.deep.equal(['refreshed at 10']);
   });
 
-  it('calls back unreferenced immediates a ms later, others at once', () => {
+  it('calls unreferenced immediates a ms later, others at once', () => {
     const { setImmediate, clearImmediate } = timers;
     const unref = setImmediate(note, 'unref').unref();
     clock.tick(0);
@@ -227,7 +227,7 @@ describe('kcont/timers in virtual time', () => {
     ]);
   });
 
-  it('reads well in util.inspect', () => {
+  it('shows delay and state in util.inspect', () => {
     const { setTimeout, setInterval, setImmediate } = timers;
     const timer = setTimeout(() => note(inspect(timer)), 30);
     const interval = setInterval(() => undefined, 20);
@@ -243,7 +243,7 @@ describe('kcont/timers in virtual time', () => {
     expect(ran).to.deep.equal(['Timeout { 30 ms, due } at 30']);
   });
 
-  it('takes another function in the place of its own, as libraries do with Node’s', () => {
+  it('accepts another function in place of its own, as libraries set on Node’s timers', () => {
     const { setTimeout } = timers;
     const timer = setTimeout(note, 5, 'timer');
     timer._onTimeout = (it: string) => note(`${it} patched`);
@@ -255,13 +255,13 @@ describe('kcont/timers in virtual time', () => {
     expect(timers.setImmediate(note)._onImmediate).to.equal(note);
   });
 
-  it('is the same for the same kernel, and refuses what is no kernel', () => {
+  it('returns the same functions for the same kernel, and refuses other values', () => {
     expect(createTimers(kernel)).to.equal(timers);
     expect(createTimers(new Kernel({ clock }))).not.to.equal(timers);
     expect(codeOf(() => createTimers({} as Kernel))).to.equal('EINVAL');
   });
 
-  it('refuses on a kernel that is closed, finishing what is in line', async () => {
+  it('refuses timers on a closed kernel, after finishing queued ones', async () => {
     const { setTimeout, setInterval, setImmediate } = timers;
     const over = setTimeout(note, 1, 'over');
     await clock.advance(1);
@@ -314,7 +314,7 @@ describe('kcont/timers on the clock of the host', function () {
     expect({ ...ownPromises }).to.deep.equal({ ...promises });
   });
 
-  it('is never early, and keeps the order of those with one delay', async () => {
+  it('calls no timer early, and keeps the order of timers with equal delays', async () => {
     const { setTimeout } = createTimers(new Kernel());
     const early: number[] = [];
     const order: number[] = [];
@@ -332,7 +332,7 @@ describe('kcont/timers on the clock of the host', function () {
     expect(order).to.deep.equal(order.toSorted((a, b) => a - b));
   });
 
-  it('is not early after a stall either, nor in a group that a tick divides', async () => {
+  it('calls no timer early after a stall, nor in a group that a tick divides', async () => {
     const { setTimeout } = createTimers(new Kernel());
     const early: number[] = [];
     for (let round = 0; round < 30; round++) {
@@ -354,7 +354,7 @@ describe('kcont/timers on the clock of the host', function () {
   it('yields to I/O between many timers, and keeps the order', async () => {
     const { setTimeout, setImmediate } = createTimers(new Kernel());
     const order: string[] = [];
-    // What is posted here has arrived before the next poll phase.
+    // A message posted here arrives before the next poll phase.
     const { port1: inbox, port2: outbox } = new MessageChannel();
     await new Promise<void>((resolve) => {
       inbox.once('message', () => void order.push('I/O'));
@@ -372,7 +372,7 @@ describe('kcont/timers on the clock of the host', function () {
             burn(1);
           }, 5);
         }
-        // All are due when it ends.
+        // All are due when this callback ends.
         burn(10);
       });
     });
@@ -383,7 +383,7 @@ describe('kcont/timers on the clock of the host', function () {
     expect(order.indexOf('I/O')).to.be.within(1, 29);
   });
 
-  it('lets go the stores of a timer that was cleared, called or set anew, handle kept', async () => {
+  it('keeps no stores of a timer that was cleared, called or restarted, while its handle is kept', async () => {
     const { setTimeout, setImmediate, promises } = createTimers(new Kernel());
     const als = new AsyncLocalStorage<object>();
     const refs: WeakRef<object>[] = [];
@@ -401,10 +401,10 @@ describe('kcont/timers on the clock of the host', function () {
       immediate[Symbol.dispose]();
       return immediate;
     });
-    // Behind what has been set.
+    // After the timers set so far.
     await promises.setImmediate();
     await promises.setTimeout(1);
-    // The group of the last callback keeps its timers until the next one sets some.
+    // The group of the last callback keeps its timers alive until the next callback sets some.
     for (let i = 0; i < 20 && refs.some((ref) => ref.deref() !== undefined); i++) {
       await promises.setTimeout(1);
       gc?.();
@@ -418,7 +418,7 @@ describe('kcont/timers on the clock of the host', function () {
     expect(kept.length).to.equal(4);
   });
 
-  it('obeys fake timers, and drains nothing within their synchronous tick', async () => {
+  it('follows fake timers, and runs no microtasks within their synchronous tick', async () => {
     const { setTimeout } = createTimers(new Kernel());
     const ran: string[] = [];
     const fake = sinon.useFakeTimers();
