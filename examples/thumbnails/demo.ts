@@ -216,19 +216,19 @@ function judge(service: ThumbnailService, rounds: readonly Round[], end: End): s
   const putOff = sum(({ seen }) => seen.putOff);
   expect(wrong === 0, `${wrong} answers were wrong`);
   expect(service.counts.failed === 0, `${service.counts.failed} thumbnails failed`);
-  expect(sum(({ seen }) => seen.refused) === 0, 'somebody was refused who waited for a thumbnail');
+  expect(sum(({ seen }) => seen.refused) === 0, 'a viewer was refused');
   expect(putOff > 0, 'no work ahead was put off under the flood');
   expect(
     putOff === service.counts.refused + service.counts.shed,
-    `${putOff} were told to come later, ${service.counts.refused + service.counts.shed} were shed`,
+    `${putOff} got a Retry-After, ${service.counts.refused + service.counts.shed} were shed`,
   );
-  expect(service.counts.hungUp > 0, 'nobody hung up');
+  expect(service.counts.hungUp > 0, 'no client hung up');
   expect(
     service.ridMs.length === service.counts.hungUp,
-    `${service.counts.hungUp - service.ridMs.length} who hung up are still being worked for`,
+    `${service.counts.hungUp - service.ridMs.length} clients hung up, but their work continues`,
   );
-  expect(service.inFlight === 0, `${service.inFlight} thumbnails have never come back`);
-  expect(end.answered === AT_CLOSE, `${AT_CLOSE - end.answered} had asked and were not answered`);
+  expect(service.inFlight === 0, `${service.inFlight} thumbnails have not finished`);
+  expect(end.answered === AT_CLOSE, `${AT_CLOSE - end.answered} requests were not answered`);
   expect(end.unfinished.length === 0, `left over after close: ${end.unfinished.join(', ')}`);
   return broken;
 }

@@ -178,7 +178,7 @@ export function createDeadline(
  */
 export function release(signal: DeadlineSignal): boolean {
   if (!isA(signal, AbortSignal) || typeof signal[Symbol.dispose] !== 'function') {
-    throw traceFrom(release, invalid('signal', 'what deadline has returned', signal));
+    throw traceFrom(release, invalid('signal', 'a signal returned by deadline', signal));
   }
   return signal[Symbol.dispose]();
 }

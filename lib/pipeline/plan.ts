@@ -210,7 +210,7 @@ export class PipelinePlan<In, Out> {
     try {
       check('name', NAME, name);
       if (this.#steps.some((step) => step.name === name)) {
-        throw invalid('name', 'that of no other stage', name);
+        throw invalid('name', 'unique in the pipeline', name);
       }
       checkFunction(func);
     } catch (error) {

@@ -77,7 +77,7 @@ export class Stage {
     const limited = base.maxActive !== Infinity;
     if (step.limit !== undefined && (base.fast || limited)) {
       const why = base.fast ? 'runs one function at a time' : 'has a limit of its own';
-      throw invalid(`limit of stage ${step.name}`, `left out: ${base.name} ${why}`, step.limit);
+      throw invalid(`limit of stage ${step.name}`, `omitted: ${base.name} ${why}`, step.limit);
     }
     this.name = step.name;
     this.index = index;

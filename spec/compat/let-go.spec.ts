@@ -112,12 +112,12 @@ const cases: Record<string, Case> = {
     kc.schedule(60_000);
     kc.destroy();
   },
-  'a continuation that its signal has destroyed': (watch) => {
+  'a continuation destroyed by its signal': (watch) => {
     const controller = new AbortController();
     watched(watch, wq.softclock, ignore, { signal: controller.signal }).schedule(60_000);
     controller.abort(watch('the reason', payload()));
   },
-  'a continuation that its signal did not destroy': async (watch) => {
+  'a continuation not destroyed by its signal': async (watch) => {
     const controller = watch('the controller', new AbortController());
     watched(watch, wq.softclock, ignore, { signal: controller.signal }).schedule();
     await turns();
@@ -182,7 +182,7 @@ const cases: Record<string, Case> = {
     controller.abort(watch('the reason', payload()));
     await running;
   },
-  'who waits for a lock': async (watch) => {
+  'a waiter of a lock': async (watch) => {
     const lock = new Mutex();
     await lock.enter();
     const controller = new AbortController();
@@ -194,7 +194,7 @@ const cases: Record<string, Case> = {
     const hold = watch('the hold', await lock.hold());
     hold[Symbol.dispose]();
   },
-  'who reads and writes': async (watch) => {
+  'readers and writers': async (watch) => {
     const { read, write } = new RWLock();
     await read.enter();
     const writing = write.enter().then(using(watch));
@@ -215,7 +215,7 @@ const cases: Record<string, Case> = {
   'setTimeout that was cleared': (watch) => {
     timers.clearTimeout(timers.setTimeout(taking(watch), 60_000, watch('an argument', payload())));
   },
-  'setTimeout that was asked for its primitive': (watch) => {
+  'setTimeout whose primitive was requested': (watch) => {
     const timer = watch('the timer', timers.setTimeout(using(watch), 60_000));
     timers.clearTimeout(+timer);
     void +timers.setTimeout(using(watch), 1);
@@ -239,7 +239,7 @@ const cases: Record<string, Case> = {
     timers.setImmediate(taking(watch), watch('an argument', payload()));
     timers.clearImmediate(timers.setImmediate(using(watch)));
   },
-  'setTimeout of a kernel of its own': (watch) => void plainTimers.setTimeout(using(watch), 1),
+  'setTimeout of another kernel': (watch) => void plainTimers.setTimeout(using(watch), 1),
   'timers/promises': async (watch) => {
     await timers.promises.setTimeout(1, watch('the value', payload()), { signal });
     await timers.promises.setImmediate(watch('the value of the immediate', payload()), { signal });

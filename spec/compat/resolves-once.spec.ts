@@ -24,7 +24,7 @@ const cases: Record<string, (kernel: Kernel) => Promise<unknown>> = {
     during.abort();
     await Promise.all(runs);
   },
-  'a lock that is waited for': async () => {
+  'a lock with a waiter': async () => {
     const mutex = new Mutex();
     await mutex.enter();
     const controller = new AbortController();
@@ -52,7 +52,7 @@ const cases: Record<string, (kernel: Kernel) => Promise<unknown>> = {
     controller.abort();
     await Promise.all(tasks);
   },
-  'a pipeline that closes in its grace, and one that does not': async (kernel) => {
+  'a pipeline that closes within its grace period, and one that does not': async (kernel) => {
     for (const graceMs of [60_000, 1]) {
       const line = pipeline('line')
         .stage('sleep', () => sleep(10))
@@ -94,7 +94,7 @@ const cases: Record<string, (kernel: Kernel) => Promise<unknown>> = {
     await kernel.close();
     await Promise.all([pending, interval]);
   },
-  'a kernel that closes in its grace, and one that does not': async (kernel) => {
+  'a kernel that closes within its grace period, and one that does not': async (kernel) => {
     for (const [one, graceMs] of [[new Kernel(), 60_000] as const, [kernel, 1] as const]) {
       const running = one.wq.prihigh.run(() => sleep(10)).catch(nothing);
       await turn();

@@ -26,13 +26,13 @@ function aborted(signal: AbortSignal): Promise<never> {
 const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unknown>[]> = {
   'Workqueue.run, before its delay is over': ({ wq }) =>
     wq.prilow.run(() => 1, { delayMs: 60_000 }),
-  'Workqueue.run, behind a lock that is never given back': ({ wq }) => {
+  'Workqueue.run, behind a lock that is never released': ({ wq }) => {
     const lock = new Mutex();
     lock.tryEnter();
     return wq.prilow.run(() => 1, { lock });
   },
   'Workqueue.run, of a function that never settles': ({ wq }) => wq.prilow.run(never),
-  'Workqueue.run, of a function that does not heed its signal': ({ wq }) =>
+  'Workqueue.run, of a function that ignores its signal': ({ wq }) =>
     wq.prilow.run((_signal) => never()),
   'postTask, before its delay is over': (kernel) =>
     createScheduler(kernel).postTask(() => 1, { delay: 60_000 }),
@@ -40,11 +40,11 @@ const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unkno
   'postTask, of a thenable that never settles': (kernel) =>
     // oxlint-disable-next-line unicorn/no-thenable -- that is what it is about
     createScheduler(kernel).postTask(() => ({ then: never })),
-  'postTask, one behind the other': (kernel) => {
+  'postTask, one after the other': (kernel) => {
     const scheduler = createScheduler(kernel);
     return [1, 2, 3].map(() => scheduler.postTask(never));
   },
-  'locks.request, of a callback that never settles, and all who wait for it': (kernel) => {
+  'locks.request, of a callback that never settles, and all requests that wait for it': (kernel) => {
     const locks = createLocks(kernel);
     return [
       locks.request('a', never),
@@ -68,7 +68,7 @@ const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unkno
   'the signal of a Deadline': (kernel) => aborted(new Deadline(kernel).arm(60_000)),
   'an executor’s run, before its delay is over': ({ wq }) =>
     createExecutor(wq.prilow).run(() => 1, { delayMs: 60_000 }),
-  'an executor’s run, of a function that never settles, and all who wait for room': ({ wq }) => {
+  'an executor’s run, of a function that never settles, and all runs that wait for a slot': ({ wq }) => {
     const executor = createExecutor(wq.prilow, { concurrency: 1 });
     return [executor.run(never), executor.run(never), executor.run(never, { lock: new Mutex() })];
   },
@@ -80,7 +80,7 @@ const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unkno
     const executor = createExecutor(wq.prilow, { interval: 60_000, intervalCap: 1 });
     return [executor.run(never), executor.run(never)];
   },
-  'a pipeline’s run, at every place': (kernel) => {
+  'a pipeline’s run, in every phase': (kernel) => {
     const line = pipeline<number>()
       .keyBy(() => 1)
       .stage('a', never, { limit: 1, buffer: 1, deadlineMs: 60_000 })

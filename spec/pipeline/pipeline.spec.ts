@@ -1239,7 +1239,7 @@ describe('pipeline', () => {
       const wrong: [string, () => unknown][] = [
         ['name must be a string, got 5', () => pipeline(5 as never)],
         ['name must be a string that is not empty, got ""', () => begin.stage('', f)],
-        ['name must be that of no other stage, got "a"', () => begin.stage('a', f).stage('a', f)],
+        ['name must be unique in the pipeline, got "a"', () => begin.stage('a', f).stage('a', f)],
         ['func must be a function, got 1', () => begin.stage('a', 1 as never)],
         [
           'wq must be a Workqueue or the name of one, such as \'prihigh\', got "high"',
@@ -1265,11 +1265,11 @@ describe('pipeline', () => {
           () => begin.stage('a', f).stage('b', f, { wq: new Lab().wq.prihigh }).start({ kernel }),
         ],
         [
-          'limit of stage a must be left out: softnet runs one function at a time, got 2',
+          'limit of stage a must be omitted: softnet runs one function at a time, got 2',
           () => begin.stage('a', f, { wq: 'softnet', limit: 2 }).start({ kernel }),
         ],
         [
-          'limit of stage a must be left out: pri9 has a limit of its own, got 2',
+          'limit of stage a must be omitted: pri9 has a limit of its own, got 2',
           () =>
             begin
               .stage('a', f, { wq: kernel.acquire(9, { maxActive: 3 }), limit: 2 })

@@ -184,7 +184,7 @@ export class KcontQueue implements Queue<KcontQueueRun, KcontQueueAddOptions> {
     const { priority = 0, id, lock = null } = options;
     checkLock(lock);
     if (lock !== null && this.#home === undefined) {
-      throw new KcontError('ENOTSUP', 'locks need a KcontPQueue in place of a PQueue');
+      throw new KcontError('ENOTSUP', 'locks need a KcontPQueue instead of a PQueue');
     }
     const chain = lock === null ? null : this.#chainOf(lock);
     const withdrawn = (options as Partial<Withdrawable>)[WITHDRAWN];

@@ -135,13 +135,13 @@ describe('a mistaken argument of a drop-in API', () => {
     ],
     [
       'release',
-      'signal must be what deadline has returned, got an instance of AbortSignal',
+      'signal must be a signal returned by deadline, got an instance of AbortSignal',
       () => release(new AbortController().signal as never),
     ],
-    ['release', 'signal must be what deadline has returned, got null', () => release(wrong)],
+    ['release', 'signal must be a signal returned by deadline, got null', () => release(wrong)],
     [
       'add',
-      'locks need a KcontPQueue in place of a PQueue',
+      'locks need a KcontPQueue instead of a PQueue',
       () => new PQueue({ queueClass: KcontQueue }).add(() => 1, { lock: new Mutex() } as object),
     ],
   ];
