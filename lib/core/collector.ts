@@ -11,7 +11,7 @@
  */
 
 import type { Clock, Deadlines } from '../time/clock.ts';
-import { remoteOf } from './cpu.ts';
+import { remoteOf } from './cpu-link.ts';
 import type { Kcont } from './kcont.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
 import { RunQueue } from './run-queue.ts';

@@ -32,7 +32,7 @@
 import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
-import { ADMITTED, ASIDE, STALE, remoteOf, type CpuLink } from './cpu.ts';
+import { ADMITTED, ASIDE, STALE, remoteOf, type CpuLink } from './cpu-link.ts';
 import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';

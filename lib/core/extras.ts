@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import { leave, type AbortMember } from '../base/abort-listeners.ts';
-import type { RemoteState } from './cpu.ts';
+import type { RemoteState } from './cpu-link.ts';
 import type { Scope } from './scope.ts';
 
 /**

@@ -11,7 +11,7 @@
  * with the line that throws it again, in place of the user's.
  */
 
-import { remoteOf } from './cpu.ts';
+import { remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { KcontError, asynchronous, markError } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';

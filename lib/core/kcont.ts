@@ -1,4 +1,5 @@
-import type { Cpu, RemoteState } from './cpu.ts';
+import type { Cpu } from './cpu.ts';
+import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, type Affinity } from './extras.ts';
 import { whenSettled } from './invoke.ts';

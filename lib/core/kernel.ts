@@ -1,7 +1,8 @@
 import type { Clock } from '../time/clock.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
-import { Cpu, startCpus, type CpuLink, type StartCpusOptions } from './cpu.ts';
+import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
+import { type CpuLink } from './cpu-link.ts';
 import { Dispatcher, kernelInPass } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
@@ -24,14 +25,8 @@ import {
   PRI_SOFTSERIAL,
 } from '../base/priorities.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
-import {
-  Workqueue,
-  criteriaFor,
-  drainBy,
-  findOrMake,
-  type WorkqueueOptions,
-  type WorkqueueStats,
-} from './workqueue.ts';
+import { Workqueue, drainBy, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';
+import { criteriaFor, findOrMake } from './workqueue-registry.ts';
 
 /**
  * Optional settings of a kernel.

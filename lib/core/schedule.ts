@@ -2,7 +2,8 @@
  * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
  */
 
-import { Cpu, type CpuLink } from './cpu.ts';
+import { Cpu } from './cpu.ts';
+import { type CpuLink } from './cpu-link.ts';
 import { coalesce } from './extras.ts';
 import {
   EBUSY,

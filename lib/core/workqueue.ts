@@ -10,18 +10,8 @@ import type { Kernel } from './kernel.ts';
 import { unlink } from '../base/list.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import {
-  FLAG,
-  FUNCTION,
-  NAME,
-  PATIENCE,
-  SIGNAL,
-  check,
-  integerOf,
-  optionsOf,
-  readOptions,
-} from '../base/options-check.ts';
-import { LOWEST_FAST, PRIORITY } from '../base/priorities.ts';
+import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
+import { LOWEST_FAST } from '../base/priorities.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import type { Level } from './run-queue.ts';
 
@@ -433,91 +423,10 @@ export async function drainBy(
 }
 
 /**
- * Creates a workqueue that `acquire` never returns, with the patience and error handler of another.
- *
- * @param of - the other workqueue
- * @param name - its name in reports
- * @param priority - 0 … 223
- * @param limit - how many asynchronous functions may be in flight; a workqueue: both share its
- * limit, and the higher priority goes first when a run settles
+ * The name of a workqueue that was given none.
  *
  * @internal
  */
-export function createPrivate(
-  of: Workqueue,
-  name: string,
-  priority: number,
-  limit: number | Workqueue,
-): Workqueue {
-  const { patienceMs, onError } = of;
-  const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
-  const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
-  const queue = Workqueue._make(of._dispatcher, criteria, name, true);
-  if (typeof limit === 'object') {
-    const sharing = (limit._sharing ??= [limit]);
-    queue._sharing = sharing;
-    queue._available = limit._available;
-    sharing.push(queue);
-    sharing.sort((a, b) => b.priority - a.priority);
-  }
-  return queue._acquire();
-}
-
-/**
- * Returns the existing workqueue for these criteria, or a new one.
- *
- * @internal
- */
-export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueue {
-  for (const queue of dispatcher.queues) {
-    if (
-      !queue._private &&
-      queue.priority === criteria.priority &&
-      queue.perCpu === criteria.perCpu &&
-      queue.maxActive === criteria.maxActive &&
-      queue.patienceMs === criteria.patienceMs &&
-      queue.onError === criteria.onError &&
-      (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
-    ) {
-      return queue;
-    }
-  }
-  return Workqueue._make(dispatcher, criteria);
-}
-
-/** Default patience, in ms. */
-const PATIENCE_MS = 100;
-
-const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
-  perCpu: FLAG,
-  maxActive: integerOf('an integer >= 1 or Infinity', 1, Infinity),
-  patienceMs: PATIENCE,
-  onError: FUNCTION,
-  name: NAME,
-});
-
-/**
- * Checks the options of a workqueue, and fills in the defaults.
- *
- * @internal
- */
-export function criteriaFor(
-  priority: number,
-  options?: WorkqueueOptions,
-  caller: Caller = criteriaFor,
-): Criteria {
-  check('priority', PRIORITY, priority, caller);
-  const {
-    perCpu = false,
-    maxActive = Infinity,
-    patienceMs = PATIENCE_MS,
-    onError,
-    name,
-  } = readOptions(options, ACQUIRE, caller);
-  const asked = name === defaultName(priority, perCpu) ? undefined : name;
-  return { priority, perCpu, maxActive, patienceMs, onError, name: asked };
-}
-
-function defaultName(priority: number, perCpu: boolean): string {
+export function defaultName(priority: number, perCpu: boolean): string {
   return `pri${priority}${perCpu ? '/percpu' : ''}`;
 }

@@ -13,7 +13,8 @@
  */
 
 import { commonMs, microtask } from '../time/host-clock.ts';
-import type { Cpu, CpuState, CpuLink } from '../core/cpu.ts';
+import type { Cpu, CpuState } from '../core/cpu.ts';
+import type { CpuLink } from '../core/cpu-link.ts';
 import type { Dispatcher } from '../core/dispatcher.ts';
 import { callSettled } from '../core/invoke.ts';
 import type { RunOptions } from '../core/one-shot.ts';

@@ -1,5 +1,4 @@
-import { unlink } from '../base/list.ts';
-import { OrderedList, stamp } from '../base/ordered-list.ts';
+import { List, unlink } from '../base/list.ts';
 import type { Item } from './item.ts';
 
 /**
@@ -8,13 +7,12 @@ import type { Item } from './item.ts';
  * @internal
  */
 export class AdmissionQueue {
-  readonly #urgent: Fifo<Item> = new Fifo<Item>();
-  readonly #others: Fifo<Item> = new Fifo<Item>();
+  readonly #urgent: List<Item> = new List<Item>();
+  readonly #others: List<Item> = new List<Item>();
   size = 0;
 
   add(item: Item): void {
-    stamp(item);
-    (item.urgent ? this.#urgent : this.#others).append(item);
+    (item.urgent ? this.#urgent : this.#others).push(item);
     this.size++;
   }
 
@@ -38,7 +36,7 @@ export class AdmissionQueue {
     return urgentToo ? this.#take(this.#urgent) : undefined;
   }
 
-  #take(from: OrderedList<Item>): Item | undefined {
+  #take(from: List<Item>): Item | undefined {
     const item = from.shift();
     if (item !== undefined) this.size--;
     return item;

@@ -23,7 +23,7 @@ import type { Task } from '../core/one-shot.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { repoint, makeOwn } from '../core/own-kcont.ts';
-import type { Entry } from '../base/ordered-list.ts';
+import type { Links } from '../base/list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { scheduleOrThrow } from '../core/schedule.ts';
 import { TASK } from '../core/state.ts';
@@ -67,11 +67,9 @@ const STATES = ['waiting', 'waiting', 'queued', 'running', 'running', 'running']
  *
  * @internal
  */
-export class Item implements Task, Entry, StageContext {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
+export class Item implements Task, Links, StageContext {
+  _next: Links = this;
+  _prev: Links = this;
   readonly runner: PipelineRunner;
   input: unknown;
   value: unknown;

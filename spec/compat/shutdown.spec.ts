@@ -44,7 +44,9 @@ const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unkno
     const scheduler = createScheduler(kernel);
     return [1, 2, 3].map(() => scheduler.postTask(never));
   },
-  'locks.request, of a callback that never settles, and all requests that wait for it': (kernel) => {
+  'locks.request, of a callback that never settles, and all requests that wait for it': (
+    kernel,
+  ) => {
     const locks = createLocks(kernel);
     return [
       locks.request('a', never),
@@ -68,7 +70,9 @@ const waits: Record<string, (kernel: Kernel) => Promise<unknown> | Promise<unkno
   'the signal of a Deadline': (kernel) => aborted(new Deadline(kernel).arm(60_000)),
   'an executor’s run, before its delay is over': ({ wq }) =>
     createExecutor(wq.prilow).run(() => 1, { delayMs: 60_000 }),
-  'an executor’s run, of a function that never settles, and all runs that wait for a slot': ({ wq }) => {
+  'an executor’s run, of a function that never settles, and all runs that wait for a slot': ({
+    wq,
+  }) => {
     const executor = createExecutor(wq.prilow, { concurrency: 1 });
     return [executor.run(never), executor.run(never), executor.run(never, { lock: new Mutex() })];
   },

@@ -6,7 +6,7 @@ import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../../lib/index.ts';
 import { repoint } from '../../lib/core/own-kcont.ts';
 import type { BaseLock } from '../../lib/locks/lock.ts';
-import { createPrivate } from '../../lib/core/workqueue.ts';
+import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { codeOf, deferred, Lab } from '../support/lab.ts';
 
 describe('repoint', () => {

@@ -9,7 +9,7 @@ import {
   VirtualClock,
   type Workqueue,
 } from '../../lib/index.ts';
-import { createPrivate } from '../../lib/core/workqueue.ts';
+import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Kernel.acquire', () => {

@@ -1,6 +1,6 @@
 import { AsyncResource } from 'node:async_hooks';
 import type { Task } from '../../core/one-shot.ts';
-import type { Entry } from '../../base/ordered-list.ts';
+import type { Links } from '../../base/list.ts';
 
 /** A timer or an immediate. */
 export interface Called extends Task {
@@ -23,23 +23,14 @@ const MANUALLY = { requireManualDestroy: true };
  * async_hooks see a `Timeout` or an `Immediate` being created, run and destroyed. It is separate from
  * the handle, so that the stores can be collected while the program keeps the handle.
  */
-export class Callback extends AsyncResource implements Entry {
-  _next: Entry = this;
-  _prev: Entry = this;
+export class Callback extends AsyncResource implements Links {
+  _next: Links = this;
+  _prev: Links = this;
   readonly called: Called;
 
   constructor(type: 'Timeout' | 'Immediate', called: Called) {
     super(type, MANUALLY);
     this.called = called;
-  }
-
-  /** Queues are first in, first out, so entries need no sequence number. */
-  get _seq(): number {
-    return 0;
-  }
-
-  get _era(): number {
-    return 0;
   }
 
   /** Cancels the call, because the kernel is closed. */

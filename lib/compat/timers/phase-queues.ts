@@ -55,8 +55,7 @@ import type { Task } from '../../core/one-shot.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { makeOwn } from '../../core/own-kcont.ts';
 import type { Kernel } from '../../core/kernel.ts';
-import { moveAll } from '../../base/list.ts';
-import { OrderedList } from '../../base/ordered-list.ts';
+import { List, moveAll } from '../../base/list.ts';
 import { PRI_SOFTCLOCK } from '../../base/priorities.ts';
 import { makeRunnable, makeRunnableNext, refusal } from '../../core/schedule.ts';
 import { GRACE, LIMIT, TASK } from '../../core/state.ts';
@@ -80,14 +79,14 @@ export class PhaseQueues implements Task {
   /** Processes the queues. Referenced while a callback in a queue is. */
   readonly #runner: Kcont<PhaseQueues>;
   /** Timers: expired ones, and those of the current turn. */
-  readonly #expired = new Fifo<Callback>();
-  readonly #timers = new Fifo<Callback>();
+  readonly #expired = new List<Callback>();
+  readonly #timers = new List<Callback>();
   /** Immediates set by timers: new ones, and those of the current turn. */
-  readonly #setByTimers = new Fifo<Callback>();
-  readonly #early = new Fifo<Callback>();
+  readonly #setByTimers = new List<Callback>();
+  readonly #early = new List<Callback>();
   /** Other immediates: new ones, and those of the current turn. */
-  readonly #set = new Fifo<Callback>();
-  readonly #immediates = new Fifo<Callback>();
+  readonly #set = new List<Callback>();
+  readonly #immediates = new List<Callback>();
   /** When the current callback was called, if it is that of an interval; else NaN. */
   startMs: number = NaN;
   /** Whether a turn has begun: its immediates have been moved to the queues of the turn. */
@@ -217,7 +216,7 @@ export class PhaseQueues implements Task {
     moveAll(this.#set, this.#immediates);
   }
 
-  #nextQueue(queue: Fifo<Callback>): Fifo<Callback> {
+  #nextQueue(queue: List<Callback>): List<Callback> {
     this.#inTimers = queue === this.#early;
     this.#inImmediates = !this.#inTimers;
     if (this.#inImmediates) return this.#immediates;

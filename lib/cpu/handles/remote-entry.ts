@@ -17,7 +17,7 @@
  * outward, the entry finds that out at its old time, and is filed again under its old number.
  */
 
-import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu.ts';
+import { ADMITTED, ASIDE, STALE, type Admission, type RemoteState } from '../../core/cpu-link.ts';
 import { fileTimer, makeRunnable, reinsertTimer } from '../../core/schedule.ts';
 import { DEAD, PENDING, RUNNING, SCHEDULED, entered, expired, settled } from '../../core/state.ts';
 import { CLONED, inline } from '../messages/value-tags.ts';

@@ -3,7 +3,8 @@
  * and why it was refused.
  */
 
-import type { Cpu, RemoteScheduling as CoreScheduling } from '../../core/cpu.ts';
+import type { Cpu } from '../../core/cpu.ts';
+import type { RemoteScheduling as CoreScheduling } from '../../core/cpu-link.ts';
 import { EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';

@@ -1,7 +1,8 @@
 import { availableParallelism } from 'node:os';
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
 import { HostClock } from '../../time/host-clock.ts';
-import { Cpu, type CpuLink, type StartCpusOptions } from '../../core/cpu.ts';
+import { Cpu, type StartCpusOptions } from '../../core/cpu.ts';
+import { type CpuLink } from '../../core/cpu-link.ts';
 import { KcontError, traceFrom, type Caller } from '../../base/errors.ts';
 import { Kcont } from '../../core/kcont.ts';
 import { Kernel } from '../../core/kernel.ts';

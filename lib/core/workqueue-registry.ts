@@ -1,0 +1,104 @@
+/*
+ * Which workqueue a kernel returns for which options, and the private ones that it returns to nobody.
+ */
+
+import type { Caller } from '../base/errors.ts';
+import {
+  FLAG,
+  FUNCTION,
+  NAME,
+  PATIENCE,
+  check,
+  integerOf,
+  optionsOf,
+  readOptions,
+} from '../base/options-check.ts';
+import { PRIORITY } from '../base/priorities.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import { Workqueue, defaultName, type Criteria, type WorkqueueOptions } from './workqueue.ts';
+
+/**
+ * Creates a workqueue that `acquire` never returns, with the patience and error handler of another.
+ *
+ * @param of - the other workqueue
+ * @param name - its name in reports
+ * @param priority - 0 … 223
+ * @param limit - how many asynchronous functions may be in flight; a workqueue: both share its
+ * limit, and the higher priority goes first when a run settles
+ *
+ * @internal
+ */
+export function createPrivate(
+  of: Workqueue,
+  name: string,
+  priority: number,
+  limit: number | Workqueue,
+): Workqueue {
+  const { patienceMs, onError } = of;
+  const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
+  const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
+  const queue = Workqueue._make(of._dispatcher, criteria, name, true);
+  if (typeof limit === 'object') {
+    const sharing = (limit._sharing ??= [limit]);
+    queue._sharing = sharing;
+    queue._available = limit._available;
+    sharing.push(queue);
+    sharing.sort((a, b) => b.priority - a.priority);
+  }
+  return queue._acquire();
+}
+
+/**
+ * Returns the existing workqueue for these criteria, or a new one.
+ *
+ * @internal
+ */
+export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueue {
+  for (const queue of dispatcher.queues) {
+    if (
+      !queue._private &&
+      queue.priority === criteria.priority &&
+      queue.perCpu === criteria.perCpu &&
+      queue.maxActive === criteria.maxActive &&
+      queue.patienceMs === criteria.patienceMs &&
+      queue.onError === criteria.onError &&
+      (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
+    ) {
+      return queue;
+    }
+  }
+  return Workqueue._make(dispatcher, criteria);
+}
+
+/** Default patience, in ms. */
+const PATIENCE_MS = 100;
+
+const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
+  perCpu: FLAG,
+  maxActive: integerOf('an integer >= 1 or Infinity', 1, Infinity),
+  patienceMs: PATIENCE,
+  onError: FUNCTION,
+  name: NAME,
+});
+
+/**
+ * Checks the options of a workqueue, and fills in the defaults.
+ *
+ * @internal
+ */
+export function criteriaFor(
+  priority: number,
+  options?: WorkqueueOptions,
+  caller: Caller = criteriaFor,
+): Criteria {
+  check('priority', PRIORITY, priority, caller);
+  const {
+    perCpu = false,
+    maxActive = Infinity,
+    patienceMs = PATIENCE_MS,
+    onError,
+    name,
+  } = readOptions(options, ACQUIRE, caller);
+  const asked = name === defaultName(priority, perCpu) ? undefined : name;
+  return { priority, perCpu, maxActive, patienceMs, onError, name: asked };
+}
