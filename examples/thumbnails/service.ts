@@ -232,8 +232,8 @@ export class ThumbnailService {
 }
 
 /** Withdraws all work of a queue. The caller of each request answers it. */
-function shed(line: ReadonlySet<Work>): void {
-  for (const work of line) work.drop(new Error('urgent work comes first'));
+function shed(queue: ReadonlySet<Work>): void {
+  for (const work of queue) work.drop(new Error('urgent work comes first'));
 }
 
 function nothing(): void {}
