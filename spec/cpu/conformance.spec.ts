@@ -4,7 +4,7 @@ import { after, afterEach, before, describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { bitsOf, codeOf, rejectionOf } from '../support/lab.ts';
-import { closeMachines, startMachine, type Machine } from '../support/cpus.ts';
+import { closeTestKernels, startTestKernel, type TestKernel } from '../support/cpus.ts';
 import { ENTERED, GATE, OPEN, RELEASED, SETTLED, WORDS, type Held } from '../support/cpu-work.ts';
 import {
   CALLS,
@@ -54,16 +54,16 @@ for (const { where, index } of [
   { where: 'on another CPU', index: 1 },
 ]) {
   describe(`a handle ${where}`, () => {
-    let machine: Machine;
+    let testKernel: TestKernel;
     let cpu: Cpu;
     let words: Int32Array;
     let kc: Kcont<Held>;
 
     before(async () => {
-      machine = await startMachine(1);
-      cpu = machine.cpus[index] as Cpu;
+      testKernel = await startTestKernel(1);
+      cpu = testKernel.cpus[index] as Cpu;
     });
-    after(closeMachines);
+    after(closeTestKernels);
 
     /** Lets everything end that has begun. */
     async function release(): Promise<void> {
@@ -83,13 +83,13 @@ for (const { where, index } of [
     async function bring(state: State, next: State = state): Promise<void> {
       words = new Int32Array(new SharedArrayBuffer(4 * WORDS));
       const ack = state.startsWith('ACKED');
-      kc = new Kcont(machine.queue, null, machine.work.hold, { words, ack });
+      kc = new Kcont(testKernel.queue, null, testKernel.work.hold, { words, ack });
       if (isRunning(state)) {
         kc.schedule(0, cpu);
         await reached(words, ENTERED, 1);
       } else if ((state === 'QUEUED' || next === 'QUEUED') && index > 0) {
         // It would be entered before anything could be seen.
-        void machine.queue.run(machine.work.gate, { arg: words, cpu });
+        void testKernel.queue.run(testKernel.work.gate, { arg: words, cpu });
         await reached(words, GATE, 1);
       }
       if (isPending(state)) kc.schedule(FAR_MS, cpu);
@@ -126,7 +126,7 @@ for (const { where, index } of [
         expect([kc.schedule(0, cpu), kc.reset(5, cpu)]).to.deep.equal([false, false]);
         const entered = Atomics.load(words, ENTERED);
         await release();
-        await machine.kernel.drain();
+        await testKernel.kernel.drain();
         expect(Atomics.load(words, ENTERED)).to.equal(entered);
         expect(bitsOf(kc)).to.equal('------');
       });
@@ -150,24 +150,24 @@ for (const { where, index } of [
 
     it('goes from PENDING to a run when its time has come, not before', async () => {
       await bring('IDLE');
-      const since = machine.kernel.now();
+      const since = testKernel.kernel.now();
       kc.schedule(20, cpu);
-      expect(kc.deadline).to.be.within(since + 20, machine.kernel.now() + 21);
+      expect(kc.deadline).to.be.within(since + 20, testKernel.kernel.now() + 21);
       await reached(words, ENTERED, 1);
-      expect(machine.kernel.now() - since).to.be.at.least(20);
+      expect(testKernel.kernel.now() - since).to.be.at.least(20);
     });
 
     it('moves its deadline outward by touch, and by another schedule', async () => {
       await bring('IDLE');
       kc.schedule(30, cpu);
       const first = kc.deadline;
-      const until = machine.kernel.now() + 10;
-      while (machine.kernel.now() < until) await new Promise(setImmediate);
+      const until = testKernel.kernel.now() + 10;
+      while (testKernel.kernel.now() < until) await new Promise(setImmediate);
       expect(kc.touch()).to.equal(true);
       expect(kc.deadline - first).to.be.at.least(10);
       const touched = kc.deadline;
       await reached(words, ENTERED, 1);
-      expect(machine.kernel.now()).to.be.at.least(touched);
+      expect(testKernel.kernel.now()).to.be.at.least(touched);
     });
 
     it('moves its deadline inward by another schedule', async () => {
@@ -217,13 +217,13 @@ for (const { where, index } of [
 
     it('runs with the argument of the last setArg', async () => {
       await bring('IDLE');
-      const noted = new Kcont<unknown>(machine.queue, null, machine.work.note, 'first');
+      const noted = new Kcont<unknown>(testKernel.queue, null, testKernel.work.note, 'first');
       const seen: unknown[] = [];
       for (const arg of ['first', 2, { three: 3 }, undefined]) {
         noted.setArg(arg);
         noted.schedule(0, cpu);
-        await machine.kernel.drain();
-        seen.push(...(await machine.queue.run(machine.work.ran, { cpu })));
+        await testKernel.kernel.drain();
+        seen.push(...(await testKernel.queue.run(testKernel.work.ran, { cpu })));
       }
       expect(seen).to.deep.equal(['first', 2, { three: 3 }, undefined]);
       noted.destroy();
@@ -231,10 +231,10 @@ for (const { where, index } of [
 
     it('reports the error of its function on the CPU that made it', async () => {
       await bring('IDLE');
-      const failing = new Kcont(machine.queue, null, machine.work.fail, 'by handle');
+      const failing = new Kcont(testKernel.queue, null, testKernel.work.fail, 'by handle');
       failing.schedule(0, cpu);
-      while (machine.errors.length === 0) await new Promise(setImmediate);
-      expect(machine.errors.splice(0)).to.have.nested.property('[0].message', 'by handle');
+      while (testKernel.errors.length === 0) await new Promise(setImmediate);
+      expect(testKernel.errors.splice(0)).to.have.nested.property('[0].message', 'by handle');
       expect(failing.running).to.equal(false);
       failing.destroy();
     });
@@ -249,7 +249,7 @@ for (const { where, index } of [
 
     it('is refused a named CPU if its workqueue has no queue per CPU', async () => {
       await bring('IDLE');
-      const plain = new Kcont(machine.wq.prilow, null, machine.work.note, 1);
+      const plain = new Kcont(testKernel.wq.prilow, null, testKernel.work.note, 1);
       expect(codeOf(() => plain.schedule(0, cpu))).to.equal('ENOENT');
       expect(await rejectionOf(plain.halt())).to.equal('none');
       plain.destroy();

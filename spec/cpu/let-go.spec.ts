@@ -4,13 +4,13 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
-import { closeAfterEach, startMachine } from '../support/cpus.ts';
+import { closeAfterEach, startTestKernel } from '../support/cpus.ts';
 
 describe('what has run on another CPU can be collected', () => {
   closeAfterEach();
 
   it("on the caller's CPU and on the other one", async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const watched: { what: string; ref: WeakRef<object> }[] = [];
     const watch = <V extends object>(what: string, value: V): V => {

@@ -5,7 +5,7 @@ import { describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { SharedMutex } from '../../lib/cpu/index.ts';
-import { closeAfterEach, startMachine, type Machine } from '../support/cpus.ts';
+import { closeAfterEach, startTestKernel, type TestKernel } from '../support/cpus.ts';
 import {
   ENTERED,
   GATE,
@@ -32,12 +32,12 @@ class Cast {
   readonly lock = new SharedMutex();
   readonly kcs: Kcont<never>[] = [];
   readonly #words: Int32Array[] = [];
-  readonly #machine: Machine;
+  readonly #testKernel: TestKernel;
   readonly #cpu: Cpu;
 
-  constructor(machine: Machine, index: number) {
-    this.#machine = machine;
-    this.#cpu = machine.cpus[index] as Cpu;
+  constructor(testKernel: TestKernel, index: number) {
+    this.#testKernel = testKernel;
+    this.#cpu = testKernel.cpus[index] as Cpu;
     this.lock.tryEnter();
   }
 
@@ -46,7 +46,7 @@ class Cast {
   }
 
   async #bring(situation: Situation): Promise<void> {
-    const { queue, work } = this.#machine;
+    const { queue, work } = this.#testKernel;
     const words = shared();
     const lock = situation === 'queued' ? this.lock : null;
     const ack = situation.startsWith('acked');
@@ -79,9 +79,9 @@ describe('a handle that several CPUs know', () => {
 
   for (const runsOn of [0, 1]) {
     it(`answers on every CPU as the table says, while it runs on CPU ${runsOn} in the grace`, async () => {
-      const machine = await startMachine(1);
-      const { kernel, queue, work, cpus } = machine;
-      const cast = new Cast(machine, runsOn);
+      const testKernel = await startTestKernel(1);
+      const { kernel, queue, work, cpus } = testKernel;
+      const cast = new Cast(testKernel, runsOn);
       await cast.bringAll();
       const words = shared();
       const arg = { words, kcs: cast.kcs };
@@ -103,11 +103,14 @@ describe('a handle that several CPUs know', () => {
   }
 
   it('answers as the table says when the kernel is closed, also while it still runs', async () => {
-    const machine = await startMachine(1);
-    const cast = new Cast(machine, 0);
+    const testKernel = await startTestKernel(1);
+    const cast = new Cast(testKernel, 0);
     await cast.bringAll();
-    await machine.queue.run(machine.work.echo, { arg: cast.kcs, cpu: machine.cpus[1] ?? null });
-    const { unfinished } = await machine.kernel.close({ graceMs: 0 });
+    await testKernel.queue.run(testKernel.work.echo, {
+      arg: cast.kcs,
+      cpu: testKernel.cpus[1] ?? null,
+    });
+    const { unfinished } = await testKernel.kernel.close({ graceMs: 0 });
     expect(answersOf(cast.kcs)).to.deep.equal(cast.expected('closed'));
     expect(unfinished.map(({ name, state }) => `${state} ${name}`).toSorted()).to.deep.equal([
       'queued queued',
@@ -121,11 +124,11 @@ describe('a handle that several CPUs know', () => {
   });
 
   it('answers like an idle handle when the kernel is closed, if its run has ended with its thread', async () => {
-    const machine = await startMachine(1);
-    const cast = new Cast(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const cast = new Cast(testKernel, 1);
     await cast.bringAll();
     const halted = (cast.kcs[SITUATIONS.indexOf('running')] as Kcont<never>).halt();
-    await machine.kernel.close({ graceMs: 0 });
+    await testKernel.kernel.close({ graceMs: 0 });
     expect(await halted).to.equal(true);
     expect(cast.kcs.map((kc) => kc.busy)).to.deep.equal(SITUATIONS.map(() => false));
     const answers = answersOf(cast.kcs);
@@ -134,7 +137,7 @@ describe('a handle that several CPUs know', () => {
   });
 
   it('may schedule itself again on a CPU that is being stopped, and goes on with its next thread', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const words = shared();
     const kc = new Kcont<Held>(
@@ -162,7 +165,7 @@ describe('a run in flight on any CPU when the kernel closes', () => {
   closeAfterEach();
 
   it('gets jobs and locks from other CPUs until it has settled', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(2);
+    const { kernel, queue, work, cpus } = await startTestKernel(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     const gate = shared();
     const lock = new SharedMutex();
@@ -186,7 +189,7 @@ describe('a run in flight on any CPU when the kernel closes', () => {
   });
 
   it('is told when another CPU dies meanwhile, and the report names what ran there', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const words = shared();
     const died = rejectionOf(queue.run(work.die, { arg: words, cpu }));
@@ -208,7 +211,7 @@ describe('the report of a kernel that has closed', () => {
   closeAfterEach();
 
   it('names what ran on a CPU that spins for ever, and what was queued there', async () => {
-    const { kernel, queue, wq, work, cpus } = await startMachine(1);
+    const { kernel, queue, wq, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const running = new Int32Array(new SharedArrayBuffer(4));
     const stuck = rejectionOf(wq.prilow.run(work.signalAndBurn, { arg: running }));
@@ -232,7 +235,7 @@ describe('the report of a kernel that has closed', () => {
   });
 
   it('names the CPU if no other CPU knows what ran there', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const running = new Int32Array(new SharedArrayBuffer(4));
     await queue.run(work.burnByItself, { arg: running, cpu: cpus[1] ?? null });
     await until(() => Atomics.load(running, 0) === 1);
@@ -241,7 +244,7 @@ describe('the report of a kernel that has closed', () => {
   });
 
   it('names what waited for a CPU that was down, and does not wait for it', async () => {
-    const { kernel, queue, wq, work, cpus } = await startMachine(1);
+    const { kernel, queue, wq, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const codes = Promise.all(

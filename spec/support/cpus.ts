@@ -13,7 +13,7 @@ export function moduleOf(name: string): URL {
 }
 
 /** A kernel whose CPUs have been started. */
-export interface Machine {
+export interface TestKernel {
   readonly kernel: Kernel;
   readonly wq: Kernel['wq'];
   /** With a queue per CPU, at the priority of prihigh. */
@@ -32,10 +32,10 @@ export const here: Cpu = curcpu();
 const kernels: Kernel[] = [];
 
 /** Starts CPUs with the module of the specs. They are closed when the spec has ended. */
-export async function startMachine(
+export async function startTestKernel(
   count: number,
   options: Partial<StartCpusOptions> = {},
-): Promise<Machine> {
+): Promise<TestKernel> {
   const errors: unknown[] = [];
   const events: CpuEvent[] = [];
   const waiting: { type: string; resolve: (event: CpuEvent) => void }[] = [];
@@ -67,11 +67,11 @@ export async function startMachine(
 }
 
 /** Closes every kernel that a spec has started. */
-export async function closeMachines(): Promise<void> {
+export async function closeTestKernels(): Promise<void> {
   await Promise.all(kernels.splice(0).map((kernel) => kernel.close({ graceMs: 0 })));
 }
 
 /** Closes them after each spec of the suite this is called in. */
 export function closeAfterEach(): void {
-  afterEach(closeMachines);
+  afterEach(closeTestKernels);
 }

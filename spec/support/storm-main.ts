@@ -4,7 +4,7 @@
 // run with the error, and with what repeats it.
 
 import { parseArgs } from 'node:util';
-import { closeMachines, startMachine } from './cpus.ts';
+import { closeTestKernels, startTestKernel } from './cpus.ts';
 import { storms } from './storms.ts';
 
 const { values, positionals } = parseArgs({
@@ -24,7 +24,7 @@ for (const { name, cpus, long, run } of wanted) {
   const since = performance.now();
   try {
     const said = await run(
-      await startMachine(cpus, { longestBackoffMs: 50 }),
+      await startTestKernel(cpus, { longestBackoffMs: 50 }),
       Math.max(1, Math.round(long * scale)),
       seed,
     );
@@ -35,5 +35,5 @@ for (const { name, cpus, long, run } of wanted) {
     console.log(error);
     console.log(`npm run storm -- '${name}' --seed ${seed} --scale ${scale}`);
   }
-  await closeMachines();
+  await closeTestKernels();
 }

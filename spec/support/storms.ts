@@ -5,7 +5,7 @@ import { expect } from 'chai';
 import { Kcont } from '../../lib/index.ts';
 import type { Cpu } from '../../lib/index.ts';
 import { SharedMutex } from '../../lib/cpu/index.ts';
-import { startMachine, type Machine } from './cpus.ts';
+import { startTestKernel, type TestKernel } from './cpus.ts';
 import { GATE, OPEN, WORDS, randomFrom } from './cpu-work.ts';
 import { ThreadWatch } from './threads.ts';
 
@@ -25,7 +25,7 @@ export interface Storm {
   readonly short: number;
   /** For `npm run storm`. */
   readonly long: number;
-  run(machine: Machine, size: number, seed: number): Promise<string>;
+  run(testKernel: TestKernel, size: number, seed: number): Promise<string>;
 }
 
 const stopAgainstEntry: Storm = {
@@ -65,7 +65,7 @@ const stopAgainstEntry: Storm = {
 };
 
 async function meddling(
-  { queue, work, cpus, kernel }: Machine,
+  { queue, work, cpus, kernel }: TestKernel,
   size: number,
   seed: number,
   delayMs: number,
@@ -106,8 +106,8 @@ const threeThreads: Storm = {
   cpus: 2,
   short: 4_000,
   long: 300_000,
-  async run(machine, size, seed) {
-    const { scheduled, cancelled, entries } = await meddling(machine, size, seed, 0);
+  async run(testKernel, size, seed) {
+    const { scheduled, cancelled, entries } = await meddling(testKernel, size, seed, 0);
     expect(entries + cancelled, 'entered or withdrawn').to.equal(scheduled);
     return `${scheduled} scheduled = ${entries} entered + ${cancelled} withdrawn`;
   },
@@ -118,8 +118,8 @@ const threeThreadsTimers: Storm = {
   cpus: 2,
   short: 4_000,
   long: 300_000,
-  async run(machine, size, seed) {
-    const { scheduled, cancelled, entries } = await meddling(machine, size, seed, 3);
+  async run(testKernel, size, seed) {
+    const { scheduled, cancelled, entries } = await meddling(testKernel, size, seed, 3);
     expect(entries + cancelled, 'entered or withdrawn').to.be.at.most(scheduled);
     return `${scheduled} scheduled, ${entries} entered, ${cancelled} withdrawn`;
   },
@@ -375,18 +375,18 @@ const COMINGS_CODES = ['none', 'ECPUDIED', 'ESHUTDOWN', 'given up'];
 /** One kernel whose CPUs come and go, and all that is asked of it. */
 class Comings {
   readonly outcomes = new Map<string, number>();
-  readonly #machine: Machine;
+  readonly #testKernel: TestKernel;
   readonly #random: () => number;
   readonly #kills: boolean;
   readonly #open = new Map<number, string>();
   readonly #kcs: Kcont<unknown>[];
   #asked = 0;
 
-  constructor(machine: Machine, random: () => number, kills: boolean) {
-    this.#machine = machine;
+  constructor(testKernel: TestKernel, random: () => number, kills: boolean) {
+    this.#testKernel = testKernel;
     this.#random = random;
     this.#kills = kills;
-    const { queue, wq, work } = machine;
+    const { queue, wq, work } = testKernel;
     const counts = shared(9);
     const one = (at: number): Kcont<unknown> => {
       const affinity = (['strong', 'weak', 'none'] as const)[at % 3] ?? 'none';
@@ -421,7 +421,7 @@ class Comings {
   }
 
   get #cpu(): Cpu {
-    return this.#machine.cpus[1 + (this.#random() % (this.#machine.cpus.length - 1))] as Cpu;
+    return this.#testKernel.cpus[1 + (this.#random() % (this.#testKernel.cpus.length - 1))] as Cpu;
   }
 
   /** A value, what is moved with it, and what comes back. */
@@ -443,7 +443,7 @@ class Comings {
   }
 
   #run(): void {
-    const { queue, wq, work } = this.#machine;
+    const { queue, wq, work } = this.#testKernel;
     const { arg, transfer } = this.#value();
     const expected = structuredClone(arg);
     const named = this.#random() % 2 === 0;
@@ -462,7 +462,7 @@ class Comings {
 
   /** Asks for something. */
   step(): void {
-    const { queue, wq, work } = this.#machine;
+    const { queue, wq, work } = this.#testKernel;
     const random = this.#random;
     const cpu = this.#cpu;
     const graceMs = this.#pick([0, 1, 20, 1000]);
@@ -528,7 +528,7 @@ class Comings {
 
   /** Lets some CPU come to its work. */
   async someCpuIsUp(): Promise<void> {
-    const { cpus, queue, work } = this.#machine;
+    const { cpus, queue, work } = this.#testKernel;
     const up = cpus.find(({ index, state }) => index > 0 && state === 'up');
     const isUp =
       up === undefined ? this.#cpu.restart() : queue.run(work.where, { cpu: up, signal: soon() });
@@ -537,8 +537,8 @@ class Comings {
 
   /** Closes the kernel, and sees to it that nothing is left. */
   async end(): Promise<void> {
-    this.#follow('drain', this.#machine.kernel.drain());
-    const closed = this.#machine.kernel.close({ graceMs: this.#pick([0, 5, 200]) });
+    this.#follow('drain', this.#testKernel.kernel.drain());
+    const closed = this.#testKernel.kernel.close({ graceMs: this.#pick([0, 5, 200]) });
     this.#follow('close', closed);
     for (let i = 0; i < 5; i++) this.step();
     await inTime(closed, 'the kernel did not close');
@@ -585,8 +585,8 @@ const comings: Storm = {
       const count = 1 + (random() % 2);
       const kills = random() % 2 === 0;
       watch.begin();
-      const machine = await startMachine(count, { longestBackoffMs: 20 });
-      const asked = new Comings(machine, random, kills);
+      const testKernel = await startTestKernel(count, { longestBackoffMs: 20 });
+      const asked = new Comings(testKernel, random, kills);
       for (let i = 60; i > 0; i--) {
         asked.step();
         expect(watch.count, 'threads at once').to.be.at.most(kills ? 2 * count : count);

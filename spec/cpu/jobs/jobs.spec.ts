@@ -9,9 +9,9 @@ import { createExecutor } from '../../../lib/compat/p-queue/index.ts';
 import { rejectionOf } from '../../support/lab.ts';
 import { JobRunner } from '../../../lib/cpu/jobs/job-runner.ts';
 import type { LocalCpu } from '../../../lib/cpu/local-cpu.ts';
-import { closeAfterEach, startMachine, type Machine } from '../../support/cpus.ts';
+import { closeAfterEach, startTestKernel, type TestKernel } from '../../support/cpus.ts';
 
-function cpuAt({ cpus }: Machine, index: number): Cpu {
+function cpuAt({ cpus }: TestKernel, index: number): Cpu {
   return cpus[index] as Cpu;
 }
 
@@ -34,17 +34,17 @@ describe('run on another CPU', () => {
   closeAfterEach();
 
   it('returns what the function returns there', async () => {
-    const machine = await startMachine(2);
-    const { queue, work } = machine;
-    expect(await queue.run(work.where, { cpu: cpuAt(machine, 1) })).to.equal(1);
-    expect(await queue.run(work.where, { cpu: cpuAt(machine, 2) })).to.equal(2);
-    expect(await queue.run(work.increment, { arg: 41, cpu: cpuAt(machine, 1) })).to.equal(42);
+    const testKernel = await startTestKernel(2);
+    const { queue, work } = testKernel;
+    expect(await queue.run(work.where, { cpu: cpuAt(testKernel, 1) })).to.equal(1);
+    expect(await queue.run(work.where, { cpu: cpuAt(testKernel, 2) })).to.equal(2);
+    expect(await queue.run(work.increment, { arg: 41, cpu: cpuAt(testKernel, 1) })).to.equal(42);
   });
 
   it('clones arguments and results of all kinds', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const values = [
       undefined,
       null,
@@ -70,49 +70,54 @@ describe('run on another CPU', () => {
   });
 
   it('clones at the call: later changes are not seen', async () => {
-    const machine = await startMachine(1);
+    const testKernel = await startTestKernel(1);
     const arg = { n: 1 };
-    const result = machine.queue.run(machine.work.echo, { arg, cpu: cpuAt(machine, 1) });
+    const result = testKernel.queue.run(testKernel.work.echo, { arg, cpu: cpuAt(testKernel, 1) });
     arg.n = 2;
     expect(await result).to.deep.equal({ n: 1 });
   });
 
   it('refuses an argument that cannot be cloned, and runs nothing', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     expect(await rejectionOf(queue.run(work.note, { arg: () => 1, cpu }))).to.equal('EINVAL');
     expect(await queue.run(work.ran, { cpu })).to.deep.equal([]);
   });
 
   it('says so when a result cannot be cloned', async () => {
-    const machine = await startMachine(1);
-    const result = machine.queue.run(machine.work.notCloneable, { cpu: cpuAt(machine, 1) });
+    const testKernel = await startTestKernel(1);
+    const result = testKernel.queue.run(testKernel.work.notCloneable, {
+      cpu: cpuAt(testKernel, 1),
+    });
     expect(await rejectionOf(result)).to.equal('EINVAL');
   });
 
   it('moves what is in the transfer list, both ways', async () => {
-    const machine = await startMachine(1);
+    const testKernel = await startTestKernel(1);
     const buffer = new ArrayBuffer(8);
-    const back = await machine.queue.run(machine.work.moveBack, {
+    const back = await testKernel.queue.run(testKernel.work.moveBack, {
       arg: buffer,
       transfer: [buffer],
-      cpu: cpuAt(machine, 1),
+      cpu: cpuAt(testKernel, 1),
     });
     expect([buffer.byteLength, back.byteLength]).to.deep.equal([0, 8]);
   });
 
   it('shares shared memory without a copy', async () => {
-    const machine = await startMachine(1);
+    const testKernel = await startTestKernel(1);
     const words = shared(1);
-    await machine.queue.run(machine.work.addToShared, { arg: words, cpu: cpuAt(machine, 1) });
+    await testKernel.queue.run(testKernel.work.addToShared, {
+      arg: words,
+      cpu: cpuAt(testKernel, 1),
+    });
     expect(words[0]).to.equal(1);
   });
 
   it('rejects with what the function throws, class, code and cause included', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const error = await queue
       .run(work.fail, { arg: 'bad', cpu })
       .catch((thrown: unknown) => thrown);
@@ -122,12 +127,12 @@ describe('run on another CPU', () => {
     expect((error as Error).stack).to.contain('cpu-work');
     const later = await queue.run(work.failLater, { arg: 'worse', cpu }).catch((e: unknown) => e);
     expect((later as Error).message).to.equal('worse');
-    expect(machine.errors).to.deep.equal([]);
+    expect(testKernel.errors).to.deep.equal([]);
   });
 
   it('takes the next CPU that is available, on a queue that is not per CPU', async () => {
-    const machine = await startMachine(2);
-    const { wq, work } = machine;
+    const testKernel = await startTestKernel(2);
+    const { wq, work } = testKernel;
     const used = await Promise.all(
       Array.from({ length: 2 }, () => wq.prilow.run(work.burn, { arg: 60 })),
     );
@@ -135,16 +140,16 @@ describe('run on another CPU', () => {
   });
 
   it('stays on this CPU for a closure, and on a queue per CPU without a CPU', async () => {
-    const { queue, wq, work } = await startMachine(1);
+    const { queue, wq, work } = await startTestKernel(1);
     expect(await wq.prilow.run(() => curcpu().index)).to.equal(0);
     expect(await queue.run(work.where)).to.equal(0);
     expect(await queue.run((n: number) => n + 1, { arg: 1 })).to.equal(2);
   });
 
   it('refuses a closure, a lock of this CPU, and a CPU where there are no queues per CPU', async () => {
-    const machine = await startMachine(1);
-    const { queue, wq, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, wq, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const error = await queue.run(() => 1, { cpu }).catch((thrown: unknown) => thrown);
     expect(error).to.be.an.instanceOf(KcontError);
     expect((error as KcontError).message).to.contain('export it from the CPU module');
@@ -157,9 +162,9 @@ describe('run on another CPU', () => {
   });
 
   it('is never entered if it was aborted before', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const controller = new AbortController();
     const burnt = queue.run(work.burn, { arg: 50, cpu });
     const result = queue.run(work.note, { arg: 1, cpu, signal: controller.signal });
@@ -170,9 +175,9 @@ describe('run on another CPU', () => {
   });
 
   it('aborts the signal of the function, and nothing else, if it was aborted later', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const controller = new AbortController();
     const { signal } = controller;
     const result = queue.run(work.untilAborted, { arg: null, cpu, signal });
@@ -184,9 +189,9 @@ describe('run on another CPU', () => {
   });
 
   it('has one listener per signal, with and without kill, and none when it has ended', async () => {
-    const machine = await startMachine(1);
-    const { queue, wq, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, wq, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const { signal } = new AbortController();
     const runs = [1, 2, 3].map((arg) => queue.run(work.increment, { arg, cpu, signal }));
     runs.push(...[4, 5].map((arg) => wq.prilow.run(work.increment, { arg, kill: true, signal })));
@@ -196,9 +201,9 @@ describe('run on another CPU', () => {
   });
 
   it('ends when it is aborted with kill, whatever it does, and affects no other work', async () => {
-    const machine = await startMachine(1);
-    const { queue, wq, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, wq, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const other = queue.run(work.linger, { arg: 300, cpu });
     const controller = new AbortController();
     const { signal } = controller;
@@ -208,23 +213,23 @@ describe('run on another CPU', () => {
     expect(await result.catch((error: unknown) => (error as Error).message)).to.equal('killed');
     await other;
     expect(await wq.prilow.run(work.increment, { arg: 1, kill: true })).to.equal(2);
-    expect(machine.errors).to.deep.equal([]);
+    expect(testKernel.errors).to.deep.equal([]);
   });
 
   it('runs no earlier than its delay', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, kernel } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work, kernel } = testKernel;
     const since = kernel.now();
-    await queue.run(work.where, { cpu: cpuAt(machine, 1), delayMs: 30 });
+    await queue.run(work.where, { cpu: cpuAt(testKernel, 1), delayMs: 30 });
     expect(kernel.now() - since).to.be.at.least(30);
   });
 
   it('keeps kernel.drain waiting', async () => {
-    const machine = await startMachine(2);
-    const { queue, work, kernel } = machine;
+    const testKernel = await startTestKernel(2);
+    const { queue, work, kernel } = testKernel;
     let done = 0;
     for (const index of [1, 2]) {
-      void queue.run(work.linger, { arg: 30, cpu: cpuAt(machine, index) }).then(() => done++);
+      void queue.run(work.linger, { arg: 30, cpu: cpuAt(testKernel, index) }).then(() => done++);
     }
     await kernel.drain();
     await new Promise(setImmediate);
@@ -232,9 +237,9 @@ describe('run on another CPU', () => {
   });
 
   it('is rejected when the kernel closes and can wait no longer', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, kernel } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work, kernel } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const stuck = rejectionOf(queue.run(work.burn, { arg: 60_000, cpu }));
     const queued = rejectionOf(queue.run(work.where, { cpu }));
     await kernel.close({ graceMs: 20 });
@@ -242,9 +247,9 @@ describe('run on another CPU', () => {
   });
 
   it('returns what its function moves, wherever that runs', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    for (const cpu of [null, cpuAt(machine, 0), cpuAt(machine, 1)]) {
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    for (const cpu of [null, cpuAt(testKernel, 0), cpuAt(testKernel, 1)]) {
       const buffer = await queue.run(work.moveBack, { arg: new ArrayBuffer(8), cpu });
       expect(buffer).to.be.an.instanceof(ArrayBuffer);
       expect(buffer.byteLength).to.equal(8);
@@ -253,34 +258,34 @@ describe('run on another CPU', () => {
   });
 
   it('is refused an async context, which it cannot take along', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
     const context = 'create';
-    const there = queue.run(work.where, { cpu: cpuAt(machine, 1), context });
+    const there = queue.run(work.where, { cpu: cpuAt(testKernel, 1), context });
     expect(await rejectionOf(there)).to.equal('EINVAL');
     expect(await queue.run(work.where, { context })).to.equal(0);
   });
 
   it('waits for the next thread of the CPU that it names, when that dies', async () => {
-    const machine = await startMachine(2);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(2);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const exit = rejectionOf(queue.run(work.exit, { arg: 1, cpu }));
     const where = queue.run(work.where, { cpu });
     expect([await exit, await where]).to.deep.equal(['ECPUDIED', 1]);
   });
 
   it('does not delay a close by what its function has left open', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, kernel } = machine;
-    await queue.run(work.leaveOpen, { cpu: cpuAt(machine, 1) });
+    const testKernel = await startTestKernel(1);
+    const { queue, work, kernel } = testKernel;
+    await queue.run(work.leaveOpen, { cpu: cpuAt(testKernel, 1) });
     const { unfinished } = await kernel.close({ graceMs: 1e9 });
     expect(unfinished).to.deep.equal([]);
   });
 
   it('emits no CPU event when it is killed', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, events, kernel } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work, events, kernel } = testKernel;
     const controller = new AbortController();
     const running = shared(1);
     const stuck = rejectionOf(
@@ -295,7 +300,7 @@ describe('run on another CPU', () => {
 
   it('is not reported as unfinished when it is killed, even if the kernel closes at once', async () => {
     for (const graceMs of [0, 5000]) {
-      const { kernel, wq, work } = await startMachine(1);
+      const { kernel, wq, work } = await startTestKernel(1);
       const controller = new AbortController();
       const { signal } = controller;
       const running = shared(1);
@@ -308,7 +313,7 @@ describe('run on another CPU', () => {
   });
 
   it('is reported as unfinished when the kernel closes, unless it is killed', async () => {
-    const { kernel, wq, work } = await startMachine(2);
+    const { kernel, wq, work } = await startTestKernel(2);
     const controller = new AbortController();
     const { signal } = controller;
     const running = [shared(1), shared(1)];
@@ -334,16 +339,16 @@ describe('run on another CPU', () => {
   });
 
   it('can be sent by an executor too, with its argument, and killed', async () => {
-    const machine = await startMachine(1);
-    const { queue, wq, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, wq, work } = testKernel;
     const there = createExecutor(queue, { concurrency: 1 });
-    expect(await there.run(work.where, { cpu: cpuAt(machine, 1) })).to.equal(1);
-    expect(await there.run(work.increment, { arg: 41, cpu: cpuAt(machine, 1) })).to.equal(42);
+    expect(await there.run(work.where, { cpu: cpuAt(testKernel, 1) })).to.equal(1);
+    expect(await there.run(work.increment, { arg: 41, cpu: cpuAt(testKernel, 1) })).to.equal(42);
     const buffer = new ArrayBuffer(8);
     const size = there.run(work.sizeOf, {
       arg: buffer,
       transfer: [buffer],
-      cpu: cpuAt(machine, 1),
+      cpu: cpuAt(testKernel, 1),
     });
     expect([await size, buffer.byteLength]).to.deep.equal([8, 0]);
     const killed = createExecutor(wq.prilow).run(work.burn, { arg: 1e6, kill: true, timeout: 50 });
@@ -351,12 +356,12 @@ describe('run on another CPU', () => {
   });
 
   it('is refused a transfer list that cannot be moved, and moves nothing', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
     const gone = new ArrayBuffer(8);
     structuredClone(gone, { transfer: [gone] });
     const moved = new ArrayBuffer(8);
-    const there = cpuAt(machine, 1);
+    const there = cpuAt(testKernel, 1);
     await queue.run(work.sizeOf, { arg: moved, transfer: [moved], cpu: there });
     const kept = new ArrayBuffer(8);
     const anywhere: unknown[][] = [
@@ -384,7 +389,7 @@ describe('run on another CPU', () => {
         ),
       );
     const refused = (cases: unknown[][]): string[] => cases.map(() => 'EINVAL');
-    expect(await codesOf(anywhere, cpuAt(machine, 0))).to.deep.equal(refused(anywhere));
+    expect(await codesOf(anywhere, cpuAt(testKernel, 0))).to.deep.equal(refused(anywhere));
     expect(await codesOf(anywhere, there)).to.deep.equal(refused(anywhere));
     expect(await codesOf(elsewhere, there)).to.deep.equal(refused(elsewhere));
     const later = createExecutor(queue, { concurrency: 1 }).run(work.echo, {
@@ -399,19 +404,19 @@ describe('run on another CPU', () => {
   });
 
   it('rejects an async function with a SharedSpinLock with EPERM, and frees the lock when it settles', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
     const lock = new SharedSpinLock();
-    const run = queue.run(work.linger, { arg: 20, lock, cpu: cpuAt(machine, 1) });
+    const run = queue.run(work.linger, { arg: 20, lock, cpu: cpuAt(testKernel, 1) });
     expect(await rejectionOf(run)).to.equal('EPERM');
     await lock.enter();
     lock.exit();
-    await machine.kernel.drain();
+    await testKernel.kernel.drain();
   });
 
   it('takes its argument at the call, even if there is no thread yet', async () => {
-    const machine = await startMachine(1);
-    const { wq, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { wq, work } = testKernel;
     const buffer = new ArrayBuffer(8);
     const lock = new SharedMutex();
     const list = { items: [1], lock };
@@ -426,8 +431,8 @@ describe('run on another CPU', () => {
   });
 
   it('can be aborted by a getter within its argument', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
     const controller = new AbortController();
     const arg = {
       get it(): number {
@@ -436,14 +441,14 @@ describe('run on another CPU', () => {
       },
     };
     const { signal } = controller;
-    const run = queue.run(work.echo, { arg, signal, cpu: cpuAt(machine, 1) });
+    const run = queue.run(work.echo, { arg, signal, cpu: cpuAt(testKernel, 1) });
     expect(await rejectionOf(run)).to.equal('Error: while it was read');
   });
 
   it('is refused a lock of one CPU within its argument, or its result', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
     const locks = [new Mutex(), new SpinLock(), new RWLock(), new RMLock(), new RWLock().read];
     for (const lock of locks) {
       const error = await queue
@@ -456,10 +461,10 @@ describe('run on another CPU', () => {
   });
 
   it('is refused an invalid transfer list, wherever it runs', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
     const told: string[] = [];
-    for (const cpu of [cpuAt(machine, 0), cpuAt(machine, 1)]) {
+    for (const cpu of [cpuAt(testKernel, 0), cpuAt(testKernel, 1)]) {
       for (const what of ['nothing of a number', 'a number', 'a text', 'an empty list']) {
         await queue.run(work.movesWrongly, { arg: what, cpu }).then(
           (value) => told.push(`${what}: ${String(value)}`),
@@ -474,7 +479,7 @@ describe('run on another CPU', () => {
       'an empty list: 1',
     ];
     expect(told).to.deep.equal([...expected, ...expected]);
-    const elsewhere = queue.run(work.movesWrongly, { arg: 'an object', cpu: cpuAt(machine, 1) });
+    const elsewhere = queue.run(work.movesWrongly, { arg: 'an object', cpu: cpuAt(testKernel, 1) });
     expect(await elsewhere.catch(({ code, message }: KcontError) => `${code} ${message}`)).to.match(
       /^EINVAL the result of movesWrongly cannot be cloned/,
     );
@@ -482,10 +487,10 @@ describe('run on another CPU', () => {
 
   // Without one V8 throws away, at a full collection, all code that was compiled for jobs.
   it('keeps the last job that has ended, emptied, on both CPUs, so that V8 keeps the code of all', async () => {
-    const machine = await startMachine(1);
-    const { queue, work } = machine;
-    const cpu = cpuAt(machine, 1);
-    const { handles } = cpuAt(machine, 0)._machine as LocalCpu;
+    const testKernel = await startTestKernel(1);
+    const { queue, work } = testKernel;
+    const cpu = cpuAt(testKernel, 1);
+    const { handles } = cpuAt(testKernel, 0)._machine as LocalCpu;
     expect(handles.lastJob).to.equal(undefined);
     expect(await queue.run(work.lastJobHere, { cpu })).to.include({ isKept: false });
     const words = shared(1);

@@ -6,7 +6,7 @@ import type { Cpu } from '../../../lib/index.ts';
 import { SharedMutex, SharedRWLock } from '../../../lib/cpu/index.ts';
 import { Arena } from '../../../lib/cpu/locks/arena.ts';
 import { codeOf } from '../../support/lab.ts';
-import { closeAfterEach, startMachine } from '../../support/cpus.ts';
+import { closeAfterEach, startTestKernel } from '../../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../../support/cpu-work.ts';
 
 function shared(words: number): Int32Array {
@@ -17,7 +17,7 @@ describe('a lock between CPUs', () => {
   closeAfterEach();
 
   it('cannot be replaced by a lock of one CPU', async () => {
-    const { queue, cpus, work } = await startMachine(1);
+    const { queue, cpus, work } = await startTestKernel(1);
     const local = new Kcont(queue, new Mutex(), work.note, 1);
     expect(codeOf(() => local.schedule(0, cpus[1] ?? null))).to.equal('EINVAL');
     expect(local.busy).to.equal(false);
@@ -31,7 +31,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('keeps a continuation waiting on another CPU until it is free here', async () => {
-    const { queue, cpus, work, kernel } = await startMachine(1);
+    const { queue, cpus, work, kernel } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const lock = new SharedMutex();
     await lock.enter();
@@ -46,7 +46,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('excludes continuations on different CPUs from each other, across await', async () => {
-    const { queue, cpus, work, kernel } = await startMachine(2);
+    const { queue, cpus, work, kernel } = await startTestKernel(2);
     const lock = new SharedMutex();
     const log = shared(61);
     const inside = shared(1);
@@ -62,7 +62,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('is held by a job while it runs', async () => {
-    const { queue, cpus, work } = await startMachine(1);
+    const { queue, cpus, work } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const lock = new SharedMutex();
     expect(await queue.run(work.isHeld, { arg: lock, cpu, lock })).to.equal(true);
@@ -70,7 +70,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('has one home CPU, which runs all its users on a queue that is not per CPU', async () => {
-    const { wq, work, kernel } = await startMachine(2);
+    const { wq, work, kernel } = await startTestKernel(2);
     const lock = new SharedMutex();
     const log = shared(101);
     const inside = shared(1);
@@ -84,7 +84,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('can be changed while the continuation waits for the old lock on another CPU', async () => {
-    const { queue, cpus, work, kernel } = await startMachine(1);
+    const { queue, cpus, work, kernel } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const [first, second] = [new SharedMutex(), new SharedMutex()];
     await first.enter();
@@ -99,7 +99,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('is shared by readers on two CPUs', async () => {
-    const { queue, cpus, work } = await startMachine(2);
+    const { queue, cpus, work } = await startTestKernel(2);
     const lock = new SharedRWLock();
     const words = [shared(WORDS), shared(WORDS)];
     const runs = words.map((own, i) =>
@@ -119,7 +119,7 @@ describe('a lock between CPUs', () => {
   });
 
   it('is free again when the CPU that holds it dies, and the event counts it', async () => {
-    const { queue, cpus, work, event } = await startMachine(1);
+    const { queue, cpus, work, event } = await startTestKernel(1);
     const words = shared(WORDS);
     const lock = new SharedMutex();
     const died = event('died');
@@ -138,7 +138,7 @@ describe('a lock between CPUs', () => {
 
   it('has room for the CPUs of one kernel after the other', async () => {
     const before = Arena.home().joined;
-    const { kernel, queue, cpus, work } = await startMachine(2);
+    const { kernel, queue, cpus, work } = await startTestKernel(2);
     const lock = new SharedMutex();
     await queue.run(work.ran, { cpu: cpus[1] ?? null, lock });
     expect(Arena.home().joined).not.to.equal(before);

@@ -8,7 +8,7 @@ import { JSON_SLOT } from '../../../lib/cpu/memory/control-block.ts';
 import { grabBlocks } from '../../../lib/cpu/memory/block-allocator.ts';
 import { Memory } from '../../../lib/cpu/memory/shared-memory.ts';
 import { readJson, writeJson } from '../../../lib/cpu/memory/json-slot.ts';
-import { closeAfterEach, startMachine } from '../../support/cpus.ts';
+import { closeAfterEach, startTestKernel } from '../../support/cpus.ts';
 
 function blockIn(memory: Memory): number {
   return grabBlocks(memory, 0, []);
@@ -177,7 +177,7 @@ describe('small plain values', () => {
   afterEach(() => sinon.restore());
 
   it('go to another CPU and back without being posted', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const small = { id: 1, path: '/img/large.jpg', tags: ['a', 'b', 'c'] };
     const large = { text: 'x'.repeat(2000) };
@@ -192,7 +192,7 @@ describe('small plain values', () => {
   });
 
   it('are copies made at the call, even if the function runs on the calling CPU', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     const shared = { n: 1 };
     const ran = Promise.all(
       Array.from({ length: 8 }, () =>

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, kern } from '../../../lib/index.ts';
 import type { Cpu } from '../../../lib/index.ts';
-import { closeAfterEach, startMachine } from '../../support/cpus.ts';
+import { closeAfterEach, startTestKernel } from '../../support/cpus.ts';
 import { GATE, OPEN, PLACE, WORDS } from '../../support/cpu-work.ts';
 import { rejectionOf } from '../../support/lab.ts';
 
@@ -19,7 +19,7 @@ describe('a handle passed to another CPU', () => {
   closeAfterEach();
 
   it('can be stopped there, and stop returns the truth', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const kc = new Kcont<unknown>(queue, null, work.note, 'never');
     kc.schedule(1e6);
     expect(await queue.run(work.stopFrom, { arg: { kc }, cpu: cpus[1] ?? null })).to.equal(false);
@@ -27,7 +27,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('can be scheduled from there, on any CPU', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     for (const target of [0, 1, 2]) {
       const counts = shared(1);
       const kc = new Kcont<unknown>(queue, null, work.count, { counts, at: 0 });
@@ -40,7 +40,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('is the same there as here, and comes back as itself', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const kc = new Kcont<unknown>(queue, null, work.note, 1, { name: 'known' });
     kc.schedule(1e6);
@@ -59,14 +59,14 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('is refused if its function runs on one CPU only', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const kc = new Kcont<unknown>(queue, null, () => undefined, 1);
     const run = queue.run(work.stateFrom, { arg: { kc }, cpu: cpus[1] ?? null });
     expect(await rejectionOf(run)).to.equal('EINVAL');
   });
 
   it('runs on a third CPU, which has to be sent its argument', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     const kc = new Kcont<unknown>(queue, null, work.note, { cloned: 'arg' });
     const arg = { kc, cpu: 2 };
     await queue.run(work.scheduleFrom, { arg, cpu: cpus[1] ?? null });
@@ -75,7 +75,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('is destroyed here when it is destroyed there', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const kc = new Kcont<unknown>(queue, null, work.note, 1);
     await queue.run(work.destroyFrom, { arg: { kc }, cpu: cpus[1] ?? null });
     await until(() => kc.destroyed);
@@ -83,7 +83,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('never runs twice at once, wherever its next run is', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: true });
     kc.schedule(0, cpus[1] ?? null);
@@ -99,7 +99,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('is stopped for certain while it waits on another CPU for its run on this one', async () => {
-    const { queue, work, cpus, kernel } = await startMachine(2);
+    const { queue, work, cpus, kernel } = await startTestKernel(2);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: true });
     kc.schedule(0, cpus[1] ?? null);
@@ -113,7 +113,7 @@ describe('a handle passed to another CPU', () => {
   });
 
   it('can be scheduled again when halts on two CPUs have both ended', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: false });
     kc.schedule(0, cpus[1] ?? null);
@@ -133,7 +133,7 @@ describe('code on another CPU', () => {
   closeAfterEach();
 
   it('makes continuations that run on any CPU', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     for (const by of [1, 2]) {
       for (const cpu of [0, 1, 2]) {
         const counts = shared(1);
@@ -144,7 +144,7 @@ describe('code on another CPU', () => {
   });
 
   it('runs functions on any CPU, and gets their results', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     for (const cpu of [0, 2]) {
       expect(
         await queue.run(work.runOn, { arg: { cpu, value: 'v' }, cpu: cpus[1] ?? null }),
@@ -153,7 +153,7 @@ describe('code on another CPU', () => {
   });
 
   it('keeps a heartbeat while this thread is blocked', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const words = shared(WORDS);
     const kc = new Kcont<never>(queue, null, work.beat, { words, ms: 5 } as never);
     kc.schedule(0, cpus[1]);
@@ -180,7 +180,7 @@ describe('where a continuation runs', () => {
   }
 
   it('is the CPU it is tied to, if its affinity is strong', async () => {
-    const { queue, wq, work, cpus } = await startMachine(2);
+    const { queue, wq, work, cpus } = await startTestKernel(2);
     const words = shared(WORDS);
     const options = { affinity: 'strong' } as const;
     const kc = new Kcont(queue, null, work.hold, { words, ack: false }, options) as never;
@@ -194,7 +194,7 @@ describe('where a continuation runs', () => {
   });
 
   it('is the CPU where it ran last, if its affinity is weak and that CPU keeps up', async () => {
-    const { queue, wq, work, cpus } = await startMachine(2);
+    const { queue, wq, work, cpus } = await startTestKernel(2);
     const words = shared(WORDS);
     const options = { affinity: 'weak' } as const;
     const kc = new Kcont(wq.prilow, null, work.hold, { words, ack: false }, options) as never;
@@ -210,7 +210,7 @@ describe('where a continuation runs', () => {
   });
 
   it('is this CPU on a queue per CPU, without a CPU', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const words = shared(WORDS);
     const kc = new Kcont(queue, null, work.hold, { words, ack: false }) as never;
     expect(await ranOn(kc, words, null)).to.equal(0);
@@ -220,7 +220,7 @@ describe('where a continuation runs', () => {
   });
 
   it('is the next CPU that is available on other queues, never CPU 0', async () => {
-    const { wq, work, kernel } = await startMachine(2);
+    const { wq, work, kernel } = await startTestKernel(2);
     const words = shared(WORDS);
     const kc = new Kcont(wq.prilow, null, work.hold, { words, ack: false }) as never;
     expect(await ranOn(kc, words, null)).to.be.oneOf([1, 2]);
@@ -234,7 +234,7 @@ describe('where a continuation runs', () => {
   });
 
   it('is reported as an errno by the functions of the proposal', async () => {
-    const { queue, wq, work, cpus } = await startMachine(1);
+    const { queue, wq, work, cpus } = await startTestKernel(1);
     const counts = shared(1);
     const portable = kern.kcont_create(queue, null, work.count, { counts, at: 0 }, 0);
     expect(kern.kcont_schedule(portable, cpus[1] as Cpu, 0)).to.equal(0);
@@ -247,7 +247,7 @@ describe('where a continuation runs', () => {
   });
 
   it('does not change the order of priorities there', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const gate = shared(WORDS);
     const log = shared(8);
@@ -264,7 +264,7 @@ describe('where a continuation runs', () => {
   });
 
   it('gets another argument together with its function', async () => {
-    const { queue, cpus, work } = await startMachine(1);
+    const { queue, cpus, work } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const kc = new Kcont<unknown>(queue, null, work.note, 'first');
     kc.schedule(1e6, cpu);

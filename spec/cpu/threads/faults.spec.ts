@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, VirtualClock, type KcontError } from '../../../lib/index.ts';
 import { rejectionOf } from '../../support/lab.ts';
-import { closeAfterEach, moduleOf, startMachine } from '../../support/cpus.ts';
+import { closeAfterEach, moduleOf, startTestKernel } from '../../support/cpus.ts';
 
 async function errorOf(promise: Promise<unknown>): Promise<KcontError> {
   try {
@@ -18,7 +18,7 @@ describe('a CPU that fails', () => {
   closeAfterEach();
 
   it('reports what ran there when its thread exits, and starts again', async () => {
-    const { queue, cpus, work, event } = await startMachine(1);
+    const { queue, cpus, work, event } = await startTestKernel(1);
     const up = event('up');
     const error = await errorOf(queue.run(work.exit, { arg: 3, cpu: cpus[1] ?? null }));
     expect(error).to.include({ code: 'ECPUDIED', message: 'CPU 1 died while it ran exit' });
@@ -29,7 +29,7 @@ describe('a CPU that fails', () => {
 
   it('reports what a function throws, even if it has destroyed its own handle', async () => {
     const told: unknown[] = [];
-    const { kernel, cpus, work } = await startMachine(1);
+    const { kernel, cpus, work } = await startTestKernel(1);
     const onError = (error: unknown, kc: unknown): void => {
       told.push(kc, (error as Error).message);
     };
@@ -44,7 +44,7 @@ describe('a CPU that fails', () => {
 
   it('reports it even if this CPU has destroyed the handle before the error arrives', async () => {
     const told: unknown[] = [];
-    const { kernel, cpus, work } = await startMachine(1);
+    const { kernel, cpus, work } = await startTestKernel(1);
     const [, cpu = null] = cpus;
     const onError = (error: unknown, kc: unknown): void => {
       told.push(kc, (error as Error).message);
@@ -69,7 +69,7 @@ describe('a CPU that fails', () => {
   });
 
   it('recovers blocks in memory that no other CPU has mapped yet', async () => {
-    const { queue, cpus, work, event } = await startMachine(1);
+    const { queue, cpus, work, event } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const up = event('up');
     expect(await rejectionOf(queue.run(work.growAndExit, { cpu }))).to.equal('ECPUDIED');
@@ -78,7 +78,7 @@ describe('a CPU that fails', () => {
   });
 
   it('runs what was queued on it, in order, once it is up again', async () => {
-    const { queue, cpus, work } = await startMachine(1);
+    const { queue, cpus, work } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const strong = { affinity: 'strong' } as const;
     const kcs = Array.from({ length: 20 }, (_, i) => new Kcont(queue, null, work.note, i, strong));
@@ -94,7 +94,7 @@ describe('a CPU that fails', () => {
   });
 
   it('lets another CPU run what is not tied to it', async () => {
-    const { queue, cpus, work } = await startMachine(2);
+    const { queue, cpus, work } = await startTestKernel(2);
     const [, one, two] = cpus;
     const kc = new Kcont(queue, null, work.note, 'moved');
     const exit = queue.run(work.exit, { arg: 1, cpu: one ?? null });
@@ -105,7 +105,7 @@ describe('a CPU that fails', () => {
   });
 
   it('is reported with what it threw if an error is uncaught', async () => {
-    const { queue, cpus, work, event } = await startMachine(1);
+    const { queue, cpus, work, event } = await startTestKernel(1);
     const died = event('died');
     await queue.run(work.crash, { arg: 'oops', cpu: cpus[1] ?? null });
     const { error } = await died;
@@ -113,7 +113,7 @@ describe('a CPU that fails', () => {
   });
 
   it('goes on when a function runs out of stack', async () => {
-    const { queue, cpus, work, events } = await startMachine(1);
+    const { queue, cpus, work, events } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
     const error = await errorOf(queue.run(work.overflow, { cpu }));
     expect(error).to.be.an.instanceOf(RangeError);
@@ -122,7 +122,7 @@ describe('a CPU that fails', () => {
   });
 
   it('is reported when it is blocked, and when it works again', async () => {
-    const { queue, cpus, work, event, events } = await startMachine(1, { blockedMs: 60 });
+    const { queue, cpus, work, event, events } = await startTestKernel(1, { blockedMs: 60 });
     const cpu = cpus[1] ?? null;
     const unblocked = event('unblocked');
     const burnt = queue.run(work.burn, { arg: 400, cpu });

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, curcpu, kernel as common } from '../../../lib/index.ts';
 import type { Cpu } from '../../../lib/index.ts';
-import { closeAfterEach, moduleOf, startMachine } from '../../support/cpus.ts';
+import { closeAfterEach, moduleOf, startTestKernel } from '../../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../../support/cpu-work.ts';
 import { runModule } from '../../support/child.ts';
 import { codeOf, rejectionOf } from '../../support/lab.ts';
@@ -19,7 +19,7 @@ describe('startCpus', () => {
   closeAfterEach();
 
   it('returns the exports of the module, and adds the CPUs to the kernel', async () => {
-    const { kernel, work, cpus } = await startMachine(2);
+    const { kernel, work, cpus } = await startTestKernel(2);
     expect(work).to.equal(await import(module.href));
     expect(cpus.map((cpu) => `${cpu.index} ${cpu.state}`)).to.deep.equal(['0 up', '1 up', '2 up']);
     expect(cpus.every((cpu) => cpu.kernel === kernel && cpu.lagMs < 5000)).to.equal(true);
@@ -27,7 +27,7 @@ describe('startCpus', () => {
   });
 
   it('makes each thread see all of them, and itself by curcpu', async () => {
-    const { queue, work, cpus } = await startMachine(2);
+    const { queue, work, cpus } = await startTestKernel(2);
     const seen = await queue.run(work.statesSeen, { cpu: cpus[2] ?? null });
     expect(seen).to.deep.equal(['0 up', '1 up', '2 up']);
     expect(await queue.run(work.where, { cpu: cpus[2] ?? null })).to.equal(2);
@@ -84,7 +84,7 @@ describe('startCpus', () => {
   });
 
   it('starts the CPUs once, and not when the kernel is closed', async () => {
-    const { kernel } = await startMachine(1);
+    const { kernel } = await startTestKernel(1);
     expect(await rejectionOf(kernel.startCpus({ module, count: 1 }))).to.equal('EBUSY');
     const twice = new Kernel();
     const first = twice.startCpus({ module, count: 1 });
@@ -262,7 +262,7 @@ describe('a CPU', () => {
   closeAfterEach();
 
   it('stops when what runs has finished; what is tied to it waits', async () => {
-    const { queue, work, cpus, events } = await startMachine(2);
+    const { queue, work, cpus, events } = await startTestKernel(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     const running = queue.run(work.linger, { arg: 30, cpu: one });
     await queue.run(work.where, { cpu: one });
@@ -291,7 +291,7 @@ describe('a CPU', () => {
   });
 
   it('restarts, and ends what does not finish within the grace period', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
     const stuck = rejectionOf(queue.run(work.hog, { arg: { words, ms: 60_000 }, cpu }));
@@ -303,7 +303,7 @@ describe('a CPU', () => {
   });
 
   it('cannot stop itself, and CPU 0 cannot be stopped', async () => {
-    const { cpus } = await startMachine(1);
+    const { cpus } = await startTestKernel(1);
     expect(codeOf(() => void (cpus[0] as Cpu).stop())).to.equal('ENOTSUP');
     expect(codeOf(() => void (cpus[0] as Cpu).restart())).to.equal('ENOTSUP');
     expect(await rejectionOf((cpus[1] as Cpu).stop({ graceMs: -1 }))).to.equal('EINVAL');
@@ -311,7 +311,7 @@ describe('a CPU', () => {
   });
 
   it('reports, with the kernel, what did not finish on it', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const timer = new Kcont(queue, null, work.note, 1, { name: 'far off' });
     timer.schedule(1e6, cpu);

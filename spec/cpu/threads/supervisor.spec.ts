@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, kern } from '../../../lib/index.ts';
 import type { Cpu, KcontError } from '../../../lib/index.ts';
-import { closeAfterEach, startMachine, type Machine } from '../../support/cpus.ts';
+import { closeAfterEach, startTestKernel, type TestKernel } from '../../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../../support/cpu-work.ts';
 import { codeOf, rejectionOf } from '../../support/lab.ts';
 import { watchThreads } from '../../support/threads.ts';
@@ -17,7 +17,7 @@ async function until(condition: () => boolean): Promise<void> {
 }
 
 /** Blocks a CPU's thread until the returned function is called. */
-async function closeGate({ queue, work }: Machine, cpu: Cpu): Promise<() => void> {
+async function closeGate({ queue, work }: TestKernel, cpu: Cpu): Promise<() => void> {
   const words = shared(WORDS);
   void queue.run(work.gate, { arg: words, cpu }).catch(() => undefined);
   await until(() => Atomics.load(words, GATE) === 1);
@@ -32,7 +32,7 @@ describe('a CPU that gets many requests at once', () => {
   closeAfterEach();
 
   it('has one thread, however many calls restart it', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     for (let i = 0; i < 3; i++) await Promise.all([cpu.restart(), cpu.restart(), cpu.restart()]);
     expect([threads.most, threads.made, cpu.state]).to.deep.equal([1, 4, 'up']);
@@ -40,7 +40,7 @@ describe('a CPU that gets many requests at once', () => {
   });
 
   it('follows the last request', async () => {
-    const { cpus, events } = await startMachine(1);
+    const { cpus, events } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const outcomes = await Promise.all(
       [cpu.restart(), cpu.stop(), cpu.restart(), cpu.stop()].map(rejectionOf),
@@ -53,7 +53,7 @@ describe('a CPU that gets many requests at once', () => {
   });
 
   it('is restarted by hand while it waits to be started again', async () => {
-    const { queue, work, cpus, event } = await startMachine(1, { backoffMs: 1e6 });
+    const { queue, work, cpus, event } = await startTestKernel(1, { backoffMs: 1e6 });
     const cpu = cpus[1] as Cpu;
     const died = event('died');
     expect(await rejectionOf(queue.run(work.exit, { arg: 1, cpu }))).to.equal('ECPUDIED');
@@ -68,7 +68,7 @@ describe('a CPU that gets many requests at once', () => {
       ['up', (cpu: Cpu) => cpu.restart()],
       ['down', (cpu: Cpu) => cpu.restart()],
     ] as const) {
-      const { kernel, cpus } = await startMachine(1);
+      const { kernel, cpus } = await startTestKernel(1);
       const cpu = cpus[1] as Cpu;
       if (first === 'down') await cpu.stop();
       const asked = rejectionOf(then(cpu));
@@ -82,7 +82,7 @@ describe('a CPU that gets many requests at once', () => {
   });
 
   it('reports a stop if it dies while it is being stopped, and what ran gets the right error', async () => {
-    const { queue, work, cpus, events } = await startMachine(1);
+    const { queue, work, cpus, events } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
     const died = queue.run(work.die, { arg: words, cpu }).catch((error: unknown) => error);
@@ -101,7 +101,7 @@ describe('a CPU that is stopped', () => {
   closeAfterEach();
 
   it('aborts what runs when the grace is over, and says why', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const running = queue.run(work.reasonOfAbort, { arg: null, cpu });
     await queue.run(work.where, { cpu });
@@ -113,7 +113,7 @@ describe('a CPU that is stopped', () => {
   });
 
   it('aborts what runs when its kernel closes, and says why', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const running = queue.run(work.reasonOfAbort, { arg: null, cpu });
     await queue.run(work.where, { cpu });
@@ -123,7 +123,7 @@ describe('a CPU that is stopped', () => {
   });
 
   it('reports what ended with the thread as stopped', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     const running = shared(1);
     const stuck = queue
@@ -138,10 +138,10 @@ describe('a CPU that is stopped', () => {
   });
 
   it('reads messages of other CPUs until what runs there has finished', async () => {
-    const machine = await startMachine(2);
-    const { queue, work, cpus } = machine;
+    const testKernel = await startTestKernel(2);
+    const { queue, work, cpus } = testKernel;
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
-    const open = await closeGate(machine, two);
+    const open = await closeGate(testKernel, two);
     const waiting = queue.run(work.runOn, { arg: { cpu: 2, value: 'v' }, cpu: one });
     await queue.run(work.where, { cpu: one });
     const stopped = one.stop({ graceMs: 1e6 });
@@ -151,10 +151,10 @@ describe('a CPU that is stopped', () => {
   });
 
   it('first runs what was moved to it, because that cannot go to another CPU', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, cpus } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work, cpus } = testKernel;
     const cpu = cpus[1] as Cpu;
-    const open = await closeGate(machine, cpu);
+    const open = await closeGate(testKernel, cpu);
     const bytes = new ArrayBuffer(8);
     const moved = queue.run(work.sizeOf, { arg: bytes, transfer: [bytes], cpu });
     const cloned = queue.run(work.sizeOf, { arg: new ArrayBuffer(9), cpu });
@@ -171,7 +171,7 @@ describe('work for a CPU that is down', () => {
   closeAfterEach();
 
   it('runs on the CPU that is up first, if it named no CPU', async () => {
-    const { wq, queue, work, cpus } = await startMachine(2);
+    const { wq, queue, work, cpus } = await startTestKernel(2);
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     await Promise.all([one.stop(), two.stop()]);
     const counts = shared(4);
@@ -205,7 +205,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('goes to the CPU that is up first, if the last CPU has left it', async () => {
-    const { wq, queue, work, cpus } = await startMachine(2, { backoffMs: 1e6 });
+    const { wq, queue, work, cpus } = await startTestKernel(2, { backoffMs: 1e6 });
     const [, one, two] = cpus as [Cpu, Cpu, Cpu];
     await two.stop();
     const words = shared(WORDS);
@@ -223,7 +223,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('waits with its argument: cloned or moved at the call, and sent when there is a thread', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const bytes = new ArrayBuffer(8);
@@ -237,7 +237,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('is refused if its argument cannot be cloned or moved, and nothing is moved', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const bytes = new ArrayBuffer(8);
@@ -250,7 +250,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('can be aborted', async () => {
-    const { queue, work, cpus } = await startMachine(1);
+    const { queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const bytes = new ArrayBuffer(8);
@@ -265,7 +265,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('is rejected at once if its argument was moved to a thread that has died', async () => {
-    const { queue, work, cpus } = await startMachine(1, { backoffMs: 1e6 });
+    const { queue, work, cpus } = await startTestKernel(1, { backoffMs: 1e6 });
     const cpu = cpus[1] as Cpu;
     const words = shared(WORDS);
     const died = rejectionOf(queue.run(work.die, { arg: words, cpu }));
@@ -283,7 +283,7 @@ describe('work for a CPU that is down', () => {
   });
 
   it('does not keep a drain from ending when the kernel closes', async () => {
-    const { kernel, queue, work, cpus } = await startMachine(1);
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const run = rejectionOf(queue.run(work.where, { cpu }));
@@ -300,9 +300,9 @@ describe('an argument that cannot be cloned any more', () => {
 
   async function prepared(
     down: boolean,
-  ): Promise<{ machine: Machine; kc: Kcont<unknown>; cpu: Cpu }> {
-    const machine = await startMachine(1);
-    const { queue, work, cpus, kernel } = machine;
+  ): Promise<{ testKernel: TestKernel; kc: Kcont<unknown>; cpu: Cpu }> {
+    const testKernel = await startTestKernel(1);
+    const { queue, work, cpus, kernel } = testKernel;
     const cpu = cpus[1] as Cpu;
     const arg: Record<string, unknown> = { x: 1 };
     const kc = new Kcont<unknown>(queue, null, work.note, arg);
@@ -311,12 +311,12 @@ describe('an argument that cannot be cloned any more', () => {
     if (down) await cpu.stop();
     else await cpu.restart();
     arg['f'] = () => undefined;
-    return { machine, kc, cpu };
+    return { testKernel, kc, cpu };
   }
 
   for (const down of [false, true]) {
     it(`is refused before anything changes if the CPU is ${down ? 'down' : 'up'}`, async () => {
-      const { machine, kc, cpu } = await prepared(down);
+      const { testKernel, kc, cpu } = await prepared(down);
       for (const call of [
         () => kc.schedule(0, cpu),
         () => kc.schedule(10, cpu),
@@ -333,14 +333,14 @@ describe('an argument that cannot be cloned any more', () => {
         expect((error as KcontError).message).to.contain('the argument of note cannot be cloned');
       }
       expect(kern.kcont_schedule(kc, cpu, 0)).to.equal(kern.EINVAL);
-      await machine.kernel.drain();
-      expect(machine.errors).to.deep.equal([]);
+      await testKernel.kernel.drain();
+      expect(testKernel.errors).to.deep.equal([]);
     });
   }
 
   it('is an error of the handle if it was scheduled before and its CPU has a new thread', async () => {
-    const machine = await startMachine(1);
-    const { queue, work, cpus, kernel, errors } = machine;
+    const testKernel = await startTestKernel(1);
+    const { queue, work, cpus, kernel, errors } = testKernel;
     const cpu = cpus[1] as Cpu;
     await cpu.stop();
     const arg: Record<string, unknown> = { x: 1 };
