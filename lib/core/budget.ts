@@ -1,31 +1,31 @@
 /*
- * The budget of a pass: after so many ms it yields to I/O.
+ * The budget of a pass: the time in ms after which it yields to I/O.
  *
  *   functions   1 2 3 ... 15 16 . 18 . 20 . ... 24 . . 27 . . 30 ...      256 (32) 288 (32) ...
  *   looks       | | |     |  |    |    |        |      |      |           |        |
  *
- * A reading of the clock costs more than a small function. So it is read after each of the first
- * functions, for they may be slow, then after an eighth of those that ran, 32 at most: what runs when
- * the budget is spent is an eighth more of what has run.
+ * Reading the clock costs more than a small function. So it is read after each of the first functions,
+ * which may be slow, and later after every eighth of the number that ran, 32 at most: when the budget is
+ * spent, at most an eighth more functions run.
  *
- * It counts in the rounds of microtasks of the same pass, too, and from the first function, also where
- * that is alone: it may bring about the next.
+ * The microtask rounds of a pass count too, and so does its first function even if it is alone, because
+ * it may make others runnable.
  */
 
 import type { Clock } from '../time/clock.ts';
 
-/** Continuations that are set aside for what counts as one that is entered. */
+/** Setting aside so many continuations counts as entering one. */
 const ASIDES = 8;
 
-/** What one pass after the other may spend. */
+/** The budget of the current pass. */
 export class Budget {
-  /** Functions that the pass has entered. */
+  /** The number of functions that the pass has entered. */
   ran = 0;
   readonly #clock: Clock;
   readonly #ms: number;
-  /** When it is spent; Infinity: it has not begun. */
+  /** The time at which it is spent; Infinity: it has not begun. */
   #untilMs = Infinity;
-  /** How many functions more until the clock is looked at, times ASIDES. */
+  /** How many more functions run until the clock is read, times ASIDES. */
   #left = ASIDES;
 
   constructor(clock: Clock, ms: number) {
@@ -33,34 +33,34 @@ export class Budget {
     this.#ms = ms;
   }
 
-  /** A pass begins, and has entered nothing yet. */
+  /** Called when a pass begins. */
   reset(): void {
     this.ran = 0;
     this.#untilMs = Infinity;
     this.#left = ASIDES;
   }
 
-  /** The first function of the pass is about to be entered, or has been. */
+  /** Called before or after the first function of the pass is entered. */
   begin(): void {
     if (this.#untilMs === Infinity) this.#untilMs = this.#clock.now + this.#ms;
   }
 
-  /** Takes one function from what is left; one that throws counts too. */
+  /** Counts one function, including one that throws. */
   take(): void {
     this.#left -= ASIDES;
   }
 
-  /** It was not entered, but set aside. */
+  /** Called if the continuation was set aside instead of entered. */
   giveBack(): void {
     this.#left += ASIDES - 1;
   }
 
-  /** Whether the clock has to be looked at. */
+  /** Whether the clock has to be read. */
   get isDoubtful(): boolean {
     return this.#left <= 0;
   }
 
-  /** Whether it is spent, by a look at the clock if one is due. */
+  /** Whether it is spent; reads the clock if that is due. */
   isSpent(): boolean {
     if (this.#left > 0) return false;
     if (this.#clock.now >= this.#untilMs) return true;
@@ -69,7 +69,7 @@ export class Budget {
   }
 }
 
-/** How many functions may run until the clock is looked at again, when so many have. */
+/** Returns how many functions may run until the clock is read again, after `ran` of them. */
 export function untilNextLook(ran: number): number {
   return Math.min(Math.max(ran >> 3, 1), 32);
 }

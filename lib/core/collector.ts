@@ -1,13 +1,15 @@
 /*
- * What is due goes from the wheel to the run queue; and at which ticks jobs become runnable.
+ * Moves due timers from the wheel to the run queue, and determines the ticks at which jobs become
+ * runnable.
  *
  *      wheel --- advance to a tick that was read before the poll phase ---> run queue
  *                                                                              ^
  *      jobs -------- with the tick of the call, for their place ---------------+
  *
- * Ticks count from the base of the wheel, so that they stay small integers; when it moves, so does
- * all that is queued. The base is 12 days old at most where nothing is due: a timer that is scheduled
- * after months without one finds it as old as that, and the next plan moves it.
+ * Ticks count from the base of the wheel, so that they stay small integers; when the base moves, all
+ * queued entries are adjusted. The end of each pass moves a base that is more than 12 days old, as far as
+ * no timer is due. A timer that is scheduled after months without passes finds the base that old, until
+ * the next pass ends.
  */
 
 import type { Clock, Deadlines } from '../time/clock.ts';
@@ -23,13 +25,13 @@ export class Collector {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>> = new RunQueue<Kcont<unknown>>();
   readonly sampler: ClockSampler<Kcont<unknown>>;
-  /** Timers due by this absolute tick may be collected: it was read before the last poll phase. */
+  /** Timers due by this absolute tick, which was read before the last poll phase, may be collected. */
   collectable = 0;
   readonly #clock: Clock;
   readonly #expired: (kc: Kcont<unknown>) => void;
   readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   readonly #rebased: (ticks: number) => void;
-  /** The last tick that was read or collected, from the wheel's base. */
+  /** The last tick that was read or collected, relative to the wheel's base. */
   #jobTick = 0;
 
   constructor(clock: Clock, restart: (kc: Kcont<unknown>, nowMs: number) => void) {
@@ -45,15 +47,16 @@ export class Collector {
     };
   }
 
-  /** The present absolute tick. */
+  /** Returns the current absolute tick. */
   tick(): number {
     return Math.floor(this.#clock.now + this.#clock._phase);
   }
 
   /**
-   * The tick at which a job becomes runnable. Read from the clock where it decides something: the
-   * order among timers that run. Those that have been collected were due before, and those to come
-   * will be due later. FAR, when a timer has been due for 24 days: later than all that are collected.
+   * Returns the tick at which a job becomes runnable. The clock is read only if the tick can matter, which
+   * is for the order among PENDING timers: without them the last tick will do, because collected timers
+   * were due before and new ones will be due later. FAR, if a timer has been due for 24 days: later than
+   * all collected timers.
    */
   jobTick(): number {
     if (this.wheel.count === 0) return this.#jobTick;
@@ -62,8 +65,8 @@ export class Collector {
   }
 
   /**
-   * Moves the base as far as nothing is due, so that a tick, which counts from it, is a small integer
-   * again if it can be. Returns that.
+   * Moves the base as far as no timer is due, so that a tick relative to it is a small integer again, if
+   * possible. Returns the new relative tick.
    */
   catchUp(tick: number): number {
     const atTick = this.wheel.base + tick;
@@ -72,12 +75,12 @@ export class Collector {
     return Math.min(atTick - this.wheel.base, FAR);
   }
 
-  /** What waited aside is runnable again: the base may have moved meanwhile. */
+  /** Called when a continuation that waited aside is runnable again; the base may have moved meanwhile. */
   returned(kc: Kcont<unknown>): void {
     if (kc._due > this.#jobTick) kc._due = this.#jobTick;
   }
 
-  /** Collects what is due by an absolute tick. */
+  /** Collects the timers that are due by an absolute tick. */
   collect(tick: number): void {
     const { base, deadlines } = this.wheel;
     const expire = deadlines === null ? this.#expired : this.#expiredUnderFakes;
@@ -86,7 +89,7 @@ export class Collector {
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }
 
-  /** Fakes are told of each deadline that is still to come. True: some have passed, for a pass. */
+  /** Reports each future deadline to fakes. True: some deadlines have passed, so a pass is needed. */
   tellDeadlines(deadlines: Deadlines): boolean {
     const { wheel } = this;
     const tick = this.tick();
@@ -111,7 +114,7 @@ export class Collector {
     const { wheel } = this;
     const deadlines = wheel.deadlines as Deadlines;
     if (deadlines.alone && deadlines.has(kc)) {
-      // Its deadline was reckoned from a time that had stood still.
+      // Its deadline was computed while time stood still; it has not passed yet.
       wheel.setDue(kc, this.collectable + 1 - wheel.base);
       wheel.reinsert(kc);
     } else {

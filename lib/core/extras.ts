@@ -6,27 +6,27 @@ import type { Scope } from './scope.ts';
 /**
  * Which AsyncLocalStorage stores a continuation's function sees.
  *
- * - `'none'`: those of no request, whoever scheduled it
- * - `'create'`: those of the moment it was made, until it first settles or is stopped
- * - `'schedule'`: those of the moment it was scheduled, until it settles or is stopped
+ * - `'none'`: no stores, whichever code scheduled it
+ * - `'create'`: the stores at its creation, until it first settles or is stopped
+ * - `'schedule'`: the stores at the `schedule` call, until it settles or is stopped
  *
  * @public
  */
 export type ContextPolicy = 'none' | 'create' | 'schedule';
 
 /**
- * How much a continuation prefers a CPU.
+ * How strongly a continuation prefers a CPU.
  *
- * - `'strong'`: one CPU, always
- * - `'weak'`: the one where it ran last, while that keeps up
- * - `'none'`: any
+ * - `'strong'`: it always runs on the same CPU
+ * - `'weak'`: it runs on the CPU where it ran last, unless the event loop there is blocked
+ * - `'none'`: it runs on any CPU
  *
  * @public
  */
 export type Affinity = 'strong' | 'weak' | 'none';
 
 /**
- * What many continuations have in common with their siblings: kept small.
+ * Settings that many continuations have; kept small.
  *
  * @internal
  */
@@ -37,7 +37,7 @@ export class Details {
 }
 
 /**
- * What few continuations have, so that all the others stay small.
+ * Settings that few continuations have; separate, so that all others stay small.
  *
  * @internal
  */
@@ -45,27 +45,27 @@ export class Extras {
   signal: AbortSignal | undefined = undefined;
   policy: ContextPolicy = 'none';
   affinity: Affinity = 'none';
-  /** Whose context the function runs in. */
+  /** The async context in which the function runs. */
   asyncContext: AsyncResource | undefined = undefined;
   slackTicks = 0;
-  /** The due tick and the delay where they are beyond a small integer. */
+  /** The due tick and the delay, if they exceed a small integer. */
   farTick = 0;
   farDelayMs = 0;
-  /** Halts that have not answered. */
+  /** The number of halts that are waiting. */
   halts = 0;
-  /** Where its state is, if more than one CPU knows it. */
+  /** Its state, if it is shared between CPUs. */
   remote: RemoteState | null = null;
   /** Called, in order, when the run in flight has settled. */
   settled: (() => void)[] = [];
 
-  /** Its continuation does not hear of its signal any more. */
+  /** Removes the continuation from its signal. */
   dropSignal(member: AbortMember): void {
     if (this.signal === undefined) return;
     leave(this.signal, member);
     this.signal = undefined;
   }
 
-  /** The context of this moment is the one to run in. */
+  /** Captures the current async context. */
   capture(): void {
     // 25 ns; by AsyncLocalStorage.snapshot(), which does the same, 14 us (Node 20).
     this.asyncContext = new AsyncResource('KCONT', { requireManualDestroy: true });
@@ -73,8 +73,8 @@ export class Extras {
 }
 
 /**
- * The latest tick that is allowed for a timer with slack, rounded down to as many binary zeros as
- * keep it from being early: timers whose windows overlap meet at one tick.
+ * Returns the latest tick that is allowed for a timer with slack, rounded down to as many binary zeros as
+ * possible without being early, so that timers with overlapping windows expire at the same tick.
  *
  * @internal
  */

@@ -1,6 +1,6 @@
 /*
- * What the type checker knows of the workqueues that take synchronous functions only. What it cannot see is
- * found when the function has returned: ENOTSUP.
+ * Types of the workqueues that take synchronous functions only. Promises that the type checker cannot see
+ * are detected when the function returns: ENOTSUP.
  */
 
 import type { Kcont } from './kcont.ts';
@@ -11,19 +11,18 @@ import type { Workqueue } from './workqueue.ts';
 declare const takesSynchronousFunctionsOnly: unique symbol;
 
 /**
- * One of the `soft…` workqueues: as any other, but the type checker refuses what it can see to be a
- * promise.
+ * A `soft…` workqueue, on which the type checker rejects functions that return a promise.
  *
  * @remarks
- * A function whose type says nothing, or is a parameter of a generic function, is taken on a variable that
- * is declared as a `Workqueue`.
+ * To pass a function whose return type is a type parameter, or not known, declare the variable of the
+ * workqueue as a `Workqueue`.
  *
  * @public
  */
 export interface FastWorkqueue extends Workqueue {
-  /** It takes synchronous functions only. */
+  /** True: it takes synchronous functions only. */
   readonly fast: true;
-  /** For the type checker alone. */
+  /** Exists only for the type checker. */
   readonly [takesSynchronousFunctionsOnly]: true;
 }
 
@@ -44,10 +43,12 @@ export type SlowWorkqueue = Workqueue & { readonly [takesSynchronousFunctionsOnl
 export type UnlessFast<W extends Workqueue> = W extends FastWorkqueue ? never : W;
 
 /**
- * What a function on a `soft…` workqueue may return: anything that is not seen to be a promise. Else it is a
- * sentence, which the type checker shows.
+ * The type that a function on a `soft…` workqueue may return: any type that is not a promise.
  *
- * @typeParam R - what it returns
+ * @remarks
+ * For a promise it is a string type whose text the type checker shows.
+ *
+ * @typeParam R - the function's return type
  *
  * @public
  */
@@ -61,8 +62,8 @@ export type Synchronous<R> = 0 extends 1 & R
  * The function of a continuation on a workqueue.
  *
  * @typeParam W - the workqueue
- * @typeParam A - its argument
- * @typeParam R - what it returns
+ * @typeParam A - the function's argument
+ * @typeParam R - the function's return type
  *
  * @public
  */
@@ -71,21 +72,21 @@ export type KcontFunctionOn<W extends Workqueue, A, R> = {
 }['call'];
 
 /**
- * How continuations are made. See {@link KcontHandle | Kcont}.
+ * The type of the constructor of continuations. See {@link KcontHandle | Kcont}.
  *
  * @public
  */
 export interface KcontConstructor {
   /**
-   * Makes an idle continuation.
+   * Creates an idle continuation.
    *
-   * @param wq - where it runs, and at which priority
-   * @param lock - taken before the function and released when it settles; null: none
-   * @param func - what it runs; on the `soft…` workqueues it returns no promise
+   * @param wq - the workqueue, which sets the priority
+   * @param lock - taken before the function and released when it settles; null: no lock
+   * @param func - the function to run; on the `soft…` workqueues it must not return a promise
    * @param arg - the function's first argument
    * @param options - optional settings
-   * @throws KcontError EINVAL for an argument that is not what it has to be, a released workqueue
-   * or a disposed scope
+   * @throws KcontError EINVAL for an invalid argument, a workqueue that has been freed or a scope that
+   * has been disposed
    */
   new <A, R = unknown, W extends Workqueue = Workqueue>(
     wq: W,
@@ -94,7 +95,7 @@ export interface KcontConstructor {
     arg: A,
     options?: KcontOptions,
   ): Kcont<A>;
-  /** What all continuations have in common. */
+  /** The prototype of all continuations. */
   // oxlint-disable-next-line typescript/no-explicit-any -- as for a class: `instanceof` keeps the argument
   readonly prototype: Kcont<any>;
 }

@@ -1,5 +1,5 @@
 /*
- * Continuations of the library itself: behind `run`, timers, deadlines, tasks and items.
+ * Continuations that the library itself creates, for `run`, timers, deadlines, tasks and items.
  */
 
 import { KcontError } from '../base/errors.ts';
@@ -11,9 +11,9 @@ import { LIMIT } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /**
- * Makes a continuation of the library's own.
+ * Creates a continuation for the library's own use.
  *
- * @param bits - of its state, for its whole life: TASK, LIMIT, QUIET
+ * @param bits - permanent state bits: TASK, LIMIT, QUIET
  *
  * @internal
  */
@@ -31,7 +31,7 @@ export function makeOwn<A>(
 }
 
 /**
- * From now on a shutdown leaves it its time: somebody in flight may wait for it.
+ * Lets it outlast the grace of a shutdown, because a run in flight may be waiting for it.
  *
  * @internal
  */
@@ -40,7 +40,7 @@ export function outlastGrace<A>(kc: Kcont<A>): void {
 }
 
 /**
- * Points an idle continuation to another workqueue of the same kernel, another lock and function.
+ * Gives an idle continuation another workqueue of the same kernel, another lock and function.
  *
  * @internal
  */

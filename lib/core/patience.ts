@@ -1,25 +1,25 @@
 /*
- * Patience: for how long a continuation may be kept waiting by those of higher priority. It counts
- * from the time at which it became runnable, but not from before there was a backlog, or from before
- * somebody was passed over at its lock.
+ * Patience: how long higher priorities may keep a continuation waiting. It counts from when the
+ * continuation became runnable, but not from before there was a backlog, or before a waiter of its lock
+ * was passed over.
  *
- * The run queue serves the first one of each level that has waited for too long once in a pass (see
- * dispatch.ts); a lock promotes it (see lock/turnstile.ts).
+ * Once per pass, the dispatcher serves the first continuation of each level that has run out of patience
+ * (see dispatcher.ts); a lock promotes it (see locks/turnstile.ts).
  */
 
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 
 /**
- * Whether a lock may promote one, which has waited for longer than its patience, of the time from one
- * absolute tick to another: once in a pass for each level.
+ * Whether a lock may promote a continuation: it has waited for longer than its patience between two
+ * absolute ticks, and no other one of its level has been promoted in this pass.
  */
 export function mayBePromoted(kc: Kcont<unknown>, since: number, now: number): boolean {
   const { _dispatcher: dispatcher, _level: level, patienceMs } = kc._wq;
   return waited(kc, since, now) > patienceMs && level.promotedIn !== dispatcher.passes;
 }
 
-/** The first of a level that is starved: not always the head, whose workqueue may be more patient. */
+/** The first starved entry of a level: not always the head, whose workqueue may have more patience. */
 export function firstStarved(
   level: Level<Kcont<unknown>>,
   since: number,
@@ -28,7 +28,7 @@ export function firstStarved(
   for (const kc of level) {
     const ticks = waited(kc, since, now);
     if (ticks > kc._wq.patienceMs) return kc;
-    // Those behind have waited for less.
+    // The entries behind it have waited for a shorter time.
     if (ticks <= level.leastPatienceMs) return undefined;
   }
   return undefined;
@@ -36,7 +36,7 @@ export function firstStarved(
 
 function waited({ _due, _wq }: Kcont<unknown>, since: number, now: number): number {
   const due = _due + _wq._dispatcher.wheel.base;
-  // A job may have been scheduled later than its tick says. One that waited aside when the base
-  // moved seems to come from the future.
+  // A job may have been scheduled later than its tick. A job that waited aside while the base moved
+  // can have a tick in the future.
   return now - (due > now ? since : Math.max(due, since));
 }

@@ -1,9 +1,9 @@
 /*
- * How many scheduled continuations keep the process alive, and whether the host knows.
+ * Counts the scheduled continuations that keep the process alive, and tells the host.
  *
- * The host is told at once when there is a first one. When there is none any more it is told at the
- * end of the callback, by a microtask: one handle that is scheduled and stopped by turns would tell
- * it each time otherwise, 30 of 60 ns.
+ * The host is told immediately when the count becomes 1. When it becomes 0, the host is told at the end
+ * of the callback, by a microtask: otherwise a handle that is scheduled and stopped alternately would
+ * tell it each time, which costs 30 of 60 ns.
  */
 
 import type { Waker } from '../time/clock.ts';
@@ -14,7 +14,7 @@ const endOfCallback: Promise<void> = Promise.resolve();
 export class Refs {
   count = 0;
   readonly #waker: Waker;
-  /** What the host was told last. */
+  /** What the host was last told. */
   #told = false;
   #asked = false;
   readonly #tellLater: () => void;
@@ -27,7 +27,7 @@ export class Refs {
     };
   }
 
-  /** The host does not know that something keeps the process alive. */
+  /** Whether the host has to be told that the process must stay alive. */
   get isNews(): boolean {
     return this.count > 0 && !this.#told;
   }

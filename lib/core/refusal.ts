@@ -1,5 +1,5 @@
 /*
- * What the operations of a handle refuse, besides being scheduled: schedule.ts.
+ * Checks of the operations of a handle, except for scheduling, which is in schedule.ts.
  */
 
 import { Dispatcher } from './dispatcher.ts';
@@ -10,7 +10,7 @@ import { isLock } from '../locks/lock-check.ts';
 import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 
-/** Throws for what is no workqueue, or one that has been released. */
+/** Throws if the value is not a workqueue, or if the workqueue has been freed. */
 export function checkWorkqueue(wq: Workqueue): void {
   if (!isWorkqueue(wq)) throw invalid('wq', 'a Workqueue', wq);
   if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
@@ -20,12 +20,12 @@ function isWorkqueue(wq: Workqueue | null | undefined): boolean {
   try {
     return wq?._dispatcher instanceof Dispatcher;
   } catch {
-    // A proxy that was revoked.
+    // The value is a revoked proxy.
     return false;
   }
 }
 
-/** Throws for what cannot be the interlock of a halt. */
+/** Throws if a value cannot be the interlock of a halt. */
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
   if (!isLock(interlock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;

@@ -1,63 +1,63 @@
 /*
- * The run queue: what is runnable, highest priority first, first in first out within a priority.
+ * The run queue: the runnable continuations, highest priority first, first in first out within one.
  *
  *   summary   0000 1000        which words have a bit
  *   words     [..] [0100..]    which priorities may have an entry
  *   levels    223  215 ... 103 one per priority in use, three lists each, taken in this order:
- *               resumed  waited aside and may go on: it was reached before all of the others; or
- *                        promoted by a lock from a lower level (see turnstile.ts)
+ *               resumed  entries that waited aside and may go on: they were reached before all of
+ *                        the others; or that a lock promoted from a lower level (see turnstile.ts)
  *               timed    timers that have expired, in the order of (deadline tick, sequence), and
  *                        the jobs that became runnable before one of them
- *               direct   jobs, scheduled with no delay, in the order of the calls
+ *               direct   jobs, scheduled without a delay, in the order of the calls
  *
- * A timer may be collected after a job was scheduled and yet have been due before it. So when a
- * timer is added, the jobs that became runnable before it was due go ahead of it, from the one list
- * to the other: each does so once at most. Jobs that stay behind are later than all timers of that
- * collection, and what a collection brings is later than all the earlier ones brought.
+ * A timer may be collected after a job was scheduled although it was due before. So when a timer is
+ * added, the jobs that became runnable before it was due are moved ahead of it, from `direct` to
+ * `timed`; each moves at most once. The jobs that stay are later than all timers of that collection, and
+ * the timers of a collection are later than those of earlier collections.
  *
- * Both count ticks from the wheel's base. When the base moves, so do the jobs: see `rebase`.
+ * Ticks of jobs and timers count from the wheel's base, and are adjusted when it moves: see `rebase`.
  *
- * Two counts of leading zeros find the highest priority. A bit may outlive the last entry of its
- * level; it goes when it is looked at.
+ * Two counts of leading zeros find the highest priority. A bit may stay set after the last entry of its
+ * level has left; it is cleared when it is found.
  */
 
 import { OrderedList, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
 
-/** What the run queue holds. `_due`: the tick at which it became runnable, from the wheel's base. */
+/** An entry. `_due`: the tick at which it became runnable, relative to the wheel's base. */
 export interface Runnable extends Entry {
   _due: number;
 }
 
-/** What is runnable at one priority. */
+/** The runnable entries of one priority. */
 export class Level<R extends Runnable> {
   readonly priority: number;
-  readonly resumed: OrderedList<R> = new OrderedList<R>();
-  readonly timed: OrderedList<R> = new OrderedList<R>();
-  readonly direct: OrderedList<R> = new OrderedList<R>();
-  /** The shortest patience of those who may come here, in ms. */
+  readonly resumed: Fifo<R> = new Fifo<R>();
+  readonly timed: Fifo<R> = new Fifo<R>();
+  readonly direct: Fifo<R> = new Fifo<R>();
+  /** The shortest patience of the workqueues of this priority, in ms. */
   leastPatienceMs: number = Infinity;
-  /** In which pass one from here was last promoted by a lock. */
+  /** The pass in which a lock last promoted an entry of this level. */
   promotedIn: number = -1;
 
   constructor(priority: number) {
     this.priority = priority;
   }
 
-  /** The next entry; undefined: none. */
+  /** The next entry, if any. */
   get first(): R | undefined {
     return this.resumed.first ?? this.timed.first ?? this.direct.first;
   }
 
-  /** Takes the next entry out. */
+  /** Removes and returns the next entry. */
   shift(): R | undefined {
     return this.resumed.shift() ?? this.timed.shift() ?? this.direct.shift();
   }
 
   /**
-   * Adds a timer: due no earlier than all that were added before. In the same tick it goes before a
-   * job, for it was scheduled earlier: its delay is a tick at least.
+   * Adds a timer, which is due no earlier than all timers that were added before. It goes before a job of
+   * the same tick: it was scheduled earlier, for its delay is at least one tick.
    */
   addTimer(timer: R): void {
     const { timed, direct } = this;
@@ -69,8 +69,8 @@ export class Level<R extends Runnable> {
   }
 
   /**
-   * Ticks count from so many later now. What was before that is before all timers to come; FAR, the
-   * last, stays so.
+   * Adjusts the entries when the base moves by `ticks`. Those from before the base stay before all future
+   * timers; FAR, the last, stays last.
    */
   rebase(ticks: number, most: number): void {
     for (const entry of this) {
@@ -87,25 +87,25 @@ export class Level<R extends Runnable> {
   }
 }
 
-/** Levels by priority, and a bitmap of those that may hold something. */
+/** Levels by priority, and a bitmap of those that may have entries. */
 export class RunQueue<R extends Runnable> {
   readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
   readonly #words = new Int32Array(PRIORITIES / 32);
   #summary = 0;
 
-  /** The level of a priority, made when first asked for. */
+  /** Returns the level of a priority, which is created at the first request. */
   level(priority: number): Level<R> {
     return (this.#levels[priority] ??= new Level<R>(priority));
   }
 
-  /** Adds a job: later than all there are. */
+  /** Adds a job, which is later than all others. */
   addJob(level: Level<R>, job: R): void {
     const { direct } = level;
     if (direct.empty) this.mark(level);
     direct.push(job);
   }
 
-  /** Says that a level has got an entry. */
+  /** Marks a level that has got an entry. */
   mark(level: Level<R>): void {
     const word = level.priority >> 5;
     this.#words[word]! |= 1 << (level.priority & 31);
@@ -118,12 +118,12 @@ export class RunQueue<R extends Runnable> {
     this.mark(level);
   }
 
-  /** Ticks count from so many later now; none is later than `most`. */
+  /** Adjusts all entries when the base moves by `ticks`; no entry is later than `most`. */
   rebase(ticks: number, most: number): void {
     for (const level of this.#levels) level?.rebase(ticks, most);
   }
 
-  /** Takes out the first entry of the highest priority. */
+  /** Removes and returns the first entry of the highest priority. */
   shift(): R | undefined {
     while (this.#summary !== 0) {
       const word = 31 - Math.clz32(this.#summary);
@@ -140,7 +140,7 @@ export class RunQueue<R extends Runnable> {
     return this.highest() === undefined;
   }
 
-  /** The highest level below a priority that holds something. */
+  /** Returns the highest level below a priority that has entries. */
   highest(below: number = PRIORITIES): Level<R> | undefined {
     const belowWord = below >> 5;
     let summary = this.#summary & ((2 << belowWord) - 1);
@@ -160,7 +160,7 @@ export class RunQueue<R extends Runnable> {
     return undefined;
   }
 
-  /** Invariant: a word has a bit in the summary exactly if it has one itself. */
+  /** Invariant: a word has a bit in the summary if and only if it is not 0. */
   #clear(word: number, bit: number): void {
     const bits = (this.#words[word] as number) & ~(1 << bit);
     this.#words[word] = bits;
