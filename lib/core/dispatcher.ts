@@ -11,19 +11,21 @@
  *
  * A pass runs in the check phase of the event loop, after the poll phase:
  *
- *   0. rejoin    what the last pass has deferred to this one.
- *   1. collect   timers due by a time that was read *before* this poll phase. Whatever had arrived
- *                by that time has been read by now, so an idle timer that is still due speaks the
- *                truth: a loop that stalls kills no live connection.
- *   2. starved   each level in which one has waited longer than its patience is served once.
- *   3. dispatch  strictly by priority, until nothing can be entered or the budget is spent.
- *   4. plan      more to do: another pass after the next poll phase; else arm the one timer.
- *   5. microtasks asynchronous functions that settle at once make room, or free a lock, for others:
- *                these are dispatched from microtasks, as part of the same pass and its budget.
+ *   0. rejoin    Jobs that the last pass deferred become runnable.
+ *   1. collect   Timers expire that were due at a time that was read *before* this poll phase. All
+ *                I/O that had arrived by that time has been handled by now, so an idle timer that is
+ *                still due is right: a stalled loop does not close live connections.
+ *   2. starved   Each level with a continuation that has run out of patience is served once.
+ *   3. dispatch  Strictly by priority, until nothing can be entered or the budget is spent.
+ *   4. plan      If there is more to do, another pass follows the next poll phase; otherwise the one
+ *                timer is armed.
+ *   5. microtasks Asynchronous functions that settle immediately free a lock or a place within
+ *                maxActive: the continuations that waited for it are dispatched from microtasks, as
+ *                part of the same pass and its budget.
  *
- * What waits aside is not looked at again until what it waits for has happened, so a busy lock
- * costs the others nothing. It keeps its place: at its first waiting it takes a sequence number
- * that orders it among all who wait, and comes back ahead of all that was not reached yet.
+ * A continuation that waits aside is not considered again until its wait is over, so a busy lock does
+ * not slow down others. It keeps its place: when it first waits, it takes a sequence number that orders
+ * it among all that wait, and it comes back ahead of all that have not been reached yet.
  *
  * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; the FreeBSD callout TRYLOCK
  * for setting aside what waits for a lock.
@@ -50,22 +52,22 @@ import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } fr
 import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
-/** In how many microtasks an asynchronous function that awaits nothing slow has settled. */
+/** The number of microtasks within which an async function that awaits no I/O usually settles. */
 const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
 /** The argument of a continuation whose function returns AT_TOP. */
 interface AtTop {
-  /** What the function would do: called by the pass itself. */
+  /** The work of the function, called by the pass itself. */
   run(): void;
 }
 
-/** Whose functions are on the stack; several kernels may share a thread. */
+/** The dispatcher whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
 
 /**
- * The kernel whose pass this is called in; null: in none.
+ * Returns the kernel in whose pass this is called; null: not in a pass.
  *
  * @internal
  */
@@ -85,31 +87,31 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
   readonly sampler: ClockSampler<Kcont<unknown>>;
-  readonly asyncRuns: List<AsyncRun> = new List<AsyncRun>();
-  /** Runs that have completed, to be used again. */
+  readonly asyncRuns: Fifo<AsyncRun> = new Fifo<AsyncRun>();
+  /** Completed runs, to be reused. */
   readonly freeRuns: AsyncRun[] = [];
-  /** Jobs for the next pass, not for what is left of this one. */
-  readonly deferred: List<Kcont<unknown>> = new List<Kcont<unknown>>();
+  /** Jobs for the next pass. */
+  readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
   readonly onError: OnError | undefined;
-  /** The host timer will fire by this tick, counted from the wheel's base. */
+  /** The tick at which the host timer fires, relative to the wheel's base. */
   armedTicks: number = FAR;
-  /** The other CPUs; null: there are none. */
+  /** The connection to the other CPUs; null: there are none. */
   cpuLink: CpuLink | null = null;
-  /** Asynchronous functions have been entered in this pass. */
+  /** Whether asynchronous functions have been entered in this pass. */
   needsMicrotasks = false;
-  /** Those who wait for a result, and have no continuation yet: a shutdown tells them too. */
+  /** Tasks that have no continuation yet; a shutdown tells them too. */
   readonly tasks: Set<Task> = new Set<Task>();
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
-  /** How far a shutdown has come. */
+  /** The shutdown phase. */
   phase: Phase = OPEN;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
-  /** The continuation that goes on at the top of the pass, before any other is entered. */
+  /** The continuation that continues in the pass itself, before any other is entered. */
   atTop: Kcont<unknown> | null = null;
 
-  /** Counts the passes. */
+  /** The number of passes. */
   passes = 0;
 
   /** After how many ms a pass yields to I/O. */
@@ -120,14 +122,14 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly #refs: Refs;
   readonly #budget: Budget;
   #passing = false;
-  /** In whose pass this one was begun: a function has advanced a virtual clock. */
+  /** The dispatcher in whose pass this one began, if a function has advanced a virtual clock. */
   #outer: Dispatcher | null = null;
-  /** The host timer may be armed. */
+  /** Whether the host timer may be armed. */
   #armed = false;
-  /** Microtasks left in which to look for what promises have resumed. */
+  /** The number of microtasks left in which to look for runnable continuations. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** Since which absolute tick each pass has left a backlog; Infinity: the last one has left none. */
+  /** The absolute tick since which each pass has left a backlog; Infinity: the last one left none. */
   #backlogTick = Infinity;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
@@ -145,29 +147,29 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#refs = new Refs(this.#waker);
   }
 
-  /** Refuses to schedule: from the call of `close` on. */
+  /** Whether `close` has been called; `schedule` is refused then. */
   get closed(): boolean {
     return this.phase !== OPEN;
   }
 
-  /** One more continuation is scheduled. */
+  /** Counts a scheduled continuation that keeps the process alive. */
   ref(): void {
     if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
     this.#refs.tell();
     this.request();
   }
 
-  /** One less. */
+  /** Undoes `ref`. */
   unref(): void {
     if (--this.#refs.count === 0 && !this.#passing) this.#refs.tellLater();
   }
 
-  /** Asks for a pass. */
+  /** Requests a pass. */
   request(): void {
     if (!this.#passing) this.#waker.request();
   }
 
-  /** Nothing is scheduled any more: leaves nothing armed. */
+  /** Disarms the timer and cancels a requested pass, because nothing is scheduled any more. */
   rest(): void {
     this.#disarm();
     this.#waker.takeBack();
@@ -179,7 +181,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#waker.arm(Infinity);
   }
 
-  /** Makes a continuation that waited aside runnable again: at its old place, or promoted. */
+  /** Makes a continuation that waited aside runnable again, at its old place or promoted. */
   resume(kc: Kcont<unknown>, priority: number = kc._wq.priority): void {
     let level = kc._wq._level;
     if (priority !== kc._wq.priority) {
@@ -192,7 +194,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.request();
   }
 
-  /** Withdraws what is scheduled: PENDING or QUEUED. */
+  /** Withdraws a continuation that is PENDING or QUEUED. */
   withdraw(kc: Kcont<unknown>): void {
     const state = kc._state;
     kc._state = stopped(state);
@@ -235,7 +237,7 @@ export class Dispatcher implements Driven, Timekeeper {
         const kc = this.atTop;
         if (kc !== null) {
           this.atTop = null;
-          // From here: few frames of ours are between the host and what it calls.
+          // Called from here so that few frames of kcont are between the host and the function.
           try {
             (kc._arg as AtTop).run();
           } finally {
@@ -251,14 +253,14 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.needsMicrotasks) this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
-  /** Whether other CPUs have sent something meanwhile, and there is budget for it. */
+  /** Whether other CPUs have sent messages meanwhile, and there is budget for them. */
   #takesMore(): boolean {
     const { cpuLink } = this;
     if (cpuLink === null || !this.runq.empty) return false;
     return !this.#budget.isSpent() && cpuLink.take();
   }
 
-  /** Looks again after so many microtasks, in which promises settle, for what they have resumed. */
+  /** Looks for runnable continuations in each of the next microtasks, in which promises settle. */
   #lookAfterMicrotasks(microtasks: number): void {
     this.needsMicrotasks = false;
     this.#microtasks = microtasks;
@@ -284,7 +286,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
-  /** What is due by now may be collected in the next pass: there is a poll phase before it. */
+  /** Lets the next pass collect what is due by now: there is a poll phase before it. */
   readTime(): void {
     this.collector.collectable = this.collector.tick();
   }
@@ -327,7 +329,7 @@ export class Dispatcher implements Driven, Timekeeper {
     const { current } = this;
     this.pass();
     if (!passing) return;
-    // One of its functions has moved the time of the fakes on.
+    // A function of an outer pass has moved the fakes' time: restore the state of that pass.
     this.#passing = true;
     this.#outer = outer;
     this.current = current;
@@ -351,7 +353,7 @@ export class Dispatcher implements Driven, Timekeeper {
     }
   }
 
-  /** What a pass does itself. Returns whether there was something. */
+  /** Runs what continues in the pass itself. Returns whether there was anything. */
   #goOnAtTop(): boolean {
     const kc = this.atTop;
     if (kc === null) return false;
@@ -377,7 +379,7 @@ export class Dispatcher implements Driven, Timekeeper {
     const now = this.presentTick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      // What was due before there was a backlog was not kept waiting.
+      // Time from before the backlog does not count as waiting.
       const starved = firstStarved(level, this.#backlogTick, now);
       if (starved === undefined) continue;
       unlink(starved);
@@ -395,7 +397,7 @@ export class Dispatcher implements Driven, Timekeeper {
       this.#dispatch(kc);
       if (this.atTop !== null) return;
       if (ran === budget.ran) budget.giveBack();
-      // What was alone needs no reading of the clock.
+      // If the queue is empty, the clock need not be read.
       if (budget.isDoubtful && !this.runq.empty && budget.isSpent()) return;
     }
   }
@@ -410,7 +412,7 @@ export class Dispatcher implements Driven, Timekeeper {
       return;
     }
     this.#backlogTick = Infinity;
-    // Nothing is armed but what waits for each deadline.
+    // Under fakes each deadline has its own alarm, so no timer is armed.
     if (this.wheel.deadlines !== null) return;
     if (this.#refs.count === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
@@ -418,7 +420,7 @@ export class Dispatcher implements Driven, Timekeeper {
     }
     const next = this.wheel.nextTick();
     const ticks = next - this.wheel.base;
-    // What is armed for just that time needs no reading of the clock.
+    // If the timer is already armed for that tick, the clock need not be read.
     if (next !== Infinity && ticks !== this.armedTicks) {
       const tick = this.collector.tick();
       if (next <= tick) {
@@ -430,7 +432,7 @@ export class Dispatcher implements Driven, Timekeeper {
     }
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
-    // What only waits for a lock keeps the process alive too.
+    // A continuation that only waits for a lock keeps the process alive too.
     const atMs = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(atMs - this.clock._phase);
   }
@@ -442,7 +444,7 @@ export class Dispatcher implements Driven, Timekeeper {
     const admission = remote === null ? ADMITTED : remote.admit();
     const lock = kc._lock;
     if ((kc._state & RUNNING) !== 0 || admission === ASIDE) {
-      // Its settle resumes it, or the other CPU that has a part of it.
+      // It is resumed when its run settles, or by the CPU that it waits for.
       this.#setAside(kc);
       lock?._leave(kc);
     } else if (admission === STALE) this.withdraw(kc);
@@ -452,7 +454,7 @@ export class Dispatcher implements Driven, Timekeeper {
       wq._waiting.append(kc);
     } else if (lock !== null && !lock._takeFor(kc)) {
       const since = this.#backlogTick < Infinity ? this.#backlogTick : NONE;
-      // The tick of a job may be that of long ago; it was scheduled since the last pass.
+      // A job's tick may be older than the job, which was scheduled since the last pass.
       if (since === NONE && (kc._state & WAITED) === 0) kc._due = this.sampler.tick();
       this.#setAside(kc);
       lock._wait(kc, since);

@@ -4,11 +4,11 @@
  *   enter ---> returned or threw --------------------------------> settle
  *        \---> returned a promise: an AsyncRun --- it settles: complete ---^
  *
- * A function may do anything to any continuation, itself included, and it may throw: before the call
- * the handle is off its list and its state is set; after it, nothing that was read before is trusted.
+ * A function may do anything to any continuation, including its own, and may throw: before the call the
+ * handle has left its list and its state is set; after it, values that were read before may be stale.
  *
- * An error that nobody takes is not caught, but passes through: thrown again, it would be reported
- * with the line that throws it again, in place of the user's.
+ * An error that no handler takes is not caught: if it were caught and thrown again, Node would report
+ * the line that throws it again instead of the user's.
  */
 
 import { remoteOf } from './cpu-link.ts';
@@ -31,26 +31,26 @@ import {
 } from './state.ts';
 
 /**
- * Handles errors of continuations.
+ * A handler for the errors of continuations.
  *
  * @public
  */
 export type OnError = (error: unknown, kc: Kcont<unknown>) => void;
 
-/** What a free run carries. */
+/** Stands for the continuation of a free run. */
 const nobody = null as unknown as Kcont<unknown>;
-/** Runs that are kept for later, at most. */
+/** The maximum number of free runs that are kept. */
 const SPARE = 1024;
 
 /**
- * Returned by a function that goes on at the top of the pass: its argument's `run` is called then.
+ * Returned by a function that continues in the pass itself, which then calls its argument's `run`.
  *
  * @internal
  */
 export const AT_TOP: object = {};
 
 /**
- * An asynchronous run. Made when as many are under way for the first time, and used again and again.
+ * An asynchronous run. These objects are reused, so a new one is created only if all others are in use.
  *
  * @internal
  */
@@ -73,7 +73,7 @@ export class AsyncRun implements Links {
 }
 
 /**
- * Calls the function of a continuation that is QUEUED and in no list, its lock held.
+ * Calls the function of a continuation that is QUEUED, not in a list, and whose lock is held.
  *
  * @internal
  */
@@ -120,7 +120,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   else settle(dispatcher, kc);
 }
 
-/** Follows an asynchronous run to its end. */
+/** Starts to track an asynchronous run. */
 function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, then: Then): void {
   const wq = kc._wq;
   const run = dispatcher.freeRuns.pop() ?? new AsyncRun(dispatcher);
@@ -137,7 +137,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
   else task._misused(what);
 }
 
-/** A run has ended. Returns whose it was. */
+/** Ends an asynchronous run, and returns its continuation. */
 function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
   const { kc } = run;
   unlink(run);
@@ -149,7 +149,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
 }
 
 /**
- * The function has returned, thrown, or its promise has settled.
+ * Called when the function has returned or thrown, or its promise has settled.
  *
  * @internal
  */
@@ -163,7 +163,7 @@ export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
     if ((state & REMOTE) !== 0) remoteOf(kc).settle();
     if ((state & DEAD) !== 0) kc._wq._dereference();
   }
-  // Set aside while it ran; or still in the run queue, where it has not been reached.
+  // If it was set aside during its run, resume it; otherwise it is still in the run queue.
   if (again && kc._next === kc) dispatcher.resume(kc);
   kc._wq._settled();
   const extras = kc._extras;
@@ -175,7 +175,7 @@ export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 }
 
 /**
- * Calls back when the run in flight has settled.
+ * Registers a callback for when the run in flight has settled.
  *
  * @internal
  */
@@ -186,7 +186,7 @@ export function whenSettled<A>(kc: Kcont<A>, callback: () => void): void {
 }
 
 /**
- * Calls those who wait for a run in flight to settle.
+ * Calls the callbacks that wait for a run to settle.
  *
  * @internal
  */
@@ -200,13 +200,13 @@ export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   }
 }
 
-/** Hands an error to whoever wants it; throws it if nobody does. */
+/** Passes an error to its handler; throws it if there is none. */
 function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   kc._wq._failed++;
   if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
-/** An error that nobody takes passes through. What stands behind a function of a front has its name. */
+/** Notes an error that no handler takes. Continuations of drop-in APIs are not named in it. */
 function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._wq._failed++;
   if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
@@ -218,7 +218,7 @@ function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): voi
   else throw taskOf(kc) === undefined ? markError(error, kc, dispatcher.clock._turns) : error;
 }
 
-/** The same, where throwing would hit somebody else. */
+/** Like `fail`, but raises the error later: throwing here would hit unrelated code. */
 function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   try {
     fail(dispatcher, kc, error);
@@ -228,7 +228,8 @@ function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): 
 }
 
 /**
- * The same, for an error that comes from elsewhere: another CPU, a callback of a pipeline.
+ * Like `failLater`, for an error from another CPU or a callback of a pipeline; it does not count as a
+ * failure of the workqueue.
  *
  * @internal
  */
@@ -241,7 +242,7 @@ export function reportLater(kc: Kcont<unknown>, error: unknown): void {
   }
 }
 
-/** The `then` of a promise, or of what passes for one. */
+/** The `then` of a promise or another thenable. */
 export type Then = (
   fulfilled: (value: unknown) => void,
   rejected: (error: unknown) => void,
@@ -250,10 +251,10 @@ export type Then = (
 const { then: promiseThen } = Promise.prototype as { then: Then };
 
 /**
- * Reads the `then` of a result, which makes it a promise: once, for a getter may throw or say something
- * else the next time.
+ * Reads the `then` of a result, which makes it a promise. It is read once, because a getter may throw or
+ * return another value the next time.
  *
- * @returns undefined: it is no promise
+ * @returns undefined: it is not a promise
  * @throws what the getter throws
  */
 export function thenOf(result: unknown): Then | undefined {
@@ -265,8 +266,8 @@ export function thenOf(result: unknown): Then | undefined {
 }
 
 /**
- * Calls one of two functions back, once and not before this returns, however the promise behaves: one
- * that is no Promise may call back twice, or throw afterwards.
+ * Calls one of two functions once, and not before this returns, however the promise behaves: a thenable
+ * may call back twice, or throw afterwards.
  */
 export function whenDone(
   promise: unknown,
@@ -281,12 +282,12 @@ export function whenDone(
   try {
     then.call(promise, fulfilled, rejected);
   } catch (error) {
-    // What has the method and is no Promise, or has a constructor that throws.
+    // The object has the method but is not a Promise, or its constructor throws.
     queueMicrotask(() => rejected(error));
   }
 }
 
-/** The Promise of a result whose `then` has been read: the result itself, if it is one. */
+/** Returns a Promise for a result whose `then` has been read: the result itself, if it is a Promise. */
 export function adopt(promise: unknown, then: Then): Promise<unknown> {
   if (then === promiseThen) return promise as Promise<unknown>;
   return new Promise((resolve, reject) => {
@@ -294,7 +295,7 @@ export function adopt(promise: unknown, then: Then): Promise<unknown> {
   });
 }
 
-/** What only a synchronous function may do. */
+/** Returns the error for a promise of a function that must be synchronous. */
 function misuse(kc: Kcont<unknown>): KcontError | undefined {
   if (kc._wq.fast) return asynchronous(kc.name, kc._wq.name);
   if (kc._lock?._spin === true) {
@@ -314,8 +315,8 @@ function notHeld(kc: Kcont<unknown>): KcontError {
 }
 
 /**
- * Whether a run may be waiting for what is armed now: an asynchronous function is in flight, or one is on
- * the stack that may turn out to be asynchronous.
+ * Whether a run may wait for a timer that is armed now: an asynchronous function is in flight, or the
+ * function on the stack may turn out to be asynchronous.
  *
  * @internal
  */

@@ -1,5 +1,5 @@
 /*
- * The arrows of the state diagram that lead to PENDING and to QUEUED, and what forbids them.
+ * The transitions of the state diagram that lead to PENDING and QUEUED, and the checks before them.
  */
 
 import { Cpu } from './cpu.ts';
@@ -43,17 +43,18 @@ import { FAR } from '../time/timing-wheel.ts';
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
 
-/** Not an errno: more than one CPU has a say in it. */
+/** Not an errno: the state is shared between CPUs, or has to be, and `scheduleRemote` decides. */
 export const REMOTE_REQUIRED = -1;
 
-/** Not an errno of the proposal, which has EINVAL for it: the continuation was destroyed. */
+/** Not an errno: the continuation was destroyed. The proposal uses EINVAL for this. */
 export const DESTROYED = -2;
 
 /**
- * Why a continuation cannot be scheduled, as an errno, or REMOTE_REQUIRED, or DESTROYED; 0: it can, on this CPU.
+ * Returns why a continuation cannot be scheduled: an errno, REMOTE_REQUIRED or DESTROYED; 0: it can be, on
+ * this CPU.
  *
- * Arguments that are wrong come first, for they are wrong in every state; then teardown, which is decided by the
- * state alone, whoever calls.
+ * Invalid arguments are checked first, because they are invalid in every state; then teardown, which
+ * depends on the state alone.
  */
 export function whyNot<A>(
   kc: Kcont<A>,
@@ -76,7 +77,7 @@ export function whyNot<A>(
     : cpuLink.remoteScheduling.whyNot(kc, cpu, busy);
 }
 
-/** What its state and that of the shutdown forbid. An errno, or DESTROYED; 0: nothing. */
+/** Returns why its state and the shutdown phase forbid scheduling: an errno or DESTROYED; 0: allowed. */
 export function forbidden<A>(kc: Kcont<A>, cpu: Cpu | null, busy: number, phase: Phase): number {
   const bits = kc._bits;
   if ((bits & DEAD) !== 0) return DESTROYED;
@@ -86,7 +87,7 @@ export function forbidden<A>(kc: Kcont<A>, cpu: Cpu | null, busy: number, phase:
   return cpu !== null && !kc._wq.perCpu ? ENOENT : 0;
 }
 
-/** Schedules a continuation of which whyNot has said REMOTE_REQUIRED. An errno. */
+/** Schedules a continuation for which `whyNot` returned REMOTE_REQUIRED; returns an errno. */
 export function scheduleRemote<A>(
   kc: Kcont<A>,
   delayMs: number,
@@ -96,7 +97,7 @@ export function scheduleRemote<A>(
   return (kc._wq._dispatcher.cpuLink as CpuLink).remoteScheduling.schedule(kc, delayMs, cpu, busy);
 }
 
-/** Withdraws what is queued, acknowledges a run in flight, and schedules anew. An errno, or DESTROYED. */
+/** Implements `Kcont.reset`; returns an errno or DESTROYED. */
 export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number {
   const errno = whyNot(kc, delayMs, cpu, HALTING);
   if (errno === REMOTE_REQUIRED) return scheduleRemote(kc, delayMs, cpu, HALTING);
@@ -106,7 +107,7 @@ export function reset<A>(kc: Kcont<A>, delayMs: number, cpu: Cpu | null): number
   return kc._schedule(delayMs, cpu);
 }
 
-/** What `schedule` and `reset` do with an errno: false where somebody else has been faster; else throws. */
+/** Handles an errno of `schedule` and `reset`: false if it is busy or destroyed, otherwise throws. */
 export function refuse<A>(
   kc: Kcont<A>,
   errno: number,
@@ -118,7 +119,7 @@ export function refuse<A>(
   throw traceFrom(caller, refusal(kc, errno, delayMs, cpu));
 }
 
-/** Schedules a continuation for whom it is an error if it cannot be. */
+/** Schedules a continuation; throws if it cannot be scheduled for any reason. */
 export function scheduleOrThrow<A>(
   kc: Kcont<A>,
   delayMs: number = 0,
@@ -128,13 +129,13 @@ export function scheduleOrThrow<A>(
   if (errno !== 0) throw refusal(kc, errno, delayMs, cpu);
 }
 
-/** The same, as `reset` does. */
+/** Resets a continuation; throws if it cannot be scheduled for any reason. */
 export function resetOrThrow<A>(kc: Kcont<A>, delayMs: number = 0): void {
   const errno = reset(kc, delayMs, null);
   if (errno !== 0) throw refusal(kc, errno, delayMs, null);
 }
 
-/** The error that goes with an errno of `whyNot`. EBUSY is one only where the kernel closes. */
+/** Creates the error for an errno of `whyNot`. EBUSY is an error only while the kernel closes. */
 export function refusal<A>(
   kc: Kcont<A>,
   errno: number,
@@ -160,17 +161,17 @@ export function refusal<A>(
   return invalid(`cpu of ${label(kc)}`, 'null or a Cpu of the same kernel', cpu);
 }
 
-/** How a continuation is called in messages and reports. */
+/** Returns the name of a continuation in messages and reports. */
 export function label<A>(kc: Kcont<A>): string {
   return (taskOf(kc)?._name ?? kc.name) || '(anonymous)';
 }
 
-/** Who waits for its result, if anybody does. */
+/** Returns the task that waits for its result, if any. */
 export function taskOf<A>(kc: Kcont<A>): Task | undefined {
   return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
-/** IDLE, PENDING or ACKED: to QUEUED. */
+/** Transition from IDLE, PENDING or ACKED to QUEUED. */
 export function makeRunnable<A>(kc: Kcont<A>): void {
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
@@ -180,8 +181,8 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
 }
 
 /**
- * The same, in the next pass: after the next poll phase, also if called during a pass. Where a
- * kernel closes too, for it serves to go on with what has begun.
+ * Makes a continuation runnable in the next pass, after the next poll phase, even if called during a
+ * pass. Works in a closing kernel too, because it continues work that has begun.
  */
 export function makeRunnableNext<A>(kc: Kcont<A>): void {
   enqueue(kc);
@@ -201,14 +202,15 @@ function enqueue<A>(kc: Kcont<A>): void {
   wq._load++;
 }
 
-/** IDLE, PENDING or ACKED: to PENDING. A later deadline of a PENDING one is only stored. */
+/** Transition from IDLE, PENDING or ACKED to PENDING. If PENDING, a later deadline is only stored. */
 export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
   startTimerAt(kc, delayMs, dueIn(kc, delayMs));
 }
 
 /**
- * Schedules with a delay that counts from a time that was read before, and may be over by now: what one
- * callback schedules is in the order of its readings, and none is rationed. An errno.
+ * Schedules with a delay that counts from an earlier reading of the clock, and may already have elapsed.
+ * Timers created in one callback keep the order of their readings; each call reads the clock. Returns an
+ * errno.
  */
 export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): number {
   const errno = whyNot(kc, delayMs, null);
@@ -242,7 +244,7 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
-/** Files the entry of a continuation that another CPU may have scheduled, for a time on this clock. */
+/** Inserts a timer for a continuation that another CPU may have scheduled, at a time on this clock. */
 export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const dispatcher = kc._wq._dispatcher;
   const { wheel } = dispatcher;
@@ -256,7 +258,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
-/** At the old deadline of a filed entry: false: that was it; true: filed again, for a later one. */
+/** Called at the old deadline of a timer. False: it is due; true: reinserted with a later deadline. */
 export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
   const { sampler, wheel } = kc._wq._dispatcher;
   const due = slacken(kc, sampler.dueFrom(atMs, 0));
@@ -267,14 +269,14 @@ export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
   return true;
 }
 
-/** PENDING: to PENDING, with the last delay from now. */
+/** Restarts a PENDING timer: its last delay counts from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
   const { _sampler: sampler } = kc._wq;
   moveOutward(kc, slacken(kc, sampler.dueIn(kc, lastDelay(kc))));
   if (sampler.deadlines !== null) sampler.deadlines.set(kc);
 }
 
-/** PENDING: to PENDING, with the last delay from a given time. Others stay as they are. */
+/** Restarts a timer if it is PENDING: its last delay counts from a given time. */
 export function restartTimerFrom<A>(kc: Kcont<A>, nowMs: number): void {
   if ((kc._state & PENDING) === 0) return;
   const { _sampler: sampler } = kc._wq;
@@ -288,7 +290,7 @@ function moveOutward<A>(kc: Kcont<A>, due: number): void {
   else kc._wq._dispatcher.wheel.setDue(kc, due);
 }
 
-/** The tick of a deadline from now, from the wheel's base. */
+/** Returns the due tick of a delay from now, relative to the wheel's base. */
 function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
   return slacken(kc, kc._wq._sampler.dueIn(kc, delayMs));
 }
@@ -298,12 +300,12 @@ function slacken<A>(kc: Kcont<A>, due: number): number {
   return extras === null ? due : coalesce(due, extras.slackTicks);
 }
 
-/** What the last delay was, in ms. */
+/** Returns the last delay, in ms. */
 export function lastDelay<A>(kc: Kcont<A>): number {
   return kc._delay === FAR ? kc._needExtras().farDelayMs : kc._delay;
 }
 
-/** Keeps the field a small integer, whatever the delay. */
+/** Stores the delay so that the field stays a small integer. */
 function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
   const wholeMs = delayMs | 0;
   const delay = wholeMs === delayMs ? wholeMs : Math.ceil(delayMs);

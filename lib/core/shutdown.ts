@@ -2,19 +2,20 @@
  * Ordered shutdown of a kernel.
  *
  *   refuse    no continuation can be scheduled any more
- *   withdraw  timers that are PENDING are stopped: what is not due now has not begun. Those that
- *             limit what has begun, or that it may wait for, run on, and others like them can be armed
- *   finish    what is queued and what runs, by priority, until nothing is left or the grace is over
- *   abort     one-shot runs get their signal aborted; what is queued, and those timers, are stopped
- *   report    by name, what did not finish. Nobody waits for it any longer
+ *   withdraw  PENDING timers are stopped: what is not due has not begun. Timers that limit work in
+ *             flight, or that it may wait for, keep running, and more of them can be armed
+ *   finish    what is queued and running is finished by priority, until the grace is over
+ *   abort     the signals of one-shot runs are aborted; the queued rest and those timers are stopped
+ *   report    what did not finish is listed by name, and not waited for any longer
  *
- * What settles in the very tick in which the grace is over has finished in time, also if only promises
- * have not told yet, or the lock that it gives back is to be taken: one more pass is waited for.
+ * A run that settles in the same tick in which the grace ends has finished in time, even if promises
+ * have yet to report it, or the lock that it releases has yet to be taken: one more pass is waited for.
  *
- * Until the report the kernel is in its grace: who schedules is told false, for it may be a function
- * in flight, which is to end in peace. When nothing is left, or with the report, it is closed.
+ * Until the report the kernel is in its grace: `schedule` returns false, because its caller may be a
+ * function in flight, which should not fail. When nothing is left, or with the report, the kernel is
+ * closed.
  *
- * Whoever waits for a result, a Task, is told when it is withdrawn, aborted, or given up.
+ * A Task, which waits for a result, is told when its run is withdrawn, aborted or abandoned.
  */
 
 import { afterMicrotasks } from '../time/host-clock.ts';
@@ -29,50 +30,50 @@ import type { Workqueue } from './workqueue.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
- * A continuation in a report.
+ * A continuation that did not finish before its kernel was closed.
  *
  * @public
  */
 export interface Unfinished {
   /**
-   * Its name. Of a CPU, as `CPU 1`, if its thread had to be ended and ran something that no other CPU
-   * knew of.
+   * Its name; or that of a CPU, such as `CPU 1`, if its thread had to be terminated while it ran
+   * something that other CPUs did not know of.
    */
   readonly name: string;
   /** Its workqueue's name; empty for a CPU. */
   readonly wq: string;
-  /** Whether its function was running, or was still to be entered. */
+  /** Whether its function was running, or had not been entered. */
   readonly state: 'running' | 'queued';
 }
 
 /**
- * How a shutdown ended.
+ * The result of {@link Kernel.close}.
  *
  * @public
  */
 export interface CloseReport {
   /** Names of the continuations whose timers were stopped. */
   readonly withdrawn: readonly string[];
-  /** What did not finish in time. Empty: all is well. */
+  /** The continuations that did not finish in time. Empty: everything finished. */
   readonly unfinished: readonly Unfinished[];
 }
 
 /**
- * How the shutdown of one thread of a kernel is part of that of several.
+ * Connects the shutdown of one thread of a kernel with that of the others.
  *
  * @internal
  */
 export interface CloseGuide {
-  /** Fulfilled when all that has begun has finished; `drained` is fulfilled when it has here. */
+  /** Waits until all threads have finished; `drained` waits for this one. */
   readonly finished?: (drained: () => Promise<void>) => Promise<void>;
-  /** Fulfilled when the grace is over before its time. */
+  /** Fulfilled if the grace ends early. */
   readonly over?: Promise<void>;
-  /** What those are told who wait for a result. */
+  /** Creates the error for tasks that get no result. */
   readonly reason?: () => KcontError;
 }
 
 /**
- * Closes this thread's part.
+ * Closes the part of a kernel on this thread.
  *
  * @internal
  */
@@ -91,7 +92,7 @@ export async function drained(queues: Iterable<Workqueue>): Promise<void> {
   }
 }
 
-/** How long what was aborted may take to settle, in ms. */
+/** How long aborted runs may take to settle, in ms. */
 const ABORT_MS = 100;
 
 /**
@@ -113,7 +114,7 @@ export async function close(
     new Promise((resolve) => {
       const end = (): void => afterMicrotasks(resolve);
       ring = end;
-      // A kernel that closes schedules nothing else.
+      // A closing kernel refuses `schedule`, so the alarm is scheduled directly.
       if (delayMs === 0) {
         makeRunnable(alarm);
         return;
@@ -126,7 +127,7 @@ export async function close(
     });
   const local = (): Promise<void> => drained(queues);
   dispatcher.phase = GRACE;
-  // Who is told of it finds the kernel closed.
+  // After the phase has changed: tasks that are told here find the kernel closed.
   const withdrawn = stopTimers(timers, reason);
   for (const task of dispatcher.tasks) task._abort(reason());
   const done = finished(local).then(() => (dispatcher.phase = CLOSED));
@@ -135,7 +136,7 @@ export async function close(
   const unfinished: Unfinished[] = [];
   for (const kc of queued(dispatcher)) {
     const entry: Unfinished = { name: label(kc), wq: kc._wq.name, state: 'queued' };
-    // What several CPUs may run is in the report of the one that withdraws it.
+    // A continuation that several CPUs may run is reported by the one that withdraws it.
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
   for (const { kc } of dispatcher.asyncRuns) taskOf(kc)?._abort(reason());
@@ -153,7 +154,7 @@ export async function close(
   return { withdrawn, unfinished };
 }
 
-/** All that is QUEUED: in the run queue, at a lock, for want of room, behind its own run. */
+/** All QUEUED continuations: in the run queue, or waiting for a lock, maxActive or their own run. */
 function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
   const add = (kc: unknown): void => {
@@ -171,24 +172,24 @@ function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   return found;
 }
 
-/** Stops what the functions in flight have been left. */
+/** Stops the timers that were left to the functions in flight. */
 function stopLimits(dispatcher: Dispatcher, reason: () => KcontError): string[] {
   const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
   return stopTimers(limits, reason);
 }
 
-/** Stops those that are PENDING, and returns their names. */
+/** Stops the timers that are PENDING, and returns their names. */
 function stopTimers(timers: readonly Kcont<unknown>[], reason: () => KcontError): string[] {
   const stopped: string[] = [];
   for (const kc of timers) {
     const name = label(kc);
-    // Whoever was told of the one before may have stopped it.
+    // A task that was told before may have stopped this timer.
     if (withdraw(kc, reason)) stopped.push(name);
   }
   return stopped;
 }
 
-/** False: it was not scheduled any more. */
+/** Withdraws a continuation and tells its task. False: it was not scheduled. */
 function withdraw(kc: Kcont<unknown>, reason: () => KcontError): boolean {
   if ((kc.cancel() & CANCELLED) === 0) return false;
   taskOf(kc)?._abort(reason());
@@ -199,5 +200,5 @@ function closed(): KcontError {
   return new KcontError('ESHUTDOWN', 'the kernel is closed');
 }
 
-/** Not fulfilled. */
+/** A promise that never settles. */
 const never: Promise<void> = new Promise(nothing);

@@ -1,5 +1,5 @@
 /*
- * The state of a continuation: bits of one small integer.
+ * The state of a continuation: the bits of one small integer.
  *
  *                 schedule(n)             timer expires
  *        +--------------------> PENDING ----------------+
@@ -9,17 +9,17 @@
  *        |                                                                            |
  *        +--------------------------------- settle -----------------------------------+
  *                                                                                     | ack()
- *      A run that has acknowledged may be scheduled again while it goes on:           v
- *      ACKED+PENDING and ACKED+QUEUED. What is queued then waits for the settle.    ACKED
+ *      After ack() it can be scheduled again while the run continues: ACKED+PENDING   v
+ *      or ACKED+QUEUED. If QUEUED, it then waits until the run has settled.         ACKED
  *
- * PENDING    its timer runs
+ * PENDING    its timer is running
  * INVOKING   committed to run: from schedule(0) or expiry until ack() or settle
- * EXPIRED    set at expiry, or at entry after a schedule with no delay; cleared by schedule and stop
+ * EXPIRED    set at expiry, or at entry after a schedule without delay; cleared by schedule and stop
  * QUEUED     runnable and not entered: in a run queue, in the queue of its lock, or aside
  * RUNNING    entered and not settled
  *
- * From these follow the facts the proposal keeps apart: `acked` is RUNNING without INVOKING or with
- * QUEUED; "entered since the last schedule" is EXPIRED without QUEUED.
+ * The other states of the proposal follow from these: `acked` is RUNNING without INVOKING or with QUEUED;
+ * "entered since the last schedule" is EXPIRED without QUEUED.
  *
  * Source: NetBSD kernel continuations proposal (2011); callout(9).
  */
@@ -29,79 +29,79 @@ export const EXPIRED = 2;
 export const INVOKING = 4;
 export const QUEUED = 8;
 export const RUNNING = 16;
-/** Destroyed: refuses everything, and reads as idle. */
+/** It was destroyed: it cannot be scheduled, and its flags read as those of an idle one. */
 export const DEAD = 32;
-/** A halt waits for the run in flight: scheduling is refused. */
+/** A halt is waiting for the run in flight: `schedule` is refused. */
 export const HALTING = 64;
-/** Does not keep the process alive. */
+/** It does not keep the process alive. */
 export const UNREF = 128;
-/** Has waited aside since it became runnable, and holds its place in the order. */
+/** It has waited aside since it became runnable, and its sequence number is its place in the order. */
 export const WAITED = 256;
 
-/** Its errors are handed to whoever awaits it, and to nobody else. */
+/** Its errors are passed only to the code that awaits it. */
 export const QUIET = 512;
-/** Its argument is a Task, which a shutdown tells that it is over. */
+/** Its argument is a Task, which a shutdown tells that there will be no result. */
 export const TASK = 1024;
 /**
- * It limits what others do, or is what they wait for: a shutdown leaves its timer running, and lets
- * it be armed, until the last run has settled.
+ * It limits other runs, or they may wait for it: a shutdown leaves its timer running, and allows it to be
+ * armed, until the last run has settled.
  */
 export const LIMIT = 2048;
-/** More than one CPU knows it, so its state lives in shared memory; what is here is this CPU's entry. */
+/** Its state is shared between CPUs, in shared memory; the local state is that of this CPU's entry. */
 export const REMOTE = 4096;
-/** It may run on any CPU: which one is chosen each time it is scheduled. */
+/** It may run on any CPU, which is chosen each time it is scheduled. */
 export const ANY_CPU = 8192;
 
-/** How far the shutdown of a kernel has come. */
+/** The shutdown phase of a kernel. */
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;
-/** There is none. */
+/** The kernel is not shutting down. */
 export const OPEN = 0;
-/** Nothing more can be scheduled, and what is in flight is served to its end. */
+/** Nothing more can be scheduled; runs in flight are served until they settle. */
 export const GRACE = 1;
-/** Nobody is served any more. */
+/** Nothing is served any more. */
 export const CLOSED = 2;
 
-/** Withdrawn by stop: all that a schedule has set. */
+/** The bits that `schedule` sets and `stop` clears. */
 export const SCHEDULED: number = PENDING | QUEUED;
 
 /*
- * The arrows of the diagram, each once: what a state becomes, whoever asks and wherever the state lives.
- * Other bits, of these or of a control block, are left as they are.
+ * The transitions of the diagram, as pure functions on the state, for local handles and for control
+ * blocks in shared memory. They leave all other bits unchanged.
  */
 
-/** By schedule: PENDING with a delay, else QUEUED. */
+/** After `schedule`: PENDING with a delay, otherwise QUEUED. */
 export function scheduled(state: number, delayed: boolean): number {
   const rest = state & ~(SCHEDULED | EXPIRED | INVOKING);
   return delayed ? rest | PENDING : rest | QUEUED | INVOKING;
 }
 
-/** Its timer is over. */
+/** After its timer has expired. */
 export function expired(state: number): number {
   return (state & ~PENDING) | QUEUED | INVOKING | EXPIRED;
 }
 
-/** Its function is called. */
+/** When its function is called. */
 export function entered(state: number): number {
   return (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
 }
 
-/** It may be scheduled again while its function goes on. */
+/** After `ack`: it can be scheduled again while its function continues. */
 export function acked(state: number): number {
   return state & ~INVOKING;
 }
 
-/** Its function has returned, thrown, or its promise has settled. What was queued meanwhile stays so. */
+/** After its function has returned or thrown, or its promise has settled. QUEUED stays set. */
 export function settled(state: number): number {
   return state & ~(RUNNING | ((state & QUEUED) === 0 ? INVOKING : 0));
 }
 
-/** By stop. INVOKING without QUEUED is that of a run in flight, and stays. */
+/** After `stop`. INVOKING without QUEUED belongs to a run in flight, and stays set. */
 export function stopped(state: number): number {
   const rest = state & ~(SCHEDULED | EXPIRED | WAITED);
   return (state & QUEUED) === 0 ? rest : rest & ~INVOKING;
 }
 
-/** Bits that name no state of the table, for `inspect`. */
+/** Describes a state for `inspect`. */
 export function describeState(state: number): string {
   if ((state & DEAD) !== 0) return (state & RUNNING) !== 0 ? 'DESTROYED, running' : 'DESTROYED';
   const words: string[] = [];
