@@ -95,7 +95,7 @@ export class Cpu {
 
   #control(caller: Caller): CpuLink {
     if (this._machine === null || this.index === 0 || this._machine.here.index !== 0) {
-      const what = 'a CPU is stopped and restarted by CPU 0, which is never stopped itself';
+      const what = 'only CPU 0 can stop and restart CPUs, and not itself';
       throw traceFrom(caller, new KcontError('ENOTSUP', what));
     }
     return this._machine;

@@ -495,7 +495,7 @@ export class Kcont<A> {
         Kcont.prototype.setFunc,
         new KcontError(
           'EINVAL',
-          `setFunc to another function needs a lock, ${label(this)} has none`,
+          `setFunc to another function needs a lock, and ${label(this)} has no lock`,
         ),
       );
     }
@@ -517,7 +517,10 @@ export class Kcont<A> {
     try {
       checkLock(lock);
       if (old === null && lock !== null) {
-        throw new KcontError('EINVAL', `setLock needs a lock to change, ${label(this)} has none`);
+        throw new KcontError(
+          'EINVAL',
+          `setLock needs a lock to replace, and ${label(this)} has no lock`,
+        );
       }
     } catch (error) {
       throw traceFrom(Kcont.prototype.setLock, error);

@@ -98,7 +98,7 @@ const RUN = optionsOf<RunOptions>('run', RUN_KINDS);
  */
 export function checkTransfer({ arg, transfer = [] }: RunOptions): void {
   if (transfer.length > 0 && !isObject(arg)) {
-    throw invalid('transfer', 'empty for an argument that is no object', transfer);
+    throw invalid('transfer', 'empty for an argument that is not an object', transfer);
   }
 }
 

@@ -29,7 +29,7 @@ function isWorkqueue(wq: Workqueue | null | undefined): boolean {
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
   if (!isLock(interlock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;
-  throw new KcontError('EPERM', `halt of ${label(kc)} needs its interlock held`);
+  throw new KcontError('EPERM', `the interlock of halt of ${label(kc)} must be held`);
 }
 
 /** Throws if a handle was destroyed, or its lock is not held. */
@@ -38,7 +38,7 @@ export function mayChange<A>(kc: Kcont<A>, what: string, caller: Caller): void {
     throw traceFrom(caller, new KcontError('EINVAL', `${label(kc)} was destroyed`));
   }
   if (kc._lock !== null && !kc._lock.held) {
-    const why = `${what} needs the lock of ${label(kc)} held`;
+    const why = `the lock of ${label(kc)} must be held for ${what}`;
     throw traceFrom(caller, new KcontError('EPERM', why));
   }
 }

@@ -214,7 +214,7 @@ export abstract class BaseLock implements Lock {
    */
   exit(): void {
     if (this._release()) return;
-    const what = `exit of a ${this.constructor.name} not held`;
+    const what = `exit of a ${this.constructor.name} that is not held`;
     throw traceFrom(BaseLock.prototype.exit, new KcontError('EPERM', what));
   }
 

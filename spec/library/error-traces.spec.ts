@@ -43,12 +43,16 @@ describe('KcontError', () => {
     const error = await caught(() => new Mutex().exit());
     expect(error.name).to.equal('KcontError');
     expect((error as KcontError).code).to.equal('EPERM');
-    expect(String(error)).to.equal('KcontError: exit of a Mutex not held');
-    expect(error.stack).to.match(/^KcontError \[EPERM\]: exit of a Mutex not held\n {4}at /);
-    expect(inspect(error)).to.match(/^KcontError \[EPERM\]: exit of a Mutex not held\n {4}at /);
+    expect(String(error)).to.equal('KcontError: exit of a Mutex that is not held');
+    expect(error.stack).to.match(
+      /^KcontError \[EPERM\]: exit of a Mutex that is not held\n {4}at /,
+    );
+    expect(inspect(error)).to.match(
+      /^KcontError \[EPERM\]: exit of a Mutex that is not held\n {4}at /,
+    );
     expect(Object.keys(error)).to.deep.equal(['code']);
     expect(JSON.stringify(error)).to.equal('{"code":"EPERM"}');
-    expect(structuredClone(error).message).to.equal('exit of a Mutex not held');
+    expect(structuredClone(error).message).to.equal('exit of a Mutex that is not held');
   });
 
   it('can be given another stack, and a subclass is one', () => {
