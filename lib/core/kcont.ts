@@ -495,7 +495,7 @@ export class Kcont<A> {
         Kcont.prototype.setFunc,
         new KcontError(
           'EINVAL',
-          `setFunc to another function needs a lock, and ${label(this)} has no lock`,
+          `setFunc cannot change the function of ${label(this)} without a lock`,
         ),
       );
     }
@@ -517,10 +517,7 @@ export class Kcont<A> {
     try {
       checkLock(lock);
       if (old === null && lock !== null) {
-        throw new KcontError(
-          'EINVAL',
-          `setLock needs a lock to replace, and ${label(this)} has no lock`,
-        );
+        throw new KcontError('EINVAL', `setLock cannot add a lock to ${label(this)}`);
       }
     } catch (error) {
       throw traceFrom(Kcont.prototype.setLock, error);
