@@ -181,9 +181,9 @@ const entrances: Record<string, (lab: Lab) => Waiting> = {
   },
 };
 
-describe('one AbortSignal for many', () => {
+describe('an AbortSignal with many members', () => {
   for (const [name, entrance] of Object.entries(entrances)) {
-    it(`has one listener, and tells all in the order of their coming: ${name}`, async () => {
+    it(`has one listener, and notifies members in the order in which they joined: ${name}`, async () => {
       const lab = new Lab();
       const { wait } = entrance(lab);
       const controller = new AbortController();
@@ -204,7 +204,7 @@ describe('one AbortSignal for many', () => {
       expect(lab.reported).to.deep.equal([]);
     });
 
-    it(`has none when all have ended: ${name}`, async () => {
+    it(`has no listener when all members have ended: ${name}`, async () => {
       const { wait, end } = entrance(new Lab());
       const { signal } = new AbortController();
       const all = Promise.all(Array.from({ length: MANY }, () => wait(signal)));
@@ -215,7 +215,7 @@ describe('one AbortSignal for many', () => {
       expect(listeners(signal)).to.equal(0);
     });
 
-    it(`is not obeyed while it is not aborted, whatever events come: ${name}`, async () => {
+    it(`ignores events while it is not aborted: ${name}`, async () => {
       const { wait } = entrance(new Lab());
       const controller = new AbortController();
       const { signal } = controller;
@@ -234,7 +234,7 @@ describe('one AbortSignal for many', () => {
       expect(told).to.deep.equal([REASON]);
     });
 
-    it(`is obeyed at once if it is aborted already: ${name}`, async () => {
+    it(`takes effect immediately if it is already aborted: ${name}`, async () => {
       const { wait } = entrance(new Lab());
       const signal = AbortSignal.abort(REASON);
       const reason: unknown = await wait(signal).catch((error: unknown) => error);
@@ -242,7 +242,7 @@ describe('one AbortSignal for many', () => {
       expect(listeners(signal)).to.equal(0);
     });
 
-    it(`is obeyed as one of AbortSignal.any: ${name}`, async () => {
+    it(`takes effect as a part of AbortSignal.any: ${name}`, async () => {
       const { wait } = entrance(new Lab());
       const controller = new AbortController();
       const both = AbortSignal.any([controller.signal, new AbortController().signal]);
@@ -254,7 +254,7 @@ describe('one AbortSignal for many', () => {
     });
   }
 
-  it('destroys continuations in the order in which they were made, those that are left', () => {
+  it('destroys the remaining continuations in the order in which they were created', () => {
     const { wq, clock, ran } = new Lab();
     const controller = new AbortController();
     const { signal } = controller;
@@ -289,7 +289,7 @@ describe('one AbortSignal for many', () => {
     expect(listeners(signal)).to.equal(0);
   });
 
-  it('is obeyed as a TaskSignal made of others', async () => {
+  it('takes effect as a part of a TaskSignal', async () => {
     const { kernel } = new Lab();
     const scheduler = createScheduler(kernel);
     const controller = new TaskController();
@@ -302,7 +302,7 @@ describe('one AbortSignal for many', () => {
     expect(new Set(await Promise.all(tasks))).to.deep.equal(new Set([REASON]));
   });
 
-  it('lets go of what an executor has been cleared of, and withdrawn from by a closed kernel', async () => {
+  it('has no listener after an executor is cleared, or its run withdrawn by a closed kernel', async () => {
     const { kernel, wq } = new Lab();
     const executor = createExecutor(wq.prilow, { autoStart: false });
     const { signal } = new AbortController();
@@ -316,7 +316,7 @@ describe('one AbortSignal for many', () => {
     expect(listeners(signal)).to.equal(0);
   });
 
-  it('is given to the functions of an executor by way of a signal of their own', async () => {
+  it('reaches the functions of an executor through a signal of their own', async () => {
     const { wq, clock } = new Lab();
     const executor = createExecutor(wq.prilow);
     expect(executor.queue).to.be.an.instanceOf(PQueue);
@@ -341,7 +341,7 @@ describe('one AbortSignal for many', () => {
   });
 });
 
-describe('those who wait with a signal', () => {
+describe('the members of a signal', () => {
   class Group {
     readonly controller: AbortController = new AbortController();
     readonly signal: AbortSignal = this.controller.signal;
@@ -359,7 +359,7 @@ describe('those who wait with a signal', () => {
     }
   }
 
-  it('are told although one of them throws, which is an uncaught exception', async () => {
+  it('are notified even if one of them throws, which is an uncaught exception', async () => {
     const group = new Group();
     const thrown: unknown[] = [];
     const others = process.listeners('uncaughtException');
@@ -383,7 +383,7 @@ describe('those who wait with a signal', () => {
     }
   });
 
-  it('are not told when they have left, also while others are told', () => {
+  it('are not notified after they have left, even during a notification', () => {
     const group = new Group();
     group.member('a', () => leave(group.signal, c));
     const b = group.member('b');
@@ -415,7 +415,7 @@ describe('those who wait with a signal', () => {
     expect(group.told).to.deep.equal(['d now', 'e now']);
   });
 
-  it('are told also if another listener stops the event', () => {
+  it('are notified even if another listener stops the event', () => {
     const group = new Group();
     group.signal.addEventListener('abort', (event) => event.stopImmediatePropagation());
     group.member('a');
@@ -423,7 +423,7 @@ describe('those who wait with a signal', () => {
     expect(group.told).to.deep.equal(['a now']);
   });
 
-  it('are told nothing by an event that a program dispatches, before the abort and after it', () => {
+  it('are not notified by an event that a program dispatches, before or after the abort', () => {
     const group = new Group();
     group.member('a');
     const dispatch = (): boolean => group.signal.dispatchEvent(new Event('abort'));
@@ -438,7 +438,7 @@ describe('those who wait with a signal', () => {
     expect(listeners(group.signal)).to.equal(0);
   });
 
-  it('join and leave at the same cost however many there are', () => {
+  it('join and leave at the same cost, whatever their number', () => {
     const group = new Group();
     const member = (): AbortMember => ({ _abort: () => {} });
     const many = Array.from({ length: 200_000 }, member);
@@ -447,7 +447,7 @@ describe('those who wait with a signal', () => {
     expect(listeners(group.signal)).to.equal(0);
   }).timeout(10_000);
 
-  it('are let go with the signal, and let go of it', async () => {
+  it('can be collected with the signal, and the signal with them', async () => {
     const { wq, clock } = new Lab();
     const refs: WeakRef<object>[] = [];
     const { signal: kept } = new AbortController();
@@ -479,7 +479,7 @@ describe('those who wait with a signal', () => {
 });
 
 describe('a lock and a signal', () => {
-  it('that is granted and aborted in one tick is held exactly if the promise is fulfilled', async () => {
+  it('that is granted and aborted in one tick is held if and only if the promise is fulfilled', async () => {
     for (const first of ['granted', 'aborted']) {
       const lock = new Mutex();
       lock.tryEnter();
@@ -496,7 +496,7 @@ describe('a lock and a signal', () => {
     }
   });
 
-  it('that aborts many: none of them is let in by those who give up before it', async () => {
+  it('aborted for many waiters grants the lock to none of them', async () => {
     const lock = new RWLock();
     lock.read.tryEnter();
     const controller = new AbortController();
@@ -518,7 +518,7 @@ describe('a lock and a signal', () => {
     expect(lock.read.held).to.equal(false);
   });
 
-  it('whose holder lets go when it hears of the abort: who waits with the signal gives up', async () => {
+  it('aborted for the holder too: waiters with the same signal do not get the lock', async () => {
     const lock = new Mutex();
     lock.tryEnter();
     const controller = new AbortController();

@@ -14,7 +14,7 @@ import {
 
 const nothing = (): void => undefined;
 
-describe('bad input', () => {
+describe('invalid input', () => {
   const clock = new VirtualClock();
   const kernel = new Kernel({ clock });
   const { softclock, prilow } = kernel.wq;
@@ -36,7 +36,7 @@ describe('bad input', () => {
         }),
     );
 
-  it('is refused where a continuation is made', () => {
+  it('is refused when a continuation is created', () => {
     const freed = kernel.acquire(77);
     freed.release();
     const ownLock: Lock = {
@@ -62,7 +62,7 @@ describe('bad input', () => {
     ]);
   });
 
-  it('is refused where one is scheduled, and changes nothing', () => {
+  it('is refused when a continuation is scheduled, and changes nothing', () => {
     const kc = new Kcont(softclock, null, nothing, null, { name: 'kc' });
     const elsewhere = new Kernel({ clock: new VirtualClock() }).cpus[0]!;
     kc.schedule(100);
@@ -99,7 +99,7 @@ describe('bad input', () => {
     ).to.equal('EINVAL: done must be a function, got 1');
   });
 
-  it('is refused where a workqueue is acquired', () => {
+  it('is refused when a workqueue is acquired', () => {
     const options = { onError: 1 as never };
     expect([
       says(() => kernel.acquire(224)),
@@ -122,7 +122,7 @@ describe('bad input', () => {
     ]);
   });
 
-  it('rejects where a promise is returned', async () => {
+  it('rejects calls that return a promise', async () => {
     expect([
       await rejects(prilow.run(5 as never)),
       await rejects(prilow.run(nothing, { signal: {} as AbortSignal })),
@@ -138,7 +138,7 @@ describe('bad input', () => {
     ]);
   });
 
-  it('is shown so that it can be found', () => {
+  it('is shown in the message', () => {
     const anonymous: unknown[] = [() => undefined];
     const bare = Object.create(null) as object;
     const unnamed = Object.create({ constructor: undefined }) as object;
@@ -159,7 +159,7 @@ describe('bad input', () => {
   });
 });
 
-describe('errors without a name to blame', () => {
+describe('errors of continuations without a name', () => {
   it('say "a continuation"', async () => {
     const clock = new VirtualClock();
     const errors: unknown[] = [];

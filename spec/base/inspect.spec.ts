@@ -121,8 +121,8 @@ const asText = (it_: unknown): string => `${it_ as string}:`.slice(0, -1);
 const isClass = (value: unknown): boolean =>
   typeof value === 'function' && Function.prototype.toString.call(value).startsWith('class');
 
-describe('in a log', () => {
-  it('there are the modules of the package, and no others', () => {
+describe('the log output', () => {
+  it('covers all modules of the package', () => {
     const { exports } = JSON.parse(
       readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),
     ) as { exports: object };
@@ -130,7 +130,7 @@ describe('in a log', () => {
     expect(paths).to.have.members(Object.keys(modules));
   });
 
-  it('every class that is exported has a row in this table', () => {
+  it('covers every class that is exported', () => {
     const classes = Object.values(modules).flatMap((exported) =>
       Object.entries(exported)
         .filter(([, value]) => isClass(value))
@@ -141,7 +141,7 @@ describe('in a log', () => {
   });
 
   for (const [of, it_, line] of rows) {
-    it(`${of} reads: ${line}`, () => {
+    it(`of ${of} is: ${line}`, () => {
       const shown = inspect(it_);
       expect(shown.split('\n')[0]).to.equal(line);
       expect(inspect({ deeper: { still: it_ } }, { depth: 0 })).to.be.a('string');
@@ -158,7 +158,7 @@ describe('in a log', () => {
     });
   }
 
-  it('JSON has the figures', () => {
+  it('has the figures as JSON', () => {
     expect(
       [beat, kernel.cpus[0], held, read, clock, scope].map((it_) => JSON.stringify(it_)),
     ).to.deep.equal([
@@ -174,7 +174,7 @@ describe('in a log', () => {
     expect(JSON.parse(JSON.stringify(kernel.wq.prilow))).to.deep.equal(kernel.wq.prilow.stats());
   });
 
-  it('what a stage is given shows no insides', async () => {
+  it('does not show internals of the object that a stage gets', async () => {
     const own = plan
       .stage('render', (_, context) => [inspect(context), JSON.stringify(context)])
       .start();
@@ -185,7 +185,7 @@ describe('in a log', () => {
     await own.close();
   });
 
-  it('what was made without its constructor, as stubs are, is shown without a throw', () => {
+  it('of objects made without their constructor, as stubs are, does not throw', () => {
     for (const made of [Mutex, RWLock, Scope, Kernel, Kcont]) {
       const stub = Object.create(made.prototype as object) as object;
       expect([inspect(stub), asText(stub), JSON.stringify(stub)]).to.deep.equal([

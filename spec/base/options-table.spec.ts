@@ -430,7 +430,7 @@ describe('every options object', () => {
     expect(declared).to.have.members(rows.map(({ of }) => of));
   });
 
-  it('of the API reports has one, too', () => {
+  it('in the API reports has a row too', () => {
     const takers = readdirSync(ETC)
       .map((path) => readFileSync(join(ETC, path), 'utf8'))
       .flatMap(takersIn)
@@ -453,7 +453,7 @@ describe('every options object', () => {
     const least = Object.fromEntries(needed.map((name) => [name, good[name]]));
 
     describe(`of ${of}`, () => {
-      it('takes what is right, and what is undefined', async () => {
+      it('accepts valid values and undefined', async () => {
         for (const call of calls) {
           expect(await answer(call, good)).to.equal('taken');
           if (needed.length === 0) expect(await answer(call, undefined)).to.equal('taken');
@@ -464,7 +464,7 @@ describe('every options object', () => {
         }
       });
 
-      it('is an object', async () => {
+      it('must be an object', async () => {
         for (const call of calls) {
           for (const wrong of inner ? [5, 'text'] : [null, 5, 'text', true, nothing]) {
             expect(await answer(call, wrong)).to.match(/ must be an object, got /);
@@ -472,7 +472,7 @@ describe('every options object', () => {
         }
       });
 
-      it('refuses values of another type, and out of their range', async () => {
+      it('refuses values of another type or out of range', async () => {
         for (const call of calls) {
           for (const name of options.filter((option) => !takesAll.includes(option))) {
             for (const wrong of [...wrongFor(good[name]), ...(bad[name] ?? [])]) {
@@ -485,7 +485,7 @@ describe('every options object', () => {
         }
       });
 
-      it('refuses a name it does not know, and suggests the one that was meant', async () => {
+      it('refuses an unknown name, and suggests the intended one', async () => {
         for (const call of calls) {
           for (const name of options) {
             const misspelt = `${name[0]}${name.slice(2)}${name[1]}`;
@@ -506,7 +506,7 @@ describe('every options object', () => {
         }
       });
 
-      it('reads each option once, if it has one', async () => {
+      it('reads each option once', async () => {
         for (const call of calls) {
           const reads: string[] = [];
           const counting = (name: string): PropertyDescriptor => ({
@@ -537,7 +537,7 @@ describe('every options object', () => {
         }
       });
 
-      it('sees what is wrong in a class, too', async () => {
+      it('detects invalid options of a class too', async () => {
         for (const call of calls) {
           for (const name of options.filter((option) => !takesAll.includes(option))) {
             if (name === 'cpu') continue;
@@ -551,7 +551,7 @@ describe('every options object', () => {
 
       if (passesOn) return;
 
-      it('takes nothing from Object.prototype', async () => {
+      it('ignores properties of Object.prototype', async () => {
         for (const call of calls) {
           for (const enumerable of [true, false]) {
             const polluted = [...options, 'zzzzzzzzzz'];
@@ -591,7 +591,7 @@ describe('every options object', () => {
   }
 });
 
-describe('a name of another library', () => {
+describe('an option name of another library', () => {
   const says = (f: () => unknown): string => {
     try {
       f();
@@ -601,7 +601,7 @@ describe('a name of another library', () => {
     }
   };
 
-  it('is told what it is called here', () => {
+  it('is answered with the name it has here', () => {
     const acquire = (options: object): Workqueue => kernel.acquire(90, options);
     const make = (options: object): unknown => new Kcont(prilow, null, nothing, 0, options);
     expect([
@@ -617,14 +617,14 @@ describe('a name of another library', () => {
     ]);
   });
 
-  it('and one that is near to none is only refused', () => {
+  it('gets no suggestion if no name is similar', () => {
     expect(says(() => kernel.acquire(90, { colour: 2 } as object))).to.equal(
       "unknown option 'colour' of acquire",
     );
   });
 });
 
-describe('where there are no options', () => {
+describe('functions and classes without options', () => {
   const given = { signal: new AbortController().signal };
   type Make = (options: object | undefined) => unknown;
   const making = (made: new (...args: never[]) => unknown): Make => {
@@ -652,7 +652,7 @@ describe('where there are no options', () => {
   };
 
   for (const [name, call] of Object.entries(calls)) {
-    it(`${name} refuses some, and takes undefined`, () => {
+    it(`${name} refuses options, and accepts undefined`, () => {
       expect(call(undefined)).to.not.equal(undefined);
       let error: KcontError | undefined;
       try {
@@ -666,11 +666,11 @@ describe('where there are no options', () => {
     });
   }
 
-  it('a clock refuses a time to begin at', () => {
+  it('a clock refuses a start time', () => {
     expect(() => Reflect.construct(VirtualClock, [1000])).to.throw('takes no options, got 1000');
   });
 
-  it('classes that are made of ours may take what they like', () => {
+  it('subclasses may take arguments', () => {
     class Account extends Mutex {
       readonly owner: string;
       constructor(owner: string) {
@@ -681,14 +681,14 @@ describe('where there are no options', () => {
     expect(new Account('me').owner).to.equal('me');
   });
 
-  it('functions may be called by the map of an Array', () => {
+  it('functions may be called by Array.prototype.map', () => {
     expect([1e6, 2e6].map(deadline)).to.have.length(2);
     expect(['a', 'b'].map(pipeline).map(({ name }) => name)).to.deep.equal(['a', 'b']);
   });
 });
 
-describe('what stands in for an interface of Node, the web or p-queue', () => {
-  it('ignores names that it does not know, as that does', async () => {
+describe('drop-in APIs of Node, the web and p-queue', () => {
+  it('ignore names that they do not know, as the originals do', async () => {
     const unknown: object = { zzz: 1 };
     const clock = new VirtualClock();
     const own = new Kernel({ clock });

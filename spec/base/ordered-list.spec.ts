@@ -24,8 +24,8 @@ function backwards(list: OrderedList<Item>): number[] {
   return found;
 }
 
-describe('OrderedList', () => {
-  it('gives entries back in the order of their numbers, whatever the order they came in', () => {
+describe('Fifo', () => {
+  it('returns entries in the order of their numbers, in whatever order they were added', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(30), { maxLength: 70 }), (numbers) => {
         const list = new OrderedList<Item>();
@@ -54,8 +54,8 @@ describe('OrderedList', () => {
     ]);
   });
 
-  it('lets an entry go from the middle, and one that is in no list', () => {
-    const list = new OrderedList<Item>();
+  it('removes an entry from the middle, and ignores one that is not in a list', () => {
+    const list = new Fifo<Item>();
     const items = [1, 2, 3].map((seq) => new Item(seq));
     for (const item of items) list.append(item);
     unlink(items[1]!);
@@ -73,8 +73,8 @@ describe('OrderedList', () => {
     expect([seqs(to), from.empty, from.first]).to.deep.equal([[1, 2], true, undefined]);
   });
 
-  it('can be walked while the entry in hand leaves', () => {
-    const list = new OrderedList<Item>();
+  it('can be iterated while the current entry leaves', () => {
+    const list = new Fifo<Item>();
     for (const seq of [1, 2, 3]) list.append(new Item(seq));
     for (const item of list) unlink(item);
     expect(list.empty).to.equal(true);
@@ -82,7 +82,7 @@ describe('OrderedList', () => {
 });
 
 describe('sequence numbers', () => {
-  it('go on rising when the small integer has been used up', () => {
+  it('keep rising when the range of small integers is used up', () => {
     toEndOfEra();
     const items = [0, 0, 0].map((seq) => new Item(seq));
     for (const item of items) stamp(item);

@@ -2,7 +2,7 @@ import { AsyncLocalStorage } from 'node:async_hooks';
 import { expect } from 'chai';
 import { Kcont, Kernel, Mutex } from '../../lib/index.ts';
 
-describe('the context of a function', () => {
+describe('the async context of a function', () => {
   const als = new AsyncLocalStorage<{ user: string }>();
   const kernel = new Kernel();
   const { wq } = kernel;
@@ -15,7 +15,7 @@ describe('the context of a function', () => {
   // suites of promises, take eight times as long. So the specs of the fronts come last (.mocharc.json).
   after(() => als.disable());
 
-  it('is that of no request by default, whoever scheduled it or started the pass', async () => {
+  it('is empty by default, whichever code scheduled it or started the pass', async () => {
     const job = new Kcont(wq.softnet, null, look, null);
     const timer = new Kcont(wq.softnet, null, look, null);
     await als.run({ user: 'ann' }, async () => {
@@ -29,7 +29,7 @@ describe('the context of a function', () => {
     expect(seen).to.deep.equal([undefined, undefined]);
   });
 
-  it('is that of the schedule if asked for, and each schedule brings its own', async () => {
+  it('is that of the schedule call if requested, and each schedule captures its own', async () => {
     const job = new Kcont(wq.softnet, null, look, null, { context: 'schedule' });
     als.run({ user: 'ann' }, () => job.schedule());
     await turn();
@@ -40,7 +40,7 @@ describe('the context of a function', () => {
     expect(seen).to.deep.equal(['ann', 'bob', undefined]);
   });
 
-  it('is that of the creation if asked for, until the first settle', async () => {
+  it('is that of the creation if requested, until the first settle', async () => {
     const job = als.run(
       { user: 'ann' },
       () => new Kcont(wq.softnet, null, look, null, { context: 'create' }),
@@ -52,7 +52,7 @@ describe('the context of a function', () => {
     expect(seen).to.deep.equal(['ann', undefined]);
   });
 
-  it('goes with a one-shot run if asked for', async () => {
+  it('is passed to a one-shot run if requested', async () => {
     const user = await als.run({ user: 'ann' }, () =>
       wq.prilow.run(() => als.getStore()?.user, { context: 'create' }),
     );
@@ -62,7 +62,7 @@ describe('the context of a function', () => {
     );
   });
 
-  it('does not leak from a function that enters a store to those of later turns', async () => {
+  it('does not leak from a function that enters a store into later turns', async () => {
     const leaky = new Kcont(wq.softnet, null, () => als.enterWith({ user: 'eve' }), null);
     leaky.schedule();
     await turn();
@@ -71,7 +71,7 @@ describe('the context of a function', () => {
     expect(seen).to.deep.equal([undefined]);
   });
 
-  it('is let go by stop, while the handle is kept', async () => {
+  it('is released by stop, even if the handle is kept', async () => {
     const job = new Kcont(wq.softnet, null, look, null, { context: 'schedule' });
     let store: WeakRef<object> | undefined;
     als.run({ user: 'ann' }, () => {
@@ -87,7 +87,7 @@ describe('the context of a function', () => {
     expect(job.destroyed).to.equal(false);
   });
 
-  it('of a run that re-schedules itself is kept for the next run', async () => {
+  it('is kept for the next run by a run that reschedules itself', async () => {
     const lock = new Mutex();
     const job = new Kcont(
       wq.prilow,

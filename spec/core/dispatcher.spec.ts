@@ -31,7 +31,7 @@ describe('a pass', function () {
     return ran;
   };
 
-  it('goes on with what its own asynchronous functions have made room for', async () => {
+  it('continues with what its own asynchronous functions have made runnable', async () => {
     const nothing = (): void => undefined;
     expect(await run({ a: nothing, b: nothing, c: nothing })).to.deep.equal([
       'a',
@@ -41,7 +41,7 @@ describe('a pass', function () {
     ]);
   });
 
-  it('enters what it collects after a stall by deadline, then by sequence', async () => {
+  it('enters expired timers after a stall by deadline, then by sequence', async () => {
     const ran: string[] = [];
     const { softclock } = kernel.wq;
     for (const [name, delayMs] of Object.entries({ c: 9, b: 5, d: 9, a: 2 })) {
@@ -52,7 +52,7 @@ describe('a pass', function () {
     expect(ran).to.deep.equal(['a', 'b', 'c', 'd']);
   });
 
-  it('keeps to the priorities after a stall longer than any patience: nobody was starved', async () => {
+  it('keeps strict priorities after a stall longer than any patience: there was no starvation', async () => {
     const ran: string[] = [];
     const { prilow, prihigh, softnet } = kernel.wq;
     const make = (queue: Workqueue, delayMs: number): boolean =>
@@ -65,7 +65,7 @@ describe('a pass', function () {
     expect(ran).to.deep.equal(['softnet', 'prihigh', 'prilow']);
   });
 
-  it('leaves to the next one what comes when its budget is spent', async () => {
+  it('leaves what arrives after its budget is spent to the next pass', async () => {
     const nothing = (): void => undefined;
     expect(await run({ a: () => burn(250), b: nothing })).to.deep.equal([
       'a',
@@ -74,7 +74,7 @@ describe('a pass', function () {
     ]);
   });
 
-  it('raises an error from there as an uncaught exception, and goes on', async () => {
+  it('raises errors of functions entered from microtasks as uncaught exceptions, and continues', async () => {
     const { out } = await runModule(`
       process.on('uncaughtException', (error) => console.log(error.message));
       const { Kcont, Kernel } = kcont;
@@ -91,7 +91,7 @@ describe('a pass', function () {
 describe('a job for the next pass', function () {
   this.timeout(60_000);
 
-  it('runs after the I/O that arrives meanwhile, also if made from within a pass', async () => {
+  it('runs after the I/O that arrives meanwhile, even if created within a pass', async () => {
     const kernel = new Kernel();
     const ran: string[] = [];
     const next = new Kcont(kernel.wq.softnet, null, () => void ran.push('next'), null);
@@ -107,7 +107,7 @@ describe('a job for the next pass', function () {
     await kernel.close();
   });
 
-  it('is withdrawn by stop, and takes the place of a timer', async () => {
+  it('is withdrawn by stop, and replaces a timer', async () => {
     const clock = new VirtualClock();
     const { wq } = new Kernel({ clock });
     let ran = 0;
@@ -121,7 +121,7 @@ describe('a job for the next pass', function () {
     expect([ran, kc.pending]).to.deep.equal([1, false]);
   });
 
-  it('is told by name, where a kernel closes and cannot wait for it', async () => {
+  it('is reported by name if the kernel closes and its grace is over', async () => {
     const clock = new VirtualClock();
     const kernel = new Kernel({ clock });
     makeRunnableNext(new Kcont(kernel.wq.softnet, null, () => undefined, null, { name: 'late' }));
@@ -132,7 +132,7 @@ describe('a job for the next pass', function () {
     expect([unfinished, []]).to.deep.include(told);
   });
 
-  it('lets promises settle before it, as virtual time advances', async () => {
+  it('lets promises settle before it while virtual time advances', async () => {
     const clock = new VirtualClock();
     const { wq } = new Kernel({ clock });
     const ran: string[] = [];
@@ -151,8 +151,8 @@ describe('a job for the next pass', function () {
   });
 });
 
-describe('a delay that counts from a time that was read', () => {
-  it('is over when it is over from then, or at once', () => {
+describe('a delay that counts from an earlier reading of the clock', () => {
+  it('ends at that time plus the delay, or immediately if that has passed', () => {
     const clock = new VirtualClock();
     const { wq } = new Kernel({ clock });
     const ran: string[] = [];

@@ -37,12 +37,12 @@ describe('Kernel', () => {
     ran = [];
   });
 
-  it('has one CPU, which is up and keeps up, before others are started', () => {
+  it('has one CPU, which is up and has no lag, before others are started', () => {
     const cpus = new Kernel().cpus.map(({ index, state, lagMs }) => ({ index, state, lagMs }));
     expect(cpus).to.deep.equal([{ index: 0, state: 'up', lagMs: 0 }]);
   });
 
-  it('files no timer again whose new deadline is over too', () => {
+  it('does not reinsert a timer whose new deadline has passed too', () => {
     const still = new VirtualClock();
     const kc = new Kcont(new Kernel({ clock: still }).wq.softclock, null, () => undefined, null);
     kc.schedule(5);
@@ -50,7 +50,7 @@ describe('Kernel', () => {
     expect(kc.deadline).to.equal(5);
   });
 
-  it('refuses options that are not what they have to be', () => {
+  it('refuses invalid options', () => {
     expect([
       code(() => new Kernel({ clock: {} as VirtualClock })),
       code(() => new Kernel({ onError: 1 as never })),
@@ -59,7 +59,7 @@ describe('Kernel', () => {
     ]).to.deep.equal(['EINVAL', 'EINVAL', 'EINVAL', 'EINVAL']);
   });
 
-  it('has eight predefined workqueues, highest first', () => {
+  it('has eight predefined workqueues, highest priority first', () => {
     expect(
       Object.entries(kernel.wq).map(([name, queue]) => [
         name,
@@ -82,7 +82,7 @@ describe('Kernel', () => {
     expect(curcpu().index).to.equal(0);
   });
 
-  it('is the one whose CPU a function sees that it has entered, until the first await', async () => {
+  it('is the kernel whose CPU a function sees, from entry until the first await', async () => {
     const virtual = new VirtualClock();
     const inner = new Kernel({ clock: virtual });
     const outer = new Kernel();
@@ -103,7 +103,7 @@ describe('Kernel', () => {
     expect(seen).to.deep.equal([1, 2, 1, 0, 0, 0]);
   });
 
-  it('never meets another one', () => {
+  it('is independent of other kernels', () => {
     const other = new Kernel({ clock: new VirtualClock() });
     make('mine').schedule(5);
     new Kcont(other.wq.softclock, null, () => void ran.push('theirs'), null).schedule(1);
@@ -111,7 +111,7 @@ describe('Kernel', () => {
     expect(ran).to.deep.equal(['mine']);
   });
 
-  it('drains: waits for what is queued and running, not for timers', async () => {
+  it('drains: waits for what is queued and running, but not for timers', async () => {
     make('timer').schedule(1000);
     const slow = new Kcont(
       kernel.wq.prilow,
@@ -139,7 +139,7 @@ describe('Kernel', () => {
     expect(ran).to.deep.equal(['a']);
   });
 
-  it('gives up draining when told to', async () => {
+  it('stops waiting for a drain when its signal is aborted', async () => {
     const never = new Kcont(kernel.wq.prilow, null, () => new Promise<void>(() => undefined), null);
     never.schedule();
     clock.tick(0);
@@ -152,7 +152,7 @@ describe('Kernel', () => {
     ).to.equal('enough');
   });
 
-  it('closes in order, and says what did not finish', async () => {
+  it('closes in order and reports what did not finish', async () => {
     const lock = new Mutex();
     make('idle timer').schedule(1000);
     new Kcont(kernel.wq.prihigh, lock, () => new Promise<void>(() => undefined), null, {
@@ -223,7 +223,7 @@ describe('Kernel', () => {
     expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 2, closed: true });
   });
 
-  it('reports what was runnable, and what waited for room, when the grace was over', async () => {
+  it('reports what was runnable, and what waited for maxActive, when the grace is over', async () => {
     const lock = new Mutex();
     lock.tryEnter();
     const limited = kernel.acquire(50, { maxActive: 1 });
@@ -250,7 +250,7 @@ describe('Kernel', () => {
     expect(ran).to.deep.equal([]);
   });
 
-  it('closes at once when nothing is left, and refuses a grace that is none', async () => {
+  it('closes immediately when nothing is left, and refuses an invalid grace', async () => {
     expect(await kernel.close({ graceMs: -1 }).catch((error: KcontError) => error.code)).to.equal(
       'EINVAL',
     );
@@ -261,7 +261,7 @@ describe('Kernel', () => {
     expect(ran).to.deep.equal(['a']);
   });
 
-  it('is closed from the call of close on, also to those whom that call tells', async () => {
+  it('is closed from the call of close on, even for tasks that the call aborts', async () => {
     const seen = [kernel.closed];
     await kernel.close({ graceMs: NaN }).catch(() => void seen.push(kernel.closed));
     const asker: Task = { _abort: () => void seen.push(kernel.closed) };
@@ -275,7 +275,7 @@ describe('Kernel', () => {
     expect([...seen, kernel.closed]).to.deep.equal([false, false, true, true, true]);
   });
 
-  it('tells what it does, in figures and in a line', () => {
+  it('reports its figures, as an object and in one line', () => {
     make('a').schedule(10);
     make('b').schedule();
     const { workqueues, ...figures } = kernel.inspect();
@@ -294,7 +294,7 @@ describe('Kernel', () => {
     );
   });
 
-  it('counts the function that asks among those running', () => {
+  it('counts the function that calls inspect among those running', () => {
     let running = 0;
     const asks = new Kcont(
       kernel.wq.softnet,
@@ -307,7 +307,7 @@ describe('Kernel', () => {
     expect(running).to.equal(1);
   });
 
-  it('shows a continuation and a scope in a line', () => {
+  it('shows a continuation and a scope in one line', () => {
     const scope = new Scope();
     const lock = new Mutex();
     const kc = new Kcont(kernel.wq.softclock, lock, function closeIdle() {}, null, { scope });

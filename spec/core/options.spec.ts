@@ -8,7 +8,7 @@ import {
   type KcontOptions,
 } from '../../lib/index.ts';
 
-describe('options of a continuation', () => {
+describe('the options of a continuation', () => {
   const clock = new VirtualClock();
   const kernel = new Kernel({ clock });
   const make = (options?: KcontOptions): Kcont<null> =>
@@ -22,7 +22,7 @@ describe('options of a continuation', () => {
     }
   };
 
-  it('are refused at the call, saying what was expected and what came', () => {
+  it('are checked at the call; the message says what was expected and what was given', () => {
     const disposed = new Scope();
     disposed[Symbol.dispose]();
     expect(
@@ -56,7 +56,7 @@ describe('options of a continuation', () => {
     ]);
   });
 
-  it('name it; without one it goes by its function', () => {
+  it('set its name; the default is that of its function', () => {
     expect([make().name, make({ name: 'idle' }).name, make({}).name]).to.deep.equal([
       '',
       'idle',
@@ -65,11 +65,11 @@ describe('options of a continuation', () => {
     expect(new Kcont(kernel.wq.softclock, null, function flush() {}, null).name).to.equal('flush');
   });
 
-  it('say which CPU it prefers', () => {
+  it('set its CPU affinity', () => {
     expect([make().affinity, make({ affinity: 'weak' }).affinity]).to.deep.equal(['none', 'weak']);
   });
 
-  it('destroy it when the signal is aborted, at once if it is already', () => {
+  it('destroy it when the signal is aborted, or immediately if it already is', () => {
     const controller = new AbortController();
     const kc = make({ signal: controller.signal });
     const other = make({ signal: controller.signal });
@@ -81,7 +81,7 @@ describe('options of a continuation', () => {
     expect(make({ signal: controller.signal }).destroyed).to.equal(true);
   });
 
-  it('let timers with slack meet at one tick, never early and never later than the slack', () => {
+  it('let timers with slack expire at one tick, never early and never later than the slack', () => {
     const at: number[] = [];
     for (let delayMs = 1; delayMs <= 200; delayMs += 7) {
       const began = clock.now;

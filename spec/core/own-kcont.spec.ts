@@ -10,7 +10,7 @@ import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { codeOf, deferred, Lab } from '../support/lab.ts';
 
 describe('repoint', () => {
-  it('points an idle handle to another workqueue, lock and function', () => {
+  it('gives an idle handle another workqueue, lock and function', () => {
     const lab = new Lab();
     const lock: BaseLock = new Mutex();
     const kc = lab.sync('first');
@@ -69,7 +69,7 @@ describe('repoint', () => {
     expect(kc.wq).to.equal(lab.wq.prihigh);
   });
 
-  it('moves its reference: the old workqueue can go, the new one cannot', () => {
+  it('moves its reference: the old workqueue can be freed, the new one cannot', () => {
     const lab = new Lab();
     const old = lab.kernel.acquire(50);
     const other = lab.kernel.acquire(51);
@@ -83,7 +83,7 @@ describe('repoint', () => {
 });
 
 describe('createPrivate', () => {
-  it('makes one that acquire does not find, and that is gone when it is released', () => {
+  it('creates a workqueue that acquire does not find, and that is freed when released', () => {
     const { kernel, wq } = new Lab();
     const before = kernel.inspect().workqueues.length;
     const apart = createPrivate(wq.primedlow, 'mine', 50, 3);
@@ -109,8 +109,8 @@ describe('createPrivate', () => {
   });
 });
 
-describe('a room shared by workqueues', () => {
-  it('limits them together, and gives what becomes free to the highest priority', async () => {
+describe('a limit shared by workqueues', () => {
+  it('limits them together, and a free place goes to the highest priority', async () => {
     const lab = new Lab();
     const low = createPrivate(lab.wq.prilow, 'low', 40, 2);
     const high = createPrivate(lab.wq.prilow, 'high', 60, low);
@@ -148,7 +148,7 @@ describe('a room shared by workqueues', () => {
     expect([low, middle, high].map((wq) => wq.stats().entered)).to.deep.equal([3, 1, 2]);
   });
 
-  it('lets the next one run when the one whose turn it is goes away, or waits for a lock', async () => {
+  it('is passed on if the next continuation is stopped or waits for a lock', async () => {
     const lab = new Lab();
     const low = createPrivate(lab.wq.prilow, 'low', 40, 1);
     const high = createPrivate(lab.wq.prilow, 'high', 60, low);
@@ -171,7 +171,7 @@ describe('a room shared by workqueues', () => {
     expect(lab.take()).to.deep.equal(['locked']);
   });
 
-  it('counts what is in flight already, and is shared no more by one that is gone', async () => {
+  it('counts runs already in flight, and is no longer shared by a freed workqueue', async () => {
     const lab = new Lab();
     const wq = lab.kernel.acquire(40, { maxActive: 2 });
     const first = lab.async('first', { wq });
@@ -194,7 +194,7 @@ describe('a room shared by workqueues', () => {
     expect(lab.take()).to.deep.equal(['a', 'b']);
   });
 
-  it('is waited for by synchronous functions too, and not taken up by them', () => {
+  it('holds up synchronous functions too, but does not count them', () => {
     const lab = new Lab();
     const wq = createPrivate(lab.wq.prilow, 'mine', 40, 1);
     const hold = deferred();

@@ -35,7 +35,7 @@ function names(queue: RunQueue<Item>): string[] {
 }
 
 describe('RunQueue', () => {
-  it('gives the highest priority first', () => {
+  it('returns the highest priority first', () => {
     const queue = filled();
     expect(names(queue)).to.deep.equal(['p223', 'p199', 'p32', 'p31', 'p0']);
     expect(queue.empty).to.equal(true);
@@ -70,7 +70,7 @@ describe('RunQueue', () => {
     expect(names(queue)).to.deep.equal(all);
   });
 
-  it('keeps what is queued before all timers to come, when ticks count from later', () => {
+  it('keeps queued entries before all future timers when the base moves', () => {
     const queue = new RunQueue<Item>();
     const level = queue.level(199);
     queue.addJob(level, new Item('before', 2 ** 30 - 2));
@@ -89,7 +89,7 @@ describe('RunQueue', () => {
     ]);
   });
 
-  it('resumes what waited aside before all that it had overtaken', () => {
+  it('resumes entries that waited aside before all that they had overtaken', () => {
     const queue = new RunQueue<Item>();
     const level = queue.level(199);
     queue.addJob(level, new Item('job', 1));

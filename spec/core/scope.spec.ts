@@ -4,7 +4,7 @@ import type { Kcont } from '../../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Scope', () => {
-  it('counts the continuations made in it and not destroyed', () => {
+  it('counts its continuations that are not destroyed', () => {
     const lab = new Lab();
     const scope = new Scope();
     expect(scope.size).to.equal(0);
@@ -20,7 +20,7 @@ describe('Scope', () => {
   });
 
   describe('stop()', () => {
-    it('keeps all of them from running, and nobody else', () => {
+    it('keeps its continuations from running, and no others', () => {
       const lab = new Lab();
       const scope = new Scope();
       const lock = new Mutex();
@@ -40,7 +40,7 @@ describe('Scope', () => {
       expect(lab.take()).to.deep.equal(['stranger']);
     });
 
-    it('returns true while one of them runs', async () => {
+    it('returns true while one of them is running', async () => {
       const lab = new Lab();
       const scope = new Scope();
       lab.sync('idle', { options: { scope } });
@@ -52,7 +52,7 @@ describe('Scope', () => {
       expect(scope.stop()).to.equal(false);
     });
 
-    it('returns false after they have run: free at once', () => {
+    it('returns false after they have run: what they use may be freed', () => {
       const lab = new Lab();
       const scope = new Scope();
       const kc = lab.sync('a', { options: { scope } });
@@ -72,7 +72,7 @@ describe('Scope', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('is legal from the function of one of them', () => {
+    it('may be called from the function of one of them', () => {
       const lab = new Lab();
       const scope = new Scope();
       const answers: boolean[] = [];
@@ -90,7 +90,7 @@ describe('Scope', () => {
   });
 
   describe('halt()', () => {
-    it('is false at once when none runs', async () => {
+    it('resolves to false immediately if none is running', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const kc = lab.sync('a', { options: { scope } });
@@ -100,7 +100,7 @@ describe('Scope', () => {
       expect(await new Scope().halt()).to.equal(false);
     });
 
-    it('waits for all that run', async () => {
+    it('waits for all that are running', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const a = lab.async('a', { options: { scope } });
@@ -117,7 +117,7 @@ describe('Scope', () => {
       expect(answer).to.equal(true);
     });
 
-    it('from the function of one of them is refused', async () => {
+    it('is refused when called from the function of one of them', async () => {
       const lab = new Lab();
       const scope = new Scope();
       let code = '';
@@ -133,7 +133,7 @@ describe('Scope', () => {
       expect(code).to.equal('EDEADLK');
     });
 
-    it('leaves nothing scheduled, although one that ran has re-armed another', async () => {
+    it('leaves nothing scheduled, even if a run has rescheduled another continuation', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const other = lab.sync('other', { options: { scope } });
@@ -148,8 +148,8 @@ describe('Scope', () => {
     });
   });
 
-  describe('disposed', () => {
-    it('destroys all of them', () => {
+  describe('a disposed Scope', () => {
+    it('has destroyed all its continuations', () => {
       const lab = new Lab();
       const kcs: Kcont<string>[] = [];
       {
@@ -166,7 +166,7 @@ describe('Scope', () => {
       expect(kcs.map((kc) => kc.destroyed)).to.deep.equal([true, true]);
     });
 
-    it('refuses new ones', () => {
+    it('refuses new continuations', () => {
       const lab = new Lab();
       const scope = new Scope();
       scope[Symbol.dispose]();
@@ -174,13 +174,13 @@ describe('Scope', () => {
       expect(scope.size).to.equal(0);
     });
 
-    it('may be disposed again', () => {
+    it('can be disposed again', () => {
       const scope = new Scope();
       scope[Symbol.dispose]();
       scope[Symbol.dispose]();
     });
 
-    it('is legal from the function of one of them', () => {
+    it('may be disposed from the function of one of them', () => {
       const lab = new Lab();
       const scope = new Scope();
       const kc = lab.sync('a', { options: { scope }, body: () => scope[Symbol.dispose]() });
@@ -193,7 +193,7 @@ describe('Scope', () => {
       expect(lab.errors).to.deep.equal([]);
     });
 
-    it('with await waits for those that run', async () => {
+    it('waits for running continuations if disposed with await', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const kc = lab.async('a', { options: { scope } });
@@ -210,8 +210,8 @@ describe('Scope', () => {
   });
 });
 
-describe('Kcont made with a signal', () => {
-  it('is destroyed when that is aborted', () => {
+describe('a Kcont with a signal', () => {
+  it('is destroyed when the signal is aborted', () => {
     const lab = new Lab();
     const abort = new AbortController();
     const kc = lab.sync('a', { options: { signal: abort.signal } });
@@ -222,7 +222,7 @@ describe('Kcont made with a signal', () => {
     expect(lab.take()).to.deep.equal([]);
   });
 
-  it('is dead from the beginning if that is aborted already, and holds on to nothing', () => {
+  it('is destroyed from the start if the signal is already aborted, and is not retained', () => {
     const lab = new Lab();
     const scope = new Scope();
     const wq = lab.kernel.acquire(42);
@@ -235,7 +235,7 @@ describe('Kcont made with a signal', () => {
   });
 });
 
-describe('Kcont, disposed', () => {
+describe('Kcont declared with using', () => {
   it('is destroyed at the end of the block', () => {
     const lab = new Lab();
     let kept: Kcont<string>;
@@ -249,7 +249,7 @@ describe('Kcont, disposed', () => {
     expect(lab.take()).to.deep.equal([]);
   });
 
-  it('with await is not running any more after the block', async () => {
+  it('has settled after the block, if declared with await using', async () => {
     const lab = new Lab();
     const kc = lab.async('a');
     kc.schedule(0);

@@ -78,9 +78,9 @@ const TABLE: readonly (readonly [keyof typeof ARROWS, string, string])[] = [
 /** Bits that no arrow changes; WAITED is one of QUEUED. */
 const OTHERS = UNREF | HALTING | LIMIT | (1 << 20);
 
-describe('the arrows of the state diagram', () => {
+describe('the transitions of the state diagram', () => {
   for (const [arrow, from, to] of TABLE) {
-    it(`${arrow} leads from ${from} to ${to}, whatever else the state says`, () => {
+    it(`${arrow} leads from ${from} to ${to}, whatever the other bits are`, () => {
       const take = ARROWS[arrow];
       const state = STATES[from] as number;
       expect(nameOf(take(state))).to.equal(to);
@@ -88,14 +88,14 @@ describe('the arrows of the state diagram', () => {
     });
   }
 
-  it('stop leaves a run in flight as it is, and withdraws what was scheduled during it', () => {
+  it('stop leaves a run in flight, and withdraws what was scheduled during it', () => {
     expect(stopped(RUNNING | INVOKING | EXPIRED)).to.equal(RUNNING | INVOKING);
     expect(stopped(RUNNING | EXPIRED)).to.equal(RUNNING);
     expect(stopped(RUNNING | PENDING)).to.equal(RUNNING);
     expect(stopped(RUNNING | QUEUED | INVOKING | EXPIRED)).to.equal(RUNNING);
   });
 
-  it('enter and stop end the waiting aside', () => {
+  it('enter and stop clear WAITED', () => {
     expect(entered(QUEUED | INVOKING | WAITED)).to.equal(RUNNING | INVOKING | EXPIRED);
     expect(stopped(QUEUED | INVOKING | WAITED)).to.equal(0);
   });

@@ -13,7 +13,7 @@ import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { codeOf, deferred, Lab, rejectionOf, settled } from '../support/lab.ts';
 
 describe('Kernel.acquire', () => {
-  it('returns the same workqueue for the same criteria, another one for others', () => {
+  it('returns the same workqueue for the same criteria, and another one for others', () => {
     const { kernel } = new Lab();
     const onError = (): void => {};
     const a = kernel.acquire(50);
@@ -33,7 +33,7 @@ describe('Kernel.acquire', () => {
     expect(kernel.acquire(50, { onError })).to.equal(others[5]);
   });
 
-  it('makes a workqueue for each name, which is shown wherever it is spoken of', async () => {
+  it('creates a workqueue for each name, which is shown in all reports', async () => {
     const clock = new VirtualClock();
     const own = new Kernel({ clock });
     const a = own.acquire(50, { name: 'a', maxActive: 1 });
@@ -60,22 +60,22 @@ describe('Kernel.acquire', () => {
     expect((await closing).unfinished.map(({ wq }) => wq)).to.deep.equal(['a', 'b', 'pri50']);
   });
 
-  it('makes a named workqueue first and the unnamed one after it all the same', () => {
+  it('creates a named workqueue first and an unnamed one after it', () => {
     const own = new Kernel({ clock: new VirtualClock() });
     expect(own.acquire(50, { name: 'pri50' })).to.equal(own.acquire(50));
   });
 
-  it('returns the predefined one for its priority alone', () => {
+  it('returns the predefined workqueue for its priority alone', () => {
     const { kernel, wq } = new Lab();
     expect(kernel.acquire(127)).to.equal(wq.prihigh);
     expect(kernel.acquire(127, { maxActive: 2 })).to.not.equal(wq.prihigh);
   });
 
-  it('never returns one of another kernel', () => {
+  it('never returns a workqueue of another kernel', () => {
     expect(new Lab().kernel.acquire(50)).to.not.equal(new Lab().kernel.acquire(50));
   });
 
-  it('refuses what is out of range', () => {
+  it('refuses invalid criteria', () => {
     const { kernel } = new Lab();
     for (const bad of [-1, 224, 0.5, NaN, Infinity]) {
       expect(
@@ -97,7 +97,7 @@ describe('Kernel.acquire', () => {
     }
   });
 
-  it('says which priorities take synchronous functions only', () => {
+  it('tells which priorities take synchronous functions only', () => {
     const { kernel } = new Lab();
     expect(kernel.acquire(191).fast).to.equal(false);
     expect(kernel.acquire(192).fast).to.equal(true);
@@ -106,7 +106,7 @@ describe('Kernel.acquire', () => {
 
 describe('Workqueue', () => {
   describe('release()', () => {
-    it('frees it with the last one', () => {
+    it('frees it when the last acquire is released', () => {
       const { kernel } = new Lab();
       const a = kernel.acquire(50);
       kernel.acquire(50);
@@ -132,7 +132,7 @@ describe('Workqueue', () => {
       expect(lab.kernel.acquire(50)).to.not.equal(a);
     });
 
-    it('once too often is EINVAL', () => {
+    it('fails with EINVAL if called too often', () => {
       const lab = new Lab();
       const a = lab.kernel.acquire(50);
       const kc = lab.sync('a', { wq: a });
@@ -199,7 +199,7 @@ describe('Workqueue', () => {
         expect(codeOf(() => wq.release())).to.equal('EINVAL');
       });
 
-      it(`is waited for, and reported, by close when a run is left, ${way}`, async () => {
+      it(`is waited for and reported by close while a run is in flight, ${way}`, async () => {
         for (const graceMs of [0, 1000]) {
           const lab = new Lab();
           const wq = lab.kernel.acquire(42);
@@ -216,7 +216,7 @@ describe('Workqueue', () => {
       });
     }
 
-    it('of one made apart leaves its limit to those who share it', async () => {
+    it('of a private workqueue leaves its limit to the workqueues that share it', async () => {
       const lab = new Lab();
       const low = createPrivate(lab.wq.prilow, 'low', 40, 1);
       const high = createPrivate(lab.wq.prilow, 'high', 60, low);
@@ -235,7 +235,7 @@ describe('Workqueue', () => {
       expect([low._available, low._sharing?.length]).to.deep.equal([0, 1]);
     });
 
-    it('never frees a predefined one', () => {
+    it('never frees a predefined workqueue', () => {
       const lab = new Lab();
       const a = lab.kernel.acquire(127);
       a.release();
@@ -260,7 +260,7 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(expected);
     });
 
-    it('goes to what comes in between before it goes on', () => {
+    it('goes to higher priorities that arrive in between before it continues', () => {
       const lab = new Lab();
       const high = lab.sync('high', { wq: lab.wq.softnet });
       const first = lab.sync('first', { wq: lab.wq.prilow, body: () => high.schedule(0) });
@@ -293,7 +293,7 @@ describe('Workqueue', () => {
   });
 
   describe('with maxActive', () => {
-    it('has no more async runs in flight than that, in order', async () => {
+    it('has at most so many async runs in flight, in order', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 2 });
       const kcs = ['a', 'b', 'c', 'd'].map((name) => lab.async(name, { wq }));
@@ -313,7 +313,7 @@ describe('Workqueue', () => {
       expect(lab.reported).to.deep.equal(['boom']);
     });
 
-    it('holds up no other workqueue of its priority', () => {
+    it('does not hold up other workqueues of its priority', () => {
       const lab = new Lab();
       const one = lab.kernel.acquire(50, { maxActive: 1 });
       lab.async('a', { wq: one }).schedule(0);
@@ -324,7 +324,7 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(['a', 'c', 'd']);
     });
 
-    it('counts no sync function that has returned', () => {
+    it('does not count sync functions that have returned', () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       for (const name of ['a', 'b', 'c']) lab.sync(name, { wq }).schedule(0);
@@ -338,7 +338,7 @@ describe('Workqueue', () => {
       ['reset to later', (kc) => kc.reset(1000)],
     ];
     for (const [how, go] of leave) {
-      it(`passes the room on when the one that was to have it is ${how}`, async () => {
+      it(`lets the next one run if the one that was resumed is ${how}`, async () => {
         const lab = new Lab();
         const wq = lab.kernel.acquire(50, { maxActive: 1 });
         const first = lab.async('first', { wq });
@@ -353,7 +353,7 @@ describe('Workqueue', () => {
       });
     }
 
-    it('passes the room on when the one that was to have it finds its lock busy', async () => {
+    it('lets the next one run if the one that was resumed finds its lock busy', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const lock = new Mutex();
@@ -375,7 +375,7 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(['second']);
     });
 
-    it('enters one once, although its lock was changed while it waited for room', async () => {
+    it('enters a continuation once, even if its lock was changed while it waited', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const old = new Mutex();
@@ -396,7 +396,7 @@ describe('Workqueue', () => {
       expect([old.held, fresh.held]).to.deep.equal([false, false]);
     });
 
-    it('enters one that waited for room and had waited for its lock before', async () => {
+    it('enters a continuation that waited for its lock and then for maxActive', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const lock = new Mutex();
@@ -416,7 +416,7 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal(['locked']);
     });
 
-    it('does not keep a lock from others for one that has no room', async () => {
+    it('does not reserve a lock for a continuation that waits for maxActive', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const lock = new Mutex();
@@ -441,7 +441,7 @@ describe('Workqueue', () => {
   });
 
   describe('for synchronous functions only', () => {
-    it('reports an async one as ENOTSUP, and follows it to its end', async () => {
+    it('reports an async function as ENOTSUP, and tracks it until it settles', async () => {
       const lab = new Lab();
       const kc = lab.async('a', { wq: lab.wq.softnet });
       kc.schedule(0);
@@ -458,7 +458,7 @@ describe('Workqueue', () => {
   });
 
   describe('onError', () => {
-    it('of the workqueue goes before that of the kernel', () => {
+    it('of the workqueue takes precedence over that of the kernel', () => {
       const lab = new Lab();
       const seen: unknown[] = [];
       const wq = lab.kernel.acquire(50, {
@@ -478,7 +478,7 @@ describe('Workqueue', () => {
   });
 
   describe('stats()', () => {
-    it('counts what is queued and running, what was entered and has failed', async () => {
+    it('counts what is queued, running, entered and failed', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const one = lab.async('a', { wq });
@@ -507,7 +507,7 @@ describe('Workqueue', () => {
       expect(figures()).to.deep.equal([0, 0, 2, 1]);
     });
 
-    it('counts one that waits for its lock as queued', () => {
+    it('counts a continuation that waits for its lock as queued', () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -521,7 +521,7 @@ describe('Workqueue', () => {
   });
 
   describe('drain()', () => {
-    it('is done at once when nothing is queued or running, timers aside', async () => {
+    it('resolves immediately if nothing is queued or running, apart from timers', async () => {
       const lab = new Lab();
       lab.sync('a').schedule(1000);
       await lab.wq.prihigh.drain();
@@ -548,7 +548,7 @@ describe('Workqueue', () => {
       expect(drained).to.equal(true);
     });
 
-    it('is done when what was queued is stopped', async () => {
+    it('resolves when what was queued is stopped', async () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(0);
@@ -557,7 +557,7 @@ describe('Workqueue', () => {
       await drained;
     });
 
-    it('waits for no other workqueue; the kernel waits for all', async () => {
+    it('does not wait for other workqueues; that of the kernel waits for all', async () => {
       const lab = new Lab();
       const other = lab.async('other', { wq: lab.wq.prilow });
       other.schedule(0);
@@ -599,7 +599,7 @@ describe('Workqueue', () => {
       expect(await result).to.equal(25);
     });
 
-    it('rejects with what the function throws or rejects with, and reports it to nobody else', async () => {
+    it('rejects with what the function throws or rejects with, and reports it nowhere else', async () => {
       const lab = new Lab();
       const thrown = lab.wq.prihigh.run(() => {
         throw new Error('thrown');
@@ -611,7 +611,7 @@ describe('Workqueue', () => {
       expect(lab.errors).to.deep.equal([]);
     });
 
-    it('takes the lock before the function, and holds it until that settles', async () => {
+    it('takes the lock before the function, and holds it until the function settles', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const gate = deferred();
@@ -635,7 +635,7 @@ describe('Workqueue', () => {
       expect(lock.held).to.equal(false);
     });
 
-    it('has given the lock back when its result arrives', async () => {
+    it('has released the lock when its result arrives', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const sync = lab.wq.prihigh.run(() => undefined, { lock });
@@ -653,7 +653,7 @@ describe('Workqueue', () => {
       expect(lock.held, 'an async function that fails').to.equal(false);
     });
 
-    it('aborted while queued rejects at once with the reason, and never runs', async () => {
+    it('rejects immediately with the reason if aborted while queued, and never runs', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -677,7 +677,7 @@ describe('Workqueue', () => {
       expect(lab.wq.prihigh.stats().queued).to.equal(0);
     });
 
-    it('aborted before it is called rejects, and never runs', async () => {
+    it('rejects if aborted before the call, and never runs', async () => {
       const lab = new Lab();
       const result = lab.wq.prihigh.run(() => lab.ran.push('ran'), {
         signal: AbortSignal.abort(new Error('too late')),
@@ -687,7 +687,7 @@ describe('Workqueue', () => {
       expect(lab.take()).to.deep.equal([]);
     });
 
-    it('aborted while running aborts the signal of the run, and that alone', async () => {
+    it('aborts only the signal of the run if aborted while running', async () => {
       const lab = new Lab();
       const abort = new AbortController();
       const signals: AbortSignal[] = [];
@@ -708,7 +708,7 @@ describe('Workqueue', () => {
       expect(await other).to.equal('went on');
     });
 
-    it('rejects as the constructor and schedule throw', async () => {
+    it('rejects with the errors of the constructor and schedule', async () => {
       const lab = new Lab();
       const { prihigh } = lab.wq;
       expect(await rejectionOf(prihigh.run(() => 1, { delayMs: -1 }))).to.equal('EINVAL');
@@ -720,7 +720,7 @@ describe('Workqueue', () => {
       await closed;
     });
 
-    it('with a SpinLock rejects an async one with EPERM, and holds the lock until it has settled', async () => {
+    it('rejects an async function with a SpinLock with EPERM, and holds the lock until it settles', async () => {
       const lab = new Lab();
       const lock = new SpinLock();
       const ended = deferred();
@@ -736,7 +736,7 @@ describe('Workqueue', () => {
       expect([lock.held, lab.reported]).to.deep.equal([false, []]);
     });
 
-    it('on a workqueue for synchronous functions rejects an async one with ENOTSUP', async () => {
+    it('rejects an async function on a workqueue for synchronous functions with ENOTSUP', async () => {
       const lab = new Lab();
       const lock = new SpinLock();
       const sync = lab.wq.softnet.run(() => 'fine', { lock });
@@ -747,7 +747,7 @@ describe('Workqueue', () => {
       expect(await async).to.equal('ENOTSUP');
     });
 
-    it('keeps its workqueue from being freed, and no longer than it takes', async () => {
+    it('keeps its workqueue from being freed until it settles', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(42);
       const result = wq.run(() => 1, { delayMs: 10 });
