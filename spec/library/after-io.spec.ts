@@ -85,10 +85,10 @@ async function serve(
   return killed;
 }
 
-describe('a loop that stalls', function () {
+describe('an event loop that stalls', function () {
   this.timeout(30_000);
 
-  it('kills no live connection after a stall in the check phase, as setTimeout does', async () => {
+  it('closes no live connection after a stall in the check phase, as setTimeout does', async () => {
     const killed = await serve((burnHeard, calm) => {
       setImmediate(() => {
         burnHeard();
@@ -99,7 +99,7 @@ describe('a loop that stalls', function () {
     expect(killed.setTimeout).to.be.above(0);
   });
 
-  it('kills no live connection after a stall in the check phase behind the pass', async () => {
+  it('closes no live connection after a stall in the check phase after the pass', async () => {
     const killed = await serve((burnHeard, calm, kernel) => {
       new Kcont(
         kernel.wq.softclock,
@@ -115,7 +115,7 @@ describe('a loop that stalls', function () {
     expect(killed.kcont).to.equal(0);
   });
 
-  it('kills no live connection after a stall in an I/O callback', async () => {
+  it('closes no live connection after a stall in an I/O callback', async () => {
     const killed = await serve((burnHeard, calm) => {
       const probe = createServer((socket) => {
         burnHeard();
@@ -130,7 +130,7 @@ describe('a loop that stalls', function () {
     expect(killed.kcont).to.equal(0);
   });
 
-  it('kills no live connection after a stall in a continuation', async () => {
+  it('closes no live connection after a stall in a continuation', async () => {
     const killed = await serve((burnHeard, calm, kernel) => {
       new Kcont(
         kernel.wq.softserial,
@@ -145,7 +145,7 @@ describe('a loop that stalls', function () {
     expect(killed.kcont).to.equal(0);
   });
 
-  it('kills no live connection after a stall in a timer, a microtask or a nextTick', async () => {
+  it('closes no live connection after a stall in a timer, a microtask or a nextTick', async () => {
     const killed = await serve((burnHeard, calm) => {
       setTimeout(() => burnHeard(), 1);
       queueMicrotask(() => burnHeard());

@@ -73,7 +73,7 @@ describe('ten million times', function () {
     expect(count).to.be.at.most(CHANCE);
   });
 
-  it('schedule and touch allocate no more than reading the clock of the host does', async () => {
+  it('schedule and touch allocate no more than reading the host clock does', async () => {
     const host = new Kernel();
     const timer = new Kcont(host.wq.softclock, null, nothing, null);
     timer.schedule(30_000);
@@ -94,8 +94,8 @@ describe('ten million times', function () {
   });
 });
 
-describe('a hundred thousand pending', () => {
-  it('take one host timer', async () => {
+describe('a hundred thousand pending timers', () => {
+  it('use one host timer', async () => {
     const { setTimeout: real } = globalThis;
     let armed = 0;
     globalThis.setTimeout = Object.assign((...args: Parameters<typeof real>) => {

@@ -18,7 +18,7 @@ import { timed } from '../../bench/harness/timed.ts';
 import { findBench, names } from '../../bench/suite.ts';
 
 describe('the statistics of the benches', () => {
-  it('have the middle one of an odd number, and the middle between two of an even one', () => {
+  it('use the middle of an odd number, and the mean of the middle two of an even one', () => {
     expect(median([3, 1, 2])).to.equal(2);
     expect(median([4, 1, 2, 3])).to.equal(2.5);
     expect(median([7])).to.equal(7);
@@ -31,13 +31,13 @@ describe('the statistics of the benches', () => {
     expect(quantile([1, 2, 3], 1)).to.equal(3);
   });
 
-  it('leave what they are given in its order', () => {
+  it('do not reorder their input', () => {
     const samples = [3, 1, 2];
     spread(samples);
     expect(samples).to.deep.equal([3, 1, 2]);
   });
 
-  it('take the ratio of medians, and its spread from the ratios round by round', () => {
+  it('use the ratio of medians, and its spread from the ratios of each round', () => {
     // The second round was ten times as slow for both: its ratio is like the others.
     expect(ratio([20, 200, 22], [10, 100, 11])).to.deep.equal({ median: 2, q1: 2, q3: 2 });
   });
@@ -65,7 +65,7 @@ describe('a case', () => {
     };
   }
 
-  it('alternates its sides, another one first in each round', async () => {
+  it('alternates its sides, and starts each round with another one', async () => {
     const log: string[] = [];
     const test: Case = {
       name: 'a case',
@@ -78,7 +78,7 @@ describe('a case', () => {
     expect(log.slice(0, 3)).to.deep.equal(['before kcont', 'kcont', 'after kcont']);
   });
 
-  it('holds kcont against the goals', async () => {
+  it('compares kcont with the goals', async () => {
     const test: Case = {
       name: 'a case',
       metrics: costs('ns', { against: 'fast', atLeast: 3 }, { against: 'slow', atLeast: 3 }),
@@ -101,7 +101,7 @@ describe('a case', () => {
     expect(summary([result as Result])).to.include('1 missed, 1 met');
   });
 
-  it('says how much of a peer kcont costs where less is the goal', async () => {
+  it('reports the cost of kcont relative to a peer where less is the goal', async () => {
     const test: Case = {
       name: 'a case',
       metrics: costs('B', { against: 'peer', atMost: 0.8 }),
@@ -111,7 +111,7 @@ describe('a case', () => {
     expect(result?.comparisons[0]).to.include({ ratio: 0.6, goal: '<= 0.8', verdict: 'met' });
   });
 
-  it('is rejected by a side that has not done its work', async () => {
+  it('is rejected if a side has not done its work', async () => {
     const lazy = timed('kcont', 'kcont', {
       run: () => undefined,
       check: (ops) => expect(0, 'operations').to.equal(ops),
@@ -143,7 +143,7 @@ describe('the tables and charts of the benches', () => {
     expect(withUnit(12_340, 'ns')).to.equal('12.3 µs');
   });
 
-  it('have a line for each side', () => {
+  it('have a row for each side', () => {
     const lines = block(result);
     expect(lines).to.have.length(5);
     expect(lines[2]).to.match(/peer, 1,000 +50\.0 ns .*10\.0 x .*goal >= 4 x: met/);
@@ -170,7 +170,7 @@ describe('the suite', () => {
     }
   });
 
-  it('runs in a hurry, and prints JSON', async function () {
+  it('runs in a short mode, and prints JSON', async function () {
     this.timeout(60_000);
     const main = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
     const args = [main, 'schedule-stop', 'lock', '--quick', '--json'];

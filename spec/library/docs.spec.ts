@@ -140,7 +140,7 @@ describe('the programs of the documentation', function () {
     return run(tsc, folder);
   }
 
-  it('are on every page but the README and the guarantees', () => {
+  it('are on every page except the README and the guarantees', () => {
     const covered = new Set(programs.map(({ place }) => place.split(':')[0]));
     expect(pages.filter((page) => !covered.has(page))).to.deep.equal([
       'README.md',
@@ -148,7 +148,7 @@ describe('the programs of the documentation', function () {
     ]);
   });
 
-  it('are, where a file is named, what is in that file', () => {
+  it('are identical to the file that they show', () => {
     const shown = pages.flatMap(blocksOf).filter(({ info }) => /^js \S+\//.test(info));
     expect(shown.length).to.be.above(0);
     for (const { info, text } of shown) {
@@ -160,7 +160,7 @@ describe('the programs of the documentation', function () {
     expect(said).to.equal('');
   });
 
-  it(`serve, and end a client that neither speaks nor hangs up: ${server.place}`, async () => {
+  it(`serve, and disconnect a client that neither speaks nor closes: ${server.place}`, async () => {
     const path = join(folder, `${server.file}.mjs`);
     writeFileSync(path, runnable(readFileSync(join(compiled, `${server.file}.js`), 'utf8')));
     const child = spawn(process.execPath, [path]);
@@ -181,7 +181,7 @@ describe('the programs of the documentation', function () {
   });
 
   for (const { place, file, output } of programs) {
-    it(`print what they say: ${place}`, async () => {
+    it(`print the output shown: ${place}`, async () => {
       const path = join(folder, `${file}.mjs`);
       const code = readFileSync(join(compiled, `${file}.js`), 'utf8');
       writeFileSync(path, runnable(code));

@@ -39,7 +39,7 @@ async function caught(f: () => unknown): Promise<Error> {
 }
 
 describe('KcontError', () => {
-  it('shows its code where errors are printed, and has a name without it', async () => {
+  it('shows its code where errors are printed, but not in its name', async () => {
     const error = await caught(() => new Mutex().exit());
     expect(error.name).to.equal('KcontError');
     expect((error as KcontError).code).to.equal('EPERM');
@@ -55,7 +55,7 @@ describe('KcontError', () => {
     expect(structuredClone(error).message).to.equal('exit of a Mutex that is not held');
   });
 
-  it('can be given another stack, and a subclass is one', () => {
+  it('can be given another stack, and can be subclassed', () => {
     class OwnError extends KcontError {}
     const error = new OwnError('EBUSY', 'not now');
     expect(error).to.be.instanceOf(KcontError);
@@ -71,7 +71,7 @@ describe('KcontError', () => {
     });
   });
 
-  it('is an error where stacks are made by somebody else', () => {
+  it('is an error even if Error.prepareStackTrace is replaced', () => {
     const before = Object.getOwnPropertyDescriptor(Error, 'prepareStackTrace');
     Error.prepareStackTrace = (error, sites) => `${error.message} at ${sites.length > 0}`;
     try {
@@ -213,7 +213,7 @@ describe('the trace of an error', () => {
     });
   }
 
-  it('names the continuation it is about', async () => {
+  it('names its continuation', async () => {
     const about = [
       'Kcont.schedule',
       'Kcont.schedule, a CPU',
@@ -231,7 +231,7 @@ describe('the trace of an error', () => {
   });
 });
 
-describe('an error that a function throws and nobody takes', () => {
+describe('an error that a function throws and no handler takes', () => {
   /** The errors of the functions of this program that are uncaught exceptions. */
   const uncaught = async (body: string): Promise<string[]> => {
     const { out } = await runModule(
@@ -267,7 +267,7 @@ describe('an error that a function throws and nobody takes', () => {
     ]);
   });
 
-  it('has it as well where time is virtual and promises settle', async () => {
+  it('has its continuation too if time is virtual and promises settle', async () => {
     const clock = new VirtualClock();
     const { prilow } = new Kernel({ clock }).wq;
     const late = new Error('async');
@@ -278,7 +278,7 @@ describe('an error that a function throws and nobody takes', () => {
     expect(Object.keys(late)).to.deep.equal([]);
   });
 
-  it('stays as it is if it is no error, cannot be extended, or has such properties', async () => {
+  it('is unchanged if it is not an error, cannot be extended, or has such properties', async () => {
     expect(
       await uncaught(`
         failing(softnet, 'text');
@@ -295,7 +295,7 @@ describe('an error that a function throws and nobody takes', () => {
     ]);
   });
 
-  it('is thrown whatever it does to those who look at it', () => {
+  it('is thrown even if it throws when it is inspected', () => {
     const no = (): never => {
       throw new Error('no');
     };
@@ -313,7 +313,7 @@ describe('an error that a function throws and nobody takes', () => {
     }
   });
 
-  it('has none if a handler takes it, or whoever moves virtual time', () => {
+  it('is not marked if a handler takes it, or the code that moves virtual time', () => {
     const clock = new VirtualClock();
     const taken: unknown[] = [];
     const fail = (error: Error) => (): never => {
@@ -351,7 +351,7 @@ describe('an error that a function throws and nobody takes', () => {
     expect(late.err).to.include('Error: y').and.include("continuation: 'beat on prilow'");
   });
 
-  it('is not mistaken for the one that is uncaught next', async () => {
+  it('is not confused with the next uncaught exception', async () => {
     const { out } = await runModule(
       `const seen = [];
       process.on('uncaughtException', (error) => {
@@ -367,7 +367,7 @@ describe('an error that a function throws and nobody takes', () => {
 });
 
 describe('the reason of a signal', () => {
-  it('keeps its own trace', async () => {
+  it('keeps its own stack', async () => {
     const kernel = new Kernel({ clock: new VirtualClock() });
     const made = (): KcontError => new KcontError('EBUSY', 'of somebody else');
     const reason = made();

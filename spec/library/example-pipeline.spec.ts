@@ -39,7 +39,7 @@ async function run(
 describe('examples/pipeline', function () {
   this.timeout(60_000);
 
-  it('is a server to ask by hand, which answers, refuses, and drains on SIGTERM', async () => {
+  it('is a server for manual tests that answers, refuses, and drains on SIGTERM', async () => {
     const statuses: number[] = [];
     const { code, stdout } = await run(['--serve'], async (printed) => {
       const url = /curl '(.*)'/.exec(printed)?.[1] ?? '';
@@ -57,7 +57,7 @@ describe('examples/pipeline', function () {
     expect(stdout).to.match(/^site: closed, 0 inside, 1 done, 2 failed$/m);
   });
 
-  it('refuses a command line it does not understand', async () => {
+  it('refuses an unknown command line', async () => {
     for (const args of [
       ['--second', '3'],
       ['--seconds', 'few'],

@@ -7,7 +7,7 @@ import { Program } from '../support/example-program.ts';
 describe('examples/gateway', function () {
   this.timeout(120_000);
 
-  it('keeps every promise under load and stalls, beside setTimeout, and exits 0', async () => {
+  it('keeps every guarantee under load and stalls, beside setTimeout, and exits with 0', async () => {
     const outcome = await new Program('gateway', '--devices', '60', '--seconds', '8').ended();
     expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
     const { stdout } = outcome;
@@ -26,7 +26,7 @@ describe('examples/gateway', function () {
 describe('examples/thumbnails', function () {
   this.timeout(180_000);
 
-  it('serves people first under a flood, rids its CPUs of who hung up, and exits 0', async () => {
+  it('serves interactive requests first under a flood, drops closed connections, exits with 0', async () => {
     const outcome = await new Program('thumbnails', '--seconds', '3').ended();
     const { code, stdout, stderr } = outcome;
     expect(code, stdout + stderr).to.equal(0);
@@ -45,7 +45,7 @@ describe('examples/thumbnails', function () {
 describe('examples/heartbeat', function () {
   this.timeout(60_000);
 
-  it('loses no lease on CPU 1 while the main loop burns, and those of setInterval, and exits 0', async () => {
+  it('loses no lease on CPU 1 while the main loop is blocked, unlike setInterval, exits with 0', async () => {
     const outcome = await new Program('heartbeat', '--seconds', '3').ended();
     expect(outcome, outcome.stdout + outcome.stderr).to.include({ code: 0, stderr: '' });
     expect(outcome.stdout).to.match(/^the main loop burns for 1500 ms, 2 of 2$/m);
@@ -56,7 +56,7 @@ describe('examples/heartbeat', function () {
 describe('examples/pipeline', function () {
   this.timeout(60_000);
 
-  it('compares three sites under load: right answers, in order for each user, and a table', async () => {
+  it('compares three sites under load: correct answers, in order for each user, and a table', async () => {
     const { code, stdout, stderr } = await new Program('pipeline', '--seconds', '3').ended();
     expect(code, stdout + stderr).to.equal(0);
     expect(stderr).to.equal('');

@@ -56,7 +56,7 @@ describe('examples/gateway', function () {
       if (history !== undefined) await rm(dirname(history), { recursive: true });
     });
 
-    it('talks with who connects, and drains on SIGTERM', async () => {
+    it('answers its clients, and drains on SIGTERM', async () => {
       typist.say('PING early\r\n');
       expect(await typist.hear()).to.equal('PONG early');
       typist.say('DATA 0 too soon\n');
@@ -89,7 +89,7 @@ describe('examples/gateway', function () {
       expect(heard).to.deep.equal(['WELCOME deaf', 'CMD 1 calibrate', 'CMD 1 calibrate']);
     });
 
-    it('acknowledges what came before BYE, and answers it last', async () => {
+    it('acknowledges what came before BYE, and answers BYE last', async () => {
       typist.say('HELLO brief\nACK 1\nDATA 0 x\nBYE\n');
       expect(await typist.hear()).to.equal('WELCOME brief');
       expect(await typist.hear()).to.equal('ACK 0');
@@ -111,7 +111,7 @@ describe('examples/gateway', function () {
       ['now', /Unexpected argument 'now'/],
     ];
     for (const [args, message] of wrong) {
-      it(`refuses ${args}, and tells how to call it`, async () => {
+      it(`refuses ${args}, and prints the usage`, async () => {
         const { code, stderr } = await new Program('gateway', ...args.split(' ')).ended();
         expect(code).to.equal(2);
         expect(stderr)
@@ -120,13 +120,13 @@ describe('examples/gateway', function () {
       });
     }
 
-    it('prints its usage when asked', async () => {
+    it('prints its usage on request', async () => {
       const { code, stdout } = await new Program('gateway', '--help').ended();
       expect(code).to.equal(0);
       expect(stdout).to.match(/^Usage: npm start/);
     });
 
-    it('says when the port is taken', async () => {
+    it('reports that the port is in use', async () => {
       const other = createServer().listen(0, '127.0.0.1');
       await once(other, 'listening');
       const { port } = other.address() as AddressInfo;
@@ -147,7 +147,7 @@ describe('examples/gateway', function () {
     const lines = ['PING', '', 'y'.repeat(MAX_LINE), 'too long', 'BYE'];
 
     for (const size of [1, 2, 3, 7, MAX_LINE, MAX_LINE + 1, 10_000]) {
-      it(`reads the same lines in pieces of ${size} bytes`, () => {
+      it(`reads the same lines in chunks of ${size} bytes`, () => {
         const read: string[] = [];
         const reader = new LineReader(
           (line) => read.push(line),
@@ -167,7 +167,7 @@ describe('examples/gateway', function () {
       expect(parse('BYE')).to.deep.equal({ kind: 'BYE' });
     });
 
-    it('calls everything else malformed', () => {
+    it('treats everything else as malformed', () => {
       const rubbish = [
         '',
         ' ',
@@ -201,7 +201,7 @@ describe('examples/thumbnails', function () {
       await program.ended();
     });
 
-    it('makes thumbnails, keeps a client on its CPU, puts off what is asked ahead, and drains', async () => {
+    it('makes thumbnails, keeps a client on its CPU, delays prefetches, and drains', async () => {
       const page = await fetch(origin);
       expect(await page.text()).to.include('"photo-17"');
       const cpus: (string | null)[] = [];
@@ -243,7 +243,7 @@ describe('examples/thumbnails', function () {
     ['--seconds 2', /--seconds must be a whole number from 3 to 60, got 2/],
     ['--affinity some', /--affinity must be strong, weak or none, got some/],
   ] as const) {
-    it(`refuses ${args}, and tells how to call it`, async () => {
+    it(`refuses ${args}, and prints the usage`, async () => {
       const { code, stderr } = await new Program('thumbnails', ...args.split(' ')).ended();
       expect(code).to.equal(2);
       expect(stderr)
@@ -252,7 +252,7 @@ describe('examples/thumbnails', function () {
     });
   }
 
-  it('reads no width from what is no JPEG', () => {
+  it('reads no width from data that is not a JPEG', () => {
     const files = [
       [],
       [0xff, 0xd8],
@@ -266,7 +266,7 @@ describe('examples/thumbnails', function () {
 describe('examples/heartbeat', function () {
   this.timeout(60_000);
 
-  it('refuses what it does not understand, and tells how to call it', async () => {
+  it('refuses unknown arguments, and prints the usage', async () => {
     const { code, stderr } = await new Program('heartbeat', '--seconds', '1').ended();
     expect(code).to.equal(2);
     expect(stderr)

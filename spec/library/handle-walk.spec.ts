@@ -348,7 +348,7 @@ describe('a walk of one handle', () => {
     expect(await walkAll(events, depth, false)).to.equal(events.length ** depth);
   });
 
-  it('agrees with the table after every sequence with a lock that others take', async function () {
+  it('agrees with the table after every sequence with a lock that other code takes', async function () {
     this.timeout(600_000);
     const events = [
       call('schedule(0)'),
@@ -364,7 +364,7 @@ describe('a walk of one handle', () => {
     expect(await walkAll(events, depth, true)).to.equal(events.length ** depth);
   });
 
-  it('agrees with the table all along long random walks', async function () {
+  it('agrees with the table throughout long random walks', async function () {
     this.timeout(600_000);
     const delayMs = fc.constantFrom(1, 2, 63, 64, 65, 4095, 4096, 2 ** 18, 2 ** 31);
     const event: fc.Arbitrary<Event> = fc.oneof(

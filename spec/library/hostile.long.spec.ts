@@ -113,7 +113,7 @@ describe('random results of functions', function () {
   this.timeout(600_000);
 
   for (const [where, enter] of Object.entries(ENTRANCES)) {
-    it(`end at ${where} as await has it, and leave the lock free`, async () => {
+    it(`settle at ${where} as with await, and leave the lock free`, async () => {
       const property = fc.asyncProperty(
         fc.array(recipe, { minLength: 1, maxLength: 8 }),
         async (all) => {

@@ -172,7 +172,7 @@ const FUNCS = [
 /** How many of them return what can be followed. */
 const THENABLES = 14;
 
-describe('a function of a user', () => {
+describe('a function of an application', () => {
   for (const [where, enter] of Object.entries(ENTRANCES)) {
     describe(`called by ${where}`, () => {
       for (const [what, func, ending] of FUNCS) {
@@ -199,7 +199,7 @@ describe('a function of a user', () => {
         });
       }
 
-      it('is reported by name if what it returns never settles', async () => {
+      it('is reported by name if its promise never settles', async () => {
         const clock = new VirtualClock();
         const kernel = new Kernel({ clock });
         const place: Place = { kernel, lock: new Mutex(), errors: [] };
@@ -243,7 +243,7 @@ describe('a function of a user', () => {
     }
   });
 
-  it('on a queue for synchronous ones is told so, whatever it returns', async () => {
+  it('is refused on a queue for synchronous functions if it returns a thenable', async () => {
     const clock = new VirtualClock();
     const errors: unknown[] = [];
     const { wq } = new Kernel({ clock, onError: (error) => void errors.push(error) });
@@ -258,7 +258,7 @@ describe('a function of a user', () => {
     expect(wq.softnet.stats()).to.include({ queued: 0, running: 0, entered: 2 * HOSTILE.length });
   });
 
-  it('loses nobody’s work when onError throws', async () => {
+  it('loses no work when onError throws', async () => {
     const clock = new VirtualClock();
     const onError = (): never => fail('onError');
     const { wq } = new Kernel({ clock, onError });
@@ -285,9 +285,9 @@ const NAMELESS: readonly (readonly [what: string, name: PropertyDescriptor])[] =
   ['that is an object', { value: Object.create(null) as object }],
 ];
 
-describe('a function with a name', () => {
+describe('a function with an unusual name', () => {
   for (const [what, name] of NAMELESS) {
-    it(`${what} is called by none, in whatever is reported`, async () => {
+    it(`${what} has no name in reports`, async () => {
       const clock = new VirtualClock();
       const kernel = new Kernel({ clock });
       const nameless = Object.defineProperty(
@@ -325,7 +325,7 @@ describe('a function with a name', () => {
     });
   }
 
-  it('that cannot be read is no hindrance to saying that an argument is wrong', () => {
+  it('that cannot be read does not hinder messages about other arguments', () => {
     const [, unreadable] = NAMELESS[0] as (typeof NAMELESS)[0];
     const values: readonly unknown[] = [
       revoked({}),

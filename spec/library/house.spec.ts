@@ -115,7 +115,7 @@ describe('lib', () => {
     expect(known).to.deep.equal([]);
   });
 
-  it('imports files that exist, by their whole names', () => {
+  it('imports files that exist, by their complete names', () => {
     const missing = lib.flatMap((from) => importsOf(from, 'all').filter((to) => !lib.includes(to)));
     expect(missing).to.deep.equal([]);
   });
@@ -125,7 +125,7 @@ describe('lib', () => {
     expect(sizes.filter(({ lines }) => lines > MAX_LINES)).to.deep.equal([]);
   });
 
-  it('names its files for what is in them, in kebab-case', () => {
+  it('names its files for their contents, in kebab-case', () => {
     const bad = /(?:^|\/)(?:utils?|types|helpers|common|misc)\.|[^a-z0-9/.-]/;
     expect(lib.filter((path) => bad.test(path))).to.deep.equal([]);
   });
@@ -143,7 +143,7 @@ describe('ARCHITECTURE.md', () => {
     expect(missing).to.deep.equal([]);
   });
 
-  it('says of each behaviour in which function of which file it is', () => {
+  it('names the function and file of each behaviour', () => {
     const rows = [...text.matchAll(/^\| [^|]+ \| `([\w/.-]+\.ts)` \| `(\w+)` \|$/gm)];
     expect(rows).to.have.length.greaterThan(20);
     const missing = rows
@@ -289,7 +289,7 @@ function find(pattern: RegExp, among: readonly string[]): string[] {
 describe('the repository', () => {
   const files = filesBelow('.');
 
-  it('resolves no promise twice: race of lib/base/race.ts is in the place of the built-in one', () => {
+  it('resolves no promise twice: lib/base/race.ts replaces the built-in race', () => {
     expect(
       find(
         /Promise\.(?:[r]ace|[a]ny)\(/,
@@ -298,7 +298,7 @@ describe('the repository', () => {
     ).to.deep.equal([]);
   });
 
-  it('leaves nothing to be done later in its code', () => {
+  it('contains no notes about unfinished work', () => {
     const code = files.filter((path) => /^(?:lib|spec|examples|bench|scripts)\//.test(path));
     expect(find(/\b(?:[T]ODO|[F]IXME|[X]XX)\b/, code)).to.deep.equal([]);
   });

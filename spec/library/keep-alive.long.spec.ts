@@ -64,7 +64,7 @@ function held({ ran }: Trace): string[] {
 describe('random programs of timers and jobs that block, ref and unref', function () {
   this.timeout(600_000);
 
-  it('end as they do with Node’s own timers, and nothing that holds the process is lost', async () => {
+  it('end as they do with Node’s own timers, and lose nothing that keeps the process alive', async () => {
     await fc.assert(
       fc.asyncProperty(programs, async (program) => {
         const traces = await Promise.all(IMPLEMENTATIONS.map((by) => play(program, by)));

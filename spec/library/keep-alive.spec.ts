@@ -75,11 +75,11 @@ const programs: Record<string, readonly [program: Item[], ...ran: string[]]> = {
   ],
 };
 
-describe('what is only unreferenced does not hold the process:', function () {
+describe('unreferenced work does not keep the process alive:', function () {
   this.timeout(90_000);
 
   for (const [title, [program, ...ran]] of Object.entries(programs)) {
-    it(`${title}, by Node, kcont and kcont/timers alike`, async () => {
+    it(`${title}, with Node, kcont and kcont/timers alike`, async () => {
       const traces = await Promise.all(IMPLEMENTATIONS.map((by) => play(program, by)));
       for (const trace of traces) {
         expect(faults(trace)).to.deep.equal([]);
@@ -88,7 +88,7 @@ describe('what is only unreferenced does not hold the process:', function () {
     });
   }
 
-  it('a referenced handle that code outside of a pass schedules and stops each time', async () => {
+  it('a referenced handle that code outside a pass schedules and stops each time', async () => {
     const { out } = await runModule(`
       const { Kcont, wq } = kcont;
       const kc = new Kcont(wq.softclock, null, () => console.log('never'), null);
@@ -103,7 +103,7 @@ describe('what is only unreferenced does not hold the process:', function () {
     expect(out).to.deep.equal(['end']);
   });
 
-  it('one that waits for a lock', async () => {
+  it('a continuation that waits for a lock', async () => {
     const { out } = await runModule(`
       const { Kcont, Mutex, wq } = kcont;
       const lock = new Mutex();
@@ -116,7 +116,7 @@ describe('what is only unreferenced does not hold the process:', function () {
     expect(out).to.deep.equal(['end']);
   });
 
-  it('one that waits for a lock, until it is referenced', async () => {
+  it('a continuation that waits for a lock, until it is referenced', async () => {
     const { out } = await runModule(`
       const { Kcont, Mutex, wq } = kcont;
       const lock = new Mutex();
@@ -129,7 +129,7 @@ describe('what is only unreferenced does not hold the process:', function () {
     expect(out).to.deep.equal(['granted']);
   });
 
-  it('one that is scheduled at beforeExit', async () => {
+  it('a continuation that is scheduled at beforeExit', async () => {
     const { out } = await runModule(`
       const { Kcont, wq } = kcont;
       const kc = new Kcont(wq.softclock, null, () => console.log('never'), null, { ref: false });
@@ -138,7 +138,7 @@ describe('what is only unreferenced does not hold the process:', function () {
     expect(out).to.deep.equal(['beforeExit']);
   });
 
-  it('one that is scheduled at beforeExit and unreferenced, beside one that does', async () => {
+  it('an unreferenced one that is scheduled at beforeExit, beside a referenced one', async () => {
     const { out } = await runModule(`
       const { Kcont, wq } = kcont;
       process.on('beforeExit', () => {
@@ -154,7 +154,7 @@ describe('what is only unreferenced does not hold the process:', function () {
   });
 });
 
-describe('what is only unreferenced is not late where nothing else happens:', () => {
+describe('unreferenced work is not late if nothing else happens:', () => {
   /** The least, in ms: what other processes take of the machine does not count. */
   async function least(delayMs: number): Promise<number> {
     const kernel = new Kernel();

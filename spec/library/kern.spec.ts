@@ -39,13 +39,13 @@ const QUEUES = [
 const byName = new Map<string, unknown>(Object.entries(kern));
 
 describe('kern', () => {
-  it('is also the namespace of that name in the root', () => {
+  it('is also the namespace kern of the package root', () => {
     expect(root.kern.kcont_create).to.equal(kern.kcont_create);
     expect(root.kern.wq_softnet).to.equal(kern.wq_softnet);
   });
 
   for (const [name, parameters] of FUNCTIONS) {
-    it(`has ${name}, argument for argument`, () => {
+    it(`has ${name}, with the same arguments`, () => {
       expect(byName.get(name)).to.be.a('function').with.lengthOf(parameters);
     });
   }
@@ -54,7 +54,7 @@ describe('kern', () => {
     expect(kern.kcont_set_mutex).to.equal(kern.kcont_setmutex);
   });
 
-  it('has what others asked for: halt, drain_async, cancel', () => {
+  it('has additions that others requested: halt, drain_async, cancel', () => {
     expect(kern.kcont_halt).to.be.a('function');
     expect(kern.kcont_drain_async).to.be.a('function');
     expect(kern.kcont_cancel).to.be.a('function');
@@ -65,7 +65,7 @@ describe('kern', () => {
   });
 
   for (const [name, queue, constant, priority] of QUEUES) {
-    it(`has wq_${name}, the very workqueue of the class, at priority ${priority}`, () => {
+    it(`has wq_${name}, the workqueue of the class API, at priority ${priority}`, () => {
       expect(queue).to.equal(wq[name]);
       expect(queue).to.equal(kernel.wq[name]);
       expect(constant).to.equal(priority);
@@ -76,7 +76,7 @@ describe('kern', () => {
   }
 
   describe('kcont_create', () => {
-    it('makes an idle one, an instance of the class', () => {
+    it('creates an idle continuation, an instance of the class', () => {
       const lab = new Lab();
       const lock = new Mutex();
       const kc: Kcont<number> = kern.kcont_create(lab.wq.softnet, lock, () => undefined, 7, 0);
@@ -86,7 +86,7 @@ describe('kern', () => {
       expect(kc.wq).to.equal(lab.wq.softnet);
     });
 
-    it('gives the function the argument and the continuation', () => {
+    it('calls the function with the argument and the continuation', () => {
       const lab = new Lab();
       const calls: unknown[][] = [];
       const arg = { name: 'arg' };
@@ -106,7 +106,7 @@ describe('kern', () => {
     });
 
     for (const flags of [1, -1, NaN]) {
-      it(`refuses flags ${flags}: they must be 0`, () => {
+      it(`refuses flags ${flags}, which must be 0`, () => {
         const lab = new Lab();
         expect(
           codeOf(() => kern.kcont_create(lab.wq.softnet, null, () => undefined, 0, flags)),
@@ -116,7 +116,7 @@ describe('kern', () => {
   });
 
   describe('kcont_schedule', () => {
-    it('with 0 runs it without delay, with n after n ticks', () => {
+    it('runs without a delay for 0, and after n ticks for n', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       expect(kern.kcont_schedule(kc, null, 0)).to.equal(0);
@@ -129,7 +129,7 @@ describe('kern', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('returns EBUSY while INVOKING, also for a CPU that would be ENOENT', () => {
+    it('returns EBUSY while INVOKING, even for a CPU that would be ENOENT', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       const cpu = lab.kernel.cpus[0] ?? null;
@@ -138,7 +138,7 @@ describe('kern', () => {
       expect(kern.kcont_schedule(kc, cpu, 5)).to.equal(kern.EBUSY);
     });
 
-    it('returns ENOENT for a CPU on a workqueue that is not per CPU, and changes nothing', () => {
+    it('returns ENOENT for a CPU on a workqueue without WQ_PERCPU, and changes nothing', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kern.kcont_schedule(kc, null, 5);
@@ -146,7 +146,7 @@ describe('kern', () => {
       expect(kc.deadline).to.equal(5);
     });
 
-    it('takes a CPU on a workqueue per CPU', () => {
+    it('accepts a CPU on a workqueue with WQ_PERCPU', () => {
       const lab = new Lab();
       const perCpu = lab.kernel.acquire(100, { perCpu: true });
       const kc = lab.sync('a', { wq: perCpu });
@@ -155,7 +155,7 @@ describe('kern', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('returns EINVAL for a delay out of range, a destroyed one and a closed kernel', async () => {
+    it('returns EINVAL for an invalid delay, a destroyed continuation and a closed kernel', async () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       for (const bad of [-1, NaN, Infinity, 2 ** 53]) {
@@ -197,7 +197,7 @@ describe('kern', () => {
       expect(kc.busy).to.equal(false);
     });
 
-    it('returns EBUSY while a halt waits', async () => {
+    it('returns EBUSY while a halt is waiting', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kern.kcont_schedule(kc, null, 0);
@@ -212,7 +212,7 @@ describe('kern', () => {
   });
 
   describe('kcont_setarg', () => {
-    it('without a lock may be called at any time', () => {
+    it('may be called at any time without a lock', () => {
       const lab = new Lab();
       const kc = lab.sync('old');
       kern.kcont_setarg(kc, 'new');
@@ -222,7 +222,7 @@ describe('kern', () => {
       expect(lab.take()).to.deep.equal(['newer']);
     });
 
-    it('with a lock needs it held', () => {
+    it('requires the lock to be held, if there is one', () => {
       const lab = new Lab();
       const lock = new Mutex();
       const kc = lab.sync('old', { lock });
@@ -238,7 +238,7 @@ describe('kern', () => {
       expect(lab.take()).to.deep.equal(['new']);
     });
 
-    it('refuses a destroyed one', () => {
+    it('refuses a destroyed continuation', () => {
       const kc = new Lab().sync('a');
       kern.kcont_destroy(kc);
       expect(codeOf(() => kern.kcont_setarg(kc, 'b'))).to.equal('EINVAL');
@@ -246,14 +246,14 @@ describe('kern', () => {
   });
 
   describe('kcont_setmutex', () => {
-    it('to a lock where there was none is an assertion failure', () => {
+    it('fails if there was no lock before', () => {
       const kc = new Lab().sync('a');
       expect(codeOf(() => kern.kcont_setmutex(kc, new Mutex()))).to.equal('EINVAL');
       expect(kern.kcont_getmutex(kc)).to.equal(null);
       expect(kern.kcont_setmutex(kc, null)).to.equal(null);
     });
 
-    it('needs the present lock held, and returns it', () => {
+    it('requires the current lock to be held, and returns it', () => {
       const lock = new Mutex();
       const other = new Mutex();
       const kc = new Lab().sync('a', { lock });
@@ -268,7 +268,7 @@ describe('kern', () => {
       expect(kern.kcont_getmutex(kc)).to.equal(null);
     });
 
-    it('refuses a destroyed one', () => {
+    it('refuses a destroyed continuation', () => {
       const lock = new Mutex();
       const kc = new Lab().sync('a', { lock });
       lock.tryEnter();
@@ -278,7 +278,7 @@ describe('kern', () => {
   });
 
   describe('kcont_setfunc', () => {
-    it('without a lock changes the argument only', () => {
+    it('changes only the argument if there is no lock', () => {
       const lab = new Lab();
       const ran: string[] = [];
       const func = (arg: string): void => {
@@ -294,7 +294,7 @@ describe('kern', () => {
       expect(ran).to.deep.equal(['a', 'c']);
     });
 
-    it('with a lock needs it held, and changes both', () => {
+    it('requires the lock to be held, if there is one, and changes both', () => {
       const lab = new Lab();
       const lock = new Mutex();
       const ran: string[] = [];
@@ -317,7 +317,7 @@ describe('kern', () => {
       expect(ran).to.deep.equal(['first a', 'second b']);
     });
 
-    it('from its own function takes effect with the next run', () => {
+    it('takes effect with the next run when called from the function itself', () => {
       const lab = new Lab();
       const lock = new Mutex();
       const ran: string[] = [];
@@ -340,7 +340,7 @@ describe('kern', () => {
       expect(ran).to.deep.equal(['one', 'two']);
     });
 
-    it('refuses a destroyed one', () => {
+    it('refuses a destroyed continuation', () => {
       const lab = new Lab();
       const func = (): void => {};
       const kc = kern.kcont_create(lab.wq.prihigh, null, func, '', 0);
@@ -370,7 +370,7 @@ describe('kern', () => {
     expect(lab.errors).to.deep.equal([]);
   });
 
-  it('kcont_drain_async answers like the class', async () => {
+  it('kcont_drain_async answers as the class does', async () => {
     const lab = new Lab();
     const kc = lab.async('a');
     expect(kern.kcont_drain_async(kc, () => lab.ran.push('never'))).to.equal(true);
@@ -382,7 +382,7 @@ describe('kern', () => {
   });
 
   describe('kcont_workqueue_acquire', () => {
-    it('returns the same one for the same criteria', () => {
+    it('returns the same workqueue for the same criteria', () => {
       const a = kern.kcont_workqueue_acquire(77, 0);
       const b = kern.kcont_workqueue_acquire(77, 0);
       const perCpu = kern.kcont_workqueue_acquire(77, kern.WQ_PERCPU);
@@ -401,14 +401,14 @@ describe('kern', () => {
       expect(kern.kcont_workqueue_release(a), 'one too many').to.equal(kern.EINVAL);
     });
 
-    it('returns the predefined one for a predefined priority', () => {
+    it('returns the predefined workqueue for a predefined priority', () => {
       for (const [, queue, priority] of QUEUES) {
         expect(kern.kcont_workqueue_acquire(priority, 0)).to.equal(queue);
         expect(kern.kcont_workqueue_release(queue)).to.equal(0);
       }
     });
 
-    it('refuses a priority or flags it does not know', () => {
+    it('refuses an invalid priority or invalid flags', () => {
       for (const bad of [-1, 224, 1.5, NaN]) {
         expect(
           codeOf(() => kern.kcont_workqueue_acquire(bad, 0)),

@@ -72,7 +72,7 @@ const PLAIN: Ground = {
   timersOnly: false,
 };
 
-describe('the library and the dullest model of it agree', () => {
+describe('the library agrees with its simplest model', () => {
   const grounds: [what: string, runs: number, ground: Ground][] = [
     ['on sync functions of one workqueue', 1000, PLAIN],
     [

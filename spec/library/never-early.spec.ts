@@ -2,10 +2,10 @@ import { expect } from 'chai';
 import { Kcont, Kernel } from '../../lib/index.ts';
 import { burn } from '../support/busy.ts';
 
-describe('a timer on the clock of the host', function () {
+describe('a timer on the host clock', function () {
   this.timeout(30_000);
 
-  it('is never entered early: 10,000 of 1 to 50 ms on a busy loop', async () => {
+  it('is never early: 10,000 timers of 1 to 50 ms on a busy loop', async () => {
     const kernel = new Kernel();
     let left = 10_000;
     let early = 0;
@@ -36,7 +36,7 @@ describe('a timer on the clock of the host', function () {
     await kernel.close();
   });
 
-  it('is not entered early by a touch either', async () => {
+  it('is not early after a touch either', async () => {
     const kernel = new Kernel();
     let dueMs = 0;
     const enteredMs = await new Promise<number>((resolve) => {

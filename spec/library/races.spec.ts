@@ -16,9 +16,9 @@ import {
 import { HostClock } from '../../lib/time/host-clock.ts';
 import { bitsOf, codeOf, deferred, Lab, rejectionOf, settled, soak } from '../support/lab.ts';
 
-describe('the race of', () => {
-  describe('stop against a timer that is due and not entered', () => {
-    it('ends with no call: not of one whose tick has come behind another', () => {
+describe('races:', () => {
+  describe('stop with a timer that is due and not entered', () => {
+    it('withdraws it, even if another continuation was due before it', () => {
       const lab = new Lab();
       const second = lab.sync('second');
       const first = lab.sync('first', {
@@ -34,7 +34,7 @@ describe('the race of', () => {
       expect(second.busy).to.equal(false);
     });
 
-    it('ends with no call: not of one that waits for its lock', () => {
+    it('withdraws it, even if it waits for its lock', () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -48,7 +48,7 @@ describe('the race of', () => {
       expect(lock.held).to.equal(false);
     });
 
-    it('ends with no call: not of one that was granted its lock and not dispatched', () => {
+    it('withdraws it, even if it was granted its lock and has not been dispatched', () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -62,7 +62,7 @@ describe('the race of', () => {
       expect(lock.tryEnter()).to.equal(true);
     });
 
-    it('ends with no call: not of one that waits for room in its workqueue', async () => {
+    it('withdraws it, even if it waits for maxActive of its workqueue', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(50, { maxActive: 1 });
       const first = lab.async('first', { wq });
@@ -76,7 +76,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['first']);
     });
 
-    it('ends with no call: not of one that waits for its own last run', async () => {
+    it('withdraws it, even if it waits for its own last run', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -91,7 +91,7 @@ describe('the race of', () => {
       expect(kc.stop()).to.equal(false);
     });
 
-    it('is told apart by the answer: true after it was entered, also from within', () => {
+    it('is reported by the result: true after it was entered, even from within', () => {
       const lab = new Lab();
       const answers: boolean[] = [];
       const kc = lab.sync('a', { body: () => answers.push(kc.stop()) });
@@ -104,8 +104,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('a new schedule against an old call that is queued', () => {
-    it('is refused: the queued call is the one', () => {
+  describe('a new schedule with an older one that is queued', () => {
+    it('is refused: the queued run stays', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(0);
@@ -115,7 +115,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('is won by reset: the old call does not come', () => {
+    it('is accepted by reset: the older run does not begin', () => {
       const lab = new Lab();
       const times: number[] = [];
       const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
@@ -127,7 +127,7 @@ describe('the race of', () => {
       expect(times).to.deep.equal([10]);
     });
 
-    it('is won by a new deadline: the old one passes without a call', () => {
+    it('is accepted as a new deadline: nothing runs at the old one', () => {
       const lab = new Lab();
       const times: number[] = [];
       const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
@@ -140,7 +140,7 @@ describe('the race of', () => {
       expect(times).to.deep.equal([10]);
     });
 
-    it('keeps the argument of its entry, not of its schedule', () => {
+    it('keeps the argument from its entry, not from its schedule', () => {
       const lab = new Lab();
       const kc = lab.sync('old');
       kc.schedule(5);
@@ -150,8 +150,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('freeing it', () => {
-    it('while it is queued ends with no call', () => {
+  describe('destroy', () => {
+    it('withdraws a queued run', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(0);
@@ -161,7 +161,7 @@ describe('the race of', () => {
       expect(bitsOf(kc)).to.equal('------');
     });
 
-    it('while it runs lets that run end, with its lock held, and no other begin', async () => {
+    it('lets a run in flight end with its lock held, and prevents another', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const kc = lab.async('a', { lock });
@@ -179,7 +179,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('from its own function is legal', () => {
+    it('may be called from its own function', () => {
       const lab = new Lab();
       const kc = lab.sync('a', { body: () => kc.destroy() });
       kc.schedule(0);
@@ -189,7 +189,7 @@ describe('the race of', () => {
       expect(lab.errors).to.deep.equal([]);
     });
 
-    it('by a neighbour that is entered in the same tick ends with no call', () => {
+    it('by a neighbour that is entered in the same tick withdraws it', () => {
       const lab = new Lab();
       const victim = lab.sync('victim');
       const killer = lab.sync('killer', { body: () => victim.destroy() });
@@ -199,7 +199,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['killer']);
     });
 
-    it('while its timer runs and it is running is told by invoking and busy', async () => {
+    it('is shown by invoking and busy if called while its timer and its function are running', async () => {
       // The handshake of the proposal: who frees asks; who runs acknowledges.
       const lab = new Lab();
       const kc = lab.async('a');
@@ -216,8 +216,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('a lock that goes away while something waits for it', () => {
-    it('ends with those who wait getting it, although its holder has dropped it', async () => {
+  describe('a lock that its holder drops while others wait for it', () => {
+    it('is still granted to the waiters', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const waiting = lab.sync('waiting', { lock });
@@ -241,7 +241,7 @@ describe('the race of', () => {
   });
 
   describe('a drain', () => {
-    it('from its own function is answered when that has settled', () => {
+    it('from its own function calls back when that has settled', () => {
       const lab = new Lab();
       const kc = lab.sync('a', {
         body: () => {
@@ -254,7 +254,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a', 'still running', 'drained a']);
     });
 
-    it('by halt from its own function is refused at once', async () => {
+    it('halt from its own function is refused immediately', async () => {
       const lab = new Lab();
       let code = '';
       const kc = lab.sync('a', {
@@ -269,7 +269,7 @@ describe('the race of', () => {
       expect(kc.schedule(0), 'nothing is halting').to.equal(true);
     });
 
-    it('while holding the lock it waits for withdraws it: the lock stays held', async () => {
+    it('withdraws a run that waits for the interlock, which stays held', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const kc = lab.sync('a', { lock });
@@ -283,7 +283,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal([]);
     });
 
-    it('while holding a lock the run still needs lends it the lock', async () => {
+    it('releases the interlock while it waits, so that the run can take it', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const go = deferred();
@@ -336,7 +336,7 @@ describe('the race of', () => {
       ['the side of it that is not held', new RWLock().write, 'EPERM'],
     ];
     for (const [what, interlock, code] of strangers) {
-      it(`with ${what} for its interlock is refused, and changes nothing`, async () => {
+      it(`with ${what} as its interlock is refused, and changes nothing`, async () => {
         const lab = new Lab();
         const kc = lab.async('a');
         kc.schedule(0);
@@ -349,7 +349,7 @@ describe('the race of', () => {
       });
     }
 
-    it('leaves the continuation open when its interlock cannot be given back, or taken again', async () => {
+    it('leaves the continuation usable if its interlock cannot be released or taken again', async () => {
       for (const broken of ['exit', 'enter'] as const) {
         const lab = new Lab();
         const lock = new Mutex();
@@ -368,7 +368,7 @@ describe('the race of', () => {
       }
     });
 
-    it('is waited for by all who asked', async () => {
+    it('answers all callers', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -381,7 +381,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a', 'drained', 'drained too']);
     });
 
-    it('that throws when it is done is reported, and the others are done all the same', async () => {
+    it('reports a callback that throws, and calls the others', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -396,8 +396,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('re-arming during a halt', () => {
-    it('is refused by every way to schedule, and nothing changes', async () => {
+  describe('rescheduling during a halt', () => {
+    it('is refused in every form, and changes nothing', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -415,7 +415,7 @@ describe('the race of', () => {
       expect(kc.busy).to.equal(false);
     });
 
-    it('is possible again after it', async () => {
+    it('is possible after it', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -428,7 +428,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a', 'a']);
     });
 
-    it('is not refused by a halt that had nothing to wait for', async () => {
+    it('is not refused by a halt that had no run to wait for', async () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(5);
@@ -436,7 +436,7 @@ describe('the race of', () => {
       expect(kc.schedule(5)).to.equal(true);
     });
 
-    it('is refused until the halt has answered, to whoever hears of the settling before', async () => {
+    it('is refused until the halt has answered, even in callbacks of the settle', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       kc.schedule(0);
@@ -450,7 +450,7 @@ describe('the race of', () => {
       expect(kc.busy, 'after the halt').to.equal(false);
     });
 
-    it('is refused while the halt waits for its interlock to come back', async () => {
+    it('is refused while the halt waits to take its interlock again', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const kc = lab.async('a');
@@ -472,8 +472,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('two objects that re-arm each other at teardown', () => {
-    it('ends with both dead, whichever is destroyed first', () => {
+  describe('two objects that reschedule each other during teardown', () => {
+    it('ends with both destroyed, whichever is destroyed first', () => {
       const lab = new Lab();
       const errors: string[] = [];
       const arm = (kc: Kcont<string>): void => {
@@ -492,7 +492,7 @@ describe('the race of', () => {
       b.destroy();
     });
 
-    it('ends when their scope is halted, although one is running', async () => {
+    it('ends when their scope is halted, even if one is running', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const b = lab.sync('b', { options: { scope } });
@@ -509,8 +509,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('a handle that is used again', () => {
-    it('is not run by what was scheduled before the stop', () => {
+  describe('reuse of a handle', () => {
+    it('does not run what was scheduled before the stop', () => {
       const lab = new Lab();
       const times: number[] = [];
       const kc = lab.sync('a', { body: () => times.push(lab.clock.now) });
@@ -521,7 +521,7 @@ describe('the race of', () => {
       expect(times).to.deep.equal([10]);
     });
 
-    it('takes its new place in the order', () => {
+    it('gives it a new place in the order', () => {
       const lab = new Lab();
       const a = lab.sync('a');
       const b = lab.sync('b');
@@ -533,7 +533,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['b', 'a']);
     });
 
-    it('is entered once per schedule, with stops in between at one instant', () => {
+    it('enters it once per schedule, with stops in between at one instant', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       for (let i = 0; i < 10; i++) {
@@ -548,8 +548,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('queueing it twice', () => {
-    it('does not happen, neither at once', () => {
+  describe('queueing a continuation twice', () => {
+    it('does not happen with two immediate schedules', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(0);
@@ -560,7 +560,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('nor by a timer and at once', () => {
+    it('does not happen with a timer and an immediate schedule', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(1);
@@ -569,7 +569,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('nor while it waits for its lock', () => {
+    it('does not happen while it waits for its lock', () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -587,7 +587,7 @@ describe('the race of', () => {
     });
   });
 
-  describe('an async run and its successor', () => {
+  describe('an async run with its successor', () => {
     it('does not overlap, without a lock', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
@@ -603,7 +603,7 @@ describe('the race of', () => {
       expect(kc.busy).to.equal(false);
     });
 
-    it('does not overlap, although the lock was swapped meanwhile', async () => {
+    it('does not overlap, even if the lock was replaced meanwhile', async () => {
       const lab = new Lab();
       const first = new Mutex();
       const second = new Mutex();
@@ -623,7 +623,7 @@ describe('the race of', () => {
       expect(second.held).to.equal(true);
     });
 
-    it('keeps its place among others while it waits for its own run', async () => {
+    it('keeps the place of the successor while it waits', async () => {
       const lab = new Lab();
       const kc = lab.async('a');
       const blocker = lab.kernel.acquire(127, { maxActive: 1 });
@@ -643,7 +643,7 @@ describe('the race of', () => {
     });
   });
 
-  describe('changing the CPU while it runs', () => {
+  describe('a change of the CPU during a run', () => {
     it('takes effect with the next entry, after the run has settled', async () => {
       const lab = new Lab();
       const wq = lab.kernel.acquire(100, { perCpu: true });
@@ -661,8 +661,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('one handler that is stuck', () => {
-    it('holds up nobody but itself and those who wait for its lock', async () => {
+  describe('a function that never settles', () => {
+    it('holds up only itself and the waiters of its lock', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       const stuck = lab.async('stuck', { lock });
@@ -730,7 +730,7 @@ describe('the race of', () => {
   });
 
   describe('priority inversion', () => {
-    it('does not happen at a lock: one that was granted it and not dispatched holds nothing', () => {
+    it('does not happen at a lock: a continuation that was granted it holds nothing before dispatch', () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -755,7 +755,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['reader']);
     });
 
-    it('does not happen when a lock is passed on: what waited longer and ranks higher goes first', async () => {
+    it('does not happen when a lock is passed on: the highest priority that waits is next', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -774,7 +774,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['kc', 'low code']);
     });
 
-    it('does not happen when a better one comes while the first in line is still queued', () => {
+    it('does not happen when a higher priority arrives while the first in line is still queued', () => {
       const clock = new VirtualClock();
       const { wq } = new Kernel({ clock });
       const ran: string[] = [];
@@ -797,7 +797,7 @@ describe('the race of', () => {
       expect(ran).to.deep.equal(['high', 'low']);
     });
 
-    it('does not happen to the first in line when another of its level is quicker', async () => {
+    it('does not happen to the first in line when another of its level is faster', async () => {
       const lab = new Lab();
       const lock = new Mutex();
       lock.tryEnter();
@@ -815,7 +815,7 @@ describe('the race of', () => {
   });
 
   describe('a clock that jumps', () => {
-    it('is worked off in order: each deadline at its tick', () => {
+    it('expires each deadline in order, at its tick', () => {
       const lab = new Lab();
       const times: string[] = [];
       const note = (name: string): Kcont<string> =>
@@ -828,7 +828,7 @@ describe('the race of', () => {
       expect(times).to.deep.equal(['a@1', `b@${2 ** 18}`, `c@${2 ** 30}`, `d@${2 ** 31}`]);
     });
 
-    it('is worked off in order in one pass, after a loop that stalled', () => {
+    it('expires deadlines in order in one pass after the loop stalled', () => {
       // A clock of its own: that of the process would not come back from the jump.
       const kernel = new Kernel({ clock: new HostClock() });
       const fake = sinon.useFakeTimers();
@@ -849,7 +849,7 @@ describe('the race of', () => {
       }
     });
 
-    it('is worked off by (priority, deadline, order of the calls), whatever was scheduled', () => {
+    it('expires by (priority, deadline, order of the calls), whatever was scheduled', () => {
       interface One {
         readonly high: boolean;
         readonly delayMs: number;
@@ -902,7 +902,7 @@ describe('the race of', () => {
       );
     });
 
-    it('reaches the farthest deadline there is', () => {
+    it('reaches the farthest possible deadline', () => {
       const lab = new Lab();
       const kc = lab.sync('a');
       kc.schedule(2 ** 53 - 1);
@@ -913,7 +913,7 @@ describe('the race of', () => {
       expect(lab.take()).to.deep.equal(['a']);
     });
 
-    it('does not catch up a period: one entry per schedule', () => {
+    it('does not catch up a period: it enters once per schedule', () => {
       const lab = new Lab();
       const times: number[] = [];
       const kc = lab.sync('a', {
@@ -928,8 +928,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('a periodic function that ignores the answer', () => {
-    it('goes on for ever by reset()', () => {
+  describe('a periodic function that ignores results', () => {
+    it('continues forever with reset()', () => {
       const lab = new Lab();
       const kc = lab.sync('a', {
         body: () => {
@@ -941,7 +941,7 @@ describe('the race of', () => {
       expect(lab.take().length).to.equal(100);
     });
 
-    it('goes on for ever by ack() and schedule()', () => {
+    it('continues forever with ack() and schedule()', () => {
       const lab = new Lab();
       const kc = lab.sync('a', {
         body: () => {
@@ -954,7 +954,7 @@ describe('the race of', () => {
       expect(lab.take().length).to.equal(100);
     });
 
-    it('is told, if it uses schedule() alone: false, and it is not scheduled', () => {
+    it('gets false from schedule() alone, and is not scheduled', () => {
       const lab = new Lab();
       const answers: boolean[] = [];
       const kc = lab.sync('a', { body: () => answers.push(kc.schedule(10)) });
@@ -964,7 +964,7 @@ describe('the race of', () => {
       expect(kc.busy).to.equal(false);
     });
 
-    it('that is async and slower than its period never overlaps, and loses no call', async () => {
+    it('never overlaps and loses no call if it is async and slower than its period', async () => {
       const lab = new Lab();
       const kc = lab.async('a', {
         body: () => {
@@ -1006,7 +1006,7 @@ describe('the race of', () => {
       expect(thrower.expired).to.equal(true);
     });
 
-    it('after it has re-armed itself leaves it armed', () => {
+    it('leaves the continuation scheduled if it had rescheduled itself', () => {
       const lab = new Lab();
       const kc = lab.sync('a', {
         body: () => {
@@ -1043,8 +1043,8 @@ describe('the race of', () => {
     });
   });
 
-  describe('a throw that nobody takes', () => {
-    it('leaves tick at its time, with the rest to run at the next one', () => {
+  describe('a throw that no handler takes', () => {
+    it('leaves tick at the time of the throw, and the rest runs at the next tick', () => {
       const clock = new VirtualClock();
       const { wq } = new Kernel({ clock });
       const ran: string[] = [];
@@ -1073,7 +1073,7 @@ describe('the race of', () => {
       expect(ran).to.deep.equal(['thrower@5', 'same tick@5', 'later@7']);
     });
 
-    it('rejects advance, also if it comes from a promise', async () => {
+    it('rejects advance, even if it comes from a promise', async () => {
       const clock = new VirtualClock();
       const { wq } = new Kernel({ clock });
       const kc = new Kcont(wq.prihigh, null, () => Promise.reject(new Error('boom')), null);
@@ -1083,7 +1083,7 @@ describe('the race of', () => {
     });
   });
 
-  it('tick against a function that is running is refused: time stands still within it', () => {
+  it('tick from a running function is refused: time stands still within it', () => {
     const lab = new Lab();
     const codes: string[] = [];
     const kc = lab.sync('a', { body: () => codes.push(codeOf(() => lab.clock.tick(1))) });
@@ -1093,7 +1093,7 @@ describe('the race of', () => {
     expect(lab.clock.now).to.equal(10);
   });
 
-  it('two kernels of one process is none: they never meet', () => {
+  it('two kernels in one process are independent', () => {
     const one = new Lab();
     const two = new Lab();
     one.sync('one').schedule(5);
@@ -1103,7 +1103,7 @@ describe('the race of', () => {
     expect(two.kernel.now()).to.equal(0);
   });
 
-  it('cancel against a run in flight is told by both bits', () => {
+  it('cancel with a run in flight is reported by both bits', () => {
     const lab = new Lab();
     const kc = lab.async('a');
     kc.schedule(0);

@@ -123,7 +123,7 @@ const calls: Record<string, () => unknown> = {
   'kcont_workqueue_acquire, pri': () => kern.kcont_workqueue_acquire(gone(), 0),
 };
 
-describe('a proxy that was revoked', () => {
+describe('a revoked proxy', () => {
   for (const [name, call] of Object.entries(calls)) {
     it(`is EINVAL: ${name}`, async () => {
       let error: unknown;
@@ -139,7 +139,7 @@ describe('a proxy that was revoked', () => {
     });
   }
 
-  it('is EINVAL of errno.h where a number is returned', () => {
+  it('is EINVAL of errno.h in functions that return a number', () => {
     expect([
       kern.kcont_schedule(idle(), gone(), 0),
       kern.kcont_schedule(idle(), null, gone()),

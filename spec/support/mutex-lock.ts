@@ -29,7 +29,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
       expect(make().held).to.equal(false);
     });
 
-    it('is taken by one at a time', () => {
+    it('has one holder at a time', () => {
       const lock = make();
       expect(lock.tryEnter()).to.equal(true);
       expect(lock.held).to.equal(true);
@@ -39,7 +39,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
       expect(lock.tryEnter()).to.equal(true);
     });
 
-    it('refuses to be given back while nobody holds it', () => {
+    it('refuses exit while it is not held', () => {
       const lock = make();
       expect(codeOf(() => lock.exit())).to.equal('EPERM');
       expect(lock.held).to.equal(false);
@@ -48,7 +48,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
       expect(codeOf(() => lock.exit())).to.equal('EPERM');
     });
 
-    it('is held by the one whose enter() resolved', async () => {
+    it('is held by the code whose enter() resolved', async () => {
       const lock = make();
       await lock.enter();
       expect(lock.held).to.equal(true);
@@ -58,7 +58,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
     });
 
     describe('among awaiting code', () => {
-      it('goes to the first come', async () => {
+      it('goes to the first waiter', async () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -91,7 +91,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         }
       });
 
-      it('is handed over: nobody finds it free in between', async () => {
+      it('is handed over: it is never free in between', async () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -103,7 +103,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.take()).to.deep.equal(['a']);
       });
 
-      it('lets one who aborts leave the queue at once, with the reason', async () => {
+      it('lets a waiter that is aborted leave the queue immediately, with the reason', async () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -125,7 +125,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(false);
       });
 
-      it('does not let in one whose signal is aborted already, although it is free', async () => {
+      it('refuses a signal that is already aborted, even if it is free', async () => {
         const lock = make();
         const rejection = lock.enter({ signal: AbortSignal.abort(new Error('too late')) });
         expect(await rejectionOf(rejection)).to.equal('Error: too late');
@@ -145,7 +145,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(true);
       });
 
-      it('stays free after the only one who waited has aborted', async () => {
+      it('stays free after its only waiter has been aborted', async () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -160,7 +160,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
     });
 
     describe('hold()', () => {
-      it('gives it back when the block ends', async () => {
+      it('releases it when the block ends', async () => {
         const lock = make();
         {
           using _guard = await lock.hold();
@@ -169,7 +169,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(false);
       });
 
-      it('gives it back when the block throws', async () => {
+      it('releases it when the block throws', async () => {
         const lock = make();
         const block = async (): Promise<void> => {
           using _guard = await lock.hold();
@@ -179,7 +179,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(false);
       });
 
-      it('gives it back once, however often it is disposed', async () => {
+      it('releases it once, however often it is disposed', async () => {
         const lock = make();
         const guard = await lock.hold();
         guard[Symbol.dispose]();
@@ -191,7 +191,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
     });
 
     describe('run()', () => {
-      it('returns what the function returned, and holds it meanwhile', async () => {
+      it('returns what the function returned, and holds it during the call', async () => {
         const lock = make();
         const result = await lock.run(() => {
           expect(lock.held).to.equal(true);
@@ -212,7 +212,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(false);
       });
 
-      it('gives it back after a throw and after a rejection', async () => {
+      it('releases it after a throw and after a rejection', async () => {
         const lock = make();
         const thrown = lock.run(() => {
           throw new Error('thrown');
@@ -224,7 +224,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(false);
       });
 
-      it('runs one after the other', async () => {
+      it('runs functions one after the other', async () => {
         const lab = new Lab();
         const lock = make();
         const one = (name: string): Promise<void> =>
@@ -239,7 +239,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
     });
 
     describe('of a continuation', () => {
-      it('is held while a sync function runs, and free after', () => {
+      it('is held while a sync function runs, and free afterwards', () => {
         const lab = new Lab();
         const lock = make();
         const held: boolean[] = [];
@@ -285,7 +285,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.reported).to.deep.equal(['thrown', 'rejected']);
       });
 
-      it('holds it up while busy, and nobody else', () => {
+      it('holds the continuation up while busy, and no others', () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -304,7 +304,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.take()).to.deep.equal(['waits']);
       });
 
-      it('lets continuations in by the order in which they became runnable', () => {
+      it('is granted to continuations in the order in which they became runnable', () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -424,7 +424,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.take()).to.deep.equal(['kc']);
       });
 
-      it('is not taken from a continuation by code that comes when it is its turn', async () => {
+      it('is not taken from a continuation by code that arrives when it is next', async () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -440,7 +440,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.take()).to.deep.equal(['kc', 'code']);
       });
 
-      it('is passed on at once by a run that ends, to the code that waits', async () => {
+      it('is passed immediately by a run that ends to the code that waits', async () => {
         const lab = new Lab();
         const lock = make();
         const kc = lab.async('kc', { lock });
@@ -454,7 +454,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(true);
       });
 
-      it('may be tried by code in between; the continuation keeps its place', () => {
+      it('may be tried by code in between: the continuation keeps its place', () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -473,7 +473,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
       });
     });
 
-    describe('wanted by a continuation that goes away', () => {
+    describe('wanted by a continuation that is withdrawn', () => {
       const ways: [name: string, leave: (kc: ReturnType<Lab['sync']>) => void][] = [
         ['stopped', (kc) => kc.stop()],
         ['cancelled', (kc) => kc.cancel()],
@@ -482,7 +482,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         ['reset to later', (kc) => kc.reset(1000)],
       ];
       for (const [name, leave] of ways) {
-        it(`is not kept for one ${name} while it waited`, async () => {
+        it(`is not reserved for a continuation ${name} while it waited`, async () => {
           const lab = new Lab();
           const lock = make();
           lock.tryEnter();
@@ -500,7 +500,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
           expect(lock.held).to.equal(false);
         });
 
-        it(`is passed on by one ${name} when it was its turn`, async () => {
+        it(`is passed on by a continuation ${name} when it was next`, async () => {
           const lab = new Lab();
           const lock = make();
           lock.tryEnter();
@@ -519,7 +519,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
           expect(lock.held).to.equal(false);
         });
 
-        it(`is passed on to the next continuation by one ${name} when it was its turn`, () => {
+        it(`is passed on to the next continuation by one ${name} when it was next`, () => {
           const lab = new Lab();
           const lock = make();
           lock.tryEnter();
@@ -538,7 +538,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
     });
 
     describe('changed by setLock', () => {
-      it('is given back by who took it, and the new one is released at the end', () => {
+      it('is released by the caller, and the new one at the end of the run', () => {
         const lab = new Lab();
         const first = make();
         const second = make();
@@ -561,7 +561,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.reported).to.deep.equal([]);
       });
 
-      it('to null releases nothing at the end', () => {
+      it('to null is not released at the end', () => {
         const lab = new Lab();
         const lock = make();
         const kc = lab.sync('a', {
@@ -597,7 +597,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(second.held).to.equal(false);
       });
 
-      it('is the lock it waits for from then on', () => {
+      it('to another lock makes the continuation wait for that', () => {
         const lab = new Lab();
         const first = make();
         const second = make();
@@ -615,7 +615,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lab.take()).to.deep.equal(['next']);
       });
 
-      it('keeps its place in the order at the new lock', () => {
+      it('keeps the place in the order at the new lock', () => {
         const lab = new Lab();
         const first = make();
         const second = make();
@@ -633,7 +633,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(second.held).to.equal(false);
       });
 
-      it('to null lets it run at once', () => {
+      it('to null lets the continuation run immediately', () => {
         const lab = new Lab();
         const lock = make();
         lock.tryEnter();
@@ -646,7 +646,7 @@ export function describeMutex(title: string, make: () => MutexLock): void {
         expect(lock.held).to.equal(true);
       });
 
-      it('is refused without the old one held, or where there was none', () => {
+      it('is refused if the old lock is not held, or if there was none', () => {
         const lab = new Lab();
         const lock = make();
         const kc = lab.sync('kc', { lock });

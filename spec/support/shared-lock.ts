@@ -22,7 +22,7 @@ function wait(
 
 export function describeSharedLock(name: string, make: () => SharedLock): void {
   describe(name, () => {
-    it('has the same two facets every time', () => {
+    it('has the same two sides every time', () => {
       const lock = make();
       expect(lock.read).to.equal(lock.read);
       expect(lock.write).to.equal(lock.write);
@@ -34,7 +34,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect([read.held, write.held]).to.deep.equal([false, false]);
     });
 
-    it('lets readers in together, and keeps the writer out until the last has left', () => {
+    it('admits readers together, and keeps the writer out until the last has left', () => {
       const { read, write } = make();
       expect(read.tryEnter()).to.equal(true);
       expect(read.tryEnter()).to.equal(true);
@@ -47,7 +47,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(write.tryEnter()).to.equal(true);
     });
 
-    it('lets one writer in alone', () => {
+    it('admits one writer alone', () => {
       const { read, write } = make();
       expect(write.tryEnter()).to.equal(true);
       expect([read.held, write.held]).to.deep.equal([false, true]);
@@ -57,7 +57,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(read.tryEnter()).to.equal(true);
     });
 
-    it('refuses to be given back by a facet that is not held', () => {
+    it('refuses exit of a side that is not held', () => {
       const { read, write } = make();
       expect(codeOf(() => read.exit())).to.equal('EPERM');
       expect(codeOf(() => write.exit())).to.equal('EPERM');
@@ -70,7 +70,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(write.held).to.equal(true);
     });
 
-    it('lets all readers in that waited for a writer', async () => {
+    it('admits all readers that waited for a writer', async () => {
       const lab = new Lab();
       const { read, write } = make();
       write.tryEnter();
@@ -85,7 +85,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(read.held).to.equal(false);
     });
 
-    it('does not let a reader pass a writer that waits', async () => {
+    it('does not let a reader pass a waiting writer', async () => {
       const lab = new Lab();
       const { read, write } = make();
       read.tryEnter();
@@ -120,7 +120,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(lab.take()).to.deep.equal(['same', 'low']);
     });
 
-    it('goes on with readers up to the next writer, by priority and then by coming', async () => {
+    it('admits readers up to the next writer, by priority and then by arrival', async () => {
       const lab = new Lab();
       const { read, write } = make();
       write.tryEnter();
@@ -143,7 +143,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(lab.take()).to.deep.equal(['r3', 'r5']);
     });
 
-    it('lets the readers in when the writer before them aborts', async () => {
+    it('admits the readers when the writer before them is aborted', async () => {
       const lab = new Lab();
       const { read, write } = make();
       read.tryEnter();
@@ -158,7 +158,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
       expect(lab.take().toSorted()).to.deep.equal(['reader', 'reader too', 'writer aborted']);
     });
 
-    it('does not let in one whose signal is aborted already', async () => {
+    it('refuses a signal that is already aborted', async () => {
       const { read, write } = make();
       const signal = AbortSignal.abort(new Error('too late'));
       expect(await rejectionOf(read.enter({ signal }))).to.equal('Error: too late');
@@ -167,7 +167,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
     });
 
     describe('of continuations', () => {
-      it('lets async readers overlap, and a writer only after them', async () => {
+      it('lets async readers overlap, and admits a writer only after them', async () => {
         const lab = new Lab();
         const { read, write } = make();
         const a = lab.async('a', { lock: read });
@@ -195,7 +195,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
         expect(lab.errors).to.deep.equal([]);
       });
 
-      it('lets a reader of a higher workqueue pass a writer that waits', () => {
+      it('lets a reader of a higher workqueue pass a waiting writer', () => {
         const lab = new Lab();
         const { read, write } = make();
         read.tryEnter();
@@ -216,7 +216,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
         ['reset to later', (kc) => kc.reset(1000)],
       ];
       for (const [how, leave] of ways) {
-        it(`lets the readers in when the writer before them is ${how}`, async () => {
+        it(`admits the readers when the writer before them is ${how}`, async () => {
           const lab = new Lab();
           const { read, write } = make();
           read.tryEnter();
@@ -235,7 +235,7 @@ export function describeSharedLock(name: string, make: () => SharedLock): void {
         });
       }
 
-      it('is downgraded by the dance of the proposal', () => {
+      it('is downgraded by the sequence in the proposal', () => {
         const lab = new Lab();
         const { read, write } = make();
         const kc = lab.sync('a', {

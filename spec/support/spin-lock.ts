@@ -5,7 +5,7 @@ import { codeOf, Lab } from './lab.ts';
 
 export function describeSpinLock(name: string, make: () => Lock): void {
   describe(name, () => {
-    it('is taken and given back within a section', () => {
+    it('is taken and released within a section', () => {
       const lock = make();
       expect(lock.held).to.equal(false);
       expect(lock.tryEnter()).to.equal(true);
@@ -15,7 +15,7 @@ export function describeSpinLock(name: string, make: () => Lock): void {
       expect(lock.held).to.equal(false);
     });
 
-    it('refuses to be given back while nobody holds it', () => {
+    it('refuses exit while it is not held', () => {
       const lock = make();
       expect(codeOf(() => lock.exit())).to.equal('EPERM');
       expect(lock.held).to.equal(false);
@@ -49,7 +49,7 @@ export function describeSpinLock(name: string, make: () => Lock): void {
       expect(lab.reported).to.deep.equal(['boom']);
     });
 
-    it('held across await by an async function is reported as EPERM, and free in the end', async () => {
+    it('held across await by an async function is reported as EPERM, and is free in the end', async () => {
       const lab = new Lab();
       const lock = make();
       const kc = lab.async('a', { lock });
@@ -61,7 +61,7 @@ export function describeSpinLock(name: string, make: () => Lock): void {
       expect(kc.busy).to.equal(false);
     });
 
-    it('busy within a section holds a continuation up, and nobody else', () => {
+    it('busy within a section holds a continuation up, and no others', () => {
       const lab = new Lab();
       const lock = make();
       const waits = lab.sync('waits', { lock });

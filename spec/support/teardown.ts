@@ -117,7 +117,7 @@ export function itObeysTeardown(
   }
 
   for (const phase of PHASES) {
-    it(`${phase}, tells bad arguments first`, async () => {
+    it(`${phase}, checks arguments first`, async () => {
       const rig = await makeRig();
       const alive = await rig.bring('idle');
       const dead = await rig.bring('destroyed');

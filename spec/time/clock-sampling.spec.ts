@@ -38,7 +38,7 @@ class Counted implements Clock {
   }
 }
 
-describe('the sampler of clock readings', () => {
+describe('the clock sampler', () => {
   let clock: Counted;
   let restarted: string[];
   let sampler: ClockSampler<string>;
@@ -53,25 +53,25 @@ describe('the sampler of clock readings', () => {
     Array.from({ length: calls }, (_, i) => sampler.dueIn(`t${i}`, 10));
   const endOfCallback = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
-  it('reads at every call that does not come in a dense burst', () => {
+  it('reads the clock at every call outside a dense burst', () => {
     clock.stepMs = 0.01;
     burst(100);
     expect(clock.readings).to.equal(100);
   });
 
-  it('reads once for sixteen calls in a dense burst', () => {
+  it('reads the clock once per sixteen calls in a dense burst', () => {
     clock.stepMs = 0.0001;
     burst(DENSE + 160);
     expect(clock.readings).to.equal(DENSE + 10);
   });
 
-  it('is never early: a estimate takes for now the last reading and a margin', () => {
+  it('is never early: an estimate counts from the last reading plus a margin', () => {
     clock.nowMs = 999.9;
     expect(burst(DENSE - 1)).to.deep.equal(Array.from({ length: DENSE - 1 }, () => 1010));
     expect(burst(4)).to.deep.equal([1011, 1011, 1011, 1011]);
   });
 
-  it('keeps the order of the calls: who reads counts from no earlier than estimated did', () => {
+  it('keeps the order of the calls: a reading counts from no earlier than the estimates before it', () => {
     clock.nowMs = 999.9;
     burst(DENSE + 15);
     expect([...burst(1), sampler.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
@@ -81,7 +81,7 @@ describe('the sampler of clock readings', () => {
     expect(burst(2)).to.deep.equal([1011, 1011]);
   });
 
-  it('judges estimated at the end of the callback', async () => {
+  it('reconciles estimates at the end of the callback', async () => {
     burst(DENSE);
     burst(2);
     clock.nowMs += 50;
@@ -90,7 +90,7 @@ describe('the sampler of clock readings', () => {
     expect(burst(1)).to.deep.equal([1060]);
   });
 
-  it('judges estimated at the next reading', () => {
+  it('reconciles estimates at the next reading', () => {
     burst(DENSE);
     burst(15);
     clock.nowMs += 50;
@@ -99,7 +99,7 @@ describe('the sampler of clock readings', () => {
     expect(restarted[14]).to.equal('t14@1050');
   });
 
-  it('makes no burst of the few calls of one callback', async () => {
+  it('does not take the few calls of one callback for a burst', async () => {
     burst(DENSE - 1);
     await endOfCallback();
     clock.nowMs += 1;
@@ -107,14 +107,14 @@ describe('the sampler of clock readings', () => {
     expect(clock.readings).to.equal(2 * (DENSE - 1));
   });
 
-  it('believes estimated when little time has passed', async () => {
+  it('keeps estimates if little time has passed', async () => {
     burst(DENSE + 4);
     clock.nowMs += 0.2;
     await endOfCallback();
     expect(restarted).to.deep.equal([]);
   });
 
-  it('ends a burst with the callback, also one without a estimate', async () => {
+  it('ends a burst with the callback, even without an estimate', async () => {
     burst(DENSE);
     await endOfCallback();
     clock.nowMs += 100;
@@ -123,20 +123,20 @@ describe('the sampler of clock readings', () => {
     expect(clock.readings).to.equal(before + 1);
   });
 
-  it('reads always where a reading costs nothing', () => {
+  it('always reads a clock that is cheap to read', () => {
     clock._samples = false;
     burst(100);
     expect(clock.readings).to.equal(100);
   });
 
-  it('tells the present tick, that of the last reading in a burst', () => {
+  it('returns the current tick, or that of the last reading in a burst', () => {
     burst(DENSE);
     clock.nowMs += 5;
     expect(sampler.tick()).to.equal(1000);
     expect(Array.from({ length: 15 }, () => sampler.tick())[14]).to.equal(1005);
   });
 
-  it('takes delays that are no small integers, in a burst and off it', () => {
+  it('accepts delays that are not small integers, inside and outside a burst', () => {
     expect(sampler.dueIn('a', 0.5)).to.equal(1001);
     burst(DENSE);
     expect(sampler.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
@@ -144,7 +144,7 @@ describe('the sampler of clock readings', () => {
   });
 });
 
-describe('timers that are scheduled in a dense burst', () => {
+describe('timers scheduled in a dense burst', () => {
   it('are never early when the callback blocks right after them', async () => {
     const kernel = new Kernel();
     const early: number[] = [];

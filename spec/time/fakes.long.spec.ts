@@ -144,10 +144,10 @@ class Program {
   }
 }
 
-describe('fake timers, at random', function () {
+describe('fake timers at random', function () {
   this.timeout(600_000);
 
-  it('run everything once, at its ms', async () => {
+  it('run each continuation once, at its ms', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(op, { maxLength: 40, size: 'max' }), (ops) =>
         new Program().run(ops),

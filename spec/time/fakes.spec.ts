@@ -81,7 +81,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('run each of many at its ms, in the order of deadlines, by steps and at once', () => {
+      it('run each of many timers at its ms, by deadline, in steps and at once', () => {
         const lab = new Lab();
         under(kind, ({ tick }) => {
           for (const ms of [700, 64, 4097, 65, 300, 64]) lab.schedule(String(ms), ms);
@@ -97,7 +97,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('count from the touch, and from the last schedule', () => {
+      it('count from the touch and from the last schedule', () => {
         const lab = new Lab();
         under(kind, ({ tick }) => {
           const touched = lab.schedule('touched', 1000);
@@ -116,7 +116,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('do not run what was stopped, and end with runAll()', () => {
+      it('do not run what was stopped, and let runAll() end', () => {
         const lab = new Lab();
         under(kind, ({ runAll }) => {
           lab.schedule('a', 1000);
@@ -140,7 +140,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('run a continuation whose delay is longer than that of a timer', () => {
+      it('run a continuation whose delay is longer than that of a host timer', () => {
         const lab = new Lab();
         under(kind, ({ tick }) => {
           lab.schedule('far', 2 ** 33 + 5);
@@ -165,7 +165,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('leave no timer behind when all is stopped', () => {
+      it('have no timers left when everything is stopped', () => {
         const lab = new Lab();
         under(kind, () => {
           const clock = (setTimeout as { clock?: { countTimers(): number } }).clock;
@@ -178,7 +178,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('let time go on in real time afterwards, with nothing else to prompt it', async () => {
+      it('are followed by real time, even if nothing else happens', async () => {
         const lab = new Lab();
         lab.schedule('before', 20);
         lab.now();
@@ -200,7 +200,7 @@ describe('fake timers', function () {
         expect(lab.ran.slice(3)).to.deep.equal(['and soon', 'after']);
       });
 
-      it('may be installed unnoticed, and what was due before runs in real time', async () => {
+      it('may be installed unnoticed: what was due before runs in real time', async () => {
         const lab = new Lab();
         lab.schedule('before', 10);
         // The host's timer is armed.
@@ -216,7 +216,7 @@ describe('fake timers', function () {
         }
       });
 
-      it('run what is runnable, and what functions schedule', () => {
+      it('run what is runnable and what functions schedule', () => {
         const lab = new Lab();
         const { wq } = lab.kernel;
         under(kind, ({ tick }) => {
@@ -231,7 +231,7 @@ describe('fake timers', function () {
         });
       });
 
-      it('may be moved on by a continuation', () => {
+      it('may be advanced by a continuation', () => {
         const lab = new Lab();
         const { wq } = lab.kernel;
         under(kind, ({ tick }) => {
@@ -259,7 +259,7 @@ describe('fake timers', function () {
   }
 
   for (const kind of apart) {
-    it(`leave kernels on the host: ${kind.name}`, async () => {
+    it(`do not affect kernels on the host: ${kind.name}`, async () => {
       const lab = new Lab();
       const fakes = kind.install();
       try {
@@ -273,7 +273,7 @@ describe('fake timers', function () {
     });
   }
 
-  it('may follow each other and be nested, and time never goes back', async () => {
+  it('may follow each other and be nested; time never goes back', async () => {
     const lab = new Lab();
     const names: string[] = [];
     for (const kind of [...kinds, ...kinds.toReversed()]) {
@@ -304,7 +304,7 @@ describe('fake timers', function () {
     expect(lab.ran.slice(names.length)).to.deep.equal(['inner', 'outer']);
   });
 
-  it('may have a Date that does not go with them', () => {
+  it('may include a Date that does not go with them', () => {
     const lab = new Lab();
     under(ofNode(['setTimeout', 'Date']), () =>
       under(byHand(), ({ tick }) => {
@@ -321,7 +321,7 @@ describe('fake timers', function () {
     );
   });
 
-  it('may bring a performance of their own, or meet one of others', () => {
+  it('may include a performance of their own, or meet that of others', () => {
     const lab = new Lab();
     const run = (name: string, tick: (ms: number) => void): void => {
       lab.schedule(name, 100);
@@ -351,7 +351,7 @@ describe('fake timers', function () {
     under(ofSinon(['Date']), () => under(byHand(), ({ tick }) => run('and a Date', tick)));
   });
 
-  it('are seen in the midst of a dense burst of calls', () => {
+  it('are noticed in the middle of a dense burst of calls', () => {
     const lab = new Lab();
     const touched = lab.schedule('touched', 500);
     lab.schedule('stopped', 100).stop();
@@ -366,7 +366,7 @@ describe('fake timers', function () {
     });
   });
 
-  it('are none where a wrapper calls the host, and bursts are as cheap there', () => {
+  it('are not confused with a wrapper of the host, where bursts are as cheap', () => {
     const lab = new Lab();
     const before = globalThis.setTimeout;
     const wrapper = ((...args: Parameters<typeof before>) =>
@@ -383,7 +383,7 @@ describe('fake timers', function () {
     }
   });
 
-  it('are asked once for a job, also where others have stood in front of them', () => {
+  it('are asked once per job, even after other fakes were installed over them', () => {
     const lab = new Lab();
     under(ofNode(['setTimeout', 'setImmediate', 'Date']), ({ tick }) => {
       lab.schedule('job', 0);
@@ -394,7 +394,7 @@ describe('fake timers', function () {
     });
   });
 
-  it('may return nothing', () => {
+  it('may return undefined', () => {
     const lab = new Lab();
     const before = globalThis.setTimeout;
     globalThis.setTimeout = (() => null) as unknown as typeof setTimeout;
@@ -422,8 +422,8 @@ describe('fake timers', function () {
   });
 });
 
-describe('a clock that obeys no fakes', () => {
-  it('goes on in real time', async () => {
+describe('a clock that does not obey fakes', () => {
+  it('continues in real time', async () => {
     const kernel = new Kernel({ clock: new HostClock(false) });
     const ran: string[] = [];
     const make = (name: string, ms: number): boolean =>
@@ -494,18 +494,18 @@ describe('kcont imported while fakes are installed', function () {
     ],
   };
   for (const [name, [install, tick, restore]] of Object.entries(ways)) {
-    it(`obeys them, and the host afterwards: ${name}`, async () => {
+    it(`obeys them, and afterwards the host: ${name}`, async () => {
       const { code, out } = await runLate(program(install, tick, restore));
       expect({ code, out }).to.deep.equal({ code: 0, out: expected });
     });
   }
 });
 
-describe('fakes and the process', function () {
+describe('fake timers and the process', function () {
   this.timeout(60_000);
   const sinonIs = `const { default: sinon } = await import(${JSON.stringify(import.meta.resolve('sinon'))});`;
 
-  it('keep it alive for what was scheduled under them, once they are gone', async () => {
+  it('keep it alive, once removed, for what was scheduled under them', async () => {
     const { code, out } = await runModule(`
       ${sinonIs}
       const { Kcont, kernel, wq } = kcont;
@@ -524,7 +524,7 @@ describe('fakes and the process', function () {
     });
   });
 
-  it('do not keep it alive while they are there, as their own timers do not', async () => {
+  it('do not keep it alive while installed, as their own timers do not', async () => {
     const { code, out } = await runModule(`
       ${sinonIs}
       const { Kcont, wq } = kcont;
@@ -534,7 +534,7 @@ describe('fakes and the process', function () {
     expect({ code, out }).to.deep.equal({ code: 0, out: [] });
   });
 
-  it('are none where a function hands on to the host: one timer serves all', async () => {
+  it('are not confused with a function that calls the host: one timer serves all', async () => {
     const { code, out } = await runModule(`
       const inner = setTimeout;
       const { Kcont, wq } = kcont;
@@ -548,7 +548,7 @@ describe('fakes and the process', function () {
     expect({ code, out }).to.deep.equal({ code: 0, out: ['100 1'] });
   });
 
-  it('are none where kcont’s own functions stand among the globals', async () => {
+  it('are not confused with the global functions of kcont', async () => {
     const { code, out } = await runModule(`
       const { Kcont, wq } = kcont;
       const timers = await import(${JSON.stringify(new URL('../../lib/compat/timers/index.js', import.meta.url).href)});
@@ -566,7 +566,7 @@ describe('fakes and the process', function () {
     });
   });
 
-  it('may be stubs that call back at once, or throw', async () => {
+  it('may be stubs that call back immediately, or throw', async () => {
     const { code, out } = await runModule(`
       const real = setTimeout;
       const { Kcont, wq } = kcont;
@@ -586,7 +586,7 @@ describe('fakes and the process', function () {
     });
   });
 
-  it('call functions in the context of no request', async () => {
+  it('call functions in an empty async context', async () => {
     const { code, out } = await runModule(`
       ${sinonIs}
       const { AsyncLocalStorage } = await import('node:async_hooks');

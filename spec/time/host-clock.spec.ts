@@ -5,7 +5,7 @@ import { Kcont, Kernel, SpinLock } from '../../lib/index.ts';
 import { hostClock } from '../../lib/time/host-clock.ts';
 import { runModule } from '../support/child.ts';
 
-describe('the clock of the host', function () {
+describe('the host clock', function () {
   this.timeout(60_000);
 
   it('is that of performance.now()', () => {
@@ -17,7 +17,7 @@ describe('the clock of the host', function () {
   });
 
   describe('under fake timers', () => {
-    it('says that no turns come by themselves', () => {
+    it('reports that no turns drive the kernel', () => {
       const fake = sinon.useFakeTimers();
       try {
         expect(hostClock._turns).to.equal(false);
@@ -26,7 +26,7 @@ describe('the clock of the host', function () {
       }
     });
 
-    it('obeys those installed after the kernel was made', () => {
+    it('obeys fakes installed after the kernel was created', () => {
       const kernel = new Kernel();
       const ran: string[] = [];
       const make = (name: string, delayMs: number): boolean =>
@@ -47,7 +47,7 @@ describe('the clock of the host', function () {
       }
     });
 
-    it('has one listener of the process, however many clocks there are, and none after', async () => {
+    it('has one listener of the process for any number of clocks, and none afterwards', async () => {
       const count = (): number => process.listenerCount('beforeExit');
       // Clocks of other specs find that their fakes are gone.
       while (count() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
@@ -68,7 +68,7 @@ describe('the clock of the host', function () {
       for (const kc of kcs) kc.destroy();
     });
 
-    it('goes on when they are taken away with something asked of them', async () => {
+    it('continues when they are removed with requests pending', async () => {
       const kernel = new Kernel();
       const ran: string[] = [];
       const first = new Kcont(kernel.wq.softclock, null, () => void ran.push('first'), null);
@@ -82,7 +82,7 @@ describe('the clock of the host', function () {
       expect(ran).to.deep.equal(['first']);
     });
 
-    it('arms again what a fake timer would never have fired', async () => {
+    it('arms timers again that a fake timer would never have fired', async () => {
       const kernel = new Kernel();
       const fake = sinon.useFakeTimers();
       const done = new Promise<void>((resolve) => {
@@ -95,8 +95,8 @@ describe('the clock of the host', function () {
     });
   });
 
-  describe('keeps the process', () => {
-    it('alive for what is scheduled, and only for that', async () => {
+  describe('the process', () => {
+    it('stays alive for what is scheduled, and only for that', async () => {
       const { code, out } = await runModule(`
         const { Kcont, wq } = kcont;
         const say = (name) => new Kcont(wq.softclock, null, () => console.log(name), null);
@@ -113,7 +113,7 @@ describe('the clock of the host', function () {
       expect(code).to.equal(0);
     });
 
-    it('from staying when all has been stopped', async () => {
+    it('exits when everything is stopped', async () => {
       const { code, out } = await runModule(`
         const { Kcont, wq } = kcont;
         const kc = new Kcont(wq.softclock, null, () => {}, null);
@@ -125,7 +125,7 @@ describe('the clock of the host', function () {
       expect([code, out]).to.deep.equal([0, ['stopped']]);
     });
 
-    it('alive while one is ref()ed again', async () => {
+    it('stays alive while a continuation is ref()ed again', async () => {
       const { out } = await runModule(`
         const { Kcont, wq } = kcont;
         const kc = new Kcont(wq.softclock, null, () => console.log('ran'), null, { ref: false });
@@ -135,7 +135,7 @@ describe('the clock of the host', function () {
       expect(out).to.deep.equal(['false true true true', 'ran']);
     });
 
-    it('alive from the moment one whose timer is armed is ref()ed', async () => {
+    it('stays alive from when a continuation with an armed timer is ref()ed', async () => {
       const { out } = await runModule(`
         const { Kcont, wq } = kcont;
         const kc = new Kcont(wq.softclock, null, () => console.log('ran'), null, { ref: false });
@@ -145,7 +145,7 @@ describe('the clock of the host', function () {
       expect(out).to.deep.equal(['ran']);
     });
 
-    it('alive for what waits for a lock', async () => {
+    it('stays alive for a continuation that waits for a lock', async () => {
       const { out } = await runModule(`
         const { Kcont, Mutex, wq } = kcont;
         const lock = new Mutex(); lock.tryEnter();
@@ -156,7 +156,7 @@ describe('the clock of the host', function () {
     });
   });
 
-  it('has nothing armed once the kernel is closed', async () => {
+  it('has no timer armed once the kernel is closed', async () => {
     const { out } = await runModule(`
       const { Kcont, kernel, wq } = kcont;
       new Kcont(wq.softclock, null, () => {}, null).schedule(1e6);
@@ -169,8 +169,8 @@ describe('the clock of the host', function () {
     expect(out).to.deep.equal(['false false']);
   });
 
-  describe('an error that nobody takes', () => {
-    it('is an uncaught exception, and the others run on', async () => {
+  describe('on the host clock', () => {
+    it('an error that no handler takes is an uncaught exception, and others run on', async () => {
       const { code, out } = await runModule(`
         const { Kcont, wq } = kcont;
         process.on('uncaughtException', (error, origin) => console.log(error.message, origin));
@@ -188,7 +188,7 @@ describe('the clock of the host', function () {
       expect(code).to.equal(0);
     });
 
-    it('ends the process, as from a timer', async () => {
+    it('an uncaught error ends the process, as from a timer', async () => {
       const { code, err } = await runModule(`
         new kcont.Kcont(kcont.wq.softclock, null, () => { throw new Error('fatal') }, null).schedule(1);
       `);
@@ -197,7 +197,7 @@ describe('the clock of the host', function () {
     });
   });
 
-  it('reports a SpinLock held across a turn', async () => {
+  it('a SpinLock held across a turn is reported', async () => {
     const { out } = await runModule(`
       const { SpinLock } = kcont;
       process.on('uncaughtException', (error) => console.log(error.code, error.message.slice(0, 25)));
@@ -213,7 +213,7 @@ describe('the clock of the host', function () {
     ]);
   });
 
-  it('lets a SpinLock be taken by a dispatch without a look at the end of the turn', async () => {
+  it('a SpinLock taken by a dispatch needs no check at the end of the turn', async () => {
     const kernel = new Kernel();
     const lock = new SpinLock();
     const ran = await kernel.wq.prilow.run(() => lock.held, { lock });
@@ -223,7 +223,7 @@ describe('the clock of the host', function () {
     await kernel.wq.prilow.run(() => undefined);
   });
 
-  it('fires a timer of more than 2^31 ms after none of them', async () => {
+  it('a timer of more than 2^31 ms does not fire early', async () => {
     const kernel = new Kernel();
     let ran = 0;
     const kc = new Kcont(kernel.wq.softclock, null, () => void ran++, null);

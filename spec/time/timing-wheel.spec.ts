@@ -59,7 +59,7 @@ const step = fc.oneof(
 const nothing = (): void => undefined;
 
 describe('Wheel', () => {
-  it('expires as an array sorted by (due tick, sequence) does', () => {
+  it('expires timers like an array sorted by (due tick, sequence)', () => {
     fc.assert(
       fc.property(fc.array(step, { maxLength: 60 }), (steps) => {
         const wheel = new Wheel<Alarm>(1000);
@@ -122,7 +122,7 @@ describe('Wheel', () => {
     );
   });
 
-  it('keeps the order at one tick, whichever way the entries came to its slot', () => {
+  it('keeps the order at one tick, by whichever way entries came to its slot', () => {
     const wheel = new Wheel<Alarm>(0);
     const ran: string[] = [];
     const add = (name: string, due: number): Alarm => {
@@ -144,7 +144,7 @@ describe('Wheel', () => {
     expect(ran).to.deep.equal(['lazy', 'cascaded', 'direct', 'moved']);
   });
 
-  it('jumps over an empty stretch of 2^53 ticks at the price of what is due', () => {
+  it('jumps over an empty stretch of 2^53 ticks at the cost of the timers due', () => {
     const wheel = new Wheel<Alarm>(0);
     const alarm = new Alarm('last');
     stamp(alarm);

@@ -37,7 +37,7 @@ describe('VirtualClock', () => {
     ran = [];
   });
 
-  it('runs nothing but inside tick', async () => {
+  it('runs continuations only inside tick', async () => {
     make('job').schedule();
     await new Promise((resolve) => void setImmediate(resolve));
     expect(ran).to.deep.equal([]);
@@ -54,7 +54,7 @@ describe('VirtualClock', () => {
     expect(clock.now).to.equal(3);
   });
 
-  it('takes fractions: a timer is not early by one', () => {
+  it('accepts fractions: no timer is early by one', () => {
     make('a').schedule(0.5);
     clock.tick(0.9);
     expect([ran, clock.now]).to.deep.equal([[], 0.9]);
@@ -74,7 +74,7 @@ describe('VirtualClock', () => {
     expect(clock.now).to.equal(5);
   });
 
-  it('throws what a function throws out of tick, and the rest runs at the next call', () => {
+  it('throws the error of a function out of tick, and runs the rest at the next call', () => {
     make('bad', () => {
       throw new Error('bad');
     }).schedule(1);
@@ -85,13 +85,13 @@ describe('VirtualClock', () => {
     expect(ran).to.deep.equal(['bad@1', 'good@1']);
   });
 
-  it('rejects advance with what an asynchronous function rejects with', async () => {
+  it('rejects advance with the error of an asynchronous function', async () => {
     make('bad', () => Promise.reject(new Error('bad'))).schedule(1);
     expect(await clock.advance(10).catch((error: Error) => error.message)).to.equal('bad');
     await clock.advance(1);
   });
 
-  it('raises what is rejected outside of advance as an uncaught exception', async () => {
+  it('raises a rejection outside of advance as an uncaught exception', async () => {
     const listeners = process.listeners('uncaughtException');
     process.removeAllListeners('uncaughtException');
     try {
@@ -104,7 +104,7 @@ describe('VirtualClock', () => {
     }
   });
 
-  it('runs several kernels in the order they were made, each tick', () => {
+  it('runs several kernels at each tick in the order in which they were created', () => {
     const other = new Kernel({ clock });
     make('theirs', () => void make('back again').schedule(), other).schedule(2);
     make('ours', () => void make('at once', undefined, other).schedule()).schedule(2);
@@ -112,7 +112,7 @@ describe('VirtualClock', () => {
     expect(ran).to.deep.equal(['ours@2', 'theirs@2', 'at once@2', 'back again@2']);
   });
 
-  it('runs functions in the context of no request, whoever moves it', async () => {
+  it('runs functions in an empty async context, whichever code advances it', async () => {
     const storage = new AsyncLocalStorage<string>();
     const seen: unknown[] = [];
     const look = (): void => void seen.push(storage.getStore());
@@ -141,7 +141,7 @@ describe('VirtualClock', () => {
     expect(seen.slice(6)).to.deep.equal(['its own', 'request']);
   });
 
-  it('advances once after the other, also if asked for at once', async () => {
+  it('runs one advance after the other, even if called at the same time', async () => {
     const settles = async (): Promise<void> => {
       await new Promise((resolve) => void setImmediate(resolve));
       ran.push(`settled@${clock.now}`);
@@ -166,7 +166,7 @@ describe('VirtualClock', () => {
     ]);
   });
 
-  it('advances also after an advance that was rejected', async () => {
+  it('advances after an advance that was rejected', async () => {
     make('bad', () => {
       throw new Error('bad');
     }).schedule(1);
@@ -181,7 +181,7 @@ describe('VirtualClock', () => {
     expect([ran, clock.now]).to.deep.equal([['bad@1', 'good@4'], 5]);
   });
 
-  it('comes to the end of time, and stays there', async () => {
+  it('reaches the end of time, and stays there', async () => {
     const end = Number.MAX_SAFE_INTEGER;
     make('far').schedule(2 ** 40);
     make('last').schedule(end);
@@ -195,7 +195,7 @@ describe('VirtualClock', () => {
     expect([ran.slice(2), clock.now, never.pending]).to.deep.equal([[`job@${end}`], end, true]);
   });
 
-  it('comes there from any time, whatever is scheduled', () => {
+  it('reaches the end of time from any time, whatever is scheduled', () => {
     const delays = [0, 0.25, 1, 1.5, 1000, 2 ** 30, 2 ** 31, 2 ** 40 + 0.5, 2 ** 52, 2 ** 53 - 2];
     for (const beforeMs of delays) {
       for (const delayMs of delays) {
@@ -215,7 +215,7 @@ describe('VirtualClock', () => {
     }
   });
 
-  it('cannot be moved from within a continuation, nor backwards', () => {
+  it('cannot be moved from within a continuation, or backwards', () => {
     let nested = '';
     make('nested', () => void (nested = code(() => clock.tick(1)))).schedule();
     clock.tick(0);
