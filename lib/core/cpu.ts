@@ -68,8 +68,8 @@ export class Cpu {
    * Overlapping calls of `stop` and `restart` are merged: the shortest grace applies, and the last call
    * decides whether a new thread is started.
    *
-   * @param options - optional settings: `graceMs`, how long running functions may take to finish, >= 0
-   * ms, default 5000
+   * @param options - optional settings: `graceMs`, how long running functions may take to finish, in
+   * ms, 0 or more, default 5000
    * @returns a promise, fulfilled when the thread has ended
    * @throws KcontError ENOTSUP for CPU 0, and when not called on CPU 0; EINVAL for an invalid grace
    */
@@ -154,7 +154,7 @@ export interface StartCpusOptions {
   /** The longest such delay, in ms. Default 30000. */
   longestBackoffMs?: number;
   /**
-   * How long each thread may take to import the module, also on later starts, in ms, > 0; Infinity: no
+   * How long each thread may take to import the module, also on later starts, in ms, more than 0; Infinity: no
    * limit. A thread that takes longer is terminated. Default 30000, which is much longer than an import
    * takes on a busy machine and shorter than most services wait for another to start.
    */

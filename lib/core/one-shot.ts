@@ -34,7 +34,7 @@ import type { Workqueue } from './workqueue.ts';
 import { nothing } from '../base/nothing.ts';
 
 /**
- * Optional settings of {@link Workqueue.run}.
+ * Optional settings of a run of {@link Workqueue}.
  *
  * @public
  */

@@ -27,7 +27,7 @@ export interface KcontOptions {
   ref?: boolean;
   /** How strongly it prefers a CPU. Default `'none'`. */
   affinity?: Affinity;
-  /** How many ms it may be late, >= 0, so that timers can expire at the same tick. Default 0. */
+  /** How many ms it may be late, 0 or more, so that timers can expire at one tick. Default 0. */
   slackMs?: number;
   /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
   context?: ContextPolicy;

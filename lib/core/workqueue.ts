@@ -23,11 +23,11 @@ import type { Level } from './run-queue.ts';
 export interface WorkqueueOptions {
   /** Whether it has a queue per CPU, so that `schedule` can name a CPU. Default false. */
   perCpu?: boolean;
-  /** How many asynchronous functions may be in flight, >= 1. Default Infinity. */
+  /** How many asynchronous functions may be in flight, 1 or more. Default Infinity. */
   maxActive?: number;
   /**
    * How long, in ms, higher priorities may keep a continuation waiting. After that, one continuation
-   * of its priority runs in each pass, ahead of them. >= 0. Default 100.
+   * of its priority runs in each pass, ahead of them. 0 or more. Default 100.
    */
   patienceMs?: number;
   /** Called with the errors of the functions. Default: the kernel's `onError`. */
@@ -49,13 +49,13 @@ export interface WorkqueueStats {
   readonly name: string;
   /** Its priority. */
   readonly priority: number;
-  /** Continuations that are runnable and have not been entered. */
+  /** Number of continuations that are runnable and have not been entered. */
   readonly queued: number;
-  /** Functions that have been entered and have not settled. */
+  /** Number of functions that have been entered and have not settled. */
   readonly running: number;
-  /** Functions entered so far. */
+  /** Number of functions entered so far. */
   readonly entered: number;
-  /** Functions that have failed so far. */
+  /** Number of functions that have failed so far. */
   readonly failed: number;
 }
 

@@ -20,7 +20,7 @@
  * of the heir or, for a reader, of a waiting writer. A continuation that has waited for longer than the
  * patience of its workqueue, counted from when a continuation of its rank was first passed over, is
  * promoted when the lock is released: it goes before all that have passed it over, both here and in the
- * run queue, at their priority; in the run queue one per level and pass is promoted. After a promoted
+ * run queue, at their priority; at most once per level and pass, as in the run queue. After a promoted
  * waiter another one takes the lock, so that high priorities are not starved in turn. Waiters of equal
  * priority, patience and kernel form a rank with its own queue, so that a waiter without patience never
  * hides one that has run out of it. Awaiting code has no patience, for it belongs to no clock.

@@ -67,7 +67,7 @@ export class VirtualClock implements Clock {
     refuseOptions(given, 'VirtualClock', new.target);
   }
 
-  /** Virtual milliseconds since the clock was made. */
+  /** Virtual milliseconds since the clock was created. */
   get now(): number {
     return this.#nowMs;
   }
@@ -75,7 +75,7 @@ export class VirtualClock implements Clock {
   /**
    * Moves time forward, and runs everything that becomes due.
    *
-   * @param ms - how far, >= 0; 0 runs what is runnable at this instant. Time stops at 2^53-1 ms
+   * @param ms - how far, 0 or more; 0 runs what is runnable at this instant. Time stops at 2^53-1 ms
    * @throws KcontError EINVAL if the distance is negative or not finite; EDEADLK from within a
    * continuation. Also throws the error of a function that has no `onError`: time then stays at the tick
    * of that function, and the next call continues from there
@@ -96,7 +96,7 @@ export class VirtualClock implements Clock {
    * @remarks
    * A call during another `advance` starts when that has ended.
    *
-   * @param ms - how far, >= 0
+   * @param ms - how far, 0 or more
    * @returns a promise that is fulfilled when that time is reached and nothing is left to enter; rejected
    * with what `tick` would throw
    */
