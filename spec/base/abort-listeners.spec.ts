@@ -1,4 +1,4 @@
-// One AbortSignal for many: whatever waits with a signal joins one group, which has one listener.
+// Everything that waits with the same AbortSignal joins one group, which has one listener.
 import { getEventListeners } from 'node:events';
 import { expect } from 'chai';
 import PQueue from 'p-queue';
@@ -19,7 +19,7 @@ function listeners(signal: AbortSignal): number {
   return getEventListeners(signal, 'abort').length;
 }
 
-/** Something that waits with a signal, many times over, and how it comes to its end without an abort. */
+/** Something that waits with a signal, and how the wait ends without an abort. */
 interface Waiting {
   wait(signal: AbortSignal): Promise<unknown>;
   end(): Promise<void>;

@@ -1,4 +1,4 @@
-// How what the library exports reads in a log: by `console.log`, as text, and as JSON.
+// How the exports of the library are shown: by `console.log`, as a string, and as JSON.
 
 import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
@@ -58,7 +58,7 @@ const deadline = new signals.Deadline(kernel);
 deadline.arm(500);
 const plan = pipelines.pipeline<number>('site').stage('parse', (value) => value);
 
-/** What each instance shows in the first line. */
+/** The first line of each instance. */
 const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['Kcont', beat, 'Kcont beat { PENDING, due in 50 ms, softclock, free lock }'],
   ['Kernel', kernel, 'Kernel { 3 pending, 1 queued, 0 running }'],
@@ -115,7 +115,7 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['Immediate', timers.createTimers(kernel).setImmediate(nothing), 'Immediate { set }'],
 ];
 
-/** What a template and `String` make of it. */
+/** Its string in a template and by `String`. */
 const asText = (it_: unknown): string => `${it_ as string}:`.slice(0, -1);
 
 const isClass = (value: unknown): boolean =>

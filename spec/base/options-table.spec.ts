@@ -1,5 +1,5 @@
-// Every options object of the library, held to the same rules: what is wrong is refused at the call,
-// a name that is not known is refused, and each option is read once.
+// Checks the same rules for every options object of the library: invalid values and unknown names are
+// refused at the call, and each option is read once.
 
 import { readFileSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
@@ -27,37 +27,37 @@ import {
 } from '../../lib/index.ts';
 import { ROOT } from '../support/root.ts';
 
-// Loading it takes over.
+// Loading this module replaces the global timers.
 restore();
 
 const nothing = (): void => undefined;
 const kernel = new Kernel({ clock: new VirtualClock() });
 const { prilow, softclock } = kernel.wq;
 
-/** What a machine with threads does, without threads. */
+/** Replaces the parts that need threads. */
 const machine = {
   supervision: { stop: () => Promise.resolve(), restart: () => Promise.resolve() },
 } as unknown as LocalCpu;
 
-/** One options object. */
+/** A row of the table: one options object. */
 interface Row {
-  /** By what the library calls it in messages. */
+  /** Its name in messages. */
   readonly of: string;
-  /** Those of the API reports that take it: functions, classes, methods. */
+  /** The functions, classes and methods in the API reports that take it. */
   readonly api: readonly string[];
   /** All the calls that take it. */
   readonly calls: readonly ((options: never) => unknown)[];
-  /** A right value for each of its options. */
+  /** A valid value for each of its options. */
   readonly good: Readonly<Record<string, unknown>>;
-  /** What else is out of range, besides what no value of that type may be. */
+  /** Further invalid values, besides those that are invalid for every option of that type. */
   readonly bad?: Readonly<Record<string, readonly unknown[]>>;
-  /** Options that take whatever comes. */
+  /** Options that accept any value. */
   readonly takesAll?: readonly string[];
-  /** Options that may not be left out. */
+  /** Required options. */
   readonly needed?: readonly string[];
-  /** What it has read goes on to p-queue, which reads Object.prototype too. */
+  /** Whether it is passed on to p-queue, which reads Object.prototype too. */
   readonly passesOn?: boolean;
-  /** It stands within another options object, which calls it by its name. */
+  /** Whether it is nested in another options object. */
   readonly inner?: boolean;
 }
 
@@ -84,7 +84,7 @@ const rows: readonly Row[] = [
   {
     of: 'run',
     api: ['Workqueue.run'],
-    // What was taken waits for the clock.
+    // A call with valid options waits for the clock.
     calls: [(options) => Promise.race([prilow.run(nothing, options), Promise.resolve()])],
     good: {
       lock: new Mutex(),
@@ -169,7 +169,7 @@ const rows: readonly Row[] = [
   {
     of: 'startCpus',
     api: ['Kernel.startCpus'],
-    // On a VirtualClock there are none: what is right is refused with ENOTSUP.
+    // A VirtualClock has no CPUs: valid options are refused with ENOTSUP.
     calls: [(options) => kernel.startCpus(options)],
     good: {
       module: new URL('file:///cpu.js'),
@@ -339,7 +339,7 @@ const rows: readonly Row[] = [
     calls: [
       (options) => site.through([], options),
       (options) => Promise.race([site.pump([], nothing, options), Promise.resolve()]),
-      // Not `duplex`, which does the same: Node makes it with what Object.prototype has.
+      // Not the equivalent `duplex`, which Node creates with properties of Object.prototype.
       (options) => site.transform(options),
     ],
     good: {
@@ -360,7 +360,7 @@ const rows: readonly Row[] = [
   },
 ];
 
-/** What no value of that type may be. */
+/** Values that are invalid for every option of that type. */
 function wrongFor(good: unknown): readonly unknown[] {
   if (typeof good === 'number') {
     return [String(good), '', NaN, -1, null, true, {}, [good], BigInt(7), new Number(7)];
@@ -373,14 +373,14 @@ function wrongFor(good: unknown): readonly unknown[] {
   return ['text', 1, ...(good instanceof Mutex ? [] : [null, {}])];
 }
 
-/** 'taken', or the code and the message of what is thrown or rejected with. */
+/** 'taken', or the code and message of the error. */
 async function answer(call: (options: never) => unknown, options: unknown): Promise<string> {
   try {
     await call(options as never);
     return 'taken';
   } catch (error) {
     if (!(error instanceof KcontError)) return String(error);
-    // What is refused for another reason has got past its options.
+    // If it is refused for another reason, its options were accepted.
     return error.code === 'EINVAL' ? error.message : 'taken';
   }
 }
@@ -388,7 +388,7 @@ async function answer(call: (options: never) => unknown, options: unknown): Prom
 const LIB = join(ROOT, 'lib');
 const ETC = join(ROOT, 'etc');
 
-/** What stands in for an interface of Node, the web or p-queue takes options as that does. */
+/** Drop-in APIs of Node, the web and p-queue treat options as the originals do. */
 const THEIRS = new Set([
   'LockManager.request',
   'Scheduler.postTask',

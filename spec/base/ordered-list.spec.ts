@@ -17,8 +17,8 @@ class Item implements Entry {
 
 const seqs = (list: Iterable<Item>): number[] => Array.from(list, (item) => item._seq);
 
-/** Both directions of the ring name the same entries. */
-function backwards(list: OrderedList<Item>): number[] {
+/** Checks that both directions of the ring have the same entries. */
+function backwards(list: Fifo<Item>): number[] {
   const found: number[] = [];
   for (let at = list._prev; at !== list; at = at._prev) found.unshift(at._seq);
   return found;

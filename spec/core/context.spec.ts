@@ -11,8 +11,8 @@ describe('the async context of a function', () => {
   const turn = (): Promise<void> => wq.prilow.run(() => undefined);
 
   beforeEach(() => void (seen.length = 0));
-  // Node 20 else follows every promise of the process from here on, and the walks of the handle, whole
-  // suites of promises, take eight times as long. So the specs of the fronts come last (.mocharc.json).
+  // Otherwise Node 20 tracks every promise of the process from here on, and the specs with many promises
+  // take eight times as long. For that reason the specs of compat/ run last (.mocharc.json).
   after(() => als.disable());
 
   it('is empty by default, whichever code scheduled it or started the pass', async () => {

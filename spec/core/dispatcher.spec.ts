@@ -10,7 +10,7 @@ describe('a pass', function () {
   const kernel = new Kernel({ budgetMs: 200 });
   const one = kernel.acquire(50, { maxActive: 1 });
 
-  /** Schedules functions that run one by one, and notes when the next immediate comes. */
+  /** Schedules functions that run one by one, and records when the next immediate runs. */
   const run = async (functions: Record<string, () => void>): Promise<string[]> => {
     const ran: string[] = [];
     for (const [name, func] of Object.entries(functions)) {

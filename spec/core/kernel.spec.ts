@@ -237,7 +237,7 @@ describe('Kernel', () => {
     const closed = kernel.close({ graceMs: 10 });
     clock.tick(10);
     lock.exit();
-    // What a front has put off to the next pass, too.
+    // A job that a drop-in API has deferred to the next pass is reported too.
     makeRunnableNext(make('next pass'));
     await new Promise((resolve) => void setImmediate(resolve));
     await clock.advance(100);

@@ -1,5 +1,5 @@
-// What the rooms that hang on the core need of it: handles that are pointed elsewhere, and
-// workqueues for one user alone.
+// Functions of the core for the modules above it: handles that change their workqueue, and private
+// workqueues.
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';

@@ -1,4 +1,4 @@
-// The arrows of the state diagram, as functions of the state alone.
+// The transitions of the state diagram, as functions of the state.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import {
@@ -46,7 +46,7 @@ const ARROWS = {
   stop: stopped,
 } as const;
 
-/** From where each arrow may be taken, and where it leads. */
+/** The states from which each transition is possible, and those to which it leads. */
 const TABLE: readonly (readonly [keyof typeof ARROWS, string, string])[] = [
   ['schedule(n)', 'IDLE', 'PENDING'],
   ['schedule(n)', 'IDLE, expired', 'PENDING'],
@@ -75,7 +75,7 @@ const TABLE: readonly (readonly [keyof typeof ARROWS, string, string])[] = [
   ['stop', 'QUEUED, expired', 'IDLE'],
 ];
 
-/** Bits that no arrow changes; WAITED is one of QUEUED. */
+/** Bits that no transition changes; WAITED belongs to QUEUED. */
 const OTHERS = UNREF | HALTING | LIMIT | (1 << 20);
 
 describe('the transitions of the state diagram', () => {

@@ -143,7 +143,7 @@ describe('Workqueue', () => {
       expect(lab.take(), 'the reference of the continuation is its own').to.deep.equal(['a']);
     });
 
-    /** Each: begins a run that lasts, and gives back all that is held but that run. */
+    /** Each starts a long run, and releases everything except that run. */
     const ways: Record<string, (lab: Lab, wq: Workqueue, run: Promise<void>) => void> = {
       'whose continuation is destroyed': (lab, wq, run) => {
         const kc = new Kcont(wq, null, () => run, null, { name: 'last' });
@@ -427,7 +427,7 @@ describe('Workqueue', () => {
       const busy = lab.async('busy', { wq });
       busy.schedule(0);
       lab.clock.tick(0);
-      // The run in flight needs the lock itself: were it kept, neither could go on.
+      // The run in flight needs the lock itself: if the lock were reserved, neither could continue.
       void lock.enter({ priority: 20 }).then(() => lab.ran.push('code'));
       lock.exit();
       lab.clock.tick(0);

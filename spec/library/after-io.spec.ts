@@ -18,9 +18,9 @@ interface Killed {
 
 /**
  * Serves sockets that are never idle, each with an idle timer of both kinds, while the loop is made
- * to stall; counts the idle timers that fired. Each stall begins when all sockets have just been
- * heard and, with \`burnHeard\`, ends when all have sent again: so no socket is idle, even if the
- * machine holds up the thread that sends.
+ * to stall, and counts the idle timers that fired. Each stall begins just after all sockets have sent
+ * and, with \`burnHeard\`, ends when all have sent again: so no socket is idle, even if the machine
+ * delays the sending thread.
  */
 async function serve(
   stall: (burnHeard: () => void, calm: () => void, kernel: Kernel) => void,
@@ -76,7 +76,7 @@ async function serve(
     await hear();
     await new Promise<void>((calm) => stall(burnHeard, calm, kernel));
   }
-  // Whoever was to be killed after the last one has been, now that all have been heard again.
+  // All sockets have sent again: timers that fire wrongly after the last stall have done so by now.
   await hear();
   for (const end of ends) end();
   server.close();

@@ -3,10 +3,10 @@ import { expect } from 'chai';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
 
 const TIMES = 10_000_000;
-/** What the engine and the spec do on their own account may bring some collections. */
+/** The number of collections that the engine and the spec itself may cause. */
 const CHANCE = 2;
 
-/** Counts the collections while `run` runs its many times, after it has been compiled. */
+/** Counts the collections during the iterations of `run`, after it has been compiled. */
 async function collections(run: (times: number) => void): Promise<number> {
   run(100_000);
   run(100_000);
@@ -89,7 +89,7 @@ describe('ten million times', function () {
     });
     timer.stop();
     expect(sum).to.be.below(0);
-    // A number for each reading is all there is.
+    // Each reading allocates one number, and nothing else is allocated.
     expect(count).to.be.at.most(reading + CHANCE);
   });
 });

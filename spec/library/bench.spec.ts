@@ -1,5 +1,5 @@
-// That the benches work: their arithmetic, and two of them in a hurry. What they measure is not
-// for specs to judge.
+// Checks that the benches work: their arithmetic, and two of them in the short mode. Specs do not check
+// what they measure.
 
 import { execFile } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
@@ -51,7 +51,7 @@ describe('the statistics of the benches', () => {
 });
 
 describe('a case', () => {
-  /** A side with fixed figures that notes when it is asked for them. */
+  /** A side with fixed figures that records when it is asked for them. */
   function fixed(role: Side['role'], name: string, value: number, log: string[]): Side {
     return {
       role,
@@ -174,7 +174,7 @@ describe('the suite', () => {
     this.timeout(60_000);
     const main = fileURLToPath(new URL('../../bench/main.js', import.meta.url));
     const args = [main, 'schedule-stop', 'lock', '--quick', '--json'];
-    // What a bench runs of lib is not covered by a spec.
+    // Code of lib that a bench runs does not count as covered by a spec.
     const { NODE_V8_COVERAGE: _, ...env } = process.env;
     const { stdout } = await promisify(execFile)(process.execPath, args, { env });
     const { quick, results } = JSON.parse(stdout) as { quick: boolean; results: Result[] };

@@ -1,4 +1,4 @@
-// How many functions run between two I/O callbacks when each brings about the next.
+// How many functions run between two I/O callbacks if each one schedules the next.
 import { once } from 'node:events';
 import { MessageChannel } from 'node:worker_threads';
 import { expect } from 'chai';
@@ -11,12 +11,12 @@ import { Kcont, Kernel, Mutex } from '../../lib/index.ts';
 import { HandClock } from '../support/hand-clock.ts';
 
 const BUDGET_MS = 2;
-/** Without an I/O callback, a chain is broken. */
+/** A chain is ended if there is no I/O callback for this long. */
 const FROZEN = 300 * BUDGET_MS;
 
 const nothing = Promise.resolve();
 
-/** A chain of functions that each call `work()` and go on while it is true, `runs` times. */
+/** A chain of functions that each call `work()` and continue while it is true, `runs` times. */
 type Chain = (kernel: Kernel, work: () => boolean, runs: number) => unknown;
 
 const selfReset =
@@ -36,7 +36,7 @@ const asyncReset =
     new Kcont(wq.prihigh, lock, again, null).schedule();
   };
 
-/** Each waits for the one before. */
+/** Each function waits for the one before. */
 const loop =
   (make: (kernel: Kernel) => (func: () => boolean) => Promise<unknown>): Chain =>
   async (kernel, work) => {
@@ -179,7 +179,7 @@ const paces: Record<string, Pace> = {
   mixed: { runs: 120, tookMs: (nth) => [0.01, 0.01, 1, 0, 0.4, 3][(nth * 7) % 6] as number },
 };
 
-/** Runs a chain; how long the functions took between two I/O callbacks, turn by turn. */
+/** Runs a chain, and returns how long the functions took between two I/O callbacks in each turn. */
 async function turnsOf(chain: Chain, { runs, tookMs }: Pace): Promise<number[][]> {
   const clock = new HandClock();
   const kernel = new Kernel({ clock, budgetMs: BUDGET_MS, onError: () => undefined });
@@ -212,7 +212,7 @@ async function turnsOf(chain: Chain, { runs, tookMs }: Pace): Promise<number[][]
   return turns;
 }
 
-/** How many functions a turn may have: those within the budget, and an eighth more. */
+/** The number of functions that a turn may run: those within the budget, and an eighth more. */
 function most(tookMs: readonly number[]): number {
   let spentMs = 0;
   const within = tookMs.findIndex((ms) => (spentMs += ms) >= BUDGET_MS) + 1;

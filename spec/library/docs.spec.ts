@@ -1,5 +1,5 @@
-// The programs of the documentation are true: each fenced block marked `ts run` compiles, runs by
-// itself, ends, and prints the block marked `text` that follows it.
+// Checks the programs of the documentation: each fenced block marked `ts run` compiles, runs, ends, and
+// prints the block marked `text` that follows it.
 
 import { execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
@@ -21,11 +21,11 @@ const pages = [
 ];
 
 interface Program {
-  /** Where it stands: `docs/timers.md:7`. */
+  /** Its place, such as `docs/timers.md:7`. */
   readonly place: string;
   readonly file: string;
   readonly source: string;
-  /** What it prints. */
+  /** Its expected output. */
   readonly output: string;
 }
 
@@ -103,7 +103,7 @@ describe('the programs of the documentation', function () {
   this.timeout(60_000);
   const programs = pages.flatMap(programsOf);
   const folder = join(ROOT, 'temp', 'docs');
-  /** Where the compiler puts a program that stands in `folder`. */
+  /** The compiler's output path for a program in `folder`. */
   const compiled = join(folder, 'out', relative(ROOT, folder));
   let said: string;
   before(async () => {
@@ -170,7 +170,7 @@ describe('the programs of the documentation', function () {
       const socket = connect({ port, host: '127.0.0.1', allowHalfOpen: true });
       const [heard] = (await once(socket, 'data')) as [Buffer];
       expect(String(heard)).to.equal('idle\n');
-      // What is written to an end that is gone comes back as an error.
+      // Writing to a closed connection is an error.
       const failed = once(socket, 'error');
       const writing = setInterval(() => socket.write('still here\n'), 20);
       await failed.finally(() => clearInterval(writing));

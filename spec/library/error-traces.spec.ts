@@ -1,5 +1,5 @@
-// What a person sees of an error: the code in its first line, the name of the continuation, and a
-// trace that begins in his own file; and in a crash report, whose function it was.
+// What users see of an error: the code in its first line, the name of the continuation, and a trace that
+// begins in their own file; and in a crash report, the continuation whose function threw.
 
 import { inspect } from 'node:util';
 import { expect } from 'chai';

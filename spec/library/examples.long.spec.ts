@@ -1,4 +1,4 @@
-// The examples under load: what their demonstrations show, and promise.
+// The examples under load: checks what their demonstrations show.
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';

@@ -9,7 +9,7 @@ import { LineReader, MAX_LINE, parse } from '../../examples/gateway/protocol.ts'
 import { widthOf } from '../../examples/thumbnails/jpeg.ts';
 import { Program } from '../support/example-program.ts';
 
-/** Somebody who types a device's part. */
+/** A client that plays a device. */
 class Typist {
   readonly #socket: Socket;
   readonly #lines: AsyncIterator<string>;
@@ -23,7 +23,7 @@ class Typist {
     this.#socket.write(text);
   }
 
-  /** The next line of the gateway; undefined: it has hung up. */
+  /** The next line of the gateway; undefined: it has closed the connection. */
   async hear(): Promise<string | undefined> {
     const { done, value } = await this.#lines.next();
     return done === true ? undefined : value;

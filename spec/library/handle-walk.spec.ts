@@ -1,4 +1,5 @@
-// Every sequence of events up to a depth, and long random ones, of one handle against the state table.
+// Compares one handle with the state table, for every sequence of events up to a depth and for long
+// random ones.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -39,7 +40,7 @@ const wrong = (delayMs: number): Event => ({
 
 const failure = new Error('rejected on purpose');
 
-/** One handle, and the table's opinion of it. */
+/** One handle, and its expected state by the table. */
 class Walk {
   readonly #clock: VirtualClock;
   readonly #lock: Mutex | null;
@@ -49,10 +50,10 @@ class Walk {
   #end: { resolve: () => void; reject: (error: unknown) => void } | null = null;
   #inside = 0;
   #entries = 0;
-  /** Is there a successful schedule which no stop and no entry has used up? */
+  /** Whether a successful `schedule` has not been followed by a stop or an entry. */
   #mayRun = false;
 
-  // What the table says.
+  // The expected state, by the table.
   #state: State = 'IDLE';
   #expired = false;
   #deadlineMs = 0;
@@ -61,7 +62,7 @@ class Walk {
   #drains = 0;
   #wantDrains = 0;
   #wantErrors = 0;
-  /** Is the lock in the hands of somebody else? */
+  /** Whether other code holds the lock. */
   #taken = false;
 
   constructor(kernel: Kernel, clock: VirtualClock, lock: Mutex | null, reported: unknown[]) {
@@ -127,7 +128,7 @@ class Walk {
     this.#check();
   }
 
-  /** Lets all happen that can happen: then nothing is left, although nobody acknowledged anything. */
+  /** Lets everything happen that can happen: then nothing is left, even without any `ack`. */
   async finish(): Promise<void> {
     await this.do(GIVE);
     for (let i = 0; i < 3; i++) {
@@ -312,7 +313,7 @@ async function walkAll(events: readonly Event[], depth: number, locked: boolean)
 }
 
 describe('a walk of one handle', () => {
-  /** One deeper is ten times as many, about. */
+  /** One more level of depth means about ten times as many sequences. */
   const deeper = soak >= 40 ? 2 : soak >= 4 ? 1 : 0;
 
   it('agrees with the table after every sequence of the events of a plain handle', async function () {

@@ -1,5 +1,5 @@
-// Random results of a user's functions, at every place that calls one: each call ends as `await` would
-// have it end, which is the oracle.
+// Random results of users' functions, at every place that calls one: each call ends as it would with
+// `await`, which is the oracle.
 /* oxlint-disable unicorn/no-thenable -- that is what it is about */
 import { expect } from 'chai';
 import fc from 'fast-check';
@@ -14,19 +14,19 @@ import {
 } from '../support/hostile-results.ts';
 import { soak } from '../support/lab.ts';
 
-/** What a `then` does, step by step. */
+/** The steps of a `then`. */
 type Step = {
   readonly do: 'fulfil' | 'reject' | 'throw';
   readonly n: number;
   readonly later: boolean;
 };
 
-/** A result: made anew for each call, for a thenable may be used once. */
+/** A result. It is created for each call, because a thenable may be used only once. */
 interface Recipe {
   readonly shape: 'plain' | 'null' | 'function' | 'promise' | 'proxy';
   readonly then: 'none' | 'value' | 'getter' | 'throwing' | 'other' | 'inherited';
   readonly steps: readonly Step[];
-  /** What it fulfils with; null: a number. */
+  /** Its value; null: a number. */
   readonly inner: Recipe | null;
   readonly thrown: boolean;
 }
@@ -54,7 +54,7 @@ function make(recipe: Recipe): unknown {
       if (later) queueMicrotask(() => call(value));
       else call(value);
     }
-    // Whatever comes before it, it ends.
+    // The last step settles it.
     yes(0);
   };
   if (how === 'value') Object.defineProperty(base, 'then', { value: then });
@@ -95,7 +95,7 @@ function funcOf(its: Recipe): Func {
   };
 }
 
-/** How it ends by the language: where it is not awaited, a promise is a thenable as any other. */
+/** How it ends in the language; if it is not awaited, a promise counts as any other thenable. */
 async function oracle(where: string, func: Func): Promise<Ending> {
   try {
     if (AWAITING.has(where)) await func();

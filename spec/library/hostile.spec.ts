@@ -1,5 +1,5 @@
-// Whatever a user's function returns or throws: its call ends with an error that says what happened,
-// its lock is free, its handle idle, and nobody else's work is lost.
+// Whatever a user's function returns or throws, its call ends with an error that describes it, its lock is
+// free, its handle is idle, and no other work is lost.
 /* oxlint-disable unicorn/no-thenable -- that is what it is about */
 import { inspect } from 'node:util';
 import { expect } from 'chai';
@@ -31,12 +31,12 @@ function revoked(target: object): object {
   return proxy;
 }
 
-/** A promise of the language that says something else. */
+/** A Promise whose `then` was replaced. */
 function oddPromise(name: string, descriptor: PropertyDescriptor): Promise<number> {
   return Object.defineProperty(Promise.resolve(1), name, descriptor);
 }
 
-/** Functions, and how their calls end. A text that ends in … is the beginning. */
+/** Functions, and how their calls end. A text with … at its end is only the beginning. */
 const HOSTILE: readonly (readonly [what: string, func: Func, ending: Ending])[] = [
   [
     'a `then` that throws when it is read',
@@ -142,7 +142,7 @@ const HOSTILE: readonly (readonly [what: string, func: Func, ending: Ending])[] 
   ],
 ];
 
-/** What is thrown. */
+/** Values that are thrown. */
 const THROWN: readonly (readonly [what: string, thrown: () => unknown, ending: Ending])[] = [
   ['nothing', () => undefined, 'undefined'],
   ['a null prototype', () => Object.create(null), 'an object'],
@@ -169,7 +169,7 @@ const FUNCS = [
   ]),
 ];
 
-/** How many of them return what can be followed. */
+/** How many of them return a thenable. */
 const THENABLES = 14;
 
 describe('a function of an application', () => {
@@ -208,7 +208,7 @@ describe('a function of an application', () => {
         });
         await clock.advance(1);
         if (AWAITING.has(where)) {
-          // No continuation of the kernel, but its lock says it.
+          // It is not a continuation of this kernel, but its lock reports it.
           expect([place.lock.held, kernel.inspect().running]).to.deep.equal([true, 0]);
           return;
         }
@@ -216,7 +216,7 @@ describe('a function of an application', () => {
         const closing = kernel.close({ graceMs: 10 });
         await clock.advance(1000);
         const { unfinished } = await closing;
-        // What is let go when its grace is over, an item, does not hold up the kernel.
+        // An item that is abandoned when its grace is over does not delay the kernel.
         if (where === 'a stage of a pipeline') expect(unfinished).to.deep.equal([]);
         else
           expect(unfinished.map(({ name }) => name)).to.deep.equal([
@@ -277,7 +277,7 @@ describe('a function of an application', () => {
   });
 });
 
-/** Functions whose names cannot be told. */
+/** Functions without a usable name. */
 const NAMELESS: readonly (readonly [what: string, name: PropertyDescriptor])[] = [
   ['that throws', { get: () => fail('name') }],
   ['that is a symbol', { value: Symbol('name') }],

@@ -4,10 +4,10 @@ import { Kcont, Kernel } from '../../lib/index.ts';
 import { ClockSampler } from '../../lib/time/clock-sampling.ts';
 import { burn } from '../support/busy.ts';
 
-/** Calls after which there are estimated: the first is dense after nothing. */
+/** The number of calls before estimates begin; the first call cannot be dense. */
 const DENSE = 13;
 
-/** A clock whose readings are counted, and cost a given time each. */
+/** A clock that counts its readings, each of which takes a given time. */
 class Counted implements Clock {
   readonly _phase = 0;
   _samples = true;

@@ -10,12 +10,12 @@ import { byHand, kinds, type Installed } from '../support/fakes.ts';
 const realTimeout = setTimeout;
 const HANDLES = 6;
 
-/** What the model knows of a handle. */
+/** The model of a handle. */
 interface Entry {
   /** In fake ms from the start of the program. */
   dueMs: number;
   delayMs: number;
-  /** It was scheduled under the fakes that are there now, so its ms is known. */
+  /** Whether it was scheduled under the current fakes, so that its ms is known. */
   isExact: boolean;
 }
 
@@ -49,7 +49,7 @@ class Program {
   );
   readonly #model = new Map<number, Entry>();
   readonly #installed: Installed[] = [];
-  /** One over another, node:test or sinon need not be the outer one. */
+  /** If they are nested, any of them may be the outer one. */
   #isNestable = true;
   #nowMs = 0;
   #lastMs = -Infinity;
@@ -119,12 +119,12 @@ class Program {
     }
   }
 
-  /** By other fakes, or the host: what was scheduled before is on its way, nobody knows how far. */
+  /** Called when the fakes change: the remaining time of what was scheduled before is not known. */
   #otherTime(): void {
     for (const entry of this.#model.values()) entry.isExact = false;
   }
 
-  /** Takes what has run out of the model: once, not before its ms, in order. */
+  /** Removes what has run from the model, and checks that it ran once, not early, and in order. */
   #settle(): void {
     let dueMs = -Infinity;
     for (const i of this.#ran.splice(0)) {

@@ -1,5 +1,5 @@
-// Fake timers, whatever they fake, come and go in one process: what is scheduled before, under and
-// after them runs by the time that stands among the globals then.
+// Fake timers of all kinds are installed and removed in one process: what is scheduled before, during and
+// after this runs by the time of the current globals.
 
 import { mock } from 'node:test';
 import { expect } from 'chai';
@@ -12,7 +12,7 @@ import { byHand, kinds, ofNode, ofSinon, type Installed, type Kind } from '../su
 
 const realTimeout = setTimeout;
 
-/** Waits in real time until so many have run. */
+/** Waits in real time until `count` have run. */
 async function until(ran: readonly string[], count: number): Promise<void> {
   while (ran.length < count) {
     await new Promise((resolve) => {
@@ -21,7 +21,7 @@ async function until(ran: readonly string[], count: number): Promise<void> {
   }
 }
 
-/** Kinds that leave kernels on the host. */
+/** Kinds that do not affect kernels on the host. */
 const apart: Kind[] = [
   ofSinon(['setImmediate']),
   ofSinon(['Date', 'performance', 'hrtime']),
@@ -29,7 +29,7 @@ const apart: Kind[] = [
   ofNode(['setInterval', 'Date']),
 ];
 
-/** A kernel, and what ran on it. */
+/** A kernel, and a record of what ran on it. */
 class Lab {
   readonly kernel: Kernel = new Kernel();
   readonly ran: string[] = [];
@@ -46,7 +46,7 @@ class Lab {
     return kc;
   }
 
-  /** Reads the clock, which never goes back. */
+  /** Reads the clock, and checks that it does not go back. */
   now(): number {
     const now = this.kernel.now();
     expect(now).to.be.at.least(this.#now);
@@ -144,7 +144,7 @@ describe('fake timers', function () {
         const lab = new Lab();
         under(kind, ({ tick }) => {
           lab.schedule('far', 2 ** 33 + 5);
-          // Those of Node reckon a timer that is set meanwhile from where they are moved on to.
+          // In node:test, a timer that is set during a tick counts from the end of that tick.
           for (let longest = 0; longest < 4; longest++) tick(2 ** 31 - 1);
           tick(8);
           expect(lab.ran).to.deep.equal([]);

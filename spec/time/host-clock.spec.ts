@@ -9,7 +9,7 @@ describe('the host clock', function () {
   this.timeout(60_000);
 
   it('is that of performance.now()', () => {
-    // One of its own: the process-wide clock goes on from where it was when others faked time.
+    // A separate clock: the process-wide one is ahead after other specs have faked time.
     const kernel = new Kernel({ clock: new HostClock() });
     const before = performance.now();
     const now = kernel.now();
@@ -49,7 +49,7 @@ describe('the host clock', function () {
 
     it('has one listener of the process for any number of clocks, and none afterwards', async () => {
       const count = (): number => process.listenerCount('beforeExit');
-      // Clocks of other specs find that their fakes are gone.
+      // Lets clocks of other specs notice that their fakes are gone.
       while (count() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
       const before = count();
       const fake = sinon.useFakeTimers();

@@ -25,7 +25,7 @@ class Alarm implements Timer {
   }
 }
 
-/** The dullest wheel: an array. */
+/** The simplest wheel: an array. */
 class Model {
   readonly timers: { name: string; due: number; seq: number }[] = [];
   tick = 0;
@@ -83,7 +83,7 @@ describe('Wheel', () => {
               (it) => {
                 inWheel.delete(it);
                 expired.push(`${it.name}@${wheel.tick}`);
-                // Whoever counts ticks from the base is told before anything expires by the new one.
+                // The callback for a new base is called before anything expires relative to it.
                 expect(wheel.base).to.equal(base);
               },
               (by) => void (base += by),
