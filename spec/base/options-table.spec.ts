@@ -27,7 +27,7 @@ import {
 } from '../../lib/index.ts';
 import { ROOT } from '../support/root.ts';
 
-// Loading this module replaces the global timers.
+// An import has replaced the global timers.
 restore();
 
 const nothing = (): void => undefined;

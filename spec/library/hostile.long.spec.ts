@@ -54,7 +54,7 @@ function make(recipe: Recipe): unknown {
       if (later) queueMicrotask(() => call(value));
       else call(value);
     }
-    // The last step settles it.
+    // Settles it in any case.
     yes(0);
   };
   if (how === 'value') Object.defineProperty(base, 'then', { value: then });

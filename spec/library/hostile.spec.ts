@@ -31,7 +31,7 @@ function revoked(target: object): object {
   return proxy;
 }
 
-/** A Promise whose `then` was replaced. */
+/** A Promise with a replaced property. */
 function oddPromise(name: string, descriptor: PropertyDescriptor): Promise<number> {
   return Object.defineProperty(Promise.resolve(1), name, descriptor);
 }

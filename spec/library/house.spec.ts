@@ -1,5 +1,5 @@
-// The house rules that a program can check: who imports whom, sizes, names, and that nothing in
-// the repository depends on the machine it was written on.
+// The rules of the repository that a program can check: imports, sizes, names, and that nothing depends
+// on the machine it was written on.
 
 import { spawnSync } from 'node:child_process';
 import {
@@ -20,7 +20,7 @@ import { ROOT } from '../support/root.ts';
 /**
  * The layers of lib, the highest first. A file imports files of its own folder or of a layer below; the
  * import of a type may also point up, but not to a folder that depends on the core. `.oxlintrc.json`
- * says the same to the linter.
+ * has the same rule for the linter.
  */
 const LAYERS: readonly (readonly string[])[] = [
   ['index.ts', 'kern.ts'],
@@ -30,16 +30,16 @@ const LAYERS: readonly (readonly string[])[] = [
   ['time/'],
   ['base/'],
 ];
-/** What depends on the core, on subpaths of its own: nothing else knows these, nor they each other. */
+/** The folders above the core, on their own subpaths: no other folder imports them, nor they each other. */
 const DEPENDENT = LAYERS[1] as readonly string[];
-/** Lines of code: neither blank ones nor comments. */
+/** Lines of code, without blank lines and comments. */
 const MAX_LINES = 350;
 
 function read(path: string): string {
   return readFileSync(join(ROOT, path), 'utf8');
 }
 
-/** Every file below a folder of the repository, but what git ignores. */
+/** Every file below a folder of the repository, except those that git ignores. */
 function filesBelow(folder: string): string[] {
   const ignored = new Set(['.git/', ...read('.gitignore').split('\n')]);
   return readdirSync(join(ROOT, folder), { withFileTypes: true }).flatMap((entry) => {
@@ -72,7 +72,7 @@ function mayImport(from: string, to: string): boolean {
   return layerOf(to) > layerOf(from) || (layerOf(from) === 0 && layerOf(to) === 0);
 }
 
-/** The files of lib that a file of lib imports; erased imports (`import type`) aside, if so asked. */
+/** The files of lib that a file of lib imports, with or without erased imports (`import type`). */
 function importsOf(path: string, kind: 'values' | 'all'): string[] {
   const statement =
     /^(?:import|export)\s+(?<type>type\s+)?(?:[\w\s{},*]*?\s+from\s+)?'(?<to>\.[^']*)'|\bimport\('(?<lazy>\.[^']*)'\)/gm;
@@ -83,7 +83,7 @@ function importsOf(path: string, kind: 'values' | 'all'): string[] {
 
 const lib = filesBelow('lib').map((path) => path.slice('lib/'.length));
 
-/** Lines that are neither blank nor comment: documentation may be as long as it has to be. */
+/** Lines that are neither blank nor comment: the length of documentation is not limited. */
 function linesOfCode(source: string): number {
   return source
     .replaceAll(/\/\*[^]*?\*\//g, '')
@@ -199,7 +199,7 @@ describe('the linter', () => {
     rmSync(folder, { recursive: true });
   });
 
-  /** What `.oxlintrc.json` finds against one group of rules in these files of lib: `path:line`. */
+  /** The violations of one group of rules that `.oxlintrc.json` reports in these files: `path:line`. */
   function lint(rules: RegExp, files: Record<string, readonly string[]>): string[] {
     rmSync(join(folder, 'lib'), { recursive: true, force: true });
     const config: object = JSON.parse(read('.oxlintrc.json'));
@@ -223,7 +223,7 @@ describe('the linter', () => {
       .toSorted();
   }
 
-  /** Which imports it forbids, when every folder imports every folder: `from > to`. */
+  /** The imports that it forbids, if every folder imports every folder: `from > to`. */
   function forbidden(keyword: 'import' | 'import type'): string[] {
     const lines = (from: string): string[] =>
       some.map((to, index) => {
@@ -285,7 +285,7 @@ function find(pattern: RegExp, among: readonly string[]): string[] {
   );
 }
 
-// The brackets in these patterns keep this file from holding what they look for.
+// The brackets in these patterns keep them from matching this file.
 describe('the repository', () => {
   const files = filesBelow('.');
 

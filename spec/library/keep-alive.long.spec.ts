@@ -1,4 +1,4 @@
-// Random programs that block, ref and unref, by Node's own timers and by ours.
+// Random programs that block, ref and unref, with Node's own timers and with kcont.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import {
@@ -29,13 +29,13 @@ function itemAt(index: number, depth: number): fc.Arbitrary<Item> {
 }
 
 /**
- * What is referenced comes to an end, and what does not is referenced by nobody. And what is not referenced references nothing: that
- * it runs at all, while what holds the process ends, is left to the implementation.
+ * Referenced items end, and items that do not end are not referenced. Unreferenced items do not reference
+ * others: whether they run at all before the process ends is up to the implementation.
  */
 function tame(program: readonly Item[]): Item[] {
   const endless = new Set<string>();
   const visit = ({ id, again, arms }: Item): void => {
-    // Also where it is stripped below.
+    // Even if it is stripped below.
     if (again === Infinity) endless.add(id);
     arms.forEach(visit);
   };
@@ -56,7 +56,7 @@ function hasToggles({ toggles, arms }: Item): boolean {
   return toggles.length > 0 || arms.some(hasToggles);
 }
 
-/** What held the process until it ran. */
+/** The items that kept the process alive until they ran. */
 function held({ ran }: Trace): string[] {
   return [...new Set(ran.filter(({ ref }) => ref).map(({ id }) => id))].toSorted();
 }
@@ -70,7 +70,7 @@ describe('random programs of timers and jobs that block, ref and unref', functio
         const traces = await Promise.all(IMPLEMENTATIONS.map((by) => play(program, by)));
         for (const trace of traces) expect(faults(trace)).to.deep.equal([]);
         for (const trace of traces.slice(1)) expect(disorder(trace)).to.deep.equal([]);
-        // What another lets go may have run before or not.
+        // An item that another one unrefs may or may not have run before.
         if (program.some(hasToggles)) return;
         const [node, ...ours] = traces.map(held);
         for (const trace of ours) expect(trace).to.deep.equal(node);

@@ -1,4 +1,4 @@
-// What keeps the process alive: programs that block, by Node's own timers and by ours.
+// What keeps the process alive: programs that block, with Node's own timers and with kcont.
 import { once } from 'node:events';
 import { createServer } from 'node:net';
 import { expect } from 'chai';
@@ -9,7 +9,7 @@ import { runModule } from '../support/child.ts';
 const plain = { ref: false, blockMs: 0, again: 0, arms: [], toggles: [], pulses: false };
 const end: Item = { ...plain, id: 'end', ms: 150, ref: true };
 
-/** Each program, and what runs in it, in the order of the first runs. */
+/** Each program, and the items that run in it, in the order of their first runs. */
 const programs: Record<string, readonly [program: Item[], ...ran: string[]]> = {
   'one that works for longer than its period': [
     [{ ...plain, id: 'a', ms: 10, blockMs: 15, again: Infinity }, end],
@@ -155,14 +155,14 @@ describe('unreferenced work does not keep the process alive:', function () {
 });
 
 describe('unreferenced work is not late if nothing else happens:', () => {
-  /** The least, in ms: what other processes take of the machine does not count. */
+  /** The shortest time of several, in ms, so that other load on the machine does not count. */
   async function least(delayMs: number): Promise<number> {
     const kernel = new Kernel();
     const server = createServer().listen(0, '127.0.0.1');
     await once(server, 'listening');
     const lateMs: number[] = [];
     for (let i = 0; i < 20; i++) {
-      // From a turn that ends with nothing left to do, as one of an idle server.
+      // Started in a turn that ends with nothing left to do, as in an idle server.
       await new Promise((resolve) => void setImmediate(resolve));
       const fromMs = performance.now();
       await new Promise<void>((resolve) => {

@@ -6,7 +6,7 @@ import type { Cpu } from '../../lib/index.ts';
 import * as kern from '../../lib/kern.ts';
 import { codeOf, deferred, Lab, settled } from '../support/lab.ts';
 
-/** The functions of the proposal, and how many arguments each takes there. */
+/** The functions of the proposal, and the number of their arguments there. */
 const FUNCTIONS: [name: string, parameters: number][] = [
   ['kcont_create', 5],
   ['kcont_schedule', 3],

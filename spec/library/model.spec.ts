@@ -1,7 +1,8 @@
-// Thousands of random programs, played on the library and on the dullest model of it. Whatever can be
-// seen must be equal: entries in their order, answers, predicates, deadlines, locks held, errors.
+// Runs thousands of random programs on the library and on its simplest model. Everything observable must
+// be equal: entries in their order, results, predicates, deadlines, locks held, errors.
 //
-// `npm run test:long` plays four times as many, KCONT_SOAK=20 twenty times; a failure prints the seed, and KCONT_SEED plays it again.
+// `npm run test:long` runs four times as many, KCONT_SOAK=20 twenty times as many; a failure
+// prints the seed, and KCONT_SEED repeats it.
 import fc from 'fast-check';
 import { soak } from '../support/lab.ts';
 import { Library } from '../support/library.ts';
@@ -9,7 +10,7 @@ import { Model } from '../support/model.ts';
 import { Player, print, programs } from '../support/program.ts';
 import type { Ground, Program } from '../support/program.ts';
 
-/** Plays a program on both; says where they part, or null. */
+/** Runs a program on both; returns the first difference, or null. */
 async function compare(program: Program): Promise<string | null> {
   const model = new Player(program, (host, what) => new Model(host, what));
   await model.play();

@@ -1,4 +1,4 @@
-// The races that timers, softints and workqueues are known for, and how each one ends here.
+// The known races of timers, softints and workqueues, and the outcome of each.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import sinon from 'sinon';
@@ -200,7 +200,7 @@ describe('races:', () => {
     });
 
     it('is shown by invoking and busy if called while its timer and its function are running', async () => {
-      // The handshake of the proposal: who frees asks; who runs acknowledges.
+      // The handshake of the proposal: the code that frees asks, and the run acknowledges.
       const lab = new Lab();
       const kc = lab.async('a');
       expect(kc.invoking).to.equal(false);
@@ -318,7 +318,7 @@ describe('races:', () => {
       expect(kc.pending).to.equal(true);
     });
 
-    /** Interlocks that cannot be, each with the code of the error. */
+    /** Invalid interlocks, each with the code of the error. */
     const strangers: readonly (readonly [what: string, interlock: unknown, code: string])[] = [
       ['nothing', null, 'EINVAL'],
       ['an object that is held', { held: true }, 'EINVAL'],
@@ -694,7 +694,7 @@ describe('races:', () => {
 
   describe('starvation', () => {
     it('of a low level ends after its patience, and of I/O after the budget', async () => {
-      // On the host's clock: virtual time knows neither budget nor patience.
+      // On the host clock, because budget and patience have no effect in virtual time.
       const kernel = new Kernel({ budgetMs: 1 });
       const low = kernel.acquire(10, { patienceMs: 50 });
       let fed = 0;
@@ -711,7 +711,7 @@ describe('races:', () => {
       const poor = new Kcont(low, null, () => served.resolve(), null);
       greedy.schedule(0);
       poor.schedule(0);
-      // What needs a turn of the loop gets it, again and again.
+      // Other work in the event loop gets its turns repeatedly.
       let turns = 0;
       const count = async (): Promise<void> => {
         for (;;) {
@@ -764,7 +764,7 @@ describe('races:', () => {
       lab.clock.tick(0);
       void lock.enter({ priority: 20 }).then(() => lab.ran.push('low code'));
       lock.exit();
-      // Somebody quick takes it before the dispatch, and gives it back.
+      // Other code takes the lock before the dispatch, and releases it.
       expect(lock.tryEnter()).to.equal(true);
       lock.exit();
       await settled();
@@ -787,7 +787,7 @@ describe('races:', () => {
       new Kcont(wq.prilow, lock, note, 'low').schedule();
       clock.tick(0);
       lock.exit();
-      // Taken again before the dispatch of `low`, which an error puts off.
+      // Taken again before the dispatch of `low`, which an error delays.
       lock.tryEnter();
       new Kcont(wq.prihigh, lock, note, 'high').schedule();
       new Kcont(wq.primedlow, null, fail, null).schedule();
@@ -829,7 +829,7 @@ describe('races:', () => {
     });
 
     it('expires deadlines in order in one pass after the loop stalled', () => {
-      // A clock of its own: that of the process would not come back from the jump.
+      // A separate clock, because that of the process could not go back after the jump.
       const kernel = new Kernel({ clock: new HostClock() });
       const fake = sinon.useFakeTimers();
       try {
@@ -874,7 +874,7 @@ describe('races:', () => {
               return kc;
             });
             const deadlines = all.map(({ delayMs }) => delayMs);
-            // All are moved outward before the first is due, then the loop stalls.
+            // All deadlines are moved outward before the first is due, then the loop stalls.
             for (const [nth, { delayMs, touchedMs }] of all.entries()) {
               if (touchedMs === 0) continue;
               kcs[nth]?.schedule(delayMs + touchedMs);

@@ -1,5 +1,5 @@
-// A proxy that was revoked throws whatever is asked of it. In the place of any argument or option it is
-// refused as what it is not, with EINVAL.
+// A revoked proxy throws on every operation. As an argument or option it is refused with EINVAL, as any
+// other invalid value.
 
 import { expect } from 'chai';
 import { SharedMutex, SharedSpinLock, transfer } from '../../lib/cpu/index.ts';
@@ -15,14 +15,14 @@ const kernel = new Kernel({ clock: new VirtualClock() });
 const { prilow } = kernel.wq;
 const nothing = (): never => undefined as never;
 
-/** Of an object. */
+/** A revoked proxy of an object. */
 function gone(target: object = {}): never {
   const { proxy, revoke } = Proxy.revocable(target, {});
   revoke();
   return proxy as never;
 }
 
-/** Of a function. */
+/** A revoked proxy of a function. */
 const func = (): never => gone(nothing);
 
 const idle = (): Kcont<number> => new Kcont(prilow, null, nothing, 0);

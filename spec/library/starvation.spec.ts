@@ -15,7 +15,7 @@ import {
 import { burn } from '../support/busy.ts';
 import { Lab } from '../support/lab.ts';
 
-/** What this process has had of the CPUs, in ms. */
+/** The CPU time of this process, in ms. */
 function cpuMs(): number {
   const { user, system } = process.cpuUsage();
   return (user + system) / 1000;
@@ -53,8 +53,8 @@ describe('starvation', function () {
     feed.destroy();
     server.close();
     expect(fed).to.be.above(1000);
-    // A request takes some ten turns, each at most a budget long. What other processes take of the
-    // machine does not count.
+    // A request takes about ten turns, each at most one budget long. CPU time of other processes does not
+    // count.
     expect(tookMs.toSorted((a, b) => a - b)[50]).to.be.below(200);
     await kernel.close();
   });
@@ -140,7 +140,7 @@ describe('starvation of the waiters of', () => {
     });
   }
 
-  /** Holds the lock for 4 ms, time and again; the next one wants it before that, or after. */
+  /** Holds the lock for 4 ms, repeatedly; the next one requests it before the release, or after. */
   function flood(lock: Lock, overlaps: boolean): void {
     const hold = async (): Promise<void> => {
       if (overlaps) void elapse(2).then(again);
@@ -154,7 +154,7 @@ describe('starvation of the waiters of', () => {
     again();
   }
 
-  /** What the low ones have seen: when each was entered. */
+  /** The times at which the low ones were entered. */
   async function watch(): Promise<number[]> {
     const enteredMs: number[] = [];
     for (let atMs = 0; atMs < 400; atMs++) {
@@ -183,7 +183,7 @@ describe('starvation of the waiters of', () => {
         const enteredMs = await watch();
         expect(enteredMs).to.have.length(3);
         expect(enteredMs[0]).to.be.within(51, 61);
-        // Those behind have waited as long. Between any two of them a high one has its turn.
+        // The others have waited as long. Between any two of them a high one has its turn.
         expect(enteredMs[2]).to.be.within(51, 81);
       });
     }
@@ -345,7 +345,7 @@ describe('starvation of the waiters of', () => {
       new Kcont(lab.wq.prihigh, lock, note, 'high').schedule();
     }
     await lab.clock.advance(0);
-    // All are passed over by code, and have waited for too long.
+    // All have been passed over by code, and have run out of patience.
     for (let i = 0; i < 2; i++) {
       for (const lock of locks) {
         lock.exit();
@@ -359,7 +359,7 @@ describe('starvation of the waiters of', () => {
     await lab.clock.advance(0);
     const { ran } = lab;
     expect(ran).to.have.length(42);
-    // One is promoted in a pass; the others go when their turn has come.
+    // One is promoted per pass; the others run when it is their turn.
     expect(ran[0]).to.equal('softserial');
     const early = ran.slice(0, ran.lastIndexOf('high')).filter((it) => it === 'low');
     expect(early).to.have.length(1);

@@ -1,4 +1,4 @@
-// Every row and column of the state table, allowed and forbidden, through both faces.
+// Every row and column of the state table, allowed and forbidden, through both APIs.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import { expect } from 'chai';
 import { Kcont, KcontError, Mutex } from '../../lib/index.ts';
@@ -25,9 +25,9 @@ const LATER_MS = 20; // the delay of the schedule and reset under test
 /** One way to drive a handle: the class, or the functions of the proposal. */
 interface Face {
   readonly name: string;
-  /** What the call returns; undefined if this face has no such call. */
+  /** The result of the call; undefined if this API has no such call. */
   readonly call: (kc: Kcont<string>, call: Call, done: () => void) => Answer | undefined;
-  /** What it answers of a destroyed one. */
+  /** Its result for a destroyed handle. */
   readonly dead: string;
   /** The code of the error for a schedule that must be refused; `busy`, or `none`. */
   readonly refused: (kc: Kcont<string>, delayMs: number, cpu: Cpu | null) => string;
@@ -194,7 +194,7 @@ class Rig {
   }
 }
 
-/** A state, and one way to come into it. */
+/** A state, and one way to reach it. */
 interface Way {
   readonly name: string;
   readonly state: State;
@@ -501,7 +501,7 @@ async function reach(way: Way, rig: Rig, act: () => void): Promise<void> {
   if (!called) throw new Error(`${way.name} was not reached`);
 }
 
-/** When a handle in `state` is entered next, if everything is let happen from `now` on. */
+/** When a handle in `state` is entered next, if nothing interferes from `now` on. */
 function entriesFrom(state: State, now: number, deadlineMs: number): number[] {
   switch (state) {
     case 'IDLE':
@@ -571,7 +571,7 @@ for (const face of [klass, functions]) {
           if (way.name.endsWith('from within')) continue;
           const next = HAPPENS[happening][way.state];
           if (next === undefined) continue;
-          // A timer's expiry and its dispatch are one step unless something is in the way.
+          // The expiry of a timer and its dispatch are one step, unless something delays the dispatch.
           if (happening === 'expire' && way.state === 'PENDING') continue;
           if (happening === 'dispatch' && way.locked === true) continue;
           it(`${happening} makes ${way.name} ${next}`, async () => {

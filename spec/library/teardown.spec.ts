@@ -1,5 +1,5 @@
-// Teardown is nobody's error: what `schedule` and `reset` answer while an owner is destroyed or the
-// kernel closes is decided by the state alone, and what is in flight is served to its end.
+// Teardown is not an error: while an owner is destroyed or the kernel closes, the results of `schedule`
+// and `reset` depend only on the state, and runs in flight are served until they settle.
 import { expect } from 'chai';
 import sinon from 'sinon';
 import { HostClock } from '../../lib/time/host-clock.ts';
@@ -21,7 +21,7 @@ const IN_FLIGHT = 'a function in flight';
 const ON_THE_STACK = 'a function on the stack';
 const ITS_OWN = 'its own function';
 
-/** A kernel on a clock that stands still. Something in flight keeps its grace from ending. */
+/** A kernel on a clock that stands still. A run in flight keeps its grace from ending. */
 class VirtualRig implements TeardownRig {
   readonly #lab = new Lab();
   readonly kernel = this.#lab.kernel;
@@ -32,7 +32,7 @@ class VirtualRig implements TeardownRig {
   #closing: Promise<unknown> = Promise.resolve();
   readonly #others = new Map<string, Deferred<() => void>>();
 
-  /** An asynchronous function that goes on when it is given something to do, and then when all end. */
+  /** An asynchronous function that continues when it gets something to do, and ends with all others. */
   #inFlight(caller: string): Kcont<null> {
     const asked = deferred<() => void>();
     const hold = deferred();
@@ -109,7 +109,7 @@ describe('the result of schedule and reset', () => {
 });
 
 describe('a function whose owner is destroyed while it is in flight', () => {
-  /** How an owner goes. */
+  /** The ways in which an owner is destroyed. */
   const ways: Record<string, (kc: Kcont<null>, lab: Lab, hangUp: AbortController) => void> = {
     'is destroyed': (kc) => kc.destroy(),
     'aborts its signal': (_kc, _lab, hangUp) => hangUp.abort(),
@@ -139,7 +139,7 @@ describe('a function whose owner is destroyed while it is in flight', () => {
       sent.resolve();
       await lab.clock.advance(5000);
       expect(lab.take()).to.deep.equal(['tries']);
-      // It has not been acknowledged by what was refused; a destroyed one cannot be.
+      // The refused calls have not acknowledged it; a destroyed one cannot be acknowledged.
       expect(answers).to.deep.equal([false, false, way === 'closes the kernel', false]);
       expect(lab.errors).to.deep.equal([]);
       expect(retry.busy).to.equal(false);
@@ -182,7 +182,7 @@ describe('the grace of close', () => {
     ran = [];
   });
   const note = (what: string): void => void ran.push(`${what} at ${clock.now}`);
-  /** Begins a function that notes its end. */
+  /** Starts a function that records its end. */
   const begin = (func: () => Promise<unknown>, name = 'run'): void => {
     const run = async (): Promise<void> => {
       try {
@@ -261,7 +261,7 @@ describe('the grace of close', () => {
         await sleep(60_000);
       } catch {
         note('aborted');
-        // To clean up it may wait once more.
+        // To clean up, it may wait once more.
         await sleep(20);
       }
     });
@@ -334,7 +334,7 @@ describe('the grace of close', () => {
   });
 
   it('is not extended by plain code that yields repeatedly', async () => {
-    // Where time stands still such code never comes to an end of the instant.
+    // If time stood still, such code would never end.
     const real = new Kernel();
     const { setImmediate, setTimeout: sleep } = createTimers(real).promises;
     const scheduler = createScheduler(real);
@@ -424,7 +424,7 @@ describe('the grace of close', () => {
         setTimeout(function beforeAll() {}, 100),
         setInterval(function poll() {}, 100),
       ];
-      // A synchronous function has nothing to wait with.
+      // A synchronous function cannot wait.
       void kernel.wq.softnet.run(() => void setTimeout(function bySync() {}, 100));
       clock.tick(0);
       const end = deferred();
@@ -456,7 +456,7 @@ describe('the grace of close', () => {
           }, 50);
         });
       }, 'two');
-      // Armed by nobody in particular while they are in flight.
+      // Armed by plain code while runs are in flight.
       setTimeout(() => note('while in flight'), 60);
       setTimeout(function tooLate() {}, 60_000);
       expect(await close()).to.deep.equal({ withdrawn: ['timeout tooLate'], left: [] });
@@ -483,7 +483,7 @@ describe('the grace of close', () => {
         timers.setImmediate(() => note('never')),
         over.refresh(),
       ];
-      // What may be waited for can be put off as long as its run lasts.
+      // A timer that may be waited for can be rescheduled as long as its run lasts.
       clock.tick(15);
       (await kept.promise).refresh();
       for (const it of set) {

@@ -1,5 +1,5 @@
-// What small integers count is right at every place where they come to their end: ticks of the wheel,
-// of jobs and of a backlog, and sequence numbers.
+// Counters in small integers stay right where they reach their limit: ticks of the wheel, of jobs and of
+// a backlog, and sequence numbers.
 import { expect } from 'chai';
 import { toEndOfEra } from '../../lib/base/ordered-list.ts';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
@@ -8,7 +8,7 @@ import { HandClock } from '../support/hand-clock.ts';
 const DAY_MS = 86_400_000;
 const BUDGET_MS = 2;
 
-/** How long a kernel has been there: around all that a bit fewer or more of its ticks would count. */
+/** Ages of a kernel, in ms: around the limits of its ticks with one bit fewer or more. */
 const ages: Record<string, number> = {
   'at once': 0,
   'after ten days': 10 * DAY_MS,
@@ -26,7 +26,7 @@ for (const [power, name] of [
     ages[`${beforeMs} ms before ${name}`] = 2 ** power - beforeMs;
 }
 
-/** What it had to do in that time. */
+/** Its work during that time. */
 const pasts: Record<string, (kernel: Kernel) => unknown> = {
   nothing: () => undefined,
   'a job': ({ wq }) => wq.prilow.run(() => undefined),
@@ -64,7 +64,7 @@ describe('a kernel', function () {
           make('timer 1').schedule(1);
           make('timer 4').schedule(4);
           make('timer 9').schedule(9);
-          // What is above leaves nothing of the budget, until all is due.
+          // Higher priorities use the whole budget until everything is due.
           hold.schedule();
           let turns = 0;
           const again = new Kcont(
@@ -203,7 +203,7 @@ describe('a kernel', function () {
       for (const name of ['a', 'b', 'c']) make(name).schedule(5);
       for (const name of ['held 1', 'held 2', 'held 3']) make(name, lock).schedule();
       clock.tick(2);
-      // Due with the others, and scheduled before them.
+      // It is due with the others, and was scheduled before them.
       moved.touch();
       clock.tick(3);
       lock.exit();

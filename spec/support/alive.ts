@@ -1,6 +1,6 @@
-// Programs of timers and jobs that block, by which it is seen what keeps a process alive: what they
-// are, how a child process plays one with Node's own timers, with continuations or with kcont/timers,
-// and what has to be true of the trace whichever it was.
+// Programs of timers and jobs that block, which show what keeps a process alive: their definition, how a
+// child process runs one with Node's own timers, with continuations or with kcont/timers, and what must
+// be true of each trace.
 import { execFile } from 'node:child_process';
 import { burn } from './busy.ts';
 
@@ -9,13 +9,13 @@ export interface Item {
   readonly id: string;
   readonly ref: boolean;
   readonly ms: number;
-  /** For how long its callback blocks the loop. */
+  /** How long its callback blocks the loop, in ms. */
   readonly blockMs: number;
-  /** How often it arms itself again; Infinity: for ever. */
+  /** How often it arms itself again; Infinity: always. */
   readonly again: number;
-  /** What its callback makes and arms, at its first run. */
+  /** The items that its callback creates and arms, at its first run. */
   readonly arms: readonly Item[];
-  /** What its callback refs or unrefs, if that has been made. */
+  /** The items that its callback refs or unrefs, if they have been created. */
   readonly toggles: readonly { readonly id: string; readonly ref: boolean }[];
   /** Its callback arms a referenced timer and stops it. */
   readonly pulses: boolean;
@@ -27,7 +27,7 @@ export type Implementation = (typeof IMPLEMENTATIONS)[number];
 interface Entry {
   readonly id: string;
   readonly ms: number;
-  /** Its delay was over between these. */
+  /** The times between which its delay ended. */
   readonly fromMs: number;
   readonly toMs: number;
 }
@@ -40,17 +40,17 @@ export interface Trace {
   readonly code: number;
   /** What ran, in order. */
   readonly ran: readonly Ran[];
-  /** What was armed when the process ended. */
+  /** The items that were armed when the process ended. */
   readonly left: readonly Ran[];
 }
 
-/** Ends a process that is kept alive by what should not; it is not kept alive by this. */
+/** Ends a process that is wrongly kept alive; this timer does not keep it alive itself. */
 const HELD_MS = 20_000;
 
 const moduleOf = (path: string): string =>
   JSON.stringify(new URL(`../../lib/${path}${import.meta.url.slice(-3)}`, import.meta.url).href);
 
-/** What makes an armed handle of each implementation: `arm`, `stop`, `ref`. */
+/** The code that creates an armed handle of each implementation: `arm`, `stop`, `ref`. */
 const MAKERS: Record<Implementation, string> = {
   node: `
     const make = (call, ms, ref) => {
@@ -123,7 +123,7 @@ const PLAYER = `
   for (const item of PROGRAM) begin(item);
 `;
 
-/** Plays a program in a process of its own. */
+/** Runs a program in its own process. */
 export function play(program: readonly Item[], by: Implementation): Promise<Trace> {
   const source = `${MAKERS[by]}\nconst PROGRAM = ${JSON.stringify(program)};\n{${PLAYER}}`;
   return new Promise((resolve, reject) => {
@@ -141,14 +141,14 @@ export function play(program: readonly Item[], by: Implementation): Promise<Trac
 /** A delay is over at the end of a tick. */
 const TICK_MS = 2;
 
-/** What is wrong with how a process ended. */
+/** Returns what is wrong with the end of a process. */
 export function faults({ code, left }: Trace): string[] {
   const lost = left.filter(({ ref }) => ref).map(({ id }) => `${id} was lost`);
   if (code === 0) return lost;
   return [code === 9 ? 'held' : `code ${code}`, ...lost];
 }
 
-/** Which timers did not run in the order in which they were due. Node has lists by delay. */
+/** Returns the timers that did not run in the order in which they were due. Node has lists by delay. */
 export function disorder({ ran, left }: Trace): string[] {
   const found: string[] = [];
   let latest = 0;

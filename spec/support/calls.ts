@@ -1,4 +1,4 @@
-/** What was called, in order; whoever waits for it waits for calls, not for time. */
+/** A record of calls, in order, that specs can wait for without waiting for time. */
 export class Calls<T> {
   readonly all: T[] = [];
   #count = Infinity;
@@ -9,7 +9,7 @@ export class Calls<T> {
     if (this.all.length >= this.#count) this.#enough?.();
   };
 
-  /** All, once they are so many; one waits at a time. */
+  /** Resolves to all calls when there are `count` of them; only one wait at a time. */
   async until(count: number): Promise<T[]> {
     this.#count = count;
     if (this.all.length < count) {

@@ -1,9 +1,9 @@
-// What has to be right of whatever arrives of something that was thrown.
+// Checks of thrown values after they were sent to another thread.
 import { expect } from 'chai';
 import { isError } from '../../lib/cpu/messages/wire-error.ts';
 import { CLASSES } from './hostile.ts';
 
-/** The value of a property that can be read; undefined for others. */
+/** The value of a property; undefined if it cannot be read. */
 function read(value: object, key: string): unknown {
   try {
     return (value as Record<string, unknown>)[key];
@@ -12,9 +12,9 @@ function read(value: object, key: string): unknown {
   }
 }
 
-/** The class that a value is an instance of, of those of the language. */
+/** The built-in class of a value. */
 function classOf(value: object): string | undefined {
-  // The special ones are the last.
+  // Subclasses come last.
   return Object.keys(CLASSES).findLast((name) => {
     try {
       return value instanceof (CLASSES[name] as new (message: string) => Error);
@@ -24,7 +24,7 @@ function classOf(value: object): string | undefined {
   });
 }
 
-/** Sends a value and compares what arrives with it, as far as both can be read. */
+/** Sends a value and compares it with the result, as far as both can be read. */
 export function expectCarried(thrown: unknown, carry: (value: unknown) => unknown): void {
   compare(thrown, carry(thrown), new Set());
 }

@@ -1,19 +1,19 @@
 /*
- * A worker thread with many sockets, which sends a byte on each when it is told to, whatever the main
- * thread's loop is doing. Ends when the server has closed all of them.
+ * A worker thread with many sockets, which sends a byte on each on request, even while the main thread's
+ * loop is blocked. Ends when the server has closed all of them.
  */
 import { connect, type Socket } from 'node:net';
 import { isMainThread, workerData } from 'node:worker_threads';
 
-/** What the worker is given. */
+/** The worker's data. */
 export interface Chat {
   readonly port: number;
   readonly sockets: number;
-  /** By place: how many rounds the worker has been told to send, and how many it has sent. */
+  /** By index: the number of rounds that the worker has to send, and that it has sent. */
   readonly rounds: Int32Array;
 }
 
-/** The places in `rounds`. */
+/** The indexes in `rounds`. */
 const TOLD = 0;
 const SENT = 1;
 
@@ -23,7 +23,7 @@ export function tell(rounds: Int32Array): void {
   Atomics.notify(rounds, TOLD);
 }
 
-/** Blocks the thread until the worker has sent all that it has been told to. */
+/** Blocks the thread until the worker has sent all requested rounds. */
 export function waitForSent(rounds: Int32Array): void {
   for (;;) {
     const sent = Atomics.load(rounds, SENT);
@@ -41,7 +41,7 @@ async function chat({ port, sockets, rounds }: Chat): Promise<void> {
     });
   }
   for (let round = 0; ; round++) {
-    // Now and then a look at the loop: the server may have closed the sockets.
+    // Return to the loop now and then, because the server may have closed the sockets.
     while (Atomics.wait(rounds, TOLD, round, 20) === 'timed-out') {
       await new Promise((resolve) => void setImmediate(resolve));
     }
@@ -54,7 +54,7 @@ async function chat({ port, sockets, rounds }: Chat): Promise<void> {
 function connected(port: number): Promise<Socket> {
   return new Promise((resolve) => {
     const socket = connect(port, '127.0.0.1', () => resolve(socket));
-    // Resets are the server's way to end this.
+    // The server ends the connections with resets.
     socket.on('error', () => undefined);
   });
 }

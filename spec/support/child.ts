@@ -14,7 +14,7 @@ export function runModule(source: string): Promise<Ended> {
   return run(`import * as kcont from ${JSON.stringify(library)};\n${source}`);
 }
 
-/** The same, of a module that imports the library when it calls `load()`. */
+/** Runs a module that imports the library when it calls `load()`. */
 export function runLate(source: string): Promise<Ended> {
   return run(`const load = () => import(${JSON.stringify(library)});\n${source}`);
 }

@@ -1,4 +1,4 @@
-// Kernels with CPUs for specs, and the end of them.
+// Creates and closes kernels with CPUs for specs.
 import { afterEach } from 'mocha';
 import { Kernel } from '../../lib/index.ts';
 import type { Cpu, CpuEvent, StartCpusOptions, Workqueue } from '../../lib/index.ts';
@@ -16,17 +16,17 @@ export function moduleOf(name: string): URL {
 export interface TestKernel {
   readonly kernel: Kernel;
   readonly wq: Kernel['wq'];
-  /** With a queue per CPU, at the priority of prihigh. */
+  /** A workqueue with a queue per CPU, at the priority of prihigh. */
   readonly queue: Workqueue;
   readonly cpus: readonly Cpu[];
   readonly work: typeof Work;
   readonly errors: unknown[];
   readonly events: CpuEvent[];
-  /** The next event of a type, of those that come from now on. */
+  /** Waits for the next event of a type. */
   event(type: CpuEvent['type']): Promise<CpuEvent>;
 }
 
-/** The CPU of this thread: what is imported to have CPUs at all. */
+/** The CPU module of this thread, which must be imported to use CPUs. */
 export const here: Cpu = curcpu();
 
 const kernels: Kernel[] = [];
@@ -71,7 +71,7 @@ export async function closeTestKernels(): Promise<void> {
   await Promise.all(kernels.splice(0).map((kernel) => kernel.close({ graceMs: 0 })));
 }
 
-/** Closes them after each spec of the suite this is called in. */
+/** Closes them after each spec of the suite in which this is called. */
 export function closeAfterEach(): void {
   afterEach(closeTestKernels);
 }

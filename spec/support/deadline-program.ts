@@ -1,14 +1,14 @@
-// Random items with deadlines through random stages, beside what has to become of each.
+// Random items with deadlines in random stages, and the expected result of each.
 import fc from 'fast-check';
 import { pipeline } from '../../lib/pipeline/index.ts';
 import { KcontError } from '../../lib/index.ts';
 import { Lab } from './lab.ts';
 
-/** A stage: how long its function takes, what ends it, and its deadline; 0: none. */
+/** A stage: how long its function takes, what ends it, and its deadline; 0: no deadline. */
 interface StageProgram {
   readonly tookMs: number;
   readonly deadlineMs: number;
-  /** By which queue its end comes: before or after the deadlines of that tick. */
+  /** The queue that ends it: before or after the deadlines of the same tick. */
   readonly endsBy: 'softserial' | 'softclock' | 'prilow';
 }
 
@@ -17,7 +17,7 @@ export interface DeadlineProgram {
   readonly ownMs: number;
 }
 
-// Few values, so that what ends and what limits it meet in one tick.
+// Few values, so that ends and deadlines often fall into the same tick.
 const ms = fc.integer({ min: 0, max: 4 });
 
 export const deadlinePrograms: fc.Arbitrary<DeadlineProgram> = fc.record({
@@ -32,14 +32,14 @@ export const deadlinePrograms: fc.Arbitrary<DeadlineProgram> = fc.record({
   ownMs: fc.integer({ min: 0, max: 9 }),
 });
 
-/** What has to become of the item: how it ends, and when. */
+/** The expected result of the item: how it ends, and when. */
 export function expectedOf({ stages, ownMs }: DeadlineProgram): string {
   const ownAt = ownMs === 0 ? Infinity : ownMs;
   let now = 0;
   for (const [index, { tookMs, deadlineMs }] of stages.entries()) {
     const stageAt = deadlineMs === 0 ? Infinity : now + deadlineMs;
     const endsAt = now + tookMs;
-    // What ends in its last tick has kept its deadline; an item for which more is to come has not ended.
+    // A stage that ends in its last tick has met its deadline; an item with further stages has not ended.
     const isLast = index === stages.length - 1;
     if (endsAt > Math.min(stageAt, ownAt)) return `ETIMEDOUT at ${Math.min(stageAt, ownAt)}`;
     if (endsAt === ownAt && !isLast) return `ETIMEDOUT at ${ownAt}`;
@@ -48,7 +48,7 @@ export function expectedOf({ stages, ownMs }: DeadlineProgram): string {
   return `done at ${now}`;
 }
 
-/** What becomes of it. */
+/** Its result. */
 export async function outcomeOf({ stages, ownMs }: DeadlineProgram): Promise<string> {
   const { clock, kernel, wq } = new Lab();
   let plan = pipeline<number>('line').stage('first', (n) => n, { wq: 'softserial' });

@@ -12,7 +12,7 @@ export interface Outcome {
   readonly stderr: string;
 }
 
-/** An example that runs, and what it printed so far. */
+/** A running example, and its output so far. */
 export class Program {
   stdout = '';
   stderr = '';
@@ -27,7 +27,7 @@ export class Program {
     this.#closed = once(this.#child, 'close');
   }
 
-  /** Waits until it has printed what is looked for. */
+  /** Waits until the output matches. */
   async printed(pattern: RegExp): Promise<RegExpExecArray> {
     for (;;) {
       const match = pattern.exec(this.stdout);

@@ -1,5 +1,4 @@
-// A server as people write it, with express 5 and nothing else, and what its clients see of its
-// timeouts. It knows nothing of kcont. Prints a line per observation, and ends by itself.
+// A typical server with express 5, and what its clients see of its timeouts. It does not use kcont. Prints a line per observation, and ends by itself.
 
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
@@ -10,7 +9,7 @@ import { say, timed } from './observed.ts';
 const wait = promisify(setTimeout);
 const app = express();
 
-// As the documentation of express has a time limit: a timer per request, cleared when it is over.
+// A time limit as in the documentation of express: a timer per request, cleared at its end.
 const over = new EventEmitter();
 app.use((_: Request, response: Response, next) => {
   const timer = setTimeout(() => {
@@ -76,12 +75,12 @@ await timed('a handler that does not answer', 500, async () => {
   return `${response.status} ${await response.text()}`;
 });
 
-// Twenty at once, of which each sleeps for as long: they overlap.
+// Twenty concurrent requests that sleep equally long: they overlap.
 const many = await Promise.all(Array.from({ length: 20 }, () => fetch(`${url}/later`)));
 say('twenty at once', new Set(many.map(({ status }) => status)).size);
 await Promise.all(many.map((response) => response.text()));
 
-// A client that goes away: its timer is cleared, and nobody answers it.
+// A client that disconnects: its timer is cleared, and it gets no answer.
 const gone = connect(port, '127.0.0.1');
 gone.write('GET /never HTTP/1.1\r\nHost: x\r\n\r\n');
 await once(server, 'request');

@@ -1,4 +1,4 @@
-// Fake timers of test libraries, to be installed and moved on alike.
+// Fake timers of test libraries behind one interface.
 
 import { mock } from 'node:test';
 import sinon from 'sinon';
@@ -6,7 +6,7 @@ import sinon from 'sinon';
 /** Fakes of one kind. */
 export interface Kind {
   readonly name: string;
-  /** `setImmediate` is one of them. */
+  /** Whether `setImmediate` is faked too. */
   readonly immediates: boolean;
   install(): Installed;
 }
@@ -50,7 +50,7 @@ export function ofNode(apis: Api[], now = 0): Kind {
   };
 }
 
-/** Only what is in the globals, as a test writes it by hand. */
+/** Replaces only globals, as hand-written fakes in a test do. */
 export function byHand(): Kind {
   return {
     name: 'a setTimeout that a test has written',

@@ -1,5 +1,5 @@
-// A server as people write it, with fastify and ws, and what its clients see of its timeouts. It
-// knows nothing of kcont. Prints a line per observation, and ends by itself.
+// A typical server with fastify and ws, and what its clients see of its timeouts. It does not use kcont.
+// Prints a line per observation, and ends by itself.
 
 import { once } from 'node:events';
 import { connect, createServer, type AddressInfo } from 'node:net';
@@ -14,7 +14,7 @@ function wait(ms: number): Promise<void> {
 }
 
 const app = Fastify({
-  // What is not to time out has ten times as long as it needs, and more.
+  // Requests that must not time out have more than ten times the time that they need.
   keepAliveTimeout: 1000,
   requestTimeout: 1000,
   handlerTimeout: 1000,
@@ -70,8 +70,8 @@ await timed('half a request', 1000, async () => {
 });
 half.destroy();
 
-// A heartbeat as the documentation of ws shows it.
-// Its types do not know of closeTimeout yet.
+// A heartbeat as in the documentation of ws.
+// Its types do not have closeTimeout yet.
 const options: ServerOptions & { closeTimeout: number } = { server: app.server, closeTimeout: 100 };
 const wss = new WebSocketServer(options);
 const alive = new WeakMap<WebSocket, boolean>();
@@ -109,7 +109,7 @@ good.send('still there');
 say('its echo', (await once(good, 'message'))[0]);
 clearInterval(heartbeat);
 
-// Asks for the close and does not take part in it: ws ends the connection after its timeout.
+// Requests the close but does not complete it: ws ends the connection after its timeout.
 const deaf = connect(port, '127.0.0.1');
 deaf.write(
   'GET / HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n' +

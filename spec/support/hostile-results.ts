@@ -1,4 +1,4 @@
-// What a user's function may return and throw, and all the places that call one.
+// Values that a user's function may return and throw, and all places that call one.
 import { Kcont, RWLock } from '../../lib/index.ts';
 import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
@@ -9,15 +9,15 @@ import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 /** A user's function. */
 export type Func = () => unknown;
 
-/** The same, as the function of a continuation. */
+/** Such a function, as the function of a continuation. */
 export function asKcont(func: Func): KcontFunction<null> {
   return func;
 }
 
-/** How a call has ended: `fulfilled`, or the error as `textOf` has it. */
+/** How a call ended: `fulfilled`, or the error as formatted by `textOf`. */
 export type Ending = string;
 
-/** An error, or whatever was thrown in place of one, in a word that no getter can keep from being said. */
+/** Formats a thrown value, even if its getters throw. */
 export function textOf(error: unknown): string {
   try {
     if (error instanceof Error) return error.message;
@@ -31,17 +31,17 @@ export function textOf(error: unknown): string {
 export interface Place {
   readonly kernel: Kernel;
   readonly lock: Mutex;
-  /** What `onError` of the kernel has got. */
+  /** The errors passed to `onError` of the kernel. */
   readonly errors: unknown[];
 }
 
-/** A place that calls a user's function. The promise is of how that has ended; undefined: it has not. */
+/** A place that calls a user's function. Returns a promise of its end; undefined: it has not ended. */
 export type Entrance = (place: Place, func: Func) => Promise<Ending>;
 
 const endingOf = (promise: Promise<unknown>): Promise<Ending> =>
   promise.then(() => 'fulfilled', textOf);
 
-/** All of them. Where a lock can be taken, it is. */
+/** All such places. The lock is taken wherever possible. */
 export const ENTRANCES: Readonly<Record<string, Entrance>> = {
   'a Kcont': ({ kernel, lock, errors }, func) => {
     const kc = new Kcont(kernel.wq.prihigh, lock, asKcont(func), null, { name: func.name });
@@ -76,5 +76,5 @@ export const ENTRANCES: Readonly<Record<string, Entrance>> = {
   'locks.request': ({ kernel }, func) => endingOf(createLocks(kernel).request('name', func)),
 };
 
-/** Those that `await` the result, which reads no `then` of a promise of the language. */
+/** The places that `await` the result, which does not read the `then` of a Promise. */
 export const AWAITING: ReadonlySet<string> = new Set(['Mutex.run', 'Mutex.hold']);

@@ -1,4 +1,4 @@
-// Values that do what they can to break whoever reads, clones or reports them.
+// Values that try to break code that reads, clones or reports them.
 import fc from 'fast-check';
 
 const refuse = (): never => {
@@ -68,7 +68,7 @@ function cyclic(): Error {
   return Object.assign(error, { cause });
 }
 
-/** What a function may throw, return, or be aborted with, by name. */
+/** Values that a function may throw, return, or be aborted with, by name. */
 export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   'a throwing getter': () => withOwn({}, 'a', refuse),
   'an error with a throwing getter': () => withOwn(new Error('it'), 'a', refuse),
@@ -127,7 +127,7 @@ export const HOSTILE: Readonly<Record<string, () => unknown>> = {
   'a constructor that throws': () => withOwn({ f() {} }, 'constructor', refuse),
 };
 
-/** A value that is made anew from it each time. */
+/** The recipe of a value. */
 export type Recipe =
   | { readonly is: 'primitive'; readonly value: unknown }
   | { readonly is: 'named'; readonly name: string }
@@ -151,7 +151,7 @@ export const CLASSES: Readonly<Record<string, new (message: string) => Error>> =
   SyntaxError,
   TypeError,
   URIError,
-  // Its first parameter is another one.
+  // Its first parameter is not a message.
   AggregateError: AggregateError as never,
   DOMException,
 };
@@ -168,7 +168,7 @@ const key = fc.constantFrom(
   '',
 );
 
-/** Values of all kinds in each other, some of them hostile, with cycles. */
+/** Nested values of all kinds, some of them hostile, with cycles. */
 export const recipes: fc.Arbitrary<Recipe> = fc.letrec<{ any: Recipe; error: Recipe }>((tie) => ({
   any: fc.oneof(
     { depthSize: 'small', withCrossShrink: true },
@@ -204,7 +204,7 @@ export const recipes: fc.Arbitrary<Recipe> = fc.letrec<{ any: Recipe; error: Rec
   }),
 })).any;
 
-/** Makes the value of a recipe. */
+/** Creates the value of a recipe. */
 export function prepare(recipe: Recipe, above: readonly unknown[] = []): unknown {
   switch (recipe.is) {
     case 'primitive':

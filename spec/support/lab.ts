@@ -1,5 +1,5 @@
-// What nearly every spec needs: a kernel on a clock that stands still, a list of what ran, and
-// promises that settle when the spec says so.
+// Helpers of nearly every spec: a kernel on a clock that stands still, a list of what ran, and promises
+// that the spec settles.
 import { Kcont, KcontError, Kernel, VirtualClock } from '../../lib/index.ts';
 import type { KcontOptions, Lock, Workqueue } from '../../lib/index.ts';
 
@@ -13,7 +13,7 @@ export interface Deferred<T> {
   readonly reject: (error: unknown) => void;
 }
 
-/** Makes a promise that settles from outside. */
+/** Creates a promise that is settled from outside. */
 export function deferred<T = void>(): Deferred<T> {
   let resolve!: (value: T) => void;
   let reject!: (error: unknown) => void;
@@ -51,7 +51,7 @@ export async function rejectionOf(promise: Promise<unknown>): Promise<string> {
   return 'none';
 }
 
-/** What can be asked of a handle. */
+/** The predicates of a handle. */
 export interface Predicates {
   readonly pending: boolean;
   readonly expired: boolean;
@@ -94,7 +94,7 @@ export class Lab {
     );
   }
 
-  /** A continuation that notes its argument and does what `body` does. */
+  /** A continuation that records its argument and calls `body`. */
   sync(
     name: string,
     options: {
@@ -116,7 +116,7 @@ export class Lab {
     );
   }
 
-  /** A continuation that notes its argument and runs until {@link Lab.end} or {@link Lab.fail}. */
+  /** A continuation that records its argument and runs until {@link Lab.end} or {@link Lab.fail}. */
   async(
     name: string,
     options: {
@@ -141,7 +141,7 @@ export class Lab {
     );
   }
 
-  /** Lets the run in flight of `kc` end well, and everything that waits for it happen. */
+  /** Lets the run in flight of `kc` succeed, and everything that waits for it happen. */
   async end(kc: Kcont<string>): Promise<void> {
     this.#run(kc).resolve();
     await settled();
@@ -153,7 +153,7 @@ export class Lab {
     await settled();
   }
 
-  /** What ran since the last call of this. */
+  /** Returns what ran since the last call of this method. */
   take(): string[] {
     return this.ran.splice(0);
   }

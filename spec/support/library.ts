@@ -1,4 +1,4 @@
-// The library as a machine that random programs play on.
+// The library as a machine on which random programs run.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import {
   Kcont,
@@ -17,7 +17,7 @@ import type { Deferred } from './lab.ts';
 import { LOCKS, QUEUES } from './program.ts';
 import type { Action, Host, Machine, Program } from './program.ts';
 
-/** What a function that fails throws, or its promise rejects with. */
+/** The error of a function that fails. */
 class OnPurpose extends Error {}
 
 function nameOf(error: unknown): string {
@@ -53,7 +53,7 @@ export class Library implements Machine {
       },
     });
     this.#queues = QUEUES.map((spec) =>
-      // Strict order: programs let months go by while they hold a lock.
+      // Infinite patience, because programs let months pass while they hold a lock.
       this.#kernel.acquire(spec.priority, { patienceMs: Infinity, maxActive: spec.maxActive }),
     );
     let both: RWLock | RMLock | null = null;
@@ -124,7 +124,7 @@ export class Library implements Machine {
     }
   }
 
-  /** Half of the programs go through the functions of the proposal, as far as these reach. */
+  /** Half of the programs use the functions of the proposal, as far as possible. */
   #act(action: Action): string | number | boolean | void {
     return (this.#functions ? this.#actByFunctions(action) : undefined) ?? this.#actByClass(action);
   }
@@ -135,7 +135,7 @@ export class Library implements Machine {
       case 'schedule': {
         const kc = this.#handle(action.h);
         const errno = kern.kcont_schedule(kc, null, action.ms);
-        // Where the class answers false, the function says which of the two it is.
+        // If the class returns false, the function tells which of the two reasons it is.
         if (errno === (kc.destroyed ? kern.EINVAL : kern.EBUSY)) return false;
         return errno === 0 ? true : `errno ${errno}`;
       }

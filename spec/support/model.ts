@@ -1,6 +1,5 @@
-// The dullest possible model of the library on one thread: arrays, linear scans, a sort at every step.
-// Nothing here is shared with the library, and nothing here is clever; where both disagree, read the
-// specification.
+// The simplest possible model of the library on one thread: arrays, linear scans, a sort at every step. It
+// shares no code with the library; if they disagree, the specification decides.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import { LOCKS, QUEUES } from './program.ts';
 import type { Action, Host, Machine, Program } from './program.ts';
@@ -22,18 +21,18 @@ class Handle {
   acked = false;
   expired = false;
   destroyed = false;
-  /** Its place among the runnable ones. */
+  /** Its place among the runnable continuations. */
   tick = 0;
   sequence = 0;
-  /** Tried, and its lock was busy: it stands in the lock's queue. */
+  /** Whether it was tried, found its lock busy, and is in the lock's queue. */
   waiting = false;
-  /** It waits, and is to be tried again: it was the best one when the lock became free. */
+  /** Whether it waits and will be tried again: it was the best waiter when the lock became free. */
   woken = false;
-  /** When it was first tried in vain, for whatever reason; 0: not yet. */
+  /** When it was first tried without success, for any reason; 0: not yet. */
   arrival = 0;
-  /** Is the run in flight one that is over when the program says so? */
+  /** Whether the program decides when the run in flight ends. */
   open = false;
-  /** Is the promise of the run in flight still to be settled? */
+  /** Whether the promise of the run in flight has not settled. */
   unsettled = false;
   halts = 0;
   drains = 0;
@@ -68,7 +67,7 @@ interface Code {
   readonly arrival: number;
 }
 
-/** Somebody in a lock's queue. */
+/** A waiter in a lock's queue. */
 interface Waiter {
   readonly lock: number;
   readonly priority: number;
@@ -91,11 +90,11 @@ export class Model implements Machine {
   readonly #oneShots: Handle[] = [];
   #codes: Code[] = [];
   #entersMade = 0;
-  /** By pair of LOCKS. */
+  /** Indexed by the pairs of LOCKS. */
   readonly #writer: boolean[] = LOCKS.map(() => false);
   readonly #readers: number[] = LOCKS.map(() => 0);
   readonly #inFlight: number[] = QUEUES.map(() => 0);
-  /** Promises that have settled and were not looked at yet. */
+  /** Promises that have settled and were not handled yet. */
   readonly #settling: Settling[] = [];
   #inside: Handle | null = null;
 
@@ -309,7 +308,7 @@ export class Model implements Machine {
     return LOCKS[old]?.name ?? '?';
   }
 
-  /** Takes it off whatever it is queued on. */
+  /** Removes it from the queue that it is in. */
   #withdraw(handle: Handle): void {
     handle.pending = false;
     handle.queued = false;
@@ -326,7 +325,7 @@ export class Model implements Machine {
     return facet(lock) === 'read' ? (this.#readers[pair] ?? 0) > 0 : this.#writer[pair] === true;
   }
 
-  /** Is it free for one more of this facet, as far as those inside are concerned? */
+  /** Whether the current holders allow one more holder of this side. */
   #free(lock: number): boolean {
     const pair = pairOf(lock);
     if (this.#writer[pair] === true) return false;
@@ -354,7 +353,7 @@ export class Model implements Machine {
     return true;
   }
 
-  /** Those who wait for either facet of the lock, the best first. */
+  /** The waiters of both sides of the lock, the best first. */
   #waiters(lock: number): Waiter[] {
     const pair = pairOf(lock);
     const waiters: Waiter[] = [];
@@ -369,7 +368,7 @@ export class Model implements Machine {
     return waiters.toSorted(compareWaiters);
   }
 
-  /** Lets in the awaiting code whose turn it is. A continuation whose turn it is waits for dispatch. */
+  /** Grants the lock to awaiting code that is next. A continuation that is next waits for its dispatch. */
   #grant(lock: number): void {
     const waiters = this.#waiters(lock);
     for (const waiter of waiters) {
@@ -386,7 +385,7 @@ export class Model implements Machine {
     }
   }
 
-  /** May this continuation be entered now, for all its lock knows? */
+  /** Whether its lock allows this continuation to be entered now. */
   #admits(handle: Handle, lock: number): boolean {
     if (!this.#free(lock)) return false;
     if (facet(lock) !== 'read') return true;
@@ -478,12 +477,12 @@ export class Model implements Machine {
   #canEnter(handle: Handle): boolean {
     if (handle.running) return false;
     const { q, lock } = handle;
-    // Who stands in a lock's queue is not looked at again before it is his turn there.
+    // A waiter in a lock's queue is not considered again before it is next there.
     const called = handle.woken || (lock !== null && this.#admits(handle, lock));
     if (handle.waiting && !called) return false;
     handle.woken = false;
     if ((this.#inFlight[q] ?? 0) >= (QUEUES[q]?.maxActive ?? Infinity)) {
-      // What may not run anyway holds up nobody at a lock.
+      // A continuation that cannot run for another reason does not hold up others at a lock.
       if (handle.waiting) {
         handle.waiting = handle.woken = false;
         if (lock !== null) this.#grant(lock);
@@ -559,7 +558,7 @@ export class Model implements Machine {
     this.#host.failed(handle.oneShot ? -1 : handle.id, what);
   }
 
-  // What can be seen
+  // Observations
 
   look(): string {
     const words: string[] = [];
@@ -608,12 +607,12 @@ function waiterOf(handle: Handle, lock: number): Waiter {
   return { lock, priority: priorityOf(handle), arrival, handle, code: null };
 }
 
-/** Highest priority first, then by the order in which they became runnable. */
+/** Highest priority first, then in the order in which they became runnable. */
 function compareHandles(a: Handle, b: Handle): number {
   return priorityOf(b) - priorityOf(a) || a.tick - b.tick || a.sequence - b.sequence;
 }
 
-/** Highest priority first; continuations among each other in their order, others first come first. */
+/** Highest priority first; continuations in their own order, awaiting code in order of arrival. */
 function compareWaiters(a: Waiter, b: Waiter): number {
   if (a.priority !== b.priority) return b.priority - a.priority;
   if (a.handle !== null && b.handle !== null) return compareHandles(a.handle, b.handle);

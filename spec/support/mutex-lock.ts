@@ -1,16 +1,16 @@
-// What is true of every mutex.
+// Specs that hold for every mutex.
 import { expect } from 'chai';
 import { it, describe } from 'mocha';
 import type { EnterOptions, Lock } from '../../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from './lab.ts';
 
-/** What a lock has that excludes everybody else, also across `await`. */
+/** An exclusive lock that can be held across `await`. */
 export interface MutexLock extends Lock {
   hold(options?: EnterOptions): Promise<Disposable>;
   run<T>(func: () => T | PromiseLike<T>, options?: EnterOptions): Promise<T>;
 }
 
-/** Code that awaits the lock, and notes when it has it. */
+/** Code that awaits the lock, and records when it has it. */
 function wait(
   lab: Lab,
   lock: Lock,

@@ -1,12 +1,12 @@
-// What the apps of timers-framework.spec.ts print: a line per observation.
+// The output of the apps of timers-framework.spec.ts: one line per observation.
 
 export function say(what: string, seen: unknown): void {
   console.log(`${what}: ${String(seen)}`);
 }
 
 /**
- * Whether something came when it was due: Node may be a ms early, and a busy machine late. The time
- * counts from before what starts the timer, which the machine may hold up.
+ * Whether something happened when it was due: Node may be 1 ms early, and a busy machine late. The time
+ * counts from before the call that starts the timer, because the machine may delay that call.
  */
 export async function timed(
   what: string,

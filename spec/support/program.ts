@@ -1,5 +1,5 @@
-// Random programs over the whole API of one thread: what they are, how they are made and printed, and
-// the one interpreter that plays them on any machine that answers the calls.
+// Random programs over the whole API of one thread: their definition, generation and printing, and the
+// interpreter that runs them on any machine that implements the calls.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 import fc from 'fast-check';
 
@@ -10,7 +10,7 @@ export interface QueueSpec {
   readonly maxActive: number;
 }
 
-/** A lock, or one facet of it: `pair` is the same number for the two facets of one lock. */
+/** A lock, or one side of it: `pair` is the same number for both sides of a lock. */
 export interface LockSpec {
   readonly name: string;
   readonly kind: 'Mutex' | 'SpinLock' | 'RWLock' | 'RMLock';
@@ -18,7 +18,7 @@ export interface LockSpec {
   readonly pair: number;
 }
 
-/** The world every program plays in. */
+/** The environment of every program. */
 export const QUEUES: readonly QueueSpec[] = [
   { name: 'softserial', priority: 223, maxActive: Infinity },
   { name: 'softclock', priority: 199, maxActive: Infinity },
@@ -54,7 +54,7 @@ export type Action =
   | { readonly do: 'setArg'; readonly h: number; readonly arg: number }
   | { readonly do: 'setFunc'; readonly h: number; readonly f: number; readonly arg: number }
   | { readonly do: 'setLock'; readonly h: number; readonly lock: number | null }
-  /** Takes another lock, associates it, gives the old one back: the dance of the proposal. */
+  /** Takes another lock, associates it, releases the old one: the sequence in the proposal. */
   | { readonly do: 'swapLock'; readonly h: number; readonly lock: number }
   | { readonly do: 'tryEnter' | 'exit'; readonly lock: number }
   | { readonly do: 'enter'; readonly lock: number; readonly priority: number }
@@ -76,7 +76,7 @@ export type Pause = { readonly do: 'advance'; readonly ms: number } | { readonly
 export type Step = Action | { readonly do: 'tick'; readonly ms: number } | Pause;
 
 export interface FuncSpec {
-  /** `sync` returns, `soon` returns a promise that has settled, `later` one which the program settles. */
+  /** `sync` returns, `soon` returns a settled promise, `later` returns one that the program settles. */
   readonly mode: 'sync' | 'soon' | 'later';
   readonly fails: boolean;
   readonly actions: readonly Action[];
@@ -94,10 +94,10 @@ export interface Program {
   readonly steps: readonly Step[];
 }
 
-/** What a function is about to do once its actions are done. */
+/** What a function does after its actions. */
 export type Outcome = 'return' | 'throw' | 'resolved' | 'rejected' | 'later';
 
-/** What a machine calls back. */
+/** The callbacks of a machine. */
 export interface Host {
   /** A function is entered: by handle or, with `oneShot`, by number of the run. */
   entered(id: number, oneShot: boolean, f: number, arg: number, lock: number | null): Outcome;
@@ -105,42 +105,42 @@ export interface Host {
   drained(h: number, arg: number): void;
   /** An error reaches onError. */
   failed(h: number, what: string): void;
-  /** A promise settled: when exactly within one drain does not matter. */
+  /** A promise has settled; its order within one drain does not matter. */
   outcome(what: string): void;
 }
 
-/** The machine a program plays on: the model, or the library. */
+/** The machine on which a program runs: the model or the library. */
 export interface Machine {
   now(): number;
-  /** Does an action and says what it returned. */
+  /** Performs an action and returns a text of its result. */
   act(action: Action): string;
   lockOf(h: number): number | null;
   tick(ms: number): void;
   advance(ms: number): Promise<void>;
   drain(): Promise<void>;
-  /** All that can be seen, in one line. */
+  /** Everything observable, in one line. */
   look(): string;
 }
 
-/** A function is entered this often by one handle with all its actions; then it only returns. */
+/** How often one handle runs a function with all its actions; after that it only returns. */
 const FUEL = 6;
 
-/** At most so many one-shots per program. */
+/** The maximum number of one-shots per program. */
 const RUNS = 8;
 
-/** Plays a program on a machine and keeps the record of it. */
+/** Runs a program on a machine and records what happens. */
 export class Player implements Host {
   readonly log: string[] = [];
   readonly #program: Program;
   readonly #machine: Machine;
   #runs = 0;
-  /** Which queue the nth one-shot went to. */
+  /** The queue of the nth one-shot. */
   readonly #runQueues: number[] = [];
   #indent = '';
   readonly #inside: number[] = [];
   readonly #entries: number[];
   readonly #outcomes: string[] = [];
-  /** What was reported about one settling: its order is nobody's business. */
+  /** The events of one settle, whose order does not matter. */
   readonly #reports: string[] = [];
 
   constructor(program: Program, machine: (host: Host, program: Program) => Machine) {
@@ -151,11 +151,11 @@ export class Player implements Host {
 
   async play(): Promise<void> {
     for (const step of this.#program.steps) {
-      // Nothing settles between two steps unless the program says so.
+      // Nothing settles between two steps unless the program has such a step.
       if (step.do === 'advance' || step.do === 'drain') await this.#pause(step);
       else this.#step(step);
     }
-    // Let all happen that can happen.
+    // Let everything happen that can happen.
     for (let round = 0; round < 3; round++) {
       for (let h = 0; h < this.#program.handles.length; h++) {
         this.#act({ do: 'settle', h, ok: true });
@@ -201,7 +201,7 @@ export class Player implements Host {
     this.#note(`${this.#indent}  = ${this.#machine.act(action)}`);
   }
 
-  /** Puts in the index of the handle that stands for itself. */
+  /** Replaces the placeholder of the running handle by its index. */
   #resolve(action: Action): Action {
     if (!('h' in action)) return action;
     const self = this.#inside.at(-1) ?? 0;
@@ -209,7 +209,7 @@ export class Player implements Host {
     return { ...action, h };
   }
 
-  /** Keeps to what the specification speaks of: a SpinLock stays within a section. */
+  /** Excludes what the specification does not define: a SpinLock stays within a section. */
   #allowed(action: Action): boolean {
     const what = action.do;
     if (what === 'run') return this.#runs < RUNS;
@@ -327,7 +327,7 @@ function describe(step: Step): string {
   }
 }
 
-/** The program as a person would write it down. */
+/** The program as readable text. */
 export function print(program: Program): string {
   const lines: string[] = [];
   const used = new Set(program.handles.map((handle) => handle.q));
@@ -350,9 +350,9 @@ export function print(program: Program): string {
   return lines.join('\n').replaceAll(`h${SELF}`, 'self');
 }
 
-// What a random program is made of.
+// The parts of a random program.
 
-/** Delays drawn from few and from edges, so that they collide. */
+/** Few delays and limits, so that they collide. */
 export const DELAYS: readonly number[] = [
   0,
   1,
@@ -394,7 +394,7 @@ const STEPS_MS: readonly number[] = [
 /** Priorities of awaiting code. */
 const CODE: readonly number[] = [210, 127, 120, 103, 20];
 
-/** Which part of the API a program may use. */
+/** The part of the API that a program may use. */
 export interface Ground {
   readonly handles: number;
   readonly funcs: number;
@@ -404,13 +404,13 @@ export interface Ground {
   readonly modes: readonly FuncSpec['mode'][];
   readonly swaps: boolean;
   readonly runs: boolean;
-  /** No time passes to speak of: more stops, and locks that change hands more often. */
+  /** Hardly any time passes: more stops, and locks change hands more often. */
   readonly hectic: boolean;
   /** Few actions, many timers. */
   readonly timersOnly: boolean;
 }
 
-/** Programs which use only what `ground` allows. */
+/** Programs that use only what `ground` allows. */
 export function programs(ground: Ground): fc.Arbitrary<Program> {
   const h = fc.oneof(
     { weight: 3, arbitrary: fc.nat(ground.handles - 1) },

@@ -1,4 +1,4 @@
-// What is true of both kinds of lock with a read and a write facet.
+// Specs that hold for both kinds of lock with a read side and a write side.
 import { expect } from 'chai';
 import type { Lock } from '../../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from './lab.ts';

@@ -1,4 +1,4 @@
-// What is true of every lock for synchronous sections.
+// Specs that hold for every lock for synchronous sections.
 import { expect } from 'chai';
 import type { Lock } from '../../lib/index.ts';
 import { codeOf, Lab } from './lab.ts';

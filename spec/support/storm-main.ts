@@ -1,7 +1,7 @@
 // npm run storm -- [NAME...] [--seed N] [--scale X]
 //
-// The storms for long: each says what it has done, and with which seed. A broken promise ends the
-// run with the error, and with what repeats it.
+// Runs the storms for a long time: each prints what it has done, and its seed. A violated guarantee ends
+// the run with the error and the command that repeats it.
 
 import { parseArgs } from 'node:util';
 import { closeTestKernels, startTestKernel } from './cpus.ts';

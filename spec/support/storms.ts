@@ -1,5 +1,5 @@
-// Storms: races between threads, provoked many times over. Each takes a seed and a size, throws when
-// a promise is broken, and says what it has done. `npm run storm` runs them for long.
+// Storms: races between threads, provoked many times. Each takes a seed and a size, throws if a guarantee
+// is violated, and reports what it has done. `npm run storm` runs them for a long time.
 import { inspect, isDeepStrictEqual } from 'node:util';
 import { expect } from 'chai';
 import { Kcont } from '../../lib/index.ts';
@@ -21,9 +21,9 @@ function turn(): Promise<void> {
 export interface Storm {
   readonly name: string;
   readonly cpus: number;
-  /** In the suite. */
+  /** The size in the suite. */
   readonly short: number;
-  /** For `npm run storm`. */
+  /** The size for `npm run storm`. */
   readonly long: number;
   run(testKernel: TestKernel, size: number, seed: number): Promise<string>;
 }
@@ -78,7 +78,7 @@ async function meddling(
     { length: HANDLES },
     (_, at) => new Kcont<unknown>(queue, null, work.tally, { inside, entries, overlaps, at }),
   );
-  // What is passed on has a place that all can see.
+  // A continuation that is passed on has its state in shared memory.
   const told = await Promise.all(
     cpus.map((cpu, index) =>
       queue.run(work.meddle, { arg: { kcs, rounds: size, seed: seed + index, delayMs }, cpu }),
@@ -369,10 +369,10 @@ const values: Storm = {
   },
 };
 
-/** The outcomes that a run may have while CPUs come and go. */
+/** The possible outcomes of a run while CPUs start and stop. */
 const COMINGS_CODES = ['none', 'ECPUDIED', 'ESHUTDOWN', 'given up'];
 
-/** One kernel whose CPUs come and go, and all that is asked of it. */
+/** A kernel whose CPUs start and stop, and all requests to it. */
 class Comings {
   readonly outcomes = new Map<string, number>();
   readonly #testKernel: TestKernel;
@@ -400,7 +400,7 @@ class Comings {
     return from[this.#random() % from.length] as T;
   }
 
-  /** Sees to it that a promise settles, and with what it may. */
+  /** Checks that a promise settles with a permitted outcome. */
   #follow(what: string, promise: Promise<unknown>, expected?: unknown): void {
     const id = this.#asked++;
     this.#open.set(id, what);
@@ -424,7 +424,7 @@ class Comings {
     return this.#testKernel.cpus[1 + (this.#random() % (this.#testKernel.cpus.length - 1))] as Cpu;
   }
 
-  /** A value, what is moved with it, and what comes back. */
+  /** A value, its transfer list, and the expected result. */
   #value(): { arg: unknown; transfer: readonly object[] } {
     const n = this.#random();
     const bytes = new ArrayBuffer(n % 100);
@@ -460,7 +460,7 @@ class Comings {
     }
   }
 
-  /** Asks for something. */
+  /** Makes a random request. */
   step(): void {
     const { queue, wq, work } = this.#testKernel;
     const random = this.#random;
@@ -526,7 +526,7 @@ class Comings {
     }
   }
 
-  /** Lets some CPU come to its work. */
+  /** Gives the CPUs time to work. */
   async someCpuIsUp(): Promise<void> {
     const { cpus, queue, work } = this.#testKernel;
     const up = cpus.find(({ index, state }) => index > 0 && state === 'up');
@@ -535,7 +535,7 @@ class Comings {
     await isUp.catch(() => undefined);
   }
 
-  /** Closes the kernel, and sees to it that nothing is left. */
+  /** Closes the kernel, and checks that nothing is left. */
   async end(): Promise<void> {
     this.#follow('drain', this.#testKernel.kernel.drain());
     const closed = this.#testKernel.kernel.close({ graceMs: this.#pick([0, 5, 200]) });
@@ -557,7 +557,7 @@ function soon(): AbortSignal {
   return AbortSignal.timeout(500);
 }
 
-/** What a promise becomes, unless it takes too long for that on any machine. */
+/** Waits for a promise; fails if it takes longer than on any machine. */
 async function inTime<T>(promise: Promise<T>, what: string | (() => string)): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {

@@ -1,8 +1,8 @@
-// The state table of the specification, written down once more: what every event does to a handle in
-// every state. It shares nothing with the library. EXPIRED is kept beside the state, as in the table.
+// The state table of the specification: what every event does to a handle in every state. It shares no code
+// with the library. EXPIRED is kept separate from the state, as in the specification.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
 
-/** The states a living handle can be in. */
+/** The states of a handle that is not destroyed. */
 export const STATES = [
   'IDLE',
   'PENDING',
@@ -15,7 +15,7 @@ export const STATES = [
 
 export type State = (typeof STATES)[number];
 
-/** What can be done to a handle at once, from anywhere. `n` stands for any delay above 0. */
+/** The synchronous calls on a handle, possible anywhere. `n` stands for any delay above 0. */
 export const CALLS = [
   'schedule(0)',
   'schedule(n)',
@@ -30,7 +30,7 @@ export const CALLS = [
 
 export type Call = (typeof CALLS)[number];
 
-/** What happens to a handle by itself. */
+/** Events other than calls. */
 export const HAPPENINGS = ['expire', 'dispatch', 'settle'] as const;
 
 export type Happening = (typeof HAPPENINGS)[number];
@@ -38,7 +38,7 @@ export type Happening = (typeof HAPPENINGS)[number];
 /** What a call returns; `expired` stands for the value of the predicate before the call. */
 export type Answer = boolean | number | 'expired';
 
-/** A cell: the state after, and what the call returned. */
+/** A cell: the next state, and the result of the call. */
 export type Cell = readonly [next: State, answer: Answer];
 
 type Row = { readonly [S in State]: Cell };
@@ -108,7 +108,7 @@ export const TABLE: { readonly [C in Call]: Row } = {
     'ACKED+PENDING': ['ACKED', true],
     'ACKED+QUEUED': ['ACKED', true],
   },
-  // cancel() is stop() with the other answer: 1 something was withdrawn, 2 a run is in flight.
+  // cancel() is stop() with another result: 1 a run was withdrawn, 2 a run is in flight.
   cancel: {
     IDLE: ['IDLE', 0],
     PENDING: ['IDLE', 1],
@@ -118,7 +118,7 @@ export const TABLE: { readonly [C in Call]: Row } = {
     'ACKED+PENDING': ['ACKED', 3],
     'ACKED+QUEUED': ['ACKED', 3],
   },
-  // drainAsync() is stop() too: true, it is idle now; false, the function given follows the settling.
+  // drainAsync() is stop() too: true, it is idle; false, the callback is called after the settle.
   drainAsync: {
     IDLE: ['IDLE', true],
     PENDING: ['IDLE', true],
@@ -130,7 +130,7 @@ export const TABLE: { readonly [C in Call]: Row } = {
   },
 };
 
-/** What happens by itself, where it can. */
+/** The events other than calls, in the states where they are possible. */
 export const HAPPENS: { readonly [H in Happening]: { readonly [S in State]?: State } } = {
   expire: { PENDING: 'QUEUED', 'ACKED+PENDING': 'ACKED+QUEUED' },
   dispatch: { QUEUED: 'RUNNING' },
@@ -142,7 +142,7 @@ export const HAPPENS: { readonly [H in Happening]: { readonly [S in State]?: Sta
   },
 };
 
-/** Calls which make the answer of `expired` false if they succeed. */
+/** Calls after which `expired` is false if they succeed. */
 export function clearsExpired(call: Call, answer: Answer): boolean {
   switch (call) {
     case 'schedule(0)':
@@ -169,22 +169,22 @@ const IN_FLIGHT: ReadonlySet<State> = new Set([
   'ACKED+QUEUED',
 ]);
 
-/** Is a timer running in this state? */
+/** Whether a timer is running in this state. */
 export function isPending(state: State): boolean {
   return PENDING.has(state);
 }
 
-/** Is it committed to run, and not acknowledged? */
+/** Whether it is committed to run, and has not called `ack`. */
 export function isInvoking(state: State): boolean {
   return INVOKING.has(state);
 }
 
-/** Is a run in flight? */
+/** Whether a run is in flight. */
 export function isRunning(state: State): boolean {
   return IN_FLIGHT.has(state);
 }
 
-/** The predicates of a living handle, in the spelling of `bitsOf`. */
+/** The predicates of a handle that is not destroyed, as formatted by `bitsOf`. */
 export function bits(state: State, expired: boolean): string {
   const pending = isPending(state);
   const invoking = isInvoking(state);

@@ -1,20 +1,20 @@
-// What `schedule`, `reset` and `kcont_schedule` answer while a kernel is open, in the grace of `close`
-// and closed, as a table; and the suite that holds any kind of handle to it. State alone decides, so
-// each cell is asked by every kind of caller.
+// The results of `schedule`, `reset` and `kcont_schedule` while a kernel is open, in the grace of `close`
+// and closed, as a table; and the suite that checks any kind of handle against it. They depend only on the
+// state, so each cell is checked for every kind of caller.
 import { expect } from 'chai';
 import { it } from 'mocha';
 import type { Kcont, Kernel } from '../../lib/index.ts';
 import * as kern from '../../lib/kern.ts';
 import { bitsOf, codeOf } from './lab.ts';
 
-/** How far the kernel is on its way down. */
+/** The shutdown phases of the kernel. */
 export const PHASES = ['open', 'in the grace', 'closed'] as const;
 
 export type PhaseName = (typeof PHASES)[number];
 
 /**
- * What the handle was brought into before the kernel began to close. A close withdraws what is
- * PENDING, and at its end what is queued, so these are idle when they are asked.
+ * The state of the handle before the kernel began to close. A close withdraws PENDING handles, and at its
+ * end queued ones, so these are idle when they are checked.
  */
 export const SITUATIONS = [
   'idle',
@@ -29,7 +29,7 @@ export const SITUATIONS = [
 
 export type Situation = (typeof SITUATIONS)[number];
 
-/** What each face answers: the two methods true, false or the code of their error; kern an errno. */
+/** The result of each API: true, false or an error code of the two methods; an errno of kern. */
 export interface Answers {
   readonly schedule: boolean | 'ESHUTDOWN';
   readonly reset: boolean | 'ESHUTDOWN';
@@ -56,11 +56,11 @@ export const TEARDOWN: Readonly<Record<Situation, Readonly<Record<PhaseName, Ans
 /** One kernel with one handle, for one cell of the table. */
 export interface TeardownRig {
   readonly kernel: Kernel;
-  /** Makes the handle and brings it into a situation. A run of it lasts until {@link TeardownRig.end}. */
+  /** Creates the handle and brings it into a situation. A run of it lasts until {@link TeardownRig.end}. */
   bring(situation: Situation): Promise<Kcont<string>>;
   /** Brings the kernel into a phase. Its grace lasts until {@link TeardownRig.end}. */
   enter(phase: PhaseName): Promise<void>;
-  /** Calls `ask` from a place of the kind that the suite was told of. */
+  /** Calls `ask` from a place of the given kind. */
   call(caller: string, ask: () => void): Promise<void>;
   /** Lets all runs end, and the kernel with them. */
   end(): Promise<void>;
@@ -68,7 +68,7 @@ export interface TeardownRig {
 
 type Face = keyof Answers;
 
-/** Each face with a delay and without. */
+/** Each API with a delay and without. */
 const ASKS: readonly { readonly face: Face; readonly delayMs: number }[] = [
   { face: 'schedule', delayMs: 0 },
   { face: 'schedule', delayMs: 5 },
@@ -85,7 +85,7 @@ function ask(kc: Kcont<string>, face: Face, delayMs: number): unknown {
   return code === 'none' ? answer : code;
 }
 
-/** Holds handles to the table. `callers`: the kinds of places that can ask in a phase. */
+/** Checks handles against the table. `callers`: the kinds of callers that are possible in a phase. */
 export function itObeysTeardown(
   makeRig: () => Promise<TeardownRig>,
   callers: Readonly<Record<PhaseName, readonly string[]>>,
@@ -95,7 +95,7 @@ export function itObeysTeardown(
       for (const caller of callers[phase]) {
         it(`${phase}, ${situation}, asked by ${caller}`, async () => {
           const answers = TEARDOWN[situation][phase];
-          // What succeeds changes the state: only then does each question need a handle of its own.
+          // A call that succeeds changes the state, so then each call needs its own handle.
           const changes = answers === DONE || answers === BUSY;
           const rounds = changes ? ASKS.map((one) => [one]) : [ASKS];
           for (const asks of rounds) {

@@ -1,15 +1,15 @@
-// Which worker threads there are: counted as they are made and end, by whomever.
+// Counts all worker threads as they are created and end.
 import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import type { Worker } from 'node:worker_threads';
 import { afterEach, beforeEach } from 'mocha';
 
-/** The threads made since the suite's spec began. */
+/** The threads since the spec began. */
 export class ThreadWatch {
-  /** Made and not ended. */
+  /** The number of threads that have not ended. */
   count = 0;
-  /** The most there were at once. */
+  /** The maximum number of concurrent threads. */
   most = 0;
-  /** All that were made. */
+  /** The number of all threads created. */
   made = 0;
   readonly #onWorker = (message: unknown): void => {
     this.made++;
@@ -30,7 +30,7 @@ export class ThreadWatch {
   }
 }
 
-/** Watches during each spec of the suite this is called in. */
+/** Counts during each spec of the suite in which this is called. */
 export function watchThreads(): ThreadWatch {
   const watch = new ThreadWatch();
   beforeEach(() => watch.begin());
