@@ -1,5 +1,5 @@
-// The CPU module of the specs: what runs on the CPUs they start. What ran is kept per thread, and
-// read by `ran`.
+// The CPU module of the specs: the functions that run on the CPUs they start. Each thread keeps a record of
+// what ran, which `ran` reads.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -12,12 +12,12 @@ import type { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 
 const notes: unknown[] = [];
 
-/** Notes its argument, on the CPU it runs on. */
+/** Records its argument, on the CPU on which it runs. */
 export function note(arg: unknown): void {
   notes.push(arg);
 }
 
-/** What has been noted on this CPU since the last call. */
+/** Returns what was recorded on this CPU since the last call. */
 export function ran(): unknown[] {
   return notes.splice(0);
 }
@@ -34,7 +34,7 @@ export function echo(value: unknown): unknown {
   return value;
 }
 
-/** Keeps the thread busy. */
+/** Blocks the thread. */
 export function burn(ms: number): number {
   const until = performance.now() + ms;
   while (performance.now() < until);
@@ -65,26 +65,26 @@ export function overflow(): number {
   return overflow() + 1;
 }
 
-/** The thread ends by itself. */
+/** Ends the thread. */
 export function exit(code: number): void {
   process.exit(code);
 }
 
-/** An error outside of any function. */
+/** Throws an error outside of any function. */
 export function crash(message: string): void {
   setImmediate(() => {
     throw new Error(message);
   });
 }
 
-/** Waits until it is aborted; returns what the reason says. */
+/** Waits until it is aborted; returns the message of the reason. */
 export function untilAborted(_: unknown, signal: AbortSignal): Promise<string> {
   return new Promise((resolve) => {
     signal.addEventListener('abort', () => resolve((signal.reason as Error).message));
   });
 }
 
-/** Waits until it is aborted; returns what the reason is. */
+/** Waits until it is aborted; returns the reason. */
 export function reasonOfAbort(
   _: unknown,
   signal: AbortSignal,
@@ -101,7 +101,7 @@ export function sizeOf(buffer: ArrayBuffer): number {
   return buffer.byteLength;
 }
 
-/** Runs for so long, without keeping the thread busy. */
+/** Runs for a time, without blocking the thread. */
 export async function linger(ms: number): Promise<void> {
   await sleep(ms);
 }
@@ -133,19 +133,19 @@ export function movesWrongly(what: string): unknown {
   }
 }
 
-/** Something keeps this thread's event loop alive for good. */
+/** Keeps this thread's event loop alive permanently. */
 export function leaveOpen(): void {
   setInterval(() => undefined, 1e6);
 }
 
-/** Never ends, once it has said that it runs. */
+/** Reports that it runs, and never ends. */
 export function signalAndBurn(running: Int32Array): void {
   Atomics.store(running, 0, 1);
   Atomics.notify(running, 0);
   for (;;);
 }
 
-/** Has the thread never come back to its event loop again, by something that no CPU knows of. */
+/** Blocks the thread permanently, by something that no CPU knows of. */
 export function burnByItself(running: Int32Array): void {
   setImmediate(signalAndBurn, running);
 }
@@ -159,7 +159,7 @@ export function count({ counts, at }: { counts: Int32Array; at: number }): void 
   Atomics.add(counts, at, 1);
 }
 
-/** What `stopFrom`, `scheduleFrom` are told. */
+/** The argument of `stopFrom` and `scheduleFrom`. */
 export interface Passed {
   readonly kc: Kcont<unknown>;
   readonly cpu?: number;
@@ -180,13 +180,13 @@ export function stateFrom({ kc }: Passed): { pending: boolean; running: boolean;
 
 export const notAFunction = 1;
 
-/** Words that a spec and the functions it runs share. */
+/** Shared words of a spec and the functions that it runs. */
 export const ENTERED = 0;
 export const RELEASED = 1;
 export const SETTLED = 2;
 export const GATE = 3;
 export const OPEN = 4;
-/** Where it ran last, plus one. */
+/** The CPU where it ran last, plus one. */
 export const PLACE = 5;
 export const WORDS = 6;
 
@@ -205,14 +205,14 @@ export async function hold({ words, ack }: Held, kc: Kcont<Held>): Promise<void>
   Atomics.add(words, SETTLED, 1);
 }
 
-/** Runs until it is released, schedules itself again, and says what the answer was: 1 or 2. */
+/** Runs until it is released, schedules itself again, and reports the result: 1 or 2. */
 export async function again({ words }: Held, kc: Kcont<Held>): Promise<void> {
   const run = Atomics.add(words, ENTERED, 1) + 1;
   while (Atomics.load(words, RELEASED) < run) await sleep(0);
   Atomics.store(words, PLACE, kc.reset(1) ? 1 : 2);
 }
 
-/** What each handle answers, by `schedule`, `reset` and the proposal's function. */
+/** The results of `schedule`, `reset` and the proposal's function for each handle. */
 export function answersOf(kcs: readonly Kcont<never>[]): unknown[][] {
   const codeOf = (call: () => boolean): unknown => {
     try {
@@ -231,7 +231,7 @@ export function answersOf(kcs: readonly Kcont<never>[]): unknown[][] {
   ]);
 }
 
-/** Asks the handles when it is told to. */
+/** Calls the handles on request. */
 export async function askLater({
   words,
   kcs,
@@ -244,18 +244,18 @@ export async function askLater({
   return answersOf(kcs);
 }
 
-/** Keeps the whole thread until the gate opens. */
+/** Blocks the whole thread until the gate opens. */
 export function gate(words: Int32Array): void {
   Atomics.store(words, GATE, 1);
   Atomics.wait(words, OPEN, 0);
 }
 
-/** Where runs are written down, in order: a cursor, then what they say. */
+/** A log of runs, in order: a cursor, then their entries. */
 export function write({ log, what }: { log: Int32Array; what: number }): void {
   log[Atomics.add(log, 0, 1) + 1] = what;
 }
 
-/** Keeps the whole thread for so long, and says when it has begun. */
+/** Blocks the whole thread for a time, and reports that it has begun. */
 export function hog({ words, ms }: { words: Int32Array; ms: number }): void {
   Atomics.store(words, GATE, 1);
   const until = performance.now() + ms;
@@ -269,7 +269,7 @@ export function die(words: Int32Array): void {
   process.exit(7);
 }
 
-/** What `tally` is told: counters of one handle. */
+/** The argument of `tally`: counters of one handle. */
 export interface Tally {
   readonly inside: Int32Array;
   readonly entries: Int32Array;
@@ -277,19 +277,19 @@ export interface Tally {
   readonly at: number;
 }
 
-/** Counts its entries, and those that overlap. */
+/** Counts its entries, and overlapping ones. */
 export function tally({ inside, entries, overlaps, at }: Tally): void {
   if (Atomics.add(inside, at, 1) !== 0) Atomics.add(overlaps, at, 1);
   Atomics.add(entries, at, 1);
   Atomics.sub(inside, at, 1);
 }
 
-/** What `meddle` is told. */
+/** The argument of `meddle`. */
 export interface Meddling {
   readonly kcs: readonly Kcont<unknown>[];
   readonly rounds: number;
   readonly seed: number;
-  /** Longest delay; 0: only schedules without a delay, whose accounts are exact. */
+  /** Longest delay; 0: only schedules without a delay, which can be counted exactly. */
   readonly delayMs: number;
 }
 
@@ -304,7 +304,7 @@ export function randomFrom(seed: number): () => number {
   };
 }
 
-/** Schedules and stops handles at random, from whichever CPU it runs on. */
+/** Schedules and stops handles at random, from the CPU on which it runs. */
 export async function meddle({
   kcs,
   rounds,
@@ -323,7 +323,7 @@ export async function meddle({
       if (kc.schedule(delayMs === 0 ? 0 : random() % (delayMs + 1), cpu)) scheduled++;
     } else if (what < 7) cancelled += kc.cancel() & 1;
     else kc.touch();
-    // Its own dispatcher is to have a part in it.
+    // Its own dispatcher should take part.
     if (random() % 64 === 0) await new Promise(setImmediate);
   }
   return { scheduled, cancelled };
@@ -334,21 +334,21 @@ export function scheduleAll({ kcs, cpu }: { kcs: readonly Kcont<unknown>[]; cpu:
   for (const kc of kcs) kc.schedule(0, kc.wq.kernel.cpus[cpu] ?? null);
 }
 
-/** What `inLock` is told. */
+/** The argument of `inLock`. */
 export interface Inside {
   readonly log: Int32Array;
   readonly inside: Int32Array;
   readonly what: number;
 }
 
-/** Writes down that it ran; and that it was not alone, if so. */
+/** Records that it ran, and whether another run overlapped. */
 export function inLock({ log, inside, what }: Inside): void {
   const alone = Atomics.add(inside, 0, 1) === 0;
   log[Atomics.add(log, 0, 1) + 1] = alone ? what : -1;
   Atomics.sub(inside, 0, 1);
 }
 
-/** The same, across an await. */
+/** Records the same across an await. */
 export async function inLockLong(told: Inside): Promise<void> {
   const { log, inside, what } = told;
   const alone = Atomics.add(inside, 0, 1) === 0;
@@ -357,7 +357,7 @@ export async function inLockLong(told: Inside): Promise<void> {
   Atomics.sub(inside, 0, 1);
 }
 
-/** Takes a lock so many times, and does something with it held. */
+/** Takes a lock a number of times, and does something with it held. */
 export async function contend({
   lock,
   inside,
@@ -378,7 +378,7 @@ export async function contend({
   return overlaps;
 }
 
-/** Takes a lock and never gives it back. */
+/** Takes a lock and never releases it. */
 export async function grab({
   lock,
   words,
@@ -390,7 +390,7 @@ export async function grab({
   die(words);
 }
 
-/** Continuation by continuation: the lock it has now. */
+/** The current lock of each continuation. */
 export function relock({ kc, lock }: { kc: Kcont<unknown>; lock: SharedMutex | null }): void {
   kc.setLock(lock);
 }
@@ -406,7 +406,7 @@ export function beat({ words, ms }: { words: Int32Array; ms: number }, kc: Kcont
   kc.reset(ms);
 }
 
-/** Makes a continuation on this CPU and has it run on another one. */
+/** Creates a continuation on this CPU and runs it on another one. */
 export function delegate({
   counts,
   at,
@@ -431,12 +431,12 @@ export function runOn({ cpu, value }: { cpu: number; value: unknown }): Promise<
   });
 }
 
-/** What this CPU sees of all of them. */
+/** The states of all CPUs, as seen from this one. */
 export function statesSeen(): string[] {
   return curcpu().kernel.cpus.map(({ index, state }) => `${index} ${state}`);
 }
 
-/** Writes its priority down, by the name of its workqueue. */
+/** Records its priority, by the name of its workqueue. */
 export function writePriority(log: Int32Array, kc: Kcont<Int32Array>): void {
   log[Atomics.add(log, 0, 1) + 1] = kc.wq.priority;
 }
@@ -445,27 +445,27 @@ export function destroyFrom({ kc }: Passed): void {
   kc.destroy();
 }
 
-/** Halts it, and says when that has begun. */
+/** Halts it, and reports when that has begun. */
 export function haltFrom({ kc, words }: Passed & { words: Int32Array }): Promise<boolean> {
   const halted = kc.halt();
   Atomics.store(words, GATE, 1);
   return halted;
 }
 
-/** What this CPU's kernel has to do. */
+/** The pending work of this CPU's kernel. */
 export function report(): { pending: number; queued: number; running: number; names: string[] } {
   const { pending, queued, running, workqueues } = curcpu().kernel.inspect();
   const names = workqueues.filter((wq) => wq.queued + wq.running > 0).map(({ name }) => name);
   return { pending, queued, running, names };
 }
 
-/** What this CPU has kept of the jobs that have ended here. */
+/** What this CPU still holds of jobs that have ended here. */
 export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
   const { lastJob } = (curcpu()._machine as LocalCpu).handles;
   return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 
-/** Makes control blocks in memory that no other CPU has mapped yet, and dies. */
+/** Creates control blocks where no other CPU has looked yet, and dies. */
 export function growAndExit(): void {
   const { memory, index } = curcpu()._machine as LocalCpu;
   memory.grab(2 ** 15);
@@ -475,24 +475,24 @@ export function growAndExit(): void {
 
 let posted = 0;
 
-/** From now on `valuesPosted` counts on this CPU, for good. */
+/** Starts `valuesPosted` on this CPU, permanently. */
 export function watchPosts(): void {
   const { postMessage } = MessagePort.prototype;
   MessagePort.prototype.postMessage = function noted(this: MessagePort, message: unknown, list) {
-    // Wake-ups, and orders of CPU 0 to a thread, are not posted values.
+    // Wake-ups and the messages of CPU 0 to a thread do not count as values.
     if (Array.isArray(message)) posted++;
     postMessage.call(this, message, list as never);
   };
 }
 
-/** How many values this CPU has posted since the last call. */
+/** Returns the number of values that this CPU has posted since the last call. */
 export function valuesPosted(): number {
   const before = posted;
   posted = 0;
   return before;
 }
 
-/** Runs functions with its argument on whichever CPU is next, and changes it before they run. */
+/** Runs functions with its argument on the next CPU, and changes the argument before they run. */
 export async function spread(arg: { n: number }): Promise<number[]> {
   const { wq } = curcpu().kernel;
   const results = Array.from({ length: 4 }, () => wq.prilow.run(numberOf, { arg }));
@@ -534,7 +534,7 @@ export function use(arg: object): void {
   watch(arg);
 }
 
-/** How many of what has been watched on this CPU are still held; and how many there were. */
+/** How many of the watched values on this CPU are still held, and how many there were. */
 export function watchedHere(): [held: number, all: number] {
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();

@@ -26,7 +26,7 @@ export interface TestKernel {
   event(type: CpuEvent['type']): Promise<CpuEvent>;
 }
 
-/** The CPU module of this thread, which must be imported to use CPUs. */
+/** The CPU of this thread. Specs import it so that this module, and with it kcont/cpu, is loaded. */
 export const here: Cpu = curcpu();
 
 const kernels: Kernel[] = [];

@@ -1,5 +1,5 @@
 /* oxlint-disable unicorn/no-thenable -- that is what is tried */
-// A CPU module whose functions throw, return and are aborted with what a program can come up with.
+// A CPU module whose functions throw, return and are aborted with unusual values.
 import { setTimeout as sleep } from 'node:timers/promises';
 import fc from 'fast-check';
 import { Kcont } from '../../lib/index.ts';
@@ -36,7 +36,7 @@ export async function fulfilling(what: string): Promise<unknown> {
   return { what: make(what) };
 }
 
-/** Whether something has a `then`: one that never calls back would stay in flight for good. */
+/** Whether a value has a `then`: one that never calls back would stay in flight forever. */
 function isThenable(value: unknown): boolean {
   try {
     return typeof (value as { then?: unknown } | null | undefined)?.then === 'function';
@@ -45,7 +45,7 @@ function isThenable(value: unknown): boolean {
   }
 }
 
-/** Throws, returns, or resolves with, a value of so many that are drawn. */
+/** Throws, returns, or resolves with one of many random values. */
 export function drawn({ seed, how }: { seed: number; how: number }): unknown {
   const [recipe] = fc.sample(recipes, { seed, numRuns: 1 });
   const value = prepare(recipe as never);
@@ -53,7 +53,7 @@ export function drawn({ seed, how }: { seed: number; how: number }): unknown {
   return how === 1 && !isThenable(value) ? value : Promise.resolve({ value });
 }
 
-/** Results that pass for promises. */
+/** Thenable results. */
 export const THENABLES: Readonly<Record<string, () => unknown>> = {
   'a then that throws': () => ({
     then: () => {
@@ -100,7 +100,7 @@ export const THENABLES: Readonly<Record<string, () => unknown>> = {
   }),
 };
 
-/** A promise whose `then` says something else the second time. */
+/** A promise whose `then` has another value at the second read. */
 export function readsThenTwice(asynchronous: boolean): unknown {
   let reads = 0;
   const promise = asynchronous ? Promise.resolve('kept') : { text: 'kept' };
@@ -117,7 +117,7 @@ export function thenable(what: string): unknown {
   return (THENABLES[what] as () => unknown)();
 }
 
-/** A thenable that never settles; says that it has begun. */
+/** A thenable that never settles; reports that it has begun. */
 export function neverSettles(began: Int32Array): unknown {
   Atomics.store(began, 0, 1);
   return { then: () => undefined };
@@ -129,7 +129,7 @@ export function deepResult(levels: number): unknown {
 
 export function noted(): void {}
 
-/** Has a continuation run on CPU 0 with so deep an argument. Says what became of it. */
+/** Runs a continuation on CPU 0 with a deeply nested argument. Returns what happened to it. */
 export async function tellDeep(levels: number): Promise<string> {
   const { kernel } = curcpu();
   const errors: Error[] = [];
@@ -141,9 +141,9 @@ export async function tellDeep(levels: number): Promise<string> {
     kc.schedule(0, kernel.cpus[0] ?? null);
     while (kc.busy) await sleep(0);
     if (kc.expired) return 'ran';
-    // It was stopped: what is told of that comes afterwards.
+    // It was stopped; the message about that arrives later.
     while (errors.length === 0) await sleep(0);
-    // Whatever else CPU 0 has to tell of it has come when it has answered twice.
+    // After two replies of CPU 0, all its other messages about it have arrived.
     for (let i = 0; i < 2; i++) await queue.run(noted, { cpu: kernel.cpus[0] ?? null });
     return errors.map(({ message }) => message).join(', and ');
   } catch (error) {
@@ -154,13 +154,13 @@ export async function tellDeep(levels: number): Promise<string> {
   }
 }
 
-/** Blocks the whole thread until it is ended. */
+/** Blocks the whole thread until it is terminated. */
 export function block(words: Int32Array): void {
   Atomics.store(words, 0, 1);
   Atomics.wait(words, 1, 0);
 }
 
-/** The workqueues of this CPU that something runs on. */
+/** The workqueues of this CPU with runs in flight. */
 export function runningHere(): string[] {
   const { workqueues } = curcpu().kernel.inspect();
   return workqueues
@@ -170,7 +170,7 @@ export function runningHere(): string[] {
 
 const frame: Uint8Array<ArrayBuffer> = new Uint8Array(1024);
 
-/** The second time there is nothing left that could be moved. */
+/** The second time, nothing is left to be moved. */
 export function movesOneFrame(): unknown {
   return transfer(frame, [frame.buffer]);
 }
@@ -179,7 +179,7 @@ export function movesNonsense(): unknown {
   return transfer({}, 'nothing' as never);
 }
 
-/** What its signal is aborted with, by what it is and says. */
+/** The reason of its signal: its type and message. */
 export function reasonSeen(began: Int32Array, signal: AbortSignal): Promise<unknown> {
   return new Promise((resolve) => {
     signal.addEventListener('abort', () => {
@@ -190,7 +190,7 @@ export function reasonSeen(began: Int32Array, signal: AbortSignal): Promise<unkn
   });
 }
 
-/** As a continuation: fails with a value. */
+/** A continuation's function that fails with a value. */
 export function failing({ what }: { what: string }): never {
   throw make(what);
 }

@@ -1,28 +1,28 @@
-// Loads on a lock between threads, the same on each of them. They work on a memory that is not
-// atomic: only the lock makes the figures right.
+// Loads on a lock between threads, the same on each thread. They change memory without atomic operations:
+// the figures are right only if the lock works.
 
 import { Kcont, Kernel, type Lock } from '../../lib/index.ts';
 import type { Passable } from '../../lib/cpu/locks/structured-clone.ts';
 import { SharedSides } from '../../lib/cpu/locks/shared-rw-lock.ts';
 import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 
-/** Words of the memory: two that are always the same, what was wrong, and who came when. */
+/** Words of the memory: two that are always equal, errors, and the order of the threads. */
 export const COUNT = 0;
 export const COPY = 1;
 export const WRONG = 2;
 export const READS = 3;
 export const CAME = 16;
-/** Words for the order in which they came. */
+/** Words for the order of the threads. */
 const PLACES = 100_000;
 export const MEMORY_BYTES: number = 4 * (CAME + PLACES);
 
 /** A microtask. */
 const soon: Promise<void> = Promise.resolve();
 
-/** How many loops contend on each thread. */
+/** The number of contending loops on each thread. */
 export const LOOPS = 20;
 
-/** One more, not atomically. */
+/** Increments a word, not atomically. */
 export function bump(words: Int32Array, at: number): void {
   words[at] = (words[at] as number) + 1;
 }
@@ -42,7 +42,7 @@ export class Load {
     this.#cpu = cpu;
   }
 
-  /** Under the lock so many times. */
+  /** Increments under the lock, a number of times. */
   async run(times: number): Promise<void> {
     const lock = this.#write;
     switch (this.name) {
@@ -93,7 +93,7 @@ export class Load {
     for (let i = 0; i < times; i++) {
       await lock.enter();
       func();
-      // Now and then across an await; a SpinLock is none of those that may.
+      // Sometimes across an await, which is not allowed for a SpinLock.
       if (i % 8 === 0 && !(lock instanceof SharedSpinLock)) await soon;
       lock.exit();
     }

@@ -1,4 +1,4 @@
-// A CPU module whose functions have to do with locks, and collect their thread's garbage.
+// A CPU module whose functions use locks, and collect their thread's garbage.
 import { setTimeout as sleep } from 'node:timers/promises';
 import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../lib/cpu/index.ts';
 
@@ -13,7 +13,7 @@ export function echo(value: unknown): unknown {
   return value;
 }
 
-/** Keeps what it was given until its gate opens. */
+/** Keeps its argument until its gate opens. */
 export async function hold({
   locks,
   gate,
@@ -32,14 +32,14 @@ export function block(gate: Int32Array): void {
   Atomics.wait(gate, 1, 0);
 }
 
-/** Has an argument. */
+/** Takes an argument. */
 export function look(arg: unknown): void {
   void arg;
 }
 
 const KINDS = [SharedMutex, SharedSpinLock, SharedRWLock, SharedRMLock];
 
-/** A lock that was made here. */
+/** A lock that was created on this CPU. */
 export function bring(kind: number): unknown {
   return { lock: new (KINDS[kind] ?? SharedMutex)() };
 }

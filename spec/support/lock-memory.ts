@@ -1,4 +1,4 @@
-// Random programs that send locks about, and what has to be true of the locks' memory.
+// Random programs that send locks between CPUs, and checks of the locks' memory.
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { Kcont, type Kernel, type Workqueue } from '../../lib/index.ts';
@@ -18,13 +18,13 @@ import type * as Work from './lock-memory-work.ts';
 
 void curcpu;
 
-/** The memory of all locks: where each is, and how many references it has. */
+/** The memory of all locks: the place of each, and its number of references. */
 export function locksNow(): ReadonlyMap<number, number> {
   const arena = Arena.home();
   return new Map(Array.from(arena, (at) => [at, arena.referencesAt(at)]));
 }
 
-/** The locks, or references, that there are beyond those before. */
+/** The locks or references that were added. */
 export function locksBeyond(before: ReadonlyMap<number, number>): string[] {
   return Array.from(locksNow())
     .filter(([at, references]) => references > (before.get(at) ?? 0))
@@ -38,7 +38,7 @@ export const KINDS: readonly (new () => Passable)[] = [
   SharedRMLock,
 ];
 
-/** A kernel with CPUs of which one can be told to collect its garbage. */
+/** A kernel with CPUs that can be told to collect garbage. */
 export interface Lab {
   readonly kernel: Kernel;
   readonly queue: Workqueue;
@@ -53,7 +53,7 @@ export async function startLab(kernel: Kernel, count: number): Promise<Lab> {
   return { kernel, queue, work, cpus: kernel.cpus };
 }
 
-/** Collects garbage on all CPUs until there are no other locks than before. */
+/** Collects garbage on all CPUs until only the previous locks are left. */
 export async function expectLocks(
   { queue, work, cpus }: Lab,
   before: ReadonlyMap<number, number>,
@@ -64,7 +64,7 @@ export async function expectLocks(
   expect(locksBeyond(before)).to.deep.equal([]);
 }
 
-/** The locks that there are when all garbage has been collected. */
+/** The locks that remain after all garbage has been collected. */
 export async function locksInUse({ queue, work, cpus }: Lab): Promise<ReadonlyMap<number, number>> {
   for (let round = 0; round < 5; round++) {
     for (const cpu of cpus) await queue.run(work.collect, { cpu });
@@ -93,7 +93,7 @@ const STEP_NAMES = [
 ] as const;
 type StepName = (typeof STEP_NAMES)[number];
 
-/** One step of a program: what it does, and with which of what there is. */
+/** A step of a program: its action, and the objects that it uses. */
 export interface Step {
   readonly does: StepName;
   readonly with: number;
@@ -185,7 +185,7 @@ const STEPS: Readonly<Record<StepName, (state: State, step: Step) => unknown>> =
   setLock: ({ locks, handles }, step) =>
     withLock(pick(handles, step.with), (kc) => {
       const lock = sideOf(pick(locks, step.and));
-      // What had none may not have one.
+      // A continuation without a lock cannot get one.
       if (kc.lock !== null || lock === null) kc.setLock(lock);
     }),
   destroy: (state, step) => {
@@ -220,19 +220,19 @@ export function programs(withRestarts: boolean, maxLength: number): fc.Arbitrary
   return fc.array(step, { minLength: maxLength / 2, maxLength, size: 'max' });
 }
 
-/** What has been sent and may have to be read still finds its locks. */
+/** Checks that values that were sent and may still be read find their locks. */
 function expectFindable({ jobs }: State): void {
   for (const { hasEnded, locks } of jobs) {
     if (!hasEnded) for (const { _gate: gate } of locks) expect(gate.at).to.be.greaterThan(0);
   }
 }
 
-/** Runs a program, and then lets go of all that it has made. */
+/** Runs a program, and then releases everything that it has created. */
 export async function runProgram(lab: Lab, steps: readonly Step[]): Promise<void> {
   const state: State = { lab, locks: [], jobs: [], handles: [] };
   for (const step of steps) {
     await STEPS[step.does](state, step);
-    // What was refused ends in a microtask.
+    // Refused calls end in a microtask.
     await Promise.resolve();
     await Promise.resolve();
     if (step.does !== 'refuse') expectFindable({ ...state, jobs: state.jobs.filter(({ controller }) => !controller.signal.aborted) }); // prettier-ignore

@@ -1,4 +1,4 @@
-// A second thread for specs of locks: what it is told it does, and says when it has.
+// A second thread for specs of locks: it executes commands and replies when they are done.
 
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
@@ -23,7 +23,7 @@ export class Peer {
     this.#worker.on('message', ({ id, result }: Answer) => this.#waiting.get(id)?.(result));
   }
 
-  /** Tells it what to do; resolves when it has done it. */
+  /** Sends a command; resolves when it is done. */
   tell(order: Told): Promise<unknown> {
     const id = ++this.#told;
     return new Promise((resolve, reject) => {
@@ -37,7 +37,7 @@ export class Peer {
     });
   }
 
-  /** Which CPU it is. */
+  /** Its CPU index. */
   async cpu(): Promise<number> {
     return (await this.tell({ do: 'cpu', lock: 0 })) as number;
   }
@@ -50,7 +50,7 @@ export class Peer {
     recover(cpu);
   }
 
-  /** Ends it wherever it is; `cpu`: what it is, which it need not be able to say any more. */
+  /** Terminates it, whatever it is doing; `cpu`: its index, which it may be unable to report. */
   async kill(cpu: number): Promise<number> {
     await this.#worker.terminate();
     await this.#exited;

@@ -1,4 +1,4 @@
-// A thread that does with locks what it is told: the other side of lock-peer.ts.
+// A thread that executes commands on locks: the other side of lock-peer.ts.
 
 import { parentPort, workerData } from 'node:worker_threads';
 import { Arena } from '../../lib/cpu/locks/arena.ts';
@@ -9,13 +9,13 @@ import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 import type { Lock } from '../../lib/index.ts';
 import { Load } from './lock-load.ts';
 
-/** What the thread is given. */
+/** The thread's data. */
 export interface Given {
   readonly handles: readonly SharedLockHandle[];
   readonly memory: SharedArrayBuffer;
 }
 
-/** What it may be told; each is answered. */
+/** Its commands; it replies to each. */
 export type Order = {
   readonly id: number;
   readonly lock: number;
@@ -55,7 +55,7 @@ async function obey(order: Order): Promise<unknown> {
     case 'quit':
       return parentPort?.unref();
     case 'holdUntil': {
-      // Says that it holds it, then blocks until it is told to go on.
+      // Reports that it holds the lock, then blocks until it is told to continue.
       const lock = side(order);
       if (lock instanceof SharedSpinLock) lock.enterSync();
       else if (!lock.tryEnter()) throw new Error('it is held');

@@ -127,7 +127,7 @@ const BYTES = 2 ** 13;
 
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
-  /** The facets of the last lock that was created, one per CPU. */
+  /** The gates of the last lock that was created, one per CPU. */
   gates: Gate[] = [];
   readonly #dead = new Set<number>();
   /** CPUs that have been woken and have not reacted yet. */

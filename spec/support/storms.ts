@@ -526,7 +526,7 @@ class Comings {
     }
   }
 
-  /** Gives the CPUs time to work. */
+  /** Waits until some CPU has run a function; restarts one if none is up. */
   async someCpuIsUp(): Promise<void> {
     const { cpus, queue, work } = this.#testKernel;
     const up = cpus.find(({ index, state }) => index > 0 && state === 'up');
@@ -557,7 +557,7 @@ function soon(): AbortSignal {
   return AbortSignal.timeout(500);
 }
 
-/** Waits for a promise; fails if it takes longer than on any machine. */
+/** Waits for a promise; fails after a minute. */
 async function inTime<T>(promise: Promise<T>, what: string | (() => string)): Promise<T> {
   let timer: NodeJS.Timeout | undefined;
   const late = new Promise<never>((_, reject) => {
