@@ -154,9 +154,9 @@ export interface StartCpusOptions {
   /** The longest such delay, in ms. Default 30000. */
   longestBackoffMs?: number;
   /**
-   * How long each thread may take to import the module, also on later starts, in ms, more than 0; Infinity: no
-   * limit. A thread that takes longer is terminated. Default 30000, which is much longer than an import
-   * takes on a busy machine and shorter than most services wait for another to start.
+   * How long each thread may take to import the module, also on later starts, in ms, more than 0;
+   * Infinity: no limit. A thread that takes longer is terminated. Default 30000, which is much longer
+   * than an import takes on a busy machine and shorter than most services wait for another to start.
    */
   timeoutMs?: number;
   /** If aborted before all CPUs are up, the start fails and its threads are ended. */

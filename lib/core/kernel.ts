@@ -42,8 +42,8 @@ export interface KernelOptions {
    */
   onError?: OnError;
   /**
-   * After how many ms a pass yields to I/O, more than 0. Default 2. The pass may then still enter an eighth of
-   * the number of functions that it has entered so far, at least 1 and at most 32.
+   * After how many ms a pass yields to I/O, more than 0. Default 2. The pass may then still enter an
+   * eighth of the number of functions that it has entered so far, at least 1 and at most 32.
    */
   budgetMs?: number;
 }
@@ -249,8 +249,8 @@ export class Kernel {
    * of results that will not come, from `run` or a drop-in API, are rejected with KcontError ESHUTDOWN.
    * A run that settles in the same tick in which the grace ends has finished in time.
    *
-   * @param options - optional settings: `graceMs`, how long to wait, 0 ms or more, default 5000; aborted runs
-   * get 100 ms more to settle
+   * @param options - optional settings: `graceMs`, how long to wait, 0 ms or more, default 5000;
+   * aborted runs get 100 ms more to settle
    * @returns a promise of a report of what did not finish; every call returns the same promise, with the
    * grace of the first call
    */

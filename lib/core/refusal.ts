@@ -29,7 +29,7 @@ function isWorkqueue(wq: Workqueue | null | undefined): boolean {
 export function checkInterlock<A>(kc: Kcont<A>, interlock: Lock): void {
   if (!isLock(interlock)) throw invalid('interlock', 'a Lock of kcont', interlock);
   if (interlock.held) return;
-  throw new KcontError('EPERM', `the interlock of halt of ${label(kc)} must be held`);
+  throw new KcontError('EPERM', `halt of ${label(kc)} needs an interlock that is held`);
 }
 
 /** Throws if a handle was destroyed, or its lock is not held. */

@@ -1,4 +1,5 @@
-// A typical server with express 5, and what its clients see of its timeouts. It does not use kcont. Prints a line per observation, and ends by itself.
+// A typical server with express 5, and what its clients see of its timeouts. It does not use kcont.
+// Prints a line per observation, and ends by itself.
 
 import { EventEmitter, once } from 'node:events';
 import { connect, type AddressInfo } from 'node:net';
