@@ -87,11 +87,11 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
   readonly sampler: ClockSampler<Kcont<unknown>>;
-  readonly asyncRuns: Fifo<AsyncRun> = new Fifo<AsyncRun>();
+  readonly asyncRuns: List<AsyncRun> = new List<AsyncRun>();
   /** Completed runs, to be reused. */
   readonly freeRuns: AsyncRun[] = [];
   /** Jobs for the next pass. */
-  readonly deferred: Fifo<Kcont<unknown>> = new Fifo<Kcont<unknown>>();
+  readonly deferred: List<Kcont<unknown>> = new List<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** The tick at which the host timer fires, relative to the wheel's base. */
   armedTicks: number = FAR;

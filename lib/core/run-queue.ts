@@ -33,9 +33,9 @@ export interface Runnable extends Entry {
 /** The runnable entries of one priority. */
 export class Level<R extends Runnable> {
   readonly priority: number;
-  readonly resumed: Fifo<R> = new Fifo<R>();
-  readonly timed: Fifo<R> = new Fifo<R>();
-  readonly direct: Fifo<R> = new Fifo<R>();
+  readonly resumed: OrderedList<R> = new OrderedList<R>();
+  readonly timed: OrderedList<R> = new OrderedList<R>();
+  readonly direct: OrderedList<R> = new OrderedList<R>();
   /** The shortest patience of the workqueues of this priority, in ms. */
   leastPatienceMs: number = Infinity;
   /** The pass in which a lock last promoted an entry of this level. */

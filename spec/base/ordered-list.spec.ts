@@ -18,13 +18,13 @@ class Item implements Entry {
 const seqs = (list: Iterable<Item>): number[] => Array.from(list, (item) => item._seq);
 
 /** Checks that both directions of the ring have the same entries. */
-function backwards(list: Fifo<Item>): number[] {
+function backwards(list: OrderedList<Item>): number[] {
   const found: number[] = [];
   for (let at = list._prev; at !== list; at = at._prev) found.unshift(at._seq);
   return found;
 }
 
-describe('Fifo', () => {
+describe('OrderedList', () => {
   it('returns entries in the order of their numbers, in whatever order they were added', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(30), { maxLength: 70 }), (numbers) => {
@@ -55,7 +55,7 @@ describe('Fifo', () => {
   });
 
   it('removes an entry from the middle, and ignores one that is not in a list', () => {
-    const list = new Fifo<Item>();
+    const list = new OrderedList<Item>();
     const items = [1, 2, 3].map((seq) => new Item(seq));
     for (const item of items) list.append(item);
     unlink(items[1]!);
@@ -74,7 +74,7 @@ describe('Fifo', () => {
   });
 
   it('can be iterated while the current entry leaves', () => {
-    const list = new Fifo<Item>();
+    const list = new OrderedList<Item>();
     for (const seq of [1, 2, 3]) list.append(new Item(seq));
     for (const item of list) unlink(item);
     expect(list.empty).to.equal(true);

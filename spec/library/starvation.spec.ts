@@ -366,7 +366,112 @@ describe('starvation of the waiters of', () => {
     expect(ran.slice(0, 23)).to.include('beside');
   });
 
-  it('a priority is not delayed by another one of infinite patience in the run queue', async () => {
+  for (const [name, make] of Object.entries(MUTEXES)) {
+    it(`a ${name} ends for the one that is woken, not for the next one behind it`, async () => {
+      // On the host's clock: time passes while the woken one is in the run queue, and others take the lock.
+      const kernel = new Kernel({ budgetMs: 1 });
+      const lock = make();
+      const queue = kernel.acquire(50, { patienceMs: 10 });
+      const ran: number[] = [];
+      const all = 4;
+      const hog: Kcont<null> = new Kcont<null>(
+        kernel.wq.prihigh,
+        lock,
+        () => {
+          burn(1);
+          if (ran.length < all) hog.reset();
+        },
+        null,
+      );
+      await lock.enter();
+      for (let i = 0; i < all; i++) {
+        new Kcont(queue, lock, (index) => void ran.push(index), i).schedule();
+      }
+      // They wait for the lock before the others come.
+      await new Promise((resolve) => new Kcont(queue, null, resolve, undefined).schedule());
+      hog.schedule();
+      lock.exit();
+      await kernel.drain();
+      expect(ran).to.deep.equal([0, 1, 2, 3]);
+      await kernel.close();
+    });
+  }
+
+  it('the write side of an RWLock lets those of higher priority than all before go first', async () => {
+    const { read, write } = new RWLock();
+    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+    const reader = (wq: Workqueue, what: string, ms: number): Kcont<string> =>
+      new Kcont(
+        wq,
+        read,
+        async () => {
+          lab.ran.push(what);
+          await elapse(ms);
+        },
+        what,
+      );
+    reader(lab.wq.prihigh, 'r1', 60).schedule();
+    reader(lab.wq.prihigh, 'r2', 10).schedule();
+    const writer = new Kcont(queue, write, (what) => void lab.ran.push(what), 'w');
+    writer.schedule(1);
+    // Each goes past the writer; when one of them leaves, its patience is over.
+    reader(lab.wq.prihigh, 'r3', 10).schedule(5);
+    reader(lab.wq.prihigh, 'r4', 10).schedule(25);
+    await lab.clock.advance(40);
+    // Promoted now, it goes before all readers of that priority, and not before a higher one.
+    reader(lab.wq.prihigh, 'r5', 10).schedule();
+    new Kcont(lab.wq.softnet, read, (what) => void lab.ran.push(what), 'soft').schedule();
+    await lab.clock.advance(100);
+    expect(lab.ran).to.deep.equal(['r1', 'r2', 'r3', 'r4', 'soft', 'w', 'r5']);
+  });
+
+  it('a lock is forgotten with the one that is stopped when it was to go first', async () => {
+    const { read, write } = new RWLock();
+    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+    expect([read.tryEnter(), read.tryEnter(), read.tryEnter()]).to.deep.equal([true, true, true]);
+    const writer = new Kcont(queue, write, () => void lab.ran.push('w'), null);
+    writer.schedule();
+    await lab.clock.advance(0);
+    for (let i = 0; i < 2; i++) {
+      expect(read.tryEnter()).to.equal(true);
+      read.exit();
+      await lab.clock.advance(30);
+    }
+    // Readers would queue up behind it.
+    const reader = new Kcont(lab.wq.prihigh, read, () => void lab.ran.push('r'), null);
+    reader.schedule();
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal([]);
+    expect(writer.stop()).to.equal(false);
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal(['r']);
+  });
+
+  it('nobody ends for those of endless patience, though others of their priority have less', async () => {
+    const kernel = new Kernel({ budgetMs: 1 });
+    const ran: string[] = [];
+    const strict = kernel.acquire(100, { patienceMs: Infinity });
+    kernel.acquire(100, { patienceMs: 5 });
+    let turns = 0;
+    const hog: Kcont<null> = new Kcont<null>(
+      kernel.wq.prihigh,
+      null,
+      () => {
+        burn(1);
+        if (turns++ < 30) hog.reset();
+        else ran.push('hog');
+      },
+      null,
+    );
+    hog.schedule();
+    for (let i = 0; i < 3; i++)
+      new Kcont(strict, null, () => void ran.push('strict'), null).schedule();
+    await kernel.drain();
+    expect(ran).to.deep.equal(['hog', 'strict', 'strict', 'strict']);
+    await kernel.close();
+  });
+
+  it('a priority does not stand behind one of endless patience in the run queue', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
     let isFlooding = true;
     const hog = new Kcont(

@@ -1,5 +1,5 @@
-// Several CPUs simulated by one thread: the spec decides when they wake, so that it can produce every order
-// of events; and a CPU can die between any two stores.
+// Several CPUs, simulated by one thread. They are woken when the spec says so, so that the spec
+// determines the order of events, and a CPU can die between any two stores.
 
 import { Arena, MUTEX, RM, RW, SPIN, type Waker, type Kind } from '../../lib/cpu/locks/arena.ts';
 import { ThreadGate } from '../../lib/cpu/locks/thread-gate.ts';
@@ -9,7 +9,7 @@ import { SharedRMLock, SharedRWLock } from '../../lib/cpu/locks/shared-rw-lock.t
 import { SharedSpinLock } from '../../lib/cpu/locks/shared-spin-lock.ts';
 import type { Lock } from '../../lib/index.ts';
 
-/** Both sides of a lock, or the same lock twice. */
+/** Both sides of a lock, or the same one twice. */
 export interface Sides {
   readonly read: Lock;
   readonly write: Lock;
@@ -41,14 +41,14 @@ export function sidesOf(gate: ThreadGate): Sides {
   }
 }
 
-/** The error that simulates the death of a thread. */
+/** The error by which a simulated thread dies. */
 export class Died extends Error {}
 
 const STEPS = ['load', 'store', 'exchange', 'compareExchange', 'or', 'and', 'add', 'sub'] as const;
 
 const whole = Object.fromEntries(STEPS.map((name) => [name, Atomics[name]]));
 
-/** Calls a function, and at each of its steps on shared memory another one, with the step's number. */
+/** Calls a function, and before each of its steps on shared memory another one, with the step's number. */
 function atEachStep(call: () => void, before: (nth: number) => void): void {
   let steps = 0;
   const changed = Object.fromEntries(
@@ -74,10 +74,10 @@ function atEachStep(call: () => void, before: (nth: number) => void): void {
 }
 
 /**
- * Calls a function on one CPU. After a number of steps on shared memory, another CPU does something
- * before the function continues, and something more after each of the next steps.
+ * Calls a function on one CPU, and when it has taken so many steps on shared memory lets another CPU
+ * do something before it goes on; and something more after each of the next steps.
  *
- * @returns false: the function needed fewer steps, and the other CPU did nothing
+ * @returns false: it needed fewer steps, and the other CPU did nothing
  */
 export function interleave(
   steps: number,
@@ -93,10 +93,10 @@ export function interleave(
 }
 
 /**
- * Calls a function that dies after a number of steps on shared memory.
+ * Calls a function until it has taken so many steps on shared memory, and then no more of it.
  *
- * @param between - what another CPU does a number of steps before that
- * @returns false: the function needed fewer steps, and did not die
+ * @param between - what another CPU does so many steps before it dies
+ * @returns false: it needed fewer steps, and did not die
  */
 export function dieAfter(
   steps: number,
@@ -115,24 +115,24 @@ export function dieAfter(
   } catch (error) {
     if (!(error instanceof Died)) throw error;
   }
-  // The error may have been caught by a promise.
+  // A promise may have kept the error for itself.
   return died;
 }
 
-/** Used for CPUs that do not communicate. */
-export const quietBell: Bell = { ring: () => undefined, keepAlive: () => undefined };
+/** A waker for CPUs that need not wake each other. */
+export const silentWaker: Waker = { wake: () => undefined, keepAlive: () => undefined };
 
-/** Memory for the wake words and at least one lock of any kind. */
+/** Enough bytes for the futexes and at least one lock of any kind. */
 const BYTES = 2 ** 13;
 
 export class PlayedCpus {
   readonly arenas: readonly Arena[];
-  /** The gates of the last lock that was created, one per CPU. */
-  gates: Gate[] = [];
+  /** The gates to the lock that was made last, one per CPU. */
+  gates: ThreadGate[] = [];
   readonly #dead = new Set<number>();
-  /** CPUs that have been woken and have not reacted yet. */
-  readonly rung: Set<number> = new Set();
-  /** Whether a CPU has to stay alive because it waits to be woken. */
+  /** CPUs that were woken and have not looked yet. */
+  readonly woken: Set<number> = new Set();
+  /** Whether each CPU has to stay alive to be woken. */
   readonly keptAlive: boolean[];
 
   constructor(count: number) {
@@ -157,21 +157,21 @@ export class PlayedCpus {
     return this.gates.map(sidesOf);
   }
 
-  /** A CPU reacts to being woken. */
+  /** Lets a CPU that was woken look again. */
   hear(cpu: number): void {
     if (this.woken.delete(cpu) && !this.#dead.has(cpu)) this.arenas[cpu]?.look();
   }
 
-  /** Lets all CPUs react until none is woken any more. */
+  /** Lets CPUs that were woken look again, until there are no more. */
   settle(): void {
     while (this.woken.size > 0) for (const cpu of this.woken) this.hear(cpu);
   }
 
-  /** A CPU is dead, and another one recovers its state. */
+  /** Kills a CPU, and lets another one recover its locks. */
   bury(cpu: number, by: number): number {
     this.#dead.add(cpu);
-    this.rung.delete(cpu);
-    // Its waiters are gone with it.
+    this.woken.delete(cpu);
+    // The waiters on that CPU are gone with it.
     const turnstile = this.gates[cpu]?.turnstile;
     for (const waiter of turnstile ?? []) turnstile?.remove(waiter);
     return recover(cpu + 1, this.arenas[by]);

@@ -1,7 +1,7 @@
 /*
  * Two priority queues with the same interface: highest priority first, then first come, first served.
  *
- *   RankList   a sorted array of ranks, the highest last, each with the Fifo of one priority. Adding
+ *   RankList   a sorted array of ranks, the highest last, each with the OrderedList of one priority. Adding
  *              costs a binary search, and a splice for a new priority; the first entry is at the end.
  *   LevelList  integer priorities from -112 to 111 in a run queue like the kernel's, a bitmap and
  *              lists, all O(1). Other priorities go to a RankList.
