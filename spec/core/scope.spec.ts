@@ -133,7 +133,7 @@ describe('Scope', () => {
       expect(code).to.equal('EDEADLK');
     });
 
-    it('leaves nothing scheduled, even if a run has rescheduled another continuation', async () => {
+    it('leaves nothing scheduled, even if one of them is rescheduled meanwhile', async () => {
       const lab = new Lab();
       const scope = new Scope();
       const other = lab.sync('other', { options: { scope } });
