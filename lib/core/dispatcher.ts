@@ -42,8 +42,8 @@ import type { Kernel } from './kernel.ts';
 import { List, unlink } from '../base/list.ts';
 import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
-import { NONE, type Timekeeper } from '../locks/turnstile.ts';
-import { firstStarved } from './patience.ts';
+import { NONE, type Timekeeper, type Waiter } from '../locks/turnstile.ts';
+import { firstStarved, mayBePromoted } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
@@ -299,6 +299,10 @@ export class Dispatcher implements Driven, Timekeeper {
 
   nextDueMs(): number {
     return this.wheel.nextTick();
+  }
+
+  mayPromote(waiter: Waiter, since: number, now: number): boolean {
+    return mayBePromoted(waiter as Kcont<unknown>, since, now);
   }
 
   presentTick(): number {

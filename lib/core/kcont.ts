@@ -8,7 +8,6 @@ import type { Entry } from '../base/ordered-list.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
 import type { Timekeeper } from '../locks/turnstile.ts';
-import { mayBePromoted } from './patience.ts';
 import { applyOptions, type KcontOptions } from './options.ts';
 import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
 import {
@@ -573,11 +572,6 @@ export class Kcont<A> {
   /** @internal */
   get _timekeeper(): Timekeeper {
     return this._wq._dispatcher;
-  }
-
-  /** @internal */
-  _isStarved(since: number, now: number): boolean {
-    return mayBePromoted(this, since, now);
   }
 
   /** @internal */

@@ -323,10 +323,6 @@ class Awaiter implements Waiter {
     stamp(this);
   }
 
-  _isStarved(): boolean {
-    return false;
-  }
-
   _wake(): boolean {
     const signal = this.#signal;
     // It has been aborted and will be removed: leave the lock to the next waiter.

@@ -42,8 +42,6 @@ export interface Waiter extends Entry {
   /** The clock of its patience; null: it has none, and waits without limit. */
   readonly _timekeeper: Timekeeper | null;
   readonly _patienceMs: number;
-  /** Whether it has waited for longer than its patience between two ticks. */
-  _isStarved(since: number, now: number): boolean;
   /**
    * Called when the lock is free. True: it has taken the lock. False: it is the heir, and tries when it
    * is dispatched at this priority.
@@ -55,6 +53,8 @@ export interface Waiter extends Entry {
 export interface Timekeeper {
   /** Returns the current tick, which never decreases. */
   presentTick(): number;
+  /** Whether a waiter has waited for longer than its patience between two ticks, and may be promoted. */
+  mayPromote(waiter: Waiter, since: number, now: number): boolean;
 }
 
 /** No tick. */
@@ -258,7 +258,7 @@ function isOverdue(rank: Rank, first: Waiter): boolean {
   if (timekeeper === null || patienceMs === Infinity) return false;
   const now = timekeeper.presentTick();
   if (since === NONE) rank.since = now;
-  return since !== NONE && first._isStarved(since, now);
+  return since !== NONE && timekeeper.mayPromote(first, since, now);
 }
 
 /** All turnstiles with waiters, of all kernels; a shutdown searches this list. */
