@@ -30,7 +30,7 @@ export class Cpu {
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
   /** @internal */
-  _machine: CpuLink | null = null;
+  _link: CpuLink | null = null;
 
   private constructor(kernel: Kernel, index: number) {
     this.kernel = kernel;
@@ -47,14 +47,14 @@ export class Cpu {
 
   /** Its current state; `'up'` for a CPU 0 that has not started other CPUs. */
   get state(): CpuState {
-    return this._machine?.stateOf(this.index) ?? 'up';
+    return this._link?.stateOf(this.index) ?? 'up';
   }
 
   /**
    * How long its event loop has been blocked, in ms; 0 if it is not blocked.
    */
   get lagMs(): number {
-    return this._machine?.lagOf(this.index) ?? 0;
+    return this._link?.lagOf(this.index) ?? 0;
   }
 
   /**
@@ -94,11 +94,11 @@ export class Cpu {
   }
 
   #control(caller: Caller): CpuLink {
-    if (this._machine === null || this.index === 0 || this._machine.here.index !== 0) {
+    if (this._link === null || this.index === 0 || this._link.here.index !== 0) {
       const what = 'only CPU 0 can stop and restart CPUs, and not itself';
       throw traceFrom(caller, new KcontError('ENOTSUP', what));
     }
-    return this._machine;
+    return this._link;
   }
 }
 

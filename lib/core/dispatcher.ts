@@ -42,7 +42,7 @@ import type { Kernel } from './kernel.ts';
 import { List, unlink } from '../base/list.ts';
 import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
-import { NONE, type Timekeeper, type Waiter } from '../locks/turnstile.ts';
+import { NONE, type Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved, mayBePromoted } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
@@ -113,6 +113,7 @@ export class Dispatcher implements Driven, Timekeeper {
 
   /** The number of passes. */
   passes = 0;
+  readonly mayPromote: Timekeeper['mayPromote'] = mayBePromoted;
 
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
@@ -299,10 +300,6 @@ export class Dispatcher implements Driven, Timekeeper {
 
   nextDueMs(): number {
     return this.wheel.nextTick();
-  }
-
-  mayPromote(waiter: Waiter, since: number, now: number): boolean {
-    return mayBePromoted(waiter as Kcont<unknown>, since, now);
   }
 
   presentTick(): number {

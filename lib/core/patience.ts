@@ -7,6 +7,7 @@
  * (see dispatcher.ts); a lock promotes it (see locks/turnstile.ts).
  */
 
+import type { Waiter } from '../locks/turnstile.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 
@@ -14,7 +15,8 @@ import type { Level } from './run-queue.ts';
  * Whether a lock may promote a continuation: it has waited for longer than its patience between two
  * absolute ticks, and no other one of its level has been promoted in this pass.
  */
-export function mayBePromoted(kc: Kcont<unknown>, since: number, now: number): boolean {
+export function mayBePromoted(waiter: Waiter, since: number, now: number): boolean {
+  const kc = waiter as Kcont<unknown>;
   const { _dispatcher: dispatcher, _level: level, patienceMs } = kc._wq;
   return waited(kc, since, now) > patienceMs && level.promotedIn !== dispatcher.passes;
 }

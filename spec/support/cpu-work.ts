@@ -461,13 +461,13 @@ export function report(): { pending: number; queued: number; running: number; na
 
 /** What this CPU still holds of jobs that have ended here. */
 export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
-  const { lastJob } = (curcpu()._machine as LocalCpu).handles;
+  const { lastJob } = (curcpu()._link as LocalCpu).handles;
   return { isKept: lastJob !== undefined, hasArg: lastJob?.arg !== undefined };
 }
 
 /** Creates control blocks where no other CPU has looked yet, and dies. */
 export function growAndExit(): void {
-  const { memory, index } = curcpu()._machine as LocalCpu;
+  const { memory, index } = curcpu()._link as LocalCpu;
   memory.grab(2 ** 15);
   grabBlocks(memory, index, []);
   process.exit(0);

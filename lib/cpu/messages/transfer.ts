@@ -32,7 +32,7 @@ export function transfer<T>(value: T, list: readonly object[]): T {
   check('list', MOVABLE, list, transfer);
   if (isObject(value)) lists.set(value, list);
   else if (list.length > 0) {
-    throw invalid('list', 'empty for a result that is no object', list);
+    throw invalid('list', 'empty for a result that is not an object', list);
   }
   return value;
 }

@@ -34,18 +34,18 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
     memory.words[localCpu.slot + STATE] = UP;
     const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
     const cpus = [cpu0, ...others];
-    for (const cpu of cpus) cpu._machine = localCpu;
+    for (const cpu of cpus) cpu._link = localCpu;
     const supervisor = new Supervisor(localCpu, url, options);
     localCpu.supervision = supervisor;
     try {
       await start.unlessRefused(supervisor.start(others));
     } catch (error) {
       await supervisor.abandon(new KcontError('ECPUDIED', 'the start was given up'));
-      cpu0._machine = null;
+      cpu0._link = null;
       throw error;
     }
     const reserve = Array.from({ length: count }, (_, i) => Cpu._make(kernel, count + 1 + i));
-    for (const cpu of reserve) cpu._machine = localCpu;
+    for (const cpu of reserve) cpu._link = localCpu;
     supervisor.addReserve(reserve);
     kernel._cpus = cpus;
     dispatcher.cpuLink = localCpu;

@@ -75,7 +75,7 @@ export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<
     for (const [cpu, to] of ports.entries()) {
       if (to !== null) localCpu.ports.connect(cpu, to.port, to.epoch);
     }
-    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._machine = localCpu;
+    for (const cpu of new Set([...cpus, kernel._cpu])) cpu._link = localCpu;
     localCpu.dispatcher.cpuLink = localCpu;
     const end = new Ending(localCpu, answer, parent);
     const obey = (order: Order): void => carryOut(localCpu, order, answer, end);

@@ -473,7 +473,7 @@ describe('run on another CPU', () => {
       }
     }
     const expected = [
-      'nothing of a number: EINVAL list must be empty for a result that is no object, got an array',
+      'nothing of a number: EINVAL list must be empty for a result that is not an object, got an array',
       'a number: EINVAL list must be an array of objects that can be moved, got an array',
       'a text: EINVAL list must be an array of objects that can be moved, got "text"',
       'an empty list: 1',
@@ -490,7 +490,7 @@ describe('run on another CPU', () => {
     const testKernel = await startTestKernel(1);
     const { queue, work } = testKernel;
     const cpu = cpuAt(testKernel, 1);
-    const { handles } = cpuAt(testKernel, 0)._machine as LocalCpu;
+    const { handles } = cpuAt(testKernel, 0)._link as LocalCpu;
     expect(handles.lastJob).to.equal(undefined);
     expect(await queue.run(work.lastJobHere, { cpu })).to.include({ isKept: false });
     const words = shared(1);
