@@ -102,7 +102,10 @@ export class JobCaller {
     if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
     if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
     if (supervision === null) {
-      throw new KcontError('ENOTSUP', 'what can be killed is run by CPU 0, which ends the thread');
+      throw new KcontError(
+        'ENOTSUP',
+        'only CPU 0 can run jobs with kill, because it ends their threads',
+      );
     }
     signal?.throwIfAborted();
     const taken = this.#take(options, name);
@@ -375,7 +378,7 @@ export class JobCaller {
     try {
       if (this.#sent.get(block)?.runner.handle !== handle) return;
       if (claimed === undefined)
-        throw new KcontError('EINVAL', 'it came, and could not be decoded');
+        throw new KcontError('EINVAL', 'it arrived, but could not be deserialized');
       result = decode(this.#localCpu, claimed[0]);
     } catch (cause) {
       const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;

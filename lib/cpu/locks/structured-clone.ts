@@ -132,7 +132,10 @@ export function attachIn(
   let gate = arena.attachedAt(at) as ThreadGate | undefined;
   if (gate === undefined || arena.generationAt(at) !== generation) {
     if (!arena.retain(at, generation)) {
-      throw new KcontError('EINVAL', 'a lock between CPUs has been freed: nobody had it any more');
+      throw new KcontError(
+        'EINVAL',
+        'a lock between CPUs has been freed: no CPU had a reference to it',
+      );
     }
     gate = new ThreadGate(arena, at, kind);
     arena.attach(at, gate);

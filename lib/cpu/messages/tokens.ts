@@ -191,7 +191,7 @@ function tokenFor(localCpu: LocalCpu, value: object, sent: Sent): Token {
   if (isShared(value)) {
     const { arena } = value._gate;
     if (arena !== localCpu.arena)
-      throw new KcontError('EINVAL', "a lock is of another kernel's memory");
+      throw new KcontError('EINVAL', 'a lock in it belongs to another kernel');
     sent.add(value);
     return { lock: placeOf(value) };
   }

@@ -400,7 +400,7 @@ export function postError(ports: Ports, cpu: number, thrown: unknown): number {
 /** Returns the error that another CPU has posted by `postError`. */
 export function errorFrom(claimed: [unknown] | undefined, name: string): unknown {
   if (claimed !== undefined) return unwireError(claimed[0]);
-  return new KcontError('EINVAL', `what ${name} threw on another CPU cannot be read on this one`);
+  return new KcontError('EINVAL', `the error of ${name} on another CPU cannot be read on this one`);
 }
 
 /** Defines a property, whatever its key. Does nothing if it exists and cannot be changed. */

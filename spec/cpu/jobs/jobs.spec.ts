@@ -1,4 +1,4 @@
-// Functions that run once on another CPU, and their results.
+// Jobs: functions that run once on another CPU, and their results.
 import { getEventListeners } from 'node:events';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
@@ -22,7 +22,7 @@ function shared(words: number): Int32Array<SharedArrayBuffer> {
 
 const HOLE = Symbol('hole');
 
-/** A list in which nothing stands where a HOLE is. */
+/** Makes an array with a hole in place of each HOLE. */
 function holed(list: readonly unknown[]): object[] {
   const holey: object[] = [];
   for (const [at, one] of list.entries()) if (one !== HOLE) holey[at] = one as object;
@@ -485,7 +485,7 @@ describe('run on another CPU', () => {
     );
   });
 
-  // Without one V8 throws away, at a full collection, all code that was compiled for jobs.
+  // If no job is alive, V8 discards all code compiled for jobs at a full garbage collection.
   it('keeps the last job that has ended, emptied, on both CPUs, so that V8 keeps the code of all', async () => {
     const testKernel = await startTestKernel(1);
     const { queue, work } = testKernel;
