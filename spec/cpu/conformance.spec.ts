@@ -1,4 +1,4 @@
-// The promises of a handle, at home and on another CPU: the same table for both.
+// The guarantees of a handle, on its own CPU and on another one: the same table for both.
 import { expect } from 'chai';
 import { after, afterEach, before, describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
@@ -21,7 +21,7 @@ import {
 
 const FAR_MS = 1_000_000;
 
-/** Waits until a word has come to a value. */
+/** Waits until a word has a value. */
 async function reached(words: Int32Array, at: number, value: number): Promise<void> {
   while (Atomics.load(words, at) < value) await new Promise(setImmediate);
 }
@@ -65,7 +65,7 @@ for (const { where, index } of [
     });
     after(closeTestKernels);
 
-    /** Lets everything end that has begun. */
+    /** Lets all runs end. */
     async function release(): Promise<void> {
       Atomics.store(words, RELEASED, 1000);
       Atomics.store(words, OPEN, 1);
@@ -79,7 +79,7 @@ for (const { where, index } of [
       kc.destroy();
     });
 
-    /** Brings a new handle into a state, by what a caller can do. */
+    /** Brings a new handle into a state, by calls of its public methods. */
     async function bring(state: State, next: State = state): Promise<void> {
       words = new Int32Array(new SharedArrayBuffer(4 * WORDS));
       const ack = state.startsWith('ACKED');
@@ -88,7 +88,7 @@ for (const { where, index } of [
         kc.schedule(0, cpu);
         await reached(words, ENTERED, 1);
       } else if ((state === 'QUEUED' || next === 'QUEUED') && index > 0) {
-        // It would be entered before anything could be seen.
+        // Otherwise it would be entered before the state could be observed.
         void testKernel.queue.run(testKernel.work.gate, { arg: words, cpu });
         await reached(words, GATE, 1);
       }
@@ -101,7 +101,7 @@ for (const { where, index } of [
         const [next, answer] = TABLE[name][state];
         it(`${state} goes to ${next} by ${name}`, async () => {
           await bring(state, next);
-          // Entered by a schedule with no delay, or not entered at all.
+          // It was entered by a schedule without a delay, or not at all.
           const expired = state === 'RUNNING' || state === 'ACKED';
           expect(bitsOf(kc)).to.equal(bits(state, expired));
           expect(call(kc, name, cpu, () => undefined)).to.equal(

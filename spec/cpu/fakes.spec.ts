@@ -1,4 +1,4 @@
-// Handles that more than one CPU knows, while timers are faked on the one that made them.
+// Handles that more than one CPU knows, while timers are faked on the CPU that made them.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import sinon from 'sinon';

@@ -98,7 +98,7 @@ describe('a CPU', () => {
       const reason = make();
       controller.abort(reason);
       const { value, error } = await endOf(seen);
-      // What the function made of it may be more than can be sent back.
+      // The result of the function may be more than can be sent back.
       if (error !== undefined) expect(error).to.include({ code: 'EINVAL' });
       else expectCarried(reason, () => (value as { reason: unknown }).reason);
       await expectSound(queue.run(work.ping, { cpu }));
@@ -197,7 +197,8 @@ describe('a CPU', () => {
     expect(depthOf(await queue.run(work.echo, { arg: deep(1000), cpu }))).to.equal(1000);
     const { error } = await endOf(queue.run(work.echo, { arg: deep(1e5), cpu }));
     expect(error).to.include({ code: 'EINVAL' });
-    // The stack of a worker is larger than this one: what it can send cannot always be read here.
+    // The stack of a worker is larger than that of this thread, so not everything that it can send can
+    // be read here.
     const ends: string[] = [];
     for (let levels = 500; levels < 5e4; levels *= 2) {
       const end = await endOf(queue.run(work.deepResult, { arg: Math.trunc(levels), cpu }));
@@ -229,7 +230,7 @@ describe('an argument that is changed after it was checked', () => {
     await until(() => !kc.busy);
     expect(errors).to.deep.equal([]);
     kc.destroy();
-    // A job is told again where its CPU has a new thread.
+    // The argument of a job is sent again if its CPU has a new thread.
     const words = new Int32Array(new SharedArrayBuffer(8));
     const blocked = endOf(queue.run(work.block, { arg: words, cpu: one ?? null }));
     await until(() => Atomics.load(words, 0) === 1);

@@ -1,4 +1,4 @@
-// What keeps the process alive, and what does not, with CPUs.
+// What keeps a process with CPUs alive, and what does not.
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { runModule, type Ended } from '../support/child.ts';

@@ -27,7 +27,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(setImmediate);
 }
 
-/** A handle in each situation, whose runs are on one CPU. */
+/** A handle in each situation; its runs are on one CPU. */
 class Cast {
   readonly lock = new SharedMutex();
   readonly kcs: Kcont<never>[] = [];
@@ -61,7 +61,7 @@ class Cast {
     if (situation.startsWith('destroyed')) kc.destroy();
   }
 
-  /** What they have to answer, in the order of `answersOf`. */
+  /** The expected answers, in the order of `answersOf`. */
   expected(phase: PhaseName): unknown[][] {
     return SITUATIONS.map((situation) => {
       const { schedule, reset, errno } = TEARDOWN[situation][phase];
@@ -172,7 +172,7 @@ describe('a run in flight on any CPU when the kernel closes', () => {
     lock.tryEnter();
     const blocked = queue.run(work.gate, { arg: gate, cpu: two });
     await until(() => Atomics.load(gate, GATE) === 1);
-    // Waits for a job that is queued on a CPU that is blocked; and for a lock that is held on CPU 0.
+    // It waits for a job on a blocked CPU, and for a lock that is held on CPU 0.
     const waiting = queue.run(work.runOn, { arg: { cpu: 2, value: 'v' }, cpu: one });
     const inside = new Int32Array(new SharedArrayBuffer(4));
     const locked = queue.run(work.contend, { arg: { lock, inside, times: 2 }, cpu: one });

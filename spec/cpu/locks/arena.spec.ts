@@ -18,7 +18,7 @@ import { Mutex } from '../../../lib/index.ts';
 import { codeOf, settled } from '../../support/lab.ts';
 import { silentWaker } from '../../support/played-cpus.ts';
 
-/** The smallest arena, on a CPU of its own. */
+/** Makes the smallest arena, and joins it. */
 function small(cpu: number = 3): Arena {
   return Arena.play(Arena.layOut(LEAST), { cpu, waker: silentWaker });
 }
@@ -106,7 +106,7 @@ describe('the arena of the locks between CPUs', function () {
     arena.release(arena.allocate(RM));
     const taken = ([RW, RW, RW, MUTEX, RW, MUTEX, RW, RW] as const).map((kind) => {
       const at = arena.allocate(kind);
-      // No word of another lock is written.
+      // Taking the lock writes its words, and must not change a word of another lock.
       new ThreadGate(arena, at, kind).tryWrite();
       return at;
     });
@@ -114,7 +114,7 @@ describe('the arena of the locks between CPUs', function () {
     expect(codeOf(() => arena.allocate(RW))).to.equal('ENOMEM');
     for (const at of taken) arena.release(at);
     expect([...arena]).to.deep.equal([]);
-    // There is no RWLock of a Mutex's memory, but a Mutex of an RWLock's.
+    // A Mutex can be made of an RWLock's memory, but not the other way round.
     expect(Array.from({ length: 8 }, () => arena.allocate(MUTEX))).to.have.length(8);
     for (const kind of [MUTEX, RW, RM] as const) {
       expect(codeOf(() => arena.allocate(kind))).to.equal('ENOMEM');
@@ -275,7 +275,7 @@ describe('a handle of a lock between CPUs', () => {
       const handle = toHandle(lock);
       const { arena, at, kind } = lock._gate;
       const retain = (): unknown => arena.retain(at, handle.generation);
-      // As if this thread had none: its object is not known to the arena.
+      // As on a thread without an object for the lock: the arena does not know this one.
       retain();
       arena.attach(at, {});
       const other = Arena.join(handle.buffer);

@@ -1,4 +1,4 @@
-// What is true of a lock of one thread is true of a lock between CPUs, seen from one of them.
+// On one CPU, a lock between CPUs behaves like a lock of one thread.
 
 import { SharedMutex } from '../../../lib/cpu/locks/shared-mutex.ts';
 import { SharedRMLock, SharedRWLock } from '../../../lib/cpu/locks/shared-rw-lock.ts';

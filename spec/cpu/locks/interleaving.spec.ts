@@ -22,7 +22,7 @@ import {
 type Side = 'read' | 'write';
 type Three = [Sides, Sides, Sides];
 
-/** Three CPUs, a lock, and how many have come and gone. */
+/** Three CPUs at a lock, and the number of waiters. */
 class Table {
   readonly cpus: PlayedCpus = new PlayedCpus(3);
   readonly all: Three;
@@ -99,7 +99,7 @@ const soon: Promise<void> = Promise.resolve();
 
 type Act = [name: string, act: (table: Table) => void];
 
-/** What there is when it begins. */
+/** The state at the beginning. */
 const SITUATIONS: readonly Act[] = [
   ['free', () => undefined],
   ['0 writes', (table) => table.try(0, 'write')],
@@ -144,7 +144,7 @@ const SITUATIONS: readonly Act[] = [
   ],
 ];
 
-/** What a CPU does. */
+/** The actions of a CPU. */
 function actsOf(cpu: number, sides: readonly Side[]): Act[] {
   return sides.flatMap((side): Act[] => [
     [`${cpu} tries to ${side}`, (table) => table.try(cpu, side)],
@@ -217,7 +217,7 @@ describe('two CPUs at a lock at once', function () {
               if (!died) break;
               deaths++;
               table.cpus.bury(0, 2);
-              // What it held went with it.
+              // What the dead CPU held is gone.
               Object.assign(table.cpus.gates[0] ?? {}, { writing: false, readers: 0 });
               await table.expectEnd(what, [1, 2]);
             }

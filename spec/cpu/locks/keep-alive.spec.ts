@@ -1,4 +1,4 @@
-// What keeps a process alive, and what lets it end: each is a process of its own.
+// What keeps a process alive, and what lets it end. Each spec runs a process of its own.
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';

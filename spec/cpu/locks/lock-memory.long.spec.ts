@@ -52,7 +52,7 @@ describe('the memory of locks that were sent between CPUs', () => {
       await Promise.all(runs);
       most = Math.max(most, locksBeyond(before).length);
     }
-    // 16 MiB and what comes until they are collected; there is room for 29,000.
+    // 16 MiB, and the locks made before those are collected; there is room for 29,000.
     expect(most).to.be.within(7000, 14_000);
     await kernel.close({ graceMs: 0 });
   }).timeout(300_000);

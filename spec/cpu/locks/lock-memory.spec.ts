@@ -34,7 +34,7 @@ async function until(condition: () => boolean): Promise<void> {
   while (!condition()) await new Promise(setImmediate);
 }
 
-/** What a function has in hand is garbage when it has ended; what a spec has may not be. */
+/** The objects of a function are garbage when it has ended; those of a spec may not be. */
 async function letGo(func: () => Promise<void>): Promise<void> {
   await func();
 }
@@ -258,7 +258,7 @@ describe('the memory of locks that were sent', () => {
       expect(lock._gate.at).to.be.greaterThan(0);
       kc.destroy();
       for (const one of signals) one.abort();
-      // Some of them have been entered by the next thread, and end by themselves.
+      // Some of them were entered by the next thread, and end by themselves.
       Atomics.store(opened, 0, 1);
       await Promise.all(ends);
     });

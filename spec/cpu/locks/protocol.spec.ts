@@ -106,7 +106,7 @@ describe('a lock between CPUs', function () {
           wait(ran, c.write, `c${name}`);
           wait(ran, b.write, `b${name}`);
         }
-        // More waiters here than may go before the others: none of them is first.
+        // The waiters on the CPU of the holder come after those on the other CPUs.
         for (let n = 0; n < LOCAL_HAND_OVERS; n++) wait(ran, a.write, 'a');
         let holder = a;
         for (let turns = 0; turns < LOCAL_HAND_OVERS + 4; turns++) {
@@ -491,7 +491,7 @@ describe('any order of events at a lock between CPUs', function () {
               mine[side]--;
               lock.exit();
             }
-            // What has been granted by now is known after the promises.
+            // Grants are visible after the promises have settled.
             await soon;
             await soon;
             check();

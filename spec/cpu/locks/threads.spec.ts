@@ -154,7 +154,7 @@ describe('locks between threads', function () {
       ]);
       expect([words[COUNT], words[WRONG]]).to.deep.equal([2 * times, 0]);
       const came = [...words.subarray(CAME, CAME + 2 * times)];
-      // From where both are there to where the first loop of one of them has ended.
+      // From the moment when both are there until the first loop of one of them has ended.
       const places = [here, cpu].map((one) =>
         [...came.keys()].filter((at) => came[at] === one + 1),
       ) as [number[], number[]];

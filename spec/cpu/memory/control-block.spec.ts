@@ -56,7 +56,7 @@ describe('the BUSY section of a control block', () => {
     memory.words[block] = PENDING | BUSY;
     expect(rescueWord(memory, block)).to.equal(PENDING);
     expect(readWord(memory, block)).to.equal(PENDING);
-    // Had it been alive, it would have found out, and begun again.
+    // A living thread would notice that, and start again.
     expect(Atomics.compareExchange(memory.words, block, PENDING | BUSY, QUEUED)).to.equal(PENDING);
   });
 });

@@ -112,7 +112,7 @@ describe('the memory of the CPUs', () => {
     const other = new Memory(memory.buffer);
     const places = Array.from({ length: 100 }, (_, i) => (i % 2 === 0 ? memory : other).grab(64));
     expect(new Set(places).size).to.equal(100);
-    // Both views reach to the last.
+    // Both views reach to the last unit.
     other.words[Math.max(...places)] = 7;
     memory.reach(Math.max(...places));
     expect(memory.words[Math.max(...places)]).to.equal(7);

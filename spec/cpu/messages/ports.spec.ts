@@ -17,16 +17,16 @@ import {
 
 interface End {
   readonly ports: Ports;
-  /** What has been posted from here. */
+  /** The port messages that this CPU has posted. */
   readonly posted: unknown[];
-  /** Lets a message come that cannot be deserialized. */
+  /** Delivers a message that cannot be deserialized. */
   breakMessage(): void;
   readonly calls: { nowMs(): number; woken: sinon.SinonSpy; refresh: sinon.SinonSpy };
 }
 
 const ends: Ports[] = [];
 
-/** Two CPUs, connected; both sleep. */
+/** Two connected CPUs, both asleep. */
 function connected(): { memory: Memory; zero: End; one: End } {
   const memory = Memory.make(3, 3);
   const { port1, port2 } = new MessageChannel();
@@ -150,7 +150,7 @@ describe('the ports of a CPU', () => {
     await settled();
     expect(one.ports.claim(0, second)).to.deep.equal(['second']);
     expect(one.ports.isBroken(0, third), 'it has come').to.equal(false);
-    // As if it were the name of what could not be read.
+    // A name in the range of the message that could not be read.
     const between = (first + second) / 2;
     expect(one.ports.claim(0, between)).to.equal(undefined);
     expect([one.ports.isBroken(0, between), one.ports.isBroken(0, between)]).to.deep.equal([
@@ -168,7 +168,7 @@ describe('the ports of a CPU', () => {
     try {
       broken = zero.ports.post(1, frame, [frame.buffer]);
     } catch {
-      // This Node refuses at the call what others cannot read.
+      // This version of Node refuses it when it is posted; others cannot read it.
       expect(one.ports.isBroken(0, 2)).to.equal(false);
       return;
     }

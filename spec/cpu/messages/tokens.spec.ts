@@ -119,7 +119,7 @@ describe('a handle passed to another CPU', () => {
     kc.schedule(0, cpus[1] ?? null);
     await until(() => Atomics.load(words, 0) === 1);
     const there = queue.run(work.haltFrom, { arg: { kc, words }, cpu: cpus[1] ?? null });
-    // Released before that, it would have settled before it could be halted there.
+    // If it were released before that, it would settle before it could be halted there.
     await until(() => Atomics.load(words, GATE) === 1);
     const here = kc.halt();
     Atomics.store(words, 1, 1);
@@ -170,7 +170,7 @@ describe('code on another CPU', () => {
 describe('where a continuation runs', () => {
   closeAfterEach();
 
-  /** Runs it once, and says where. */
+  /** Runs it once, and returns the CPU on which it ran. */
   async function ranOn(kc: Kcont<never>, words: Int32Array, cpu: Cpu | null): Promise<number> {
     Atomics.store(words, PLACE, 0);
     Atomics.store(words, 1, 1e6);

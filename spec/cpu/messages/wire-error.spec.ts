@@ -16,7 +16,7 @@ import { Kcont, KcontError, wq } from '../../../lib/index.ts';
 import { HOSTILE, chain, prepare, recipes } from '../../support/hostile.ts';
 import { causesOf, expectCarried } from '../../support/carried.ts';
 
-/** What arrives of a value that was thrown. */
+/** Sends a thrown value, and returns what arrives. */
 function carried(thrown: unknown): unknown {
   return unwireError(structuredClone(wireError(thrown)));
 }

@@ -27,7 +27,7 @@ class Play {
   /** The threads that have not ended. */
   readonly threads: Played[] = [];
   mostThreads = 0;
-  /** Making a thread fails. */
+  /** Whether making a thread fails. */
   isBroken = false;
   readonly life: Lifecycle;
 
@@ -73,7 +73,7 @@ class Play {
     this.threads.pop()?.calls.ended({ code, error: undefined });
   }
 
-  /** Brings it into a state by the shortest way. */
+  /** Brings the CPU into a state by the shortest way. */
   in(phase: Phase): this {
     if (phase === 'down') return this;
     this.life.start().catch(() => undefined);
@@ -88,7 +88,7 @@ class Play {
   }
 }
 
-/** What a promise becomes, as a word; `waits` as long as it does. */
+/** The outcome of a promise as a word; `waits` if it has not settled. */
 function followed(promise: Promise<void>): { is: string } {
   const seen = { is: 'waits' };
   promise.then(
@@ -333,7 +333,7 @@ describe('the lifecycle of a CPU', () => {
           else if (what === 'up') play.threads.at(-1)?.calls.up();
           else if (what === 'reported') play.threads.at(-1)?.calls.reported();
           else promises.push(followed(ask(play, what)));
-          // A thread that could not be made is heard of in a microtask.
+          // A thread that could not be made is reported in a microtask.
           if (play.isBroken) await Promise.resolve();
           expect(play.threads.length).to.be.at.most(1);
         }

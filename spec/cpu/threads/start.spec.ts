@@ -176,7 +176,7 @@ describe('a start that does not finish', () => {
 
   it('is given up when a thread does not import the module in time, by name', async () => {
     const hanging = moduleThat('for (;;);');
-    // It is loaded here by then: the limit is for the thread.
+    // The module is loaded on this thread by then; the limit applies to the other thread.
     await import(hanging.href);
     const kernel = new Kernel();
     const error = await kernel

@@ -1,4 +1,4 @@
-// The storms, short. `npm run storm` runs them for long.
+// The storms, in a short form. `npm run storm` runs them for longer.
 import { describe, it } from 'mocha';
 import { soak } from '../../support/lab.ts';
 import { closeAfterEach, startTestKernel } from '../../support/cpus.ts';

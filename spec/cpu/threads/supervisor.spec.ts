@@ -194,7 +194,7 @@ describe('work for a CPU that is down', () => {
     expect(await runs).to.deep.equal([1, { small: true }, new Map([[1, 2]]), new Map([[3, 4]]), 5]);
     await until(() => counts.every((count) => count === 1));
     expect(one.state).to.equal('down');
-    // Tied to the CPU that has run it.
+    // It is tied to the CPU that has run it.
     const [, , strong] = kcs as [Kcont<never>, Kcont<never>, Kcont<never>];
     await until(() => !strong.busy);
     await one.restart();
