@@ -72,7 +72,7 @@ export const HOLDS: number = 2 * UNIT + 5;
 export const TAKES: number = 2 * UNIT + 4;
 /** Its CPU number in the lock arena, plus 1; 0 if it has not joined the arena. */
 export const LOCK_CPU: number = UNIT + 3;
-/** When it woke up: a 64-bit float, in ms on the shared clock. */
+/** When its current pass began: a 64-bit float, in ms on the shared clock. */
 export const AWAKE_SINCE: number = 2 * UNIT + 6;
 /** When its next timer is due: a 64-bit float, in ms on the shared clock. */
 export const WAKES_AT: number = 2 * UNIT + 8;

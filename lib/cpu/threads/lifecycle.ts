@@ -1,6 +1,6 @@
 /*
- * The lifecycle of a CPU other than CPU 0. It has at most one thread at a time, whichever requests come
- * in whichever order.
+ * The lifecycle of a CPU other than CPU 0. It has at most one thread at a time, for any requests in any
+ * order.
  *
  *                     timer                up
  *        +--- BACKOFF -------> STARTING ---------> UP
