@@ -16,7 +16,7 @@ const COMPILERS = ['5.4', '5.9', '7.0'];
 const CONSUMERS = [
   {
     name: 'ES module',
-    files: ['esm.mts', 'fronts.mts', 'using.mts', 'pipeline.mts', 'cpu.mts'],
+    files: ['esm.mts', 'compat.mts', 'using.mts', 'pipeline.mts', 'cpu.mts'],
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {
@@ -27,7 +27,7 @@ const CONSUMERS = [
   },
   {
     name: 'ES module, without @types/node',
-    files: ['esm.mts', 'fronts.mts'],
+    files: ['esm.mts', 'compat.mts'],
     options: { types: [], lib: ['es2022', 'dom', 'esnext.disposable'] },
   },
   {

@@ -1,4 +1,4 @@
-// A consumer of the fronts that is an ES module. See README.md.
+// A consumer of the drop-in APIs that is an ES module. See README.md.
 import { Kernel, Mutex, VirtualClock } from 'kcont';
 import { createLocks, locks, type Lock, type LockManagerSnapshot } from 'kcont/locks';
 import { KcontPQueue, KcontQueue, createExecutor, type KcontQueueAddOptions } from 'kcont/p-queue';
