@@ -447,6 +447,34 @@ describe('starvation of the waiters of', () => {
     expect(lab.ran).to.deep.equal(['r']);
   });
 
+  it('a lock ends, too, for one that has waited for so long that ticks count from later', async () => {
+    const DAY_MS = 86_400_000;
+    const lock = new Mutex();
+    const queue = lab.kernel.acquire(100, { patienceMs: 20 });
+    const note = (what: string): void => void lab.ran.push(what);
+    const pass = async (days: number): Promise<void> => {
+      for (let day = 0; day < days; day++) {
+        new Kcont(lab.wq.softclock, null, () => undefined, null).schedule(DAY_MS);
+        await lab.clock.advance(DAY_MS);
+      }
+    };
+    expect(lock.tryEnter()).to.equal(true);
+    await pass(11);
+    new Kcont(queue, lock, note, 'low').schedule();
+    await pass(3);
+    new Kcont(lab.wq.prihigh, lock, note, 'high').schedule();
+    await lab.clock.advance(0);
+    // Passed over from now on.
+    for (const ms of [25, 5]) {
+      lock.exit();
+      expect(lock.tryEnter()).to.equal(true);
+      await lab.clock.advance(ms);
+    }
+    lock.exit();
+    await lab.clock.advance(0);
+    expect(lab.ran).to.deep.equal(['low', 'high']);
+  });
+
   it('nobody ends for those of endless patience, though others of their priority have less', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
     const ran: string[] = [];

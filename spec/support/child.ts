@@ -10,8 +10,8 @@ export interface Ended {
 }
 
 /** Runs a module that has imported all of the library as `kcont`, until it ends by itself. */
-export function runModule(source: string): Promise<Ended> {
-  return run(`import * as kcont from ${JSON.stringify(library)};\n${source}`);
+export function runModule(source: string, ...nodeOptions: string[]): Promise<Ended> {
+  return run(`import * as kcont from ${JSON.stringify(library)};\n${source}`, nodeOptions);
 }
 
 /** Runs a module that imports the library when it calls `load()`. */
@@ -19,11 +19,11 @@ export function runLate(source: string): Promise<Ended> {
   return run(`const load = () => import(${JSON.stringify(library)});\n${source}`);
 }
 
-function run(module: string): Promise<Ended> {
+function run(module: string, nodeOptions: readonly string[] = []): Promise<Ended> {
   return new Promise((resolve) => {
     const child = execFile(
       process.execPath,
-      ['--input-type=module', '--expose-gc', '--eval', module],
+      [...nodeOptions, '--input-type=module', '--expose-gc', '--eval', module],
       { timeout: 60_000 },
       (_, stdout, stderr) =>
         resolve({

@@ -142,12 +142,24 @@ export class Thread {
 
 /**
  * Makes the worker. It inherits the Node options of this process. If they include `--input-type`, which
- * would be an error for a worker that runs a file, only imports, requires and conditions are passed on.
+ * would be an error for a worker that runs a file, only those that load modules are passed on: Node
+ * refuses options of the whole process, such as a heap size, where options are given.
  */
 function makeWorker(options: WorkerOptions): Worker {
   const { execArgv } = process;
   if (!execArgv.some((arg) => arg.startsWith('--input-type')))
     return new Worker(ENTRY_URL, options);
-  const kept = execArgv.filter((arg) => /^--(?:import|require|conditions)=/.test(arg));
-  return new Worker(ENTRY_URL, { ...options, execArgv: kept });
+  return new Worker(ENTRY_URL, { ...options, execArgv: loadingOptions(execArgv) });
+}
+
+/** The options that load modules or say how: `--import=x`, or `--import x` as two arguments. */
+function loadingOptions(execArgv: readonly string[]): string[] {
+  const option =
+    /^(?:--(?:import|require|conditions|loader|experimental-loader)|-[rC])(?<value>=.*)?$/;
+  return execArgv.flatMap((arg, at) => {
+    const found = option.exec(arg);
+    if (found === null) return [];
+    const value = execArgv[at + 1];
+    return found.groups?.['value'] !== undefined || value === undefined ? [arg] : [arg, value];
+  });
 }

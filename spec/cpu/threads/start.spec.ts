@@ -242,6 +242,25 @@ describe('a start that does not finish', () => {
     expect(threads.count).to.equal(0);
   });
 
+  it('passes the options of Node that load modules on, in either form', async () => {
+    const sets = (name: string): string => `data:text/javascript,globalThis.${name} = '${name}'`;
+    const file = `data:text/javascript,export const seen = () => [globalThis.one, globalThis.two]`;
+    const { code, out, err } = await runModule(
+      `
+      import ${JSON.stringify(new URL('../../../lib/cpu/index.js', import.meta.url).href)};
+      const kernel = new kcont.Kernel();
+      const { seen } = await kernel.startCpus({ module: ${JSON.stringify(file)}, count: 1 });
+      console.log(await kernel.wq.prilow.run(seen));
+      await kernel.close();
+      `,
+      `--import=${sets('one')}`,
+      '--import',
+      sets('two'),
+      '--max-old-space-size=512',
+    );
+    expect([code, out, err]).to.deep.equal([0, ["[ 'one', 'two' ]"], '']);
+  });
+
   it('leaves nothing that keeps the process alive', async () => {
     const { code, out } = await runModule(`
       import ${JSON.stringify(new URL('../../../lib/cpu/index.js', import.meta.url).href)};
