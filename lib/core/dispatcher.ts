@@ -13,8 +13,9 @@
  *
  *   0. rejoin    Jobs that the last pass deferred become runnable.
  *   1. collect   Timers expire that were due at a time that was read *before* this poll phase. All
- *                I/O that had arrived by that time has been handled by now, so an idle timer that is
- *                still due is right: a stalled loop does not close live connections.
+ *                I/O that had arrived by that time has been handled by now, so if an idle timer is
+ *                still due then, no data has arrived in time. A stalled loop does not close live
+ *                connections.
  *   2. starved   Each level with a continuation that has run out of patience is served once.
  *   3. dispatch  Strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      If there is more to do, another pass follows the next poll phase; otherwise the one
@@ -24,11 +25,12 @@
  *                part of the same pass and its budget.
  *
  * A continuation that waits aside is not considered again until its wait is over, so a busy lock does
- * not slow down others. It keeps its place: when it first waits, it takes a sequence number that orders
- * it among all that wait, and it comes back ahead of all that have not been reached yet.
+ * not slow down others. It keeps its place: when it is first set aside, it takes a sequence number
+ * that orders it among those set aside. When it is resumed, it goes before all continuations of its
+ * priority that have not been taken from the run queue yet.
  *
- * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; the FreeBSD callout TRYLOCK
- * for setting aside what waits for a lock.
+ * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; FreeBSD's callout with TRYLOCK,
+ * for setting aside continuations whose lock is held.
  */
 
 import { Budget } from './budget.ts';
@@ -99,7 +101,7 @@ export class Dispatcher implements Driven, Timekeeper {
   cpuLink: CpuLink | null = null;
   /** Whether asynchronous functions have been entered in this pass. */
   needsMicrotasks = false;
-  /** Tasks that have no continuation yet; a shutdown tells them too. */
+  /** Tasks that have no continuation yet. A shutdown notifies them too. */
   readonly tasks: Set<Task> = new Set<Task>();
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
@@ -123,14 +125,20 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly #refs: Refs;
   readonly #budget: Budget;
   #passing = false;
-  /** The dispatcher in whose pass this one began, if a function has advanced a virtual clock. */
+  /**
+   * The dispatcher whose pass was running when this pass began, because one of its functions
+   * advanced a virtual clock; null: none.
+   */
   #outer: Dispatcher | null = null;
-  /** Whether the host timer may be armed. */
+  /** False if the host timer is certainly not armed. */
   #armed = false;
   /** The number of microtasks left in which to look for runnable continuations. */
   #microtasks = 0;
   readonly #look: () => void;
-  /** The absolute tick since which each pass has left a backlog; Infinity: the last one left none. */
+  /**
+   * The absolute tick of the first of the passes that have all ended with continuations still
+   * runnable; Infinity: the last pass left none.
+   */
   #backlogTick = Infinity;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
@@ -254,7 +262,10 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.needsMicrotasks) this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
-  /** Whether other CPUs have sent messages meanwhile, and there is budget for them. */
+  /**
+   * If nothing is runnable and budget is left, takes the messages that other CPUs have sent.
+   * Returns whether there were any.
+   */
   #takesMore(): boolean {
     const { cpuLink } = this;
     if (cpuLink === null || !this.runq.empty) return false;
@@ -287,7 +298,10 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#lookAfterMicrotasks(MICROTASK_ROUNDS);
   }
 
-  /** Lets the next pass collect what is due by now: there is a poll phase before it. */
+  /**
+   * Allows the next pass to collect the timers that are due now; a poll phase comes before that
+   * pass.
+   */
   readTime(): void {
     this.collector.collectable = this.collector.tick();
   }
@@ -380,7 +394,7 @@ export class Dispatcher implements Driven, Timekeeper {
     const now = this.presentTick();
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      // Time from before the backlog does not count as waiting.
+      // Only time since the backlog began counts as waiting.
       const starved = firstStarved(level, this.#backlogTick, now);
       if (starved === undefined) continue;
       unlink(starved);

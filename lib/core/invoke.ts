@@ -43,7 +43,8 @@ const nobody = null as unknown as Kcont<unknown>;
 const SPARE = 1024;
 
 /**
- * Returned by a function that continues in the pass itself, which then calls its argument's `run`.
+ * Returned by a function that lets the pass do its work: after the function has returned, the pass
+ * calls `run()` of the function's argument, with few frames of kcont on the stack.
  *
  * @internal
  */
@@ -206,7 +207,10 @@ function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void 
   if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
-/** Notes an error that no handler takes. Continuations of drop-in APIs are not named in it. */
+/**
+ * Counts a failure whose error has no handler, and has the report name the continuation, unless it
+ * belongs to a drop-in API.
+ */
 function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._wq._failed++;
   if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
@@ -218,7 +222,7 @@ function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): voi
   else throw taskOf(kc) === undefined ? markError(error, kc, dispatcher.clock._turns) : error;
 }
 
-/** Like `fail`, but raises the error later: throwing here would hit unrelated code. */
+/** Like `fail`, but raises the error later: an exception thrown here would reach unrelated code. */
 function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   try {
     fail(dispatcher, kc, error);
@@ -251,8 +255,8 @@ export type Then = (
 const { then: promiseThen } = Promise.prototype as { then: Then };
 
 /**
- * Reads the `then` of a result, which makes it a promise. It is read once, because a getter may throw or
- * return another value the next time.
+ * Returns the `then` method of a result. A result that has one is treated as a promise. It is read
+ * once, because a getter may throw or return another value the next time.
  *
  * @returns undefined: it is not a promise
  * @throws what the getter throws
@@ -266,8 +270,8 @@ export function thenOf(result: unknown): Then | undefined {
 }
 
 /**
- * Calls one of two functions once, and not before this returns, however the promise behaves: a thenable
- * may call back twice, or throw afterwards.
+ * Calls exactly one of the two functions, once, and only after this function has returned, even if a
+ * thenable calls back synchronously or twice, or throws after calling back.
  */
 export function whenDone(
   promise: unknown,
@@ -315,8 +319,8 @@ function notHeld(kc: Kcont<unknown>): KcontError {
 }
 
 /**
- * Whether a run may wait for a timer that is armed now: an asynchronous function is in flight, or the
- * function on the stack may turn out to be asynchronous.
+ * Whether some run could be waiting for a timer that is armed now: an asynchronous function is in
+ * flight, or the function on the stack may turn out to be asynchronous.
  *
  * @internal
  */

@@ -60,7 +60,7 @@ export interface WorkqueueStats {
 }
 
 /**
- * The settings by which two requests share one workqueue.
+ * The settings of a workqueue. Two calls of `acquire` with equal settings get the same workqueue.
  *
  * @internal
  */
@@ -107,7 +107,7 @@ export class Workqueue {
   /** @internal */
   readonly _dispatcher: Dispatcher;
   /**
-   * The dispatcher's sampler; stored here because `touch` is hot.
+   * The dispatcher's clock sampler, stored here so that `touch` reaches it quickly.
    * @internal
    */
   readonly _sampler: ClockSampler<Kcont<unknown>>;
@@ -151,7 +151,7 @@ export class Workqueue {
   /** @internal */
   _freed = false;
   /**
-   * Whether it is never returned by `acquire`.
+   * Whether it was made for one owner, so that `acquire` must not return it.
    * @internal
    */
   readonly _private: boolean;
@@ -208,7 +208,7 @@ export class Workqueue {
    *
    * @param func - called at this priority; may be asynchronous on `prihigh` … `prilow`. If it declares
    * a parameter (other than a rest parameter or one with a default), it gets a signal that is aborted
-   * when the caller's signal is, or when the kernel closes and the grace is over
+   * when the caller's signal is, or at the end of the grace period when the kernel closes
    * @param options - optional settings: a lock, a delay, a signal
    * @returns a promise of what the function returns, rejected with what it throws. If the signal is
    * aborted before the function is entered, the function never runs, and the promise is rejected
@@ -384,7 +384,7 @@ export class Workqueue {
   }
 
   /**
-   * Called when the lock of a waiting continuation has been replaced.
+   * Called when the lock of a continuation that was set aside has been replaced.
    * @internal
    */
   _requeue(kc: Kcont<unknown>, old: BaseLock): void {

@@ -16,14 +16,15 @@
  * Invariant: while the lock is free and has waiters, there is an heir in a run queue. It is restored in
  * `wake`, which is called when the lock is released and when the heir goes away.
  *
- * Patience: a waiter is passed over when a higher priority than its own waits, or takes the lock ahead
- * of the heir or, for a reader, of a waiting writer. A continuation that has waited for longer than the
- * patience of its workqueue, counted from when a continuation of its rank was first passed over, is
- * promoted when the lock is released: it goes before all that have passed it over, both here and in the
- * run queue, at their priority; at most once per level and pass, as in the run queue. After a promoted
- * waiter another one takes the lock, so that high priorities are not starved in turn. Waiters of equal
- * priority, patience and kernel form a rank with its own queue, so that a waiter without patience never
- * hides one that has run out of it. Awaiting code has no patience, for it belongs to no clock.
+ * Patience: waiters of equal priority, patience and kernel form a *rank*, with a queue of its own, so
+ * that a waiter with unlimited patience never hides one whose patience is exhausted. Awaiting code has
+ * unlimited patience, because it has no clock. A rank is *passed over* when a waiter of higher priority
+ * is queued at a release, or when code or a continuation of higher priority takes the lock before the
+ * heir or, as a reader, before a waiting writer. The tick of the first time is noted. A continuation
+ * that has since waited for longer than its patience is promoted at the next release: it gets the
+ * priority of those that passed it over, and goes before them, here and in the run queue. This happens
+ * at most once per level and pass, as in the run queue. After a promoted waiter somebody else takes the
+ * lock, so that high priorities are not starved in turn.
  *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
@@ -43,8 +44,8 @@ export interface Waiter extends Entry {
   readonly _timekeeper: Timekeeper | null;
   readonly _patienceMs: number;
   /**
-   * Called when the lock is free. True: it has taken the lock. False: it is the heir, and tries when it
-   * is dispatched at this priority.
+   * Called when the lock is free. True: it has taken the lock, or no longer wants it. False: it
+   * becomes the heir, and tries to take the lock when it is dispatched at this priority.
    */
   _wake(priority: number): boolean;
 }
@@ -66,7 +67,10 @@ interface Rank {
   readonly patienceMs: number;
   timekeeper: Timekeeper | null;
   readonly waiters: OrderedList<Waiter>;
-  /** The tick at which it was first passed over; NONE: it was not. */
+  /**
+   * The tick at which a waiter of this rank was first passed over; NONE: not since the rank was
+   * empty.
+   */
   since: number;
 }
 
@@ -152,7 +156,10 @@ export class Turnstile implements Links {
     this.#unlinkIfEmpty();
   }
 
-  /** Whether the lock is reserved for a promoted heir of another kernel, whose pass is still to come. */
+  /**
+   * Whether this waiter must leave the lock to a promoted heir. This happens only if the heir
+   * belongs to another kernel, whose pass is still to come.
+   */
   isKeptFrom(waiter: Waiter): boolean {
     const { heir } = this;
     if (heir === null || heir !== this.#promoted || heir === waiter) return false;
@@ -221,7 +228,10 @@ export class Turnstile implements Links {
     return !waiter._hasWaited || after(waiter, best);
   }
 
-  /** Wakes the best waiter if the lock is open for it, and the readers behind a reader. */
+  /**
+   * Wakes the best waiter if it can take the lock. If it is a reader, also wakes the readers that
+   * follow it.
+   */
   wake(): void {
     for (let { best } = this; best !== undefined && best._lock?._open === true; { best } = this) {
       const { heir } = this;
@@ -252,7 +262,10 @@ export class Turnstile implements Links {
   }
 }
 
-/** Whether the first waiter of a rank that is passed over has run out of patience. */
+/**
+ * Whether the first waiter of a rank has been passed over for longer than its patience. Notes the
+ * time if it is the first time.
+ */
 function isOverdue(rank: Rank, first: Waiter): boolean {
   const { timekeeper, patienceMs, since } = rank;
   if (timekeeper === null || patienceMs === Infinity) return false;

@@ -10,7 +10,8 @@
  * for which the next stage has no slot stays inside, so back-pressure reaches the source.
  *
  * Each stage has two workqueues of its own, the one for urgent items at a slightly higher priority.
- * They share one limit of active runs. A workqueue that has a limit already is used as it is.
+ * They share one limit of active runs. Exception: if the given workqueue already has a limit,
+ * ordinary items use that workqueue itself.
  *
  * Urgent items have slots of their own; otherwise they would wait at a full stage for the slowest
  * ordinary item. Invariant: while a slot is free, no item that may take it waits in the admission
@@ -55,7 +56,7 @@ export class Stage {
   readonly enter: KcontFunction<Item>;
   readonly admission: AdmissionQueue = new AdmissionQueue();
   readonly priority: number;
-  /** The name of the workqueue that was chosen. */
+  /** The name of the workqueue that the user chose for this stage. */
   readonly queueName: string;
   next: Stage | undefined = undefined;
   /** Called when a slot has become free and no item waits for it. */

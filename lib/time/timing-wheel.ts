@@ -18,9 +18,10 @@
  * it is found), so the next slot is found by counting zeros, and the cost of a jump depends on the slots
  * met, not on the ticks passed.
  *
- * A deadline that moves outward is only stored: `_due` changes, the list does not. The entry is
- * reinserted when its old slot is reached. Hence the invariant: an entry lies at or before its due
- * tick. Its slot sorts an entry that keeps its older sequence number (see list.ts).
+ * When a deadline is moved later, only `_due` is changed: the entry stays in its old slot, and is
+ * reinserted when the hand reaches that slot. Hence the invariant: an entry is never in a slot that
+ * starts after its due tick. A reinserted entry keeps its old sequence number, so it may be out of
+ * order in its new list; the list sorts itself before an entry is taken (see ordered-list.ts).
  *
  * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; ticks
  * beyond that range are stored in `_farTick`.
@@ -226,7 +227,10 @@ export class Wheel<T extends Timer> {
     }
   }
 
-  /** Steps to the next block in which a timer is due, or to that of `tick`. Returns the step. */
+  /**
+   * Moves the base to the next block in which a timer is due, or to the block of `tick` if that is
+   * earlier. Returns the number of ticks.
+   */
   #nextBlock(tick: number): number {
     const target = Math.min(tick, Math.max(this.#overflowFrom, this.base + BLOCK));
     const step = Math.floor((target - this.base) / BLOCK) * BLOCK;

@@ -14,8 +14,8 @@
  *
  * Each timer is a continuation. When it expires, its callback is not called but appended to a queue,
  * as are the callbacks of immediates. One continuation of lower priority, the runner, processes the
- * queues in the order of the phases, at the top of the pass, so that stack traces have space for the
- * frames of the program. After each callback it has to empty the queues of process.nextTick and of
+ * queues in the order of the phases, called directly by the pass, so that few frames of kcont take up
+ * space in stack traces. After each callback it has to empty the queues of process.nextTick and of
  * microtasks. There are three ways to do this:
  *
  *   call     `process._tickCallback`, which Node calls between two of its own timers. It is not
@@ -24,8 +24,8 @@
  *   yield    end the pass after one callback and continue in the next one, after a poll phase.
  *            Needs no internals of Node, and is correct because the queues keep the order of the
  *            phases.                                                               1.1  us
- *   chain    continue with the next callback from a nextTick or a microtask. Not correct: it would
- *            run before ticks and microtasks that the queued ones still add.
+ *   chain    continue with the next callback from a nextTick or a microtask. Not correct: the
+ *            callback would run before the ticks and microtasks that the already queued ones add.
  *
  * So `call` is used if the function exists. `yield` is used if it does not or if Node warns of it
  * (--pending-deprecation), if async_hooks would be notified twice of the end of our callback
@@ -73,7 +73,10 @@ export class PhaseQueues implements Task {
   readonly softclock: Workqueue;
   readonly dispatcher: Dispatcher;
   readonly clock: Clock;
-  /** Starts the delays of timers. */
+  /**
+   * Makes timers that one callback sets with the same delay expire in the same pass (see
+   * tick-group.ts).
+   */
   readonly tickGroup: TickGroup<Timeout>;
   readonly #budgetMs: number;
   /** Processes the queues. Referenced while a callback in a queue is. */
@@ -207,7 +210,7 @@ export class PhaseQueues implements Task {
     }
   }
 
-  /** Begins a turn, unless the last pass has not finished one. */
+  /** Begins a turn, or continues the one that the last pass left unfinished. */
   #beginTurn(): void {
     if (this.#begun) return;
     this.#begun = true;

@@ -11,8 +11,9 @@
  *     message ABORT -------------------------> the function's signal is aborted
  *   promise <------------------ message RESULT, when the run has settled
  *
- * The caller's CPU keeps the argument until the result has arrived. If a CPU dies before it has entered
- * the function, another CPU runs it.
+ * The caller's CPU keeps the argument until the result has arrived. If a CPU dies before it has
+ * entered the function, another CPU runs it, unless the caller named the CPU or the argument was
+ * moved to it.
  */
 
 import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
@@ -132,7 +133,10 @@ export class JobCaller {
     }
   }
 
-  /** Clones and moves the argument at the call, because there may be no thread yet to send it to. */
+  /**
+   * Clones or moves the argument when `run` is called, because the thread that will receive it may
+   * not exist yet.
+   */
   #take(options: RunOptions, name: string): RunOptions {
     const localCpu = this.#localCpu;
     const { arg, transfer = [] } = options;
@@ -281,7 +285,7 @@ export class JobCaller {
     try {
       this.#give(waiting, cpu);
     } catch (error) {
-      // The argument was changed since the call.
+      // The argument has been changed since the call and can no longer be cloned.
       runner.stop();
       const what = uncloneable(`the argument of ${runner.kc.name}`, error);
       this.settle(runner.block, runner.handle, true, what);
@@ -314,7 +318,7 @@ export class JobCaller {
     localCpu.send(cpu, DEFINE, runner.block, runner.handle, 0, posted);
   }
 
-  /** Rejects jobs whose arguments were moved to a CPU that has died before it entered them. */
+  /** Rejects each job whose argument was moved to a CPU that died before it entered the job. */
   lookAgain(): void {
     for (const waiting of this.#sent.values()) {
       if (waiting.movedTo !== undefined) this.#loseMoved(waiting);
@@ -388,7 +392,10 @@ export class JobCaller {
     this.settle(block, handle, false, result);
   }
 
-  /** Whether a caller may still wait for the result of a job. True for jobs sent by other CPUs. */
+  /**
+   * Whether a caller could still be waiting for the result of a job. True for jobs sent by other
+   * CPUs.
+   */
   isAwaited(runner: JobRunner): boolean {
     return runner.home !== this.#localCpu.index || this.#sent.get(runner.block)?.runner === runner;
   }

@@ -8,16 +8,17 @@
  *            generation            BUSY   the bits of state.ts, PENDING to UNREF
  *
  * Every schedule, and every stop that withdraws something, takes a new generation. An entry in a CPU's
- * wheel or run queue carries the generation and the sequence number it was filed under. It is entered
- * only by a compareExchange of a word that still has both, so a stale entry is discarded on the CPU that
- * holds it. Therefore `stop` is one compareExchange, on the calling thread.
+ * wheel or run queue carries the generation and the sequence number it was filed under. An entry is
+ * entered only if its sequence number is still current and a compareExchange of the word finds its
+ * generation unchanged. Otherwise it is stale, and the CPU that holds it discards it. Therefore
+ * `stop` is one compareExchange, on the calling thread.
  *
- * A thread that changes more than the word sets BUSY first, and clears it at the end of this section;
- * other threads wait for that, some tens of ns. The section contains no call and no loop. V8 checks for
- * termination only at the entry of functions and at the end of loops, so a thread is never terminated
- * inside it. If BUSY stays set all the same (a debugger, a suspended thread), a waiter clears it after
- * `PATIENCE_MS`. The thread that had set it leaves the section by compareExchange, so it notices that
- * and starts again.
+ * A thread that changes more than the word sets BUSY first, and clears it at the end of this critical
+ * section; other threads wait for that, some tens of ns. The section contains no call and no loop. V8
+ * checks for termination only at the entry of functions and at the end of loops, so a thread is never
+ * terminated inside it. If BUSY nevertheless stays set (because of a debugger or a suspended thread),
+ * a waiter clears it after `PATIENCE_MS`. The thread that had set it leaves the section by
+ * compareExchange, so it notices that and starts again.
  *
  * A freed block is reused for another handle, with another number in `handle`; the generations continue.
  * A thread that has read the word, and afterwards finds its own number in `handle`, may compareExchange
@@ -58,7 +59,7 @@ export const WAITERS = 9;
 export const HALTERS = 10;
 /** A bit for each CPU that knows this handle. */
 export const KNOWN = 11;
-/** The CPU that strong affinity ties it to; -1 before it is tied. */
+/** The CPU that strong affinity ties it to; ANY before it is tied. */
 export const TIED = 12;
 
 /** The CPU that made the handle, and frees the block. */
@@ -124,7 +125,7 @@ export function readWord(memory: Memory, block: number): number {
   return (word & BUSY) === 0 ? word : waitWord(memory, block);
 }
 
-/** The same with a short patience, for blocks that a dead thread may have left BUSY. */
+/** Like `readWord`, but clears BUSY sooner, for blocks that a dead thread may have left BUSY. */
 export function rescueWord(memory: Memory, block: number): number {
   const word = Atomics.load(memory.words, block);
   return (word & BUSY) === 0 ? word : waitWord(memory, block, RESCUE_MS);
@@ -188,7 +189,10 @@ export function kindOf(spec: number): number {
   return (spec >> 11) & 1;
 }
 
-/** Whether the block is that of a job whose argument was moved to the CPU that is to run it. */
+/**
+ * Whether the block belongs to a job whose argument has been moved to one CPU, so that only that
+ * CPU can run it.
+ */
 export function isBound({ words }: Memory, block: number): boolean {
   return words[block + ARG_TAG] === MOVED;
 }

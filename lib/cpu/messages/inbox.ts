@@ -5,16 +5,18 @@
  *                                            pushed by compareExchange of the head
  *   taken:  message 4, message 7, message 9  taken all at once by exchange with 0, and reversed
  *
- * Messages are read in the order in which they were pushed, whichever CPUs pushed them. So a message
- * that was sent with knowledge of an earlier one is read after it. An inbox is never full, and it
- * outlives the threads that read it and write to it: a CPU that is started again finds its inbox.
+ * Messages are read in the order in which they were pushed, whichever CPUs pushed them. So if a CPU
+ * sends a message after it has seen the effect of an earlier one to the same CPU, they are read in
+ * that order. An inbox is never full, and it outlives the threads that read it and write to it: a CPU
+ * that is started again finds its inbox.
  *
- * A message is half a unit. Its home is the CPU that allocated it, which keeps a list of free messages.
- * A CPU that has read messages gives them back to their homes, by pushing a chain of them at a time.
+ * A message is half a unit (32 bytes, see shared-memory.ts). Its home is the CPU that allocated it,
+ * which keeps a list of free messages. A CPU that has read messages gives them back to their homes,
+ * by pushing a chain of them at a time.
  *
  * No CPU waits for another: a push is repeated only if another push came in between. Since messages are
- * only pushed, or taken all at once, there is no ABA problem. The costs are included in all figures of
- * the benches `cpu-invoke` and `cpu-stop`.
+ * only pushed, or taken all at once, there is no ABA problem. The benches `cpu-invoke` and `cpu-stop`
+ * include the cost of sending and reading messages.
  *
  * The alternative, a ring buffer for each pair of CPUs, needs memory quadratic in the number of CPUs, an
  * overflow list, and sequence numbers to order the messages of two senders; and the overflow list of a
@@ -34,7 +36,8 @@ const BLOCK = 2;
 const HANDLE = 3;
 const GENERATION = 4;
 const SEQ = 5;
-const VALUE = 3;
+/** An index of floats, not of words: the words 6 and 7. */
+const VALUE_FLOAT = 3;
 
 /** A continuation, QUEUED or PENDING, is to be filed on this CPU. */
 export const ENTRY = 1;
@@ -46,9 +49,9 @@ export const FREE = 4;
 export const FORGET = 5;
 /** The run of a job on this CPU is to be aborted. */
 export const ABORT = 6;
-/** CPU 0 is to check whether the process has to be kept alive. */
+/** CPU 0 must check whether to keep the process alive. */
 export const KEEPER = 7;
-/** The argument and the name of a handle have been posted. */
+/** The argument and the name of a handle have been posted through a port (see ports.ts). */
 export const DEFINE = 8;
 /** The sender needs the argument of a handle. */
 export const NEED = 9;
@@ -127,7 +130,7 @@ export class Inbox {
     words[message + HANDLE] = handle;
     words[message + GENERATION] = generation;
     words[message + SEQ] = seq;
-    memory.floats[(message >> 1) + VALUE] = value;
+    memory.floats[(message >> 1) + VALUE_FLOAT] = value;
     push(words, memory.slot(to) + INBOX, message, message);
   }
 
@@ -175,7 +178,7 @@ export class Inbox {
     message.handle = words[at + HANDLE] as number;
     message.generation = words[at + GENERATION] as number;
     message.seq = words[at + SEQ] as number;
-    message.value = floats[(at >> 1) + VALUE] as number;
+    message.value = floats[(at >> 1) + VALUE_FLOAT] as number;
     this.#giveBack(at, (head >> 16) & 255);
     read(message);
   }
