@@ -59,7 +59,7 @@ export class OrderedList<E extends Entry> extends List<E> implements Entry {
   }
 
   /** Adds an entry that is not in a list, at the place of its number. */
-  append(entry: E): void {
+  insert(entry: E): void {
     if (after(this._prev, entry)) this.#unsorted = true;
     this.push(entry);
   }

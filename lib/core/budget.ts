@@ -56,7 +56,7 @@ export class Budget {
   }
 
   /** Whether the clock has to be read. */
-  get isDoubtful(): boolean {
+  get mustReadClock(): boolean {
     return this.#left <= 0;
   }
 

@@ -198,7 +198,7 @@ export class Dispatcher implements Driven, Timekeeper {
       level = this.runq.level(priority);
     }
     this.collector.returned(kc);
-    level.resumed.append(kc);
+    level.resumed.insert(kc);
     this.runq.mark(level);
     this.request();
   }
@@ -413,7 +413,7 @@ export class Dispatcher implements Driven, Timekeeper {
       if (this.atTop !== null) return;
       if (ran === budget.ran) budget.giveBack();
       // If the queue is empty, the clock need not be read.
-      if (budget.isDoubtful && !this.runq.empty && budget.isSpent()) return;
+      if (budget.mustReadClock && !this.runq.empty && budget.isSpent()) return;
     }
   }
 
@@ -466,7 +466,7 @@ export class Dispatcher implements Driven, Timekeeper {
     else if (wq._available === 0) {
       this.#setAside(kc);
       lock?._leave(kc);
-      wq._waiting.append(kc);
+      wq._waiting.insert(kc);
     } else if (lock !== null && !lock._takeFor(kc)) {
       const since = this.#backlogTick < Infinity ? this.#backlogTick : NONE;
       // A job's tick may be older than the job, which was scheduled since the last pass.

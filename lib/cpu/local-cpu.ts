@@ -394,7 +394,7 @@ export class LocalCpu implements CpuLink {
     this.later(() => {
       // The dead CPU may have sent messages before.
       this.take();
-      this.jobs.lookAgain();
+      this.jobs.rejectLostArguments();
     });
   }
 

@@ -253,7 +253,7 @@ export abstract class BaseLock implements Lock {
     if (!this._open) return false;
     const turnstile = this._turnstile;
     if (turnstile !== null) {
-      if (turnstile.isKeptFrom(waiter)) return false;
+      if (turnstile.mustLeaveToHeir(waiter)) return false;
       turnstile.hasTaken(waiter, waiter._priority);
     }
     this._hold();
@@ -284,7 +284,7 @@ export abstract class BaseLock implements Lock {
    * @internal
    */
   _mustQueue(turnstile: Turnstile, priority: number): boolean {
-    return turnstile.goesBefore(priority);
+    return turnstile.heirGoesBefore(priority);
   }
 
   /** @internal */

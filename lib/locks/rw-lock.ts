@@ -51,14 +51,14 @@ class ReadSide extends BaseLock {
   override _takeFor(waiter: Waiter): boolean {
     const { turnstile } = this.#sides;
     if (turnstile === null) return super._takeFor(waiter);
-    if (turnstile.best?._lock !== this && turnstile.outranks(waiter)) return false;
+    if (turnstile.best?._lock !== this && turnstile.bestOutranks(waiter)) return false;
     const granted = super._takeFor(waiter);
     if (granted) turnstile.wake();
     return granted;
   }
 
   override _mustQueue(turnstile: Turnstile, priority: number): boolean {
-    return super._mustQueue(turnstile, priority) || turnstile.queuesBefore(priority);
+    return super._mustQueue(turnstile, priority) || turnstile.bestGoesBefore(priority);
   }
 }
 

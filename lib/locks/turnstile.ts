@@ -117,7 +117,7 @@ export class Turnstile implements Links {
   add(waiter: Waiter, since: number): void {
     if (this.heir === waiter) this.heir = null;
     const rank = this.#rankOf(waiter);
-    rank.waiters.append(waiter);
+    rank.waiters.insert(waiter);
     if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
     if (this._next === this) contended.push(this);
   }
@@ -160,7 +160,7 @@ export class Turnstile implements Links {
    * Whether this waiter must leave the lock to a promoted heir. This happens only if the heir
    * belongs to another kernel, whose pass is still to come.
    */
-  isKeptFrom(waiter: Waiter): boolean {
+  mustLeaveToHeir(waiter: Waiter): boolean {
     const { heir } = this;
     if (heir === null || heir !== this.#promoted || heir === waiter) return false;
     return waiter._priority <= this.#promotedTo;
@@ -191,7 +191,7 @@ export class Turnstile implements Links {
         continue;
       }
       if (highest <= rank.priority) highest = Math.max(highest, rank.priority);
-      else if (isOverdue(rank, first) && (promoted === null || after(promoted, first))) {
+      else if (checkOverdue(rank, first) && (promoted === null || after(promoted, first))) {
         promoted = first;
       }
     }
@@ -205,19 +205,19 @@ export class Turnstile implements Links {
   }
 
   /** Whether the heir goes before a newcomer of this priority. */
-  goesBefore(priority: number): boolean {
+  heirGoesBefore(priority: number): boolean {
     const { heir } = this;
     return heir !== null && this.#priorityOf(heir) >= priority;
   }
 
   /** Whether a waiter in the queue goes before a newcomer of this priority. */
-  queuesBefore(priority: number): boolean {
+  bestGoesBefore(priority: number): boolean {
     const { best } = this;
     return best !== undefined && this.#priorityOf(best) >= priority;
   }
 
   /** Whether the best waiter goes before this one, which is not in the queue. */
-  outranks(waiter: Waiter): boolean {
+  bestOutranks(waiter: Waiter): boolean {
     const { best } = this;
     if (best === undefined) return false;
     const bestPriority = this.#priorityOf(best);
@@ -236,7 +236,7 @@ export class Turnstile implements Links {
     for (let { best } = this; best !== undefined && best._lock?._open === true; { best } = this) {
       const { heir } = this;
       // The heir takes the lock when it is dispatched, unless a better waiter has arrived meanwhile.
-      if (heir !== null && !this.outranks(heir)) break;
+      if (heir !== null && !this.bestOutranks(heir)) break;
       unlink(best);
       if (best._wake(this.#priorityOf(best))) {
         this.#tookPromoted = false;
@@ -266,7 +266,7 @@ export class Turnstile implements Links {
  * Whether the first waiter of a rank has been passed over for longer than its patience. Notes the
  * time if it is the first time.
  */
-function isOverdue(rank: Rank, first: Waiter): boolean {
+function checkOverdue(rank: Rank, first: Waiter): boolean {
   const { timekeeper, patienceMs, since } = rank;
   if (timekeeper === null || patienceMs === Infinity) return false;
   const now = timekeeper.presentTick();

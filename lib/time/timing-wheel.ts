@@ -118,7 +118,7 @@ export class Wheel<T extends Timer> {
   /** Inserts a timer that is not in a list and may have an older sequence number. */
   reinsert(timer: T): void {
     this.count++;
-    this.#slotFor(timer).append(timer);
+    this.#slotFor(timer).insert(timer);
   }
 
   /** Removes a timer. */
@@ -148,10 +148,10 @@ export class Wheel<T extends Timer> {
   /** Advances the wheel to an absolute tick. */
   advance(tick: number, expired: Expired<T>, rebased: Rebased): void {
     while (tick - this.base >= BLOCK) {
-      this.#workOff(BLOCK - 1, expired);
+      this.#expireUntil(BLOCK - 1, expired);
       rebased(this.#nextBlock(tick));
     }
-    this.#workOff(tick - this.base, expired);
+    this.#expireUntil(tick - this.base, expired);
   }
 
   /** Returns the list for a timer, by its due tick. */
@@ -196,7 +196,7 @@ export class Wheel<T extends Timer> {
     return BLOCK;
   }
 
-  #workOff(to: number, expired: Expired<T>): void {
+  #expireUntil(to: number, expired: Expired<T>): void {
     if (this.count !== 0) {
       for (let at = this.#nextOccupied(); at <= to; at = this.#nextOccupied()) {
         const elapsed = this.#elapsed;
@@ -219,7 +219,7 @@ export class Wheel<T extends Timer> {
     for (let entry = list.detach(); entry !== list;) {
       const timer = entry as T;
       entry = entry._next;
-      if (level > 0 || timer._due > at) this.#slotFor(timer).append(timer);
+      if (level > 0 || timer._due > at) this.#slotFor(timer).insert(timer);
       else {
         this.count--;
         expired(timer);
@@ -242,7 +242,7 @@ export class Wheel<T extends Timer> {
       entry = entry._next;
       if (timer._due === FAR) this.setDue(timer, timer._farTick() - this.base);
       else timer._due -= step;
-      this.#slotFor(timer).append(timer);
+      this.#slotFor(timer).insert(timer);
     }
     return step;
   }

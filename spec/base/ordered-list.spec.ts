@@ -29,7 +29,7 @@ describe('OrderedList', () => {
     fc.assert(
       fc.property(fc.array(fc.nat(30), { maxLength: 70 }), (numbers) => {
         const list = new OrderedList<Item>();
-        for (const number of numbers) list.append(new Item(number));
+        for (const number of numbers) list.insert(new Item(number));
         const sorted = numbers.toSorted((a, b) => a - b);
         expect(seqs(list)).to.deep.equal(sorted);
         expect(backwards(list)).to.deep.equal(sorted);
@@ -45,7 +45,7 @@ describe('OrderedList', () => {
   it('keeps equal numbers in the order of arrival', () => {
     const list = new OrderedList<Item>();
     const [a, b, c] = [new Item(5), new Item(5), new Item(1)];
-    for (const item of [a, b, c]) list.append(item);
+    for (const item of [a, b, c]) list.insert(item);
     expect([list.shift(), list.shift(), list.shift(), list.shift()]).to.deep.equal([
       c,
       a,
@@ -57,7 +57,7 @@ describe('OrderedList', () => {
   it('removes an entry from the middle, and ignores one that is not in a list', () => {
     const list = new OrderedList<Item>();
     const items = [1, 2, 3].map((seq) => new Item(seq));
-    for (const item of items) list.append(item);
+    for (const item of items) list.insert(item);
     unlink(items[1]!);
     unlink(items[1]!);
     expect(seqs(list)).to.deep.equal([1, 3]);
@@ -68,14 +68,14 @@ describe('OrderedList', () => {
     const to = new OrderedList<Item>();
     moveAll(from, to);
     expect(to.empty).to.equal(true);
-    for (const seq of [2, 1]) from.append(new Item(seq));
+    for (const seq of [2, 1]) from.insert(new Item(seq));
     moveAll(from, to);
     expect([seqs(to), from.empty, from.first]).to.deep.equal([[1, 2], true, undefined]);
   });
 
   it('can be iterated while the current entry leaves', () => {
     const list = new OrderedList<Item>();
-    for (const seq of [1, 2, 3]) list.append(new Item(seq));
+    for (const seq of [1, 2, 3]) list.insert(new Item(seq));
     for (const item of list) unlink(item);
     expect(list.empty).to.equal(true);
   });

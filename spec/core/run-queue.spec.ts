@@ -22,7 +22,7 @@ function filled(): RunQueue<Item> {
   const queue = new RunQueue<Item>();
   for (const priority of [0, 31, 32, 199, 223]) {
     const level = queue.level(priority);
-    level.direct.append(new Item(`p${priority}`, 0));
+    level.direct.insert(new Item(`p${priority}`, 0));
     queue.mark(level);
   }
   return queue;
@@ -94,7 +94,7 @@ describe('RunQueue', () => {
     const level = queue.level(199);
     queue.addJob(level, new Item('job', 1));
     queue.addTimer(level, new Item('timer', 0));
-    level.resumed.append(new Item('resumed', 9));
+    level.resumed.insert(new Item('resumed', 9));
     queue.mark(level);
     expect([...level].map(({ name }) => name)).to.deep.equal(['resumed', 'timer', 'job']);
     expect(names(queue)).to.deep.equal(['resumed', 'timer', 'job']);

@@ -42,7 +42,7 @@ export class RankList<R extends Ranked> {
     if (ranks[low]?.priority !== priority) {
       ranks.splice(low, 0, { priority, entries: new OrderedList<R>() });
     }
-    (ranks[low] as Rank<R>).entries.append(entry);
+    (ranks[low] as Rank<R>).entries.insert(entry);
   }
 
   get first(): R | undefined {
@@ -72,7 +72,7 @@ export class LevelList<R extends Ranked> {
       return;
     }
     const level = this.#near.level(priority - LOWEST);
-    level.direct.append(entry);
+    level.direct.insert(entry);
     this.#near.mark(level);
   }
 

@@ -279,7 +279,7 @@ export class JobCaller {
     if (waiting?.runner !== runner || tagOf(runner.arg) < CLONED) return;
     if (waiting.movedTo !== undefined) {
       // The moved argument may be on its way to that CPU, or was moved to another one.
-      this.#loseMoved(waiting);
+      this.#rejectIfArgumentLost(waiting);
       return;
     }
     try {
@@ -319,13 +319,13 @@ export class JobCaller {
   }
 
   /** Rejects each job whose argument was moved to a CPU that died before it entered the job. */
-  lookAgain(): void {
+  rejectLostArguments(): void {
     for (const waiting of this.#sent.values()) {
-      if (waiting.movedTo !== undefined) this.#loseMoved(waiting);
+      if (waiting.movedTo !== undefined) this.#rejectIfArgumentLost(waiting);
     }
   }
 
-  #loseMoved({ runner, movedTo }: Waiting): void {
+  #rejectIfArgumentLost({ runner, movedTo }: Waiting): void {
     const { memory } = this.#localCpu;
     const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
     const slot = memory.slot(cpu);

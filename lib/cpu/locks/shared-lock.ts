@@ -118,7 +118,7 @@ export abstract class SharedLock extends BaseLock {
   /** @internal */
   override _takeFor(waiter: Waiter): boolean {
     const gate = this._gate;
-    if (gate.outranks(waiter) || !gate.tryWrite()) return false;
+    if (gate.bestOutranks(waiter) || !gate.tryWrite()) return false;
     gate.hasTaken(waiter);
     return true;
   }

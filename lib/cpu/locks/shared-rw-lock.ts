@@ -21,7 +21,7 @@ class ReadSide extends SharedLock {
 
   override _takeFor(waiter: Waiter): boolean {
     const gate = this._gate;
-    if (gate.outranks(waiter) || !gate.tryReadFor(waiter)) return false;
+    if (gate.bestOutranks(waiter) || !gate.tryReadFor(waiter)) return false;
     gate.hasTaken(waiter);
     return true;
   }

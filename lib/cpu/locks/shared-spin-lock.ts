@@ -100,7 +100,7 @@ export class SharedSpinLock extends SharedLock {
   override _takeFor(waiter: Waiter): boolean {
     if (super._takeFor(waiter)) return true;
     const gate = this._gate;
-    if (gate.outranks(waiter) || !gate.spin()) return false;
+    if (gate.bestOutranks(waiter) || !gate.spin()) return false;
     gate.hasTaken(waiter);
     return true;
   }

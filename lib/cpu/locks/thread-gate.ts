@@ -256,13 +256,15 @@ export class ThreadGate implements Listener {
   mustQueue(priority: number): boolean {
     const { turnstile } = this;
     if (turnstile === null) return false;
-    return turnstile.goesBefore(priority) || turnstile.queuesBefore(priority);
+    return turnstile.heirGoesBefore(priority) || turnstile.bestGoesBefore(priority);
   }
 
   /** Whether a waiter goes before a continuation that is being dispatched. */
-  outranks(waiter: Waiter): boolean {
+  bestOutranks(waiter: Waiter): boolean {
     const { turnstile } = this;
-    return turnstile !== null && (turnstile.isKeptFrom(waiter) || turnstile.outranks(waiter));
+    return (
+      turnstile !== null && (turnstile.mustLeaveToHeir(waiter) || turnstile.bestOutranks(waiter))
+    );
   }
 
   /** Records that a continuation has taken its side. */
@@ -384,7 +386,7 @@ export class ThreadGate implements Listener {
     const { turnstile } = this;
     if (turnstile === null) return undefined;
     const { heir } = turnstile;
-    return heir === null || turnstile.outranks(heir) ? turnstile.best : heir;
+    return heir === null || turnstile.bestOutranks(heir) ? turnstile.best : heir;
   }
 
   #withdraw(toWrite: boolean, toRead: boolean): void {

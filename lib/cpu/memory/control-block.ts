@@ -17,7 +17,7 @@
  * section; other threads wait for that, some tens of ns. The section contains no call and no loop. V8
  * checks for termination only at the entry of functions and at the end of loops, so a thread is never
  * terminated inside it. If BUSY nevertheless stays set (because of a debugger or a suspended thread),
- * a waiter clears it after `PATIENCE_MS`. The thread that had set it leaves the section by
+ * a waiter clears it after `BUSY_TIMEOUT_MS`. The thread that had set it leaves the section by
  * compareExchange, so it notices that and starts again.
  *
  * A freed block is reused for another handle, with another number in `handle`; the generations continue.
@@ -103,7 +103,7 @@ const FLAGS: number = GENERATION - 1;
 export const BITS: number = BUSY - 1;
 
 /** How long BUSY may stay set before a waiter clears it, in ms. */
-const PATIENCE_MS = 500;
+const BUSY_TIMEOUT_MS = 500;
 /** The same, after a thread has ended. */
 const RESCUE_MS = 20;
 /** How often a waiter reads the word before it sleeps. */
@@ -131,7 +131,7 @@ export function rescueWord(memory: Memory, block: number): number {
   return (word & BUSY) === 0 ? word : waitWord(memory, block, RESCUE_MS);
 }
 
-function waitWord(memory: Memory, block: number, patienceMs: number = PATIENCE_MS): number {
+function waitWord(memory: Memory, block: number, patienceMs: number = BUSY_TIMEOUT_MS): number {
   const { words } = memory;
   let word = 0;
   for (let spins = 0; spins < SPINS; spins++) {
