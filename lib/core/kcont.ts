@@ -161,7 +161,8 @@ export class Kcont<A> {
    * @remarks
    * On a PENDING continuation this sets a new deadline. The function is not entered before the delay
    * has elapsed on the monotonic clock, nor before I/O that has arrived by then has been handled.
-   * Continuations that are due at the same time run in the order of the calls.
+   * Continuations with the same workqueue and lock that are due at the same time run in the order of
+   * the calls.
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions are rounded up; 0, the default: no delay
    * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: any CPU
@@ -177,7 +178,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Like `schedule`, but returns an errno of the proposal.
+   * Like `schedule`, but returns 0, an errno of the proposal, or DESTROYED.
    * @internal
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
@@ -209,7 +210,8 @@ export class Kcont<A> {
   }
 
   /**
-   * Moves the deadline of a PENDING continuation to now plus its last delay. This costs one store.
+   * Moves the deadline of a PENDING continuation to now plus its last delay. This costs a clock read
+   * and a store.
    *
    * @remarks
    * Its place among equal deadlines is still that of the `schedule` call.
@@ -231,7 +233,7 @@ export class Kcont<A> {
    * false from then on, even while a run in flight continues.
    *
    * @returns false: it is not running and will not run, so what it uses may be freed immediately; true:
-   * it has been entered since it was last scheduled, or is still running
+   * it has been entered since it was last scheduled or stopped, or is still running
    * ({@link KcontHandle.running | Kcont.running} tells which)
    */
   stop(): boolean {

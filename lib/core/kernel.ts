@@ -42,8 +42,8 @@ export interface KernelOptions {
    */
   onError?: OnError;
   /**
-   * After how many ms a pass yields to I/O, more than 0. Default 2. The pass may then still enter an
-   * eighth of the number of functions that it has entered so far, at least 1 and at most 32.
+   * A pass yields to I/O after this many ms: more than 0, default 2. After that time it may still enter
+   * one eighth as many functions as it has entered so far, at least 1 and at most 32.
    */
   budgetMs?: number;
 }
@@ -87,7 +87,7 @@ export interface KernelReport {
   readonly queued: number;
   /** Number of functions that have been entered and have not settled. */
   readonly running: number;
-  /** Whether it has been closed. */
+  /** Whether `close` has been called. */
   readonly closed: boolean;
   /** The statistics of each workqueue, highest priority first. */
   readonly workqueues: readonly WorkqueueStats[];
@@ -239,13 +239,17 @@ export class Kernel {
    * Shuts the kernel down in an orderly way.
    *
    * @remarks
-   * Nothing can be scheduled any more, PENDING timers are stopped, and what is queued and running is
-   * finished by priority. When the grace is over, the rest is aborted and reported by name.
+   * Queued functions run, by priority, and running functions finish; both are granted locks. PENDING
+   * timers are stopped, except those that a running function may be waiting for: promises of
+   * `kcont/timers/promises`, deadlines of `kcont/signal`, and timers of `kcont/timers` that were set
+   * while an asynchronous function was running. When the last run has settled, these promises are
+   * rejected, the deadlines aborted and the timers cleared.
    *
-   * {@link Kernel.closed} is true from the call on. During the grace, runs in flight are served until
-   * they settle: they are granted locks, and timers of `kcont/timers/promises` and deadlines stay armed,
-   * and can be armed, until the last run has settled; then they are rejected and aborted. `schedule` and
-   * `reset` return false, so that functions which reschedule themselves need no special code. Promises
+   * When the grace is over, what is still queued is withdrawn and reported by name, and running functions
+   * are aborted. Those that have not settled 100 ms later are reported too.
+   *
+   * {@link Kernel.closed} is true from the call on. During the grace, `schedule` and `reset` return
+   * false, so that functions which reschedule themselves need no special code. Promises
    * of results that will not come, from `run` or a drop-in API, are rejected with KcontError ESHUTDOWN.
    * A run that settles in the same tick in which the grace ends has finished in time.
    *

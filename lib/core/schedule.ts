@@ -135,7 +135,10 @@ export function resetOrThrow<A>(kc: Kcont<A>, delayMs: number = 0): void {
   if (errno !== 0) throw refusal(kc, errno, delayMs, null);
 }
 
-/** Creates the error for an errno of `whyNot`. EBUSY is an error only while the kernel closes. */
+/**
+ * Creates the error for an errno of `whyNot`. EBUSY has to come from a kernel that closes, not from a busy
+ * continuation: the callers of `scheduleOrThrow` never schedule a busy one.
+ */
 export function refusal<A>(
   kc: Kcont<A>,
   errno: number,
@@ -209,8 +212,8 @@ export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
 
 /**
  * Schedules with a delay that counts from an earlier reading of the clock, and may already have elapsed.
- * Timers created in one callback keep the order of their readings; each call reads the clock. Returns an
- * errno.
+ * The caller reads the clock once for each timer, so that the timers of one callback keep their order.
+ * Returns an errno.
  */
 export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): number {
   const errno = whyNot(kc, delayMs, null);
@@ -244,7 +247,10 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
   if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
 
-/** Inserts a timer for a continuation that another CPU may have scheduled, at a time on this clock. */
+/**
+ * Inserts the timer of a continuation whose state is shared between CPUs. `atMs` is a time on the
+ * clock of this CPU.
+ */
 export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   const dispatcher = kc._wq._dispatcher;
   const { wheel } = dispatcher;

@@ -1,5 +1,6 @@
 /*
- * The only module that uses the host's time, timers and immediates.
+ * The clock of the host, and of fake timers that stand in for it. Other modules get time and wake-ups
+ * through it, not from Node directly.
  *
  * Kernels obey fake timers. Time and wake-ups always have the same source:
  *
@@ -11,12 +12,13 @@
  * The sources follow each other without a gap: time continues from its current value and never goes
  * back. A change of source is noticed when the clock is read or asked for a callback; the check costs
  * nothing, because the compiler treats a global function that was never assigned as a constant. If
- * nothing is asked while fakes are installed, a timer that is never faked checks every few ms whether
- * they are gone, and so does a check before the process would exit, because fakes do not keep it alive.
+ * nobody reads the clock while fakes are installed, a real timer checks every few ms whether they are
+ * gone. `beforeExit` checks too, because fake timers do not keep the process alive.
  *
- * If a callback of the fakes is called at a whole ms, a tick begins there: 1000 ms have elapsed after
- * `tick(1000)`, and not after 999. So the first fake ms begins on a tick, up to 1.25 ms ahead of the
- * host. When the host is back, time stands still for as long, so that no timer is early.
+ * Fakes count whole ms, so ticks must begin at whole ms of the fakes: a timer of 1000 ms has to fire in
+ * `tick(1000)` and not in `tick(999)`. When fakes are installed, time is therefore moved forward to the
+ * next tick, by up to 1.25 ms. When they are removed, time stands still until the host has caught up by
+ * that amount, so that no timer is early.
  */
 
 import { markError } from '../base/errors.ts';
@@ -52,7 +54,7 @@ export function afterMicrotasks(func: () => void): void {
 /**
  * The function that Node calls between two timers and between two immediates: it empties the queues of
  * `process.nextTick` and of microtasks. It has always been on `process`, but is not documented. With
- * `--pending-deprecation` it is replaced by a function that warns, which is not used.
+ * `--pending-deprecation`, Node replaces it by a function that warns; then this is undefined.
  */
 export const runNextTicks: (() => void) | undefined = named(
   'runNextTicks',
@@ -64,10 +66,10 @@ function named(name: string, found: unknown): (() => void) | undefined {
 }
 
 /**
- * Whether the program can observe that a tick or a microtask threw while a callback of the host is on the
- * stack: after such an error has been handled, Node calls the `after` hooks of all callbacks on the
- * stack, and calls that of ours again when it ends. Installed hooks are detected by the ids that promises
- * have then. Called once per turn: 0.1 us.
+ * True if the program handles uncaught exceptions and has async hooks installed. If a tick or a microtask
+ * then throws while our callback is on the stack, Node calls the `after` hook of our callback twice: after
+ * the error has been handled, and when the callback ends. Node has no query for installed hooks, but with
+ * hooks a promise has symbol properties for its ids. Costs 0.1 us, once per turn.
  */
 export function isWatched(): boolean {
   const handled =
@@ -87,9 +89,12 @@ const lookAlways = (() => undefined) as unknown as typeof setTimeout;
 
 /** The monotonic clock of the host, or of fake timers that stand in for it. */
 export class HostClock implements Clock {
-  /** Aligns ticks with those of the event loop's own clock, so that its timers fire on them. */
+  /**
+   * The offset that aligns ticks with the whole ms of the event loop's clock, so that host timers fire at
+   * the start of a tick.
+   */
   readonly _phase: number;
-  /** The global `setTimeout` with which time is the host's. */
+  /** While the global `setTimeout` is this function, time is the host's. */
   _hosts: typeof setTimeout | undefined = isHosts(real.setTimeout) ? real.setTimeout : lookAlways;
   /** The installed fakes; null: time is the host's. */
   _fakes: Fakes | null = null;
@@ -115,7 +120,8 @@ export class HostClock implements Clock {
   /** @param obeys - whether it follows fake timers */
   constructor(obeys = true) {
     this.#obeys = obeys;
-    // In this order an inexact phase is too large, so a tick never begins after the loop's own.
+    // Read in this order, the phase can only come out too large, so a tick begins no later than that of
+    // the event loop.
     const now = hostNow.call(hostPerformance);
     const loopMs = Number(hostNanos()) / 1e6;
     this._phase = (Math.ceil((loopMs - now) / PHASE_MS) * PHASE_MS) % 1;
