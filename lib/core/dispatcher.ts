@@ -41,8 +41,8 @@ import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
-import { List, unlink } from '../base/list.ts';
-import { stamp } from '../base/ordered-list.ts';
+import { unlink } from '../base/list.ts';
+import { OrderedList, stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
 import { NONE, type Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved, mayBePromoted } from './patience.ts';
@@ -89,11 +89,11 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly wheel: Wheel<Kcont<unknown>>;
   readonly runq: RunQueue<Kcont<unknown>>;
   readonly sampler: ClockSampler<Kcont<unknown>>;
-  readonly asyncRuns: List<AsyncRun> = new List<AsyncRun>();
+  readonly asyncRuns: OrderedList<AsyncRun> = new OrderedList<AsyncRun>();
   /** Completed runs, to be reused. */
   readonly freeRuns: AsyncRun[] = [];
   /** Jobs for the next pass. */
-  readonly deferred: List<Kcont<unknown>> = new List<Kcont<unknown>>();
+  readonly deferred: OrderedList<Kcont<unknown>> = new OrderedList<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** The tick at which the host timer fires, relative to the wheel's base. */
   armedTicks: number = FAR;

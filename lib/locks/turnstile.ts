@@ -29,7 +29,7 @@
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
 
-import { List, unlink, type Links } from '../base/list.ts';
+import { unlink, type Links } from '../base/list.ts';
 import { OrderedList, after, type Entry } from '../base/ordered-list.ts';
 import type { BaseLock } from './lock.ts';
 
@@ -180,6 +180,12 @@ export class Turnstile implements Links {
   promote(): void {
     if (this.#promoted !== null) return;
     const { heir } = this;
+    if (this.#ranks.length === 1 && this.#passedBy === NONE) {
+      // As at most releases: nobody is passed over.
+      const only = this.#ranks[0] as Rank;
+      if (heir === null && only.waiters.empty) only.since = NONE;
+      return;
+    }
     const ofHeir = heir === null ? undefined : this.#rankOf(heir);
     let highest = this.#passedBy;
     this.#passedBy = NONE;
@@ -275,4 +281,4 @@ function checkOverdue(rank: Rank, first: Waiter): boolean {
 }
 
 /** All turnstiles with waiters, of all kernels; a shutdown searches this list. */
-export const contended: List<Turnstile> = new List<Turnstile>();
+export const contended: OrderedList<Turnstile> = new OrderedList<Turnstile>();
