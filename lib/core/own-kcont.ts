@@ -3,6 +3,7 @@
  */
 
 import { KcontError } from '../base/errors.ts';
+import { nothing } from '../base/nothing.ts';
 import { Kcont, type KcontFunction } from './kcont.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import type { KcontOptions } from './options.ts';
@@ -27,6 +28,20 @@ export function makeOwn<A>(
 ): Kcont<A> {
   const kc = new Kcont<A>(wq, lock, func, arg, options);
   kc._state |= bits;
+  return kc;
+}
+
+/**
+ * Creates a destroyed continuation, with which an error is reported that has no other.
+ *
+ * @param wq - if it has been destroyed, `prilow` of its kernel is used instead
+ *
+ * @internal
+ */
+export function makeStandIn(wq: Workqueue, name: string): Kcont<undefined> {
+  const live = wq._freed ? wq.kernel.wq.prilow : wq;
+  const kc = new Kcont(live, null, nothing, undefined, { name });
+  kc.destroy();
   return kc;
 }
 

@@ -196,7 +196,7 @@ export class Turnstile implements Links {
         if (heir === null) rank.since = NONE;
         continue;
       }
-      if (highest <= rank.priority) highest = Math.max(highest, rank.priority);
+      if (highest <= rank.priority) highest = rank.priority;
       else if (checkOverdue(rank, first) && (promoted === null || after(promoted, first))) {
         promoted = first;
       }

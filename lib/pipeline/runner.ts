@@ -7,7 +7,8 @@ import { afterMicrotasks } from '../time/host-clock.ts';
 import { reportLater } from '../core/invoke.ts';
 import { KcontError } from '../base/errors.ts';
 import type { Task } from '../core/one-shot.ts';
-import { Kcont } from '../core/kcont.ts';
+import { makeStandIn } from '../core/own-kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { race } from '../base/race.ts';
 import { Item, type Answer, type ItemOptions } from './item.ts';
@@ -246,9 +247,7 @@ export class PipelineRunner implements Task {
    * left, or receives another error.
    */
   unclosed(error: unknown): void {
-    const options = { name: `${this.name}/source` };
-    const kc = new Kcont<null>(this.kernel.wq.softclock, null, nothing, null, options);
-    kc.destroy();
+    const kc = makeStandIn(this.kernel.wq.softclock, `${this.name}/source`);
     this.#report(error, { pipeline: this.name, stage: 'source', input: undefined }, kc);
   }
 

@@ -13,7 +13,7 @@ import {
   type Workqueue,
 } from '../../lib/index.ts';
 import { burn } from '../support/busy.ts';
-import { Lab } from '../support/lab.ts';
+import { elapse, Lab } from '../support/lab.ts';
 
 /** The CPU time of this process, in ms. */
 function cpuMs(): number {
@@ -134,18 +134,12 @@ describe('starvation of the waiters of', () => {
     flooding = true;
   });
 
-  function elapse(ms: number): Promise<void> {
-    return new Promise((resolve) => {
-      new Kcont(lab.wq.softclock, null, resolve, undefined).schedule(ms);
-    });
-  }
-
   /** Holds the lock for 4 ms, repeatedly; the next one requests it before the release, or after. */
   function flood(lock: Lock, overlaps: boolean): void {
     const hold = async (): Promise<void> => {
-      if (overlaps) void elapse(2).then(again);
+      if (overlaps) void elapse(lab.wq.softclock, 2).then(again);
       lab.ran.push('high');
-      await elapse(4);
+      await elapse(lab.wq.softclock, 4);
       if (!overlaps) again();
     };
     const again = (): void => {
@@ -251,7 +245,7 @@ describe('starvation of the waiters of', () => {
           null,
           async () => {
             if ((await take(lock)) !== false) {
-              await elapse(4);
+              await elapse(lab.wq.softclock, 4);
               lock.exit();
             }
             if (flooding) taker.reset();
@@ -280,7 +274,7 @@ describe('starvation of the waiters of', () => {
           read,
           async (what: string) => {
             lab.ran.push(what);
-            await elapse(40 + i);
+            await elapse(lab.wq.softclock, 40 + i);
           },
           `r${i}`,
         );
@@ -290,7 +284,7 @@ describe('starvation of the waiters of', () => {
           write,
           async () => {
             lab.ran.push(what);
-            await elapse(12);
+            await elapse(lab.wq.softclock, 12);
           },
           what,
         );
@@ -314,8 +308,8 @@ describe('starvation of the waiters of', () => {
         lab.wq.prihigh,
         lock,
         async () => {
-          if (flooding) void elapse(1).then(() => high.reset());
-          await elapse(3);
+          if (flooding) void elapse(lab.wq.softclock, 1).then(() => high.reset());
+          await elapse(lab.wq.softclock, 3);
         },
         null,
       );
@@ -324,7 +318,7 @@ describe('starvation of the waiters of', () => {
       for (let i = 0; i < 5; i++) {
         const hold = async (what: string): Promise<void> => {
           lab.ran.push(what);
-          await elapse(3);
+          await elapse(lab.wq.softclock, 3);
         };
         new Kcont(queue, lock, hold, `low ${i}`).schedule();
       }
@@ -406,7 +400,7 @@ describe('starvation of the waiters of', () => {
         read,
         async () => {
           lab.ran.push(what);
-          await elapse(ms);
+          await elapse(lab.wq.softclock, ms);
         },
         what,
       );
@@ -533,7 +527,7 @@ describe('starvation of the waiters of', () => {
     for (let i = 0; i < 40; i++) {
       const entered = async (): Promise<void> => {
         lab.ran.push('low');
-        await elapse(4);
+        await elapse(lab.wq.softclock, 4);
       };
       new Kcont(low, lock, entered, null).schedule();
     }

@@ -7,7 +7,7 @@ import { describe, it } from 'mocha';
 import { SharedMutex, SharedRMLock, SharedRWLock } from '../../lib/cpu/index.ts';
 import { Kcont, Kernel, Mutex, RMLock, RWLock, VirtualClock } from '../../lib/index.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
-import { soak } from '../support/lab.ts';
+import { elapse, soak } from '../support/lab.ts';
 
 /** One lock, or one side of it. */
 interface Side {
@@ -89,10 +89,6 @@ async function play(sides: readonly Side[], program: readonly Step[]): Promise<s
     if (isShared) readers--;
     else writers--;
   };
-  const elapse = (ms: number): Promise<void> =>
-    new Promise((resolve) => {
-      new Kcont(first.wq.softserial, null, resolve, undefined).schedule(ms);
-    });
   /** Of each workqueue and side: who became runnable, and has not been entered. */
   const lines = new Map<string, { at: number; order: number; index: number }[]>();
   let orders = 0;
@@ -116,7 +112,7 @@ async function play(sides: readonly Side[], program: readonly Step[]): Promise<s
         drop(side);
         return undefined;
       }
-      return elapse(holdMs).then(() => drop(side));
+      return elapse(first.wq.softserial, holdMs).then(() => drop(side));
     };
     return { kc: new Kcont(wq, side.lock, run, null, { name: `kc ${index}` }), line };
   });
@@ -139,14 +135,14 @@ async function play(sides: readonly Side[], program: readonly Step[]): Promise<s
       awaiting++;
       void side.lock.enter({ priority: which * 10 }).then(async () => {
         take(side, 'code');
-        await elapse(holdMs);
+        await elapse(first.wq.softserial, holdMs);
         drop(side);
         side.lock.exit();
         awaiting--;
       });
     } else if (side.lock.tryEnter()) {
       take(side, 'code that tries');
-      void elapse(holdMs).then(() => {
+      void elapse(first.wq.softserial, holdMs).then(() => {
         drop(side);
         side.lock.exit();
       });

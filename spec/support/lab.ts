@@ -31,6 +31,13 @@ export function settled(): Promise<void> {
   });
 }
 
+/** Resolves when a continuation of `wq`, scheduled now for `ms`, runs. */
+export function elapse(wq: Workqueue, ms: number): Promise<void> {
+  return new Promise((resolve) => {
+    new Kcont(wq, null, resolve, undefined).schedule(ms);
+  });
+}
+
 /** The code of the KcontError that a call throws; `none` if it returns. */
 export function codeOf(call: () => unknown): string {
   try {

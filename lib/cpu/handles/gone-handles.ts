@@ -10,8 +10,8 @@
  * from a thread that is blocked.
  */
 
-import { Kcont } from '../../core/kcont.ts';
-import { nothing } from '../../base/nothing.ts';
+import type { Kcont } from '../../core/kcont.ts';
+import { makeStandIn } from '../../core/own-kcont.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
 import type { RemoteKcont } from './remote-kcont.ts';
 
@@ -42,18 +42,10 @@ export class GoneHandles {
   /** Returns the handle or a substitute for it. `otherwise` is the workqueue for an unknown handle. */
   find(block: number, handle: number, otherwise: Workqueue): Kcont<unknown> {
     const gone = this.#gone.get(keyOf(block, handle));
-    return gone?.handle.deref() ?? standIn(gone?.wq ?? otherwise, gone?.name ?? '(destroyed)');
+    return gone?.handle.deref() ?? makeStandIn(gone?.wq ?? otherwise, gone?.name ?? '(destroyed)');
   }
 }
 
 function keyOf(block: number, handle: number): string {
   return `${block} ${handle}`;
-}
-
-function standIn(wq: Workqueue, name: string): Kcont<unknown> {
-  const kc = new Kcont<unknown>(wq._freed ? wq.kernel.wq.prilow : wq, null, nothing, undefined, {
-    name,
-  });
-  kc.destroy();
-  return kc;
 }

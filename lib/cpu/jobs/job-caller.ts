@@ -145,9 +145,7 @@ export class JobCaller {
     try {
       refuseDetached(transfer);
       const wire = encode(localCpu, arg, { keep: (sent) => void (kept = sent) });
-      const [held, moved] = structuredClone([wire, transfer] as const, {
-        transfer: transfer as ArrayBuffer[],
-      });
+      const [held, moved] = cloneNow(wire, transfer);
       return { ...options, arg: decode(localCpu, held), transfer: moved };
     } catch (error) {
       throw uncloneable(`the argument of ${options.name ?? name}`, error);
@@ -257,9 +255,7 @@ export class JobCaller {
 
   #hold(waiting: Waiting, wire: Wire): void {
     const { runner, transfer } = waiting;
-    const [held, list] = structuredClone([wire, transfer] as const, {
-      transfer: transfer as ArrayBuffer[],
-    });
+    const [held, list] = cloneNow(wire, transfer);
     if (transfer.length > 0) waiting.parcel = { wire: held, transfer: list };
     // An argument with handles or locks in it is encoded again for each CPU that asks.
     else if (held[0] === 0) runner.given(held[1], 0);
@@ -417,4 +413,9 @@ export class JobCaller {
     else waiting.resolve(result);
     waiting.runner.kc.destroy();
   }
+}
+
+/** Clones an argument and moves what its transfer list names. */
+function cloneNow(wire: Wire, transfer: readonly object[]): readonly [Wire, readonly object[]] {
+  return structuredClone([wire, transfer] as const, { transfer: transfer as ArrayBuffer[] });
 }
