@@ -1,10 +1,10 @@
-// Functions of the core for the modules above it: handles that change their workqueue, and private
-// workqueues.
+// Functions of the core for the modules above it: handles that change their workqueue or stand in for
+// another, and private workqueues.
 
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../../lib/index.ts';
-import { repoint } from '../../lib/core/own-kcont.ts';
+import { makeStandIn, repoint } from '../../lib/core/own-kcont.ts';
 import type { BaseLock } from '../../lib/locks/lock.ts';
 import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { codeOf, deferred, Lab } from '../support/lab.ts';
@@ -79,6 +79,19 @@ describe('repoint', () => {
     other.release();
     expect(lab.kernel.acquire(50)).to.not.equal(old);
     expect(lab.kernel.acquire(51)).to.equal(other);
+  });
+});
+
+describe('makeStandIn', () => {
+  it('creates a destroyed handle that keeps no workqueue, on prilow if its own was freed', () => {
+    const { kernel, wq } = new Lab();
+    const own = createPrivate(wq.primedlow, 'mine', 50, 3);
+    const first = makeStandIn(own, 'lost');
+    expect([first.name, first.wq, first.destroyed]).to.deep.equal(['lost', own, true]);
+    own.release();
+    expect(kernel.inspect().workqueues.map(({ name }) => name)).to.not.include('mine');
+    const second = makeStandIn(own, 'lost');
+    expect([second.name, second.wq, second.destroyed]).to.deep.equal(['lost', wq.prilow, true]);
   });
 });
 
