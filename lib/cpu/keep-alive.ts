@@ -16,14 +16,23 @@ import { isCounted, readWord } from './memory/control-block.ts';
 import { allBlocks } from './memory/block-allocator.ts';
 import { KEEPER } from './messages/inbox.ts';
 import { BEGUN, ENDED, HOLDS, KEEP } from './memory/shared-memory.ts';
-import type { LocalCpu } from './local-cpu.ts';
+import type { CpuContext } from './cpu-context.ts';
 
 /** Time between two counts, in ms. */
 const RECOUNT_MS = 50;
 
+/** Keeps the process alive. Only CPU 0 has one. */
+export interface Keeper {
+  /** Sets whether the process is kept alive. */
+  keep(alive: boolean): void;
+  /** Calls a function after a delay. */
+  later(delayMs: number, callback: () => void): void;
+}
+
 /** Counts what keeps the process alive, for one CPU. */
 export class KeepAlive {
-  readonly #localCpu: LocalCpu;
+  readonly #cpu: CpuContext;
+  keeper: Keeper | null = null;
   /** Something has ended since the last check. */
   #ended = false;
   /** The error of the count at the last recount; NaN if it is unknown. */
@@ -31,8 +40,8 @@ export class KeepAlive {
   /** On CPU 0: whether it keeps the process alive. */
   #keeping = false;
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  constructor(cpu: CpuContext) {
+    this.#cpu = cpu;
   }
 
   /** Handles a KEEPER message: another CPU asks for a check. */
@@ -50,23 +59,23 @@ export class KeepAlive {
   }
 
   #begin(): void {
-    const { words } = this.#localCpu.memory;
-    words[this.#localCpu.slot + BEGUN]!++;
-    if (this.#localCpu.index === 0) {
+    const { words } = this.#cpu.memory;
+    words[this.#cpu.slot + BEGUN]!++;
+    if (this.#cpu.index === 0) {
       if (!this.#keeping) this.#keep(true);
-    } else if (Atomics.load(words, KEEP) === 0) this.#localCpu.send(0, KEEPER, 0, 0);
+    } else if (Atomics.load(words, KEEP) === 0) this.#cpu.send(0, KEEPER, 0, 0);
   }
 
   #end(): void {
-    this.#localCpu.memory.words[this.#localCpu.slot + ENDED]!++;
+    this.#cpu.memory.words[this.#cpu.slot + ENDED]!++;
     if (this.#ended) return;
     this.#ended = true;
-    this.#localCpu.dispatcher.request();
+    this.#cpu.dispatcher.request();
   }
 
   /** Counts a caller on this CPU that waits for a result (`by` 1) or has stopped waiting (`by` -1). */
   hold(by: 1 | -1): void {
-    this.#localCpu.memory.words[this.#localCpu.slot + HOLDS]! += by;
+    this.#cpu.memory.words[this.#cpu.slot + HOLDS]! += by;
     if (by === 1) this.#begin();
     else this.#end();
   }
@@ -75,19 +84,19 @@ export class KeepAlive {
   check(): void {
     if (!this.#ended) return;
     this.#ended = false;
-    if (this.#localCpu.index === 0) this.#keep(!this.isIdle());
-    else if (Atomics.load(this.#localCpu.memory.words, KEEP) === 1 && this.isIdle()) {
-      this.#localCpu.send(0, KEEPER, 0, 0);
+    if (this.#cpu.index === 0) this.#keep(!this.isIdle());
+    else if (Atomics.load(this.#cpu.memory.words, KEEP) === 1 && this.isIdle()) {
+      this.#cpu.send(0, KEEPER, 0, 0);
     }
   }
 
   #keep(alive: boolean): void {
     if (alive === this.#keeping) return;
     this.#keeping = alive;
-    Atomics.store(this.#localCpu.memory.words, KEEP, alive ? 1 : 0);
+    Atomics.store(this.#cpu.memory.words, KEEP, alive ? 1 : 0);
     // Another CPU may have begun something before it could see KEEP 0, and so has sent no message.
     if (!alive && !this.isIdle()) this.#keep(true);
-    else this.#localCpu.supervision?.keep(alive);
+    else this.keeper?.keep(alive);
   }
 
   /**
@@ -103,21 +112,21 @@ export class KeepAlive {
   #checkCount(): void {
     const before = this.#sums();
     let counted = 0;
-    for (let cpu = 0; cpu < this.#localCpu.memory.slots; cpu++) {
-      counted += this.#localCpu.memory.words[this.#localCpu.memory.slot(cpu) + HOLDS] as number;
+    for (let cpu = 0; cpu < this.#cpu.memory.slots; cpu++) {
+      counted += this.#cpu.memory.words[this.#cpu.memory.slot(cpu) + HOLDS] as number;
     }
-    for (const block of allBlocks(this.#localCpu.memory)) {
-      if (isCounted(readWord(this.#localCpu.memory, block))) counted++;
+    for (const block of allBlocks(this.#cpu.memory)) {
+      if (isCounted(readWord(this.#cpu.memory, block))) counted++;
     }
     const after = this.#sums();
     const moved = before.begun !== after.begun || before.ended !== after.ended;
     const off = moved ? NaN : (counted - (after.begun - after.ended)) | 0;
     if (off === 0 && this.#off === 0) return;
-    if (off === this.#off) this.#localCpu.memory.words[this.#localCpu.slot + BEGUN]! += off;
+    if (off === this.#off) this.#cpu.memory.words[this.#cpu.slot + BEGUN]! += off;
     this.#off = off;
-    this.#localCpu.supervision?.later(RECOUNT_MS, () => this.#checkCount());
+    this.keeper?.later(RECOUNT_MS, () => this.#checkCount());
     this.#ended = true;
-    this.#localCpu.dispatcher.request();
+    this.#cpu.dispatcher.request();
   }
 
   /** Whether no CPU has a scheduled or running continuation that keeps the process alive. */
@@ -133,7 +142,7 @@ export class KeepAlive {
   }
 
   #sums(): { begun: number; ended: number } {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     let begun = 0;
     let ended = 0;
     for (let cpu = 0; cpu < memory.slots; cpu++) {

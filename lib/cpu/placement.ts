@@ -20,9 +20,8 @@ import type { Lock } from '../locks/lock.ts';
 import { ANY_CPU } from '../core/state.ts';
 import { isSharedIn, numberOf } from './memory/block-lock.ts';
 import { ANY, SPEC, TIED, affinityOf, isPerCpu } from './memory/control-block.ts';
-import type { LocalCpu } from './local-cpu.ts';
+import type { CpuContext } from './cpu-context.ts';
 import { ASLEEP, BACKLOG, SLEEP, STATE, TAKES, UP, sleepOf } from './memory/shared-memory.ts';
-import type { RemoteKcont } from './handles/remote-kcont.ts';
 import { LINE } from './locks/arena.ts';
 import type { SharedLock } from './locks/shared-lock.ts';
 
@@ -38,39 +37,49 @@ const BEHIND = 32;
 /** One in so many silent messages wakes its CPU. */
 const FLOOD = 1024;
 
+/** What a choice depends on. */
+interface Placeable {
+  /** The index of its control block. */
+  readonly block: number;
+  /** The CPU on which it ran last, or the CPU that made it. */
+  readonly ran: number;
+  /** The name of its posted argument, which is on its way to one CPU; 0 if there is none. */
+  readonly posted: number;
+}
+
 /** Chooses CPUs for what one CPU schedules. */
 export class Placement {
-  readonly #localCpu: LocalCpu;
+  readonly #cpu: CpuContext;
   /** How much this CPU has sent to each CPU since that one last emptied its inbox. */
   readonly #sent: number[];
   readonly #takes: number[];
   #silent = 0;
   #turn = 0;
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
-    const { slots } = localCpu.memory;
+  constructor(cpu: CpuContext) {
+    this.#cpu = cpu;
+    const { slots } = cpu.memory;
     this.#sent = Array.from({ length: slots }, () => 0);
     this.#takes = Array.from({ length: slots }, () => 0);
   }
 
   /** Whether there are other CPUs to choose from. */
   get hasOthers(): boolean {
-    return this.#localCpu.memory.publicCpus > 1;
+    return this.#cpu.memory.publicCpus > 1;
   }
 
   /** Sets ANY_CPU on a new continuation that may run on any CPU. */
   adopt(kc: Kcont<unknown>): void {
-    const { module } = this.#localCpu;
+    const { module } = this.#cpu;
     if (kc._wq.perCpu && kc.affinity === 'none') return;
-    const isFree = kc._lock === null || isSharedIn(this.#localCpu.arena, kc._lock);
+    const isFree = kc._lock === null || isSharedIn(this.#cpu.arena, kc._lock);
     if (isFree && module.indexOf(kc._func) !== undefined) kc._state |= ANY_CPU;
   }
 
   /** Returns the target CPU of an entry, or ANY. */
-  place(entry: RemoteKcont, cpu: Cpu | null, delayed: boolean): number {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
+  place(entry: Placeable, cpu: Cpu | null, delayed: boolean): number {
+    const { index, memory } = this.#cpu;
+    const { words } = memory;
     const spec = words[entry.block + SPEC] as number;
     const affinity = affinityOf(spec);
     if (affinity === STRONG) {
@@ -83,19 +92,19 @@ export class Placement {
       const usable = ran !== ANY && (isPerCpu(spec) || ran !== 0) && !this.isBehind(ran);
       return usable ? ran : this.#chooseFor(spec);
     }
-    if (isPerCpu(spec)) return localCpu.index;
-    const lock = numberOf(localCpu.memory, entry.block);
+    if (isPerCpu(spec)) return index;
+    const lock = numberOf(memory, entry.block);
     if (lock !== 0) return this.#homeOf(lock);
     return delayed || entry.posted !== 0 ? this.choose() : ANY;
   }
 
   #chooseFor(spec: number): number {
-    return isPerCpu(spec) && this.#localCpu.index !== 0 ? this.#localCpu.index : this.choose();
+    return isPerCpu(spec) && this.#cpu.index !== 0 ? this.#cpu.index : this.choose();
   }
 
   /** The CPU that runs all continuations with this lock, on workqueues without a queue per CPU. */
   #homeOf(lock: number): number {
-    return 1 + (lock % (this.#localCpu.memory.publicCpus - 1));
+    return 1 + (lock % (this.#cpu.memory.publicCpus - 1));
   }
 
   /** Chooses the CPU for a job: the home of its lock, else the least loaded CPU; ANY if no CPU is up. */
@@ -106,7 +115,7 @@ export class Placement {
 
   /** Chooses the least loaded CPU; ANY if no CPU is up. */
   choose(): number {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const { publicCpus } = memory;
     this.#turn++;
     let best = ANY;
@@ -114,7 +123,7 @@ export class Placement {
     for (let i = 0; i < publicCpus - 1; i++) {
       const cpu = 1 + ((this.#turn + i) % (publicCpus - 1));
       if (memory.words[memory.slot(cpu) + STATE] !== UP) continue;
-      const load = this.#loadOf(cpu) + (this.#localCpu.lagOf(cpu) > BEHIND_MS ? 1e6 : 0);
+      const load = this.#loadOf(cpu) + (this.#cpu.lagOf(cpu) > BEHIND_MS ? 1e6 : 0);
       if (load >= least) continue;
       least = load;
       best = cpu;
@@ -128,7 +137,7 @@ export class Placement {
    * state to UP before it looks for work.
    */
   candidates(): readonly number[] {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const others = memory.publicCpus - 1;
     const found: number[] = [];
     for (let i = 1; i <= others && found.length < CHOICES; i++) {
@@ -140,7 +149,7 @@ export class Placement {
 
   /** A bit for each CPU that work can be sent to, and for CPU 0. */
   get all(): number {
-    return 2 ** this.#localCpu.memory.publicCpus - 1;
+    return 2 ** this.#cpu.memory.publicCpus - 1;
   }
 
   /** Makes the next list of candidates begin with the next CPU. */
@@ -150,7 +159,7 @@ export class Placement {
 
   /** The first CPU of the list that sleeps and has to be woken; undefined if there is none. */
   sleeper(cpus: readonly number[]): number | undefined {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const wordOf = (cpu: number): number => Atomics.load(memory.words, memory.slot(cpu) + SLEEP);
     return cpus.find((cpu) => sleepOf(wordOf(cpu)) === ASLEEP);
   }
@@ -168,17 +177,16 @@ export class Placement {
 
   /** Whether a CPU is blocked, or far behind the least loaded CPU. */
   isBehind(cpu: number): boolean {
-    const localCpu = this.#localCpu;
-    const { memory } = localCpu;
-    if (cpu === localCpu.index) return false;
-    if (memory.words[memory.slot(cpu) + STATE] !== UP || localCpu.lagOf(cpu) > BEHIND_MS)
-      return true;
+    const { memory, index } = this.#cpu;
+    if (cpu === index) return false;
+    const isUp = memory.words[memory.slot(cpu) + STATE] === UP;
+    if (!isUp || this.#cpu.lagOf(cpu) > BEHIND_MS) return true;
     const best = this.choose();
     return best !== ANY && this.#loadOf(cpu) > this.#loadOf(best) + BEHIND;
   }
 
   #loadOf(cpu: number): number {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const slot = memory.slot(cpu);
     const takes = memory.words[slot + TAKES] as number;
     if (takes !== this.#takes[cpu]) {
@@ -190,13 +198,13 @@ export class Placement {
 
   /** Counts that this CPU has emptied its inbox. */
   taken(): void {
-    const { memory, slot } = this.#localCpu;
+    const { memory, slot } = this.#cpu;
     memory.words[slot + TAKES]!++;
   }
 
   /** Publishes the load of this CPU. */
-  publish(): void {
-    const { memory, slot, handles } = this.#localCpu;
-    memory.words[slot + BACKLOG] = handles.load;
+  publish(load: number): void {
+    const { memory, slot } = this.#cpu;
+    memory.words[slot + BACKLOG] = load;
   }
 }

@@ -467,7 +467,7 @@ export function lastJobHere(): { isKept: boolean; hasArg: boolean } {
 
 /** Creates control blocks where no other CPU has looked yet, and dies. */
 export function growAndExit(): void {
-  const { memory, index } = curcpu()._link as LocalCpu;
+  const { memory, index } = (curcpu()._link as LocalCpu).context;
   memory.grab(2 ** 15);
   grabBlocks(memory, index, []);
   process.exit(0);

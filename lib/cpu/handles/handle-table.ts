@@ -56,7 +56,7 @@ import {
   priorityOf,
 } from '../memory/control-block.ts';
 import { grabBlocks } from '../memory/block-allocator.ts';
-import { Sent, encode, uncloneable } from '../messages/tokens.ts';
+import { Codec, Sent, uncloneable, type TokenHandles } from '../messages/tokens.ts';
 import {
   attachLock,
   isSharedIn,
@@ -66,16 +66,19 @@ import {
   type WrittenLock,
 } from '../memory/block-lock.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
-import type { LocalCpu } from '../local-cpu.ts';
-import { JobRunner, JobTask, runJob } from '../jobs/job-runner.ts';
+import type { CpuContext } from '../cpu-context.ts';
+import { JobRunner, JobTask, runJob, type JobHost } from '../jobs/job-runner.ts';
 import { GoneHandles } from './gone-handles.ts';
 import { FORGET, FREE, type Message } from '../messages/inbox.ts';
 import { SEQUENCE } from '../memory/shared-memory.ts';
 import { RemoteEntry } from './remote-entry.ts';
 
 /** The handles that one CPU knows. */
-export class HandleTable {
-  readonly #localCpu: LocalCpu;
+export class HandleTable implements TokenHandles {
+  /** Encodes and decodes values with handles and locks in them. */
+  readonly codec: Codec;
+  readonly #cpu: CpuContext;
+  readonly #host: JobHost;
   /** The handles that this CPU knows, by block. */
   readonly #entries: (RemoteEntry | undefined)[] = [];
   readonly #free: number[] = [];
@@ -90,8 +93,11 @@ export class HandleTable {
 
   readonly #gone = new GoneHandles();
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  /** `host`: what the entries of this table ask of this CPU. */
+  constructor(cpu: CpuContext, host: JobHost) {
+    this.#cpu = cpu;
+    this.#host = host;
+    this.codec = new Codec(cpu, this);
   }
 
   /** Returns the entry of a handle that this CPU knows. */
@@ -107,10 +113,10 @@ export class HandleTable {
 
   /** Returns why a continuation cannot run on another CPU; undefined if it can. */
   whyNot(kc: Kcont<unknown>): KcontError | undefined {
-    if (this.#localCpu.module.indexOf(kc._func) === undefined) {
+    if (this.#cpu.module.indexOf(kc._func) === undefined) {
       return new KcontError('EINVAL', tied(label(kc)));
     }
-    if (kc._lock !== null && !isSharedIn(this.#localCpu.arena, kc._lock)) {
+    if (kc._lock !== null && !isSharedIn(this.#cpu.arena, kc._lock)) {
       return new KcontError('EINVAL', locked(label(kc)));
     }
     const policy = kc._extras?.policy ?? 'none';
@@ -124,7 +130,7 @@ export class HandleTable {
     if (tagOf(value) < CLONED) return undefined;
     const probe = new Sent();
     try {
-      structuredClone(encode(this.#localCpu, value, { keep: (sent) => probe.adopt(sent) }));
+      structuredClone(this.codec.encode(value, { keep: (sent) => probe.adopt(sent) }));
       return undefined;
     } catch (error) {
       const problem = uncloneable(what, error);
@@ -143,14 +149,14 @@ export class HandleTable {
 
   /** Gives a handle a control block. */
   publish(kc: Kcont<unknown>): RemoteEntry {
-    const number = this.#localCpu.module.indexOf(kc._func) as number;
+    const number = this.#cpu.module.indexOf(kc._func) as number;
     return this.#giveBlock(kc, HANDLE_KIND, number, kc._arg, RemoteEntry);
   }
 
   /** Gives a job a control block. Its argument may be absent. */
   publishJob(kc: Kcont<unknown>, number: number, arg: unknown, hasArg: boolean): JobRunner {
     const entry = this.#giveBlock(kc, JOB_KIND, number, arg, JobRunner);
-    if (!hasArg) this.#localCpu.memory.words[entry.block + ARG_TAG] = ABSENT;
+    if (!hasArg) this.#cpu.memory.words[entry.block + ARG_TAG] = ABSENT;
     return entry;
   }
 
@@ -160,15 +166,14 @@ export class HandleTable {
     number: number,
     arg: unknown,
     Made: new (
-      localCpu: LocalCpu,
+      host: JobHost,
       kc: Kcont<unknown>,
       block: number,
       handle: number,
       version: number,
     ) => R,
   ): R {
-    const localCpu = this.#localCpu;
-    const { memory, dispatcher, index } = localCpu;
+    const { memory, dispatcher, index } = this.#cpu;
     const lock = pinLock(kc._lock);
     const block = this.#free.pop() ?? this.#grab(lock);
     const { words, floats } = memory;
@@ -199,11 +204,11 @@ export class HandleTable {
     words[block + LOCK_GENERATION] = lock.generation;
     words[block + LOCK_VERSION] = 0;
     floats[(block + ARG) >> 1] = typeof arg === 'number' ? arg : 0;
-    const deadline = kc.pending ? kc.deadline + localCpu.sharedMs() - dispatcher.clock.now : 0;
+    const deadline = kc.pending ? kc.deadline + this.#cpu.sharedMs() - dispatcher.clock.now : 0;
     floats[(block + DEADLINE) >> 1] = deadline;
     floats[(block + DELAY) >> 1] = lastDelay(kc);
     const word = nextGeneration(words[block] as number, kc._state & CARRIED);
-    const entry = new Made(localCpu, kc, block, words[block + HANDLE] as number, 0);
+    const entry = new Made(this.#host, kc, block, words[block + HANDLE] as number, 0);
     entry.assume(word, words[block + SEQ] as number, deadline);
     entry.told = 1 << index;
     // From here on it is counted by KeepAlive for all CPUs, no longer by this dispatcher.
@@ -212,15 +217,15 @@ export class HandleTable {
     this.#entries[block >> BLOCK_SHIFT] = entry;
     kc._state |= REMOTE | UNREF;
     Atomics.store(words, block, word);
-    localCpu.alive.count(0, word);
+    this.#host.alive.count(0, word);
     return entry;
   }
 
   #grab(lock: WrittenLock): number {
     try {
-      return grabBlocks(this.#localCpu.memory, this.#localCpu.index, this.#free);
+      return grabBlocks(this.#cpu.memory, this.#cpu.index, this.#free);
     } catch (error) {
-      unpinLock(this.#localCpu.arena, lock);
+      unpinLock(this.#cpu.arena, lock);
       throw error;
     }
   }
@@ -232,7 +237,7 @@ export class HandleTable {
 
   /** Returns the entry of the handle in a token. If the handle is gone by now, it reads as destroyed. */
   entryOf(block: number, handle: number): RemoteEntry {
-    const { words } = this.#localCpu.memory;
+    const { words } = this.#cpu.memory;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
     const entry = this.#make(block, handle);
@@ -241,7 +246,7 @@ export class HandleTable {
 
   /** Returns the entry of the current handle of a block. If that goes meanwhile, it reads as destroyed. */
   entryAt(block: number): RemoteEntry {
-    const { words } = this.#localCpu.memory;
+    const { words } = this.#cpu.memory;
     const handle = words[block + HANDLE] as number;
     const known = this.find(block, handle);
     if (known !== undefined) return known;
@@ -252,18 +257,17 @@ export class HandleTable {
   /** Returns the handle whose function has failed on another CPU, even if it was destroyed since. */
   handleOf(block: number, handle: number): Kcont<unknown> {
     const entry = this.findOrMake(block, handle);
-    return entry?.kc ?? this.#gone.find(block, handle, this.#localCpu.kernel.wq.prilow);
+    return entry?.kc ?? this.#gone.find(block, handle, this.#cpu.kernel.wq.prilow);
   }
 
   /** Returns the entry of the handle that a message is about; undefined if the handle is gone by now. */
   findOrMake(block: number, handle: number): RemoteEntry | undefined {
-    if (this.#localCpu.memory.words[block + HANDLE] === handle) this.entryAt(block);
+    if (this.#cpu.memory.words[block + HANDLE] === handle) this.entryAt(block);
     return this.find(block, handle);
   }
 
   #make(block: number, handle: number): RemoteEntry {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
+    const { words } = this.#cpu.memory;
     const func = this.functionOf(block);
     const wq = this.#workqueueOf(block);
     const kc = new Kcont<unknown>(wq, this.#lockOf(block), func, undefined, {
@@ -271,19 +275,19 @@ export class HandleTable {
       slackMs: words[block + SLACK] as number,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
     });
-    const entry = new RemoteEntry(localCpu, kc, block, handle, -1);
+    const entry = new RemoteEntry(this.#host, kc, block, handle, -1);
     link(entry);
     return entry;
   }
 
   #makeJob(block: number, handle: number): JobRunner {
-    const localCpu = this.#localCpu;
+    const { memory, module } = this.#cpu;
     const wq = this.#workqueueOf(block);
     const kc = makeOwn<unknown>(QUIET | TASK, wq, this.#lockOf(block), runJob, undefined, {
       ref: false,
-      name: localCpu.module.names[localCpu.memory.words[block + FUNCTION] as number] ?? '',
+      name: module.names[memory.words[block + FUNCTION] as number] ?? '',
     });
-    const entry = new JobRunner(localCpu, kc, block, handle, -1);
+    const entry = new JobRunner(this.#host, kc, block, handle, -1);
     entry.func = this.functionOf(block);
     kc._arg = new JobTask(entry);
     link(entry);
@@ -291,7 +295,7 @@ export class HandleTable {
   }
 
   #lockOf(block: number): BaseLock | null {
-    const { arena, memory } = this.#localCpu;
+    const { arena, memory } = this.#cpu;
     return attachLock(arena, readLock(memory, block));
   }
 
@@ -301,18 +305,18 @@ export class HandleTable {
    */
   keep(entry: RemoteEntry): RemoteEntry {
     const { block } = entry;
-    const { words } = this.#localCpu.memory;
+    const { words } = this.#cpu.memory;
     const before = this.#entries[block >> BLOCK_SHIFT];
     if (before !== undefined) this.#drop(before);
     this.#entries[block >> BLOCK_SHIFT] = entry;
-    Atomics.or(words, block + KNOWN, 1 << this.#localCpu.index);
+    Atomics.or(words, block + KNOWN, 1 << this.#cpu.index);
     if (Atomics.load(words, block + HANDLE) !== entry.handle) this.#drop(entry);
     return entry;
   }
 
   /** Returns this CPU's function for a block. */
   functionOf(block: number): AnyFunction {
-    const { module, memory, index } = this.#localCpu;
+    const { module, memory, index } = this.#cpu;
     const number = memory.words[block + FUNCTION] as number;
     const name = module.names[number] ?? '';
     const missing = (): never => {
@@ -323,7 +327,7 @@ export class HandleTable {
 
   /** Returns this CPU's workqueue for a block. Workqueues are acquired once and cached. */
   #workqueueOf(block: number): Workqueue {
-    const { kernel, memory } = this.#localCpu;
+    const { kernel, memory } = this.#cpu;
     const { words } = memory;
     const spec = words[block + SPEC] as number;
     const maxActive = words[block + MAX_ACTIVE] as number;
@@ -354,37 +358,44 @@ export class HandleTable {
       // The posted argument has to be claimed, even if the entry turns out to be stale.
       if (posted !== 0) entry.posted = posted;
       entry.file(generation, seq);
-    } else if (posted !== 0 && this.#localCpu.ports.claim(from, posted) === undefined) {
-      this.#localCpu.ports.isBroken(from, posted);
+    } else if (posted !== 0 && this.#cpu.ports.claim(from, posted) === undefined) {
+      this.#cpu.ports.isBroken(from, posted);
     }
+  }
+
+  /** Frees the block of a handle that was destroyed or of a job that has ended. */
+  release(block: number, handle: number): void {
+    const home = this.#cpu.memory.words[block + HOME] as number;
+    if (home === this.#cpu.index) this.reclaim(block, handle);
+    else this.#cpu.send(home, FREE, block, handle);
   }
 
   /** Frees the block of a handle that was made here and is not needed any more. */
   reclaim(block: number, handle: number): void {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
+    const { memory, index, arena } = this.#cpu;
+    const { words } = memory;
     if (words[block + HANDLE] !== handle) return;
     const home = words[block + HOME] as number;
-    if (home !== localCpu.index) {
+    if (home !== index) {
       // CPU 0 has inherited the block meanwhile.
-      localCpu.inbox.send(home, FREE, block, handle, 0, 0, 0);
+      this.#cpu.inbox.send(home, FREE, block, handle, 0, 0, 0);
       return;
     }
     const entry = this.find(block, handle);
     const ran = words[block + RAN] as number;
     const mayFail = entry !== undefined && !(entry instanceof JobRunner);
-    if (mayFail && ran !== ANY && ran !== localCpu.index) this.#gone.add(entry);
-    unpinLock(localCpu.arena, readLock(localCpu.memory, block));
+    if (mayFail && ran !== ANY && ran !== index) this.#gone.add(entry);
+    unpinLock(arena, readLock(memory, block));
     words[block + LOCK] = 0;
     // The order matters: a CPU that adds the handle now either sees the new number, or its bit in KNOWN
     // is seen here.
     Atomics.store(words, block + HANDLE, handle + 1);
-    let known = Atomics.load(words, block + KNOWN) & ~(1 << localCpu.index);
+    let known = Atomics.load(words, block + KNOWN) & ~(1 << index);
     Atomics.store(words, block, nextGeneration(words[block] as number, 0));
     while (known !== 0) {
       const cpu = 31 - Math.clz32(known);
       known &= ~(1 << cpu);
-      localCpu.inbox.send(cpu, FORGET, block, handle, 0, 0, 0);
+      this.#cpu.inbox.send(cpu, FORGET, block, handle, 0, 0, 0);
     }
     if (entry !== undefined) this.#drop(entry);
     this.#free.push(block);
@@ -400,7 +411,7 @@ export class HandleTable {
     const { kc, block } = entry;
     entry.dropped();
     this.#entries[block >> BLOCK_SHIFT] = undefined;
-    if ((kc._state & SCHEDULED) !== 0) this.#localCpu.dispatcher.withdraw(kc);
+    if ((kc._state & SCHEDULED) !== 0) this.#cpu.dispatcher.withdraw(kc);
     kc._finalizeDestroy();
     if (entry instanceof JobRunner) this.lastJob = entry;
   }

@@ -36,6 +36,7 @@ import {
   isBound,
   readWord,
 } from '../memory/control-block.ts';
+import { SETTLED } from '../messages/inbox.ts';
 import { SEQUENCE } from '../memory/shared-memory.ts';
 import { RemoteKcont } from './remote-kcont.ts';
 
@@ -55,8 +56,8 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
 
   /** Files the entry in this CPU's wheel or run queue, unless it is stale by now. */
   override file(generation: number, seq: number): void {
-    const { localCpu, kc, block } = this;
-    const { memory } = localCpu;
+    const { cpu, kc, block } = this;
+    const { memory } = cpu;
     const word = readWord(memory, block);
     if (!this.#is(word, generation, seq)) return;
     if ((kc._state & SCHEDULED) !== 0) {
@@ -67,7 +68,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
     this.#seq = seq;
     if ((word & PENDING) !== 0) {
       this.#deadline = memory.floats[(block + DEADLINE) >> 1] as number;
-      fileTimer(kc, localCpu.localMs(this.#deadline));
+      fileTimer(kc, cpu.localMs(this.#deadline));
     } else makeRunnable(kc);
   }
 
@@ -77,7 +78,7 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   }
 
   #is(word: number, generation: number, seq: number): boolean {
-    const { words } = this.localCpu.memory;
+    const { words } = this.cpu.memory;
     return (
       generationOf(word) === generation &&
       (word & SCHEDULED) !== 0 &&
@@ -87,8 +88,8 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   }
 
   expire(): boolean {
-    const { localCpu, block, kc } = this;
-    const { memory } = localCpu;
+    const { cpu, block, kc } = this;
+    const { memory } = cpu;
     const { words, floats } = memory;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
     for (;;) {
@@ -115,18 +116,18 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   /** Files the entry again for a later deadline; false if that is over already. */
   #reinsert(deadline: number): boolean {
     this.#deadline = deadline;
-    return reinsertTimer(this.kc, this.localCpu.localMs(deadline));
+    return reinsertTimer(this.kc, this.cpu.localMs(deadline));
   }
 
   admit(): Admission {
-    const word = readWord(this.localCpu.memory, this.block);
+    const word = readWord(this.cpu.memory, this.block);
     if (!this.#isMine(word)) return STALE;
     // The other entries are withdrawn when this CPU gets the order to stop.
-    if (this.localCpu.isStopping && !isBound(this.localCpu.memory, this.block)) return ASIDE;
+    if (this.cpu.isStopping && !isBound(this.cpu.memory, this.block)) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {
       // When that run settles, this CPU is told, unless the run settled before the bit was set.
-      const { memory, index } = this.localCpu;
+      const { memory, index } = this.cpu;
       Atomics.or(memory.words, this.block + WAITERS, 1 << index);
       return (readWord(memory, this.block) & RUNNING) === 0 ? this.admit() : ASIDE;
     }
@@ -134,10 +135,10 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   }
 
   enter(): boolean {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     const { words, floats } = memory;
-    const here = localCpu.index;
+    const here = cpu.index;
     for (;;) {
       const word = readWord(memory, block);
       if (!this.#isMine(word) || (word & RUNNING) !== 0) return false;
@@ -164,18 +165,29 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
 
   /** Whether this CPU has the argument. If not, this asks for it. */
   protected hasArg(): boolean {
-    const { memory } = this.localCpu;
+    const { memory } = this.cpu;
     const { words } = memory;
     if ((words[this.block + ARG_TAG] as number) < CLONED) return true;
     const version = words[this.block + ARG_VERSION] as number;
     if (version === this.version) return true;
-    this.localCpu.need(this);
+    this.host.handleSync.need(this);
     return false;
   }
 
+  /** Tells the CPUs that wait for it that a run has settled here. */
+  tellWaiters(): void {
+    const { cpu, block, handle } = this;
+    let waiters = Atomics.exchange(cpu.memory.words, block + WAITERS, 0) & ~(1 << cpu.index);
+    while (waiters !== 0) {
+      const to = 31 - Math.clz32(waiters);
+      waiters &= ~(1 << to);
+      cpu.send(to, SETTLED, block, handle);
+    }
+  }
+
   settle(): void {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -184,12 +196,12 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
       next = settled(word);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
     // The order matters: the process is kept alive until the waiting CPUs have been told.
-    if (words[block + WAITERS] !== 0) localCpu.tellWaiters(this);
-    localCpu.alive.count(word, next);
-    if ((word & DEAD) !== 0) localCpu.free(block, this.handle);
+    if (words[block + WAITERS] !== 0) this.tellWaiters();
+    this.host.alive.count(word, next);
+    if ((word & DEAD) !== 0) this.host.handles.release(block, this.handle);
   }
 
   fail(error: unknown): boolean {
-    return this.localCpu.fail(this, error);
+    return this.host.remoteErrors.failed(this, error);
   }
 }

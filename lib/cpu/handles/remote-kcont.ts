@@ -8,6 +8,7 @@ import type { Cpu } from '../../core/cpu.ts';
 import { EBUSY, EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import type { BaseLock } from '../../locks/lock.ts';
+import { callSettled } from '../../core/invoke.ts';
 import { DESTROYED, label } from '../../core/schedule.ts';
 import {
   DEAD,
@@ -18,6 +19,7 @@ import {
   RUNNING,
   SCHEDULED,
   UNREF,
+  WAITED,
   acked,
   scheduled,
   stopped,
@@ -57,13 +59,16 @@ import {
   type WrittenLock,
 } from '../memory/block-lock.ts';
 import type { Sender, Sent } from '../messages/tokens.ts';
+import { RELOCK } from '../messages/inbox.ts';
 import { locked } from '../threads/cpu-module.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { CpuContext } from '../cpu-context.ts';
+import type { EntryHost } from './entry-host.ts';
 import { INTENT, SEQUENCE } from '../memory/shared-memory.ts';
 
 /** The operations that callers on this CPU may perform on a continuation that several CPUs know. */
 export abstract class RemoteKcont implements Sender {
-  readonly localCpu: LocalCpu;
+  readonly cpu: CpuContext;
+  readonly host: EntryHost;
   readonly kc: Kcont<unknown>;
   /** The index of its control block, and its handle number: the block is still its own if it has both. */
   readonly block: number;
@@ -78,19 +83,14 @@ export abstract class RemoteKcont implements Sender {
   version: number;
   #sent: Sent | undefined = undefined;
 
-  constructor(
-    localCpu: LocalCpu,
-    kc: Kcont<unknown>,
-    block: number,
-    handle: number,
-    version: number,
-  ) {
-    this.localCpu = localCpu;
+  constructor(host: EntryHost, kc: Kcont<unknown>, block: number, handle: number, version: number) {
+    this.cpu = host.context;
+    this.host = host;
     this.kc = kc;
     this.block = block;
     this.handle = handle;
     this.version = version;
-    this.lockVersion = localCpu.memory.words[block + LOCK_VERSION] as number;
+    this.lockVersion = host.context.memory.words[block + LOCK_VERSION] as number;
   }
 
   /** Keeps the locks in an argument or a result that this CPU has sent to other CPUs. */
@@ -106,15 +106,15 @@ export abstract class RemoteKcont implements Sender {
   }
 
   get bits(): number {
-    const { memory } = this.localCpu;
+    const { memory } = this.cpu;
     const word = readWord(memory, this.block);
     return memory.words[this.block + HANDLE] === this.handle ? word & BITS : GONE;
   }
 
   get deadline(): number {
     if ((this.bits & PENDING) === 0) return NaN;
-    const { memory } = this.localCpu;
-    return this.localCpu.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
+    const { memory } = this.cpu;
+    return this.cpu.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
   }
 
   /** Releases what this object holds: its block is being reused. */
@@ -124,21 +124,21 @@ export abstract class RemoteKcont implements Sender {
   }
 
   schedule(delayMs: number, cpu: Cpu | null, busy: number, anew: boolean): number {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { block } = this;
+    const { memory, slot } = this.cpu;
     const { words, floats } = memory;
     const delayed = delayMs > 0;
-    const target = localCpu.placement.place(this, cpu, delayed);
+    const target = this.host.placement.place(this, cpu, delayed);
     try {
-      localCpu.handleSync.prepare(this, target);
+      this.host.handleSync.prepare(this, target);
     } catch (error) {
       if (error instanceof KcontError && error.code === 'EINVAL') return EINVAL;
       throw error;
     }
-    const deadline = delayed ? localCpu.sharedMs() + delayMs : 0;
+    const deadline = delayed ? this.cpu.sharedMs() + delayMs : 0;
     const forbidden = anew ? busy & ~INVOKING : busy;
     const seq = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
-    words[localCpu.slot + INTENT] = block;
+    words[slot + INTENT] = block;
     let word: number;
     let next: number;
     let silent = false;
@@ -162,22 +162,22 @@ export abstract class RemoteKcont implements Sender {
       floats[(block + DELAY) >> 1] = delayMs;
       if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) break;
     }
-    localCpu.alive.count(word, next);
-    localCpu.submit(this, target, generationOf(next), seq, silent);
-    words[localCpu.slot + INTENT] = 0;
+    this.host.alive.count(word, next);
+    this.host.submit(this, target, generationOf(next), seq, silent);
+    words[slot + INTENT] = 0;
     return 0;
   }
 
   #refuse(errno: number): number {
-    this.localCpu.memory.words[this.localCpu.slot + INTENT] = 0;
+    this.cpu.memory.words[this.cpu.slot + INTENT] = 0;
     return errno;
   }
 
   touch(): boolean {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     const { words, floats } = memory;
-    const now = localCpu.sharedMs();
+    const now = cpu.sharedMs();
     for (;;) {
       const word = readWord(memory, block);
       if ((word & PENDING) === 0 || words[block + HANDLE] !== this.handle) return false;
@@ -191,8 +191,8 @@ export abstract class RemoteKcont implements Sender {
   }
 
   stop(): number {
-    const { localCpu, block, kc } = this;
-    const { memory } = localCpu;
+    const { cpu, block, kc } = this;
+    const { memory } = cpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -202,7 +202,7 @@ export abstract class RemoteKcont implements Sender {
       next = stopped(word);
       if ((word & SCHEDULED) !== 0) next = nextGeneration(word, next);
     } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
-    localCpu.alive.count(word, next);
+    this.host.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
     return word & BITS;
   }
@@ -216,8 +216,8 @@ export abstract class RemoteKcont implements Sender {
   }
 
   destroy(): boolean {
-    const { localCpu, block, kc } = this;
-    const { memory } = localCpu;
+    const { cpu, block, kc } = this;
+    const { memory } = cpu;
     const { words } = memory;
     let word: number;
     let next: number;
@@ -226,9 +226,9 @@ export abstract class RemoteKcont implements Sender {
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
       next = nextGeneration(word, stopped(word) | DEAD);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
-    localCpu.alive.count(word, next);
+    this.host.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
-    if ((word & RUNNING) === 0) localCpu.free(block, this.handle);
+    if ((word & RUNNING) === 0) this.host.handles.release(block, this.handle);
     return true;
   }
 
@@ -241,24 +241,24 @@ export abstract class RemoteKcont implements Sender {
 
   /** Changes the bits if `allow` accepts them. Returns the old word; null if they were not accepted. */
   #change(allow: (bits: number) => boolean, change: (bits: number) => number): number | null {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     for (;;) {
       const word = readWord(memory, block);
       if (memory.words[block + HANDLE] !== this.handle || !allow(word & BITS)) return null;
       const next = (word & ~BITS) | change(word & BITS);
       if (Atomics.compareExchange(memory.words, block, word, next) !== word) continue;
-      localCpu.alive.count(word, next);
+      this.host.alive.count(word, next);
       return word;
     }
   }
 
   setArg(arg: unknown): void {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     const { words, floats } = memory;
     const tag = tagOf(arg);
-    if (tag === CLONED) localCpu.handles.probe(arg, label(this.kc));
+    if (tag === CLONED) this.host.handles.probe(arg, label(this.kc));
     const value = typeof arg === 'number' ? arg : 0;
     for (;;) {
       const word = readWord(memory, block);
@@ -277,8 +277,8 @@ export abstract class RemoteKcont implements Sender {
   }
 
   setLock(lock: BaseLock | null): void {
-    const { localCpu, block, kc } = this;
-    const { memory, arena } = localCpu;
+    const { cpu, block, kc } = this;
+    const { memory, arena } = cpu;
     const { words } = memory;
     if (lock !== null && !isSharedIn(arena, lock)) throw new KcontError('EINVAL', locked(kc.name));
     const { at, side, generation } = pinLock(lock);
@@ -295,25 +295,25 @@ export abstract class RemoteKcont implements Sender {
       if (Atomics.compareExchange(words, block, word | BUSY, word) === (word | BUSY)) break;
     }
     unpinLock(arena, before);
-    localCpu.tellLock(this, words[block + CPU] as number);
+    this.#tellLock(words[block + CPU] as number);
   }
 
   /** Updates a lock that was changed on another CPU. Returns the old lock; undefined if it is unchanged. */
   syncLock(): BaseLock | null | undefined {
-    const { localCpu, block, kc } = this;
-    const version = localCpu.memory.words[block + LOCK_VERSION] as number;
+    const { cpu, block, kc } = this;
+    const version = cpu.memory.words[block + LOCK_VERSION] as number;
     if (version === this.lockVersion || (kc._state & RUNNING) !== 0) return undefined;
     const old = kc._lock;
-    kc._lock = attachLock(localCpu.arena, readLock(localCpu.memory, block));
+    kc._lock = attachLock(cpu.arena, readLock(cpu.memory, block));
     this.lockVersion = version;
     return old;
   }
 
   setHalting(halting: boolean): void {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { cpu, block } = this;
+    const { memory } = cpu;
     const { words } = memory;
-    const bit = 1 << localCpu.index;
+    const bit = 1 << cpu.index;
     for (;;) {
       const word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle) return;
@@ -327,16 +327,50 @@ export abstract class RemoteKcont implements Sender {
   }
 
   awaitSettle(): void {
-    const { localCpu, block } = this;
-    Atomics.or(localCpu.memory.words, block + WAITERS, 1 << localCpu.index);
+    const { cpu, block } = this;
+    Atomics.or(cpu.memory.words, block + WAITERS, 1 << cpu.index);
     // It may have settled before the bit was set, and then nobody will tell this CPU.
-    if ((this.bits & RUNNING) === 0) localCpu.callSettled(this);
+    if ((this.bits & RUNNING) === 0) this.callSettled();
+  }
+
+  /** Has the settled callbacks called on this CPU. */
+  callSettled(): void {
+    this.cpu.later(() => callSettled(this.cpu.dispatcher, this.kc));
+  }
+
+  /** Handles the end of a run on another CPU: what waited here for it goes on. */
+  settledElsewhere(): void {
+    this.resumeIfAside();
+    if ((this.kc._extras?.settled.length ?? 0) > 0) this.callSettled();
+  }
+
+  /** Puts the entry back into the run queue if it was set aside. */
+  resumeIfAside(): void {
+    const { kc } = this;
+    if ((kc._state & (QUEUED | WAITED | RUNNING)) !== (QUEUED | WAITED)) return;
+    // It is in no list: it waits neither for a lock nor for room, and is not in the run queue.
+    if (kc._next === kc) this.cpu.dispatcher.resume(kc);
+  }
+
+  /** Tells another CPU that the lock was changed here: the entry there may wait for the old lock. */
+  #tellLock(cpu: number): void {
+    // A continuation with a lock has an entry on one CPU only.
+    if (cpu === this.cpu.index || (this.bits & QUEUED) === 0) return;
+    this.cpu.send(cpu, RELOCK, this.block, this.handle);
+  }
+
+  /** Handles a change of the lock on another CPU. */
+  relocked(): void {
+    const old = this.syncLock();
+    if (old === undefined || old === null) return;
+    const { kc } = this;
+    if ((kc._state & (QUEUED | WAITED)) === (QUEUED | WAITED)) kc._wq._requeue(kc, old);
   }
 
   /** Sets the CPU that is to run it; false if it is not scheduled any more. */
   moveTo(cpu: number): boolean {
-    const { localCpu, block } = this;
-    const { memory } = localCpu;
+    const { block } = this;
+    const { memory } = this.cpu;
     const { words } = memory;
     for (;;) {
       const word = readWord(memory, block);
@@ -349,7 +383,7 @@ export abstract class RemoteKcont implements Sender {
 
   /** The CPU on which it ran last, or the CPU that made it. */
   get ran(): number {
-    return this.localCpu.memory.words[this.block + RAN] ?? ANY;
+    return this.cpu.memory.words[this.block + RAN] ?? ANY;
   }
 
   /** Files an entry on this CPU. */

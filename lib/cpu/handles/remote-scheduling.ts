@@ -9,22 +9,24 @@ import { EINVAL, KcontError } from '../../base/errors.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { REMOTE_REQUIRED, forbidden, label } from '../../core/schedule.ts';
 import { HALTING, INVOKING, OPEN, REMOTE, ANY_CPU } from '../../core/state.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { CpuContext } from '../cpu-context.ts';
+import type { HandleTable } from './handle-table.ts';
 
 /** Schedules continuations on other CPUs, for one CPU. */
 export class RemoteScheduling implements CoreScheduling {
-  readonly #localCpu: LocalCpu;
+  readonly #cpu: CpuContext;
+  readonly #handles: HandleTable;
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  constructor(cpu: CpuContext, handles: HandleTable) {
+    this.#cpu = cpu;
+    this.#handles = handles;
   }
 
   whyNot(kc: Kcont<unknown>, cpu: Cpu | null, busy: number): number {
-    const localCpu = this.#localCpu;
-    const isHere = cpu === null || cpu === localCpu.here;
+    const isHere = cpu === null || cpu === this.#cpu.here;
     const isTied = isHere && (kc._state & (REMOTE | ANY_CPU)) === 0;
     // A stop of this CPU alone does not matter to a continuation that may run on another CPU.
-    const { phase } = isTied ? localCpu.dispatcher : localCpu;
+    const { phase } = isTied ? this.#cpu.dispatcher : this.#cpu;
     const isNowhere = cpu !== null && !kc._wq.perCpu;
     // Then `schedule` checks the state bits, in the same compareExchange that changes them.
     if ((kc._state & REMOTE) !== 0 && !isNowhere && phase === OPEN) return REMOTE_REQUIRED;
@@ -34,21 +36,21 @@ export class RemoteScheduling implements CoreScheduling {
   }
 
   schedule(kc: Kcont<unknown>, delayMs: number, cpu: Cpu | null, busy?: number): number {
-    const { handles } = this.#localCpu;
+    const handles = this.#handles;
     if (kc._remote === null && handles.whyNot(kc) !== undefined) return EINVAL;
     const entry = kc._remote ?? handles.publish(kc);
     return entry.schedule(delayMs, cpu, busy ?? INVOKING | HALTING, busy !== undefined);
   }
 
   stopped(kc: Kcont<unknown>): KcontError | undefined {
-    const { phase, index } = this.#localCpu;
+    const { phase, index } = this.#cpu;
     if (phase !== OPEN) return undefined;
     const what = `${label(kc)} cannot be scheduled: CPU ${index} is being stopped`;
     return new KcontError('ECPUDIED', what);
   }
 
   reason(kc: Kcont<unknown>): KcontError {
-    const why = this.#localCpu.handles.whyNot(kc);
+    const why = this.#handles.whyNot(kc);
     return why ?? new KcontError('EINVAL', `${label(kc)} cannot be scheduled there`);
   }
 }

@@ -28,10 +28,14 @@ import type { Workqueue } from '../../core/workqueue.ts';
 import { MOVED, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-tags.ts';
 import { ANY, ARG, ARG_TAG, RAN } from '../memory/control-block.ts';
 import { isSharedIn } from '../memory/block-lock.ts';
-import { decode, encode, uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
+import { uncloneable, type Sent, type Wire } from '../messages/tokens.ts';
 import { contextual, locked, tied, type AnyFunction } from '../threads/cpu-module.ts';
 import { JobTask, THROWN, runJob, type JobRunner } from './job-runner.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { CpuContext } from '../cpu-context.ts';
+import type { HandleTable } from '../handles/handle-table.ts';
+import type { KeepAlive } from '../keep-alive.ts';
+import type { Placement } from '../placement.ts';
+import { stateOf } from '../cpu-status.ts';
 import { ABORT, DEFINE, type Message } from '../messages/inbox.ts';
 import { DOWN, EPOCH, STATE } from '../memory/shared-memory.ts';
 import { readJson, writeJson } from '../memory/json-slot.ts';
@@ -58,28 +62,44 @@ interface Parcel {
   readonly transfer: readonly object[];
 }
 
+/** CPUs that run one job at a time, and whose threads can be ended. */
+export interface KillableCpus {
+  /** Lends a CPU that is up and idle. Rejected if the signal is aborted first. */
+  borrow(signal: AbortSignal | undefined): Promise<Cpu>;
+  /** Ends the thread of a borrowed CPU, whatever it is doing. */
+  kill(cpu: Cpu): void;
+  giveBack(cpu: Cpu): void;
+}
+
 /** Sends jobs to other CPUs and receives their results, for one CPU. */
 export class JobCaller {
-  readonly #localCpu: LocalCpu;
+  /** The CPUs for jobs with `kill`. Only CPU 0 has them. */
+  killable: KillableCpus | null = null;
+  readonly #cpu: CpuContext;
+  readonly #handles: HandleTable;
+  readonly #placement: Placement;
+  readonly #alive: KeepAlive;
   /** The jobs that were sent and have not ended, by block. */
   readonly #sent = new Map<number, Waiting>();
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  constructor(cpu: CpuContext, handles: HandleTable, placement: Placement, alive: KeepAlive) {
+    this.#cpu = cpu;
+    this.#handles = handles;
+    this.#placement = placement;
+    this.#alive = alive;
   }
 
   /** Runs a function on another CPU; null if it has to run on this one. */
   run(wq: Workqueue, func: AnyFunction, options: RunOptions): Promise<unknown> | null {
-    const localCpu = this.#localCpu;
     const { cpu = null, lock = null } = options;
-    const number = localCpu.module.indexOf(func);
+    const number = this.#cpu.module.indexOf(func);
     if (options.kill === true) return this.#runKillable(wq, number, func.name, options);
-    const isMovable = lock === null || isSharedIn(localCpu.arena, lock as BaseLock);
+    const isMovable = lock === null || isSharedIn(this.#cpu.arena, lock as BaseLock);
     const problem = number === undefined ? tied(func.name) : isMovable ? '' : locked(func.name);
     const isElsewhere =
       cpu === null
-        ? !wq.perCpu && localCpu.placement.hasOthers && problem === ''
-        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== localCpu.here;
+        ? !wq.perCpu && this.#placement.hasOthers && problem === ''
+        : wq.perCpu && isA(cpu, Cpu) && cpu.kernel === wq.kernel && cpu !== this.#cpu.here;
     if (!isElsewhere) return null;
     if (problem !== '') return Promise.reject(new KcontError('EINVAL', problem));
     if ((options.context ?? 'none') !== 'none') {
@@ -97,12 +117,12 @@ export class JobCaller {
     name: string,
     options: RunOptions,
   ): Promise<unknown> {
-    const { supervision } = this.#localCpu;
+    const { killable } = this;
     const { signal, cpu = null, lock = null } = options;
     if (number === undefined) throw new KcontError('EINVAL', tied(name));
     if (cpu !== null) throw invalid('cpu', 'null with kill, which takes a CPU of its own', cpu);
     if (lock !== null) throw invalid('lock', 'null with kill, which cannot release it', lock);
-    if (supervision === null) {
+    if (killable === null) {
       throw new KcontError(
         'ENOTSUP',
         'only CPU 0 can run jobs with kill, because it ends their threads',
@@ -110,8 +130,7 @@ export class JobCaller {
     }
     signal?.throwIfAborted();
     const taken = this.#take(options, name);
-    const { reserve } = supervision;
-    const borrowed = await reserve.borrow(signal);
+    const borrowed = await killable.borrow(signal);
     let killed: AbortMember | undefined;
     try {
       return await new Promise((resolve, reject) => {
@@ -121,7 +140,7 @@ export class JobCaller {
         if (signal === undefined) return;
         killed = {
           _abort: (reason) => {
-            reserve.kill(borrowed);
+            killable.kill(borrowed);
             this.settle(runner.block, runner.handle, true, reason);
           },
         };
@@ -129,7 +148,7 @@ export class JobCaller {
       });
     } finally {
       if (signal !== undefined && killed !== undefined) leave(signal, killed);
-      reserve.giveBack(borrowed);
+      killable.giveBack(borrowed);
     }
   }
 
@@ -138,15 +157,14 @@ export class JobCaller {
    * not exist yet.
    */
   #take(options: RunOptions, name: string): RunOptions {
-    const localCpu = this.#localCpu;
     const { arg, transfer = [] } = options;
     if (tagOf(arg) < CLONED) return options;
     let kept: Sent | undefined;
     try {
       refuseDetached(transfer);
-      const wire = encode(localCpu, arg, { keep: (sent) => void (kept = sent) });
+      const wire = this.#handles.codec.encode(arg, { keep: (sent) => void (kept = sent) });
       const [held, moved] = cloneNow(wire, transfer);
-      return { ...options, arg: decode(localCpu, held), transfer: moved };
+      return { ...options, arg: this.#handles.codec.decode(held), transfer: moved };
     } catch (error) {
       throw uncloneable(`the argument of ${options.name ?? name}`, error);
     } finally {
@@ -162,7 +180,6 @@ export class JobCaller {
     resolve: (value: unknown) => void,
     reject: (reason: unknown) => void,
   ): JobRunner {
-    const localCpu = this.#localCpu;
     const {
       arg,
       cpu = null,
@@ -179,8 +196,8 @@ export class JobCaller {
       name,
       affinity,
     });
-    const runner = localCpu.handles.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
-    runner.func = localCpu.module.at(number);
+    const runner = this.#handles.publishJob(kc, number, arg, Object.hasOwn(options, 'arg'));
+    runner.func = this.#cpu.module.at(number);
     runner.given(arg, 0);
     kc._arg = new JobTask(runner);
     const waiting: Waiting = {
@@ -198,15 +215,15 @@ export class JobCaller {
       if (errno > 0) throw refusal(kc, errno, delayMs, null);
       const isCloned = tagOf(arg) >= CLONED && (transfer.length > 0 || !this.#write(runner, arg));
       const isFree = lock === null && !isCloned && delayMs === 0;
-      const index = cpu?.index ?? (isFree ? ANY : localCpu.placement.chooseFor(lock));
-      const target = cpu ?? localCpu.kernel.cpus[index] ?? null;
+      const index = cpu?.index ?? (isFree ? ANY : this.#placement.chooseFor(lock));
+      const target = cpu ?? this.#cpu.kernel.cpus[index] ?? null;
       if (isCloned) this.#post(waiting, index, arg);
       this.#sent.set(runner.block, waiting);
-      localCpu.alive.hold(1);
+      this.#alive.hold(1);
       errno = runner.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {
-      if (this.#sent.delete(runner.block)) localCpu.alive.hold(-1);
+      if (this.#sent.delete(runner.block)) this.#alive.hold(-1);
       kc.destroy();
       throw error;
     }
@@ -219,8 +236,8 @@ export class JobCaller {
 
   /** Writes the argument to the JSON slot of the block; false if it has to be posted. */
   #write(runner: JobRunner, arg: unknown): boolean {
-    const { words, floats } = this.#localCpu.memory;
-    const length = writeJson(this.#localCpu.memory, runner.block, arg);
+    const { words, floats } = this.#cpu.memory;
+    const length = writeJson(this.#cpu.memory, runner.block, arg);
     if (length === 0) return false;
     words[runner.block + ARG_TAG] = IN_JSON_SLOT;
     floats[(runner.block + ARG) >> 1] = length;
@@ -235,21 +252,20 @@ export class JobCaller {
    * for it.
    */
   #post(waiting: Waiting, cpu: number, arg: unknown): void {
-    const localCpu = this.#localCpu;
     const { runner, transfer } = waiting;
     let posted = 0;
     try {
       refuseDetached(transfer);
-      const wire = encode(localCpu, arg, runner);
-      if (cpu !== ANY && localCpu.stateOf(cpu) === 'up') {
-        posted = localCpu.ports.post(cpu, wire, transfer);
+      const wire = this.#handles.codec.encode(arg, runner);
+      if (cpu !== ANY && stateOf(this.#cpu.memory, cpu) === 'up') {
+        posted = this.#cpu.ports.post(cpu, wire, transfer);
       }
       if (posted === 0) this.#hold(waiting, wire);
     } catch (error) {
       throw uncloneable(`the argument of ${runner.kc.name}`, error);
     }
     runner.posted = posted;
-    localCpu.memory.floats[(runner.block + ARG) >> 1] = posted;
+    this.#cpu.memory.floats[(runner.block + ARG) >> 1] = posted;
     if (posted !== 0 && transfer.length > 0) this.#moved(waiting, cpu);
   }
 
@@ -262,7 +278,7 @@ export class JobCaller {
   }
 
   #moved(waiting: Waiting, cpu: number): void {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const { block } = waiting.runner;
     waiting.parcel = undefined;
     waiting.movedTo = { cpu, epoch: memory.words[memory.slot(cpu) + EPOCH] as number };
@@ -302,16 +318,15 @@ export class JobCaller {
   }
 
   #give(waiting: Waiting, cpu: number): void {
-    const localCpu = this.#localCpu;
     const { runner, parcel } = waiting;
-    const arg = parcel?.wire ?? encode(localCpu, runner.arg, runner);
-    const posted = localCpu.ports.post(cpu, { arg, name: undefined }, parcel?.transfer);
+    const arg = parcel?.wire ?? this.#handles.codec.encode(runner.arg, runner);
+    const posted = this.#cpu.ports.post(cpu, { arg, name: undefined }, parcel?.transfer);
     if (posted === 0) return;
     if (parcel !== undefined) {
       this.#moved(waiting, cpu);
       runner.moveTo(cpu);
     }
-    localCpu.send(cpu, DEFINE, runner.block, runner.handle, 0, posted);
+    this.#cpu.send(cpu, DEFINE, runner.block, runner.handle, 0, posted);
   }
 
   /** Rejects each job whose argument was moved to a CPU that died before it entered the job. */
@@ -322,7 +337,7 @@ export class JobCaller {
   }
 
   #rejectIfArgumentLost({ runner, movedTo }: Waiting): void {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#cpu;
     const { cpu, epoch } = movedTo as { cpu: number; epoch: number };
     const slot = memory.slot(cpu);
     const isThere = memory.words[slot + EPOCH] === epoch && memory.words[slot + STATE] !== DOWN;
@@ -332,42 +347,40 @@ export class JobCaller {
   }
 
   #abort(waiting: Waiting, reason: unknown): void {
-    const localCpu = this.#localCpu;
     const { runner } = waiting;
     if ((runner.stop() & RUNNING) === 0) {
       this.settle(runner.block, runner.handle, true, reason);
       return;
     }
-    const ran = localCpu.memory.words[runner.block + RAN] as number;
-    if (ran === localCpu.index) {
+    const ran = this.#cpu.memory.words[runner.block + RAN] as number;
+    if (ran === this.#cpu.index) {
       runner.abort(reason);
       return;
     }
-    const posted = postError(localCpu.ports, ran, reason);
-    localCpu.send(ran, ABORT, runner.block, runner.handle, 0, posted);
+    const posted = postError(this.#cpu.ports, ran, reason);
+    this.#cpu.send(ran, ABORT, runner.block, runner.handle, 0, posted);
   }
 
   /** Handles an ABORT message: the caller has aborted a job that runs here. */
   aborted(block: number, handle: number, claimed: [unknown] | undefined): void {
-    const runner = this.#localCpu.handles.find(block, handle) as JobRunner | undefined;
+    const runner = this.#handles.find(block, handle) as JobRunner | undefined;
     runner?.abort(errorFrom(claimed, runner.kc.name));
   }
 
   /** Handles a RESULT message. */
   ended(message: Message): void {
-    const localCpu = this.#localCpu;
     const { block, handle, from, generation, value } = message;
     const thrown = (generation & THROWN) !== 0;
     const tag = generation & ~THROWN;
     if (tag < CLONED) {
       // If nobody waits for the job any more, its JSON slot may already be in use for another job.
       if (this.#sent.get(block)?.runner.handle !== handle) return;
-      const { memory } = localCpu;
+      const { memory } = this.#cpu;
       const result = tag === IN_JSON_SLOT ? readJson(memory, block, value) : inline(tag, value);
       this.settle(block, handle, false, result);
       return;
     }
-    const claimed = localCpu.ports.claim(from, value);
+    const claimed = this.#cpu.ports.claim(from, value);
     const name = this.#sent.get(block)?.runner.kc.name ?? '';
     if (thrown) this.settle(block, handle, true, errorFrom(claimed, name));
     else this.#receive(block, handle, name, claimed);
@@ -379,7 +392,7 @@ export class JobCaller {
       if (this.#sent.get(block)?.runner.handle !== handle) return;
       if (claimed === undefined)
         throw new KcontError('EINVAL', 'it arrived, but could not be deserialized');
-      result = decode(this.#localCpu, claimed[0]);
+      result = this.#handles.codec.decode(claimed[0]);
     } catch (cause) {
       const what = `the result of ${name} cannot be read on this CPU: ${reasonOf(cause)}`;
       this.settle(block, handle, true, Object.assign(new KcontError('EINVAL', what), { cause }));
@@ -393,7 +406,7 @@ export class JobCaller {
    * CPUs.
    */
   isAwaited(runner: JobRunner): boolean {
-    return runner.home !== this.#localCpu.index || this.#sent.get(runner.block)?.runner === runner;
+    return runner.home !== this.#cpu.index || this.#sent.get(runner.block)?.runner === runner;
   }
 
   /** Rejects all jobs that have not ended. */
@@ -407,7 +420,7 @@ export class JobCaller {
     const waiting = this.#sent.get(block);
     if (waiting === undefined || waiting.runner.handle !== handle) return;
     this.#sent.delete(block);
-    this.#localCpu.alive.hold(-1);
+    this.#alive.hold(-1);
     if (waiting.signal !== undefined) leave(waiting.signal, waiting);
     if (thrown) waiting.reject(result);
     else waiting.resolve(result);

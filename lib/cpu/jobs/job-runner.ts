@@ -8,10 +8,11 @@ import { KcontError, asynchronous } from '../../base/errors.ts';
 import type { Task } from '../../core/one-shot.ts';
 import { ABSENT, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-tags.ts';
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from '../memory/control-block.ts';
-import { decode, encode, uncloneable } from '../messages/tokens.ts';
+import { uncloneable, type Codec } from '../messages/tokens.ts';
 import type { AnyFunction } from '../threads/cpu-module.ts';
 import { RESULT } from '../messages/inbox.ts';
 import { RemoteEntry } from '../handles/remote-entry.ts';
+import type { EntryHost } from '../handles/entry-host.ts';
 import { readJson, writeJson } from '../memory/json-slot.ts';
 import { movedWith, refuseDetached } from '../messages/transfer.ts';
 import { postError } from '../messages/wire-error.ts';
@@ -20,8 +21,21 @@ import { nothing } from '../../base/nothing.ts';
 /** A flag in a RESULT message: the result is an error. */
 export const THROWN = 16;
 
+/** What the entry of a job asks of the CPU it is on. */
+export interface JobHost extends EntryHost {
+  readonly handles: EntryHost['handles'] & {
+    /** Encodes and decodes arguments and results. */
+    readonly codec: Codec;
+  };
+  readonly jobs: {
+    /** Settles the promise of a job that was sent from this CPU. */
+    settle(block: number, handle: number, thrown: boolean, result: unknown): void;
+  };
+}
+
 /** The entry of a job: a function that runs once. */
 export class JobRunner extends RemoteEntry {
+  declare readonly host: JobHost;
   func: AnyFunction | undefined = undefined;
   arg: unknown = undefined;
   #hasArg = true;
@@ -45,7 +59,7 @@ export class JobRunner extends RemoteEntry {
   }
 
   protected override hasArg(): boolean {
-    const { memory } = this.localCpu;
+    const { memory } = this.cpu;
     const { words, floats } = memory;
     const tag = words[this.block + ARG_TAG] as number;
     if (tag < IN_JSON_SLOT || this.version >= 0) return true;
@@ -55,18 +69,18 @@ export class JobRunner extends RemoteEntry {
       return true;
     }
     const name = floats[(this.block + ARG) >> 1] as number;
-    const claimed = name === 0 ? undefined : this.localCpu.ports.claim(this.home, name);
+    const claimed = name === 0 ? undefined : this.cpu.ports.claim(this.home, name);
     if (claimed !== undefined)
       return this.receiveWire(claimed[0], words[this.block + ARG_VERSION]!);
-    if (name !== 0 && this.localCpu.ports.isBroken(this.home, name)) this.reportUnreadable();
-    else this.localCpu.need(this);
+    if (name !== 0 && this.cpu.ports.isBroken(this.home, name)) this.reportUnreadable();
+    else this.host.handleSync.need(this);
     return false;
   }
 
   /** Decodes an argument that was posted. If that fails, reports it to the caller and returns false. */
   receiveWire(wire: unknown, version: number): boolean {
     try {
-      this.given(decode(this.localCpu, wire), version);
+      this.given(this.host.handles.codec.decode(wire), version);
       return true;
     } catch (error) {
       this.reportUnreadable(error);
@@ -76,7 +90,7 @@ export class JobRunner extends RemoteEntry {
 
   /** Tells the caller that the argument cannot be read here, and the function will not be called. */
   reportUnreadable(cause?: unknown): void {
-    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.localCpu.index}`;
+    const what = `the argument of ${this.kc.name} cannot be read on CPU ${this.cpu.index}`;
     this.report(
       Object.assign(new KcontError('EINVAL', what), cause === undefined ? {} : { cause }),
     );
@@ -84,7 +98,7 @@ export class JobRunner extends RemoteEntry {
 
   override dropped(): void {
     if (this.posted !== 0 && this.version < 0) {
-      const { ports } = this.localCpu;
+      const { ports } = this.cpu;
       if (ports.claim(this.home, this.posted) === undefined) ports.isBroken(this.home, this.posted);
     }
     this.endSent();
@@ -153,11 +167,10 @@ export class JobRunner extends RemoteEntry {
   #end(result: unknown, thrown: boolean): void {
     this.#result = result;
     this.#thrown = thrown;
-    const { localCpu, block, home } = this;
-    if (thrown || home === localCpu.index || tagOf(result) < IN_JSON_SLOT) return;
+    const { cpu, block, home } = this;
+    if (thrown || home === cpu.index || tagOf(result) < IN_JSON_SLOT) return;
     // The run has not settled yet, so no other job can use the block.
-    if (movedWith(result).length === 0)
-      this.#jsonLength = writeJson(localCpu.memory, block, result);
+    if (movedWith(result).length === 0) this.#jsonLength = writeJson(cpu.memory, block, result);
   }
 
   /** Sends the result. Called when the run has settled and its lock has been released. */
@@ -167,46 +180,46 @@ export class JobRunner extends RemoteEntry {
   }
 
   #answer(value: unknown): void {
-    const { localCpu, block, handle } = this;
+    const { cpu, block, handle } = this;
     const { home } = this;
-    if (home === localCpu.index) {
-      localCpu.jobs.settle(block, handle, false, value);
+    if (home === cpu.index) {
+      this.host.jobs.settle(block, handle, false, value);
       return;
     }
     const tag = tagOf(value);
     if (tag < CLONED) {
-      localCpu.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
+      cpu.send(home, RESULT, block, handle, tag, typeof value === 'number' ? value : 0);
       return;
     }
     if (this.#jsonLength !== 0) {
-      localCpu.send(home, RESULT, block, handle, IN_JSON_SLOT, this.#jsonLength);
+      cpu.send(home, RESULT, block, handle, IN_JSON_SLOT, this.#jsonLength);
       return;
     }
     let posted: number;
     try {
       const moved = movedWith(value);
       refuseDetached(moved);
-      posted = localCpu.ports.post(home, encode(localCpu, value, this), moved);
+      posted = cpu.ports.post(home, this.host.handles.codec.encode(value, this), moved);
     } catch (error) {
       this.endSent();
       this.report(uncloneable(`the result of ${this.kc.name}`, error));
       return;
     }
-    localCpu.send(home, RESULT, block, handle, tag, posted);
+    cpu.send(home, RESULT, block, handle, tag, posted);
   }
 
   /** Sends the caller an error instead of a result. */
   report(error: unknown): void {
-    const { localCpu, block, handle, home } = this;
-    if (home === localCpu.index) localCpu.jobs.settle(block, handle, true, error);
+    const { cpu, block, handle, home } = this;
+    if (home === cpu.index) this.host.jobs.settle(block, handle, true, error);
     else {
-      const posted = postError(localCpu.ports, home, error);
-      localCpu.send(home, RESULT, block, handle, CLONED | THROWN, posted);
+      const posted = postError(cpu.ports, home, error);
+      cpu.send(home, RESULT, block, handle, CLONED | THROWN, posted);
     }
   }
 
   get home(): number {
-    return this.localCpu.memory.words[this.block + HOME] as number;
+    return this.cpu.memory.words[this.block + HOME] as number;
   }
 }
 

@@ -9,11 +9,15 @@ import { KcontError } from '../../base/errors.ts';
 import { label } from '../../core/schedule.ts';
 import { SCHEDULED } from '../../core/state.ts';
 import { CLONED } from './value-tags.ts';
-import { ANY, ARG_TAG, ARG_VERSION, CPU } from '../memory/control-block.ts';
-import { decode, encode, uncloneable } from './tokens.ts';
+import { ANY, ARG_TAG, ARG_VERSION, CPU, HOME } from '../memory/control-block.ts';
+import { uncloneable } from './tokens.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
-import type { LocalCpu } from '../local-cpu.ts';
-import { DEFINE, SETTLED, type Message } from './inbox.ts';
+import type { CpuContext } from '../cpu-context.ts';
+import type { HandleTable } from '../handles/handle-table.ts';
+import type { JobCaller } from '../jobs/job-caller.ts';
+import { DEFINE, NEED, SETTLED, type Message } from './inbox.ts';
+import type { Placement } from '../placement.ts';
+import type { RemoteErrors } from './remote-errors.ts';
 import type { RemoteEntry } from '../handles/remote-entry.ts';
 import type { RemoteKcont } from '../handles/remote-kcont.ts';
 
@@ -23,12 +27,28 @@ export interface HandleDefinition {
   readonly name: string | undefined;
 }
 
+/** The parts of a CPU that this one uses. */
+interface Parts {
+  readonly handles: HandleTable;
+  readonly jobs: JobCaller;
+  readonly placement: Placement;
+  readonly remoteErrors: RemoteErrors;
+}
+
 /** Sends and receives the definitions of handles, for one CPU. */
 export class HandleSync {
-  readonly #localCpu: LocalCpu;
+  readonly #cpu: CpuContext;
+  readonly #handles: HandleTable;
+  readonly #jobs: JobCaller;
+  readonly #placement: Placement;
+  readonly #remoteErrors: RemoteErrors;
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  constructor(cpu: CpuContext, { handles, jobs, placement, remoteErrors }: Parts) {
+    this.#cpu = cpu;
+    this.#handles = handles;
+    this.#jobs = jobs;
+    this.#placement = placement;
+    this.#remoteErrors = remoteErrors;
   }
 
   /**
@@ -36,7 +56,7 @@ export class HandleSync {
    * Throws KcontError EINVAL for an argument that cannot be cloned, even if there is no CPU to send it to.
    */
   prepare(entry: RemoteKcont, target: number): void {
-    const { placement } = this.#localCpu;
+    const placement = this.#placement;
     if (target !== ANY) this.#prepareFor(entry, target);
     else if ((entry.told | 1) !== placement.all) {
       for (const cpu of placement.candidates()) this.#prepareFor(entry, cpu);
@@ -44,8 +64,7 @@ export class HandleSync {
   }
 
   #prepareFor(entry: RemoteKcont, cpu: number): void {
-    const localCpu = this.#localCpu;
-    if (cpu === localCpu.index || (entry.told & (1 << cpu)) !== 0) return;
+    if (cpu === this.#cpu.index || (entry.told & (1 << cpu)) !== 0) return;
     if (entry instanceof JobRunner) return;
     const what = `the argument of ${label(entry.kc)}`;
     try {
@@ -54,13 +73,13 @@ export class HandleSync {
       throw uncloneable(what, error);
     }
     if ((entry.told & (1 << cpu)) === 0 && this.#knows(entry)) {
-      localCpu.handles.probe(entry.kc._arg, what);
+      this.#handles.probe(entry.kc._arg, what);
     }
   }
 
   /** Whether this CPU has the current argument. */
   #knows(entry: RemoteKcont): boolean {
-    return entry.version === this.#localCpu.memory.words[entry.block + ARG_VERSION];
+    return entry.version === this.#cpu.memory.words[entry.block + ARG_VERSION];
   }
 
   /**
@@ -77,8 +96,7 @@ export class HandleSync {
   }
 
   #tell(entry: RemoteKcont, cpu: number): void {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
+    const { words } = this.#cpu.memory;
     const { block, handle, version, kc } = entry;
     const name = kc._details?.name;
     const isCloned = (words[block + ARG_TAG] as number) >= CLONED;
@@ -88,21 +106,20 @@ export class HandleSync {
     if (!isNeeded || entry instanceof JobRunner) return;
     let posted = 0;
     try {
-      const arg = isCloned ? encode(localCpu, kc._arg, entry) : undefined;
-      posted = localCpu.ports.post(cpu, { arg, name } satisfies HandleDefinition);
+      const arg = isCloned ? this.#handles.codec.encode(kc._arg, entry) : undefined;
+      posted = this.#cpu.ports.post(cpu, { arg, name } satisfies HandleDefinition);
     } finally {
       if (posted === 0) entry.told &= ~(1 << cpu);
     }
-    if (posted !== 0) localCpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
+    if (posted !== 0) this.#cpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
   }
 
   /** Handles a DEFINE message. */
   define({ block, handle, generation: version, from, value }: Message): void {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
-    const claimed = localCpu.ports.claim(from, value);
-    const isBroken = claimed === undefined && localCpu.ports.isBroken(from, value);
-    const entry = localCpu.handles.findOrMake(block, handle);
+    const { words } = this.#cpu.memory;
+    const claimed = this.#cpu.ports.claim(from, value);
+    const isBroken = claimed === undefined && this.#cpu.ports.isBroken(from, value);
+    const entry = this.#handles.findOrMake(block, handle);
     if (entry === undefined) return;
     const { kc } = entry;
     if (isBroken) {
@@ -111,18 +128,18 @@ export class HandleSync {
     }
     if (claimed === undefined) {
       // It was lost with the thread that sent it. The entry asks the CPU that has the handle now.
-      localCpu.resumeIfAside(kc);
+      entry.resumeIfAside();
       return;
     }
     const { arg, name } = claimed[0] as HandleDefinition;
     if (entry instanceof JobRunner) {
-      if (entry.receiveWire(arg, version)) localCpu.resumeIfAside(kc);
+      if (entry.receiveWire(arg, version)) entry.resumeIfAside();
       return;
     }
     if (name !== undefined) (kc._details as { name: string | undefined }).name = name;
     if (version <= entry.version || (words[block + ARG_TAG] as number) < CLONED) return;
     try {
-      kc._arg = decode(localCpu, arg);
+      kc._arg = this.#handles.codec.decode(arg);
       entry.version = version;
     } catch (error) {
       // An older argument may name a lock that was freed. The entry asks for the newer argument.
@@ -131,21 +148,21 @@ export class HandleSync {
         return;
       }
     }
-    localCpu.resumeIfAside(kc);
+    entry.resumeIfAside();
   }
 
   /** Reports that the argument cannot be read on this CPU: the continuation will not run. */
   #unreadable(entry: RemoteEntry, cause?: unknown): void {
     if (entry instanceof JobRunner) entry.reportUnreadable(cause);
     else {
-      const what = `the argument of ${label(entry.kc)} cannot be read on CPU ${this.#localCpu.index}`;
+      const what = `the argument of ${label(entry.kc)} cannot be read on CPU ${this.#cpu.index}`;
       this.#fail(entry, Object.assign(new KcontError('EINVAL', what), { cause }));
     }
   }
 
   /** Stops a continuation, and tells its home and the CPU whose entry waits for an answer. */
-  #fail(entry: RemoteEntry, error: unknown, cpu: number = this.#localCpu.index): void {
-    this.#stop(entry, cpu, () => this.#localCpu.remoteErrors.failedAt(entry, error));
+  #fail(entry: RemoteEntry, error: unknown, cpu: number = this.#cpu.index): void {
+    this.#stop(entry, cpu, () => this.#remoteErrors.failedAt(entry, error));
   }
 
   /**
@@ -153,47 +170,51 @@ export class HandleSync {
    * reported once, even if an answer arrives that cannot be read either.
    */
   #stop(entry: RemoteEntry, cpu: number, report: () => void): void {
-    const localCpu = this.#localCpu;
     const { block, handle } = entry;
-    localCpu.later(() => {
+    this.#cpu.later(() => {
       const isFirst = (entry.stop() & SCHEDULED) !== 0;
-      if (cpu !== localCpu.index) localCpu.send(cpu, SETTLED, block, handle);
+      if (cpu !== this.#cpu.index) this.#cpu.send(cpu, SETTLED, block, handle);
       if (isFirst) report();
     });
   }
 
+  /** Asks the home of a handle for its definition. */
+  need({ block, handle }: RemoteKcont): void {
+    const home = this.#cpu.memory.words[block + HOME] as number;
+    if (home === this.#cpu.index) this.answer(block, handle, home);
+    else this.#cpu.send(home, NEED, block, handle);
+  }
+
   /** Handles a NEED message: another CPU asks for the definition. */
   answer(block: number, handle: number, cpu: number): void {
-    const localCpu = this.#localCpu;
-    const entry = localCpu.handles.findOrMake(block, handle);
+    const entry = this.#handles.findOrMake(block, handle);
     if (entry === undefined) return;
-    if (entry instanceof JobRunner) localCpu.jobs.answer(entry, cpu);
+    if (entry instanceof JobRunner) this.#jobs.answer(entry, cpu);
     else if (this.#knows(entry)) {
       try {
         this.#tell(entry, cpu);
-        localCpu.wakeCpu(cpu);
+        this.#cpu.wakeCpu(cpu);
       } catch (error) {
         this.#fail(entry, uncloneable(`the argument of ${label(entry.kc)}`, error), cpu);
       }
     } else {
-      this.#stop(entry, cpu, () => localCpu.remoteErrors.lost(entry));
+      this.#stop(entry, cpu, () => this.#remoteErrors.lost(entry));
     }
   }
 
   /** Sends a CPU's new thread the definitions that it needs for the entries left on that CPU. */
   retell(cpu: number): void {
-    const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
-    for (const entry of this.#localCpu.handles) {
+    const { words } = this.#cpu.memory;
+    for (const entry of this.#handles) {
       const target = words[entry.block + CPU];
       if ((target !== cpu && target !== ANY) || (entry.bits & SCHEDULED) === 0) continue;
-      if (entry instanceof JobRunner) localCpu.jobs.offer(entry, cpu);
+      if (entry instanceof JobRunner) this.#jobs.offer(entry, cpu);
       else this.tell(entry, cpu);
     }
   }
 
   /** Forgets what a CPU has been sent: its thread has ended, and the next one knows nothing. */
   untell(cpu: number): void {
-    for (const entry of this.#localCpu.handles) entry.told &= ~(1 << cpu);
+    for (const entry of this.#handles) entry.told &= ~(1 << cpu);
   }
 }

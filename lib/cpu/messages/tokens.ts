@@ -22,7 +22,7 @@ import { BaseLock } from '../../locks/lock.ts';
 import { RWLock } from '../../locks/rw-lock.ts';
 import { ofOneCpu } from '../threads/cpu-module.ts';
 import { Kcont } from '../../core/kcont.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { CpuContext } from '../cpu-context.ts';
 import type { ThreadGate } from '../locks/thread-gate.ts';
 import {
   attachIn,
@@ -81,24 +81,120 @@ export interface Sender {
   keep(sent: Sent): void;
 }
 
-/**
- * Encodes a value for posting.
- *
- * Throws KcontError EINVAL for a continuation that cannot leave its CPU, ENOMEM if there is no shared
- * memory for a lock, and everything that reading the value throws.
- *
- * @param sender - gets the locks in the value, if there are any
- */
-export function encode(localCpu: LocalCpu, value: unknown, sender: Sender): Wire {
-  if (typeof value !== 'object' || value === null || !hasTokens(value)) return [0, value];
-  const own = new Sent();
-  try {
-    const wire = replace(localCpu, value, own);
-    if (!own.isEmpty) sender.keep(own);
-    return wire;
-  } catch (error) {
-    own.end();
-    throw error;
+/** What the codec asks of the handles of its CPU. */
+export interface TokenHandles {
+  /** Returns why a continuation cannot run on another CPU; undefined if it can. */
+  whyNot(kc: Kcont<unknown>): KcontError | undefined;
+  /** Returns the entry of a handle that is to be sent to another CPU. */
+  entryFor(kc: Kcont<unknown>): { readonly block: number; readonly handle: number };
+  /** Returns the entry of the handle in a token. */
+  entryOf(block: number, handle: number): { readonly kc: Kcont<unknown> };
+}
+
+/** Encodes and decodes the values that one CPU sends and receives. */
+export class Codec {
+  readonly #cpu: CpuContext;
+  readonly #handles: TokenHandles;
+
+  constructor(cpu: CpuContext, handles: TokenHandles) {
+    this.#cpu = cpu;
+    this.#handles = handles;
+  }
+
+  /**
+   * Encodes a value for posting.
+   *
+   * Throws KcontError EINVAL for a continuation that cannot leave its CPU, ENOMEM if there is no shared
+   * memory for a lock, and everything that reading the value throws.
+   *
+   * @param sender - gets the locks in the value, if there are any
+   */
+  encode(value: unknown, sender: Sender): Wire {
+    if (typeof value !== 'object' || value === null || !hasTokens(value)) return [0, value];
+    const own = new Sent();
+    try {
+      const wire = this.#replace(value, own);
+      if (!own.isEmpty) sender.keep(own);
+      return wire;
+    } catch (error) {
+      own.end();
+      throw error;
+    }
+  }
+
+  /**
+   * Decodes a value that was posted.
+   *
+   * Throws KcontError EINVAL if a lock in it has been freed.
+   */
+  decode(wire: unknown): unknown {
+    const [kind, value, patches] = wire as Wire;
+    if (kind === 0) return value;
+    const made = new Map<Token, unknown>();
+    for (const [parent, key, token] of patches) {
+      if (!made.has(token)) made.set(token, this.#untoken(token));
+      if (parent === null) return made.get(token);
+      put(parent, key, made.get(token));
+    }
+    return value;
+  }
+
+  #replace(root: object, sent: Sent): Wire {
+    const patches: Patch[] = [];
+    const copies = new Map<object, Parent>();
+    const tokens = new Map<object, Token>();
+    const copyOf = (value: object, parent: Parent | null, key: string): unknown => {
+      const known = copies.get(value);
+      if (known !== undefined) return known;
+      if (isToken(value)) {
+        const token = tokens.get(value) ?? this.#tokenFor(value, sent);
+        tokens.set(value, token);
+        patches.push([parent, key, token]);
+        return null;
+      }
+      if (!isPlain(value)) return value;
+      const copy: Parent = Array.isArray(value) ? [] : {};
+      copies.set(value, copy);
+      return copy;
+    };
+    const whole = copyOf(root, null, '');
+    for (const [value, copy] of copies) {
+      if (Array.isArray(copy)) copy.length = (value as unknown[]).length;
+      for (const [key, inner] of Object.entries(value) as [string, unknown][]) {
+        const isObject = typeof inner === 'object' && inner !== null;
+        put(copy, key, isObject ? copyOf(inner, copy, key) : inner);
+      }
+    }
+    return [1, whole, patches];
+  }
+
+  #tokenFor(value: object, sent: Sent): Token {
+    if (isShared(value)) {
+      const { arena } = value._gate;
+      if (arena !== this.#cpu.arena)
+        throw new KcontError('EINVAL', 'a lock in it belongs to another kernel');
+      sent.add(value);
+      return { lock: placeOf(value) };
+    }
+    if (isOfOneCpu(value)) throw new KcontError('EINVAL', ofOneCpu('a lock in it'));
+    if (!(value instanceof Kcont)) return { error: wireError(value) };
+    const kc = value as Kcont<unknown>;
+    if (kc._wq.kernel !== this.#cpu.kernel) {
+      throw new KcontError('EINVAL', `${kc.name} belongs to another kernel`);
+    }
+    if (kc._remote === null) {
+      const problem = this.#handles.whyNot(kc);
+      if (problem !== undefined) throw problem;
+    }
+    const { block, handle } = this.#handles.entryFor(kc);
+    return { block, handle };
+  }
+
+  #untoken(token: Token): unknown {
+    if ('lock' in token) return attachIn(this.#cpu.arena, token.lock);
+    if ('error' in token) return unwireError(token.error);
+    this.#cpu.memory.reach(token.block + 31);
+    return this.#handles.entryOf(token.block, token.handle).kc;
   }
 }
 
@@ -107,23 +203,6 @@ export function uncloneable(what: string, error: unknown): KcontError {
   const code = error instanceof KcontError && error.code === 'ENOMEM' ? 'ENOMEM' : 'EINVAL';
   const message = `${what} cannot be cloned for another CPU: ${reasonOf(error)}`;
   return Object.assign(new KcontError(code, message), { cause: error });
-}
-
-/**
- * Decodes a value that was posted.
- *
- * Throws KcontError EINVAL if a lock in it has been freed.
- */
-export function decode(localCpu: LocalCpu, wire: unknown): unknown {
-  const [kind, value, patches] = wire as Wire;
-  if (kind === 0) return value;
-  const made = new Map<Token, unknown>();
-  for (const [parent, key, token] of patches) {
-    if (!made.has(token)) made.set(token, untoken(localCpu, token));
-    if (parent === null) return made.get(token);
-    put(parent, key, made.get(token));
-  }
-  return value;
 }
 
 function hasTokens(root: object): boolean {
@@ -137,35 +216,6 @@ function hasTokens(root: object): boolean {
     }
   }
   return false;
-}
-
-function replace(localCpu: LocalCpu, root: object, sent: Sent): Wire {
-  const patches: Patch[] = [];
-  const copies = new Map<object, Parent>();
-  const tokens = new Map<object, Token>();
-  const copyOf = (value: object, parent: Parent | null, key: string): unknown => {
-    const known = copies.get(value);
-    if (known !== undefined) return known;
-    if (isToken(value)) {
-      const token = tokens.get(value) ?? tokenFor(localCpu, value, sent);
-      tokens.set(value, token);
-      patches.push([parent, key, token]);
-      return null;
-    }
-    if (!isPlain(value)) return value;
-    const copy: Parent = Array.isArray(value) ? [] : {};
-    copies.set(value, copy);
-    return copy;
-  };
-  const whole = copyOf(root, null, '');
-  for (const [value, copy] of copies) {
-    if (Array.isArray(copy)) copy.length = (value as unknown[]).length;
-    for (const [key, inner] of Object.entries(value) as [string, unknown][]) {
-      const isObject = typeof inner === 'object' && inner !== null;
-      put(copy, key, isObject ? copyOf(inner, copy, key) : inner);
-    }
-  }
-  return [1, whole, patches];
 }
 
 /** Sets a property, also `__proto__`, which an assignment would not define. */
@@ -185,35 +235,6 @@ function isToken(value: object): boolean {
 /** Whether a value is a lock of one CPU, or both its sides. The caller has checked for shared locks. */
 function isOfOneCpu(value: object): boolean {
   return value instanceof BaseLock || value instanceof RWLock;
-}
-
-function tokenFor(localCpu: LocalCpu, value: object, sent: Sent): Token {
-  if (isShared(value)) {
-    const { arena } = value._gate;
-    if (arena !== localCpu.arena)
-      throw new KcontError('EINVAL', 'a lock in it belongs to another kernel');
-    sent.add(value);
-    return { lock: placeOf(value) };
-  }
-  if (isOfOneCpu(value)) throw new KcontError('EINVAL', ofOneCpu('a lock in it'));
-  if (!(value instanceof Kcont)) return { error: wireError(value) };
-  const kc = value as Kcont<unknown>;
-  if (kc._wq.kernel !== localCpu.kernel) {
-    throw new KcontError('EINVAL', `${kc.name} belongs to another kernel`);
-  }
-  if (kc._remote === null) {
-    const problem = localCpu.handles.whyNot(kc);
-    if (problem !== undefined) throw problem;
-  }
-  const { block, handle } = localCpu.handles.entryFor(kc);
-  return { block, handle };
-}
-
-function untoken(localCpu: LocalCpu, token: Token): unknown {
-  if ('lock' in token) return attachIn(localCpu.arena, token.lock);
-  if ('error' in token) return unwireError(token.error);
-  localCpu.memory.reach(token.block + 31);
-  return localCpu.handles.entryOf(token.block, token.handle).kc;
 }
 
 /** Whether a value is an array or a plain object, which may contain tokens. */

@@ -11,19 +11,25 @@ import { PENDING, SCHEDULED } from '../../core/state.ts';
 import { CPU, rescueWord } from '../memory/control-block.ts';
 import { allBlocks } from '../memory/block-allocator.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { HandleTable } from '../handles/handle-table.ts';
+import type { JobCaller } from '../jobs/job-caller.ts';
+import type { Memory } from '../memory/shared-memory.ts';
 import type { RemoteEntry } from '../handles/remote-entry.ts';
 
 /** Collects what is left over on the CPUs other than CPU 0. */
 export class LeftOver {
-  readonly #localCpu: LocalCpu;
+  readonly #memory: Memory;
+  readonly #handles: HandleTable;
+  readonly #jobs: JobCaller;
   readonly #withdrawn: string[] = [];
   readonly #unfinished: Unfinished[] = [];
   /** The CPUs for which a lost run has been added by its name. */
   readonly #known = new Set<number>();
 
-  constructor(localCpu: LocalCpu) {
-    this.#localCpu = localCpu;
+  constructor(memory: Memory, handles: HandleTable, jobs: JobCaller) {
+    this.#memory = memory;
+    this.#handles = handles;
+    this.#jobs = jobs;
   }
 
   /** Adds the report of a thread. */
@@ -36,7 +42,7 @@ export class LeftOver {
   addRun(cpu: number, entry: RemoteEntry): void {
     const { kc } = entry;
     this.#known.add(cpu);
-    if (entry instanceof JobRunner && !this.#localCpu.jobs.isAwaited(entry)) return;
+    if (entry instanceof JobRunner && !this.#jobs.isAwaited(entry)) return;
     this.#unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
   }
 
@@ -49,12 +55,11 @@ export class LeftOver {
 
   /** Withdraws everything that is scheduled on some CPUs. */
   withdraw(isOn: (cpu: number) => boolean): void {
-    const localCpu = this.#localCpu;
-    const { memory } = localCpu;
+    const memory = this.#memory;
     for (const block of allBlocks(memory)) {
       const word = rescueWord(memory, block);
       if ((word & SCHEDULED) === 0 || !isOn(memory.words[block + CPU] as number)) continue;
-      const entry = localCpu.handles.entryAt(block);
+      const entry = this.#handles.entryAt(block);
       const { kc } = entry;
       const name = label(kc);
       // If another CPU has withdrawn it first, it is in the report of that CPU.

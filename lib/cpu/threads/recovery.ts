@@ -39,6 +39,7 @@ import {
 import { allBlocks } from '../memory/block-allocator.ts';
 import { numberOf } from '../memory/block-lock.ts';
 import { JobRunner } from '../jobs/job-runner.ts';
+import type { CpuContext } from '../cpu-context.ts';
 import type { LocalCpu } from '../local-cpu.ts';
 import { Inbox } from '../messages/inbox.ts';
 import { ENDED, HOLDS, INTENT, LOCK_CPU, type Memory } from '../memory/shared-memory.ts';
@@ -54,7 +55,7 @@ interface Found {
 }
 
 /** Frees or passes on the locks that a dead CPU held. Returns how many it held. */
-export function recoverLocksOf({ memory, arena }: LocalCpu, dead: number): number {
+export function recoverLocksOf({ memory, arena }: CpuContext, dead: number): number {
   const at = memory.slot(dead) + LOCK_CPU;
   const lockCpu = memory.words[at] as number;
   memory.words[at] = 0;
@@ -89,7 +90,7 @@ export function lossByClose(): Loss {
 
 /** Recovers the work of a dead CPU, whose state is no longer UP. */
 export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
-  const { memory } = localCpu;
+  const { memory } = localCpu.context;
   const { words } = memory;
   const bit = 1 << dead;
   // The messages that the dead CPU has sent.
@@ -121,7 +122,7 @@ export function recover(localCpu: LocalCpu, dead: number, loss: Loss): void {
 
 /** Files the work that this CPU's previous thread has left. */
 export function resumeWork(localCpu: LocalCpu): void {
-  const { memory, index } = localCpu;
+  const { memory, index } = localCpu.context;
   const left: Found[] = [];
   for (const block of allBlocks(memory)) {
     const cpu = memory.words[block + CPU];
@@ -154,7 +155,7 @@ function discardInbox(memory: Memory, dead: number): void {
 
 /** Settles a run that has ended with its thread. */
 function endRun(localCpu: LocalCpu, block: number, loss: Loss): void {
-  const { memory } = localCpu;
+  const { memory } = localCpu.context;
   for (;;) {
     const word = rescueWord(memory, block);
     const next = settled(word);
@@ -163,14 +164,14 @@ function endRun(localCpu: LocalCpu, block: number, loss: Loss): void {
     break;
   }
   const entry = localCpu.handles.entryAt(block);
-  localCpu.tellWaiters(entry);
-  localCpu.settledAt(entry);
+  entry.tellWaiters();
+  entry.settledElsewhere();
   loss(entry);
-  if ((entry.bits & DEAD) !== 0) localCpu.free(block, entry.handle);
+  if ((entry.bits & DEAD) !== 0) localCpu.handles.release(block, entry.handle);
 }
 
 function endHalt(localCpu: LocalCpu, block: number, bit: number): void {
-  const { memory } = localCpu;
+  const { memory } = localCpu.context;
   const { words } = memory;
   for (;;) {
     const word = rescueWord(memory, block);
@@ -184,10 +185,10 @@ function endHalt(localCpu: LocalCpu, block: number, bit: number): void {
 
 /** Makes this CPU the home of a block whose home has died. */
 function inherit(localCpu: LocalCpu, block: number): void {
-  const { words } = localCpu.memory;
-  words[block + HOME] = localCpu.index;
+  const { words } = localCpu.context.memory;
+  words[block + HOME] = localCpu.context.index;
   const handle = words[block + HANDLE] as number;
-  const word = rescueWord(localCpu.memory, block);
+  const word = rescueWord(localCpu.context.memory, block);
   const isUsed = word & (SCHEDULED | RUNNING | DEAD) || words[block + KNOWN] !== 0;
   if (!isUsed) localCpu.handles.reclaim(block, handle);
   else if ((word & DEAD) !== 0) {
@@ -198,7 +199,7 @@ function inherit(localCpu: LocalCpu, block: number): void {
 }
 
 function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void {
-  const { memory } = localCpu;
+  const { memory } = localCpu.context;
   const { words } = memory;
   for (const { block } of moving) {
     const word = rescueWord(memory, block);

@@ -10,6 +10,7 @@ import type { CloseReport, LocalClose } from '../../core/shutdown.ts';
 import { race } from '../../base/race.ts';
 import { CpuModule, moduleUrl } from './cpu-module.ts';
 import { MOST, readStart } from '../options.ts';
+import { CpuContext } from '../cpu-context.ts';
 import { LocalCpu } from '../local-cpu.ts';
 import { Memory, STATE, UP } from '../memory/shared-memory.ts';
 import { Arena } from '../locks/arena.ts';
@@ -30,13 +31,14 @@ export async function startCpus(kernel: Kernel, given: StartCpusOptions): Promis
     const module = await start.load(url, timeoutMs);
     const memory = Memory.make(2 * count + 1, count + 1);
     const cpu0 = kernel._cpu;
-    const localCpu = new LocalCpu(kernel, cpu0, memory, module, Arena.home());
-    memory.words[localCpu.slot + STATE] = UP;
+    const context = new CpuContext(kernel, cpu0, memory, module, Arena.home());
+    const localCpu = new LocalCpu(context);
+    memory.words[context.slot + STATE] = UP;
     const others = Array.from({ length: count }, (_, i) => Cpu._make(kernel, i + 1));
     const cpus = [cpu0, ...others];
     for (const cpu of cpus) cpu._link = localCpu;
     const supervisor = new Supervisor(localCpu, url, options);
-    localCpu.supervision = supervisor;
+    localCpu.supervise(supervisor);
     try {
       await start.unlessRefused(supervisor.start(others));
     } catch (error) {

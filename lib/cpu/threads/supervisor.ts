@@ -73,7 +73,7 @@ export class Supervisor implements Supervision {
   constructor(localCpu: LocalCpu, url: string, options: StartCpusOptions) {
     this.#localCpu = localCpu;
     this.#options = options;
-    this.#leftOver = new LeftOver(localCpu);
+    this.#leftOver = new LeftOver(localCpu.context.memory, localCpu.handles, localCpu.jobs);
     const { port1 } = new MessageChannel();
     port1.on('message', () => undefined);
     port1.unref();
@@ -96,10 +96,10 @@ export class Supervisor implements Supervision {
       timeoutMs,
       backoffMs: (failures) =>
         Math.min(backoffMs * 2 ** Math.max(0, failures - 1), longestBackoffMs),
-      nowMs: () => localCpu.kernel.now(),
+      nowMs: () => localCpu.context.kernel.now(),
       timer: (callback) => this.#timer(callback),
       make: (index, calls) =>
-        new Thread(localCpu, index, url, resourceLimits, this.#threads(), calls),
+        new Thread(localCpu.context, index, url, resourceLimits, this.#threads(), calls),
       made: (index) => localCpu.handleSync.retell(index),
       up: (life) => this.#say('up', life),
       stopping: (index) => this.#setState(index, STOPPING),
@@ -151,9 +151,9 @@ export class Supervisor implements Supervision {
     // Results that it has sent are read first: this thread attaches the locks in them, and only then
     // are the dead thread's references released.
     localCpu.take();
-    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu, index);
+    (this.#watched.get(life) as Watched).heldLocks = recoverLocksOf(localCpu.context, index);
     localCpu.handleSync.untell(index);
-    localCpu.ports.disconnect(index);
+    localCpu.context.ports.disconnect(index);
     recover(localCpu, index, this.#lossOf(index, thread, cause, wasEnded));
     // Only now, so that the other CPUs find CPU 0 as the home of the dead CPU's blocks.
     for (const other of this.#threads()) other.gone(index);
@@ -189,7 +189,7 @@ export class Supervisor implements Supervision {
   }
 
   #setState(index: number, state: number): void {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#localCpu.context;
     Atomics.store(memory.words, memory.slot(index) + STATE, state);
   }
 
@@ -249,7 +249,7 @@ export class Supervisor implements Supervision {
   }
 
   #hasWork(): boolean {
-    const { memory } = this.#localCpu;
+    const { memory } = this.#localCpu.context;
     for (const block of allBlocks(memory)) {
       if ((readWord(memory, block) & (QUEUED | RUNNING)) !== 0) return true;
     }
@@ -273,13 +273,13 @@ export class Supervisor implements Supervision {
   }
 
   #letGo(): void {
-    this.#localCpu.ports.close();
+    this.#localCpu.context.ports.close();
     this.#keeper.close();
   }
 
   async close(graceMs: number, local: LocalClose): Promise<CloseReport> {
     const localCpu = this.#localCpu;
-    const { words } = localCpu.memory;
+    const { words } = localCpu.context.memory;
     const reason = new KcontError('ESHUTDOWN', 'the kernel is closed');
     Atomics.store(words, PHASE, GRACE);
     this.#shut(reason);
@@ -292,7 +292,7 @@ export class Supervisor implements Supervision {
     localCpu.take();
     this.#leftOver.withdraw(() => true);
     localCpu.jobs.abandon(reason);
-    Atomics.store(localCpu.memory.words, PHASE, CLOSED);
+    Atomics.store(localCpu.context.memory.words, PHASE, CLOSED);
     this.#letGo();
     return this.#leftOver.with(own);
   }

@@ -19,6 +19,7 @@ import { kernel } from '../../core/kernel.ts';
 import type { CloseReport } from '../../core/shutdown.ts';
 import { CpuModule } from './cpu-module.ts';
 import { wireError } from '../messages/wire-error.ts';
+import { CpuContext } from '../cpu-context.ts';
 import { LocalCpu } from '../local-cpu.ts';
 import { resumeWork } from './recovery.ts';
 import { Arena } from '../locks/arena.ts';
@@ -71,26 +72,27 @@ export async function becomeCpu(parent: MessagePort, joining: Joining): Promise<
     const memory = new Memory(joining.buffer);
     memory.words[memory.slot(index) + LOCK_CPU] = arena.cpu + 1;
     const module = await CpuModule.load(joining.module, joining.names);
-    const localCpu = new LocalCpu(kernel, kernel._cpu, memory, module, arena);
+    const context = new CpuContext(kernel, kernel._cpu, memory, module, arena);
+    const localCpu = new LocalCpu(context);
     for (const [cpu, to] of ports.entries()) {
-      if (to !== null) localCpu.ports.connect(cpu, to.port, to.epoch);
+      if (to !== null) context.ports.connect(cpu, to.port, to.epoch);
     }
     for (const cpu of new Set([...cpus, kernel._cpu])) cpu._link = localCpu;
-    localCpu.dispatcher.cpuLink = localCpu;
+    context.dispatcher.cpuLink = localCpu;
     const end = new Ending(localCpu, answer, parent);
     const obey = (order: Order): void => carryOut(localCpu, order, answer, end);
     parent.on('message', obey);
-    localCpu.refresh = () => {
+    context.refresh = () => {
       for (let got = receiveMessageOnPort(parent); got !== undefined;) {
         obey(got.message as Order);
         got = receiveMessageOnPort(parent);
       }
     };
-    Atomics.compareExchange(memory.words, localCpu.slot + STATE, STARTING, UP);
+    Atomics.compareExchange(memory.words, context.slot + STATE, STARTING, UP);
     // First the work that was left here, then the messages with what it needs; only then a pass.
     resumeWork(localCpu);
     localCpu.wake();
-    localCpu.dispatcher.request();
+    context.dispatcher.request();
     answer({ type: 'up' });
   } catch (error) {
     answer({ type: 'failed', error: wireError(error) });
@@ -106,12 +108,12 @@ function carryOut(
 ): void {
   switch (order.type) {
     case 'port':
-      localCpu.ports.connect(order.cpu, order.port, order.epoch);
+      localCpu.context.ports.connect(order.cpu, order.port, order.epoch);
       localCpu.handleSync.retell(order.cpu);
       break;
     case 'gone':
       localCpu.handleSync.untell(order.cpu);
-      localCpu.ports.disconnect(order.cpu);
+      localCpu.context.ports.disconnect(order.cpu);
       localCpu.lookAgain();
       break;
     case 'drain':
@@ -150,7 +152,7 @@ class Ending {
     const localCpu = this.#localCpu;
     localCpu.take();
     localCpu.retire();
-    const what = `CPU ${localCpu.index} is being stopped`;
+    const what = `CPU ${localCpu.context.index} is being stopped`;
     localCpu.closeGuide = {
       over: this.#isOver,
       reason: () => new KcontError('ECPUDIED', what),
@@ -170,7 +172,7 @@ class Ending {
     void kernel.close({ graceMs }).then((report) => {
       this.#answer({ type: 'closed', report });
       this.#parent.close();
-      this.#localCpu.ports.close();
+      this.#localCpu.context.ports.close();
     });
   }
 }

@@ -9,7 +9,7 @@ import { race } from '../../base/race.ts';
 import type { CloseReport } from '../../core/shutdown.ts';
 import { unwireError } from '../messages/wire-error.ts';
 import type { Answer, Joining, Order } from './worker-main.ts';
-import type { LocalCpu } from '../local-cpu.ts';
+import type { CpuContext } from '../cpu-context.ts';
 import { EPOCH, STARTING, STATE } from '../memory/shared-memory.ts';
 
 /** How a thread ended. */
@@ -44,7 +44,7 @@ export class Thread {
   #waits = 0;
 
   constructor(
-    localCpu: LocalCpu,
+    cpu: CpuContext,
     index: number,
     url: string,
     limits: CpuLimits | undefined,
@@ -52,16 +52,16 @@ export class Thread {
     calls: ThreadCalls,
   ) {
     this.index = index;
-    const { memory } = localCpu;
+    const { memory } = cpu;
     const { words } = memory;
     const slot = memory.slot(index);
     const epoch = (words[slot + EPOCH] as number) + 1;
     Atomics.store(words, slot + EPOCH, epoch);
     Atomics.store(words, slot + STATE, STARTING);
     const ports: Joining['ports'][number][] = Array.from({ length: memory.slots }, () => null);
-    const epochOf = (cpu: number): number => words[memory.slot(cpu) + EPOCH] as number;
+    const epochOf = (other: number): number => words[memory.slot(other) + EPOCH] as number;
     const mine = new MessageChannel();
-    localCpu.ports.connect(index, mine.port1, epoch);
+    cpu.ports.connect(index, mine.port1, epoch);
     ports[0] = { port: mine.port2, epoch: epochOf(0) };
     for (const other of others) {
       const channel = new MessageChannel();
@@ -72,9 +72,9 @@ export class Thread {
       kcontCpu: true,
       index,
       buffer: memory.buffer,
-      locks: localCpu.arena.buffer,
+      locks: cpu.arena.buffer,
       module: url,
-      names: localCpu.module.names,
+      names: cpu.module.names,
       cpus: memory.publicCpus,
       ports,
     };
