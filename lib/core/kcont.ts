@@ -90,8 +90,8 @@ export class Kcont<A> {
   /** @internal */
   _state = 0;
   /**
-   * While PENDING: the tick of the deadline, relative to the wheel's base. While QUEUED: the tick at
-   * which it became runnable.
+   * While PENDING: the tick of the deadline, relative to the wheel's base. While QUEUED: for a timer
+   * the tick of its deadline, for a job a tick that is not later than its `schedule`.
    * @internal
    */
   _due = 0;
@@ -166,8 +166,8 @@ export class Kcont<A> {
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions are rounded up; 0, the default: no delay
    * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: any CPU
-   * @returns true: it is scheduled; false: nothing changed, because it is busy (INVOKING, or a halt is
-   * waiting), it was destroyed, its kernel is in the grace of `close`, or its kernel is closed while a
+   * @returns true: it is scheduled; false: nothing changed, because it is INVOKING, a halt of it has not
+   * finished, it was destroyed, its kernel is in the grace of `close`, or its kernel is closed while a
    * run is in flight
    * @throws KcontError EINVAL for an invalid delay or CPU, ENOENT for a CPU on a workqueue without a
    * queue per CPU, ESHUTDOWN when the kernel is closed and no run is in flight
@@ -184,7 +184,7 @@ export class Kcont<A> {
   _schedule(delayMs: number, cpu: Cpu | null): number {
     const errno = whyNot(this, delayMs, cpu);
     if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
-    // Take in what other CPUs have scheduled here first: those calls came before this one.
+    // First take in what other CPUs have scheduled here: those calls came before this one.
     const { cpuLink } = this._wq._dispatcher;
     if (cpuLink !== null) cpuLink.take();
     if (delayMs === 0) makeRunnable(this);
@@ -267,7 +267,7 @@ export class Kcont<A> {
   }
 
   /**
-   * Stops it and waits until it is not running. It cannot be scheduled while waiting.
+   * Stops it and waits until it is not running. Until then it cannot be scheduled.
    *
    * @remarks
    * A call from its own function after an `await` cannot be distinguished from any other call, and
@@ -440,7 +440,7 @@ export class Kcont<A> {
     return (this._bits & DEAD) !== 0;
   }
 
-  /** The time at which it is due, in ms as of `kernel.now()`; NaN while it is not PENDING. */
+  /** The time at which it is due, in ms on the clock of `kernel.now()`; NaN while it is not PENDING. */
   get deadline(): number {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).deadline;
     if (!this.pending) return NaN;
@@ -510,7 +510,7 @@ export class Kcont<A> {
    *
    * @param lock - the new lock, which the caller must hold if called during a run; null: no lock
    * @returns the previous lock; when called during a run, the caller has to release it
-   * @throws KcontError EINVAL for a lock if it had no lock before, or if destroyed; EPERM if the
+   * @throws KcontError EINVAL if it was destroyed, or if `lock` is not null and it has had no lock; EPERM if the
    * current lock is not held
    */
   setLock(lock: Lock | null): Lock | null {

@@ -2,14 +2,15 @@
  * Ordered shutdown of a kernel.
  *
  *   refuse    no continuation can be scheduled any more
- *   withdraw  PENDING timers are stopped: what is not due has not begun. Timers that limit work in
+ *   withdraw  PENDING timers are stopped, because their runs have not begun. Timers that limit work in
  *             flight, or that it may wait for, keep running, and more of them can be armed
  *   finish    what is queued and running is finished by priority, until the grace is over
- *   abort     the signals of one-shot runs are aborted; the queued rest and those timers are stopped
+ *   abort     the signals of one-shot runs are aborted; what is still queued, and the timers that were
+ *             exempted above, are stopped
  *   report    what did not finish is listed by name, and not waited for any longer
  *
- * A run that settles in the same tick in which the grace ends has finished in time, even if promises
- * have yet to report it, or the lock that it releases has yet to be taken: one more pass is waited for.
+ * When the grace ends, `close` waits for one more pass. So a run that settles in that tick counts as
+ * finished, even if its promise reports it later, or the next continuation has yet to take its lock.
  *
  * Until the report the kernel is in its grace: `schedule` returns false, because its caller may be a
  * function in flight, which should not fail. When nothing is left, or with the report, the kernel is
@@ -127,7 +128,7 @@ export async function close(
     });
   const local = (): Promise<void> => drained(queues);
   dispatcher.phase = GRACE;
-  // After the phase has changed: tasks that are told here find the kernel closed.
+  // After the phase has changed: tasks that are told here can schedule nothing.
   const withdrawn = stopTimers(timers, reason);
   for (const task of dispatcher.tasks) task._abort(reason());
   const done = finished(local).then(() => (dispatcher.phase = CLOSED));

@@ -43,8 +43,8 @@ export const QUIET = 512;
 /** Its argument is a Task, which a shutdown tells that there will be no result. */
 export const TASK = 1024;
 /**
- * It limits other runs, or they may wait for it: a shutdown leaves its timer running, and allows it to be
- * armed, until the last run has settled.
+ * It sets a time limit for other runs, or other runs may be waiting for it: a shutdown leaves its timer
+ * running, and allows it to be armed, until the last run has settled or the grace is over.
  */
 export const LIMIT = 2048;
 /** Its state is shared between CPUs, in shared memory; the local state is that of this CPU's entry. */
@@ -56,7 +56,7 @@ export const ANY_CPU = 8192;
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;
 /** The kernel is not shutting down. */
 export const OPEN = 0;
-/** Nothing more can be scheduled; runs in flight are served until they settle. */
+/** Only LIMIT timers can be scheduled; what is queued and running is served until the grace is over. */
 export const GRACE = 1;
 /** Nothing is served any more. */
 export const CLOSED = 2;

@@ -18,13 +18,13 @@
  *
  * Patience: waiters of equal priority, patience and kernel form a *rank*, with a queue of its own, so
  * that a waiter with unlimited patience never hides one whose patience is exhausted. Awaiting code has
- * unlimited patience, because it has no clock. A rank is *passed over* when a waiter of higher priority
- * is queued at a release, or when code or a continuation of higher priority takes the lock before the
- * heir or, as a reader, before a waiting writer. The tick of the first time is noted. A continuation
+ * unlimited patience, because it has no clock. A rank is *passed over* in two cases: at a release, a
+ * waiter of higher priority is queued; or somebody of higher priority takes the lock ahead of the heir
+ * or, as a reader, ahead of a waiting writer. The tick of the first time is noted. A continuation
  * that has since waited for longer than its patience is promoted at the next release: it gets the
- * priority of those that passed it over, and goes before them, here and in the run queue. This happens
- * at most once per level and pass, as in the run queue. After a promoted waiter somebody else takes the
- * lock, so that high priorities are not starved in turn.
+ * priority of those that passed it over, and goes before them, here and in the run queue. At most
+ * one continuation of each priority is promoted in a pass, as in the run queue. The release by a promoted
+ * waiter promotes nobody, so that high priorities are not starved in turn.
  *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
@@ -82,13 +82,13 @@ export class Turnstile implements Links {
   heir: Waiter | null = null;
   /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
   readonly #ranks: Rank[] = [];
-  /** The promoted waiter, which is in the queue or the heir. */
+  /** The promoted waiter, which is queued here or is the heir. */
   #promoted: Waiter | null = null;
   /** The promoted waiter goes before all waiters of this priority and lower ones. */
   #promotedTo = NONE;
   /** Whether the last taker of the lock was promoted. */
   #tookPromoted = false;
-  /** The highest priority that has passed over all waiters since the last release. */
+  /** The highest priority at which somebody has passed over waiters since the last release. */
   #passedBy = NONE;
 
   /** The best waiter; undefined: there are no waiters. */

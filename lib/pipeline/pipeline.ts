@@ -205,8 +205,8 @@ export class Pipeline<In, Out> {
    * @param source - an iterable, async iterable, Node `Readable` or Web `ReadableStream`
    * @param options - optional settings
    * @returns an iterator of the results as they are finished; results of one key keep their order.
-   * Reading starts when the first result is requested. Leaving the loop closes the source and aborts the
-   * items inside. Errors, closing and aborting take effect at once, even while the source is silent. If
+   * Reading starts when the first result is requested. Leaving a `for await` loop over it closes the
+   * source and aborts the items inside. Errors, closing and aborting take effect at once, even while the source is silent. If
    * the source cannot be closed, that error goes to the pipeline's `onError`
    * @throws KcontError EINVAL for an invalid argument
    */

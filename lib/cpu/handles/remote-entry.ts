@@ -1,6 +1,7 @@
 /*
- * The entry, on one CPU, of a continuation whose state is in a control block. A `Kcont` whose REMOTE bit
- * is set delegates to it, and it is what stands in this CPU's own wheel or run queue.
+ * What one CPU knows of a continuation whose state is in a control block: its entry. A `Kcont` with the
+ * REMOTE bit delegates to this object. The Kcont itself is in this CPU's wheel or run queue; this object
+ * notes the generation, sequence number and deadline under which it was filed.
  *
  *      CPU 0                            shared                            CPU 2
  *   Kcont --- RemoteEntry ---+                            +--- RemoteEntry --- Kcont (made there)
@@ -122,7 +123,8 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
   admit(): Admission {
     const word = readWord(this.cpu.memory, this.block);
     if (!this.#isMine(word)) return STALE;
-    // The other entries are withdrawn when this CPU gets the order to stop.
+    // A CPU that is stopping enters only what is bound to its thread. All else stays aside until the
+    // order to stop, which withdraws it, has been read.
     if (this.cpu.isStopping && !isBound(this.cpu.memory, this.block)) return ASIDE;
     this.syncLock()?._leave(this.kc);
     if ((word & RUNNING) !== 0) {

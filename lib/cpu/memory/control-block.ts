@@ -1,7 +1,7 @@
 /*
  * The control block: the state of one continuation that more than one CPU knows.
  *
- *   line 1   word | handle | cpu | seq | deadline | delay | run | last | waiters | halters | ...
+ *   line 1   word | handle | cpu | seq | deadline | delay | ran | waiters | halters | known | tied
  *   line 2   function, workqueue, argument, lock, home
  *
  *   word     31 ............... 9   8      7 ... 0
@@ -21,8 +21,8 @@
  * compareExchange, so it notices that and starts again.
  *
  * A freed block is reused for another handle, with another number in `handle`; the generations continue.
- * A thread that has read the word, and afterwards finds its own number in `handle`, may compareExchange
- * that word.
+ * A thread that has read the word, and then finds in `handle` the number of the handle that it means,
+ * may compareExchange that word.
  *
  * Source: sequence counts and cmpxchg loops of kernels; the generation is Treiber's tag (1986).
  */
@@ -86,7 +86,7 @@ export const LOCK_VERSION = 29;
 /** The index of its JSON slot (json-slot.ts); 0 if it has none. It is kept when the block is reused. */
 export const JSON_SLOT = 30;
 
-/** The size of a block, in units. */
+/** The size of a block, in units of 64 bytes. */
 export const BLOCK_UNITS = 2;
 /** A block has 2^SHIFT words. Tables of blocks are indexed by the block's word index shifted right. */
 export const BLOCK_SHIFT = 5;
