@@ -19,6 +19,7 @@ import {
   restartTimer,
   scheduleRemote,
   startTimer,
+  taskOf,
   whyNot,
 } from './schedule.ts';
 import {
@@ -460,7 +461,7 @@ export class Kcont<A> {
 
   /** Its name; by default the name of its function. */
   get name(): string {
-    return this._details?.name ?? functionName(this._func);
+    return taskOf(this)?._name ?? this._details?.name ?? functionName(this._func);
   }
 
   /** How strongly it prefers a CPU. */

@@ -27,7 +27,6 @@ import {
   readOptions,
   type Kind,
 } from '../base/options-check.ts';
-import { makeDetails, makeExtras, type KcontOptions } from './options.ts';
 import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
@@ -117,7 +116,7 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
  */
 export interface Task extends AbortMember {
   /** Its name in reports, if different from the name of its continuation's function. */
-  readonly _name?: string;
+  readonly _name?: string | undefined;
   /** There will be no result. Called after the scheduled run was withdrawn, or during the run. */
   _abort(reason: unknown): void;
   /** The asynchronous run has settled, and its lock has been released. */
@@ -136,11 +135,9 @@ export interface Task extends AbortMember {
  */
 export class Job<T> implements Task {
   readonly #func: RunFunction<T>;
-  readonly #arg: unknown;
-  readonly #hasArg: boolean;
+  readonly #options: RunOptions;
   readonly #resolve: (value: T | PromiseLike<T>) => void;
   readonly #reject: (reason: unknown) => void;
-  readonly #signal: AbortSignal | undefined;
   readonly #kc: Kcont<Job<T>>;
   #controller: AbortController | undefined = undefined;
 
@@ -151,16 +148,12 @@ export class Job<T> implements Task {
     resolve: (value: T | PromiseLike<T>) => void,
     reject: (reason: unknown) => void,
   ) {
-    const { lock = null, delayMs = 0, cpu = null, signal, name, context = 'none' } = options;
+    const { lock = null, delayMs = 0, cpu = null, signal, context = 'none' } = options;
     this.#func = func;
-    this.#hasArg = Object.hasOwn(options, 'arg');
-    this.#arg = this.#hasArg ? options.arg : undefined;
+    this.#options = options;
     this.#resolve = resolve;
     this.#reject = reject;
-    this.#signal = signal;
-    const extras = context === 'none' ? null : makeExtras('none', 0, context);
-    const details = makeDetails((name ?? functionName(func)) || undefined, undefined, extras);
-    const made = (details ?? undefined) as KcontOptions | undefined;
+    const made = context === 'none' ? undefined : { context };
     this.#kc = makeOwn<Job<T>>(QUIET | TASK, wq, lock, run, this, made);
     try {
       signal?.throwIfAborted();
@@ -170,6 +163,11 @@ export class Job<T> implements Task {
       throw error;
     }
     if (signal !== undefined) join(signal, this);
+  }
+
+  /** The given name, or that of its function, which is read only for a report. */
+  get _name(): string | undefined {
+    return (this.#options.name ?? functionName(this.#func)) || undefined;
   }
 
   /** Before the function is entered, this withdraws the run; later, it aborts the run's signal. */
@@ -194,9 +192,11 @@ export class Job<T> implements Task {
     let result: T | PromiseLike<T>;
     let then: Then | undefined;
     try {
-      result = this.#hasArg
-        ? call(this.#func, this.#arg, this.#signalFor(this.#func, 1))
-        : call(this.#func, this.#signalFor(this.#func, 0));
+      const func = this.#func;
+      const options = this.#options;
+      result = Object.hasOwn(options, 'arg')
+        ? call(func, options.arg, this.#signalFor(func, 1))
+        : call(func, this.#signalFor(func, 0));
       then = thenOf(result);
     } catch (error) {
       this.#kc.wq._failed++;
@@ -238,7 +238,8 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
-    if (this.#signal !== undefined) leave(this.#signal, this);
+    const { signal } = this.#options;
+    if (signal !== undefined) leave(signal, this);
   }
 }
 
@@ -248,6 +249,19 @@ function call<T>(func: RunFunction<T>, ...args: unknown[]): T | PromiseLike<T> {
 
 function run<T>(job: Job<T>): void | PromiseLike<void> {
   return job.enter() as PromiseLike<void> | undefined;
+}
+
+/** The functions of the promise that was made last. */
+interface Captured<T> {
+  resolve: (value: T | PromiseLike<T>) => void;
+  reject: (reason: unknown) => void;
+}
+const captured: Captured<unknown> = { resolve: nothing, reject: nothing };
+
+/** An executor that needs no closure for each promise. */
+function capture(resolve: Captured<unknown>['resolve'], reject: Captured<unknown>['reject']): void {
+  captured.resolve = resolve;
+  captured.reject = reject;
 }
 
 /**
@@ -268,15 +282,19 @@ export function runOnce<T>(
     const { cpuLink } = wq._dispatcher;
     const remote = cpuLink === null ? null : cpuLink.run(wq, func, options);
     if (remote !== null) return remote as Promise<T>;
-    return new Promise<T>((resolve, reject) => {
-      try {
-        // Its continuation refers to the job, so no variable is needed.
-        void new Job(wq, func, options, resolve, reject);
-      } catch (error) {
-        // The reason of a signal is the caller's object: its stack is left alone.
-        reject(error === options.signal?.reason ? error : traceFrom(caller, error));
-      }
-    });
+    const promise = new Promise<T>(capture as (resolve: unknown, reject: unknown) => void);
+    const { resolve, reject } = captured as Captured<T>;
+    // Otherwise they would keep the last result alive.
+    captured.resolve = nothing;
+    captured.reject = nothing;
+    try {
+      // Its continuation refers to the job, so no variable is needed.
+      void new Job(wq, func, options, resolve, reject);
+    } catch (error) {
+      // The reason of a signal is the caller's object: its stack is left alone.
+      reject(error === options.signal?.reason ? error : traceFrom(caller, error));
+    }
+    return promise;
   } catch (error) {
     return Promise.reject(traceFrom(caller, error));
   }

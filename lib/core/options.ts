@@ -1,6 +1,5 @@
 import { join } from '../base/abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './extras.ts';
-import { isA } from '../base/errors.ts';
 import {
   FLAG,
   SIGNAL,
@@ -70,46 +69,24 @@ const KCONT = optionsOf<KcontOptions>(
  * @internal
  */
 export function applyOptions<A>(kc: Kcont<A>, options: KcontOptions): void {
-  // Details come from the library's own runs, which have been checked.
-  const details = isA(options, Details) ? options : readDetails(kc, options);
-  if (details === null) return;
-  kc._details = details;
-  details.scope?._add(kc);
-  const { extras } = details;
-  if (extras?.signal?.aborted === false) join(extras.signal, kc);
-}
-
-function readDetails<A>(kc: Kcont<A>, options: KcontOptions): Details | null {
   const { name, ref, affinity, slackMs, context, scope, signal } = readOptions(options, KCONT);
   scope?._check();
   if (ref === false) kc._state = UNREF;
-  return makeDetails(name, scope, makeExtras(affinity, slackMs, context, signal));
-}
-
-/**
- * Creates the details, or null if they would all be defaults.
- *
- * @internal
- */
-export function makeDetails(
-  name: string | undefined,
-  scope: Scope | undefined,
-  extras: Extras | null,
-): Details | null {
-  if (name === undefined && scope === undefined && extras === null) return null;
+  const extras = makeExtras(affinity, slackMs, context, signal);
+  if (name === undefined && scope === undefined && extras === null) return;
   const details = new Details();
   details.name = name;
   details.scope = scope;
   details.extras = extras;
-  return details;
+  kc._details = details;
+  scope?._add(kc);
+  if (signal?.aborted === false) join(signal, kc);
 }
 
 /**
  * Creates the extras, or null if they would all be defaults.
- *
- * @internal
  */
-export function makeExtras(
+function makeExtras(
   affinity: Affinity = 'none',
   slackMs: number = 0,
   context: ContextPolicy = 'none',

@@ -166,7 +166,7 @@ export function refusal<A>(
 
 /** Returns the name of a continuation in messages and reports. */
 export function label<A>(kc: Kcont<A>): string {
-  return (taskOf(kc)?._name ?? kc.name) || '(anonymous)';
+  return kc.name || '(anonymous)';
 }
 
 /** Returns the task that waits for its result, if any. */
