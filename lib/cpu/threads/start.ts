@@ -84,7 +84,7 @@ class Start implements Pick<CpuLink, 'close'>, AbortMember {
 
   /** Imports the CPU module on CPU 0. An import that hangs cannot be ended, but it is not waited for. */
   async load(url: string, timeoutMs: number): Promise<CpuModule> {
-    const what = `the CPU module ${url} was not imported on CPU 0 within ${timeoutMs} ms`;
+    const what = `the CPU module ${url} was not imported on CPU 0 within ${timeoutMs} ms (does it await startCpus at its top level?)`;
     const tooLate = (): void => this.#refuse(new KcontError('ETIMEDOUT', what));
     // The time limit needs a kernel on real time that nobody closes.
     const { softclock } = new Kernel({ clock: new HostClock(false) }).wq;

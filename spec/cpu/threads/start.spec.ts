@@ -197,7 +197,7 @@ describe('a start that does not finish', () => {
       .catch((thrown: unknown) => thrown);
     expect(error).to.include({
       code: 'ETIMEDOUT',
-      message: `the CPU module ${hanging.href} was not imported on CPU 0 within 20 ms`,
+      message: `the CPU module ${hanging.href} was not imported on CPU 0 within 20 ms (does it await startCpus at its top level?)`,
     });
     expect(threads.made).to.equal(0);
   });
