@@ -85,7 +85,7 @@ export function kcont_create<A, R = unknown, W extends Workqueue = Workqueue>(
  *
  * @param kc - the continuation
  * @param ci - the CPU to run on, for workqueues with WQ_PERCPU; null: any CPU
- * @param nticks - the delay in ticks of 1 ms, 0 … 2^53-1; 0: no delay
+ * @param nticks - the delay in ticks of 1 ms, 0 … 2^53-1, fractions count; 0: no delay
  * @returns 0: scheduled; EBUSY: it is INVOKING, a halt is waiting, the kernel is in the grace of
  * `close`, or the kernel is closed while a run is in flight; ENOENT: `ci` was given for a workqueue
  * without WQ_PERCPU; EINVAL: the delay or CPU is invalid, the continuation was destroyed or the kernel

@@ -7,8 +7,8 @@
  *      jobs -------- with the tick of the call, for their place ---------------+
  *
  * Ticks count from the base of the wheel, so that they stay small integers; when the base moves, all
- * queued entries are adjusted. The end of each pass moves a base that is more than 12 days old, as far as
- * no timer is due. A timer that is scheduled after months without passes finds the base that old, until
+ * queued entries are adjusted. The end of each pass moves a base that is more than 37 hours old, as far as
+ * no timer is due. A timer that is scheduled after days without passes finds the base that old, until
  * the next pass ends.
  */
 
@@ -18,7 +18,7 @@ import type { Kcont } from './kcont.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
 import { RunQueue } from './run-queue.ts';
 import { REMOTE, expired } from './state.ts';
-import { BLOCK, FAR, Wheel } from '../time/timing-wheel.ts';
+import { BLOCK, FAR, TICKS_PER_MS, Wheel } from '../time/timing-wheel.ts';
 
 /** Collects the timers of one dispatcher. */
 export class Collector {
@@ -38,24 +38,33 @@ export class Collector {
     this.#clock = clock;
     this.wheel = new Wheel(this.tick());
     this.sampler = new ClockSampler(clock, restart);
-    this.sampler.offset = clock._phase - this.wheel.base;
+    this.sampler.offset = this.#offset();
     this.#expired = (kc) => this.#expire(kc);
     this.#expiredUnderFakes = (kc) => this.#expireUnderFakes(kc);
     this.#rebased = (ticks) => {
       this.runq.rebase(ticks, FAR);
-      this.sampler.rebase(ticks, this.#clock._phase - this.wheel.base);
+      this.sampler.rebase(ticks, this.#offset());
     };
   }
 
   /** Returns the current absolute tick. */
   tick(): number {
-    return Math.floor(this.#clock.now + this.#clock._phase);
+    return Math.floor((this.#clock.now + this.#clock._phase) * TICKS_PER_MS);
+  }
+
+  /** The time on the clock at which an absolute tick begins. */
+  msOf(tick: number): number {
+    return tick / TICKS_PER_MS - this.#clock._phase;
+  }
+
+  #offset(): number {
+    return this.#clock._phase * TICKS_PER_MS - this.wheel.base;
   }
 
   /**
    * Returns the tick at which a job becomes runnable. The clock is read only if the tick can matter, which
    * is for the order among PENDING timers: without them the last tick will do, because collected timers
-   * were due before and new ones will be due later. FAR, if a timer has been due for 24 days: later than
+   * were due before and new ones will be due later. FAR, if a timer has been due for three days: later than
    * all collected timers.
    */
   jobTick(): number {
@@ -115,7 +124,7 @@ export class Collector {
     const deadlines = wheel.deadlines as Deadlines;
     if (deadlines.alone && deadlines.has(kc)) {
       // Its deadline was computed while time stood still; it has not passed yet.
-      wheel.setDue(kc, this.collectable + 1 - wheel.base);
+      wheel.setDue(kc, this.collectable - wheel.base + 1);
       wheel.reinsert(kc);
     } else {
       deadlines.drop(kc);

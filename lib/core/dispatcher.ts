@@ -313,7 +313,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   nextDueMs(): number {
-    return this.wheel.nextTick();
+    return this.collector.msOf(this.wheel.nextTick());
   }
 
   presentTick(): number {
@@ -324,8 +324,8 @@ export class Dispatcher implements Driven, Timekeeper {
     return this.cpuLink !== null;
   }
 
-  dueTick(kc: object): number {
-    return this.wheel.dueTick(kc as Kcont<unknown>);
+  dueMs(kc: object): number {
+    return this.collector.msOf(this.wheel.dueTick(kc as Kcont<unknown>));
   }
 
   tellDeadlines(deadlines: Deadlines | null): boolean {
@@ -448,8 +448,8 @@ export class Dispatcher implements Driven, Timekeeper {
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // A continuation that only waits for a lock keeps the process alive too.
-    const atMs = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
-    this.#waker.arm(atMs - this.clock._phase);
+    const at = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
+    this.#waker.arm(this.collector.msOf(at));
   }
 
   /** Enters a continuation that was taken from the run queue, or sets it aside. */

@@ -1,6 +1,7 @@
 import { AsyncResource } from 'node:async_hooks';
 import { leave, type AbortMember } from '../base/abort-listeners.ts';
 import type { RemoteState } from './cpu-link.ts';
+import { TICKS_PER_MS } from '../time/timing-wheel.ts';
 import type { Scope } from './scope.ts';
 
 /**
@@ -48,9 +49,12 @@ export class Extras {
   /** The async context in which the function runs. */
   asyncContext: AsyncResource | undefined = undefined;
   slackTicks = 0;
-  /** The due tick and the delay, if they exceed a small integer. */
-  farTick = 0;
-  farDelayMs = 0;
+  /**
+   * The absolute due tick and the delay in ticks, if they exceed a small integer. NaN, not 0, so that V8 stores
+   * doubles in place from the beginning, and moving a far deadline allocates nothing.
+   */
+  farTick: number = NaN;
+  farDelayTicks: number = NaN;
   /** The number of halts that are waiting. */
   halts = 0;
   /** Its state, if it is shared between CPUs. */
@@ -80,7 +84,15 @@ export class Extras {
  */
 export function coalesce(due: number, slackTicks: number): number {
   const latest = due + slackTicks;
-  if (latest >= 2 ** 30) return due;
+  if (latest >= 2 ** 30) return coalesceFar(due, latest);
   const differing = due ^ latest;
   return differing === 0 ? due : latest & ~((1 << (31 - Math.clz32(differing))) - 1);
+}
+
+/** The same for a timer that may expire more than a day later: at a whole ms, which is a small integer. */
+function coalesceFar(due: number, latest: number): number {
+  const dueMs = Math.ceil(due / TICKS_PER_MS);
+  const latestMs = Math.floor(latest / TICKS_PER_MS);
+  if (dueMs > latestMs || latestMs >= 2 ** 30) return due;
+  return coalesce(dueMs, latestMs - dueMs) * TICKS_PER_MS;
 }

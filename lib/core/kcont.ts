@@ -97,7 +97,7 @@ export class Kcont<A> {
    */
   _due = 0;
   /**
-   * The last delay, in ticks; FAR: the delay is in the extras.
+   * The last delay, in ticks, rounded up; FAR: the delay is in the extras.
    * @internal
    */
   _delay = 0;
@@ -165,7 +165,8 @@ export class Kcont<A> {
    * Continuations with the same workqueue and lock that are due at the same time run in the order of
    * the calls.
    *
-   * @param delayMs - 0 … 2^53-1 ms, fractions are rounded up; 0, the default: no delay
+   * @param delayMs - 0 … 2^53-1 ms, fractions count; the deadline is rounded up to an eighth of a ms; 0,
+   * the default: no delay
    * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: any CPU
    * @returns true: it is scheduled; false: nothing changed, because it is INVOKING, a halt of it has not
    * finished, it was destroyed, its kernel is in the grace of `close`, or its kernel is closed while a
@@ -445,8 +446,7 @@ export class Kcont<A> {
   get deadline(): number {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).deadline;
     if (!this.pending) return NaN;
-    const { wheel, clock } = this._wq._dispatcher;
-    return wheel.dueTick(this) - clock._phase;
+    return this._wq._dispatcher.dueMs(this);
   }
 
   /** The workqueue it runs on. */

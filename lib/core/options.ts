@@ -13,6 +13,7 @@ import {
 import type { Kcont } from './kcont.ts';
 import type { Scope } from './scope.ts';
 import { UNREF } from './state.ts';
+import { FAR, TICKS_PER_MS } from '../time/timing-wheel.ts';
 
 /**
  * Optional settings of a continuation.
@@ -92,10 +93,12 @@ function makeExtras(
   context: ContextPolicy = 'none',
   signal?: AbortSignal,
 ): Extras | null {
-  if (affinity === 'none' && slackMs < 1 && context === 'none' && signal === undefined) return null;
+  const slackTicks = Math.min(Math.floor(slackMs * TICKS_PER_MS), FAR);
+  if (affinity === 'none' && slackTicks === 0 && context === 'none' && signal === undefined)
+    return null;
   const extras = new Extras();
   extras.affinity = affinity;
-  extras.slackTicks = Math.floor(slackMs);
+  extras.slackTicks = slackTicks;
   extras.policy = context;
   if (context === 'create') extras.capture();
   extras.signal = signal;

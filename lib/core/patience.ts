@@ -8,6 +8,7 @@
  */
 
 import type { Waiter } from '../locks/turnstile.ts';
+import { TICKS_PER_MS } from '../time/timing-wheel.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 
@@ -28,17 +29,18 @@ export function firstStarved(
   now: number,
 ): Kcont<unknown> | undefined {
   for (const kc of level) {
-    const ticks = waited(kc, since, now);
-    if (ticks > kc._wq.patienceMs) return kc;
+    const ms = waited(kc, since, now);
+    if (ms > kc._wq.patienceMs) return kc;
     // The entries behind it have waited for a shorter time.
-    if (ticks <= level.leastPatienceMs) return undefined;
+    if (ms <= level.leastPatienceMs) return undefined;
   }
   return undefined;
 }
 
+/** For how many ms a continuation has waited, between two absolute ticks. */
 function waited({ _due, _wq }: Kcont<unknown>, since: number, now: number): number {
   const due = _due + _wq._dispatcher.wheel.base;
   // A job may have been scheduled later than its tick. A job that waited aside while the base moved
   // can have a tick in the future.
-  return now - (due > now ? since : Math.max(due, since));
+  return (now - (due > now ? since : Math.max(due, since))) / TICKS_PER_MS;
 }

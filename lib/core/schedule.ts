@@ -4,7 +4,7 @@
 
 import { Cpu } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
-import { coalesce } from './extras.ts';
+import { coalesce, type Extras } from './extras.ts';
 import {
   EBUSY,
   EINVAL,
@@ -38,7 +38,7 @@ import {
   acked,
   scheduled,
 } from './state.ts';
-import { FAR } from '../time/timing-wheel.ts';
+import { FAR, TICKS_PER_MS } from '../time/timing-wheel.ts';
 
 /** Longest delay, in ms. */
 const LONGEST_MS: number = Number.MAX_SAFE_INTEGER;
@@ -234,8 +234,8 @@ function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
     kc._state = scheduled(state, true);
     if ((state & UNREF) === 0) dispatcher.ref();
   } else {
-    if (due > kc._due && due < FAR) {
-      kc._due = due;
+    if (due < FAR ? due > kc._due : due + wheel.base >= wheel.dueTick(kc)) {
+      wheel.setDue(kc, due);
       if (wheel.deadlines !== null) wheel.deadlines.set(kc);
       return;
     }
@@ -278,8 +278,24 @@ export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
 /** Restarts a PENDING timer: its last delay counts from now. */
 export function restartTimer<A>(kc: Kcont<A>): void {
   const { _sampler: sampler } = kc._wq;
-  moveOutward(kc, slacken(kc, sampler.dueIn(kc, lastDelay(kc))));
+  const ticks = kc._delay;
+  if (ticks === FAR) restartFar(kc, kc._extras as Extras);
+  else moveOutward(kc, slacken(kc, sampler.dueInTicks(kc, ticks)));
   if (sampler.deadlines !== null) sampler.deadlines.set(kc);
+}
+
+/**
+ * Restarts a PENDING timer with a delay of more than three days. Its deadline is then as far away. Here, only small
+ * integers are passed to functions and returned by them, because V8 allocates an object for any other number.
+ */
+function restartFar<A>(kc: Kcont<A>, extras: Extras): void {
+  const { wheel, sampler } = kc._wq._dispatcher;
+  const due = sampler.dueInTicks(kc, 0) + extras.farDelayTicks;
+  if (extras.slackTicks > 0) moveOutward(kc, coalesce(due, extras.slackTicks));
+  else {
+    kc._due = FAR;
+    extras.farTick = wheel.base + due;
+  }
 }
 
 /** Restarts a timer if it is PENDING: its last delay counts from a given time. */
@@ -308,17 +324,19 @@ function slacken<A>(kc: Kcont<A>, due: number): number {
 
 /** Returns the last delay, in ms. */
 export function lastDelay<A>(kc: Kcont<A>): number {
-  return kc._delay === FAR ? kc._needExtras().farDelayMs : kc._delay;
+  const ticks = kc._delay === FAR ? kc._needExtras().farDelayTicks : kc._delay;
+  return ticks / TICKS_PER_MS;
 }
 
 /** Stores the delay so that the field stays a small integer. */
 function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
-  const wholeMs = delayMs | 0;
-  const delay = wholeMs === delayMs ? wholeMs : Math.ceil(delayMs);
+  const ticks = delayMs * TICKS_PER_MS;
+  const whole = ticks | 0;
+  const delay = whole === ticks ? whole : Math.ceil(ticks);
   if (delay < FAR) kc._delay = delay;
   else {
     kc._delay = FAR;
-    kc._needExtras().farDelayMs = delay;
+    kc._needExtras().farDelayTicks = delay;
   }
 }
 

@@ -98,9 +98,8 @@ export class CpuContext {
 
   /** Publishes that this CPU sleeps until its next timer is due, or another CPU wakes it. */
   setAsleep(): void {
-    const next = this.dispatcher.wheel.nextTick();
     this.memory.floats[(this.slot + WAKES_AT) >> 1] =
-      next - this.dispatcher.clock._phase + this.#mostShiftMs;
+      this.dispatcher.nextDueMs() + this.#mostShiftMs;
     this.ports.setAsleep();
   }
 

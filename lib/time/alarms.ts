@@ -23,20 +23,20 @@ interface Alarm {
 export class Alarms implements Deadlines {
   readonly #fakes: Fakes;
   readonly #driven: Driven;
-  readonly #nowTicks: () => number;
+  readonly #nowMs: () => number;
   readonly #ring: (timer: object) => void;
   readonly #alarms = new Map<object, Alarm>();
   /** The alarm that is being armed. */
   #arming: Alarm | undefined = undefined;
 
   /**
-   * @param nowTicks - returns the current time in ticks, with fractions
+   * @param nowMs - returns the current time in ms, with fractions
    * @param ring - called when a timer is due
    */
-  constructor(fakes: Fakes, driven: Driven, nowTicks: () => number, ring: (timer: object) => void) {
+  constructor(fakes: Fakes, driven: Driven, nowMs: () => number, ring: (timer: object) => void) {
     this.#fakes = fakes;
     this.#driven = driven;
-    this.#nowTicks = nowTicks;
+    this.#nowMs = nowMs;
     this.#ring = ring;
   }
 
@@ -47,7 +47,7 @@ export class Alarms implements Deadlines {
 
   set(timer: object): void {
     this.drop(timer);
-    this.#arm(timer, this.#driven.dueTick(timer) - this.#nowTicks());
+    this.#arm(timer, this.#driven.dueMs(timer) - this.#nowMs());
   }
 
   drop(timer: object): void {

@@ -6,10 +6,10 @@
  * burst has been recognized, only every 16th call reads the clock:
  *
  *    calls     r r r r r r r r r r r r . . . 15 . . . r . . . 15 . . . r . . .   | end: reconcile
- *              |<------ dense ------>| ^ estimated: the last reading + 0.25 ms counts as now
+ *              |<------ dense ------>| ^ estimated: the last reading + 1/32 ms counts as now
  *
  * The time of the calls in between is estimated: it is only known after which reading they came. Each
- * reading reconciles the estimates since the one before. If at most 0.25 ms have passed, the estimate
+ * reading reconciles the estimates since the one before. If at most 1/32 ms have passed, the estimate
  * was not before the call, so no timer can be early. Otherwise the callback has blocked meanwhile, and
  * the deadlines are moved outward: they count from this reading, the latest time that the call can
  * have been. When the callback ends, a microtask reads the clock once more and reconciles; no timer is
@@ -18,9 +18,9 @@
  *   - no timer is early, whatever the code does between two calls
  *   - order: a call counts from no earlier time than the calls before it, so equal delays end in the
  *     order of the calls
- *   - outside a burst every call reads the clock, and is exact; up to 0.25 ms after a burst, its
- *     deadline may be 0.25 ms late
- *   - in a burst a deadline may be 0.25 ms later than exact; a timer of the last 15 calls of a burst,
+ *   - outside a burst every call reads the clock, and is exact; up to 1/32 ms after a burst, its
+ *     deadline may be 1/32 ms late
+ *   - in a burst a deadline may be 1/32 ms later than exact; a timer of the last 15 calls of a burst,
  *     in a callback that blocks right after it, counts from the end of that block
  *
  * A burst has to be long enough to pay for the reading at its end, so the few calls of one I/O callback
@@ -33,6 +33,7 @@
 
 import type { Clock, Deadlines } from './clock.ts';
 import { globalTimeout } from '../base/host-functions.ts';
+import { TICKS_PER_MS } from './timing-wheel.ts';
 
 /** Estimated calls between two readings, at most. */
 const MOST = 15;
@@ -40,8 +41,8 @@ const MOST = 15;
 const STREAK = 12;
 /** Calls are dense when they come less than this after each other, in ms. */
 const DENSE_MS = 0.0005;
-/** By how much an estimate may be late, in ms. */
-const MARGIN_MS = 0.25;
+/** By how much an estimate may be late, in ms: four times as long as 16 dense calls take. */
+export const MARGIN_MS: number = 1 / 32;
 
 const endOfCallback: Promise<void> = Promise.resolve();
 
@@ -60,7 +61,7 @@ export class ClockSampler<T> {
   readonly #clock: Clock;
   /** The earliest time from which calls count; in a burst, the last reading plus a margin. */
   #fromMs = 0;
-  /** Added to the clock's time, gives ticks from the wheel's base. */
+  /** Added to the clock's time in ticks, gives ticks from the wheel's base. */
   offset = 0;
   /** The time from which estimated calls count, in ticks from the base, rounded up. */
   #estimateTick = 0;
@@ -77,25 +78,34 @@ export class ClockSampler<T> {
     this.#reconcile = () => this.#endOfBurst();
   }
 
-  /** Returns the tick at which a delay from now has elapsed. Rounds up, so it is never early. */
-  dueIn(timer: T, delayMs: number): number {
-    // Only small integers: rounding up before adding a whole delay equals rounding up afterwards.
-    const wholeMs = delayMs | 0;
+  /**
+   * Returns the tick at which a number of ticks from now has elapsed. Rounds up, so it is never early: before
+   * the delay is added, which equals rounding up afterwards and needs only small integers.
+   */
+  dueInTicks(timer: T, ticks: number): number {
     if (
       this.#left > 0 &&
       (globalTimeout() === initialTimeout || globalTimeout() === this.#timeout)
     ) {
       this.#left--;
       this.#estimated[this.#count++] = timer;
-      if (wholeMs === delayMs) return this.#estimateTick + wholeMs;
-    } else this.#read();
-    if (wholeMs === delayMs) return Math.ceil(this.#fromMs + this.offset) + wholeMs;
-    return this.dueFrom(this.#fromMs, delayMs);
+      return this.#estimateTick + ticks;
+    }
+    this.#read();
+    return Math.ceil(this.#fromMs * TICKS_PER_MS + this.offset) + ticks;
+  }
+
+  /** Returns the tick at which a delay from now has elapsed, which need not be a whole number of ticks. */
+  dueIn(timer: T, delayMs: number): number {
+    const ticks = delayMs * TICKS_PER_MS;
+    const whole = ticks | 0;
+    const due = this.dueInTicks(timer, whole);
+    return whole === ticks ? due : this.dueFrom(this.#fromMs, delayMs);
   }
 
   /** Returns the tick at which a delay from a given time has elapsed. */
   dueFrom(nowMs: number, delayMs: number): number {
-    return Math.ceil(nowMs + (this.offset + delayMs));
+    return Math.ceil(nowMs * TICKS_PER_MS + (this.offset + delayMs * TICKS_PER_MS));
   }
 
   /** Returns the current tick; in a burst, that of the last reading. */
@@ -105,7 +115,7 @@ export class ClockSampler<T> {
       this.#left--;
       nowMs = this.#fromMs - MARGIN_MS;
     } else nowMs = this.#read();
-    return Math.floor(nowMs + this.offset);
+    return Math.floor(nowMs * TICKS_PER_MS + this.offset);
   }
 
   /** Called when the wheel's base has moved by this number of ticks. */

@@ -18,7 +18,7 @@ export interface Clock {
    */
   _drive(driven: Driven): Waker;
   /**
-   * Ticks begin when `now + phase` is a whole number; 0 <= phase < 1.
+   * A tick of the wheel begins when `now + phase` is a whole number; 0 <= phase < 1.
    * @internal
    */
   readonly _phase: number;
@@ -62,7 +62,7 @@ export interface Clock {
 export interface Driven {
   /** Called once per turn after a request, after the poll phase. */
   pass(): void;
-  /** Called when an armed timer fires, before the poll phase. */
+  /** Called when the time of an armed timer has come, before a poll phase. */
   timerFired(): void;
   /** Virtual time: the next time in ms at which a timer is due; Infinity: there are no timers. */
   nextDueMs(): number;
@@ -72,8 +72,8 @@ export interface Driven {
   readonly runnable: boolean;
   /** Whether passes also serve other CPUs, which do not use this thread's fakes. */
   readonly served: boolean;
-  /** The absolute tick at which a timer is due. */
-  dueTick(timer: object): number;
+  /** The time in ms at which a timer is due. */
+  dueMs(timer: object): number;
   /**
    * Reports all current and future deadlines to an observer; null: stops reporting.
    *

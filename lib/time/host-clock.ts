@@ -15,15 +15,16 @@
  * nobody reads the clock while fakes are installed, a real timer checks every few ms whether they are
  * gone. `beforeExit` checks too, because fake timers do not keep the process alive.
  *
- * Fakes count whole ms, so ticks must begin at whole ms of the fakes: a timer of 1000 ms has to fire in
+ * Fakes count whole ms, so a tick must begin at each whole ms of the fakes: a timer of 1000 ms has to fire in
  * `tick(1000)` and not in `tick(999)`. When fakes are installed, time is therefore moved forward to the
- * next tick, by up to 1.25 ms. When they are removed, time stands still until the host has caught up by
+ * ms, by up to 1.04 ms. When they are removed, time stands still until the host has caught up by
  * that amount, so that no timer is early.
  */
 
 import { markError } from '../base/errors.ts';
 import type { Kcont } from '../core/kcont.ts';
 import type { Clock, Driven, Waker } from './clock.ts';
+import { MARGIN_MS } from './clock-sampling.ts';
 import { findFakes, globalTimeout, isHosts, type Fakes } from './fakes.ts';
 import { HostWaker } from './host-waker.ts';
 import {
@@ -77,8 +78,6 @@ export function isWatched(): boolean {
   return handled && Object.getOwnPropertySymbols(Promise.resolve()).length > 0;
 }
 
-/** By how much times may be ahead of the clock: the margin of ClockSampler in a burst, in ms. */
-const AHEAD_MS = 0.25;
 /** Under fakes: how often to check whether they are gone, in ms. */
 const LOOK_MS = 5;
 /** Phases are multiples of this, so that sums of times and whole ms are exact for 139 years. */
@@ -90,8 +89,7 @@ const lookAlways = (() => undefined) as unknown as typeof setTimeout;
 /** The monotonic clock of the host, or of fake timers that stand in for it. */
 export class HostClock implements Clock {
   /**
-   * The offset that aligns ticks with the whole ms of the event loop's clock, so that host timers fire at
-   * the start of a tick.
+   * The offset that aligns ticks with the whole ms of the event loop's clock.
    */
   readonly _phase: number;
   /** While the global `setTimeout` is this function, time is the host's. */
@@ -184,7 +182,8 @@ export class HostClock implements Clock {
   #enterFakes(fakes: Fakes): void {
     const hostMs = hostNow.call(hostPerformance);
     const goneMs = hostMs + this.#shiftMs;
-    this.#beginFakes(fakes, Math.max(goneMs, this.#lastMs) + AHEAD_MS);
+    // In a burst, times are ahead of the clock by that margin.
+    this.#beginFakes(fakes, Math.max(goneMs, this.#lastMs) + MARGIN_MS);
     this.#aheadMs = this.#lastMs - goneMs;
     this.#leftMs = hostMs;
     this.#tellWakers();
@@ -209,7 +208,7 @@ export class HostClock implements Clock {
     this.#tellWakers();
   }
 
-  /** Begins on a tick, because fakes count whole ms. */
+  /** Begins at a whole ms, because fakes count whole ms. */
   #beginFakes(fakes: Fakes, fromMs: number): void {
     this._fakes = fakes;
     this._hosts = lookAlways;

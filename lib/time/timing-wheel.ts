@@ -1,12 +1,16 @@
 /*
- * The timing wheel: exact and hierarchical, with one list per slot.
+ * The timing wheel: exact and hierarchical, with one list per slot. A tick is an eighth of a millisecond.
  *
- *   level 4   64 slots of 2^24 ticks   |        a block: 2^30 ticks, 12.4 days
- *   level 3   64 slots of 2^18 ticks   |
- *   level 2   64 slots of 2^12 ticks   |
- *   level 1   64 slots of 64 ticks     |   elapsed = 3 | 17 | 0 | 41 | 9   (five digits, base 64)
- *   level 0   64 slots of 1 tick       |                            ^ the hand of level 0
+ *   level 4   64 slots of 2^24 ticks, 35 min   |     a block: 2^30 ticks, 37 hours
+ *   level 3   64 slots of 2^18 ticks, 33 s     |
+ *   level 2   64 slots of 2^12 ticks, 0.5 s    |
+ *   level 1   64 slots of 64 ticks, 8 ms       |     elapsed = 3 | 17 | 0 | 41 | 9   (five digits, base 64)
+ *   level 0   64 slots of 1 tick, 0.125 ms     |                              ^ the hand of level 0
  *   overflow  timers that are due in a later block
+ *
+ * A deadline is rounded up to a tick, which makes a timer late by a sixteenth of a ms on average. Finer ticks
+ * would not show: the host sleeps for whole ms. Coarser ones would, and finer ones shorten the block, at whose
+ * end the overflow list is gone through.
  *
  * An entry is at the level of the highest digit in which its due tick differs from the elapsed tick, in
  * the slot of that digit. So its place depends only on (due, elapsed): two entries with the same due tick
@@ -18,13 +22,16 @@
  * it is found), so the next slot is found by counting zeros, and the cost of a jump depends on the slots
  * met, not on the ticks passed.
  *
+ * The host's timer is armed for the first due tick if there are few timers in the next occupied slot, so that a
+ * timer on its own needs one wake-up. If there are many, it is armed for the start of the slot, when they cascade.
+ *
  * When a deadline is moved later, only `_due` is changed: the entry stays in its old slot, and is
  * reinserted when the hand reaches that slot. Hence the invariant: an entry is never in a slot that
  * starts after its due tick. A reinserted entry keeps its old sequence number, so it may be out of
  * order in its new list; the list sorts itself before an entry is taken (see ordered-list.ts).
  *
  * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; ticks
- * beyond that range are stored in `_farTick`.
+ * beyond that range are stored in `_farTick`. Moving such a deadline later is a store as well.
  *
  * Cost: O(1) to add and to remove; each entry cascades at most four levels in its life, plus once per
  * delay in which it was moved outward.
@@ -46,13 +53,19 @@ export interface Timer extends Entry {
   _setFarTick(tick: number): void;
 }
 
+/** Ticks in a millisecond: a power of two, so that conversions between ticks and ms are exact. */
+export const TICKS_PER_MS = 8;
+
 const BITS = 6;
 const SLOTS = 64;
 const LEVELS = 5;
 
+/** The most timers of a slot that are looked at to find the first due one. */
+const FEW = 8;
+
 /** Ticks in a block, which is the range of the five levels. */
 export const BLOCK: number = 2 ** (BITS * LEVELS);
-/** The due tick of a timer that is more than 24 days away. */
+/** The due tick of a timer that is more than three days away. */
 export const FAR: number = 2 ** 31 - 1;
 
 /** Level by the number of leading zeros of due XOR elapsed. */
@@ -136,12 +149,18 @@ export class Wheel<T extends Timer> {
 
   /**
    * Returns the next absolute tick at which there is something to do, which is never later than the first
-   * due tick; Infinity: there are no timers.
+   * due tick that can be told; Infinity: there are no timers.
    */
   nextTick(): number {
     if (this.count === 0) return Infinity;
-    const next = this.#nextOccupied();
-    if (next < BLOCK) return this.base + next;
+    let next = this.#nextOccupied();
+    if (next < BLOCK) {
+      const level = LEVEL_OF[Math.clz32(next ^ this.#elapsed)] as number;
+      if (level > 0) next = this.#earliest(level, next);
+      const tick = this.base + next;
+      // Above 2^53, not every tick is a number: take the next one that is.
+      return tick - this.base < next ? tick + TICKS_PER_MS : tick;
+    }
     return Math.max(this.base + BLOCK, this.#overflowFrom);
   }
 
@@ -194,6 +213,21 @@ export class Wheel<T extends Timer> {
       }
     }
     return BLOCK;
+  }
+
+  /**
+   * Returns the first due tick in an occupied slot that starts at tick `start`, or the end of the slot if that
+   * is earlier; for a slot with many timers, its start.
+   */
+  #earliest(level: number, start: number): number {
+    const list = this.#slots[level * SLOTS + ((start >> (level * BITS)) & (SLOTS - 1))];
+    let earliest = start + (1 << (level * BITS));
+    let left = FEW;
+    for (let entry = (list as OrderedList<T>)._next; entry !== list; entry = entry._next) {
+      if (left-- === 0) return start;
+      earliest = Math.min(earliest, (entry as T)._due);
+    }
+    return earliest;
   }
 
   #expireUntil(to: number, expired: Expired<T>): void {

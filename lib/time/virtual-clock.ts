@@ -13,11 +13,12 @@ const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, tak
  *
  * @remarks
  * A kernel on this clock runs its continuations only inside {@link VirtualClock.tick} and
- * {@link VirtualClock.advance}. At each tick at which something is due, the timers that are due expire,
+ * {@link VirtualClock.advance}. At each time at which something is due, the timers that are due expire,
  * and then continuations are dispatched until none can be entered. The order depends only on the calls
- * that were made. Several kernels can share a clock; at each tick they run in the order in which they
+ * that were made. Several kernels can share a clock; at each time they run in the order in which they
  * were created. Functions run without an async context, whichever code moves the clock, unless they have
- * the option `context`. A tick is 1 ms: a deadline within a ms expires at the end of it.
+ * the option `context`. A fractional delay ends at a time of its own: deadlines are rounded up to an eighth of
+ * a ms.
  *
  * @example
  * ```ts
@@ -77,7 +78,7 @@ export class VirtualClock implements Clock {
    *
    * @param ms - how far, 0 or more; 0 runs what is runnable at this instant. Time stops at 2^53-1 ms
    * @throws KcontError EINVAL if the distance is negative or not finite; EDEADLK from within a
-   * continuation. Also throws the error of a function that has no `onError`: time then stays at the tick
+   * continuation. Also throws the error of a function that has no `onError`: time then stays at the time
    * of that function, and the next call continues from there
    */
   tick(ms: number): void {

@@ -104,8 +104,16 @@ describe('the options of a continuation', () => {
     const far = make({ slackMs: 1000 });
     far.schedule(2 ** 40);
     expect(far.deadline).to.equal(2 ** 40);
-    exact.destroy();
-    far.destroy();
+    const days = make({ slackMs: 3_600_000 });
+    days.schedule(604_800_000);
+    expect(days.deadline).to.be.within(604_800_000, 608_400_000);
+    expect(days.deadline % 2 ** 20).to.equal(0);
+    const tight = make({ slackMs: 0.5 });
+    tight.schedule(604_800_000.25);
+    expect(tight.deadline).to.equal(604_800_000.25);
+    tight.schedule(0.75);
+    expect(tight.deadline).to.equal(1);
+    for (const kc of [exact, far, days, tight]) kc.destroy();
     clock.tick(300);
     expect(at.length).to.equal(29);
     expect(new Set(at).size).to.be.at.most(8);

@@ -5,7 +5,7 @@ import { burn } from '../support/busy.ts';
 describe('a timer on the host clock', function () {
   this.timeout(30_000);
 
-  it('is never early: 10,000 timers of 1 to 50 ms on a busy loop', async () => {
+  it('is never early: 10,000 timers of up to 50 ms on a busy loop', async () => {
     const kernel = new Kernel();
     let left = 10_000;
     let early = 0;
@@ -20,7 +20,7 @@ describe('a timer on the host clock', function () {
         left--;
       };
       const make = (i: number): void => {
-        const delayMs = 1 + (i % 50) * (i % 3 === 0 ? 1 : 0.99);
+        const delayMs = (1 + (i % 50)) * (i % 3 === 0 ? 1 : Math.random());
         const dueMs = performance.now() + delayMs;
         new Kcont(kernel.wq.softclock, null, entered, dueMs).schedule(delayMs);
       };

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import type { Clock } from '../../lib/time/clock.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
 import { ClockSampler } from '../../lib/time/clock-sampling.ts';
+import { TICKS_PER_MS } from '../../lib/time/timing-wheel.ts';
 import { burn } from '../support/busy.ts';
 
 /** The number of calls before estimates begin; the first call cannot be dense. */
@@ -49,8 +50,9 @@ describe('the clock sampler', () => {
     sampler = new ClockSampler(clock, (name, nowMs) => void restarted.push(`${name}@${nowMs}`));
   });
 
+  /** Returns the due ticks of calls with a delay of 10 ms, in ms. */
   const burst = (calls: number): number[] =>
-    Array.from({ length: calls }, (_, i) => sampler.dueIn(`t${i}`, 10));
+    Array.from({ length: calls }, (_, i) => sampler.dueIn(`t${i}`, 10) / TICKS_PER_MS);
   const endOfCallback = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
   it('reads the clock at every call outside a dense burst', () => {
@@ -66,19 +68,20 @@ describe('the clock sampler', () => {
   });
 
   it('is never early: an estimate counts from the last reading plus a margin', () => {
-    clock.nowMs = 999.9;
+    clock.nowMs = 999.98;
     expect(burst(DENSE - 1)).to.deep.equal(Array.from({ length: DENSE - 1 }, () => 1010));
-    expect(burst(4)).to.deep.equal([1011, 1011, 1011, 1011]);
+    expect(burst(4)).to.deep.equal([1010.125, 1010.125, 1010.125, 1010.125]);
   });
 
   it('keeps the order of the calls: a reading counts from no earlier than the estimates before it', () => {
-    clock.nowMs = 999.9;
+    clock.nowMs = 999.98;
     burst(DENSE + 15);
-    expect([...burst(1), sampler.dueIn('a', 9.5)]).to.deep.equal([1011, 1010]);
-    clock.nowMs = 1000.05;
+    expect(burst(1)).to.deep.equal([1010.125]);
+    expect(sampler.dueIn('a', 9.95) / TICKS_PER_MS).to.equal(1010);
+    clock.nowMs = 999.985;
     burst(14);
-    clock.nowMs += 0.3;
-    expect(burst(2)).to.deep.equal([1011, 1011]);
+    clock.nowMs += 0.04;
+    expect(burst(2)).to.deep.equal([1010.125, 1010.125]);
   });
 
   it('reconciles estimates at the end of the callback', async () => {
@@ -109,7 +112,7 @@ describe('the clock sampler', () => {
 
   it('keeps estimates if little time has passed', async () => {
     burst(DENSE + 4);
-    clock.nowMs += 0.2;
+    clock.nowMs += 0.03;
     await endOfCallback();
     expect(restarted).to.deep.equal([]);
   });
@@ -132,15 +135,18 @@ describe('the clock sampler', () => {
   it('returns the current tick, or that of the last reading in a burst', () => {
     burst(DENSE);
     clock.nowMs += 5;
-    expect(sampler.tick()).to.equal(1000);
-    expect(Array.from({ length: 15 }, () => sampler.tick())[14]).to.equal(1005);
+    const tickMs = (): number => sampler.tick() / TICKS_PER_MS;
+    expect(tickMs()).to.equal(1000);
+    expect(Array.from({ length: 15 }, tickMs)[14]).to.equal(1005);
   });
 
   it('accepts delays that are not small integers, inside and outside a burst', () => {
-    expect(sampler.dueIn('a', 0.5)).to.equal(1001);
+    const dueMs = (name: string, delayMs: number): number =>
+      sampler.dueIn(name, delayMs) / TICKS_PER_MS;
+    expect([dueMs('a', 0.5), dueMs('b', 0.3)]).to.deep.equal([1000.5, 1000.375]);
     burst(DENSE);
-    expect(sampler.dueIn('b', 2 ** 40)).to.equal(2 ** 40 + 1001);
-    expect(sampler.dueIn('c', 0.5)).to.equal(1001);
+    expect(dueMs('c', 2 ** 40)).to.equal(2 ** 40 + 1000.125);
+    expect([dueMs('d', 0.5), dueMs('e', 0.3)]).to.deep.equal([1000.625, 1000.375]);
   });
 });
 

@@ -73,9 +73,9 @@ describe('Wheel', () => {
           const alarm = alarms[timer]!;
           const due = model.tick + ticks;
           if (op === 'advance') {
-            expect(wheel.nextTick()).to.be.at.most(
-              model.timers.length === 0 ? Infinity : Math.min(...model.timers.map((t) => t.due)),
-            );
+            const next = wheel.nextTick();
+            expect(next).to.be.at.most(Math.min(...model.timers.map((t) => t.due)));
+            expect(next).to.be.at.least(wheel.tick);
             expired.length = 0;
             let base = wheel.base;
             wheel.advance(
@@ -142,6 +142,31 @@ describe('Wheel', () => {
     moved._due = 200;
     wheel.advance(200, ({ name }) => void ran.push(name), nothing);
     expect(ran).to.deep.equal(['lazy', 'cascaded', 'direct', 'moved']);
+  });
+
+  it('tells the first due tick if few timers are in the next slot', () => {
+    for (const count of [1, 8, 9]) {
+      const wheel = new Wheel<Alarm>(0);
+      const alarms = Array.from({ length: count }, (_, i) => new Alarm(`t${i}`));
+      for (const [i, alarm] of alarms.entries()) {
+        stamp(alarm);
+        wheel.setDue(alarm, 5000 - i);
+        wheel.add(alarm);
+      }
+      expect(wheel.nextTick()).to.equal(count > 8 ? 4096 : 5001 - count);
+      for (const alarm of alarms) wheel.setDue(alarm, 2 ** 20);
+      // It does not look beyond the end of the slot.
+      expect(wheel.nextTick()).to.equal(count > 8 ? 4096 : 8192);
+    }
+  });
+
+  it('tells a later tick if the first due one is not a number', () => {
+    const wheel = new Wheel<Alarm>(2 ** 55);
+    const alarm = new Alarm('odd');
+    stamp(alarm);
+    wheel.setDue(alarm, 3);
+    wheel.add(alarm);
+    expect(wheel.nextTick()).to.equal(2 ** 55 + 8);
   });
 
   it('jumps over an empty stretch of 2^53 ticks at the cost of the timers due', () => {

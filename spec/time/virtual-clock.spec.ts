@@ -54,12 +54,38 @@ describe('VirtualClock', () => {
     expect(clock.now).to.equal(3);
   });
 
-  it('accepts fractions: no timer is early by one', () => {
-    make('a').schedule(0.5);
-    clock.tick(0.9);
-    expect([ran, clock.now]).to.deep.equal([[], 0.9]);
-    clock.tick(0.1);
-    expect(ran).to.deep.equal(['a@1']);
+  it('accepts fractions: each is a time of its own, rounded up to an eighth', () => {
+    for (const delayMs of [1, 0.9, 0.5, 0.51, 0.01, 0.625, 0.125]) {
+      const kc = make(String(delayMs));
+      kc.schedule(delayMs);
+      expect(kc.deadline).to.equal(Math.ceil(delayMs * 8) / 8);
+    }
+    clock.tick(0.124);
+    expect([ran, clock.now]).to.deep.equal([[], 0.124]);
+    clock.tick(1);
+    const order = ['0.01@0.125', '0.125@0.125', '0.5@0.5', '0.51@0.625', '0.625@0.625'];
+    expect(ran).to.deep.equal([...order, '1@1', '0.9@1']);
+    expect(clock.now).to.equal(1.124);
+  });
+
+  it('counts a fractional delay again from a touch', () => {
+    const kc = make('a');
+    kc.schedule(0.75);
+    clock.tick(0.5);
+    kc.touch();
+    clock.tick(10);
+    expect(ran).to.deep.equal(['a@1.25']);
+  });
+
+  it('moves on where a fraction is no longer a number', () => {
+    clock.tick(2 ** 52);
+    clock.tick(0);
+    make('a').schedule(0.25);
+    make('b').schedule(1);
+    clock.tick(0);
+    expect(ran).to.deep.equal([]);
+    clock.tick(3);
+    expect(ran).to.deep.equal([`a@${2 ** 52 + 1}`, `b@${2 ** 52 + 1}`]);
   });
 
   it('lets promises settle between the steps of advance', async () => {

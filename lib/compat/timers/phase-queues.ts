@@ -137,10 +137,10 @@ export class PhaseQueues implements Task {
   }
 
   /**
-   * Returns when the current tick began. An interval counts its next period from there. Counted from
-   * the call, each period would be a tick longer than in Node, which counts in whole ms.
+   * Returns when the current ms began. An interval counts its next period from there, as in Node, which
+   * counts in whole ms. Counted from the call, each period would be longer by the time that a call is late.
    */
-  tickMs(): number {
+  wholeMs(): number {
     const { clock } = this;
     return Math.floor(clock.now + clock._phase) - clock._phase;
   }

@@ -260,7 +260,7 @@ export class Timeout {
   /** @internal */
   _begin(): (...args: unknown[]) => unknown {
     if (this.#counted) this.#count(false);
-    this.#queues.startMs = this.#repeatMs === null ? NaN : this.#queues.tickMs();
+    this.#queues.startMs = this.#repeatMs === null ? NaN : this.#queues.wholeMs();
     return this.#func as (...args: unknown[]) => unknown;
   }
 
@@ -316,7 +316,7 @@ export class Timeout {
     const kc = this.#kc;
     const { startMs } = this.#queues;
     // NaN if its own function has turned it into an interval.
-    const fromMs = Number.isNaN(startMs) ? this.#queues.tickMs() : startMs;
+    const fromMs = Number.isNaN(startMs) ? this.#queues.wholeMs() : startMs;
     const errno = scheduleFrom(kc, fromMs, this.#delayMs);
     if (errno !== 0 && this.#queues.dispatcher.closed) {
       this._abort(refusal(kc, errno, this.#delayMs, null));

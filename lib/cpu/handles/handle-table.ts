@@ -15,6 +15,7 @@ import { Kcont } from '../../core/kcont.ts';
 import { makeOwn } from '../../core/own-kcont.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { label, lastDelay } from '../../core/schedule.ts';
+import { TICKS_PER_MS } from '../../time/timing-wheel.ts';
 import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../../core/state.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
 import { ABSENT, CLONED, tagOf } from '../messages/value-tags.ts';
@@ -272,7 +273,7 @@ export class HandleTable implements TokenHandles {
     const wq = this.#workqueueOf(block);
     const kc = new Kcont<unknown>(wq, this.#lockOf(block), func, undefined, {
       ref: false,
-      slackMs: words[block + SLACK] as number,
+      slackMs: (words[block + SLACK] as number) / TICKS_PER_MS,
       affinity: AFFINITIES[affinityOf(words[block + SPEC] as number)] ?? 'none',
     });
     const entry = new RemoteEntry(this.#host, kc, block, handle, -1);
