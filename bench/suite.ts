@@ -8,6 +8,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   touch: () => import('./touch.ts'),
   expire: () => import('./expire.ts'),
   'run-soon': () => import('./run-soon.ts'),
+  lateness: () => import('./lateness.ts'),
   timers: () => import('./timers.ts'),
   lock: () => import('./lock.ts'),
   'cpu-lock': () => import('./cpu-lock.ts'),
