@@ -9,6 +9,7 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
+import { Retry, RetryBudget, retry } from '../../lib/retry/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 import { Deadline, createDeadline, deadline } from '../../lib/compat/abort-deadline.ts';
 import { createTimers } from '../../lib/compat/timers/index.ts';
@@ -351,6 +352,51 @@ const rows: readonly Row[] = [
       onError: nothing,
     },
     bad: { deadlineMs: [0, Infinity], buffer: [0, 1.5] },
+  },
+  {
+    of: 'retry',
+    api: ['retry', 'Retry.constructor'],
+    calls: [
+      (options) => Promise.race([retry(nothing, options), Promise.resolve()]),
+      (options) => void new Retry(nothing, options),
+    ],
+    good: {
+      attempts: Infinity,
+      backoff: nothing,
+      retryIf: nothing,
+      onRetry: nothing,
+      signal: new AbortController().signal,
+      deadlineMs: 5,
+      lock: new Mutex(),
+      wq: prilow,
+      budget: new RetryBudget({ kernel }),
+      name: 'job',
+      context: 'create',
+    },
+    bad: {
+      attempts: [0, 1.5],
+      deadlineMs: [0, Infinity, 2 ** 53],
+      budget: [new RetryBudget()],
+      context: ['schedule'],
+    },
+    takesAll: ['backoff'],
+  },
+  {
+    of: 'backoff',
+    api: [],
+    calls: [
+      (options) => Promise.race([retry(nothing, { backoff: options ?? {} }), Promise.resolve()]),
+    ],
+    good: { baseMs: 5, maxMs: 50, factor: 1.5, jitter: 'none', random: Math.random },
+    bad: { baseMs: [Infinity], maxMs: [Infinity], factor: [0.5, Infinity], jitter: ['some'] },
+    inner: true,
+  },
+  {
+    of: 'RetryBudget',
+    api: ['RetryBudget.constructor'],
+    calls: [(options) => new RetryBudget(options)],
+    good: { ratio: 0.5, minPerSecond: 1, windowMs: 1000, kernel },
+    bad: { ratio: [Infinity], minPerSecond: [Infinity], windowMs: [0, Infinity] },
   },
   {
     of: 'Pipeline.close',

@@ -4,6 +4,7 @@ import type { Kernel, KcontFunction, Mutex } from '../../lib/index.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
+import { retry } from '../../lib/retry/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 
 /** A user's function. */
@@ -73,6 +74,8 @@ export const ENTRANCES: Readonly<Record<string, Entrance>> = {
   'executor.run': ({ kernel }, func) => endingOf(createExecutor(kernel.wq.prihigh).run(func)),
   'executor.run with a lock': ({ kernel, lock }, func) =>
     endingOf(createExecutor(kernel.wq.prihigh).run(func, { lock })),
+  retry: ({ kernel, lock }, func) =>
+    endingOf(retry(func, { wq: kernel.wq.prihigh, lock, attempts: 1 })),
   'locks.request': ({ kernel }, func) => endingOf(createLocks(kernel).request('name', func)),
 };
 
