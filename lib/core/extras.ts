@@ -38,6 +38,19 @@ export class Details {
 }
 
 /**
+ * What a timer needs whose delay is longer than three days. The fields are NaN at first, not 0, so that V8 stores
+ * doubles in place, and moving such a deadline allocates nothing.
+ *
+ * @internal
+ */
+export class Far {
+  /** The absolute due tick. */
+  tick: number = NaN;
+  /** The last delay, in ticks. */
+  delayTicks: number = NaN;
+}
+
+/**
  * Settings that few continuations have; separate, so that all others stay small.
  *
  * @internal
@@ -49,12 +62,8 @@ export class Extras {
   /** The async context in which the function runs. */
   asyncContext: AsyncResource | undefined = undefined;
   slackTicks = 0;
-  /**
-   * The absolute due tick and the delay in ticks, if they exceed a small integer. NaN, not 0, so that V8 stores
-   * doubles in place from the beginning, and moving a far deadline allocates nothing.
-   */
-  farTick: number = NaN;
-  farDelayTicks: number = NaN;
+  /** Its due tick and its delay, if they may exceed a small integer. */
+  far: Far | null = null;
   /** The number of halts that are waiting. */
   halts = 0;
   /** Its state, if it is shared between CPUs. */

@@ -1,7 +1,7 @@
 import type { Cpu } from './cpu.ts';
 import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
-import { Details, Extras, type Affinity } from './extras.ts';
+import { Details, Extras, Far, type Affinity } from './extras.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom, type Caller } from '../base/errors.ts';
 import type { Entry } from '../base/ordered-list.ts';
@@ -612,13 +612,18 @@ export class Kcont<A> {
   }
 
   /** @internal */
+  _needFar(): Far {
+    return (this._needExtras().far ??= new Far());
+  }
+
+  /** @internal */
   _farTick(): number {
-    return this._needExtras().farTick;
+    return this._needFar().tick;
   }
 
   /** @internal */
   _setFarTick(tick: number): void {
-    this._needExtras().farTick = tick;
+    this._needFar().tick = tick;
   }
 }
 

@@ -4,7 +4,7 @@
 
 import { Cpu } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
-import { coalesce, type Extras } from './extras.ts';
+import { coalesce, type Extras, type Far } from './extras.ts';
 import {
   EBUSY,
   EINVAL,
@@ -207,7 +207,18 @@ function enqueue<A>(kc: Kcont<A>): void {
 
 /** Transition from IDLE, PENDING or ACKED to PENDING. If PENDING, a later deadline is only stored. */
 export function startTimer<A>(kc: Kcont<A>, delayMs: number): void {
-  startTimerAt(kc, delayMs, dueIn(kc, delayMs));
+  const { _sampler: sampler } = kc._wq;
+  const ticks = delayMs * TICKS_PER_MS;
+  const whole = ticks | 0;
+  if (whole === ticks && whole < FAR) {
+    const due = slacken(kc, sampler.dueInTicks(kc, whole));
+    kc._delay = whole;
+    startTimerAt(kc, due);
+  } else {
+    const due = slacken(kc, sampler.dueIn(kc, delayMs));
+    setDelay(kc, ticks);
+    startTimerAt(kc, due);
+  }
 }
 
 /**
@@ -220,16 +231,16 @@ export function scheduleFrom<A>(kc: Kcont<A>, fromMs: number, delayMs: number): 
   if (errno !== 0) return errno;
   const { sampler, wheel } = kc._wq._dispatcher;
   const due = Math.max(sampler.dueFrom(fromMs, delayMs), wheel.tick + 1 - wheel.base);
-  startTimerAt(kc, delayMs, slacken(kc, due));
+  setDelay(kc, delayMs * TICKS_PER_MS);
+  startTimerAt(kc, slacken(kc, due));
   return 0;
 }
 
-function startTimerAt<A>(kc: Kcont<A>, delayMs: number, due: number): void {
+function startTimerAt<A>(kc: Kcont<A>, due: number): void {
   const dispatcher = kc._wq._dispatcher;
   const { wheel } = dispatcher;
   const state = kc._state;
   stamp(kc);
-  setDelay(kc, delayMs);
   if ((state & PENDING) === 0) {
     kc._state = scheduled(state, true);
     if ((state & UNREF) === 0) dispatcher.ref();
@@ -279,7 +290,7 @@ export function reinsertTimer<A>(kc: Kcont<A>, atMs: number): boolean {
 export function restartTimer<A>(kc: Kcont<A>): void {
   const { _sampler: sampler } = kc._wq;
   const ticks = kc._delay;
-  if (ticks === FAR) restartFar(kc, kc._extras as Extras);
+  if (ticks === FAR) restartFar(kc);
   else moveOutward(kc, slacken(kc, sampler.dueInTicks(kc, ticks)));
   if (sampler.deadlines !== null) sampler.deadlines.set(kc);
 }
@@ -288,13 +299,14 @@ export function restartTimer<A>(kc: Kcont<A>): void {
  * Restarts a PENDING timer with a delay of more than three days. Its deadline is then as far away. Here, only small
  * integers are passed to functions and returned by them, because V8 allocates an object for any other number.
  */
-function restartFar<A>(kc: Kcont<A>, extras: Extras): void {
+function restartFar<A>(kc: Kcont<A>): void {
+  const { slackTicks, far } = kc._extras as Extras & { far: Far };
   const { wheel, sampler } = kc._wq._dispatcher;
-  const due = sampler.dueInTicks(kc, 0) + extras.farDelayTicks;
-  if (extras.slackTicks > 0) moveOutward(kc, coalesce(due, extras.slackTicks));
+  const due = sampler.dueInTicks(kc, 0) + far.delayTicks;
+  if (slackTicks > 0) moveOutward(kc, coalesce(due, slackTicks));
   else {
     kc._due = FAR;
-    extras.farTick = wheel.base + due;
+    far.tick = wheel.base + due;
   }
 }
 
@@ -312,11 +324,6 @@ function moveOutward<A>(kc: Kcont<A>, due: number): void {
   else kc._wq._dispatcher.wheel.setDue(kc, due);
 }
 
-/** Returns the due tick of a delay from now, relative to the wheel's base. */
-function dueIn<A>(kc: Kcont<A>, delayMs: number): number {
-  return slacken(kc, kc._wq._sampler.dueIn(kc, delayMs));
-}
-
 function slacken<A>(kc: Kcont<A>, due: number): number {
   const extras = kc._extras;
   return extras === null ? due : coalesce(due, extras.slackTicks);
@@ -324,19 +331,17 @@ function slacken<A>(kc: Kcont<A>, due: number): number {
 
 /** Returns the last delay, in ms. */
 export function lastDelay<A>(kc: Kcont<A>): number {
-  const ticks = kc._delay === FAR ? kc._needExtras().farDelayTicks : kc._delay;
+  const ticks = kc._delay === FAR ? kc._needFar().delayTicks : kc._delay;
   return ticks / TICKS_PER_MS;
 }
 
-/** Stores the delay so that the field stays a small integer. */
-function setDelay<A>(kc: Kcont<A>, delayMs: number): void {
-  const ticks = delayMs * TICKS_PER_MS;
-  const whole = ticks | 0;
-  const delay = whole === ticks ? whole : Math.ceil(ticks);
+/** Stores a delay of so many ticks, rounded up, so that the field stays a small integer. */
+function setDelay<A>(kc: Kcont<A>, ticks: number): void {
+  const delay = Math.ceil(ticks);
   if (delay < FAR) kc._delay = delay;
   else {
     kc._delay = FAR;
-    kc._needExtras().farDelayTicks = delay;
+    kc._needFar().delayTicks = delay;
   }
 }
 

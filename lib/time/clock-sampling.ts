@@ -95,12 +95,10 @@ export class ClockSampler<T> {
     return Math.ceil(this.#fromMs * TICKS_PER_MS + this.offset) + ticks;
   }
 
-  /** Returns the tick at which a delay from now has elapsed, which need not be a whole number of ticks. */
+  /** Returns the tick at which a delay from now has elapsed that need not be a whole number of ticks. */
   dueIn(timer: T, delayMs: number): number {
-    const ticks = delayMs * TICKS_PER_MS;
-    const whole = ticks | 0;
-    const due = this.dueInTicks(timer, whole);
-    return whole === ticks ? due : this.dueFrom(this.#fromMs, delayMs);
+    this.dueInTicks(timer, 0);
+    return this.dueFrom(this.#fromMs, delayMs);
   }
 
   /** Returns the tick at which a delay from a given time has elapsed. */

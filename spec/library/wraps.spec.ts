@@ -186,6 +186,47 @@ describe('a kernel', function () {
     far.destroy();
   });
 
+  it('moves a deadline that is days away to any other, exactly', () => {
+    const clock = new VirtualClock();
+    const { wq } = new Kernel({ clock });
+    const week = 7 * DAY_MS;
+    const ran: number[] = [];
+    const make = (slackMs: number): Kcont<null> =>
+      new Kcont(wq.softclock, null, () => void ran.push(clock.now), null, { slackMs });
+    const exact = make(0);
+    const slack = make(DAY_MS);
+    const deadlines = (): number => {
+      expect(slack.deadline - exact.deadline).to.be.within(0, DAY_MS);
+      return exact.deadline - clock.now;
+    };
+    const schedule = (delayMs: number): number => {
+      exact.schedule(delayMs);
+      slack.schedule(delayMs);
+      return deadlines();
+    };
+    const touch = (): number => {
+      exact.touch();
+      slack.touch();
+      return deadlines();
+    };
+    expect(schedule(week + 0.25)).to.equal(week + 0.25);
+    clock.tick(1000.5);
+    expect(touch()).to.equal(week + 0.25);
+    const limitMs = (2 ** 31 - 1) / 8;
+    for (const delayMs of [week + 0.5, 2 * week, week, DAY_MS, limitMs, 3 * DAY_MS, 4 * DAY_MS]) {
+      expect(schedule(delayMs)).to.equal(delayMs);
+      clock.tick(DAY_MS / 2 + 0.125);
+      expect(touch()).to.equal(delayMs);
+    }
+    // When it is near, its delay is still far.
+    clock.tick(4 * DAY_MS - 1);
+    expect([exact.deadline - clock.now, touch()]).to.deep.equal([1, 4 * DAY_MS]);
+    const deadline = exact.deadline;
+    clock.tick(week);
+    expect(ran[0]).to.equal(deadline);
+    expect(ran.length).to.equal(2);
+  });
+
   it('keeps the order of the calls at the end of an era of sequence numbers', async () => {
     const clock = new VirtualClock();
     const { wq } = new Kernel({ clock });

@@ -52,7 +52,10 @@ describe('the clock sampler', () => {
 
   /** Returns the due ticks of calls with a delay of 10 ms, in ms. */
   const burst = (calls: number): number[] =>
-    Array.from({ length: calls }, (_, i) => sampler.dueIn(`t${i}`, 10) / TICKS_PER_MS);
+    Array.from(
+      { length: calls },
+      (_, i) => sampler.dueInTicks(`t${i}`, 10 * TICKS_PER_MS) / TICKS_PER_MS,
+    );
   const endOfCallback = (): Promise<void> => new Promise((resolve) => void setImmediate(resolve));
 
   it('reads the clock at every call outside a dense burst', () => {
