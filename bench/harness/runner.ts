@@ -75,7 +75,8 @@ export function besideLimits(
   };
 }
 
-function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[] {
+/** kcont beside each of its peers. */
+export function comparePeers(metric: Metric, figures: readonly Figures[]): Comparison[] {
   const kcont = figures.find(({ role }) => role === 'kcont');
   if (kcont === undefined) return [];
   return figures
