@@ -116,6 +116,17 @@ export function globalTimeout(): typeof setTimeout {
   return setTimeout;
 }
 
+/** The host's `setTimeout`; undefined if it is not known, and for good, so that the compiler can rely on it. */
+const hostTimeout = isTimeoutMissing ? undefined : real.setTimeout;
+
+/**
+ * Whether no fake timers are installed. False if the host's functions were not known when this module was
+ * loaded. While `setTimeout` is not replaced, the compiler treats it as a constant and compares nothing.
+ */
+export function isHostsTime(): boolean {
+  return typeof setTimeout === 'function' && setTimeout === hostTimeout;
+}
+
 const { hrtime } = process;
 /** Returns the time in nanoseconds, on the clock of the event loop. */
 export const hostNanos: () => bigint = behind(hrtime, 'hrtime').bigint;

@@ -81,6 +81,21 @@ export class List<E extends Links> implements Links {
   }
 }
 
+/**
+ * Removes and returns the first entry of a list that is in order. Its `_next` no longer refers to another
+ * entry, which would keep that one in memory; its `_prev` refers to the list, which saves a store: before
+ * the entry can be unlinked again, it has to be put into a list, or its `_prev` set.
+ */
+export function takeFirst<E extends Links>(list: List<E>): E | undefined {
+  const entry = list._next;
+  if (entry === list) return undefined;
+  const next = entry._next;
+  list._next = next;
+  next._prev = list;
+  entry._next = entry;
+  return entry as E;
+}
+
 /** Moves all entries of one list to another, which must be empty. */
 export function moveAll<E extends Links>(from: List<E>, to: List<E>): void {
   const { first } = from;

@@ -19,14 +19,16 @@ const ASIDES = 8;
 
 /** The budget of the current pass. */
 export class Budget {
-  /** The number of functions that the pass has entered. */
-  ran = 0;
+  /** How many more functions run until the clock is read. Reduced before each is entered. */
+  left = 1;
   readonly #clock: Clock;
   readonly #ms: number;
   /** The time at which it is spent; Infinity: it has not begun. */
   #untilMs = Infinity;
-  /** How many more functions run until the clock is read, times ASIDES. */
-  #left = ASIDES;
+  /** The number of functions that the pass will have entered when `left` is 0. */
+  #ran = 1;
+  /** Continuations that were set aside and do not count yet. */
+  #asides = 0;
 
   constructor(clock: Clock, ms: number) {
     this.#clock = clock;
@@ -35,9 +37,10 @@ export class Budget {
 
   /** Called when a pass begins. */
   reset(): void {
-    this.ran = 0;
+    this.left = 1;
     this.#untilMs = Infinity;
-    this.#left = ASIDES;
+    this.#ran = 1;
+    this.#asides = 0;
   }
 
   /** Called before or after the first function of the pass is entered. */
@@ -45,26 +48,21 @@ export class Budget {
     if (this.#untilMs === Infinity) this.#untilMs = this.#clock.now + this.#ms;
   }
 
-  /** Counts one function, including one that throws. */
-  take(): void {
-    this.#left -= ASIDES;
-  }
-
-  /** Called if the continuation was set aside instead of entered. */
+  /** Called if a continuation was set aside instead of entered. */
   giveBack(): void {
-    this.#left += ASIDES - 1;
-  }
-
-  /** Whether the clock has to be read. */
-  get mustReadClock(): boolean {
-    return this.#left <= 0;
+    if (++this.#asides === ASIDES) {
+      // These count as one, but no function has run.
+      this.#asides = 0;
+      this.#ran--;
+    } else this.left++;
   }
 
   /** Whether it is spent; reads the clock if that is due. */
   isSpent(): boolean {
-    if (this.#left > 0) return false;
+    if (this.left > 0) return false;
     if (this.#clock.now >= this.#untilMs) return true;
-    this.#left = ASIDES * untilNextLook(this.ran);
+    this.left = untilNextLook(this.#ran - this.left);
+    this.#ran += this.left;
     return false;
   }
 }

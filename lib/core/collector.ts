@@ -115,7 +115,7 @@ export class Collector {
     if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
     kc._state = expired(kc._state);
     const wq = kc._wq;
-    wq._load++;
+    wq._queued++;
     this.runq.addTimer(wq._level, kc);
   }
 

@@ -36,21 +36,22 @@
 import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
-import { ADMITTED, ASIDE, STALE, remoteOf, type CpuLink } from './cpu-link.ts';
-import { enter, settle, type AsyncRun, type OnError } from './invoke.ts';
+import type { CpuLink } from './cpu-link.ts';
+import { dispatch, dispatchAll } from './dispatch.ts';
+import { settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
+import { isHostsTime } from '../base/host-functions.ts';
 import { unlink } from '../base/list.ts';
-import { OrderedList, stamp } from '../base/ordered-list.ts';
-import { release } from '../locks/lock-check.ts';
-import { NONE, type Timekeeper } from '../locks/turnstile.ts';
+import { OrderedList } from '../base/ordered-list.ts';
+import type { Timekeeper } from '../locks/turnstile.ts';
 import { firstStarved, mayBePromoted } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
 import type { RunQueue } from './run-queue.ts';
-import { OPEN, PENDING, REMOTE, RUNNING, UNREF, WAITED, type Phase, stopped } from './state.ts';
+import { OPEN, PENDING, UNREF, type Phase, stopped } from './state.ts';
 import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
 
@@ -97,16 +98,17 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly onError: OnError | undefined;
   /** The tick at which the host timer fires, relative to the wheel's base. */
   armedTicks: number = FAR;
-  /** The connection to the other CPUs; null: there are none. */
-  cpuLink: CpuLink | null = null;
   /** Whether asynchronous functions have been entered in this pass. */
   needsMicrotasks = false;
   /** Tasks that have no continuation yet. A shutdown notifies them too. */
   readonly tasks: Set<Task> = new Set<Task>();
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
-  /** The shutdown phase. */
-  phase: Phase = OPEN;
+  /**
+   * Whether a job need only be put into the run queue, unless fakes are installed: a pass is running or has
+   * been requested, the kernel is open, and there are no other CPUs.
+   */
+  takesJobs = false;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
@@ -122,9 +124,13 @@ export class Dispatcher implements Driven, Timekeeper {
 
   readonly #waker: Waker;
   /** Scheduled continuations that keep the process alive. */
-  readonly #refs: Refs;
+  readonly refs: Refs;
   readonly #budget: Budget;
   #passing = false;
+  /** Whether the host, not fakes, has been asked for a pass that has not begun. */
+  #isRequested = false;
+  #phase: Phase = OPEN;
+  #cpuLink: CpuLink | null = null;
   /**
    * The dispatcher whose pass was running when this pass began, because one of its functions
    * advanced a virtual clock; null: none.
@@ -139,7 +145,7 @@ export class Dispatcher implements Driven, Timekeeper {
    * The absolute tick of the first of the passes that have all ended with continuations still
    * runnable; Infinity: the last pass left none.
    */
-  #backlogTick = Infinity;
+  backlogTick: number = Infinity;
 
   constructor(kernel: Kernel, clock: Clock, budgetMs: number, onError: OnError | undefined) {
     this.kernel = kernel;
@@ -153,7 +159,27 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#budget = new Budget(clock, budgetMs);
     this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
-    this.#refs = new Refs(this.#waker);
+    this.refs = new Refs(this.#waker);
+  }
+
+  /** The connection to the other CPUs; null: there are none. */
+  get cpuLink(): CpuLink | null {
+    return this.#cpuLink;
+  }
+
+  set cpuLink(link: CpuLink | null) {
+    this.#cpuLink = link;
+    this.takesJobs = false;
+  }
+
+  /** The shutdown phase. */
+  get phase(): Phase {
+    return this.#phase;
+  }
+
+  set phase(phase: Phase) {
+    this.#phase = phase;
+    this.takesJobs = false;
   }
 
   /** Whether `close` has been called; `schedule` is refused then. */
@@ -163,25 +189,34 @@ export class Dispatcher implements Driven, Timekeeper {
 
   /** Counts a scheduled continuation that keeps the process alive. */
   ref(): void {
-    if (this.#refs.count++ > 0 || this.#passing || !this.#refs.isNews) return;
-    this.#refs.tell();
+    if (this.refs.count++ === 0) this.#firstRef();
+  }
+
+  #firstRef(): void {
+    if (this.#passing || !this.refs.isNews) return;
+    this.refs.tell();
     this.request();
   }
 
   /** Undoes `ref`. */
   unref(): void {
-    if (--this.#refs.count === 0 && !this.#passing) this.#refs.tellLater();
+    if (--this.refs.count === 0 && !this.#passing) this.refs.tellLater();
   }
 
-  /** Requests a pass. */
+  /** Requests a pass. While fakes are installed, each request is passed on, so that the clock looks at them. */
   request(): void {
-    if (!this.#passing) this.#waker.request();
+    if (this.#passing || (this.#isRequested && isHostsTime())) return;
+    this.#waker.request();
+    this.#isRequested = isHostsTime();
+    this.takesJobs = this.#isRequested && this.#phase === OPEN && this.#cpuLink === null;
   }
 
   /** Disarms the timer and cancels a requested pass, because nothing is scheduled any more. */
   rest(): void {
     this.#disarm();
     this.#waker.takeBack();
+    this.#isRequested = false;
+    this.takesJobs = false;
   }
 
   #disarm(): void {
@@ -198,8 +233,7 @@ export class Dispatcher implements Driven, Timekeeper {
       level = this.runq.level(priority);
     }
     this.collector.returned(kc);
-    level.resumed.insert(kc);
-    this.runq.mark(level);
+    this.runq.addResumed(level, kc);
     this.request();
   }
 
@@ -213,7 +247,6 @@ export class Dispatcher implements Driven, Timekeeper {
       unlink(kc);
       kc._lock?._leave(kc);
       kc._wq._unload();
-      kc._wq._wake();
     }
     if ((state & UNREF) === 0) this.unref();
   }
@@ -221,12 +254,15 @@ export class Dispatcher implements Driven, Timekeeper {
   #begin(): void {
     this.passes = (this.passes + 1) | 0;
     this.#passing = true;
+    this.#isRequested = false;
+    this.takesJobs = this.#phase === OPEN && this.#cpuLink === null;
     this.#outer = entered;
     entered = this;
   }
 
   #end(): void {
     this.#passing = false;
+    this.takesJobs = false;
     this.current = undefined;
     entered = this.#outer;
     this.#outer = null;
@@ -240,8 +276,8 @@ export class Dispatcher implements Driven, Timekeeper {
       this.cpuLink?.wake();
       const { collectable } = this.collector;
       if (collectable > this.wheel.tick) this.collector.collect(collectable);
-      if (this.#backlogTick < Infinity) this.#serveStarved();
-      this.#dispatchWithinBudget();
+      if (this.backlogTick < Infinity) this.#serveStarved();
+      dispatchAll(this, this.#budget);
       for (;;) {
         const kc = this.atTop;
         if (kc !== null) {
@@ -253,7 +289,7 @@ export class Dispatcher implements Driven, Timekeeper {
             settle(this, kc);
           }
         } else if (!this.#takesMore()) break;
-        this.#dispatchWithinBudget();
+        dispatchAll(this, this.#budget);
       }
     } finally {
       this.#end();
@@ -287,7 +323,7 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.#budget.isSpent()) return;
     this.#begin();
     try {
-      do this.#dispatchWithinBudget();
+      do dispatchAll(this, this.#budget);
       while (this.#goOnAtTop());
     } catch (error) {
       this.clock._raise(error);
@@ -334,7 +370,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.sampler.deadlines = deadlines;
     this.armedTicks = FAR;
     if (deadlines !== null) return this.collector.tellDeadlines(deadlines);
-    return this.runnable || this.#refs.count > 0 || wheel.count > 0;
+    return this.runnable || this.refs.count > 0 || wheel.count > 0;
   }
 
   ring(): void {
@@ -360,7 +396,7 @@ export class Dispatcher implements Driven, Timekeeper {
     try {
       this.collector.collect(this.collector.tick());
       for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
-        this.#dispatch(kc);
+        dispatch(this, kc);
         this.#goOnAtTop();
       }
     } finally {
@@ -395,41 +431,26 @@ export class Dispatcher implements Driven, Timekeeper {
     let level = this.runq.highest(highest.priority);
     for (; level !== undefined; level = this.runq.highest(level.priority)) {
       // Only time since the backlog began counts as waiting.
-      const starved = firstStarved(level, this.#backlogTick, now);
+      const starved = firstStarved(level, this.backlogTick, now);
       if (starved === undefined) continue;
       unlink(starved);
-      this.#dispatch(starved);
-    }
-  }
-
-  #dispatchWithinBudget(): void {
-    if (this.runq.empty) return;
-    const budget = this.#budget;
-    budget.begin();
-    for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
-      const { ran } = budget;
-      budget.take();
-      this.#dispatch(kc);
-      if (this.atTop !== null) return;
-      if (ran === budget.ran) budget.giveBack();
-      // If the queue is empty, the clock need not be read.
-      if (budget.mustReadClock && !this.runq.empty && budget.isSpent()) return;
+      dispatch(this, starved);
     }
   }
 
   #plan(): void {
-    this.#refs.tell();
+    this.refs.tell();
     if (this.runnable || this.cpuLink?.sleep() === true) {
       const tick = this.collector.tick();
       this.collector.collectable = tick;
-      this.#backlogTick = Math.min(this.#backlogTick, tick);
+      this.backlogTick = Math.min(this.backlogTick, tick);
       this.#waker.request();
       return;
     }
-    this.#backlogTick = Infinity;
+    this.backlogTick = Infinity;
     // Under fakes each deadline has its own alarm, so no timer is armed.
     if (this.wheel.deadlines !== null) return;
-    if (this.#refs.count === 0 && this.wheel.count === 0) {
+    if (this.refs.count === 0 && this.wheel.count === 0) {
       if (this.#armed) this.#disarm();
       return;
     }
@@ -448,44 +469,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.armedTicks = Math.min(next - this.wheel.base, FAR);
     this.#armed = true;
     // A continuation that only waits for a lock keeps the process alive too.
-    const at = next === Infinity && this.#refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
+    const at = next === Infinity && this.refs.count > 0 ? Number.MAX_SAFE_INTEGER : next;
     this.#waker.arm(this.collector.msOf(at));
-  }
-
-  /** Enters a continuation that was taken from the run queue, or sets it aside. */
-  #dispatch(kc: Kcont<unknown>): void {
-    const wq = kc._wq;
-    const remote = (kc._state & REMOTE) === 0 ? null : remoteOf(kc);
-    const admission = remote === null ? ADMITTED : remote.admit();
-    const lock = kc._lock;
-    if ((kc._state & RUNNING) !== 0 || admission === ASIDE) {
-      // It is resumed when its run settles, or by the CPU that it waits for.
-      this.#setAside(kc);
-      lock?._leave(kc);
-    } else if (admission === STALE) this.withdraw(kc);
-    else if (wq._available === 0) {
-      this.#setAside(kc);
-      lock?._leave(kc);
-      wq._waiting.insert(kc);
-    } else if (lock !== null && !lock._takeFor(kc)) {
-      const since = this.#backlogTick < Infinity ? this.#backlogTick : NONE;
-      // A job's tick may be older than the job, which was scheduled since the last pass.
-      if (since === NONE && (kc._state & WAITED) === 0) kc._due = this.sampler.tick();
-      this.#setAside(kc);
-      lock._wait(kc, since);
-      wq._wake();
-    } else if (remote === null || remote.enter()) {
-      this.#budget.ran++;
-      enter(this, kc);
-    } else {
-      release(lock);
-      this.withdraw(kc);
-    }
-  }
-
-  #setAside(kc: Kcont<unknown>): void {
-    if ((kc._state & WAITED) !== 0) return;
-    kc._state |= WAITED;
-    stamp(kc);
   }
 }

@@ -82,14 +82,13 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   kc._state = entered(state);
   if ((state & UNREF) === 0) dispatcher.unref();
-  kc._wq._entered++;
   const func = kc._func;
   const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
   dispatcher.current = kc;
-  if (kc._wq.onError === undefined && dispatcher.onError === undefined && (state & REMOTE) === 0) {
+  if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =
         asyncContext === undefined
@@ -98,10 +97,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
       if (result !== undefined) then = thenOf(result);
       returned = true;
     } finally {
-      if (!returned) {
-        settle(dispatcher, kc);
-        escape(dispatcher, kc);
-      }
+      if (!returned) abandon(dispatcher, kc);
     }
   } else {
     try {
@@ -119,6 +115,60 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if (then !== undefined) follow(dispatcher, kc, result, then);
   else if (result === AT_TOP) dispatcher.atTop = kc;
   else settle(dispatcher, kc);
+}
+
+/** The bits of a continuation that has more to do when it settles. */
+const NOT_SETTLED_AT_ONCE: number = QUEUED | DEAD | REMOTE;
+
+/**
+ * The same as `enter`, for a continuation of this CPU without a lock that keeps the process alive, and whose
+ * errors have no handler. It does no more than most of them need, so that the compiler puts it into the loop
+ * of the pass. The caller counts the reference to the process.
+ *
+ * @returns whether the pass has to go on with `atTop`
+ *
+ * @internal
+ */
+export function enterPlain(dispatcher: Dispatcher, kc: Kcont<unknown>, state: number): boolean {
+  kc._state = entered(state);
+  dispatcher.current = kc;
+  const func = kc._func;
+  let result: unknown;
+  let returned = false;
+  try {
+    result = func(kc._arg, kc);
+    returned = true;
+  } finally {
+    if (!returned) abandon(dispatcher, kc);
+  }
+  if (result !== undefined) return hasReturned(dispatcher, kc, result);
+  const after = kc._state;
+  if ((after & NOT_SETTLED_AT_ONCE) === 0 && kc._extras === null) {
+    kc._state = settled(after);
+    kc._wq._settled();
+  } else settle(dispatcher, kc);
+  return false;
+}
+/** The rest of `enterPlain` for a function that has returned something. */
+function hasReturned(dispatcher: Dispatcher, kc: Kcont<unknown>, result: unknown): boolean {
+  let then: Then | undefined;
+  let isRead = false;
+  try {
+    then = thenOf(result);
+    isRead = true;
+  } finally {
+    if (!isRead) abandon(dispatcher, kc);
+  }
+  if (then !== undefined) follow(dispatcher, kc, result, then);
+  else if (result === AT_TOP) dispatcher.atTop = kc;
+  else settle(dispatcher, kc);
+  return result === AT_TOP;
+}
+
+/** Called when a function has thrown and no handler takes its error. */
+function abandon(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  settle(dispatcher, kc);
+  escape(dispatcher, kc);
 }
 
 /** Starts to track an asynchronous run. */

@@ -14,6 +14,7 @@ import {
   REMOTE_REQUIRED,
   label,
   makeRunnable,
+  makeRunnableAtOnce,
   refuse,
   reset,
   restartTimer,
@@ -184,6 +185,7 @@ export class Kcont<A> {
    * @internal
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
+    if (delayMs === 0 && cpu === null && makeRunnableAtOnce(this)) return 0;
     const errno = whyNot(this, delayMs, cpu);
     if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
     // First take in what other CPUs have scheduled here: those calls came before this one.

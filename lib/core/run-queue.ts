@@ -18,9 +18,14 @@
  * Ticks of jobs and timers count from the wheel's base, and are adjusted when it moves: see `rebase`.
  *
  * Two counts of leading zeros find the highest priority. A bit may stay set after the last entry of its
- * level has left; it is cleared when it is found.
+ * level has left; it is cleared when it is found. In between, the highest level is remembered: taking an
+ * entry costs one look at that level, and in most cases at one of its lists.
+ *
+ * Invariant: no level above `#top` has an entry. It is restored in `mark`, which is called for each level
+ * that gets an entry and may have had none.
  */
 
+import { takeFirst } from '../base/list.ts';
 import { OrderedList, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
@@ -35,7 +40,10 @@ export class Level<R extends Runnable> {
   readonly priority: number;
   readonly resumed: OrderedList<R> = new OrderedList<R>();
   readonly timed: OrderedList<R> = new OrderedList<R>();
+  /** Jobs are added in their order. A user that inserts into it takes by `first`, not by `shift`. */
   readonly direct: OrderedList<R> = new OrderedList<R>();
+  /** Whether `resumed` or `timed` may have entries. */
+  #hasOthers = false;
   /** The shortest patience of the workqueues of this priority, in ms. */
   leastPatienceMs: number = Infinity;
   /** The pass in which a lock last promoted an entry of this level. */
@@ -50,9 +58,20 @@ export class Level<R extends Runnable> {
     return this.resumed.first ?? this.timed.first ?? this.direct.first;
   }
 
-  /** Removes and returns the next entry. */
+  /** Removes and returns the next entry, whose `_prev` is left as it was. */
   shift(): R | undefined {
-    return this.resumed.shift() ?? this.timed.shift() ?? this.direct.shift();
+    if (this.#hasOthers) {
+      const entry = this.resumed.shift() ?? this.timed.shift();
+      if (entry !== undefined) return entry;
+      this.#hasOthers = false;
+    }
+    return takeFirst(this.direct);
+  }
+
+  /** Adds an entry that waited aside, or that a lock promoted. */
+  addResumed(entry: R): void {
+    this.resumed.insert(entry);
+    this.#hasOthers = true;
   }
 
   /**
@@ -66,6 +85,7 @@ export class Level<R extends Runnable> {
       ({ first } = direct);
     }
     timed.push(timer);
+    this.#hasOthers = true;
   }
 
   /**
@@ -92,6 +112,8 @@ export class RunQueue<R extends Runnable> {
   readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
   readonly #words = new Int32Array(PRIORITIES / 32);
   #summary = 0;
+  /** The highest level that may have entries; null: none has. */
+  #top: Level<R> | null = null;
 
   /** Returns the level of a priority, which is created at the first request. */
   level(priority: number): Level<R> {
@@ -105,8 +127,16 @@ export class RunQueue<R extends Runnable> {
     direct.push(job);
   }
 
+  /** Adds an entry that waited aside, or that a lock promoted to this level. */
+  addResumed(level: Level<R>, entry: R): void {
+    level.addResumed(entry);
+    this.mark(level);
+  }
+
   /** Marks a level that has got an entry. */
   mark(level: Level<R>): void {
+    const top = this.#top;
+    if (top === null || top.priority < level.priority) this.#top = level;
     const word = level.priority >> 5;
     this.#words[word]! |= 1 << (level.priority & 31);
     this.#summary |= 1 << word;
@@ -123,17 +153,19 @@ export class RunQueue<R extends Runnable> {
     for (const level of this.#levels) level?.rebase(ticks, most);
   }
 
-  /** Removes and returns the first entry of the highest priority. */
+  /** Removes and returns the first entry of the highest priority, whose `_prev` is left as it was. */
   shift(): R | undefined {
-    while (this.#summary !== 0) {
-      const word = 31 - Math.clz32(this.#summary);
-      const bits = this.#words[word] as number;
-      const bit = 31 - Math.clz32(bits);
-      const entry = (this.#levels[(word << 5) | bit] as Level<R>).shift();
+    for (let level = this.#top; level !== null; level = this.#lower()) {
+      const entry = level.shift();
       if (entry !== undefined) return entry;
-      this.#clear(word, bit);
     }
     return undefined;
+  }
+
+  /** Called if the highest level has no entries: returns the next one, which may have some. */
+  #lower(): Level<R> | null {
+    const level = this.highest();
+    return (this.#top = level ?? null);
   }
 
   get empty(): boolean {

@@ -38,6 +38,7 @@ import {
   acked,
   scheduled,
 } from './state.ts';
+import { isHostsTime } from '../base/host-functions.ts';
 import { FAR, TICKS_PER_MS } from '../time/timing-wheel.ts';
 
 /** Longest delay, in ms. */
@@ -174,12 +175,28 @@ export function taskOf<A>(kc: Kcont<A>): Task | undefined {
   return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
-/** Transition from IDLE, PENDING or ACKED to QUEUED. */
-export function makeRunnable<A>(kc: Kcont<A>): void {
+/** The state of a continuation that is to be scheduled without further checks has none of these bits. */
+const NOT_PLAIN: number = PENDING | INVOKING | DEAD | HALTING | UNREF | REMOTE | ANY_CPU;
+
+/**
+ * Makes a continuation runnable if that takes nothing but to put it into the run queue. This is how a burst
+ * of jobs is scheduled. False: nothing has changed.
+ */
+export function makeRunnableAtOnce<A>(kc: Kcont<A>): boolean {
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
-  enqueue(kc);
-  dispatcher.runq.addJob(wq._level, kc);
+  const state = kc._state;
+  if (!dispatcher.takesJobs || (state & NOT_PLAIN) !== 0 || kc._extras !== null) return false;
+  if (!isHostsTime()) return false;
+  dispatcher.ref();
+  addJob(kc, state);
+  return true;
+}
+
+/** Transition from IDLE, PENDING or ACKED to QUEUED. */
+export function makeRunnable<A>(kc: Kcont<A>): void {
+  const dispatcher = kc._wq._dispatcher;
+  addJob(kc, leaveWheel(kc));
   dispatcher.request();
 }
 
@@ -188,21 +205,32 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
  * pass. Works in a closing kernel too, because it continues work that has begun.
  */
 export function makeRunnableNext<A>(kc: Kcont<A>): void {
-  enqueue(kc);
   const dispatcher = kc._wq._dispatcher;
+  becomeJob(kc, leaveWheel(kc));
   dispatcher.deferred.push(kc);
   dispatcher.request();
 }
 
-function enqueue<A>(kc: Kcont<A>): void {
-  const wq = kc._wq;
-  const dispatcher = wq._dispatcher;
+/** Prepares a continuation to become a job; returns its state. */
+function leaveWheel<A>(kc: Kcont<A>): number {
+  const dispatcher = kc._wq._dispatcher;
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
-  kc._due = dispatcher.collector.jobTick();
+  return state;
+}
+
+function addJob<A>(kc: Kcont<A>, state: number): void {
+  becomeJob(kc, state);
+  const wq = kc._wq;
+  wq._dispatcher.runq.addJob(wq._level, kc);
+}
+
+function becomeJob<A>(kc: Kcont<A>, state: number): void {
+  const wq = kc._wq;
+  kc._due = wq._dispatcher.collector.jobTick();
   kc._state = scheduled(state, false);
-  wq._load++;
+  wq._queued++;
 }
 
 /** Transition from IDLE, PENDING or ACKED to PENDING. If PENDING, a later deadline is only stored. */

@@ -69,10 +69,19 @@ export const SCHEDULED: number = PENDING | QUEUED;
  * blocks in shared memory. They leave all other bits unchanged.
  */
 
+// In constants of this module, which V8 treats as such; it loads and checks an exported one each time.
+const NOT_SCHEDULED = ~(SCHEDULED | EXPIRED | INVOKING);
+const DELAYED = PENDING;
+const RUNNABLE = QUEUED | INVOKING;
+const NOT_QUEUED = ~(QUEUED | WAITED);
+const IN_FUNCTION = RUNNING | EXPIRED;
+const AGAIN = QUEUED;
+const NOT_RUNNING = ~RUNNING;
+const NOT_INVOKING = ~(RUNNING | INVOKING);
+
 /** After `schedule`: PENDING with a delay, otherwise QUEUED. */
 export function scheduled(state: number, delayed: boolean): number {
-  const rest = state & ~(SCHEDULED | EXPIRED | INVOKING);
-  return delayed ? rest | PENDING : rest | QUEUED | INVOKING;
+  return (state & NOT_SCHEDULED) | (delayed ? DELAYED : RUNNABLE);
 }
 
 /** After its timer has expired. */
@@ -82,7 +91,7 @@ export function expired(state: number): number {
 
 /** When its function is called. */
 export function entered(state: number): number {
-  return (state & ~(QUEUED | WAITED)) | RUNNING | EXPIRED;
+  return (state & NOT_QUEUED) | IN_FUNCTION;
 }
 
 /** After `ack`: it can be scheduled again while its function continues. */
@@ -92,7 +101,7 @@ export function acked(state: number): number {
 
 /** After its function has returned or thrown, or its promise has settled. QUEUED stays set. */
 export function settled(state: number): number {
-  return state & ~(RUNNING | ((state & QUEUED) === 0 ? INVOKING : 0));
+  return state & ((state & AGAIN) === 0 ? NOT_INVOKING : NOT_RUNNING);
 }
 
 /** After `stop`. INVOKING without QUEUED belongs to a run in flight, and stays set. */

@@ -41,6 +41,8 @@ export function createPrivate(
   if (typeof limit === 'object') {
     const sharing = (limit._sharing ??= [limit]);
     queue._sharing = sharing;
+    queue._watched = true;
+    limit._watched = true;
     queue._available = limit._available;
     sharing.push(queue);
     sharing.sort((a, b) => b.priority - a.priority);

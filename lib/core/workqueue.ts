@@ -103,6 +103,11 @@ export class Workqueue {
   readonly kernel: Kernel;
   /** @internal */
   readonly onError: OnError | undefined;
+  /**
+   * The handler of errors: its own or the kernel's.
+   * @internal
+   */
+  readonly _handler: OnError | undefined;
 
   /** @internal */
   readonly _dispatcher: Dispatcher;
@@ -134,12 +139,26 @@ export class Workqueue {
    */
   _sharing: Workqueue[] | null = null;
   /**
-   * Continuations queued, plus functions entered and not settled.
+   * Continuations that have been queued, so far.
    * @internal
    */
-  _load = 0;
-  /** @internal */
-  _entered = 0;
+  _queued = 0;
+  /**
+   * Continuations that were queued and are so no more: their run has settled, or they were withdrawn.
+   * @internal
+   */
+  _done = 0;
+  /**
+   * How many of them were withdrawn.
+   * @internal
+   */
+  _withdrawn = 0;
+  /**
+   * Whether something may have to be done when a run settles: continuations wait for maxActive, the
+   * limit is shared, or a drain waits.
+   * @internal
+   */
+  _watched = false;
   /** @internal */
   _failed = 0;
   /**
@@ -162,6 +181,7 @@ export class Workqueue {
   readonly _asked: string | undefined;
   #acquired = 0;
   readonly #permanent: boolean;
+  /** Called when nothing is queued or running any more. */
   #drained: (() => void)[] = [];
 
   private constructor(
@@ -181,6 +201,7 @@ export class Workqueue {
     this._available = Math.min(criteria.maxActive, MOST_ACTIVE);
     this.patienceMs = criteria.patienceMs;
     this.onError = criteria.onError;
+    this._handler = criteria.onError ?? dispatcher.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
     this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
@@ -281,6 +302,7 @@ export class Workqueue {
   /** @internal */
   _drain(): Promise<void> {
     if (this._load === 0) return Promise.resolve();
+    this._watched = true;
     return new Promise((resolve) => this.#drained.push(resolve));
   }
 
@@ -298,17 +320,22 @@ export class Workqueue {
 
   /** Returns its statistics. */
   stats(): WorkqueueStats {
-    const { current } = this._dispatcher;
-    const sync = current !== undefined && current._wq === this && current.running;
-    const running = this._active + (sync ? 1 : 0);
+    const running = this.#running();
     return {
       name: this.name,
       priority: this.priority,
       queued: this._load - running,
       running,
-      entered: this._entered,
+      entered: this._done - this._withdrawn + running,
       failed: this._failed,
     };
+  }
+
+  /** The number of functions that have been entered and have not settled. */
+  #running(): number {
+    const { current } = this._dispatcher;
+    const sync = current !== undefined && current._wq === this && current.running;
+    return this._active + (sync ? 1 : 0);
   }
 
   /** @internal */
@@ -349,22 +376,45 @@ export class Workqueue {
   }
 
   /**
+   * Continuations queued, plus functions entered and not settled.
+   * @internal
+   */
+  get _load(): number {
+    return this._queued - this._done;
+  }
+
+  /**
    * Called when a run has settled.
    * @internal
    */
   _settled(): void {
-    this._unload();
-    if (!this._waiting.empty || this._sharing !== null) this._wake();
+    this._done++;
+    if (this._watched) this.#goOn();
   }
 
   /**
-   * Called when one continuation fewer is queued or running.
+   * Called when a queued continuation has been withdrawn.
    * @internal
    */
   _unload(): void {
-    if (--this._load === 0 && this.#drained.length > 0) {
-      for (const resolve of this.#drained.splice(0)) resolve();
-    }
+    this._done++;
+    this._withdrawn++;
+    if (this._watched) this.#goOn();
+  }
+
+  #goOn(): void {
+    if (this._load === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    this._wake();
+    this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.length > 0;
+  }
+
+  /**
+   * Lets a continuation wait until fewer than maxActive are in flight.
+   * @internal
+   */
+  _await(kc: Kcont<unknown>): void {
+    this._waiting.insert(kc);
+    this._watched = true;
   }
 
   /**

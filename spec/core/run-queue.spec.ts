@@ -94,8 +94,7 @@ describe('RunQueue', () => {
     const level = queue.level(199);
     queue.addJob(level, new Item('job', 1));
     queue.addTimer(level, new Item('timer', 0));
-    level.resumed.insert(new Item('resumed', 9));
-    queue.mark(level);
+    queue.addResumed(level, new Item('resumed', 9));
     expect([...level].map(({ name }) => name)).to.deep.equal(['resumed', 'timer', 'job']);
     expect(names(queue)).to.deep.equal(['resumed', 'timer', 'job']);
   });
