@@ -51,7 +51,7 @@ class ReadSide extends BaseLock {
   override _takeFor(waiter: Waiter): boolean {
     const { turnstile } = this.#sides;
     if (turnstile === null) return super._takeFor(waiter);
-    if (turnstile.best?._lock !== this && turnstile.bestOutranks(waiter)) return false;
+    if (turnstile.bestOutranks(waiter)) return false;
     const granted = super._takeFor(waiter);
     if (granted) turnstile.wake();
     return granted;

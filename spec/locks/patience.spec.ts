@@ -157,6 +157,31 @@ async function play(sides: readonly Side[], program: readonly Step[]): Promise<s
   return faults;
 }
 
+const step = (what: Step['what'], which = 0, { side = 0, ms = 0, holdMs = 0 } = {}): Step => ({
+  what,
+  which,
+  side,
+  ms,
+  holdMs,
+});
+
+/**
+ * While readers hold the lock and a writer waits, readers of high priority are on their way to their own
+ * kernel's pass. In between, the other kernel dispatches a reader of the writer's priority.
+ */
+const READERS_ON_THEIR_WAY = [
+  step('enter'),
+  step('schedule', 13, { ms: 5 }),
+  step('enter', 3, { side: 1 }),
+  step('schedule', 3),
+  step('tryEnter', 0, { holdMs: 9 }),
+  step('advance', 0, { ms: 4 }),
+  step('schedule', 4, { ms: 1 }),
+  step('schedule', 9, { ms: 1 }),
+  step('schedule', 8),
+  step('schedule', 5, { ms: 1 }),
+];
+
 describe('those who want a lock, with patience that runs out,', function () {
   this.timeout(120_000);
 
@@ -168,6 +193,10 @@ describe('those who want a lock, with patience that runs out,', function () {
         }),
         { numRuns: 150 * soak },
       );
+    });
+
+    it(`keep their order while readers of high priority are on their way: ${kind}`, async () => {
+      expect(await play(make(), READERS_ON_THEIR_WAY)).to.deep.equal([]);
     });
   }
 });
