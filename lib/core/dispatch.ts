@@ -94,7 +94,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
   } else if (lock !== null && !lock._takeFor(kc)) {
     const { backlogTick } = dispatcher;
     const since = backlogTick < Infinity ? backlogTick : NONE;
-    // A job's tick may be older than the job, which was scheduled since the last pass.
+    // The `_due` of a job may be before its `schedule` call; its patience counts from now.
     if (since === NONE && (kc._state & WAITED) === 0) kc._due = dispatcher.sampler.tick();
     setAside(kc);
     lock._wait(kc, since);

@@ -11,23 +11,24 @@
  *
  * A pass runs in the check phase of the event loop, after the poll phase:
  *
- *   0. rejoin    Jobs that the last pass deferred become runnable.
+ *   0. rejoin    Jobs that were scheduled for the next pass become runnable.
  *   1. collect   Timers expire that were due at a time that was read *before* this poll phase. All
  *                I/O that had arrived by that time has been handled by now, so if an idle timer is
  *                still due then, no data has arrived in time. A stalled loop does not close live
  *                connections.
- *   2. starved   Each level with a continuation that has run out of patience is served once.
+ *   2. starved   Of each priority, one continuation that has waited for longer than its patience is
+ *                entered (see patience.ts).
  *   3. dispatch  Strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      If there is more to do, another pass follows the next poll phase; otherwise the one
  *                timer is armed.
  *   5. microtasks Asynchronous functions that settle immediately free a lock or a place within
- *                maxActive: the continuations that waited for it are dispatched from microtasks, as
- *                part of the same pass and its budget.
+ *                maxActive: the continuations that waited for it are dispatched from microtasks,
+ *                within the budget of the same pass.
  *
  * A continuation that waits aside is not considered again until its wait is over, so a busy lock does
- * not slow down others. It keeps its place: when it is first set aside, it takes a sequence number
- * that orders it among those set aside. When it is resumed, it goes before all continuations of its
- * priority that have not been taken from the run queue yet.
+ * not slow down others. It keeps its place. When it is first set aside, it gets a new sequence number, so
+ * those set aside stay in the order in which they were reached. When it is resumed, it goes before all
+ * continuations of its priority that have not been reached yet.
  *
  * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; FreeBSD's callout with TRYLOCK,
  * for setting aside continuations whose lock is held.
@@ -60,7 +61,7 @@ const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
-/** The argument of a continuation whose function returns AT_TOP. */
+/** The argument of a continuation whose function returns AT_TOP (see invoke.ts). */
 interface AtTop {
   /** The work of the function, called by the pass itself. */
   run(): void;
@@ -93,7 +94,7 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly asyncRuns: OrderedList<AsyncRun> = new OrderedList<AsyncRun>();
   /** Completed runs, to be reused. */
   readonly freeRuns: AsyncRun[] = [];
-  /** Jobs for the next pass. */
+  /** Jobs that wait for the next pass (see makeRunnableNext). */
   readonly deferred: OrderedList<Kcont<unknown>> = new OrderedList<Kcont<unknown>>();
   readonly onError: OnError | undefined;
   /** The tick at which the host timer fires, relative to the wheel's base. */
@@ -112,10 +113,10 @@ export class Dispatcher implements Driven, Timekeeper {
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
-  /** The continuation that continues in the pass itself, before any other is entered. */
+  /** The continuation whose function has just returned AT_TOP: the pass calls its argument's `run` next. */
   atTop: Kcont<unknown> | null = null;
 
-  /** The number of passes. */
+  /** Counts passes, and each round of dispatching from microtasks. */
   passes = 0;
   readonly mayPromote: Timekeeper['mayPromote'] = mayBePromoted;
 
@@ -142,8 +143,8 @@ export class Dispatcher implements Driven, Timekeeper {
   #microtasks = 0;
   readonly #look: () => void;
   /**
-   * The absolute tick of the first of the passes that have all ended with continuations still
-   * runnable; Infinity: the last pass left none.
+   * Since when every pass has left runnable continuations: the tick at the end of the first such pass.
+   * Infinity: the last pass left none.
    */
   backlogTick: number = Infinity;
 

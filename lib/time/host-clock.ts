@@ -11,9 +11,9 @@
  *
  * The sources follow each other without a gap: time continues from its current value and never goes
  * back. A change of source is noticed when the clock is read or asked for a callback; the check costs
- * nothing, because the compiler treats a global function that was never assigned as a constant. If
- * nobody reads the clock while fakes are installed, a real timer checks every few ms whether they are
- * gone. `beforeExit` checks too, because fake timers do not keep the process alive.
+ * nothing, because the compiler treats a global function that was never assigned as a constant. While
+ * something is requested from the fakes, a real timer also checks every few ms whether they are gone.
+ * `beforeExit` checks too, because fake timers do not keep the process alive.
  *
  * Fakes count whole ms, so a tick must begin at each whole ms of the fakes: a timer of 1000 ms has to fire in
  * `tick(1000)` and not in `tick(999)`. When fakes are installed, time is therefore moved forward to the
@@ -67,9 +67,9 @@ function named(name: string, found: unknown): (() => void) | undefined {
 }
 
 /**
- * True if the program handles uncaught exceptions and has async hooks installed. If a tick or a microtask
- * then throws while our callback is on the stack, Node calls the `after` hook of our callback twice: after
- * the error has been handled, and when the callback ends. Node has no query for installed hooks, but with
+ * True if the program handles uncaught exceptions and has async hooks installed. If a
+ * `process.nextTick` callback or a microtask then throws while our callback is on the stack, Node calls
+ * the `after` hook of our callback twice: after the error has been handled, and when the callback ends. Node has no query for installed hooks, but with
  * hooks a promise has symbol properties for its ids. Costs 0.1 us, once per turn.
  */
 export function isWatched(): boolean {
@@ -106,7 +106,7 @@ export class HostClock implements Clock {
   /** Fakes: the time at which their clock was at `#originMs`. */
   #baseMs = 0;
   #originMs = 0;
-  /** By how much the fakes' time is ahead of the elapsed time. */
+  /** By how much time was moved forward to a whole ms when fakes were installed; taken back when they are gone. */
   #aheadMs = 0;
   /** The host's time at which fakes took over. */
   #leftMs = 0;
@@ -192,7 +192,7 @@ export class HostClock implements Clock {
   #leaveFakes({ tell, lasts }: Fakes, next: Fakes | null): void {
     const hostMs = hostNow.call(hostPerformance);
     if (tell === undefined) {
-      // Without a clock of the fakes, time has passed as on the host.
+      // The fakes told no time, so only alarms have moved it. It catches up with the host's.
       this.#lastMs = Math.max(this.#lastMs, this.#baseMs + hostMs - this.#leftMs);
     } else if (lasts) this.#partedNow();
     const lastMs = this.#lastMs;

@@ -14,18 +14,20 @@
  *   message   to a port: 6 us, and 0.07 ms until the pass. Used when the armed timer has fired: what
  *             is due then has already waited for up to 1 ms
  *
- * The timer. The host sleeps for whole ms, counted from when it goes to sleep, and oversleeps by a tenth of a ms
- * or two. So its timer is armed for the last ms that may end before the deadline, or shortly after it:
+ * The timer. The host sleeps for whole ms, counted from when it goes to sleep, and oversleeps by a tenth
+ * of a ms or two. So its timer is armed for the last ms that may end before the deadline, or shortly after
+ * it:
  *
- *    arm |-- 1 ms --|-- 1 ms --|-- 1 ms --|-- 1 ms --|        3.4 ms are left: sleep for 4 ms
- *    arm |-- 1 ms --|-- 1 ms --|-- 1 ms --|..|                3.2 ms are left: sleep for 3 ms, then turns of the
- *                                                             loop that do not sleep
+ *    arm |-- 1 ms --|-- 1 ms --|-- 1 ms --|-- 1 ms --|   3.4 ms are left: sleep for 4 ms
+ *    arm |-- 1 ms --|-- 1 ms --|-- 1 ms --|..|           3.2 ms are left: sleep for 3 ms, then turns of
+ *                                                        the loop that do not sleep
  *
- * By how much the host oversleeps is learned. If the timer fires much too early, because the loop has begun a new
- * ms between arming and sleeping, it is armed again for what is left. The dispatcher is told when the deadline has
- * come, and not before. Then a timer is 0.1 to 0.4 ms late if its delay is a whole number of ms and it was armed
- * by the pass before, and half a ms on average if it is due at any time (bench lateness). The turns that do not
- * sleep take at most an eighth of a ms after each sleep of 1 ms or more, 0.01 ms on average.
+ * By how much the host oversleeps is learned. If the timer fires much too early, because the loop has
+ * begun a new ms between arming and sleeping, it is armed again for what is left. The dispatcher is told
+ * when the deadline has come, and not before. Then a timer is 0.1 to 0.4 ms late if its delay is a whole
+ * number of ms and it was armed by the pass before, and half a ms on average if it is due at any time
+ * (bench lateness). The turns that do not sleep take at most an eighth of a ms after each sleep of 1 ms or
+ * more, 0.01 ms on average.
  *
  * Under fakes there is an alarm for each timer, and the pass runs in its callback. Runnable
  * continuations get a fake immediate, if immediates are faked too.

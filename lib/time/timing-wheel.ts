@@ -4,13 +4,14 @@
  *   level 4   64 slots of 2^24 ticks, 35 min   |     a block: 2^30 ticks, 37 hours
  *   level 3   64 slots of 2^18 ticks, 33 s     |
  *   level 2   64 slots of 2^12 ticks, 0.5 s    |
- *   level 1   64 slots of 64 ticks, 8 ms       |     elapsed = 3 | 17 | 0 | 41 | 9   (five digits, base 64)
- *   level 0   64 slots of 1 tick, 0.125 ms     |                              ^ the hand of level 0
+ *   level 1   64 slots of 64 ticks, 8 ms       |     elapsed, the tick to which the wheel has advanced:
+ *   level 0   64 slots of 1 tick, 0.125 ms     |     3 | 17 | 0 | 41 | 9   its five digits, in base 64,
+ *                                                                        are the hands of the levels
  *   overflow  timers that are due in a later block
  *
- * A deadline is rounded up to a tick, which makes a timer late by a sixteenth of a ms on average. Finer ticks
- * would not show: the host sleeps for whole ms. Coarser ones would, and finer ones shorten the block, at whose
- * end the overflow list is gone through.
+ * A deadline is rounded up to a tick, which makes a timer late by a sixteenth of a ms on average. Finer
+ * ticks would make no difference, because the host sleeps for whole ms, and would shorten the block, at
+ * whose end the overflow list is gone through.
  *
  * An entry is at the level of the highest digit in which its due tick differs from the elapsed tick, in
  * the slot of that digit. So its place depends only on (due, elapsed): two entries with the same due tick
@@ -22,19 +23,20 @@
  * it is found), so the next slot is found by counting zeros, and the cost of a jump depends on the slots
  * met, not on the ticks passed.
  *
- * The host's timer is armed for the first due tick if there are few timers in the next occupied slot, so that a
- * timer on its own needs one wake-up. If there are many, it is armed for the start of the slot, when they cascade.
+ * The host's timer is armed for the first due tick if there are few timers in the next occupied slot, so
+ * that a timer on its own needs one wake-up. If there are many, it is armed for the start of the slot,
+ * when they cascade.
  *
  * When a deadline is moved later, only `_due` is changed: the entry stays in its old slot, and is
  * reinserted when the hand reaches that slot. Hence the invariant: an entry is never in a slot that
  * starts after its due tick. A reinserted entry keeps its old sequence number, so it may be out of
  * order in its new list; the list sorts itself before an entry is taken (see ordered-list.ts).
  *
- * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; ticks
- * beyond that range are stored in `_farTick`. Moving such a deadline later is a store as well.
+ * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; due
+ * ticks of 2^31-1 (FAR) or more are kept separately, by `_setFarTick`. Moving such a deadline later is a store as well.
  *
- * Cost: O(1) to add and to remove; each entry cascades at most four levels in its life, plus once per
- * delay in which it was moved outward.
+ * Cost: O(1) to add and to remove. After it was added or reinserted, an entry cascades at most four levels;
+ * it is reinserted only if its deadline was moved later, at most once per old deadline.
  *
  * Source: Varghese and Lauck, Hashed and Hierarchical Timing Wheels (1987); NetBSD callout(9) for
  * the lazy move; Tokio's timer wheel for the levels by differing digits.
@@ -189,7 +191,7 @@ export class Wheel<T extends Timer> {
 
   /**
    * Returns the start of the first occupied slot, relative to the base; BLOCK if there is none. Lower
-   * levels come first: all their entries share a slot of the level above with the hand.
+   * levels come first: all their entries lie in the slot to which the hand of the level above points.
    */
   #nextOccupied(): number {
     for (let level = 0; level < LEVELS; level++) {
