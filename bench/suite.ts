@@ -14,6 +14,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'cpu-lock': () => import('./cpu-lock.ts'),
   async: () => import('./async.ts'),
   run: () => import('./run.ts'),
+  periodic: () => import('./periodic.ts'),
   retry: () => import('./retry.ts'),
   heap: () => import('./heap.ts'),
   idle: () => import('./idle.ts'),

@@ -10,7 +10,7 @@
  * the fewest calls for the same work, and so it is the default here.
  */
 
-import { invalid, type KcontError } from './errors.ts';
+import { invalid } from './errors.ts';
 import { FINITE_MS, FUNCTION, numberOf, oneOf, optionsOf, readOptions } from './options-check.ts';
 
 /**
@@ -143,14 +143,4 @@ export function retryAfterMsOf(error: unknown): number {
     // It is null or undefined, or the property cannot be read.
     return 0;
   }
-}
-
-/**
- * Creates an error with a cause.
- *
- * @internal
- */
-export function causedBy(error: KcontError, cause: unknown): KcontError {
-  Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
-  return error;
 }

@@ -164,6 +164,16 @@ export function invalid(name: string, expected: string, got: unknown): KcontErro
 }
 
 /**
+ * Creates an error with a cause.
+ *
+ * @internal
+ */
+export function causedBy(error: KcontError, cause: unknown): KcontError {
+  Object.defineProperty(error, 'cause', { value: cause, configurable: true, writable: true });
+  return error;
+}
+
+/**
  * Tells whether a value is an instance of a class; false for a revoked proxy.
  *
  * @internal

@@ -17,7 +17,6 @@
 import { join, leave } from '../base/abort-listeners.ts';
 import {
   backoffOf,
-  causedBy,
   retryAfterMsOf,
   type BackoffFunction,
   type BackoffOptions,
@@ -25,6 +24,7 @@ import {
 import {
   KcontError,
   asynchronous,
+  causedBy,
   checkFunction,
   functionName,
   invalid,

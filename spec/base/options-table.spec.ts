@@ -9,6 +9,7 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
+import { VirtualWallClock, at, cron, every } from '../../lib/periodic/index.ts';
 import { Retry, RetryBudget, retry } from '../../lib/retry/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
 import { Deadline, createDeadline, deadline } from '../../lib/compat/abort-deadline.ts';
@@ -65,6 +66,16 @@ interface Row {
 const site = pipeline<number>('site')
   .stage('parse', (value) => value, { buffer: Infinity })
   .start({ kernel });
+
+/** The options that all periodic tasks have. */
+const task = {
+  wq: prilow,
+  lock: null,
+  name: 'job',
+  ref: false,
+  signal: new AbortController().signal,
+  wallClock: new VirtualWallClock(kernel),
+};
 
 const rows: readonly Row[] = [
   {
@@ -397,6 +408,42 @@ const rows: readonly Row[] = [
     calls: [(options) => new RetryBudget(options)],
     good: { ratio: 0.5, minPerSecond: 1, windowMs: 1000, kernel },
     bad: { ratio: [Infinity], minPerSecond: [Infinity], windowMs: [0, Infinity] },
+  },
+  {
+    of: 'every',
+    api: ['every'],
+    calls: [(options) => every(5, nothing, options).stop()],
+    good: {
+      ...task,
+      fixed: 'rate',
+      overrun: 'merge',
+      jitterMs: 5,
+      align: false,
+      initialDelayMs: 5,
+      random: Math.random,
+    },
+    bad: { fixed: ['some'], overrun: ['some'], jitterMs: [Infinity], initialDelayMs: [Infinity] },
+  },
+  {
+    of: 'at',
+    api: ['at'],
+    calls: [(options) => at(5, nothing, options).stop()],
+    good: { ...task, missed: 'skip', graceMs: 5 },
+    bad: { missed: ['all'], graceMs: [Infinity] },
+  },
+  {
+    of: 'cron',
+    api: ['cron'],
+    calls: [(options) => cron('* * * * *', nothing, options).stop()],
+    good: {
+      ...task,
+      timeZone: 'UTC',
+      missed: 'all',
+      graceMs: 5,
+      jitterMs: 5,
+      random: Math.random,
+    },
+    bad: { missed: ['merge'], graceMs: [Infinity], jitterMs: [Infinity] },
   },
   {
     of: 'Pipeline.close',

@@ -1,0 +1,98 @@
+// Periodic tasks: made and stopped, and runs of many that are due at once.
+
+import { Cron } from 'croner';
+import { Kernel, VirtualClock } from '../lib/index.ts';
+import { cron, every } from '../lib/periodic/index.ts';
+import { costs, sized, type Bench, type Case, type Effort } from './harness/bench.ts';
+import { expectSame, timed } from './harness/timed.ts';
+
+const nothing = (): void => undefined;
+const INTERVAL = 'setInterval';
+const CRONER = 'croner';
+
+/** Made and stopped, as for a connection. */
+function madeEvery(): Case {
+  return {
+    name: 'every: made and stopped, random periods',
+    metrics: costs('ns', { against: INTERVAL, atLeast: 1 }),
+    sides() {
+      const wq = new Kernel().wq.prihigh;
+      const period = (i: number): number => 1000 + ((i * 7919) % 60_000);
+      return [
+        timed('kcont', 'kcont', {
+          run(ops) {
+            for (let i = 0; i < ops; i++) every(period(i), nothing, { wq }).stop();
+          },
+          check: () => expectSame('pending', wq.kernel.inspect().pending, 0),
+        }),
+        timed('peer', INTERVAL, {
+          run(ops) {
+            for (let i = 0; i < ops; i++) clearInterval(setInterval(nothing, period(i)));
+          },
+        }),
+      ];
+    },
+  };
+}
+
+function madeCron(): Case {
+  return {
+    name: 'cron: made and stopped',
+    metrics: costs('ns', { against: CRONER, atLeast: 1 }),
+    sides() {
+      const wq = new Kernel().wq.prihigh;
+      return [
+        timed('kcont', 'kcont', {
+          run(ops) {
+            for (let i = 0; i < ops; i++) {
+              cron('30 2 * * *', nothing, { wq, timeZone: 'Europe/Berlin' }).stop();
+            }
+          },
+        }),
+        timed('peer', CRONER, {
+          run(ops) {
+            for (let i = 0; i < ops; i++) {
+              new Cron('30 2 * * *', { timezone: 'Europe/Berlin' }, nothing).stop();
+            }
+          },
+        }),
+      ];
+    },
+  };
+}
+
+/** How much a run costs beside that of a bare continuation: on a clock that need not be waited for. */
+function runs(effort: Effort): Case {
+  const count = sized(effort, 1000, 100);
+  return {
+    name: 'every: a run, 1 k tasks',
+    metrics: costs('ns'),
+    sides() {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      let ran = 0;
+      const tasks = Array.from({ length: count }, () =>
+        every(1000, () => void ran++, { wq: wq.prihigh }),
+      );
+      return [
+        timed('kcont', 'kcont', {
+          batch: count,
+          run(ops) {
+            ran = 0;
+            clock.tick((ops / count) * 1000);
+          },
+          check(ops) {
+            expectSame('runs', ran, ops);
+            expectSame('tasks', tasks.length, count);
+          },
+        }),
+      ];
+    },
+  };
+}
+
+export const bench: Bench = {
+  name: 'periodic',
+  about: 'Tasks that run at a fixed rate or by a cron expression.',
+  cases: (effort) => [madeEvery(), madeCron(), runs(effort)],
+};

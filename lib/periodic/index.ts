@@ -1,0 +1,303 @@
+/**
+ * Functions that run at a fixed rate, after a fixed delay, at a date, or by a cron expression.
+ *
+ * @packageDocumentation
+ */
+
+import { invalid, traceFrom } from '../base/errors.ts';
+import {
+  FINITE_MS,
+  FLAG,
+  FUNCTION,
+  TEXT,
+  check,
+  isObject,
+  kindOf,
+  numberOf,
+  oneOf,
+  optionsOf,
+  readOptions,
+  type Kind,
+} from '../base/options-check.ts';
+import { msOfDate } from '../time/wall-clock.ts';
+import {
+  TASK_KINDS,
+  makeTask,
+  type PeriodicFunction,
+  type PeriodicTask,
+  type TaskOptions,
+} from './periodic-task.ts';
+import { Dates, FixedRate, Once, readExpression, type Recurrence } from './timetable.ts';
+
+export type { PeriodicFunction, PeriodicTask, TaskOptions } from './periodic-task.ts';
+export type { Recurrence } from './timetable.ts';
+export { VirtualWallClock, WallClock } from './wall-clock.ts';
+
+/**
+ * Optional settings of {@link every}.
+ *
+ * @public
+ */
+export interface EveryOptions extends TaskOptions {
+  /**
+   * `'rate'`: the period is the time from the beginning of a run to that of the next one. `'delay'`: it is the
+   * time from the end of a run to the beginning of the next one. Default `'rate'`.
+   */
+  fixed?: 'rate' | 'delay';
+  /**
+   * With a fixed rate, what happens to times that pass before a run can begin. `'skip'`: they are left out.
+   * `'merge'`: they come to one run, immediately. `'queue'`: each has its run. Default `'skip'`.
+   */
+  overrun?: 'skip' | 'queue' | 'merge';
+  /** Each run is delayed by a random time of up to so many ms, 0 or more. The times stay the same. Default 0. */
+  jitterMs?: number;
+  /**
+   * Whether the times are multiples of the period on the wall clock, counted from 1970, UTC: each full minute
+   * for a period of 60,000. Only with a fixed rate. Default false.
+   */
+  align?: boolean;
+  /** When the first run is, in ms from now, 0 or more. Not with `align`. Default: the period. */
+  initialDelayMs?: number;
+  /** Returns a random number from 0 to 1, exclusive, for the jitter. Default: `Math.random`. */
+  random?: () => number;
+}
+
+/**
+ * Optional settings of {@link at}.
+ *
+ * @public
+ */
+export interface AtOptions extends TaskOptions {
+  /** Whether a date that has passed is run: at once, or not at all. Default `'once'`. */
+  missed?: 'skip' | 'once';
+  /** With `missed: 'skip'`: how late a run may begin, in ms, 0 or more. Default 1000. */
+  graceMs?: number;
+}
+
+/**
+ * Optional settings of {@link cron}.
+ *
+ * @public
+ */
+export interface CronOptions extends TaskOptions {
+  /** An IANA time zone, such as `'Europe/Berlin'`, for a cron expression. Default: that of the host. */
+  timeZone?: string;
+  /**
+   * What happens to dates that pass before a run can begin, because the machine was suspended, the clock was set,
+   * or a run took long. `'skip'`: those that are later than `graceMs` are left out. `'once'`: they come to one
+   * run. `'all'`: each has its run, one after the other. Default `'skip'`.
+   */
+  missed?: 'skip' | 'once' | 'all';
+  /** With `missed: 'skip'`: how late a run may begin, in ms, 0 or more. Default 1000. */
+  graceMs?: number;
+  /** Each run is delayed by a random time of up to so many ms, 0 or more. The dates stay the same. Default 0. */
+  jitterMs?: number;
+  /** Returns a random number from 0 to 1, exclusive, for the jitter. Default: `Math.random`. */
+  random?: () => number;
+}
+
+const PERIOD: Kind = numberOf('a finite number of ms > 0', Number.MIN_VALUE, 2 ** 53 - 1);
+const DATE: Kind = kindOf(
+  'a Date, or ms since 1970',
+  (value) => !Number.isNaN(typeof value === 'number' ? value : msOfDate(value)),
+);
+const RECURRENCE: Kind = kindOf(
+  'a cron expression, or an object with a method nextRun',
+  (value) =>
+    typeof value === 'string' ||
+    (isObject(value) && typeof (value as Partial<Recurrence>).nextRun === 'function'),
+);
+
+const EVERY = optionsOf<EveryOptions>('every', {
+  fixed: oneOf("'rate' or 'delay'", 'rate', 'delay'),
+  overrun: oneOf("'skip', 'queue' or 'merge'", 'skip', 'queue', 'merge'),
+  jitterMs: FINITE_MS,
+  align: FLAG,
+  initialDelayMs: FINITE_MS,
+  random: FUNCTION,
+  ...TASK_KINDS,
+});
+const AT = optionsOf<AtOptions>('at', {
+  missed: oneOf("'skip' or 'once'", 'skip', 'once'),
+  graceMs: FINITE_MS,
+  ...TASK_KINDS,
+});
+const CRON = optionsOf<CronOptions>('cron', {
+  timeZone: TEXT,
+  missed: oneOf("'skip', 'once' or 'all'", 'skip', 'once', 'all'),
+  graceMs: FINITE_MS,
+  jitterMs: FINITE_MS,
+  random: FUNCTION,
+  ...TASK_KINDS,
+});
+
+/** How late a run may begin by default, with `missed: 'skip'`. */
+const GRACE_MS = 1000;
+
+/** Refuses an option that another one excludes. */
+function exclude(name: string, expected: string, value: unknown): void {
+  if (value !== undefined && value !== false) throw invalid(name, expected, value);
+}
+
+/**
+ * Calls a function periodically.
+ *
+ * @remarks
+ * With a fixed rate the times are multiples of the period after the first one, so they do not drift. Runs never
+ * overlap. The function is not entered before its time on the monotonic clock. Its errors are reported as those of
+ * a continuation, and do not end the task.
+ *
+ * @param periodMs - the period, in ms: more than 0, finite; fractions count
+ * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
+ * @param options - optional settings
+ * @returns the task, whose first time has been filed
+ * @throws KcontError EINVAL for an invalid argument or option, or a combination that is not supported; ESHUTDOWN
+ * if the kernel is closed
+ *
+ * @example
+ * ```ts
+ * const flushing = every(5000, () => cache.flush(), { overrun: 'merge', jitterMs: 500 });
+ * process.once('SIGTERM', () => flushing.stop());
+ * ```
+ *
+ * @public
+ */
+export function every(
+  periodMs: number,
+  func: PeriodicFunction,
+  options?: EveryOptions,
+): PeriodicTask {
+  const given = readEvery(periodMs, options);
+  const { fixed = 'rate', overrun = 'skip', jitterMs = 0, align = false } = given;
+  const { initialDelayMs = periodMs, random = Math.random } = given;
+  const timetable = (nowMs: number): FixedRate | null => {
+    if (fixed === 'delay') return null;
+    return new FixedRate(align ? alignedAfter(nowMs, periodMs) : nowMs + initialDelayMs, periodMs);
+  };
+  return makeTask(func, given, every, (wall) => ({
+    timetable,
+    firstDelayMs: initialDelayMs,
+    delayMs: periodMs,
+    wall: align ? wall : null,
+    overrun,
+    graceMs: 0,
+    latestMs: Infinity,
+    jitterMs,
+    random,
+  }));
+}
+
+function readEvery(periodMs: number, options: EveryOptions | undefined): EveryOptions {
+  try {
+    check('periodMs', PERIOD, periodMs);
+    const given = readOptions(options, EVERY);
+    const { fixed, overrun, align, initialDelayMs } = given;
+    if (fixed === 'delay') {
+      exclude('overrun', 'omitted with a fixed delay', overrun);
+      exclude('align', 'omitted with a fixed delay', align);
+    }
+    if (align === true) exclude('initialDelayMs', 'omitted with align', initialDelayMs);
+    return given;
+  } catch (error) {
+    throw traceFrom(every, error);
+  }
+}
+
+/** The first multiple of a period after a time. */
+function alignedAfter(nowMs: number, periodMs: number): number {
+  return (Math.floor(nowMs / periodMs) + 1) * periodMs;
+}
+
+/**
+ * Calls a function at a date, by the wall clock.
+ *
+ * @remarks
+ * If the clock is set, or the machine is suspended, the date counts and not the delay. A date that has passed is
+ * run at once.
+ *
+ * @param date - a Date, or ms since 1970, UTC
+ * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
+ * @param options - optional settings
+ * @returns the task, which ends after its run
+ * @throws KcontError EINVAL for an invalid argument or option, ESHUTDOWN if the kernel is closed
+ *
+ * @public
+ */
+export function at(date: Date | number, func: PeriodicFunction, options?: AtOptions): PeriodicTask {
+  let given: AtOptions;
+  try {
+    check('date', DATE, date);
+    given = readOptions(options, AT);
+  } catch (error) {
+    throw traceFrom(at, error);
+  }
+  const ms = typeof date === 'number' ? date : msOfDate(date);
+  const { missed = 'once', graceMs = GRACE_MS } = given;
+  return makeTask(func, given, at, (wall) => ({
+    timetable: () => new Once(ms),
+    firstDelayMs: 0,
+    delayMs: 0,
+    wall,
+    overrun: missed === 'skip' ? 'skip' : 'queue',
+    graceMs: 0,
+    latestMs: graceMs,
+    jitterMs: 0,
+    random: Math.random,
+  }));
+}
+
+/**
+ * Calls a function at the dates of a cron expression.
+ *
+ * @remarks
+ * Expressions and time zones are read by croner, a peer dependency that has to be installed: see its documentation
+ * for the syntax and for changes of daylight saving time. The dates are kept when the clock is set and after a
+ * suspend. A date is not run again if the clock is set back by up to three hours.
+ *
+ * @param expression - a cron expression, or an object with a method `nextRun`, such as a paused `Cron` of croner
+ * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
+ * @param options - optional settings
+ * @returns the task
+ * @throws KcontError EINVAL for an invalid argument, option or expression, ENOTSUP if croner is not installed,
+ * ESHUTDOWN if the kernel is closed
+ *
+ * @example
+ * ```ts
+ * cron('30 2 * * *', () => backUp(), { timeZone: 'Europe/Berlin', missed: 'once' });
+ * ```
+ *
+ * @public
+ */
+export function cron(
+  expression: string | Recurrence,
+  func: PeriodicFunction,
+  options?: CronOptions,
+): PeriodicTask {
+  let given: CronOptions;
+  let dates: Dates;
+  try {
+    check('expression', RECURRENCE, expression);
+    given = readOptions(options, CRON);
+    const { timeZone } = given;
+    if (typeof expression !== 'string') {
+      exclude('timeZone', 'omitted with an object that has dates', timeZone);
+      dates = new Dates(expression);
+    } else dates = new Dates(readExpression(expression, timeZone));
+  } catch (error) {
+    throw traceFrom(cron, error);
+  }
+  const { missed = 'skip', graceMs = GRACE_MS, jitterMs = 0, random = Math.random } = given;
+  return makeTask(func, given, cron, (wall) => ({
+    timetable: () => dates,
+    firstDelayMs: 0,
+    delayMs: 0,
+    wall,
+    overrun: OVERRUNS[missed],
+    graceMs,
+    latestMs: graceMs,
+    jitterMs,
+    random,
+  }));
+}
+
+const OVERRUNS = { skip: 'skip', once: 'merge', all: 'queue' } as const;

@@ -1,0 +1,464 @@
+/*
+ * A continuation that schedules itself again.
+ *
+ *        +------------------- file: the next time ------------------+
+ *        v                                                          |
+ *     PENDING --- expires ---> QUEUED ---> RUNNING --- settles -----+
+ *
+ * The next time is chosen when the run has settled, so a run never overlaps the one before, and what the times
+ * that have passed meanwhile come to is decided in one place:
+ *
+ *   skip    they are left out; the next run is at the next time
+ *   merge   they come to one run, immediately
+ *   queue   each has its run, one after the other
+ *
+ * A task by the wall clock (aligned, `at`, `cron`) is filed anew when that clock was set, and looks at it once
+ * more when its timer expires: if it is too early by the wall clock, it is filed again.
+ *
+ * A function that throws is reported like that of any continuation, and its task goes on. One that never settles
+ * stops its own task and nothing else.
+ */
+
+import { join, leave } from '../base/abort-listeners.ts';
+import { checkFunction, functionName, invalid, type Caller, traceFrom } from '../base/errors.ts';
+import { defineInspect } from '../base/inspect.ts';
+import { FLAG, SIGNAL, TEXT, kindOf, type Kind } from '../base/options-check.ts';
+import { reportLater, whenSettled } from '../core/invoke.ts';
+import { Kcont } from '../core/kcont.ts';
+import { wq as processWorkqueues } from '../core/kernel.ts';
+import { scheduleOrThrow } from '../core/schedule.ts';
+import { Workqueue } from '../core/workqueue.ts';
+import type { Lock } from '../locks/lock.ts';
+import { LOCK } from '../locks/lock-check.ts';
+import { dateAt } from '../time/wall-clock.ts';
+import type { Timetable } from './timetable.ts';
+import { WallClock, wallClockOf } from './wall-clock.ts';
+
+/**
+ * A function that is called at certain times. It gets its task.
+ *
+ * @public
+ */
+export type PeriodicFunction = (task: PeriodicTask) => unknown;
+
+/**
+ * Optional settings that all tasks have.
+ *
+ * @public
+ */
+export interface TaskOptions {
+  /** The workqueue of the runs. Default: `prihigh` of the process-wide kernel. */
+  wq?: Workqueue;
+  /** Held during each run. Default null: no lock. */
+  lock?: Lock | null;
+  /** Shown in reports; by default the function's name. */
+  name?: string;
+  /** Whether it keeps the process alive while it waits for its next time. Default true. */
+  ref?: boolean;
+  /** Stops the task permanently when aborted. */
+  signal?: AbortSignal;
+  /** The time of day. Must be of the workqueue's kernel. Default: the kernel's own. */
+  wallClock?: WallClock;
+}
+
+/**
+ * The checks of these settings.
+ *
+ * @internal
+ */
+export const TASK_KINDS: { readonly [N in keyof TaskOptions]-?: Kind } = {
+  wq: kindOf('a Workqueue', (value) => value instanceof Workqueue),
+  lock: LOCK,
+  name: TEXT,
+  ref: FLAG,
+  signal: SIGNAL,
+  wallClock: kindOf('a WallClock of the same kernel', (value) => value instanceof WallClock),
+};
+
+/**
+ * What a task does at which times.
+ *
+ * @internal
+ */
+export interface TaskPlan {
+  /** Creates the times; null: at a fixed delay after each run. */
+  readonly timetable: (nowMs: number) => Timetable | null;
+  /** For a fixed delay: how long after a start the first run is. */
+  readonly firstDelayMs: number;
+  /** For a fixed delay: how long after a run the next one is. */
+  readonly delayMs: number;
+  /** The clock of the times; null: the kernel's monotonic clock. */
+  readonly wall: WallClock | null;
+  /** What is done about times that have passed. */
+  readonly overrun: 'skip' | 'merge' | 'queue';
+  /** With `'skip'`: how late a run may begin because the one before it took so long. */
+  readonly graceMs: number;
+  /** With `'skip'`: how late a run may begin for any other reason. */
+  readonly latestMs: number;
+  readonly jitterMs: number;
+  readonly random: () => number;
+}
+
+/** A wall clock that is set back by more than this was wrong before, and times are run again. */
+const BACK_MS = 3 * 3_600_000;
+
+/**
+ * The handle of a task, created by {@link every}, {@link at} and {@link cron}.
+ *
+ * @remarks
+ * Its runs never overlap. While its function is running, the next time has not been chosen yet.
+ *
+ * @public
+ */
+export class PeriodicTask {
+  static readonly #line: (task: PeriodicTask) => string =
+    /* @__PURE__ */ defineInspect<PeriodicTask>(
+      this,
+      ({ name, state, runs, nextDate }) => {
+        const next = nextDate === null ? '' : `, next at ${nextDate.toISOString()}`;
+        return `PeriodicTask ${name || '(anonymous)'} { ${state}, ${runs} runs${next} }`;
+      },
+      ({ name, state, runs, nextDate }) => ({ name, state, runs, nextDate }),
+    );
+  readonly #kc: Kcont<PeriodicTask>;
+  readonly #func: PeriodicFunction;
+  readonly #plan: TaskPlan;
+  readonly #wall: WallClock;
+  readonly #settled: () => void;
+  readonly #signal: AbortSignal | undefined;
+  #timetable: Timetable | null = null;
+  /** The time of the next run, and during a run that of this one; Infinity: there is none. */
+  #dueMs = NaN;
+  /** That time, plus jitter. */
+  #fireMs = NaN;
+  /** When the last run began, or it was started, on the clock of the times. */
+  #beganMs = NaN;
+  #isStopped = true;
+  #runs = 0;
+  #skipped = 0;
+
+  /** @internal */
+  constructor(func: PeriodicFunction, plan: TaskPlan, options: TaskOptions, wall: WallClock) {
+    const { wq = processWorkqueues.prihigh, lock = null, name = functionName(func) } = options;
+    const { ref = true, signal } = options;
+    this.#func = func;
+    this.#plan = plan;
+    this.#wall = wall;
+    this.#settled = () => this.#guard(() => this.#fileNext());
+    this.#signal = signal;
+    this.#kc = new Kcont<PeriodicTask>(wq, lock, run, this, { ref, name });
+    try {
+      if (signal?.aborted === true) this.#kc.destroy();
+      else {
+        this.#isStopped = false;
+        this.#begin();
+        if (this.#hasEnded) return;
+        scheduleOrThrow(this.#kc, this.#delayMs());
+        plan.wall?._add(this);
+        if (signal !== undefined) join(signal, this);
+      }
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  /** Its name in reports. */
+  get name(): string {
+    return this.#kc.name;
+  }
+
+  /**
+   * `'waiting'` for its next time; `'queued'`: its time has come; `'running'`; `'stopped'`; `'ended'`: it
+   * has no further time.
+   */
+  get state(): 'waiting' | 'queued' | 'running' | 'stopped' | 'ended' {
+    if (this.#kc.running) return 'running';
+    if (this.#hasEnded) return 'ended';
+    if (this.#isStopped || !this.#kc.busy) return 'stopped';
+    return this.#kc.pending ? 'waiting' : 'queued';
+  }
+
+  /** How often its function has been called. */
+  get runs(): number {
+    return this.#runs;
+  }
+
+  /** How many times have passed without a run of their own. For `cron`, at most 1,000 are counted at once. */
+  get skipped(): number {
+    return this.#skipped;
+  }
+
+  /**
+   * The time for which the current or last run was due, without jitter; before the first run, and while it is
+   * waiting, that of the next run. On the clock of `kernel.now()`; for `at`, `cron` and aligned tasks in ms since
+   * 1970. Infinity: there is no further time.
+   */
+  get dueMs(): number {
+    return this.#dueMs;
+  }
+
+  /** The date of the next run, with its jitter; null while its function is running, and if there is none. */
+  get nextDate(): Date | null {
+    if (!this.#kc.pending) return null;
+    return dateAt(this.#wall.now + this.#fireMs - this.#now());
+  }
+
+  /**
+   * Stops it: no run begins after it returns. {@link PeriodicTask.start} continues it.
+   *
+   * @returns false: its function is not running and will not run; true: a run is in flight
+   */
+  stop(): boolean {
+    this.#isStopped = true;
+    this.#plan.wall?._delete(this);
+    this.#kc.stop();
+    return this.#kc.running;
+  }
+
+  /**
+   * Continues a task that was stopped, from now on. Times that passed meanwhile are not run.
+   *
+   * @returns true: it continues; false: it has not been stopped, has no further time, was disposed, or its kernel is
+   * closing
+   */
+  start(): boolean {
+    if (!this.#isStopped || this.#kc.destroyed) return false;
+    this.#isStopped = false;
+    // A run in flight files the next time when it settles.
+    if (this.#kc.running) return true;
+    this.#begin();
+    return this.#file();
+  }
+
+  /**
+   * Runs it now, as soon as its priority allows, unless a run is in flight. The next time is chosen after that run.
+   *
+   * @returns true: it will run; false: it is running, stopped, or has ended
+   */
+  runNow(): boolean {
+    if (this.#isStopped || this.#hasEnded || this.#kc.running) return false;
+    this.#fireMs = -Infinity;
+    return this.#kc._schedule(0, null) === 0 || this.#kc.invoking;
+  }
+
+  /**
+   * Stops it and waits until it is not running.
+   *
+   * @returns a promise of true: it waited for a run; or false: it was not running. Rejected with KcontError
+   * EDEADLK when called from its own function before the first `await`
+   */
+  halt(): Promise<boolean> {
+    this.stop();
+    return this.#kc.halt();
+  }
+
+  /** Makes it keep the process alive while it waits; this is the default. */
+  ref(): this {
+    this.#kc.ref();
+    return this;
+  }
+
+  /** Lets the process exit while it waits. */
+  unref(): this {
+    this.#kc.unref();
+    return this;
+  }
+
+  /** Whether it keeps the process alive while it waits. */
+  hasRef(): boolean {
+    return this.#kc.hasRef();
+  }
+
+  /** Stops it permanently. */
+  [Symbol.dispose](): void {
+    this.stop();
+    this.#kc.destroy();
+    if (this.#signal !== undefined) leave(this.#signal, this);
+  }
+
+  /**
+   * Called when its signal is aborted.
+   * @internal
+   */
+  _abort(): void {
+    this[Symbol.dispose]();
+  }
+
+  /** Stops it permanently, and waits until it is not running. Rejects as `halt` does. */
+  async [Symbol.asyncDispose](): Promise<void> {
+    this[Symbol.dispose]();
+    await this.#kc.halt();
+  }
+
+  /**
+   * Called when its continuation runs.
+   * @internal
+   */
+  _run(): unknown {
+    const nowMs = this.#now();
+    if (nowMs < this.#fireMs) {
+      // The wall clock was set back, or is slower than the monotonic one.
+      whenSettled(this.#kc, () => void this.#file());
+      return undefined;
+    }
+    whenSettled(this.#kc, this.#settled);
+    if (!this.#isOnTime(nowMs)) return undefined;
+    this.#beganMs = nowMs;
+    this.#runs++;
+    return this.#func.call(undefined, this);
+  }
+
+  /**
+   * Called when the wall clock was set.
+   * @internal
+   */
+  _moved(): void {
+    if (this.#kc.running) return;
+    try {
+      this.#guard(() => {
+        const nowMs = this.#now();
+        if (this.#beganMs - nowMs > BACK_MS) {
+          this.#beganMs = nowMs;
+          this.#due((this.#timetable as Timetable).first(nowMs));
+        }
+        this.#file();
+      });
+    } catch (error) {
+      // The other timers are filed all the same.
+      reportLater(this.#kc, error);
+    }
+  }
+
+  /** A user's `nextRun`, `random` or wall clock may throw: then the task has no next time, and is over. */
+  #guard(choose: () => void): void {
+    try {
+      choose();
+    } catch (error) {
+      this[Symbol.dispose]();
+      throw error;
+    }
+  }
+
+  get #hasEnded(): boolean {
+    return this.#dueMs === Infinity;
+  }
+
+  #now(): number {
+    const { wall } = this.#plan;
+    return wall === null ? this.#kc.wq.kernel.now() : wall.now;
+  }
+
+  #delayMs(): number {
+    return Math.min(Math.max(this.#fireMs - this.#now(), 0), Number.MAX_SAFE_INTEGER);
+  }
+
+  /** Chooses the first time. */
+  #begin(): void {
+    const nowMs = this.#now();
+    this.#timetable = this.#plan.timetable(nowMs);
+    this.#beganMs = nowMs;
+    const { firstDelayMs } = this.#plan;
+    this.#due(this.#timetable === null ? nowMs + firstDelayMs : this.#timetable.first(nowMs));
+  }
+
+  #due(dueMs: number): void {
+    const { jitterMs, random } = this.#plan;
+    this.#dueMs = dueMs;
+    this.#fireMs = jitterMs === 0 ? dueMs : dueMs + draw(random) * jitterMs;
+  }
+
+  /** Whether the time that has come, or a later one that has come too, is run; the others are skipped. */
+  #isOnTime(nowMs: number): boolean {
+    const { overrun, latestMs, jitterMs } = this.#plan;
+    const fromMs = nowMs - latestMs - jitterMs;
+    if (overrun !== 'skip' || this.#timetable === null || !(this.#dueMs < fromMs)) return true;
+    const nextMs = this.#timetable.from(fromMs);
+    if (nextMs > nowMs) {
+      this.#skipped++;
+      return false;
+    }
+    this.#skipped += this.#timetable.count(this.#dueMs, nextMs);
+    this.#dueMs = nextMs;
+    return true;
+  }
+
+  /** A run has settled: chooses the next time. */
+  #fileNext(): void {
+    const timetable = this.#timetable;
+    const { overrun, graceMs, jitterMs, delayMs } = this.#plan;
+    const nowMs = this.#now();
+    if (timetable === null) this.#due(nowMs + delayMs);
+    else if (this.#fireMs === -Infinity) {
+      // It was run by `runNow`, maybe before its time.
+      this.#due(timetable.from(Math.max(nowMs, this.#beganMs)));
+    } else {
+      const nextMs = timetable.after(this.#dueMs);
+      let fromMs = -Infinity;
+      if (overrun === 'merge') fromMs = afterMs(timetable, this.#beganMs);
+      if (overrun === 'skip') fromMs = nowMs - graceMs - jitterMs;
+      const laterMs = nextMs < fromMs ? timetable.from(fromMs) : nextMs;
+      if (laterMs !== nextMs) this.#skipped += timetable.count(nextMs, laterMs);
+      this.#due(laterMs);
+    }
+    if (this.#isStopped) return;
+    this.#file();
+  }
+
+  /** Starts the timer. False: there is no further time, or the kernel is closing. */
+  #file(): boolean {
+    if (this.#hasEnded) {
+      this[Symbol.dispose]();
+      return false;
+    }
+    if (this.#kc._schedule(this.#delayMs(), null) !== 0) return false;
+    this.#plan.wall?._add(this);
+    return true;
+  }
+
+  /** @internal */
+  toString(): string {
+    return PeriodicTask.#line(this);
+  }
+}
+
+function run(task: PeriodicTask): unknown {
+  return task._run();
+}
+
+/** The first time of a timetable after any time. */
+function afterMs(timetable: Timetable, atMs: number): number {
+  const timeMs = timetable.from(atMs);
+  return timeMs > atMs ? timeMs : timetable.after(timeMs);
+}
+
+/** A random number from the user's function, which may return anything. */
+function draw(random: () => number): number {
+  const drawn: unknown = random();
+  if (typeof drawn === 'number' && drawn >= 0 && drawn < 1) return drawn;
+  throw invalid('the result of random', 'a number >= 0 and < 1', drawn);
+}
+
+/**
+ * Creates a task.
+ *
+ * @internal
+ */
+export function makeTask(
+  func: PeriodicFunction,
+  options: TaskOptions,
+  caller: Caller,
+  plan: (wall: WallClock) => TaskPlan,
+): PeriodicTask {
+  try {
+    checkFunction(func);
+    const { wq = processWorkqueues.prihigh } = options;
+    const { wallClock = wallClockOf(wq.kernel) } = options;
+    if (wallClock.kernel !== wq.kernel) {
+      throw invalid('wallClock', TASK_KINDS.wallClock.expected, wallClock);
+    }
+    return new PeriodicTask(func, plan(wallClock), options, wallClock);
+  } catch (error) {
+    throw traceFrom(caller, error);
+  }
+}

@@ -1,0 +1,194 @@
+/*
+ * When something is to happen: a list of times, in order, most of which is never written down.
+ */
+
+import { createRequire } from 'node:module';
+import { KcontError, causedBy, invalid, show } from '../base/errors.ts';
+import { dateAt, msOfDate } from '../time/wall-clock.ts';
+
+/**
+ * A list of times, in ms.
+ *
+ * @internal
+ */
+export interface Timetable {
+  /** The time with which a task begins at `nowMs`; Infinity: there is none. */
+  first(nowMs: number): number;
+  /** The first time that is not before `atMs`; Infinity: there is none. */
+  from(atMs: number): number;
+  /** The first time after one of its times; Infinity: there is none. */
+  after(timeMs: number): number;
+  /** How many of its times are from one time to before another. */
+  count(fromMs: number, toMs: number): number;
+}
+
+/**
+ * A time and all that follow it at a fixed rate. The times are multiples of the period, not sums, so they do not
+ * drift.
+ *
+ * @internal
+ */
+export class FixedRate implements Timetable {
+  readonly #firstMs: number;
+  readonly #periodMs: number;
+
+  constructor(firstMs: number, periodMs: number) {
+    this.#firstMs = firstMs;
+    this.#periodMs = periodMs;
+  }
+
+  first(nowMs: number): number {
+    return this.from(nowMs);
+  }
+
+  from(atMs: number): number {
+    if (atMs <= this.#firstMs) return this.#firstMs;
+    const n = Math.floor((atMs - this.#firstMs) / this.#periodMs);
+    const timeMs = this.#at(n);
+    return timeMs >= atMs ? timeMs : this.#at(n + 1);
+  }
+
+  after(timeMs: number): number {
+    // A time is half a period from where rounding could find it again.
+    return this.from(timeMs + this.#periodMs / 2);
+  }
+
+  count(fromMs: number, toMs: number): number {
+    return Math.round((toMs - fromMs) / this.#periodMs);
+  }
+
+  #at(n: number): number {
+    return this.#firstMs + n * this.#periodMs;
+  }
+}
+
+/**
+ * One time.
+ *
+ * @internal
+ */
+export class Once implements Timetable {
+  readonly #ms: number;
+
+  constructor(ms: number) {
+    this.#ms = ms;
+  }
+
+  /** A date that has passed is due too: what that means is decided when it is run. */
+  first(): number {
+    return this.#ms;
+  }
+
+  from(atMs: number): number {
+    return atMs <= this.#ms ? this.#ms : Infinity;
+  }
+
+  after(): number {
+    return Infinity;
+  }
+
+  count(): number {
+    return 1;
+  }
+}
+
+/**
+ * A list of dates, such as a `Cron` of croner.
+ *
+ * @public
+ */
+export interface Recurrence {
+  /** Returns the first date after another one; null: there is none. */
+  nextRun(after: Date): Date | null;
+}
+
+/** Times that have passed are counted up to this number. */
+const MOST_COUNTED = 1000;
+
+/**
+ * The dates of a recurrence.
+ *
+ * @internal
+ */
+export class Dates implements Timetable {
+  readonly #recurrence: Recurrence;
+
+  constructor(recurrence: Recurrence) {
+    this.#recurrence = recurrence;
+  }
+
+  first(nowMs: number): number {
+    return this.after(nowMs);
+  }
+
+  from(atMs: number): number {
+    return this.after(Math.ceil(atMs) - 1);
+  }
+
+  after(timeMs: number): number {
+    const date: unknown = this.#recurrence.nextRun(dateAt(timeMs));
+    if (date === null) return Infinity;
+    const ms = msOfDate(date);
+    if (ms > timeMs) return ms;
+    throw invalid('the result of nextRun', 'null or a Date after the one given', date);
+  }
+
+  count(fromMs: number, toMs: number): number {
+    let count = 0;
+    for (let at = fromMs; at < toMs && count < MOST_COUNTED; at = this.after(at)) count++;
+    return count;
+  }
+}
+
+/** What is used of croner. */
+interface Croner {
+  readonly Cron: new (
+    pattern: string,
+    options: { paused: boolean; timezone?: string },
+  ) => Recurrence;
+}
+
+/**
+ * Reads a cron expression with croner, which has to be installed.
+ *
+ * @param load - imports croner
+ * @throws KcontError ENOTSUP if croner cannot be imported, EINVAL for an invalid expression or time zone
+ *
+ * @internal
+ */
+export function readExpression(
+  expression: string,
+  timeZone: string | undefined,
+  load: () => unknown = () => createRequire(import.meta.url)('croner'),
+): Recurrence {
+  let croner: Croner;
+  try {
+    croner = load() as Croner;
+  } catch (error) {
+    const what = "cron expressions need the package 'croner' to be installed";
+    throw causedBy(new KcontError('ENOTSUP', what), error);
+  }
+  try {
+    // Without a prototype: croner would read options that a package has added to Object.prototype.
+    const options = Object.create(null) as { paused: boolean; timezone?: string };
+    options.paused = true;
+    if (timeZone !== undefined) options.timezone = checkZone(timeZone);
+    return new croner.Cron(expression, options);
+  } catch (error) {
+    const where = timeZone === undefined ? '' : ` in the time zone ${show(timeZone)}`;
+    const what = `${show(expression)}${where} cannot be read: ${(error as Error).message}`;
+    throw causedBy(new KcontError('EINVAL', what), error);
+  }
+}
+
+/** Time zones that have been checked, which takes 50 us each. */
+const zones = new Set<string>();
+
+/** croner looks at the time zone only when it computes a date. */
+function checkZone(timeZone: string): string {
+  if (!zones.has(timeZone)) {
+    new Intl.DateTimeFormat('en', { timeZone }).format(0);
+    zones.add(timeZone);
+  }
+  return timeZone;
+}
