@@ -74,8 +74,9 @@ export const DRAINING = 2;
  *
  * @remarks
  * Scheduled with a delay, it is a timer; without one, it is a job that runs soon, at the priority of
- * its workqueue. Its runs never overlap. It runs after I/O that has already arrived has been handled.
- * While it runs, nothing else holds its lock.
+ * its workqueue. Its runs never overlap. While it runs, nothing else holds its lock. A timer runs
+ * after I/O that had arrived by its deadline has been handled; a job that another continuation schedules
+ * may run in the same pass, before further I/O.
  *
  * @example
  * ```ts
@@ -161,14 +162,15 @@ export class Kcont<A> {
    * Schedules a run: soon, or after a delay.
    *
    * @remarks
-   * On a PENDING continuation this sets a new deadline. The function is not entered before the delay
-   * has elapsed on the monotonic clock, nor before I/O that has arrived by then has been handled.
+   * On a PENDING continuation this sets a new deadline. With a delay, the function is not entered before
+   * the delay has elapsed on the monotonic clock, nor before I/O that has arrived by then has been handled.
    * Continuations with the same workqueue and lock that are due at the same time run in the order of
    * the calls.
    *
    * @param delayMs - 0 … 2^53-1 ms, fractions count; the deadline is rounded up to an eighth of a ms; 0,
    * the default: no delay
-   * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: any CPU
+   * @param cpu - the CPU to run on, for a workqueue with a queue per CPU; null: it is chosen by the
+   * workqueue, the function, the lock and the affinity
    * @returns true: it is scheduled; false: nothing changed, because it is INVOKING, a halt of it has not
    * finished, it was destroyed, its kernel is in the grace of `close`, or its kernel is closed while a
    * run is in flight
@@ -355,7 +357,8 @@ export class Kcont<A> {
    * @remarks
    * {@link KcontHandle.expired | Kcont.expired} stays true.
    *
-   * @returns true: cleared; false: it is not running, or this run has already been acknowledged
+   * @returns true: cleared; false: it is not running, this run has already been acknowledged, or it was
+   * destroyed
    */
   ack(): boolean {
     if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).ack();
@@ -513,7 +516,7 @@ export class Kcont<A> {
    *
    * @param lock - the new lock, which the caller must hold if called during a run; null: no lock
    * @returns the previous lock; when called during a run, the caller has to release it
-   * @throws KcontError EINVAL if it was destroyed, or if `lock` is not null and it has had no lock; EPERM if the
+   * @throws KcontError EINVAL if it was destroyed, or if `lock` is not null and it has no lock; EPERM if the
    * current lock is not held
    */
   setLock(lock: Lock | null): Lock | null {

@@ -61,7 +61,7 @@ export interface RunOptions {
   transfer?: readonly object[];
   /**
    * Runs on a thread of its own, which is terminated when the run is aborted, whatever the function is
-   * doing. For functions of the CPU module; cannot be combined with `cpu`. Default false.
+   * doing. For functions of the CPU module; cannot be combined with `cpu` or `lock`. Default false.
    */
   kill?: boolean;
   /** Shown in reports; by default the function's name. */

@@ -55,7 +55,7 @@ export const DESTROYED = -2;
  * this CPU.
  *
  * Invalid arguments are checked first, because they are invalid in every state; then teardown, which
- * depends on the state alone.
+ * depends on the state alone. A CPU on a workqueue without a queue per CPU (ENOENT) is checked last.
  */
 export function whyNot<A>(
   kc: Kcont<A>,
@@ -324,8 +324,9 @@ export function restartTimer<A>(kc: Kcont<A>): void {
 }
 
 /**
- * Restarts a PENDING timer with a delay of more than three days. Its deadline is then as far away. Here, only small
- * integers are passed to functions and returned by them, because V8 allocates an object for any other number.
+ * Restarts a PENDING timer with a delay of more than three days. Its new deadline is then more than three
+ * days away too. Without slack, only small integers are passed to functions here and returned by them,
+ * because V8 allocates an object for any other number.
  */
 function restartFar<A>(kc: Kcont<A>): void {
   const { slackTicks, far } = kc._extras as Extras & { far: Far };

@@ -11,10 +11,11 @@
  * word and then checks its inbox, while a sender pushes its message and then checks that word
  * (Dekker's argument).
  *
- * Its parts, each of which knows only those to its right:
+ * Its parts. Each knows only those in its own column and to its right:
  *
- *   LocalCpu --> Receiver --> JobCaller, HandleSync --> HandleTable --> entries --> CpuContext
- *                             Submission, RemoteErrors                  Placement, KeepAlive
+ *   LocalCpu --> Receiver --> JobCaller, HandleSync    --> HandleTable --> entries --> CpuContext
+ *                             Submission, RemoteErrors                     Placement
+ *                             RemoteScheduling                             KeepAlive
  *
  * An entry calls parts to its left through the interface EntryHost, which this class implements.
  */
@@ -141,7 +142,10 @@ export class LocalCpu implements CpuLink, JobHost, Recipients {
 
   // Called when threads end.
 
-  /** Leaves everything that is scheduled here and not entered to other CPUs or to the next thread. */
+  /**
+   * Hands over everything that is scheduled here and has not been entered: to other CPUs, or to the next
+   * thread of this CPU.
+   */
   retire(): void {
     this.submission.retire(this.handles);
   }

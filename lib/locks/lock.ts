@@ -23,9 +23,9 @@ export interface EnterOptions {
   /**
    * The priority at which the caller waits, 0 … 223. Default 127, that of `wq.prihigh`.
    *
-   * Continuations wait at the priority of their workqueue, and its patience limits how long higher
-   * priorities can pass them. Code that calls `enter` has no patience: it waits until no higher priority
-   * is waiting.
+   * Continuations wait at the priority of their workqueue, whose `patienceMs` limits for how long higher
+   * priorities can pass them. For code that calls `enter` there is no such limit: it waits until no higher
+   * priority is waiting.
    */
   priority?: number;
 }
@@ -39,7 +39,8 @@ const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIOR
  * Continuations and code that awaits {@link Lock.enter} wait in one queue, by priority and then in order
  * of arrival. A continuation that has been passed over for longer than the patience of its workqueue
  * goes first, at most every other time. Locks have no owner and are not recursive: a function that
- * enters the same lock twice waits forever.
+ * enters the same exclusive lock twice waits forever. Entering a read side again waits only behind a waiting
+ * writer.
  *
  * @public
  */
@@ -269,7 +270,7 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Called when a continuation that is runnable or waiting no longer wants the lock.
+   * Called when a runnable or waiting continuation, or code that waits in `enter`, no longer wants the lock.
    * @internal
    */
   _leave(waiter: Waiter): void {

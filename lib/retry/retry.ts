@@ -282,11 +282,6 @@ export class Retry<T> {
     return this.#kc.running;
   }
 
-  /** @internal */
-  get _name(): string {
-    return this.name;
-  }
-
   /**
    * Called by `stop`, when the signal is aborted, and when the kernel closes.
    * @internal

@@ -79,8 +79,9 @@ export class ClockSampler<T> {
   }
 
   /**
-   * Returns the tick at which a number of ticks from now has elapsed. Rounds up, so it is never early: before
-   * the delay is added, which equals rounding up afterwards and needs only small integers.
+   * Returns the tick at which a number of ticks from now has elapsed. Rounds up, so it is never early. The
+   * current time is rounded before the delay is added: the result is that of rounding the sum, and only small
+   * integers are needed.
    */
   dueInTicks(timer: T, ticks: number): number {
     if (
@@ -95,7 +96,7 @@ export class ClockSampler<T> {
     return Math.ceil(this.#fromMs * TICKS_PER_MS + this.offset) + ticks;
   }
 
-  /** Returns the tick at which a delay from now has elapsed that need not be a whole number of ticks. */
+  /** Like `dueInTicks`, for a delay in ms that need not be a whole number of ticks. */
   dueIn(timer: T, delayMs: number): number {
     this.dueInTicks(timer, 0);
     return this.dueFrom(this.#fromMs, delayMs);
@@ -142,7 +143,10 @@ export class ClockSampler<T> {
     void endOfCallback.then(this.#reconcile);
   }
 
-  /** The time from which calls count never decreases: it was at most a reading plus a margin. */
+  /**
+   * Begins the next estimated calls, which count from this reading plus the margin. That is never before the
+   * time from which earlier calls counted: an earlier reading plus the same margin, at most.
+   */
   #goOn(nowMs: number): void {
     this.#fromMs = nowMs + MARGIN_MS;
     this.#estimateTick = this.dueFrom(this.#fromMs, 0);

@@ -17,8 +17,7 @@ const noWaker: Waker = { request: nothing, arm: nothing, keepAlive: nothing, tak
  * and then continuations are dispatched until none can be entered. The order depends only on the calls
  * that were made. Several kernels can share a clock; at each time they run in the order in which they
  * were created. Functions run without an async context, whichever code moves the clock, unless they have
- * the option `context`. A fractional delay ends at a time of its own: deadlines are rounded up to an eighth of
- * a ms.
+ * the option `context`. Time also stops between whole ms: deadlines are rounded up to an eighth of a ms.
  *
  * @example
  * ```ts
@@ -51,7 +50,7 @@ export class VirtualClock implements Clock {
   };
   #nowMs = 0;
   #running = false;
-  /** Whether `advance` is running: promises settle before deferred work runs. */
+  /** Whether kernels are being run by `advance`, not by `tick`: promises settle before deferred work runs. */
   #settling = false;
   #advancing = 0;
   /** Fulfilled when the last `advance` has ended; undefined: none is in progress. */

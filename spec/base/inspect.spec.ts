@@ -6,7 +6,9 @@ import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
 import * as queues from '../../lib/compat/p-queue/index.ts';
+import * as periodic from '../../lib/periodic/index.ts';
 import * as pipelines from '../../lib/pipeline/index.ts';
+import * as retries from '../../lib/retry/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
 import * as register from '../../lib/compat/timers/register.ts';
@@ -27,6 +29,8 @@ const modules: Readonly<Record<string, object>> = {
   './signal': signals,
   './pipeline': pipelines,
   './cpu': cpu,
+  './periodic': periodic,
+  './retry': retries,
 };
 register.restore();
 
@@ -56,6 +60,10 @@ const granted = (await locks.locks.request('journal', (lock) => lock)) as locks.
 const controller = new schedulers.TaskController({ priority: 'background' });
 const deadline = new signals.Deadline(kernel);
 deadline.arm(500);
+const ofRetries = new Kernel({ clock });
+const budget = new retries.RetryBudget({ kernel: ofRetries });
+const retrying = new retries.Retry(nothing, { wq: ofRetries.wq.prilow, name: 'load', budget });
+const wall = new periodic.VirtualWallClock(kernel, Date.UTC(2026, 2, 1, 12));
 const plan = pipelines.pipeline<number>('site').stage('parse', (value) => value);
 
 /** The first line of each instance. */
@@ -77,6 +85,17 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['RMLock', written, 'RMLock { held by a writer, 0 waiting }'],
   ['BaseLock', read.read, 'ReadSide { held, 0 waiting }'],
   ['BaseLock', read.write, 'WriteSide { free, 0 waiting }'],
+  ['Retry', retrying, 'Retry load { queued, attempt 0 }'],
+  ['RetryBudget', budget, 'RetryBudget { 1 calls, 0 waiting, 0 begun, 0 refused }'],
+  ['WallClock', wall, 'VirtualWallClock { 2026-03-01T12:00:00.000Z }'],
+  [
+    'VirtualWallClock',
+    new periodic.VirtualWallClock(
+      new Kernel({ clock: new VirtualClock() }),
+      Date.UTC(2026, 2, 1, 12),
+    ),
+    'VirtualWallClock { 2026-03-01T12:00:00.000Z }',
+  ],
   ['Scope', scope, 'Scope { 1 continuations, 1 busy }'],
   ['Scope', disposed, 'Scope { disposed }'],
   ['VirtualClock', clock, 'VirtualClock { at 7 ms }'],

@@ -107,7 +107,7 @@ describe('every', () => {
     const drawn = [0, 0.5, 0.99, 0.5];
     every(100, note, { ...options, jitterMs: 50, random: () => drawn.shift() ?? 0 });
     await lab.clock.advance(450);
-    expect(lab.take()).to.deep.equal(['100', '225', '350', '425']);
+    expect(lab.take()).to.deep.equal(['100', '225', '349.5', '425']);
   });
 
   it('reports random numbers that are none, and ends', async () => {

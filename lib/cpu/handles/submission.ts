@@ -73,7 +73,10 @@ export class Submission {
     return !this.#retired || isBound(this.#cpu.memory, block);
   }
 
-  /** Leaves everything that is scheduled here and not entered to other CPUs or to the next thread. */
+  /**
+   * Hands over everything that is scheduled here and has not been entered: to other CPUs, or to the next
+   * thread of this CPU.
+   */
   retire(handles: HandleTable): void {
     this.#retired = true;
     for (const { kc, block } of handles) {

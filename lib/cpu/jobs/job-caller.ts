@@ -11,7 +11,7 @@
  *     message ABORT -------------------------> the function's signal is aborted
  *   promise <------------------ message RESULT, when the run has settled
  *
- * The caller's CPU keeps the argument until the result has arrived. If a CPU dies before it has
+ * The caller's CPU keeps the argument until the result has arrived, unless it was moved. If a CPU dies before it has
  * entered the function, another CPU runs it, unless the caller named the CPU or the argument was
  * moved to it.
  */
