@@ -1002,8 +1002,15 @@ describe('kcont/timers and node:timers', function () {
   it('run random programs of timers that are due together in the same order', async () => {
     await fc.assert(
       fc.asyncProperty(fc.array(step, { minLength: 2, maxLength: 8 }), async (program) => {
-        const expected = await timeouts(nodeTimers as unknown as Timers, program);
-        expect((await timeouts(ours, program)).join('\n')).to.equal(expected.join('\n'));
+        const play = async (timers: Timers): Promise<string> =>
+          (await timeouts(timers, program)).join(', ');
+        // Node runs two timers phases in a row when its loop is re-entered, which is rare.
+        const expected = [
+          await play(nodeTimers as unknown as Timers),
+          await play(nodeTimers as unknown as Timers),
+        ];
+        const order = await play(ours);
+        expect(expected, `kcont: ${order}; Node: ${expected.join('; ')}`).to.include(order);
       }),
       { numRuns: 40 },
     );
