@@ -127,6 +127,8 @@ export class Dispatcher implements Driven, Timekeeper {
   /** Scheduled continuations that keep the process alive. */
   readonly refs: Refs;
   readonly #budget: Budget;
+  /** The budget in virtual time, in which there is no I/O to yield to. */
+  readonly #endless: Budget;
   #passing = false;
   /** Whether the host, not fakes, has been asked for a pass that has not begun. */
   #isRequested = false;
@@ -158,6 +160,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.runq = this.collector.runq;
     this.sampler = this.collector.sampler;
     this.#budget = new Budget(clock, budgetMs);
+    this.#endless = new Budget(clock, Infinity);
     this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
     this.refs = new Refs(this.#waker);
@@ -396,10 +399,8 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#rejoin();
     try {
       this.collector.collect(this.collector.tick());
-      for (let kc = this.runq.shift(); kc !== undefined; kc = this.runq.shift()) {
-        dispatch(this, kc);
-        this.#goOnAtTop();
-      }
+      do dispatchAll(this, this.#endless);
+      while (this.#goOnAtTop());
     } finally {
       this.#end();
     }
