@@ -14,6 +14,8 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'cpu-lock': () => import('./cpu-lock.ts'),
   async: () => import('./async.ts'),
   run: () => import('./run.ts'),
+  debounce: () => import('./debounce.ts'),
+  'rate-limit': () => import('./rate-limit.ts'),
   periodic: () => import('./periodic.ts'),
   retry: () => import('./retry.ts'),
   heap: () => import('./heap.ts'),

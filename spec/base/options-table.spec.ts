@@ -9,6 +9,15 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
+import {
+  KeyedLimiter,
+  SlidingWindow,
+  TokenBucket,
+  debounce,
+  debounceAsync,
+  throttle,
+  throttleAsync,
+} from '../../lib/limits/index.ts';
 import { VirtualWallClock, at, cron, every } from '../../lib/periodic/index.ts';
 import { Retry, RetryBudget, retry } from '../../lib/retry/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
@@ -75,6 +84,16 @@ const task = {
   ref: false,
   signal: new AbortController().signal,
   wallClock: new VirtualWallClock(kernel),
+};
+
+/** The options that all debounced and throttled functions have. */
+const edges = {
+  leading: true,
+  trailing: true,
+  keyBy: nothing,
+  wq: prilow,
+  ref: false,
+  name: 'job',
 };
 
 const rows: readonly Row[] = [
@@ -444,6 +463,59 @@ const rows: readonly Row[] = [
       random: Math.random,
     },
     bad: { missed: ['merge'], graceMs: [Infinity], jitterMs: [Infinity] },
+  },
+  {
+    of: 'throttle',
+    api: ['throttle'],
+    calls: [(options) => throttle(nothing, 5, options)],
+    good: edges,
+  },
+  {
+    of: 'debounce',
+    api: ['debounce'],
+    calls: [(options) => debounce(nothing, 5, options)],
+    good: { ...edges, maxWaitMs: 50 },
+    bad: { maxWaitMs: [Infinity] },
+  },
+  {
+    of: 'throttleAsync',
+    api: ['throttleAsync'],
+    calls: [(options) => throttleAsync(nothing, 5, options)],
+    good: { ...edges, lock: null },
+  },
+  {
+    of: 'debounceAsync',
+    api: ['debounceAsync'],
+    calls: [(options) => debounceAsync(nothing, 5, options)],
+    good: { ...edges, lock: null, maxWaitMs: 50 },
+    bad: { maxWaitMs: [Infinity] },
+  },
+  {
+    of: 'TokenBucket',
+    api: ['TokenBucket.constructor'],
+    calls: [(options) => new TokenBucket(options)],
+    good: { ratePerSecond: 5, burst: 5, kernel },
+    bad: { ratePerSecond: [0, Infinity], burst: [0, 1.5, Infinity] },
+    needed: ['ratePerSecond'],
+  },
+  {
+    of: 'SlidingWindow',
+    api: ['SlidingWindow.constructor'],
+    calls: [(options) => new SlidingWindow(options)],
+    good: { limit: 5, windowMs: 5, kernel },
+    bad: { limit: [0, 1.5, Infinity], windowMs: [0, Infinity] },
+    needed: ['limit', 'windowMs'],
+  },
+  {
+    of: 'take',
+    api: ['RateLimiter.take', 'RateLimiter.run', 'KeyedLimiter.take'],
+    calls: [
+      (options) => new TokenBucket({ ratePerSecond: 5 }).take(1, options),
+      (options) => new TokenBucket({ ratePerSecond: 5 }).run(nothing, 1, options),
+      (options) =>
+        new KeyedLimiter(() => new TokenBucket({ ratePerSecond: 5 })).take(1, 1, options),
+    ],
+    good: { signal: new AbortController().signal },
   },
   {
     of: 'Pipeline.close',

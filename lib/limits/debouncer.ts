@@ -1,0 +1,253 @@
+/*
+ * The times at which a debounced function is invoked.
+ *
+ *        call   call  call            waitMs after the last call: the trailing edge
+ *   -------|------|----|----------------|-------->
+ *          ^ leading edge               ^ expires: invoke
+ *
+ * The results are those of lodash: of its leading and trailing edge, of `maxWait`, and of a call that finds the
+ * limit passed in a loop that lets no timer run. What lodash finds by reading the clock in each call and comparing
+ * it with the times of the last call and the last invocation, two timers know here: `#wait`, whose deadline each
+ * call moves outward by a touch, and `#limit`, which no call moves. Therefore
+ *
+ *   time of the last call = deadline of #wait - waitMs
+ *
+ * and the clock is read only when the function is invoked, or the limit seems to have passed. In a burst a touch
+ * estimates the time (time/clock-sampling.ts), and is never early.
+ *
+ * One difference: `flush` of lodash leaves its timer running, which may end the wait of a later call too early.
+ *
+ * Source: lodash 4.17, debounce.js.
+ */
+
+import type { Kcont } from '../core/kcont.ts';
+import { makeOwn } from '../core/own-kcont.ts';
+import { reset } from '../core/schedule.ts';
+import { QUEUED, SCHEDULED } from '../core/state.ts';
+import type { Workqueue } from '../core/workqueue.ts';
+
+/**
+ * When a function is invoked.
+ *
+ * @internal
+ */
+export interface Timing {
+  readonly waitMs: number;
+  /** NaN: no limit. */
+  readonly maxWaitMs: number;
+  readonly leading: boolean;
+  readonly trailing: boolean;
+}
+
+/**
+ * What a debouncer invokes and tells.
+ *
+ * @internal
+ */
+export interface DebouncerHost<R> {
+  /** Calls the function. */
+  _invoke(self: unknown, args: readonly unknown[]): R;
+  /** Nothing is left to remember: another debouncer would give the same results. */
+  _idle?(): void;
+  /** The timer was withdrawn, because the kernel closes. */
+  _withdrawn?(reason: unknown): void;
+}
+
+/** What the timers of a debouncer need. */
+interface TimerSettings {
+  readonly wq: Workqueue;
+  readonly bits: number;
+  readonly name: string;
+  readonly ref: boolean;
+}
+
+/**
+ * One debounced function, or that of one key.
+ *
+ * @internal
+ */
+export class Debouncer<R> {
+  readonly #host: DebouncerHost<R>;
+  readonly #timing: Timing;
+  readonly #wait: Kcont<Debouncer<R>>;
+  readonly #limit: Kcont<Debouncer<R>> | null;
+  #args: readonly unknown[] | undefined = undefined;
+  #self: unknown = undefined;
+  #result: R | undefined = undefined;
+  /** When the last call was, if no timer tells; -Infinity: a wait has passed since. */
+  #lastCallMs = -Infinity;
+  #lastInvokeMs = 0;
+  /** Its timer only remembers the time of the last call. */
+  #isCooling = false;
+
+  constructor(host: DebouncerHost<R>, timing: Timing, settings: TimerSettings) {
+    const { wq, bits, name, ref } = settings;
+    this.#host = host;
+    this.#timing = timing;
+    const own = { name, ref };
+    this.#wait = makeOwn<Debouncer<R>>(bits, wq, null, waited, this, own);
+    this.#limit = Number.isNaN(timing.maxWaitMs)
+      ? null
+      : makeOwn<Debouncer<R>>(bits, wq, null, limited, this, own);
+  }
+
+  /** Whether an invocation may follow, as after each call until its wait has passed. */
+  get pending(): boolean {
+    return (this.#wait._state & SCHEDULED) !== 0 && !this.#isCooling;
+  }
+
+  /** Whether its timer runs, also if it only remembers the time of the last call. */
+  get busy(): boolean {
+    return (this.#wait._state & SCHEDULED) !== 0;
+  }
+
+  call(self: unknown, args: readonly unknown[]): R | undefined {
+    this.#args = args;
+    this.#self = self;
+    if ((this.#wait._state & SCHEDULED) === 0 || this.#isCooling) return this.#start();
+    const hasWaited = !this.#wait.touch();
+    // It is due, but has not been entered: this call is before its trailing edge.
+    if (hasWaited && !this.#arm()) return this.#result;
+    return this.#limit === null ? this.#result : this.#checkLimit(hasWaited);
+  }
+
+  /** Invokes what waits, and ends the wait. */
+  flush(): R | undefined {
+    if (!this.pending) return this.#result;
+    return this.#cutShort();
+  }
+
+  /** Forgets what waits. */
+  cancel(): void {
+    this.#stop();
+    this.#lastCallMs = -Infinity;
+    this.#lastInvokeMs = 0;
+    this.#forget();
+    this.#host._idle?.();
+  }
+
+  /** Stops it permanently: later calls have no effect. */
+  destroy(): void {
+    this.#stop();
+    this.#forget();
+    this.#wait.destroy();
+    this.#limit?.destroy();
+  }
+
+  /** A timer was withdrawn: called for each of them, as of a Task. */
+  _abort(reason: unknown): void {
+    this.#stop();
+    this.#forget();
+    this.#host._withdrawn?.(reason);
+  }
+
+  /** A wait has passed since the last call. */
+  _waited(): R | undefined {
+    this.#wait.ack();
+    this.#lastCallMs = -Infinity;
+    this.#limit?.stop();
+    if (this.#isCooling) this.#isCooling = false;
+    try {
+      return this.#trailingEdge();
+    } finally {
+      if (!this.pending) this.#host._idle?.();
+    }
+  }
+
+  /** The limit has passed since the last invocation. */
+  _limited(): R | undefined {
+    this.#limit?.ack();
+    return this.#cutShort();
+  }
+
+  #cutShort(): R | undefined {
+    const { waitMs } = this.#timing;
+    const endMs = (this.#wait._state & QUEUED) === 0 ? this.#wait.deadline : -Infinity;
+    this.#stop();
+    this.#lastCallMs = endMs - waitMs;
+    try {
+      return this.#trailingEdge();
+    } finally {
+      this.#cool(endMs);
+    }
+  }
+
+  /** Remembers the time of the last call until its wait has passed, then says that it is idle. */
+  #cool(endMs: number): void {
+    if (this.#host._idle === undefined || this.pending) return;
+    const leftMs = endMs - this.#wait.wq.kernel.now();
+    this.#isCooling = leftMs > 0 && reset(this.#wait, leftMs, null) === 0;
+    if (!this.#isCooling) this.#host._idle();
+  }
+
+  /** A call that finds no timer. */
+  #start(): R | undefined {
+    const { waitMs, maxWaitMs, leading } = this.#timing;
+    const nowMs = this.#wait.wq.kernel.now();
+    const isFirst = nowMs - this.#lastCallMs >= waitMs || nowMs - this.#lastInvokeMs >= maxWaitMs;
+    this.#isCooling = false;
+    if (!this.#arm()) return this.#result;
+    if (isFirst) this.#lastInvokeMs = nowMs;
+    this.#armLimit(Math.max(waitMs, this.#lastInvokeMs + maxWaitMs - nowMs));
+    return isFirst && leading ? this.#invoke(nowMs) : this.#result;
+  }
+
+  /** In a loop that lets no timer run, the function is invoked by the call that finds the limit passed. */
+  #checkLimit(hasWaited: boolean): R | undefined {
+    const { waitMs, maxWaitMs } = this.#timing;
+    const limitMs = this.#lastInvokeMs + maxWaitMs;
+    if (!hasWaited && this.#wait.deadline - waitMs < limitMs) return this.#result;
+    const nowMs = this.#wait.wq.kernel.now();
+    if (!hasWaited && nowMs < limitMs) return this.#result;
+    this.#armLimit(maxWaitMs);
+    return this.#invoke(nowMs);
+  }
+
+  /** Starts the wait. False: the kernel is closing, and nothing will be invoked. */
+  #arm(): boolean {
+    if (reset(this.#wait, this.#timing.waitMs, null) === 0) return true;
+    this._abort(undefined);
+    return false;
+  }
+
+  #armLimit(delayMs: number): void {
+    if (this.#limit !== null) reset(this.#limit, delayMs, null);
+  }
+
+  #trailingEdge(): R | undefined {
+    if (this.#timing.trailing && this.#args !== undefined) {
+      return this.#invoke(this.#limit === null ? 0 : this.#wait.wq.kernel.now());
+    }
+    this.#forget();
+    return this.#result;
+  }
+
+  #invoke(nowMs: number): R {
+    const args = this.#args as readonly unknown[];
+    const self = this.#self;
+    this.#forget();
+    this.#lastInvokeMs = nowMs;
+    const result = this.#host._invoke(self, args);
+    this.#result = result;
+    return result;
+  }
+
+  #forget(): void {
+    this.#args = undefined;
+    this.#self = undefined;
+  }
+
+  #stop(): void {
+    this.#isCooling = false;
+    this.#wait.stop();
+    this.#limit?.stop();
+  }
+}
+
+function waited<R>(it: Debouncer<R>): R | undefined {
+  return it._waited();
+}
+
+function limited<R>(it: Debouncer<R>): R | undefined {
+  return it._limited();
+}

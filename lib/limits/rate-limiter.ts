@@ -1,0 +1,261 @@
+/*
+ * What all rate limits have in common: who waits, in which order, and the timer of the first one.
+ *
+ * Waiters are served first in first out, so a large amount is not starved by small ones: `tryTake` fails while
+ * somebody waits. One timer serves all waiters; it is that of the first one. A shutdown leaves it running for as
+ * long as runs in flight may be waiting for it, then the waiters are rejected.
+ */
+
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
+import { checkFunction, invalid, isA, traceFrom, type Caller } from '../base/errors.ts';
+import { defineInspect } from '../base/inspect.ts';
+import {
+  SIGNAL,
+  integerOf,
+  kindOf,
+  optionsOf,
+  readOptions,
+  type Kind,
+} from '../base/options-check.ts';
+import type { Kcont } from '../core/kcont.ts';
+import { Kernel, kernel as processKernel } from '../core/kernel.ts';
+import { makeOwn } from '../core/own-kcont.ts';
+import { refusal } from '../core/schedule.ts';
+import { LIMIT, TASK } from '../core/state.ts';
+
+/** The check of an option that is a kernel. @internal */
+export const KERNEL: Kind = kindOf('a Kernel', (value) => isA(value, Kernel));
+
+const TAKE = optionsOf<{ signal?: AbortSignal }>('take', { signal: SIGNAL });
+
+/** Somebody who waits. */
+class Waiter implements AbortMember {
+  readonly amount: number;
+  readonly resolve: () => void;
+  readonly reject: (reason: unknown) => void;
+  readonly signal: AbortSignal | undefined;
+  readonly #limiter: RateLimiter;
+
+  constructor(
+    limiter: RateLimiter,
+    amount: number,
+    signal: AbortSignal | undefined,
+    resolve: () => void,
+    reject: (reason: unknown) => void,
+  ) {
+    this.#limiter = limiter;
+    this.amount = amount;
+    this.signal = signal;
+    this.resolve = resolve;
+    this.reject = reject;
+  }
+
+  _abort(reason: unknown): void {
+    this.#limiter._leave(this, reason);
+  }
+}
+
+/**
+ * A limit for how much may be taken in some time.
+ *
+ * @remarks
+ * An amount counts at the moment it is granted: for `take`, when its promise is fulfilled.
+ *
+ * @public
+ */
+export abstract class RateLimiter {
+  static readonly #line: (limiter: RateLimiter) => string =
+    /* @__PURE__ */ defineInspect<RateLimiter>(
+      this,
+      ({ available, waiting }, name) => `${name} { ${available} available, ${waiting} waiting }`,
+      ({ available, waiting }) => ({ available, waiting }),
+    );
+  /** The kernel whose clock it uses. */
+  readonly kernel: Kernel;
+  /** The largest amount that can be taken at once. */
+  readonly most: number;
+  readonly #kind: Kind;
+  readonly #waiters = new Set<Waiter>();
+  readonly #kc: Kcont<RateLimiter>;
+  #waitingAmount = 0;
+
+  /** @internal */
+  constructor(kernel: Kernel = processKernel, most: number) {
+    this.kernel = kernel;
+    this.most = most;
+    this.#kind = integerOf(`an integer from 1 to ${most}`, 1, most);
+    const name = new.target.name;
+    this.#kc = makeOwn<RateLimiter>(TASK | LIMIT, kernel.wq.softclock, null, serve, this, { name });
+  }
+
+  /** How much could be taken now if nobody waited. */
+  abstract get available(): number;
+
+  /**
+   * How long it takes until an amount can be taken, in ms; 0: now.
+   * @internal
+   */
+  abstract _untilMs(nowMs: number, amount: number): number;
+
+  /**
+   * Takes an amount for which `_untilMs` is 0.
+   * @internal
+   */
+  abstract _grant(nowMs: number, amount: number): void;
+
+  /**
+   * The longest time until all can be taken again, in ms.
+   * @internal
+   */
+  abstract get _refillMs(): number;
+
+  /** Number of calls of `take` that wait. */
+  get waiting(): number {
+    return this.#waiters.size;
+  }
+
+  /**
+   * Takes an amount if that is possible now.
+   *
+   * @param amount - an integer, 1 or more. Default 1
+   * @returns true: it was taken; false: nothing changed, because the limit is reached, or others wait
+   * @throws KcontError EINVAL for an amount that can never be taken
+   */
+  tryTake(amount: number = 1): boolean {
+    this.#check(amount, RateLimiter.prototype.tryTake);
+    return this.#tryTake(amount);
+  }
+
+  /**
+   * Takes an amount, and waits until that is possible.
+   *
+   * @param amount - an integer, 1 or more. Default 1
+   * @param options - optional settings: a signal that ends the wait
+   * @returns a promise that is fulfilled when the amount was taken, in the order of the calls. Rejected with the
+   * signal's reason, with KcontError EINVAL for an invalid argument, and ESHUTDOWN when the kernel is closed
+   */
+  take(amount: number = 1, options?: { signal?: AbortSignal }): Promise<void> {
+    return this._take(amount, options, RateLimiter.prototype.take);
+  }
+
+  /**
+   * Takes an amount, then calls a function.
+   *
+   * @param func - called when the amount was taken
+   * @param amount - an integer, 1 or more. Default 1
+   * @param options - optional settings: a signal that ends the wait
+   * @returns a promise of the function's result. Rejected as {@link RateLimiter.take}, and with what the function
+   * throws
+   */
+  async run<T>(
+    func: () => T | PromiseLike<T>,
+    amount: number = 1,
+    options?: { signal?: AbortSignal },
+  ): Promise<T> {
+    checkFunction(func, 'func', RateLimiter.prototype.run);
+    await this._take(amount, options, RateLimiter.prototype.run);
+    return func();
+  }
+
+  /**
+   * Tells how long it takes until an amount can be taken.
+   *
+   * @param amount - an integer, 1 or more. Default 1
+   * @returns ms; 0: now. If others wait, it takes at least as long
+   * @throws KcontError EINVAL for an amount that can never be taken
+   */
+  waitMs(amount: number = 1): number {
+    this.#check(amount, RateLimiter.prototype.waitMs);
+    return this._untilMs(this.kernel.now(), this.#waitingAmount + amount);
+  }
+
+  /** @internal */
+  async _take(
+    amount: number,
+    options: { signal?: AbortSignal } | undefined,
+    caller: Caller,
+  ): Promise<void> {
+    this.#check(amount, caller);
+    const { signal } = readOptions(options, TAKE, caller);
+    signal?.throwIfAborted();
+    if (this.#tryTake(amount)) return undefined;
+    return new Promise((resolve, reject) => {
+      const waiter = new Waiter(this, amount, signal, resolve, reject);
+      this.#waiters.add(waiter);
+      this.#waitingAmount += amount;
+      if (signal !== undefined) join(signal, waiter);
+      if (this.#waiters.size === 1) this._serve();
+    });
+  }
+
+  /**
+   * A signal was aborted.
+   * @internal
+   */
+  _leave(waiter: Waiter, reason: unknown): void {
+    this.#delete(waiter);
+    waiter.reject(reason);
+    this._serve();
+  }
+
+  /**
+   * Serves those for whom it is time, and starts the timer of the next one.
+   * @internal
+   */
+  _serve(): void {
+    const kc = this.#kc;
+    for (const waiter of this.#waiters) {
+      const nowMs = this.kernel.now();
+      const untilMs = this._untilMs(nowMs, waiter.amount);
+      if (untilMs > 0) {
+        kc.ack();
+        const errno = kc._schedule(untilMs, null);
+        if (errno !== 0 && !kc.busy) this._abort(refusal(kc, errno, untilMs, null));
+        return;
+      }
+      this._grant(nowMs, waiter.amount);
+      this.#delete(waiter);
+      waiter.resolve();
+    }
+    kc.stop();
+  }
+
+  /**
+   * The kernel is closed: nobody can wait any longer.
+   * @internal
+   */
+  _abort(reason: unknown): void {
+    for (const waiter of this.#waiters) {
+      this.#delete(waiter);
+      waiter.reject(reason);
+    }
+  }
+
+  /** @internal */
+  toString(): string {
+    return RateLimiter.#line(this);
+  }
+
+  #tryTake(amount: number): boolean {
+    if (this.#waiters.size > 0) return false;
+    const nowMs = this.kernel.now();
+    if (this._untilMs(nowMs, amount) > 0) return false;
+    this._grant(nowMs, amount);
+    return true;
+  }
+
+  #delete(waiter: Waiter): void {
+    this.#waiters.delete(waiter);
+    this.#waitingAmount -= waiter.amount;
+    if (waiter.signal !== undefined) leave(waiter.signal, waiter);
+  }
+
+  #check(amount: number, caller: Caller): void {
+    if (!this.#kind.fits(amount))
+      throw traceFrom(caller, invalid('amount', this.#kind.expected, amount));
+  }
+}
+
+function serve(limiter: RateLimiter): void {
+  limiter._serve();
+}

@@ -1,0 +1,123 @@
+/*
+ * A strict limit for every window: the times of what was taken are kept for as long as the window.
+ *
+ *   times:  . . |x x    x      x x|  ->   one more can be taken when the first of `limit` has left the window
+ *                ^ now - window    ^ now
+ *
+ * A counter per interval would allow twice the limit around the end of an interval. Here, no window [t, t + window)
+ * of any position has more than the limit. Memory: a number for each that was taken in the last window, at most
+ * `limit`. Amortized O(1) for each unit that is taken.
+ */
+
+import { traceFrom, invalid } from '../base/errors.ts';
+import { integerOf, numberOf, optionsOf, readOptions } from '../base/options-check.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { KERNEL, RateLimiter } from './rate-limiter.ts';
+
+/**
+ * Settings of a {@link SlidingWindow}.
+ *
+ * @public
+ */
+export interface SlidingWindowOptions {
+  /** How much can be taken in any window: an integer, 1 or more. */
+  limit: number;
+  /** The length of the window, in ms: more than 0, finite. */
+  windowMs: number;
+  /** The kernel whose clock is used. Default: the process-wide one. */
+  kernel?: Kernel;
+}
+
+const KINDS = {
+  limit: integerOf('an integer >= 1', 1, Number.MAX_SAFE_INTEGER),
+  windowMs: numberOf('a finite number of ms > 0', Number.MIN_VALUE, Number.MAX_SAFE_INTEGER),
+  kernel: KERNEL,
+};
+const WINDOW = optionsOf<SlidingWindowOptions>('SlidingWindow', KINDS);
+
+/** From so many times on, those that have left the window are removed from the array. */
+const COMPACT = 1024;
+
+/**
+ * A rate limit that no window exceeds.
+ *
+ * @remarks
+ * In any window of `windowMs` at most `limit` are taken, wherever it begins.
+ *
+ * @example
+ * ```ts
+ * const limit = new SlidingWindow({ limit: 100, windowMs: 60_000 });
+ * if (!limit.tryTake()) response.setHeader('retry-after', Math.ceil(limit.waitMs() / 1000));
+ * ```
+ *
+ * @public
+ */
+export class SlidingWindow extends RateLimiter {
+  readonly #windowMs: number;
+  /** When each was taken, in order; those before `#first` have left the window. */
+  #times: number[] = [];
+  #first = 0;
+
+  /**
+   * Creates a limit of which nothing was taken.
+   *
+   * @param options - the limit and its window; optionally, the kernel
+   * @throws KcontError EINVAL for an invalid option
+   */
+  constructor(options: SlidingWindowOptions) {
+    const { limit, windowMs, kernel } = readNeeded(options);
+    super(kernel, limit);
+    this.#windowMs = windowMs;
+  }
+
+  /** How much could be taken now if nobody waited. */
+  get available(): number {
+    return this.most - this.#count(this.kernel.now());
+  }
+
+  /** @internal */
+  _untilMs(nowMs: number, amount: number): number {
+    const missing = amount - (this.most - this.#count(nowMs));
+    if (missing <= 0) return 0;
+    // More than the limit is asked for only by `waitMs`: each full limit takes another window.
+    const windows = Math.ceil(missing / this.most);
+    const at = this.#first + missing - (windows - 1) * this.most - 1;
+    const time = this.#times[at] ?? nowMs;
+    return Math.max(time + windows * this.#windowMs - nowMs, 0);
+  }
+
+  /** @internal */
+  _grant(nowMs: number, amount: number): void {
+    for (let i = 0; i < amount; i++) this.#times.push(nowMs);
+  }
+
+  /** @internal */
+  get _refillMs(): number {
+    return this.#windowMs;
+  }
+
+  /** Number of those in the window that ends now. */
+  #count(nowMs: number): number {
+    const times = this.#times;
+    let first = this.#first;
+    while (first < times.length && (times[first] as number) + this.#windowMs <= nowMs) first++;
+    if (first === times.length) {
+      this.#times = [];
+      first = 0;
+    } else if (first >= COMPACT && first * 2 >= times.length) {
+      times.splice(0, first);
+      first = 0;
+    }
+    this.#first = first;
+    return this.#times.length - first;
+  }
+}
+
+function readNeeded(options: SlidingWindowOptions): SlidingWindowOptions {
+  const given = readOptions(options, WINDOW, SlidingWindow);
+  for (const name of ['limit', 'windowMs'] as const) {
+    const { expected, fits } = KINDS[name];
+    if (!fits(given[name])) throw traceFrom(SlidingWindow, invalid(name, expected, given[name]));
+  }
+  return given;
+}
