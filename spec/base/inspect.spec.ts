@@ -5,10 +5,11 @@ import { inspect } from 'node:util';
 import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
-import * as queues from '../../lib/compat/p-queue/index.ts';
+import * as limits from '../../lib/limits/index.ts';
 import * as periodic from '../../lib/periodic/index.ts';
-import * as pipelines from '../../lib/pipeline/index.ts';
 import * as retries from '../../lib/retry/index.ts';
+import * as queues from '../../lib/compat/p-queue/index.ts';
+import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
 import * as register from '../../lib/compat/timers/register.ts';
@@ -29,6 +30,7 @@ const modules: Readonly<Record<string, object>> = {
   './signal': signals,
   './pipeline': pipelines,
   './cpu': cpu,
+  './limits': limits,
   './periodic': periodic,
   './retry': retries,
 };
@@ -60,11 +62,13 @@ const granted = (await locks.locks.request('journal', (lock) => lock)) as locks.
 const controller = new schedulers.TaskController({ priority: 'background' });
 const deadline = new signals.Deadline(kernel);
 deadline.arm(500);
-const ofRetries = new Kernel({ clock });
-const budget = new retries.RetryBudget({ kernel: ofRetries });
-const retrying = new retries.Retry(nothing, { wq: ofRetries.wq.prilow, name: 'load', budget });
-const wall = new periodic.VirtualWallClock(kernel, Date.UTC(2026, 2, 1, 12));
 const plan = pipelines.pipeline<number>('site').stage('parse', (value) => value);
+
+const other = new Kernel({ clock: new VirtualClock() });
+const bucket = new limits.TokenBucket({ ratePerSecond: 1, burst: 5, kernel: other });
+const keyed = new limits.KeyedLimiter(() => bucket);
+keyed.tryTake('a', 2);
+const trying = new retries.Retry(nothing, { wq: other.wq.prilow });
 
 /** The first line of each instance. */
 const rows: readonly (readonly [of: string, it: object, line: string])[] = [
@@ -85,17 +89,6 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['RMLock', written, 'RMLock { held by a writer, 0 waiting }'],
   ['BaseLock', read.read, 'ReadSide { held, 0 waiting }'],
   ['BaseLock', read.write, 'WriteSide { free, 0 waiting }'],
-  ['Retry', retrying, 'Retry load { queued, attempt 0 }'],
-  ['RetryBudget', budget, 'RetryBudget { 1 calls, 0 waiting, 0 begun, 0 refused }'],
-  ['WallClock', wall, 'VirtualWallClock { 2026-03-01T12:00:00.000Z }'],
-  [
-    'VirtualWallClock',
-    new periodic.VirtualWallClock(
-      new Kernel({ clock: new VirtualClock() }),
-      Date.UTC(2026, 2, 1, 12),
-    ),
-    'VirtualWallClock { 2026-03-01T12:00:00.000Z }',
-  ],
   ['Scope', scope, 'Scope { 1 continuations, 1 busy }'],
   ['Scope', disposed, 'Scope { disposed }'],
   ['VirtualClock', clock, 'VirtualClock { at 7 ms }'],
@@ -130,6 +123,31 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
     'Timeout',
     timers.createTimers(kernel).setTimeout(nothing, 50),
     'Timeout { 50 ms, due in 50 ms }',
+  ],
+  ['RateLimiter', bucket, 'TokenBucket { 3 available, 0 waiting }'],
+  ['TokenBucket', bucket, 'TokenBucket { 3 available, 0 waiting }'],
+  [
+    'SlidingWindow',
+    new limits.SlidingWindow({ limit: 5, windowMs: 5, kernel: other }),
+    'SlidingWindow { 5 available, 0 waiting }',
+  ],
+  ['KeyedLimiter', keyed, 'KeyedLimiter { 1 keys }'],
+  ['WallClock', new periodic.WallClock(other, () => 0), 'WallClock { 1970-01-01T00:00:00.000Z }'],
+  [
+    'VirtualWallClock',
+    new periodic.VirtualWallClock(other, 5),
+    'VirtualWallClock { 1970-01-01T00:00:00.005Z }',
+  ],
+  [
+    'PeriodicTask',
+    periodic.every(50, nothing, { wq: other.wq.prilow }),
+    'PeriodicTask nothing { waiting, 0 runs, next at 1970-01-01T00:00:00.050Z }',
+  ],
+  ['Retry', trying, 'Retry nothing { queued, attempt 0 }'],
+  [
+    'RetryBudget',
+    new retries.RetryBudget({ kernel: other }),
+    'RetryBudget { 0 calls, 0 waiting, 0 begun, 0 refused }',
   ],
   ['Immediate', timers.createTimers(kernel).setImmediate(nothing), 'Immediate { set }'],
 ];

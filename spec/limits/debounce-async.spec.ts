@@ -177,6 +177,13 @@ describe('debounceAsync', () => {
     expect(ends.map((end) => end())).to.deep.equal(['pending', 'result of a']);
   });
 
+  it('takes a synchronous function too', async () => {
+    const double = debounceAsync((n: number) => 2 * n, 50, { wq: lab.wq.softclock });
+    const result = double(21);
+    await lab.clock.advance(50);
+    expect(await result).to.equal(42);
+  });
+
   it('rejects a run that may not be asynchronous', async () => {
     const save = debounceAsync(note, 50, { wq: lab.wq.softclock });
     const end = outcome(save('a'));
