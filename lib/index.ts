@@ -41,6 +41,7 @@ export {
   type PredefinedWorkqueues,
 } from './core/kernel.ts';
 export { BaseLock, type EnterOptions, type Lock } from './locks/lock.ts';
+export type { LockOptions } from './locks/lock-names.ts';
 export { Mutex } from './locks/mutex.ts';
 export { RMLock } from './locks/rm-lock.ts';
 export { RWLock } from './locks/rw-lock.ts';

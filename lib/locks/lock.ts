@@ -1,15 +1,10 @@
 import { join, leave } from '../base/abort-listeners.ts';
-import {
-  KcontError,
-  checkFunction,
-  refuseOptions,
-  traceFrom,
-  type Caller,
-} from '../base/errors.ts';
+import { KcontError, checkFunction, traceFrom, type Caller } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { stamp, type Entry } from '../base/ordered-list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
+import { nameLock, nameOf, readName, titled, type LockOptions } from './lock-names.ts';
 import { NONE, Turnstile, type Waiter } from './turnstile.ts';
 
 /**
@@ -82,18 +77,24 @@ const entered: Promise<void> = Promise.resolve();
 export abstract class BaseLock implements Lock {
   static readonly #line: (lock: BaseLock) => string = /* @__PURE__ */ defineInspect<BaseLock>(
     this,
-    (lock, name) => `${name} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
-    (lock) => ({ held: lock.held, waiting: waitersOf(lock) }),
+    (lock, name) =>
+      `${titled(name, lock)} { ${lock.held ? 'held' : 'free'}, ${waitersOf(lock)} waiting }`,
+    (lock) => ({ name: lock.name, held: lock.held, waiting: waitersOf(lock) }),
   );
 
   /**
    * Creates a free lock.
    *
-   * @throws KcontError EINVAL if called with options
+   * @param options - optional settings: a name
+   * @throws KcontError EINVAL for an invalid option
    */
-  constructor();
-  constructor(given?: unknown) {
-    refuseOptions(given, new.target.name, new.target);
+  constructor(options?: LockOptions) {
+    if (options !== undefined) nameLock(this, readName(options, new.target));
+  }
+
+  /** Its name; empty if it was given none. */
+  get name(): string {
+    return nameOf(this);
   }
 
   // By default the lock is exclusive; subclasses override this.

@@ -4,9 +4,9 @@
  * higher priority, and when a reader is granted the lock, the readers behind it are granted it too.
  */
 
-import { refuseOptions } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
+import { nameLock, nameOf, readName, titled, type LockOptions } from './lock-names.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
 
 /** The state that both sides share. */
@@ -121,15 +121,36 @@ export class RWLock {
   /**
    * Creates a free lock.
    *
-   * @throws KcontError EINVAL if called with options
+   * @param options - optional settings: a name. The sides are then called `name.read` and `name.write`
+   * @throws KcontError EINVAL for an invalid option
    */
-  constructor();
-  constructor(given?: unknown) {
-    refuseOptions(given, new.target.name, new.target);
+  constructor(options?: LockOptions) {
+    const name = readName(options, new.target);
     const sides = new Sides();
     this.read = new ReadSide(sides);
     this.write = new WriteSide(sides);
+    nameSides(this, name);
   }
+
+  /** Its name; empty if it was given none. */
+  get name(): string {
+    return nameOf(this);
+  }
+}
+
+/**
+ * Names a lock with two sides, and its sides.
+ *
+ * @internal
+ */
+export function nameSides(
+  lock: { readonly read: BaseLock; readonly write: BaseLock },
+  name: string | undefined,
+): void {
+  if (name === undefined) return;
+  nameLock(lock, name);
+  nameLock(lock.read, `${name}.read`);
+  nameLock(lock.write, `${name}.write`);
 }
 
 /**
@@ -142,11 +163,17 @@ export function defineSidesInspect(made: {
 }): void {
   defineInspect(
     made,
-    ({ read, write }, name) => {
+    (lock, name) => {
+      const { read, write } = lock;
       const held = write.held ? 'held by a writer' : read.held ? 'held by readers' : 'free';
-      return `${name} { ${held}, ${waitersOf(read)} waiting }`;
+      return `${titled(name, lock)} { ${held}, ${waitersOf(read)} waiting }`;
     },
-    ({ read, write }) => ({ read: read.held, write: write.held, waiting: waitersOf(read) }),
+    (lock) => ({
+      name: nameOf(lock),
+      read: lock.read.held,
+      write: lock.write.held,
+      waiting: waitersOf(lock.read),
+    }),
   );
 }
 

@@ -82,6 +82,7 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['Cpu', kernel.cpus[0] as core.Cpu, 'Cpu 0 { up }'],
   ['Mutex', new Mutex(), 'Mutex { free, 0 waiting }'],
   ['Mutex', held, 'Mutex { held, 1 waiting }'],
+  ['Mutex', new Mutex({ name: 'journal' }), 'Mutex journal { free, 0 waiting }'],
   ['Mutex', new (class OwnLock extends Mutex {})(), 'OwnLock { free, 0 waiting }'],
   ['SpinLock', new SpinLock(), 'SpinLock { free, 0 waiting }'],
   ['RWLock', read, 'RWLock { held by readers, 0 waiting }'],
@@ -201,8 +202,8 @@ describe('the log output', () => {
     ).to.deep.equal([
       '{"name":"beat","state":"PENDING","deadline":57,"wq":"softclock"}',
       '{"index":0,"state":"up"}',
-      '{"held":true,"waiting":1}',
-      '{"read":true,"write":false,"waiting":0}',
+      '{"name":"","held":true,"waiting":1}',
+      '{"name":"","read":true,"write":false,"waiting":0}',
       '{"now":7}',
       '{"size":1,"busy":1,"disposed":false}',
     ]);

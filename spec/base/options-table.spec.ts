@@ -159,6 +159,29 @@ const rows: readonly Row[] = [
     bad: { priority: [224, 1.5, Infinity] },
   },
   {
+    of: 'Lock',
+    api: [
+      'BaseLock.constructor',
+      'RWLock.constructor',
+      'SharedMutex.constructor',
+      'SharedSpinLock.constructor',
+      'SharedRWLock.constructor',
+      'SharedRMLock.constructor',
+    ],
+    calls: [
+      Mutex,
+      SpinLock,
+      RWLock,
+      RMLock,
+      SharedMutex,
+      SharedSpinLock,
+      SharedRWLock,
+      SharedRMLock,
+    ].map((made) => (options: never) => new made(options)),
+    good: { name: 'journal' },
+    bad: { name: [''] },
+  },
+  {
     of: 'acquire',
     api: ['Kernel.acquire'],
     calls: [(options) => kernel.acquire(90, options).release()],
@@ -797,19 +820,7 @@ describe('functions and classes without options', () => {
   };
   const calls: Record<string, Make> = {
     ...Object.fromEntries(
-      [
-        Mutex,
-        SpinLock,
-        RWLock,
-        RMLock,
-        SharedMutex,
-        SharedSpinLock,
-        SharedRWLock,
-        SharedRMLock,
-        Scope,
-        VirtualClock,
-        KcontQueue,
-      ].map((made) => [made.name, making(made)]),
+      [Scope, VirtualClock, KcontQueue].map((made) => [made.name, making(made)]),
     ),
     createTimers: (options) => Reflect.apply(createTimers, undefined, [kernel, options]) as unknown,
     pipeline: (options) => Reflect.apply(pipeline, undefined, ['site', options]) as unknown,

@@ -1,6 +1,7 @@
-import { isA, refuseOptions } from '../../base/errors.ts';
+import { isA } from '../../base/errors.ts';
 import { PRI_PRIHIGH } from '../../base/priorities.ts';
 import { BaseLock } from '../../locks/lock.ts';
+import type { LockOptions } from '../../locks/lock-names.ts';
 import { NONE, type Turnstile, type Waiter } from '../../locks/turnstile.ts';
 import { Arena, type Kind } from './arena.ts';
 import { ThreadGate } from './thread-gate.ts';
@@ -25,9 +26,8 @@ export abstract class SharedLock extends BaseLock {
   readonly _gate: ThreadGate;
 
   /** @internal */
-  constructor(gate: ThreadGate) {
-    super();
-    if (!isA(gate, ThreadGate)) refuseOptions(gate, new.target.name, new.target);
+  constructor(gate: ThreadGate, options?: LockOptions) {
+    super(options);
     this._gate = gate;
   }
 
@@ -132,6 +132,16 @@ export abstract class SharedLock extends BaseLock {
   override _leave(waiter: Waiter): void {
     this._gate.leave(waiter);
   }
+}
+
+/**
+ * Returns the gate that this library has passed to the constructor of a lock; undefined: the argument
+ * comes from an application, and is its options.
+ *
+ * @internal
+ */
+export function gateIn(given: ThreadGate | LockOptions | undefined): ThreadGate | undefined {
+  return isA(given, ThreadGate) ? given : undefined;
 }
 
 /**

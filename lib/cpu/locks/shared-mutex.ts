@@ -1,7 +1,8 @@
 import { holdLock, runLocked, type EnterOptions } from '../../locks/lock.ts';
 import { MUTEX } from './arena.ts';
+import type { LockOptions } from '../../locks/lock-names.ts';
 import type { ThreadGate } from './thread-gate.ts';
-import { SharedLock, newGate } from './shared-lock.ts';
+import { SharedLock, gateIn, newGate } from './shared-lock.ts';
 
 /**
  * A mutual exclusion lock between CPUs.
@@ -20,13 +21,22 @@ import { SharedLock, newGate } from './shared-lock.ts';
  * @public
  */
 export class SharedMutex extends SharedLock {
-  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
-  constructor();
+  /**
+   * Makes a free lock. It takes shared memory when it is first sent to another thread.
+   *
+   * @param options - optional settings: a name, which is not sent to other threads
+   * @throws KcontError EINVAL for an invalid option
+   */
+  constructor(options?: LockOptions);
   /** @internal */
   constructor(gate: ThreadGate);
-  constructor(gate: ThreadGate = newGate(MUTEX)) {
-    super(gate);
-    gate.lock = this;
+  constructor(given?: ThreadGate | LockOptions) {
+    const gate = gateIn(given);
+    super(
+      gate ?? newGate(MUTEX),
+      gate === undefined ? (given as LockOptions | undefined) : undefined,
+    );
+    this._gate.lock = this;
   }
 
   /**

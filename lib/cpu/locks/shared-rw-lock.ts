@@ -1,9 +1,9 @@
-import { isA, refuseOptions } from '../../base/errors.ts';
-import { defineSidesInspect } from '../../locks/rw-lock.ts';
+import { nameOf, readName, type LockOptions } from '../../locks/lock-names.ts';
+import { defineSidesInspect, nameSides } from '../../locks/rw-lock.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
-import { RM, RW } from './arena.ts';
-import { ThreadGate } from './thread-gate.ts';
-import { SharedLock, newGate } from './shared-lock.ts';
+import { RM, RW, type Kind } from './arena.ts';
+import type { ThreadGate } from './thread-gate.ts';
+import { SharedLock, gateIn, newGate } from './shared-lock.ts';
 
 /** The side that many readers may hold together. */
 class ReadSide extends SharedLock {
@@ -62,13 +62,22 @@ export abstract class SharedSides {
   readonly _gate: ThreadGate;
 
   /** @internal */
-  constructor(gate: ThreadGate) {
-    if (!isA(gate, ThreadGate)) refuseOptions(gate, new.target.name, new.target);
+  constructor(given: ThreadGate | LockOptions | undefined, kind: Kind) {
+    const known = gateIn(given);
+    const name =
+      known === undefined ? readName(given as LockOptions | undefined, new.target) : undefined;
+    const gate = known ?? newGate(kind);
     this._gate = gate;
     this.read = new ReadSide(gate);
     this.write = new WriteSide(gate);
     gate.reader = this.read;
     gate.lock = this;
+    nameSides(this, name);
+  }
+
+  /** Its name on this thread; empty if it was given none. */
+  get name(): string {
+    return nameOf(this);
   }
 }
 
@@ -86,12 +95,18 @@ defineSidesInspect(SharedSides);
  * @public
  */
 export class SharedRWLock extends SharedSides {
-  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
-  constructor();
+  /**
+   * Makes a free lock. It takes shared memory when it is first sent to another thread.
+   *
+   * @param options - optional settings: a name, which is not sent to other threads. The sides are then
+   * called `name.read` and `name.write`
+   * @throws KcontError EINVAL for an invalid option
+   */
+  constructor(options?: LockOptions);
   /** @internal */
   constructor(gate: ThreadGate);
-  constructor(gate: ThreadGate = newGate(RW)) {
-    super(gate);
+  constructor(given?: ThreadGate | LockOptions) {
+    super(given, RW);
   }
 }
 
@@ -106,11 +121,17 @@ export class SharedRWLock extends SharedSides {
  * @public
  */
 export class SharedRMLock extends SharedSides {
-  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
-  constructor();
+  /**
+   * Makes a free lock. It takes shared memory when it is first sent to another thread.
+   *
+   * @param options - optional settings: a name, which is not sent to other threads. The sides are then
+   * called `name.read` and `name.write`
+   * @throws KcontError EINVAL for an invalid option
+   */
+  constructor(options?: LockOptions);
   /** @internal */
   constructor(gate: ThreadGate);
-  constructor(gate: ThreadGate = newGate(RM)) {
-    super(gate);
+  constructor(given?: ThreadGate | LockOptions) {
+    super(given, RM);
   }
 }

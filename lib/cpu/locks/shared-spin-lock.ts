@@ -5,8 +5,9 @@ import { PRI_PRIHIGH } from '../../base/priorities.ts';
 import { PATIENCE, optionsOf, readOptions } from '../../base/options-check.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
 import { SPIN } from './arena.ts';
+import type { LockOptions } from '../../locks/lock-names.ts';
 import type { ThreadGate } from './thread-gate.ts';
-import { SharedLock, newGate } from './shared-lock.ts';
+import { SharedLock, gateIn, newGate } from './shared-lock.ts';
 
 /** The default patience of a thread that blocks, in ms. */
 const PATIENCE_MS = 100;
@@ -42,13 +43,22 @@ export class SharedSpinLock extends SharedLock {
   /** @internal */
   override readonly _spin = true;
 
-  /** Makes a free lock. It takes shared memory when it is first sent to another thread. */
-  constructor();
+  /**
+   * Makes a free lock. It takes shared memory when it is first sent to another thread.
+   *
+   * @param options - optional settings: a name, which is not sent to other threads
+   * @throws KcontError EINVAL for an invalid option
+   */
+  constructor(options?: LockOptions);
   /** @internal */
   constructor(gate: ThreadGate);
-  constructor(gate: ThreadGate = newGate(SPIN)) {
-    super(gate);
-    gate.lock = this;
+  constructor(given?: ThreadGate | LockOptions) {
+    const gate = gateIn(given);
+    super(
+      gate ?? newGate(SPIN),
+      gate === undefined ? (given as LockOptions | undefined) : undefined,
+    );
+    this._gate.lock = this;
   }
 
   /**
