@@ -16,6 +16,7 @@ import type { Clock, Deadlines } from '../time/clock.ts';
 import { remoteOf } from './cpu-link.ts';
 import type { Kcont } from './kcont.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
+import type { Observer } from './observer.ts';
 import { RunQueue } from './run-queue.ts';
 import { REMOTE, expired } from './state.ts';
 import { BLOCK, FAR, TICKS_PER_MS, Wheel } from '../time/timing-wheel.ts';
@@ -27,6 +28,8 @@ export class Collector {
   readonly sampler: ClockSampler<Kcont<unknown>>;
   /** Timers due by this absolute tick, which was read before the last poll phase, may be collected. */
   collectable = 0;
+  /** That of the dispatcher. It tells since when a job has been runnable, so the clock is read for each. */
+  observer: Observer | null = null;
   readonly #clock: Clock;
   readonly #expired: (kc: Kcont<unknown>) => void;
   readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
@@ -68,7 +71,7 @@ export class Collector {
    * all collected timers.
    */
   jobTick(): number {
-    if (this.wheel.count === 0) return this.#jobTick;
+    if (this.wheel.count === 0 && this.observer === null) return this.#jobTick;
     const tick = this.sampler.tick();
     return (this.#jobTick = tick < FAR ? tick : this.catchUp(tick));
   }
@@ -117,6 +120,7 @@ export class Collector {
     const wq = kc._wq;
     wq._queued++;
     this.runq.addTimer(wq._level, kc);
+    if (this.observer !== null) this.observer.expired(kc);
   }
 
   #expireUnderFakes(kc: Kcont<unknown>): void {

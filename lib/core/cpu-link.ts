@@ -23,6 +23,8 @@ export interface RemoteState {
   readonly bits: number;
   /** The deadline on the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
+  /** The CPU on which it is scheduled or runs; undefined: none has been chosen. */
+  readonly index: number | undefined;
   /**
    * Schedules it, and returns an errno or DESTROYED. `busy`: the state bits that forbid it. `anew`:
    * acts as `reset`.
@@ -132,6 +134,8 @@ export interface CpuLink {
   drain(local: () => Promise<void>): Promise<void>;
   /** Closes this CPU, with `local`; on CPU 0, the other CPUs too. */
   close(graceMs: number, local: LocalClose): Promise<CloseReport>;
+  /** The continuations of which this CPU knows, and whose state is shared between CPUs. */
+  known(): Iterable<Kcont<unknown>>;
   stateOf(index: number): CpuState;
   lagOf(index: number): number;
   stop(index: number, options: { graceMs?: number } | undefined): Promise<void>;

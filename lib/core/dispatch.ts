@@ -44,13 +44,15 @@ export function dispatchAll(dispatcher: Dispatcher, budget: Budget): void {
   const { runq } = dispatcher;
   if (runq.empty) return;
   budget.begin();
+  // An observer is told of each function, which `enterPlain` does not do: then none is plain.
+  const notPlain = dispatcher.observer === null ? NOT_PLAIN : -1;
   let { left } = budget;
   let plain = 0;
   try {
     for (let kc = runq.shift(); kc !== undefined; kc = runq.shift()) {
       left--;
       const state = kc._state;
-      if ((state & NOT_PLAIN) === 0 && isPlain(kc)) {
+      if ((state & notPlain) === 0 && isPlain(kc)) {
         plain++;
         if (enterPlain(dispatcher, kc, state)) return;
       } else if (dispatch(dispatcher, kc)) {
@@ -98,6 +100,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     if (since === NONE && (kc._state & WAITED) === 0) kc._due = dispatcher.sampler.tick();
     setAside(kc);
     lock._wait(kc, since);
+    if (dispatcher.observer !== null) dispatcher.observer.waits(kc);
     wq._wake();
   } else if (remote === null || remote.enter()) {
     enter(dispatcher, kc);

@@ -43,6 +43,7 @@ import { settle, type AsyncRun, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
+import { observing, type Observer } from './observer.ts';
 import { isHostsTime } from '../base/host-functions.ts';
 import { unlink } from '../base/list.ts';
 import { OrderedList } from '../base/ordered-list.ts';
@@ -107,9 +108,11 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
   /**
    * Whether a job need only be put into the run queue, unless fakes are installed: a pass is running or has
-   * been requested, the kernel is open, and there are no other CPUs.
+   * been requested, the kernel is open, and there are no other CPUs and no observer.
    */
   takesJobs = false;
+  /** Who is told what happens; null: nobody. It is set together with that of the collector. */
+  observer: Observer | null;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
@@ -164,6 +167,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
     this.refs = new Refs(this.#waker);
+    this.observer = this.collector.observer = observing.make?.(this) ?? null;
   }
 
   /** The connection to the other CPUs; null: there are none. */
@@ -212,7 +216,7 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.#passing || (this.#isRequested && isHostsTime())) return;
     this.#waker.request();
     this.#isRequested = isHostsTime();
-    this.takesJobs = this.#isRequested && this.#phase === OPEN && this.#cpuLink === null;
+    this.takesJobs = this.#isRequested && this.#isPlain();
   }
 
   /** Disarms the timer and cancels a requested pass, because nothing is scheduled any more. */
@@ -253,13 +257,19 @@ export class Dispatcher implements Driven, Timekeeper {
       kc._wq._unload();
     }
     if ((state & UNREF) === 0) this.unref();
+    if (this.observer !== null) this.observer.stopped(kc);
+  }
+
+  /** Whether a job that is scheduled need only be put into the run queue. */
+  #isPlain(): boolean {
+    return this.#phase === OPEN && this.#cpuLink === null && this.observer === null;
   }
 
   #begin(): void {
     this.passes = (this.passes + 1) | 0;
     this.#passing = true;
     this.#isRequested = false;
-    this.takesJobs = this.#phase === OPEN && this.#cpuLink === null;
+    this.takesJobs = this.#isPlain();
     this.#outer = entered;
     entered = this;
   }

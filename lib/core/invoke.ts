@@ -88,6 +88,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   let then: Then | undefined;
   let returned = false;
   dispatcher.current = kc;
+  if (dispatcher.observer !== null) dispatcher.observer.entered(kc);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =
@@ -180,6 +181,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
   dispatcher.asyncRuns.push(run);
   dispatcher.needsMicrotasks = true;
   wq._addActive(1);
+  if (dispatcher.observer !== null) dispatcher.observer.suspended(kc);
   whenDone(promise, then, run.fulfilled, run.rejected);
   const what = misuse(kc);
   if (what === undefined) return;
@@ -207,6 +209,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
 export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
+  if (dispatcher.observer !== null) dispatcher.observer.settled(kc);
   kc._state = settled(state);
   const lock = kc._lock;
   const released = release(lock);
@@ -254,6 +257,7 @@ export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 /** Passes an error to its handler; throws it if there is none. */
 function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   kc._wq._failed++;
+  dispatcher.observer?.failed(kc, error);
   if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
@@ -263,6 +267,7 @@ function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void 
  */
 function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   kc._wq._failed++;
+  dispatcher.observer?.failed(kc, undefined);
   if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
 }
 

@@ -116,6 +116,7 @@ export function refuse<A>(
   cpu: Cpu | null,
   caller: Caller,
 ): false {
+  if (errno === EBUSY) kc._wq._dispatcher.observer?.refused(kc);
   if (errno === EBUSY || errno === DESTROYED) return false;
   throw traceFrom(caller, refusal(kc, errno, delayMs, cpu));
 }
@@ -217,6 +218,7 @@ function leaveWheel<A>(kc: Kcont<A>): number {
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
+  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, state);
   return state;
 }
 
@@ -269,6 +271,7 @@ function startTimerAt<A>(kc: Kcont<A>, due: number): void {
   const { wheel } = dispatcher;
   const state = kc._state;
   stamp(kc);
+  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, state);
   if ((state & PENDING) === 0) {
     kc._state = scheduled(state, true);
     if ((state & UNREF) === 0) dispatcher.ref();

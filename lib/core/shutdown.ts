@@ -23,10 +23,10 @@ import { afterMicrotasks } from '../time/host-clock.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { KcontError } from '../base/errors.ts';
 import { CANCELLED, Kcont } from './kcont.ts';
-import { contended } from '../locks/turnstile.ts';
+import { visitQueued } from './queued.ts';
 import { race } from '../base/race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
-import { CLOSED, GRACE, LIMIT, QUEUED } from './state.ts';
+import { CLOSED, GRACE, LIMIT } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { nothing } from '../base/nothing.ts';
 
@@ -155,21 +155,10 @@ export async function close(
   return { withdrawn, unfinished };
 }
 
-/** All QUEUED continuations: in the run queue, or waiting for a lock, maxActive or their own run. */
+/** All QUEUED continuations of this dispatcher. */
 function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
   const found = new Set<Kcont<unknown>>();
-  const add = (kc: unknown): void => {
-    if (kc instanceof Kcont && kc._wq._dispatcher === dispatcher) found.add(kc);
-  };
-  const { queues, deferred, asyncRuns } = dispatcher;
-  // Workqueues of one priority share a level.
-  for (const level of new Set(Array.from(queues, (queue) => queue._level))) {
-    for (const kc of level) add(kc);
-  }
-  for (const kc of deferred) add(kc);
-  for (const { _waiting: waiting } of queues) for (const kc of waiting) add(kc);
-  for (const turnstile of contended) for (const waiter of turnstile) add(waiter);
-  for (const { kc } of asyncRuns) if ((kc._state & QUEUED) !== 0) add(kc);
+  visitQueued(dispatcher, (kc) => found.add(kc));
   return found;
 }
 

@@ -166,6 +166,10 @@ export class LocalCpu implements CpuLink, JobHost, Recipients {
 
   // CPUs.
 
+  known(): Kcont<unknown>[] {
+    return Array.from(this.handles, ({ kc }) => kc);
+  }
+
   stateOf(index: number): CpuState {
     return stateOf(this.context.memory, index);
   }

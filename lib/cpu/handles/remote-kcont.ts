@@ -117,6 +117,12 @@ export abstract class RemoteKcont implements Sender {
     return this.cpu.localMs(memory.floats[(this.block + DEADLINE) >> 1] as number);
   }
 
+  get index(): number | undefined {
+    const { words } = this.cpu.memory;
+    const index = words[this.block + ((this.bits & RUNNING) === 0 ? CPU : RAN)];
+    return index === ANY ? undefined : index;
+  }
+
   /** Releases what this object holds: its block is being reused. */
   dropped(): void {
     if (this.version >= 0) this.version = -1;

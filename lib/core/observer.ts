@@ -1,0 +1,51 @@
+/*
+ * What the core tells an observer, which `kcont/observe` implements: the core imports none of it.
+ *
+ *    schedule --> scheduled                    stop --> stopped
+ *    expiry ----> expired
+ *    dispatch --> waits (its lock is held)
+ *            \--> entered --> suspended (it returned a promise) --> settled
+ *                        \--> failed
+ *
+ * A dispatcher without an observer pays for one comparison in each of these places. The paths of
+ * continuations that need no more than most do (see dispatch.ts) are left while there is an observer, and
+ * compare nothing.
+ *
+ * An observer must not throw, schedule or stop anything.
+ */
+
+import type { Dispatcher } from './dispatcher.ts';
+import type { Kcont } from './kcont.ts';
+
+/**
+ * Told what happens to the continuations of one dispatcher.
+ *
+ * @internal
+ */
+export interface Observer {
+  /** It becomes PENDING or QUEUED. `before`: its state bits before. */
+  scheduled(kc: Kcont<unknown>, before: number): void;
+  /** `schedule` or `reset` was refused, because it is busy or its kernel is closing. */
+  refused(kc: Kcont<unknown>): void;
+  /** Its timer has expired. */
+  expired(kc: Kcont<unknown>): void;
+  /** It begins to wait for its lock, or waits again. */
+  waits(kc: Kcont<unknown>): void;
+  /** Its function is about to be called. */
+  entered(kc: Kcont<unknown>): void;
+  /** Its function has returned a promise. */
+  suspended(kc: Kcont<unknown>): void;
+  /** Its function has returned or thrown, or its promise has settled. Its lock is still held. */
+  settled(kc: Kcont<unknown>): void;
+  /** A run that was scheduled has been withdrawn. */
+  stopped(kc: Kcont<unknown>): void;
+  /** Its function has failed; the error is undefined if the host gets it as an uncaught exception. */
+  failed(kc: Kcont<unknown>, error: unknown): void;
+}
+
+/**
+ * Makes the observer of each kernel that is created; null until `kcont/observe` sets it.
+ *
+ * @internal
+ */
+export const observing: { make: ((dispatcher: Dispatcher) => Observer) | null } = { make: null };

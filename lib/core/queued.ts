@@ -1,0 +1,60 @@
+/*
+ * Where the QUEUED continuations of a dispatcher are. There is no list of all of them: each is where it
+ * waits, and a wait that is over costs no search.
+ */
+
+import type { Dispatcher } from './dispatcher.ts';
+import { Kcont } from './kcont.ts';
+import { QUEUED, RUNNING } from './state.ts';
+import { contended, type Turnstile, type Waiter } from '../locks/turnstile.ts';
+
+/** The continuation is in the run queue. @internal */
+export const RUN_QUEUE = 0;
+/** It waits for another function of its workqueue to settle, because of `maxActive`. @internal */
+export const LIMIT_QUEUE = 1;
+/** It waits for its lock. @internal */
+export const LOCK_QUEUE = 2;
+/** It is in no list: it waits for its own run to settle, or for another CPU. @internal */
+export const ASIDE_QUEUE = 3;
+
+/** @internal */
+export type Place = typeof RUN_QUEUE | typeof LIMIT_QUEUE | typeof LOCK_QUEUE | typeof ASIDE_QUEUE;
+
+/**
+ * Calls a function for each QUEUED continuation of a dispatcher, once, with the place where it waits. Those in
+ * the run queue come first, by priority and then in their order.
+ *
+ * @internal
+ */
+export function visitQueued(
+  dispatcher: Dispatcher,
+  visit: (kc: Kcont<unknown>, place: Place) => void,
+): void {
+  const { runq, queues, deferred, asyncRuns } = dispatcher;
+  // Not by workqueue: a lock may have promoted one to a priority that no workqueue has.
+  let level = runq.highest();
+  for (; level !== undefined; level = runq.highest(level.priority)) {
+    for (const kc of level) visit(kc, RUN_QUEUE);
+  }
+  for (const kc of deferred) visit(kc, RUN_QUEUE);
+  for (const { _waiting: waiting } of queues) for (const kc of waiting) visit(kc, LIMIT_QUEUE);
+  visitWaiters((waiter) => {
+    if (waiter instanceof Kcont && waiter._wq._dispatcher === dispatcher) {
+      visit(waiter as Kcont<unknown>, LOCK_QUEUE);
+    }
+  });
+  for (const { kc } of asyncRuns) {
+    if ((kc._state & (QUEUED | RUNNING)) === (QUEUED | RUNNING) && kc._next === kc) {
+      visit(kc, ASIDE_QUEUE);
+    }
+  }
+}
+
+/**
+ * Calls a function for each waiter of a lock: continuations of all kernels, and awaiting code.
+ *
+ * @internal
+ */
+export function visitWaiters(visit: (waiter: Waiter, turnstile: Turnstile) => void): void {
+  for (const turnstile of contended) for (const waiter of turnstile) visit(waiter, turnstile);
+}
