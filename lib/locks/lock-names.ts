@@ -55,6 +55,5 @@ export function nameOf(lock: object): string {
  * @internal
  */
 export function titled(made: string, lock: object): string {
-  const name = nameOf(lock);
-  return name === '' ? made : `${made} ${name}`;
+  return `${made} ${nameOf(lock)}`.trimEnd();
 }

@@ -9,6 +9,7 @@ import * as limits from '../../lib/limits/index.ts';
 import * as periodic from '../../lib/periodic/index.ts';
 import * as retries from '../../lib/retry/index.ts';
 import * as queues from '../../lib/compat/p-queue/index.ts';
+import * as observe from '../../lib/observe/index.ts';
 import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
@@ -31,6 +32,7 @@ const modules: Readonly<Record<string, object>> = {
   './pipeline': pipelines,
   './cpu': cpu,
   './limits': limits,
+  './observe': observe,
   './periodic': periodic,
   './retry': retries,
 };
@@ -44,7 +46,7 @@ const nothing = (): void => undefined;
 
 const held = new Mutex();
 held.tryEnter();
-void held.enter();
+const waiting = held.enter();
 const read = new RWLock();
 read.read.tryEnter();
 const written = new RMLock();
@@ -160,6 +162,13 @@ const isClass = (value: unknown): boolean =>
   typeof value === 'function' && Function.prototype.toString.call(value).startsWith('class');
 
 describe('the log output', () => {
+  // Lists of other specs would have the code that waits for it.
+  after(async () => {
+    held.exit();
+    await waiting;
+    held.exit();
+  });
+
   it('covers all modules of the package', () => {
     const { exports } = JSON.parse(
       readFileSync(new URL('../../../package.json', import.meta.url), 'utf8'),

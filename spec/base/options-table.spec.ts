@@ -8,6 +8,7 @@ import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../l
 import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
+import { entries, list, observe, report } from '../../lib/observe/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
 import {
   KeyedLimiter,
@@ -546,6 +547,39 @@ const rows: readonly Row[] = [
     calls: [(options) => pipeline('site').stage('parse', nothing).start({ kernel }).close(options)],
     good: { graceMs: Infinity },
   },
+  {
+    of: 'list',
+    api: [],
+    calls: [
+      (options) => list(kernel, options),
+      async (options) => {
+        for await (const _ of entries(kernel, options)) break;
+      },
+    ],
+    good: {
+      state: 'waiting',
+      waitsFor: 'lock',
+      workqueue: 'prilow',
+      name: 'idle',
+      lateMs: Infinity,
+      limit: Infinity,
+    },
+    bad: { state: ['idle'], waitsFor: ['a lock'], workqueue: [''], name: [''], limit: [0, 1.5] },
+  },
+  {
+    of: 'report',
+    api: ['report'],
+    calls: [(options) => report(kernel, options)],
+    good: { limit: 5 },
+    bad: { limit: [0, 1.5] },
+  },
+  {
+    of: 'observe',
+    api: ['observe'],
+    calls: [(options) => observe(options).stop()],
+    good: { signal: 'SIGUSR2', write: nothing },
+    bad: { signal: ['SIGKILL', 'SIGSTOP', 'SIGNONE', 'sigusr2'] },
+  },
 ];
 
 /** Values that are invalid for every option of that type. */
@@ -590,10 +624,10 @@ const THEIRS = new Set([
 ]);
 
 /** The functions, classes and methods in an API report that take options, by their types. */
-function takersIn(report: string): string[] {
+function takersIn(api: string): string[] {
   const takers: string[] = [];
   let owner = '';
-  for (const line of report.split('\n')) {
+  for (const line of api.split('\n')) {
     const declared = /^export (?:abstract )?(class|interface|function|const|type) (\w+)/.exec(line);
     const [, kind, name = ''] = declared ?? [];
     if (kind !== undefined) owner = kind === 'function' || kind === 'const' ? '' : name;

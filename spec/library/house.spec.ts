@@ -24,7 +24,7 @@ import { ROOT } from '../support/root.ts';
  */
 const LAYERS: readonly (readonly string[])[] = [
   ['index.ts', 'kern.ts'],
-  ['compat/', 'pipeline/', 'cpu/', 'retry/', 'periodic/', 'limits/'],
+  ['compat/', 'pipeline/', 'cpu/', 'retry/', 'periodic/', 'limits/', 'observe/'],
   ['core/'],
   ['locks/'],
   ['time/'],
@@ -161,7 +161,7 @@ describe('ARCHITECTURE.md', () => {
   it('names files and folders that exist', () => {
     const named = [
       ...text.matchAll(
-        /`((?:base|time|locks|core|compat|pipeline|cpu|retry|periodic|limits)\/[\w/.-]*)`/g,
+        /`((?:base|time|locks|core|compat|pipeline|cpu|retry|periodic|limits|observe)\/[\w/.-]*)`/g,
       ),
     ];
     expect(named).to.have.length.greaterThan(40);
@@ -267,7 +267,7 @@ describe('the linter', () => {
 
   it('forbids exactly the imports that point up', () => {
     const upward = pairs.filter(({ from, to }) => !mayImport(from, to));
-    expect(upward).to.have.length(60);
+    expect(upward).to.have.length(76);
     expect(forbidden('import')).to.deep.equal(
       upward.map(({ from, to }) => `${from} > ${to}`).toSorted(),
     );

@@ -1,0 +1,144 @@
+/*
+ * Who holds a lock. A lock has no owner, and taking one costs nothing more for that: the holder is found from
+ * what runs, because a run holds the lock of its continuation until it settles. Nothing is known of code that
+ * has entered a lock by itself.
+ */
+
+import { check, kindOf, type Kind } from '../base/options-check.ts';
+import type { Caller } from '../base/errors.ts';
+import { Kcont } from '../core/kcont.ts';
+import type { BaseLock, Lock } from '../locks/lock.ts';
+import { isLock } from '../locks/lock-check.ts';
+import { allObservers } from './kernel-observer.ts';
+import { lockLabel } from './list-entry.ts';
+import { numberOf } from './numbers.ts';
+import { running } from './walk.ts';
+
+/** The name of a holder that is not known. */
+const UNKNOWN = 'an unknown holder';
+
+/**
+ * Who holds a lock.
+ *
+ * @public
+ */
+export interface LockHolder {
+  /** The name of the continuation; `an unknown holder` for code that has entered the lock by itself. */
+  readonly name: string;
+  /** The {@link ListEntry.id} of the continuation; null for code. */
+  readonly id: number | null;
+  /** The name of its workqueue; null for code. */
+  readonly workqueue: string | null;
+  /** When its run began, in ms as of `now()` of its kernel; null if it is not known. */
+  readonly sinceMs: number | null;
+}
+
+/**
+ * Who waits for a lock.
+ *
+ * @public
+ */
+export interface LockWaiter {
+  /** The name of the continuation; `(code)` for code that awaits the lock. */
+  readonly name: string;
+  /** The {@link ListEntry.id} of the continuation, or a number that tells the code apart. */
+  readonly id: number;
+  /** Its priority, 0 … 223. */
+  readonly priority: number;
+}
+
+/**
+ * What is known of a lock. A plain object that `JSON.stringify` can write.
+ *
+ * @public
+ */
+export interface LockState {
+  /** Its name, or its class and a number. */
+  readonly name: string;
+  /** Whether it is held. */
+  readonly held: boolean;
+  /** Its holders: more than one only of the read side of a lock. Empty if it is not held. */
+  readonly holders: readonly LockHolder[];
+  /**
+   * Who waits for it, or for the other side of the same lock, highest priority first. A continuation that has
+   * been woken and not been entered yet is not among them: it is runnable.
+   */
+  readonly waiters: readonly LockWaiter[];
+}
+
+const A_LOCK: Kind = kindOf(
+  'a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
+  isLock,
+);
+
+/**
+ * Checks that an argument is a lock.
+ *
+ * @internal
+ */
+export function lockFrom(lock: Lock, caller: Caller): BaseLock {
+  check('lock', A_LOCK, lock, caller);
+  return lock as BaseLock;
+}
+
+/**
+ * Tells who holds a lock and who waits for it, on this thread.
+ *
+ * @remarks
+ * A holder that is a continuation is found in the kernels that are observed: see {@link list}.
+ *
+ * @param lock - a lock, or one side of a lock
+ * @returns the state of the lock
+ * @throws KcontError EINVAL for anything but a lock of kcont
+ *
+ * @public
+ */
+export function lockState(lock: Lock): LockState {
+  const it = lockFrom(lock, lockState);
+  const turnstile = it._turnstile;
+  return {
+    name: lockLabel(it),
+    held: it.held,
+    holders: holdersOf(it),
+    waiters: turnstile === null ? [] : Array.from(turnstile, describeWaiter),
+  };
+}
+
+function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
+  const name = waiter instanceof Kcont ? waiter.name || '(anonymous)' : '(code)';
+  return { name, id: numberOf(waiter), priority: waiter._priority };
+}
+
+/**
+ * The holders of a lock.
+ *
+ * @internal
+ */
+export function holdersOf(lock: BaseLock): LockHolder[] {
+  if (!lock.held) return [];
+  const holders: LockHolder[] = [];
+  for (const observer of allObservers()) {
+    for (const kc of running(observer.dispatcher)) {
+      if (kc._lock !== lock) continue;
+      holders.push({
+        name: kc.name || '(anonymous)',
+        id: numberOf(kc),
+        workqueue: kc._wq.name,
+        sinceMs: observer.runningSince(kc),
+      });
+    }
+  }
+  if (holders.length > 0) return holders;
+  return [{ name: UNKNOWN, id: null, workqueue: null, sinceMs: null }];
+}
+
+/**
+ * Describes a lock and its holders, for a sentence about one that waits for it.
+ *
+ * @internal
+ */
+export function lockAndHolder(lock: BaseLock): string {
+  const holders = holdersOf(lock).map(({ name }) => name);
+  const by = holders.length === 0 ? 'which is free' : `held by ${holders.join(', ')}`;
+  return `lock ${lockLabel(lock)}, ${by}`;
+}

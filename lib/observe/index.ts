@@ -1,0 +1,26 @@
+/**
+ * Seeing inside a kernel: lists of what is scheduled, waits and runs, who holds a lock, and what keeps the
+ * process alive.
+ *
+ * @packageDocumentation
+ */
+
+import { kernel } from '../core/kernel.ts';
+import { observeNewKernels, observerOf } from './kernel-observer.ts';
+
+export {
+  counters,
+  type CpuCounters,
+  type KernelCounters,
+  type LockCounters,
+  type WorkqueueCounters,
+} from './counters.ts';
+export { lockState, type LockHolder, type LockState, type LockWaiter } from './holder.ts';
+export { entries, list, type ListFilter } from './list.ts';
+export type { ListEntry, ListState, ListWait } from './list-entry.ts';
+export { observe, type Observation, type ObserveOptions } from './observe.ts';
+export { report, type ReportOptions } from './report.ts';
+export { whyAlive } from './why-alive.ts';
+
+observerOf(kernel);
+observeNewKernels();

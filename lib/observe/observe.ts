@@ -1,0 +1,103 @@
+import { constants } from 'node:os';
+import { KcontError, traceFrom } from '../base/errors.ts';
+import { FUNCTION, kindOf, optionsOf, readOptions } from '../base/options-check.ts';
+import type { Kernel } from '../core/kernel.ts';
+import { allObservers } from './kernel-observer.ts';
+import { report } from './report.ts';
+
+/**
+ * Optional settings of {@link observe}.
+ *
+ * @public
+ */
+export interface ObserveOptions {
+  /**
+   * A signal of the operating system, such as `'SIGUSR2'`, that prints the {@link report} of each kernel. Not
+   * `'SIGKILL'` and `'SIGSTOP'`, which no process can handle. Default: none.
+   */
+  signal?: NodeJS.Signals;
+  /** Gets the text of reports. Default: it is written to the standard error stream. */
+  write?: (text: string) => void;
+}
+
+/** Signals that no process can handle. */
+const UNHANDLED: ReadonlySet<string> = new Set(['SIGKILL', 'SIGSTOP']);
+
+const OPTIONS = optionsOf<ObserveOptions>('observe', {
+  signal: kindOf(
+    'the name of a signal that a process can handle',
+    (value) =>
+      typeof value === 'string' && Object.hasOwn(constants.signals, value) && !UNHANDLED.has(value),
+  ),
+  write: FUNCTION,
+});
+
+/**
+ * What {@link observe} has started.
+ *
+ * @public
+ */
+export interface Observation {
+  /** Ends it. Further calls have no effect. */
+  stop(): void;
+  /** The same as `stop`, for `using`. */
+  [Symbol.dispose](): void;
+}
+
+/**
+ * Starts to report on the kernels of this thread, as the options say.
+ *
+ * @remarks
+ * A handler of a signal does not keep the process alive. A signal that is sent while a function blocks the event
+ * loop is handled when the function has returned.
+ *
+ * @param options - what is to be reported, and how; nothing by default
+ * @returns an object that ends it
+ * @throws KcontError EINVAL for an invalid option, ENOTSUP for a signal that this operating system does not have
+ *
+ * @example
+ * ```ts
+ * observe({ signal: 'SIGUSR2' }); // kill -USR2 PID prints what the process does and waits for
+ * ```
+ *
+ * @public
+ */
+export function observe(options?: ObserveOptions): Observation {
+  const { signal, write = toStderr } = readOptions(options, OPTIONS, observe);
+  const print = (): void => write(reportAll());
+  if (signal !== undefined) {
+    try {
+      process.on(signal, print);
+    } catch {
+      const what = `this operating system has no ${signal}`;
+      throw traceFrom(observe, new KcontError('ENOTSUP', what));
+    }
+  }
+  const stop = (): void => {
+    if (signal !== undefined) process.off(signal, print);
+  };
+  return { stop, [Symbol.dispose]: stop };
+}
+
+/** The reports of the process-wide kernel, and of all others that have something in hand. */
+function reportAll(): string {
+  let text = '';
+  let number = 0;
+  for (const { dispatcher } of allObservers()) {
+    number++;
+    const { kernel } = dispatcher;
+    if (number > 1 && isIdle(kernel)) continue;
+    const title = number === 1 ? 'the process-wide kernel' : `kernel ${number}`;
+    text += `kcont, process ${process.pid}: ${title}\n${report(kernel)}`;
+  }
+  return text;
+}
+
+function isIdle(kernel: Kernel): boolean {
+  const { pending, queued, running } = kernel.inspect();
+  return pending + queued + running === 0;
+}
+
+function toStderr(text: string): void {
+  process.stderr.write(text);
+}
