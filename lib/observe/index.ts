@@ -20,6 +20,7 @@ export { entries, list, type ListFilter } from './list.ts';
 export type { ListEntry, ListState, ListWait } from './list-entry.ts';
 export { observe, type Observation, type ObserveOptions } from './observe.ts';
 export { report, type ReportOptions } from './report.ts';
+export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';
 
 observerOf(kernel);

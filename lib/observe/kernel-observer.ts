@@ -58,6 +58,8 @@ export class KernelObserver implements Observer {
   readonly dispatcher: Dispatcher;
   /** When it began to observe, in ms as of `kernel.now()`. */
   readonly sinceMs: number;
+  /** Those who have asked to be told too. */
+  readonly taps: Observer[] = [];
   readonly #counts = new WeakMap<Workqueue, Counts>();
   #last: Counts | null = null;
   readonly #locks = new WeakMap<BaseLock, LockCounts>();
@@ -115,18 +117,22 @@ export class KernelObserver implements Observer {
     const counts = this.of(kc._wq);
     counts.scheduled++;
     if ((before & PENDING) !== 0) counts.moved++;
+    for (const tap of this.taps) tap.scheduled(kc, before);
   }
 
   refused(kc: Kcont<unknown>): void {
     this.of(kc._wq).refused++;
+    for (const tap of this.taps) tap.refused(kc);
   }
 
   expired(kc: Kcont<unknown>): void {
     this.of(kc._wq).expired++;
+    for (const tap of this.taps) tap.expired(kc);
   }
 
   waits(kc: Kcont<unknown>): void {
     this.ofLock(kc._lock as BaseLock).contended++;
+    for (const tap of this.taps) tap.waits(kc);
   }
 
   entered(kc: Kcont<unknown>): void {
@@ -139,27 +145,48 @@ export class KernelObserver implements Observer {
     const waited = kc._due === FAR ? 0 : tick - kc._due;
     const counts = this.of(kc._wq);
     if (waited > counts.longestWait) counts.longestWait = waited;
-    if (lock === null) return;
-    const taken = this.ofLock(lock);
-    taken.taken++;
-    if (waited > taken.longestWait) taken.longestWait = waited;
+    if (lock !== null) {
+      const taken = this.ofLock(lock);
+      taken.taken++;
+      if (waited > taken.longestWait) taken.longestWait = waited;
+    }
+    for (const tap of this.taps) tap.entered(kc);
   }
 
   suspended(kc: Kcont<unknown>): void {
     if (this.#entered === kc) this.#runs.set(kc, this.#enteredBase + this.#enteredTick);
     this.#entered = null;
+    for (const tap of this.taps) tap.suspended(kc);
   }
 
   settled(kc: Kcont<unknown>): void {
     if (this.#entered === kc) this.#entered = null;
     else if (this.#runs.size > 0) this.#runs.delete(kc);
+    for (const tap of this.taps) tap.settled(kc);
   }
 
   stopped(kc: Kcont<unknown>): void {
     this.of(kc._wq).stopped++;
+    for (const tap of this.taps) tap.stopped(kc);
   }
 
-  failed(): void {}
+  failed(kc: Kcont<unknown>, error: unknown): void {
+    for (const tap of this.taps) tap.failed(kc, error);
+  }
+
+  /** Passes everything on to a tap, until the function that is returned is called. */
+  add(tap: Observer): () => void {
+    this.taps.push(tap);
+    return () => {
+      const at = this.taps.indexOf(tap);
+      if (at !== -1) this.taps.splice(at, 1);
+    };
+  }
+
+  /** The asynchronous runs that began since the kernel is observed. */
+  get runs(): Iterable<Kcont<unknown>> {
+    return this.#runs.keys();
+  }
 
   /** When a run in flight began, in ms; null: before the kernel was observed. */
   runningSince(kc: Kcont<unknown>): number | null {

@@ -62,7 +62,8 @@ const FILTER = optionsOf<ListFilter>('list', {
   limit: integerOf('an integer >= 1 or Infinity', 1, Infinity),
 });
 
-const KERNEL: Kind = kindOf('a Kernel', (value) => value instanceof Kernel);
+/** @internal */
+export const KERNEL: Kind = kindOf('a Kernel', (value) => value instanceof Kernel);
 
 /**
  * Checks that an argument is a kernel, and returns its observer.

@@ -1,9 +1,20 @@
 import { constants } from 'node:os';
 import { KcontError, traceFrom } from '../base/errors.ts';
-import { FUNCTION, kindOf, optionsOf, readOptions } from '../base/options-check.ts';
-import type { Kernel } from '../core/kernel.ts';
-import { allObservers } from './kernel-observer.ts';
+import {
+  ANYTHING,
+  FUNCTION,
+  PATIENCE,
+  kindOf,
+  numberOf,
+  optionsOf,
+  readOptions,
+} from '../base/options-check.ts';
+import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
+import { allObservers, observerOf } from './kernel-observer.ts';
+import { KERNEL } from './list.ts';
 import { report } from './report.ts';
+import { StallDetector } from './stall-detector.ts';
+import type { Stall, StallLimits } from './stall.ts';
 
 /**
  * Optional settings of {@link observe}.
@@ -18,6 +29,17 @@ export interface ObserveOptions {
   signal?: NodeJS.Signals;
   /** Gets the text of reports. Default: it is written to the standard error stream. */
   write?: (text: string) => void;
+  /** The kernel whose stalls are looked for. Default: the process-wide kernel. */
+  kernel?: Kernel;
+  /**
+   * Looks for stalls, with these limits: `{}` for the defaults. Default: only if there is an `onStall`.
+   */
+  limits?: StallLimits;
+  /**
+   * Called with each stall that is found, soon after it was found. What it throws becomes an uncaught exception.
+   * Default: the message is written, as reports are.
+   */
+  onStall?: (stall: Stall) => void;
 }
 
 /** Signals that no process can handle. */
@@ -30,7 +52,34 @@ const OPTIONS = optionsOf<ObserveOptions>('observe', {
       typeof value === 'string' && Object.hasOwn(constants.signals, value) && !UNHANDLED.has(value),
   ),
   write: FUNCTION,
+  kernel: KERNEL,
+  limits: ANYTHING,
+  onStall: FUNCTION,
 });
+
+const LIMIT = numberOf('a number of ms > 0', Number.MIN_VALUE, Infinity);
+const STALLS = optionsOf<StallLimits>('limits', {
+  functionMs: LIMIT,
+  lateMs: LIMIT,
+  lockMs: LIMIT,
+  runMs: LIMIT,
+  starvedMs: LIMIT,
+  intervalMs: PATIENCE,
+});
+
+/** Reads the limits of stalls, and fills in the defaults. */
+function readLimits(given: StallLimits): Required<StallLimits> {
+  const limits = readOptions(given, STALLS, observe);
+  const {
+    functionMs = 50,
+    lateMs = 100,
+    lockMs = 1000,
+    runMs = 30_000,
+    starvedMs = 1000,
+    intervalMs = 10_000,
+  } = limits;
+  return { functionMs, lateMs, lockMs, runMs, starvedMs, intervalMs };
+}
 
 /**
  * What {@link observe} has started.
@@ -63,7 +112,10 @@ export interface Observation {
  * @public
  */
 export function observe(options?: ObserveOptions): Observation {
-  const { signal, write = toStderr } = readOptions(options, OPTIONS, observe);
+  const given = readOptions(options, OPTIONS, observe);
+  const { signal, write = toStderr, onStall, kernel = processKernel } = given;
+  const asked = given.limits ?? (onStall === undefined ? undefined : {});
+  const limits = asked === undefined ? undefined : readLimits(asked);
   const print = (): void => write(reportAll());
   if (signal !== undefined) {
     try {
@@ -73,8 +125,12 @@ export function observe(options?: ObserveOptions): Observation {
       throw traceFrom(observe, new KcontError('ENOTSUP', what));
     }
   }
+  const tell = onStall ?? ((stall: Stall): void => write(`kcont: ${stall.message}\n`));
+  const detector =
+    limits === undefined ? undefined : new StallDetector(observerOf(kernel), limits, tell);
   const stop = (): void => {
     if (signal !== undefined) process.off(signal, print);
+    detector?.stop();
   };
   return { stop, [Symbol.dispose]: stop };
 }

@@ -577,8 +577,17 @@ const rows: readonly Row[] = [
     of: 'observe',
     api: ['observe'],
     calls: [(options) => observe(options).stop()],
-    good: { signal: 'SIGUSR2', write: nothing },
+    good: { signal: 'SIGUSR2', write: nothing, kernel, limits: {}, onStall: nothing },
     bad: { signal: ['SIGKILL', 'SIGSTOP', 'SIGNONE', 'sigusr2'] },
+    takesAll: ['limits'],
+  },
+  {
+    of: 'limits',
+    api: [],
+    calls: [(options) => observe({ kernel, limits: options ?? {} }).stop()],
+    good: { functionMs: 5, lateMs: 5, lockMs: 5, runMs: 5, starvedMs: Infinity, intervalMs: 0 },
+    bad: { functionMs: [0], runMs: [0] },
+    inner: true,
   },
 ];
 
