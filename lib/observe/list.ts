@@ -23,9 +23,9 @@ import { Kernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { commonMs, nextTurn } from '../time/host-clock.ts';
 import { observerOf, type KernelObserver } from './kernel-observer.ts';
-import { describe, describeCode, type ListEntry, type Role } from './list-entry.ts';
+import { PENDING_ROLE, describe, describeCode, type ListEntry, type Role } from './list-entry.ts';
 import type { ListState, ListWait } from './list-entry.ts';
-import { stillHas, visitCode, walk } from './walk.ts';
+import { stillHas, visitCode, walkActive } from './walk.ts';
 
 /**
  * Which entries a {@link list} contains: those that match all of these.
@@ -75,29 +75,32 @@ export function observerFor(kernel: Kernel, caller: Caller): KernelObserver {
   return observerOf(kernel);
 }
 
-/** What was found: two lists of equal length, because 100,000 pairs would take twice as long. */
+/** What was found: the timers of this CPU, of which there can be many, are not looked at yet. */
 interface Found {
-  readonly kcs: Kcont<unknown>[];
-  readonly roles: Role[];
+  readonly active: { readonly kc: Kcont<unknown>; readonly role: Role }[];
   readonly code: ListEntry[];
+  readonly timers: readonly Kcont<unknown>[];
 }
 
-function find(observer: KernelObserver, filter: ListFilter): Found {
-  const { dispatcher } = observer;
+function find({ dispatcher }: KernelObserver, filter: ListFilter): Found {
   const { state, waitsFor, workqueue } = filter;
-  const found: Found = { kcs: [], roles: [], code: [] };
-  walk(dispatcher, (kc, role) => {
+  const found: Found = {
+    active: [],
+    code: [],
+    timers:
+      (state ?? 'pending') === 'pending' && waitsFor === undefined ? dispatcher.wheel.all() : [],
+  };
+  walkActive(dispatcher, (kc, role) => {
     if (state !== undefined && state !== role.state) return;
     if (waitsFor !== undefined && waitsFor !== role.waitsFor) return;
-    if (workqueue !== undefined && workqueue !== kc._wq.name) return;
-    found.kcs.push(kc);
-    found.roles.push(role);
+    if (workqueue === undefined || workqueue === kc._wq.name) found.active.push({ kc, role });
   });
   const { index } = dispatcher.kernel._cpu;
-  if (!wantsCode(filter)) return found;
-  visitCode((waiter) => {
-    found.code.push(describeCode(waiter._lock as BaseLock, waiter, index));
-  });
+  if (wantsCode(filter)) {
+    visitCode((waiter) => {
+      found.code.push(describeCode(waiter._lock as BaseLock, waiter, index));
+    });
+  }
   return found;
 }
 
@@ -106,17 +109,31 @@ function wantsCode({ state = 'waiting', waitsFor = 'lock', workqueue }: ListFilt
   return state === 'waiting' && waitsFor === 'lock' && workqueue === undefined;
 }
 
-/** The entry of one that was found; undefined if it has changed its state since. */
+function sizeOf({ active, code, timers }: Found): number {
+  return active.length + code.length + timers.length;
+}
+
+/** The entry of one that was found; undefined if it has changed its state since, or does not match. */
 function entryAt(
   observer: KernelObserver,
-  { kcs, roles, code }: Found,
+  { active, code, timers }: Found,
   at: number,
+  filter: ListFilter,
   nowMs: number,
 ): ListEntry | undefined {
-  if (at >= kcs.length) return code[at - kcs.length];
-  const kc = kcs[at] as Kcont<unknown>;
-  const role = roles[at] as Role;
-  return stillHas(kc, role) ? describe(observer, kc, role, nowMs) : undefined;
+  const one = active[at];
+  let kc = one?.kc;
+  const { role = PENDING_ROLE } = one ?? {};
+  if (kc === undefined) {
+    const entry = code[at - active.length];
+    if (entry !== undefined) return fits(entry, filter) ? entry : undefined;
+    kc = timers[at - active.length - code.length] as Kcont<unknown>;
+    const { workqueue } = filter;
+    if (workqueue !== undefined && workqueue !== kc._wq.name) return undefined;
+  }
+  if (!stillHas(kc, role)) return undefined;
+  const entry = describe(observer, kc, role, nowMs);
+  return fits(entry, filter) ? entry : undefined;
 }
 
 function fits(entry: ListEntry, { name, lateMs = 0 }: ListFilter): boolean {
@@ -155,10 +172,9 @@ export function list(kernel: Kernel, filter?: ListFilter): ListEntry[] {
   const nowMs = kernel.now();
   const all: ListEntry[] = [];
   const found = find(observer, options);
-  const size = found.kcs.length + found.code.length;
-  for (let at = 0; at < size; at++) {
-    const entry = entryAt(observer, found, at, nowMs);
-    if (entry !== undefined && fits(entry, options)) all.push(entry);
+  for (let at = 0; at < sizeOf(found); at++) {
+    const entry = entryAt(observer, found, at, options, nowMs);
+    if (entry !== undefined) all.push(entry);
   }
   all.sort(byDeadline);
   return all.length > limit ? all.slice(0, limit) : all;
@@ -205,15 +221,14 @@ async function* slices(
   let nowMs = kernel.now();
   let untilMs = commonMs() + SLICE_MS;
   const found = find(observer, options);
-  const size = found.kcs.length + found.code.length;
-  for (let at = 0; at < size; at++) {
+  for (let at = 0; at < sizeOf(found); at++) {
     if (at % LOOK === 0 && commonMs() >= untilMs) {
       await nextTurn();
       untilMs = commonMs() + SLICE_MS;
       nowMs = kernel.now();
     }
-    const entry = entryAt(observer, found, at, nowMs);
-    if (entry === undefined || !fits(entry, options)) continue;
+    const entry = entryAt(observer, found, at, options, nowMs);
+    if (entry === undefined) continue;
     yield entry;
     if (--limit === 0) return;
   }

@@ -55,14 +55,26 @@ export function walk(
   dispatcher: Dispatcher,
   visit: (kc: Kcont<unknown>, role: Role) => void,
 ): void {
+  walkActive(dispatcher, visit);
+  for (const kc of dispatcher.wheel.all()) visit(kc, PENDING_ROLE);
+}
+
+/**
+ * The same, without the timers in the wheel of this CPU.
+ *
+ * @internal
+ */
+export function walkActive(
+  dispatcher: Dispatcher,
+  visit: (kc: Kcont<unknown>, role: Role) => void,
+): void {
   for (const kc of running(dispatcher)) visit(kc, RUNNING_ROLE);
   visitQueued(dispatcher, (kc, place) => {
     // In the run queue or not, it cannot be entered before its run has settled.
     visit(kc, (kc._state & RUNNING) === 0 ? ROLES[place] : WAITS_FOR_RUN);
   });
-  const { cpuLink, wheel } = dispatcher;
+  const { cpuLink } = dispatcher;
   if (cpuLink !== null) for (const kc of cpuLink.known()) visitShared(kc, visit);
-  for (const kc of wheel) visit(kc, PENDING_ROLE);
 }
 
 /** A continuation whose state is shared between CPUs: what is not in a list of this one. */
