@@ -8,7 +8,16 @@ import { join, relative, sep } from 'node:path';
 import { mochaCall } from './specs.mjs';
 
 /** The folders that depend on the core; everything else in lib counts as the core. */
-const DEPENDENT = new Set(['compat', 'pipeline', 'cpu', 'retry', 'periodic', 'limits', 'observe']);
+const DEPENDENT = new Set([
+  'compat',
+  'pipeline',
+  'cpu',
+  'retry',
+  'periodic',
+  'limits',
+  'observe',
+  'durable',
+]);
 const CORE_PERCENT = 100;
 const LIB_PERCENT = 95;
 

@@ -50,8 +50,12 @@ const BACKOFF = optionsOf<BackoffOptions>('backoff', {
 /** By how much a wait of decorrelated jitter may exceed the last one. */
 const SPREAD = 3;
 
+/** The waits that are used if the options give none, in ms. */
+const DEFAULTS: { baseMs: number; maxMs: number } = { baseMs: 100, maxMs: 30_000 };
+
 /**
- * The waits of one series of attempts.
+ * A backoff whose options have been checked. It has no state, so a wait can be computed in another process
+ * than the one before.
  *
  * @internal
  */
@@ -61,17 +65,16 @@ export class Backoff {
   readonly #factor: number;
   readonly #jitter: 'none' | 'full' | 'decorrelated';
   readonly #random: () => number;
-  /** The last wait; in exponential backoff, the longest that the next one may be. */
-  #ms: number;
 
   /**
    * @param options - the settings
+   * @param defaults - the first and the longest wait if the settings have none
    * @throws KcontError EINVAL for an invalid setting
    */
-  constructor(options?: BackoffOptions) {
+  constructor(options?: BackoffOptions, defaults: typeof DEFAULTS = DEFAULTS) {
     const {
-      baseMs = 100,
-      maxMs = 30_000,
+      baseMs = defaults.baseMs,
+      maxMs = defaults.maxMs,
       factor = 2,
       jitter = 'full',
       random = Math.random,
@@ -81,24 +84,23 @@ export class Backoff {
     this.#factor = factor;
     this.#jitter = jitter;
     this.#random = random;
-    this.#ms = this.#baseMs;
   }
 
-  /** Returns the next wait, in ms. */
-  next(): number {
-    const ms = this.#ms;
+  /**
+   * Returns the wait after a failure, in ms.
+   *
+   * @param failed - the number of attempts that have failed, 1 or more
+   * @param lastMs - the wait before the last attempt, in ms; 0 before the first
+   */
+  waitMs(failed: number, lastMs: number): number {
+    const baseMs = this.#baseMs;
     if (this.#jitter === 'decorrelated') {
-      const upToMs = ms * SPREAD - this.#baseMs;
-      this.#ms = Math.min(this.#baseMs + this.#draw() * upToMs, this.#maxMs);
-      return this.#ms;
+      const upToMs = Math.max(lastMs, baseMs) * SPREAD - baseMs;
+      return Math.min(baseMs + this.#draw() * upToMs, this.#maxMs);
     }
-    this.#ms = Math.min(ms * this.#factor, this.#maxMs);
+    const growth = this.#factor ** (failed - 1);
+    const ms = baseMs === 0 ? 0 : Math.min(baseMs * growth, this.#maxMs);
     return this.#jitter === 'none' ? ms : this.#draw() * ms;
-  }
-
-  /** Starts again with the first wait. */
-  reset(): void {
-    this.#ms = this.#baseMs;
   }
 
   /** A random number from the user's function, which may return anything. */
@@ -119,8 +121,9 @@ export class Backoff {
  */
 export function backoffOf(backoff: BackoffOptions | BackoffFunction | undefined): BackoffFunction {
   if (typeof backoff !== 'function') {
-    const series = new Backoff(backoff);
-    return () => series.next();
+    const settings = new Backoff(backoff);
+    let lastMs = 0;
+    return (retry) => (lastMs = settings.waitMs(retry, lastMs));
   }
   return (retry, error) => {
     const ms: unknown = backoff(retry, error);

@@ -5,14 +5,14 @@ import type { Kcont } from '../core/kcont.ts';
  *
  * - `EINVAL`: an argument is invalid, or a handle was destroyed.
  * - `EPERM`: a lock that has to be held is not held.
- * - `ENOENT`: a CPU was named for a workqueue without a queue per CPU.
- * - `EBUSY`: the continuation is INVOKING.
+ * - `ENOENT`: a CPU was named for a workqueue without a queue per CPU, or a node that has never been up.
+ * - `EBUSY`: the continuation is INVOKING, or the name of a node is in use.
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: the operation is not supported here, such as an asynchronous function on a `soft…` queue.
  * - `ESHUTDOWN`: the kernel has been closed.
  * - `ETIMEDOUT`: a deadline has passed.
  * - `ENOMEM`: shared memory, or the number of threads that can share it, is exhausted.
- * - `ECPUDIED`: the CPU that ran the function has died or was stopped.
+ * - `ECPUDIED`: the CPU or the node that ran the function has died, was stopped or was cut off.
  *
  * @public
  */

@@ -6,7 +6,8 @@ import { codeOf } from '../support/lab.ts';
 /** The first waits of a backoff. */
 function waits(count: number, options: BackoffOptions): number[] {
   const backoff = new Backoff(options);
-  return Array.from({ length: count }, () => backoff.next());
+  let lastMs = 0;
+  return Array.from({ length: count }, (_, i) => (lastMs = backoff.waitMs(i + 1, lastMs)));
 }
 
 const most = 1 - 2 ** -53;
@@ -37,12 +38,11 @@ describe('Backoff', () => {
     expect(waits(5, { ...options, random: () => 0.5 })[4]).to.equal(1000);
   });
 
-  it('starts again after a reset', () => {
-    const backoff = new Backoff({ jitter: 'none' });
-    backoff.next();
-    backoff.next();
-    backoff.reset();
-    expect(backoff.next()).to.equal(100);
+  it('begins and ends with other waits, if its user says so', () => {
+    const backoff = new Backoff({ jitter: 'none' }, { baseMs: 1000, maxMs: 600_000 });
+    expect([1, 2, 10_000].map((failed) => backoff.waitMs(failed, 0))).to.deep.equal([
+      1000, 2000, 600_000,
+    ]);
   });
 
   it('stays within its limits, whatever is drawn', () => {
@@ -67,7 +67,7 @@ describe('Backoff', () => {
   it('refuses random numbers that are none', () => {
     for (const bad of [1, -0.1, NaN, '0.5', undefined]) {
       const backoff = new Backoff({ random: () => bad as number });
-      expect(codeOf(() => backoff.next())).to.equal('EINVAL');
+      expect(codeOf(() => backoff.waitMs(1, 0))).to.equal('EINVAL');
     }
   });
 

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
+import * as durables from '../../lib/durable/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
 import * as limits from '../../lib/limits/index.ts';
 import * as periodic from '../../lib/periodic/index.ts';
@@ -35,6 +36,7 @@ const modules: Readonly<Record<string, object>> = {
   './observe': observe,
   './periodic': periodic,
   './retry': retries,
+  './durable': durables,
 };
 register.restore();
 
@@ -71,6 +73,13 @@ const bucket = new limits.TokenBucket({ ratePerSecond: 1, burst: 5, kernel: othe
 const keyed = new limits.KeyedLimiter(() => bucket);
 keyed.tryTake('a', 2);
 const trying = new retries.Retry(nothing, { wq: other.wq.prilow });
+const jobs = await durables.durable({ node: 'web-1', kernel: new Kernel({ clock }) });
+const mail = jobs.define('mail', nothing);
+const called = durables.Invocation._make(
+  { id: 'mail:42', handler: 'mail', failed: 1 } as durables.BackendRun,
+  'web-1',
+  controller.signal,
+);
 
 /** The first line of each instance. */
 const rows: readonly (readonly [of: string, it: object, line: string])[] = [
@@ -152,6 +161,14 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
     new retries.RetryBudget({ kernel: other }),
     'RetryBudget { 0 calls, 0 waiting, 0 begun, 0 refused }',
   ],
+  ['Durable', jobs, 'Durable web-1 { 0 running }'],
+  ['Definition', mail, 'Definition mail { primedlow, at most 1 attempts }'],
+  [
+    'DurableKcont',
+    jobs.kcont('mail:42', 'mail', null, { lock: 'user:7' }),
+    'DurableKcont mail:42 { mail, lock user:7 }',
+  ],
+  ['Invocation', called, 'Invocation mail:42 { mail, attempt 2 }'],
   ['Immediate', timers.createTimers(kernel).setImmediate(nothing), 'Immediate { set }'],
 ];
 

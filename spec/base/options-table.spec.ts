@@ -9,6 +9,7 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { entries, list, observe, report } from '../../lib/observe/index.ts';
+import { durable, memory } from '../../lib/durable/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
 import {
   KeyedLimiter,
@@ -96,6 +97,13 @@ const edges = {
   ref: false,
   name: 'job',
 };
+const backend = memory();
+const jobs = await durable({ backend, node: 'table', kernel });
+jobs.define('note', nothing);
+const note = jobs.kcont('note', 'note', null);
+let defined = 0;
+const schema = { '~standard': { version: 1, vendor: 'spec', validate: nothing } };
+const client = { query: nothing };
 
 const rows: readonly Row[] = [
   {
@@ -588,6 +596,107 @@ const rows: readonly Row[] = [
     good: { functionMs: 5, lateMs: 5, lockMs: 5, runMs: 5, starvedMs: Infinity, intervalMs: 0 },
     bad: { functionMs: [0], runMs: [0] },
     inner: true,
+  },
+  {
+    of: 'durable',
+    api: ['durable'],
+    calls: [(options) => durable(options)],
+    // A second node of that name is refused with EBUSY.
+    good: { backend, node: 'table', kernel, concurrency: 2, onError: nothing },
+    bad: { concurrency: [0, 1.5, Infinity], node: ['', 'a b'] },
+  },
+  {
+    of: 'define',
+    api: ['Durable.define'],
+    calls: [(options) => jobs.define(`f${defined++}`, options, nothing)],
+    good: {
+      wq: 'prilow',
+      schema,
+      maxAttempts: 2,
+      backoff: {},
+      crashLimit: 2,
+      localLock: new Mutex(),
+      onError: nothing,
+    },
+    bad: { wq: ['low', {}], maxAttempts: [0, 1.5, Infinity], crashLimit: [0, Infinity] },
+    takesAll: ['backoff'],
+  },
+  {
+    of: 'backoff',
+    api: [],
+    calls: [(options) => jobs.define(`f${defined++}`, { backoff: options ?? {} }, nothing)],
+    good: { firstMs: 5, longestMs: 5, factor: 2, jitter: 'full' },
+    bad: { firstMs: [Infinity], factor: [0.5, 1001], jitter: ['some'] },
+    inner: true,
+  },
+  {
+    of: 'Durable.kcont',
+    api: ['Durable.kcont'],
+    calls: [(options) => jobs.kcont('x', 'note', null, options)],
+    good: { lock: 'user:7', node: 'table', affinity: 'weak' },
+    bad: { node: [''], affinity: ['some'] },
+    // Null is valid.
+    takesAll: ['lock'],
+  },
+  {
+    of: 'cron',
+    api: ['Durable.cron'],
+    calls: [(options) => jobs.cron('x', '0 3 * * *', 'note', null, options)],
+    good: { lock: 'user:7', node: 'table', affinity: 'weak', catchUpMs: 5 },
+    bad: { node: [''], affinity: ['some'], catchUpMs: [Infinity] },
+    takesAll: ['lock'],
+  },
+  {
+    of: 'Durable.stage',
+    api: ['Durable.stage'],
+    calls: [(options) => jobs.stage('note', options)],
+    good: { id: String, lock: nothing, delayMs: 5 },
+    bad: { delayMs: [Infinity] },
+    needed: ['id'],
+  },
+  {
+    of: 'Durable.drain',
+    api: ['Durable.drain'],
+    calls: [(options) => jobs.drain(options)],
+    good: { signal: new AbortController().signal },
+  },
+  {
+    of: 'Durable.close',
+    api: ['Durable.close'],
+    calls: [(options) => jobs.close(options)],
+    good: { graceMs: Infinity },
+  },
+  {
+    of: 'an operation',
+    api: [
+      'DurableKcont.schedule',
+      'DurableKcont.reset',
+      'DurableKcont.touch',
+      'DurableKcont.stop',
+      'DurableKcont.cancel',
+    ],
+    calls: [
+      (options) => note.schedule(0, options),
+      (options) => note.reset(0, options),
+      (options) => note.touch(options),
+      (options) => note.stop(options),
+      (options) => note.cancel(options),
+    ],
+    // Memory has no transactions: ENOTSUP.
+    good: { client },
+  },
+  {
+    of: 'every',
+    api: ['DurableKcont.every'],
+    calls: [(options) => note.every(5, options)],
+    good: { client, firstMs: 5, catchUp: true },
+    bad: { firstMs: [Infinity] },
+  },
+  {
+    of: 'DurableKcont.drain',
+    api: ['DurableKcont.drain', 'DurableKcont.halt'],
+    calls: [(options) => note.drain(options), (options) => note.halt(options)],
+    good: { signal: new AbortController().signal },
   },
 ];
 

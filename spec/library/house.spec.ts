@@ -24,7 +24,7 @@ import { ROOT } from '../support/root.ts';
  */
 const LAYERS: readonly (readonly string[])[] = [
   ['index.ts', 'kern.ts'],
-  ['compat/', 'pipeline/', 'cpu/', 'retry/', 'periodic/', 'limits/', 'observe/'],
+  ['compat/', 'pipeline/', 'cpu/', 'retry/', 'periodic/', 'limits/', 'observe/', 'durable/'],
   ['core/'],
   ['locks/'],
   ['time/'],
@@ -161,7 +161,7 @@ describe('ARCHITECTURE.md', () => {
   it('names files and folders that exist', () => {
     const named = [
       ...text.matchAll(
-        /`((?:base|time|locks|core|compat|pipeline|cpu|retry|periodic|limits|observe)\/[\w/.-]*)`/g,
+        /`((?:base|time|locks|core|compat|pipeline|cpu|retry|periodic|limits|observe|durable)\/[\w/.-]*)`/g,
       ),
     ];
     expect(named).to.have.length.greaterThan(40);
