@@ -25,7 +25,7 @@ for (const [, target] of entries) {
 
 let failed = false;
 mkdirSync('etc', { recursive: true });
-// `.` stands first in package.json.
+// In the order of package.json: `.` stands first, and a folder before what is below it.
 for (const [subpath, target] of entries) {
   // `.` is kcont.api.md, `./timers/promises` is kcont-timers-promises.api.md
   const reportFileName = name + subpath.slice(1).replaceAll('/', '-');
@@ -53,11 +53,10 @@ for (const [subpath, target] of entries) {
   failed ||= !succeeded;
   console.log(`etc/${reportFileName}.api.md: ${succeeded ? 'ok' : 'FAILED'}`);
 
-  if (subpath === '.') {
-    const report = readFileSync(`temp/${reportFileName}.api.md`, 'utf8');
-    const types = /^export (?:declare )?(?:abstract )?(?:class|interface|type) (\w+)/gm;
-    for (const [, symbol] of report.matchAll(types)) exported.add(symbol);
-  }
+  // A subpath may use the types of those before it.
+  const report = readFileSync(`temp/${reportFileName}.api.md`, 'utf8');
+  const types = /^export (?:declare )?(?:abstract )?(?:class|interface|type) (\w+)/gm;
+  for (const [, symbol] of report.matchAll(types)) exported.add(symbol);
 }
 if (failed && !update)
   console.error('If the change is meant: npm run api:update, and review etc/.');

@@ -45,6 +45,7 @@ export class Runs {
   readonly #definitions = new Map<string, Definition<unknown>>();
   readonly #active = new Set<Active>();
   #drained: (() => void)[] = [];
+  #isClosing = false;
 
   constructor(node: string, kernel: Kernel, onError: OnError | undefined) {
     this.#node = node;
@@ -80,7 +81,7 @@ export class Runs {
 
   async run(run: BackendRun): Promise<BackendOutcome> {
     const definition = this.#definitions.get(run.handler);
-    if (definition === undefined || this.#kernel.closed || run.signal.aborted) {
+    if (definition === undefined || this.#isClosing || this.#kernel.closed || run.signal.aborted) {
       return { kind: 'refused' };
     }
     const active: Active = {
@@ -134,7 +135,13 @@ export class Runs {
       if (run.failed + 1 >= definition.maxAttempts) {
         return this.#fail(definition, invocation, error);
       }
-      const delayMs = definition._backoff.waitMs(run.failed + 1, run.backoffMs);
+      let delayMs: number;
+      try {
+        delayMs = definition._backoff.waitMs(run.failed + 1, run.backoffMs);
+      } catch (refused) {
+        // The user's `random` has thrown, or returned no random number.
+        return this.#fail(definition, invocation, refused);
+      }
       return { kind: 'retry', delayMs, error: textOf(error) };
     }
   }
@@ -178,6 +185,7 @@ export class Runs {
 
   /** Waits for the runs in flight until the grace is over, aborts them, and returns those that remain. */
   async finish(graceMs: number): Promise<Unfinished[]> {
+    this.#isClosing = true;
     await this.#drainFor(graceMs);
     if (this.#active.size === 0) return [];
     for (const { controller } of this.#active) {

@@ -4,6 +4,7 @@ import { readFileSync } from 'node:fs';
 import { inspect } from 'node:util';
 import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
+import * as graphiles from '../../lib/durable/graphile/index.ts';
 import * as durables from '../../lib/durable/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
 import * as limits from '../../lib/limits/index.ts';
@@ -37,6 +38,7 @@ const modules: Readonly<Record<string, object>> = {
   './periodic': periodic,
   './retry': retries,
   './durable': durables,
+  './durable/graphile': graphiles,
 };
 register.restore();
 

@@ -9,6 +9,7 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { entries, list, observe, report } from '../../lib/observe/index.ts';
+import { graphile } from '../../lib/durable/graphile/index.ts';
 import { durable, memory } from '../../lib/durable/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
 import {
@@ -448,6 +449,7 @@ const rows: readonly Row[] = [
     api: [],
     calls: [
       (options) => Promise.race([retry(nothing, { backoff: options ?? {} }), Promise.resolve()]),
+      (options) => jobs.define(`f${defined++}`, { backoff: options ?? {} }, nothing),
     ],
     good: { baseMs: 5, maxMs: 50, factor: 1.5, jitter: 'none', random: Math.random },
     bad: { baseMs: [Infinity], maxMs: [Infinity], factor: [0.5, Infinity], jitter: ['some'] },
@@ -606,6 +608,18 @@ const rows: readonly Row[] = [
     bad: { concurrency: [0, 1.5, Infinity], node: ['', 'a b'] },
   },
   {
+    of: 'graphile',
+    api: ['graphile'],
+    calls: [(options) => graphile(options)],
+    good: { connectionString: 'postgres://127.0.0.1/test', schema: 'kcont', livenessMs: 5000 },
+    bad: {
+      connectionString: [''],
+      schema: ['', 'A', '1a', 'pg_a', 'a"b', 'x'.repeat(41)],
+      livenessMs: [999, Infinity],
+    },
+    needed: ['connectionString'],
+  },
+  {
     of: 'define',
     api: ['Durable.define'],
     calls: [(options) => jobs.define(`f${defined++}`, options, nothing)],
@@ -620,14 +634,6 @@ const rows: readonly Row[] = [
     },
     bad: { wq: ['low', {}], maxAttempts: [0, 1.5, Infinity], crashLimit: [0, Infinity] },
     takesAll: ['backoff'],
-  },
-  {
-    of: 'backoff',
-    api: [],
-    calls: [(options) => jobs.define(`f${defined++}`, { backoff: options ?? {} }, nothing)],
-    good: { firstMs: 5, longestMs: 5, factor: 2, jitter: 'full' },
-    bad: { firstMs: [Infinity], factor: [0.5, 1001], jitter: ['some'] },
-    inner: true,
   },
   {
     of: 'Durable.kcont',

@@ -1,0 +1,297 @@
+/*
+ * A node on PostgreSQL: its operations, and one session after the other.
+ */
+
+import { Pool } from 'pg';
+import { parseCronItems, run, type CronItem, type Runner, type TaskList } from 'graphile-worker';
+import { Backoff } from '../../base/backoff.ts';
+import { KcontError } from '../../base/errors.ts';
+import { real } from '../../base/host-functions.ts';
+import { nothing } from '../../base/nothing.ts';
+import type {
+  BackendHost,
+  BackendNode,
+  Cancelled,
+  CronRequest,
+  DurableClient,
+  DurableState,
+  ParkedKcont,
+  ScheduleAnswer,
+  ScheduleRequest,
+} from '../backend.ts';
+import { runJob } from './job-run.ts';
+import type { Settings } from './options.ts';
+import { flagsOf, jobPriority, payloadOf, taskOf } from './payload.ts';
+import { QUIET } from './quiet-logger.ts';
+import { Session, type SessionOwner } from './session.ts';
+import { Worker } from './worker.ts';
+
+/** How a node that has lost its connection tries again. */
+const RECONNECT: Backoff = new Backoff({ baseMs: 100, maxMs: 5000 });
+/** How often `drain` looks, in ms: at first, and at most. */
+const FIRST_LOOK_MS = 5;
+const LONGEST_LOOK_MS = 100;
+
+/** A row of the function `state`. */
+type StateRow = Omit<DurableState, 'dueInMs' | 'lastError'> & {
+  readonly due_in_ms: number | null;
+  readonly last_error: string | null;
+};
+
+/**
+ * A node of the backend on PostgreSQL.
+ *
+ * @internal
+ */
+export class GraphileNode implements BackendNode, SessionOwner {
+  readonly node: string;
+  readonly #host: BackendHost;
+  readonly #settings: Settings;
+  readonly #pool: Pool | undefined;
+  readonly #commands: DurableClient;
+  readonly #handlers = new Set<string>();
+  readonly #crons = new Map<string, CronItem>();
+  #session: Session;
+  #tasks: TaskList = {};
+  #worker: Worker | undefined = undefined;
+  #cronRunner: Promise<Runner | undefined> = Promise.resolve(undefined);
+  #isPaused = false;
+  #isClosed = false;
+  #reconnecting: NodeJS.Timeout | undefined = undefined;
+
+  private constructor(settings: Settings, host: BackendHost) {
+    this.node = host.node;
+    this.#host = host;
+    this.#settings = settings;
+    if (settings.pool === undefined) {
+      this.#pool = new Pool({ ...settings.config, application_name: `kcont/${host.node}` });
+      this.#pool.on('error', nothing);
+    }
+    this.#commands = settings.pool ?? (this.#pool as Pool);
+    this.#session = undefined as unknown as Session;
+  }
+
+  static async open(settings: Settings, host: BackendHost): Promise<GraphileNode> {
+    const node = new GraphileNode(settings, host);
+    try {
+      node.#session = await Session.begin(settings, node);
+      return node;
+    } catch (error) {
+      await node.#pool?.end();
+      throw error;
+    }
+  }
+
+  report(error: unknown): void {
+    this.#host.report(error);
+  }
+
+  lost(session: Session, reason: KcontError): void {
+    if (session !== this.#session || this.#isClosed) return;
+    this.report(reason);
+    this.#reconnect(1);
+  }
+
+  #reconnect(attempt: number): void {
+    // This timer keeps the process alive, as the connection has done.
+    this.#reconnecting = real.setTimeout(
+      () => {
+        Session.begin(this.#settings, this).then(
+          (session) => this.#renew(session),
+          (error: unknown) => {
+            if (this.#isClosed) return;
+            this.report(error);
+            this.#reconnect(attempt + 1);
+          },
+        );
+      },
+      RECONNECT.waitMs(attempt, 0),
+    );
+  }
+
+  #renew(session: Session): void {
+    if (this.#isClosed) {
+      void session.leave();
+      return;
+    }
+    this.#session = session;
+    this.#worker = undefined;
+    if (session.isOver) this.#reconnect(1);
+    else if (!this.#isPaused) this.#startWork();
+  }
+
+  handle(handler: string): void {
+    this.#handlers.add(handler);
+    if (this.#session.isOver || this.#isPaused) return;
+    this.#startWork();
+    this.#worker?.nudge(this.#host.concurrency);
+  }
+
+  /** Starts the worker of the session, or tells it of new functions. */
+  #startWork(): void {
+    if (this.#handlers.size === 0) return;
+    if (this.#worker === undefined) this.#tasks = {};
+    const session = this.#session;
+    for (const handler of this.#handlers) {
+      const task: TaskList[string] = (_, { job }) => runJob(this.#host, session, handler, job);
+      // The worker reads the list whenever it looks for jobs.
+      this.#tasks[handler] ??= task;
+      this.#tasks[`${handler}@${this.node}`] ??= task;
+    }
+    if (this.#worker !== undefined) return;
+    this.#worker = new Worker(session, this.#tasks, this.#host.concurrency);
+    this.#startCron();
+  }
+
+  async schedule(
+    request: ScheduleRequest,
+    reset: boolean,
+    client: DurableClient | undefined,
+  ): Promise<ScheduleAnswer> {
+    const { id, handler, affinity, node, lock, delayMs, crashLimit, priority } = request;
+    return await this.#ask<ScheduleAnswer>(
+      'schedule',
+      [
+        id,
+        taskOf(handler, affinity, node),
+        payloadOf(request),
+        lock,
+        delayMs,
+        crashLimit,
+        jobPriority(priority),
+        flagsOf(affinity, node, request.everyMs > 0 ? request.everyMs : delayMs),
+        node,
+        reset,
+      ],
+      client,
+    );
+  }
+
+  async stop(id: string, client: DurableClient | undefined): Promise<Cancelled> {
+    const { rows } = await (client ?? this.#commands).query(`select * from ${this.#own}.stop($1)`, [
+      id,
+    ]);
+    return rows[0] as Cancelled;
+  }
+
+  touch(id: string, client: DurableClient | undefined): Promise<boolean> {
+    return this.#ask('touch', [id], client);
+  }
+
+  ack(id: string): Promise<boolean> {
+    return this.#ask('ack', [id, null]);
+  }
+
+  async state(id: string): Promise<DurableState> {
+    const { rows } = await this.#commands.query(`select * from ${this.#own}.state($1)`, [id]);
+    const { due_in_ms, last_error, ...rest } = rows[0] as StateRow;
+    return { ...rest, dueInMs: due_in_ms ?? NaN, lastError: last_error };
+  }
+
+  async drain(id: string, signal: AbortSignal | undefined): Promise<boolean> {
+    for (let lookMs = FIRST_LOOK_MS, waited = false; ; waited = true) {
+      const { running } = await this.state(id);
+      signal?.throwIfAborted();
+      if (!running) return waited;
+      await new Promise((resolve) => real.setTimeout(resolve, lookMs));
+      signal?.throwIfAborted();
+      lookMs = Math.min(lookMs * 1.5, LONGEST_LOOK_MS);
+    }
+  }
+
+  async parked(): Promise<ParkedKcont[]> {
+    const { rows } = await this.#commands.query(`select * from ${this.#own}.parked()`);
+    return (rows as { id: string; task: string; crashes: number }[]).map(
+      ({ id, task, crashes }) => ({ id, handler: task.split('@', 1)[0] ?? task, crashes }),
+    );
+  }
+
+  release(id: string): Promise<boolean> {
+    return this.#ask('release', [id]);
+  }
+
+  cron(request: CronRequest): Promise<void> {
+    const { id, handler, affinity, node, lock, pattern, catchUpMs, crashLimit, priority, arg } =
+      request;
+    const item: CronItem = {
+      task: taskOf(handler, affinity, node),
+      match: pattern,
+      identifier: id,
+      options: {
+        backfillPeriod: catchUpMs,
+        maxAttempts: crashLimit,
+        // Runs of one name do not overlap.
+        queueName: lock ?? `cron:${id.slice(0, 120)}`,
+        priority: jobPriority(priority),
+        jobKey: id,
+      },
+      payload: JSON.parse(payloadOf({ ...request, arg })) as Record<string, unknown>,
+    };
+    try {
+      parseCronItems([item]);
+    } catch (error) {
+      throw new KcontError('EINVAL', `pattern ${pattern} of ${id}: ${(error as Error).message}`);
+    }
+    this.#crons.set(id, item);
+    if (this.#worker !== undefined) this.#startCron();
+    return this.#cronRunner.then(nothing);
+  }
+
+  /** Starts the cron of the session with all items, instead of the one that runs. */
+  #startCron(): void {
+    if (this.#crons.size === 0) return;
+    const session = this.#session;
+    const items = [...this.#crons.values()];
+    this.#cronRunner = this.#cronRunner.then(async (previous) => {
+      await previous?.stop().catch(nothing);
+      if (session.isOver || this.#isPaused) return undefined;
+      try {
+        const pgPool = session.makePool({ max: 3 });
+        const runner = await run({
+          pgPool,
+          schema: this.#settings.schemas.worker,
+          noHandleSignals: true,
+          logger: QUIET,
+          concurrency: 1,
+          pollInterval: 60_000,
+          // It has nothing to run: this name is refused for functions.
+          taskList: { 'kcont:cron': nothing },
+          parsedCronItems: parseCronItems(items),
+        });
+        runner.promise.catch((error: unknown) => session.lost(error));
+        return runner;
+      } catch (error) {
+        session.lost(error);
+        return undefined;
+      }
+    });
+  }
+
+  pause(): void {
+    this.#isPaused = true;
+    this.#worker?.pause();
+  }
+
+  async close(): Promise<string[]> {
+    this.#isClosed = true;
+    real.clearTimeout(this.#reconnecting);
+    await (await this.#cronRunner)?.stop().catch(nothing);
+    await this.#worker?.finish();
+    await this.#session.leave();
+    await this.#pool?.end();
+    return [];
+  }
+
+  get #own(): string {
+    return this.#settings.schemas.own;
+  }
+
+  async #ask<T>(name: string, values: unknown[], client?: DurableClient): Promise<T> {
+    const parameters = values.map((_, index) => `$${index + 1}`).join(', ');
+    const { rows } = await (client ?? this.#commands).query(
+      `select ${this.#own}.${name}(${parameters}) as answer`,
+      values,
+    );
+    return (rows[0] as { answer: T }).answer;
+  }
+}

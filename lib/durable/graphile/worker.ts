@@ -1,0 +1,167 @@
+/*
+ * graphile-worker, as far as a session needs it.
+ *
+ * graphile-worker 0.17 does not await the statement that completes a job: if it failed, the rejection would
+ * be unhandled and end the process, and if a worker looked for the next job of a lock before it was committed,
+ * it would find the lock held and sleep for two seconds. So its pool ends the session when a connection is
+ * lost, and lets the statement wait forever; and when the statement has been executed, a worker looks again.
+ */
+
+import { EventEmitter } from 'node:events';
+import {
+  runTaskList,
+  type JobHelpers,
+  type TaskList,
+  type WorkerEvents,
+  type WorkerPool,
+} from 'graphile-worker';
+import { Client, Pool, type PoolClient, type PoolConfig } from 'pg';
+import { real } from '../../base/host-functions.ts';
+import { nothing } from '../../base/nothing.ts';
+import { isConnectionError } from './connection-errors.ts';
+import { QUIET } from './quiet-logger.ts';
+import type { Session } from './session.ts';
+import { monotonicMs } from './wakes.ts';
+
+/** How long the last statements may take when a node is closed, in ms. */
+const LAST_MS = 2000;
+const never: Promise<never> = new Promise(nothing);
+
+/** A job as a task gets it. */
+export type Job = JobHelpers['job'];
+
+/**
+ * The worker of a session.
+ *
+ * @internal
+ */
+export class Worker {
+  readonly #session: Session;
+  readonly #pg: Pool;
+  readonly #pool: WorkerPool;
+  #isPaused = false;
+  #stopping: Promise<unknown> | undefined = undefined;
+
+  constructor(session: Session, tasks: TaskList, concurrency: number) {
+    this.#session = session;
+    this.#pg = makePool(session, concurrency, () => this.nudge(1));
+    const events = new EventEmitter() as WorkerEvents;
+    events.on('worker:fatalError', ({ error }) => session.lost(error));
+    let start: (registered: Promise<void>) => void = nothing;
+    const registered = new Promise<void>((resolve) => {
+      start = resolve;
+    });
+    this.#pool = runTaskList(
+      {
+        pgPool: this.#pg,
+        schema: session.settings.schemas.worker,
+        concurrency,
+        noHandleSignals: true,
+        logger: QUIET,
+        events,
+        // Functions do not use its signal.
+        gracefulShutdownAbortTimeout: 1,
+        // What is preferred by a node that is up is left to it.
+        forbiddenFlags: () => session.up.map((node) => `weak@${node}`),
+        preset: {
+          plugins: [
+            {
+              name: 'kcont',
+              version: '1',
+              // Peers have to know whose jobs these are before the first is taken.
+              worker: { hooks: { startWorker: () => registered } },
+            },
+          ],
+        },
+      },
+      tasks,
+      this.#pg,
+    );
+    this.#pool.promise.catch(nothing);
+    start(
+      session.register(this.#pool.id).catch((error: unknown) => {
+        session.lost(error);
+        return never;
+      }),
+    );
+    session.onWake = (count) => this.nudge(count);
+    session.signal.addEventListener('abort', () => this.pause(), { once: true });
+  }
+
+  /** Lets workers look for jobs at once. */
+  nudge(count: number): void {
+    if (!this.#isPaused && !this.#session.isOver) this.#pool.nudge(count);
+  }
+
+  /** Takes no more jobs. */
+  pause(): void {
+    if (this.#isPaused) return;
+    this.#isPaused = true;
+    this.#stopping = Promise.resolve(this.#pool.gracefulShutdown()).catch(nothing);
+  }
+
+  /** Waits until the last statements have been executed. Functions that have not settled are not waited for. */
+  async finish(): Promise<void> {
+    this.pause();
+    const untilMs = monotonicMs() + LAST_MS;
+    // A job that has just ended gets its connection within the next turns.
+    for (let idle = 0; idle < 3 && monotonicMs() < untilMs && !this.#session.isOver;) {
+      await new Promise((resolve) => real.setTimeout(resolve, 2));
+      const { totalCount, idleCount, waitingCount } = this.#pg;
+      idle = totalCount === idleCount && waitingCount === 0 ? idle + 1 : 0;
+    }
+    void this.#stopping;
+  }
+}
+
+/** Makes the pool of a worker: what fails because a connection is lost ends the session, and never settles. */
+function makePool(session: Session, concurrency: number, onCompleted: () => void): Pool {
+  const lost = (error: unknown): Promise<never> => {
+    session.lost(error);
+    return never;
+  };
+
+  class WorkerClient extends Client {
+    override query(...args: unknown[]): never {
+      const name = (args[0] as { name?: string } | null)?.name;
+      const result = Reflect.apply(super.query, this, args) as unknown;
+      if (!(result instanceof Promise)) return result as never;
+      const settled = result.then(
+        (value: unknown) => {
+          if (name?.startsWith('complete_job_q') === true) onCompleted();
+          return value;
+        },
+        (error: unknown) => {
+          if (isConnectionError(error)) return lost(error);
+          throw error;
+        },
+      );
+      return settled as never;
+    }
+  }
+
+  class WorkerPgPool extends Pool {
+    override connect(): Promise<PoolClient>;
+    override connect(
+      callback: (
+        error: Error | undefined,
+        client: PoolClient | undefined,
+        done: (release?: boolean | Error) => void,
+      ) => void,
+    ): void;
+    override connect(callback?: Parameters<Pool['connect']>[0]): Promise<PoolClient> | void {
+      const connected = session.isOver ? never : super.connect().catch(lost);
+      if (callback === undefined) return connected;
+      void connected.then((client) =>
+        callback(undefined, client, (error) => client.release(error)),
+      );
+      return undefined;
+    }
+  }
+
+  const options: PoolConfig & { Client: typeof Client } = {
+    max: Math.min(concurrency, 20) + 2,
+    Client: WorkerClient,
+  };
+  return session.makePool(options, WorkerPgPool);
+}

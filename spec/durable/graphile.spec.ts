@@ -1,0 +1,300 @@
+import { setTimeout as sleep } from 'node:timers/promises';
+import { expect } from 'chai';
+import { afterEach, beforeEach, describe, it } from 'mocha';
+import { Pool } from 'pg';
+import { KcontError, Kernel } from '../../lib/index.ts';
+import {
+  durable,
+  type Durable,
+  type DurableKcont,
+  type DurableOptions,
+} from '../../lib/durable/index.ts';
+import { graphile, type GraphileOptions } from '../../lib/durable/graphile/index.ts';
+import { NodeProcess, Proxy, createLog, readLog } from '../support/chaos-cluster.ts';
+import type { NodeSettings, Work } from '../support/chaos-node.ts';
+import {
+  DATABASE_URL,
+  dropSchema,
+  needsDatabase,
+  newSchema,
+  withClient,
+} from '../support/database.ts';
+import { conform, type Cluster } from './conformance.suite.ts';
+
+/** A cluster on PostgreSQL, in a schema of its own. */
+function cluster(): Promise<Cluster> {
+  const schema = newSchema();
+  const backend = graphile({ connectionString: DATABASE_URL as string, schema });
+  const nodes: Durable[] = [];
+  return Promise.resolve({
+    async node(name, options) {
+      const jobs = await durable({ backend, node: name, kernel: new Kernel(), ...options });
+      nodes.push(jobs);
+      return jobs;
+    },
+    async until(condition) {
+      // The clock of the database goes on by itself; the time limit is that of the spec.
+      while (!(await condition())) await sleep(2);
+    },
+    settled: (promise) => promise,
+    async end() {
+      await Promise.all(nodes.map((jobs) => jobs.close({ graceMs: 0 })));
+      await dropSchema(schema);
+    },
+  });
+}
+
+describe('PostgreSQL', function () {
+  needsDatabase(this);
+  conform('graphile()', cluster);
+});
+
+describe('graphile()', function () {
+  this.timeout(40_000);
+  needsDatabase(this);
+  const url = DATABASE_URL as string;
+  let schema: string;
+  let nodes: Durable[];
+  let processes: NodeProcess[];
+
+  beforeEach(() => {
+    schema = newSchema();
+    nodes = [];
+    processes = [];
+  });
+
+  afterEach(async () => {
+    await Promise.all(processes.map((process) => process.kill()));
+    await Promise.all(nodes.map((jobs) => jobs.close({ graceMs: 0 })));
+    await dropSchema(schema);
+  });
+
+  async function node(name: string, options?: Partial<DurableOptions>): Promise<Durable> {
+    const backend = graphile({ connectionString: url, schema });
+    const jobs = await durable({ backend, node: name, kernel: new Kernel(), ...options });
+    nodes.push(jobs);
+    return jobs;
+  }
+
+  async function start(name: string, settings?: Partial<NodeSettings>): Promise<NodeProcess> {
+    const own = { url, schema, node: name, livenessMs: 1000, shiftMs: 0, ...settings };
+    const process = new NodeProcess(own);
+    processes.push(process);
+    await process.ready;
+    return process;
+  }
+
+  /** Defines `work`, so that this process can schedule it; only other processes run it. */
+  function scheduler(jobs: Durable): (id: string, arg: Work) => DurableKcont<Work> {
+    jobs.define<Work>('work', { crashLimit: 3 }, () => undefined);
+    return (id, arg) => jobs.kcont(id, 'work', arg, { lock: arg.lock, node: 'p' });
+  }
+
+  const until = async (condition: () => Promise<boolean>): Promise<void> => {
+    while (!(await condition())) await sleep(5);
+  };
+  const hasLog = (id: string, event: string, run: RegExp): Promise<void> =>
+    until(async () =>
+      (await readLog(schema)).some(
+        (line) => line.id === id && line.event === event && run.test(line.run),
+      ),
+    );
+
+  describe('its schema', () => {
+    it('is created once by nodes that start together', async () => {
+      const all = await Promise.all(['a', 'b', 'c', 'd'].map((name) => node(name)));
+      expect(all).to.have.length(4);
+      const { rows } = await withClient((client) =>
+        client.query(`select id from ${schema}.migrations`),
+      );
+      expect(rows).to.deep.equal([{ id: 1 }]);
+    });
+
+    it('is refused if it is newer than the program', async () => {
+      await (await node('a')).close();
+      await withClient((client) =>
+        client.query(`insert into ${schema}.migrations (id) values (99)`),
+      );
+      const error = await node('b').catch((thrown: unknown) => thrown);
+      expect(error).to.be.an.instanceof(KcontError).that.includes({ code: 'ENOTSUP' });
+      expect(String(error)).to.match(/has version 99, this program knows up to 1: upgrade kcont/);
+    });
+  });
+
+  it('refuses options that contradict each other', () => {
+    const pool = { query: () => Promise.resolve({ rows: [], rowCount: 0 }), options: {} };
+    for (const options of [{}, { pool, connectionString: url }, { pool: {} }]) {
+      expect(() => graphile(options as GraphileOptions)).to.throw(KcontError);
+    }
+  });
+
+  it('takes a pool, which it does not end, and connections of its own with its settings', async () => {
+    const pool = new Pool({ connectionString: url });
+    const jobs = await node('a', { backend: graphile({ pool, schema }) });
+    const ran = new Promise((resolve) => void jobs.define('note', resolve));
+    await jobs.kcont('x', 'note', 'hello').schedule();
+    expect(await ran).to.equal('hello');
+    await jobs.close();
+    expect((await pool.query('select 1 as one')).rows).to.deep.equal([{ one: 1 }]);
+    await pool.end();
+  });
+
+  describe('a transaction of the caller', () => {
+    it('schedules if it is committed, and never if it is rolled back', async () => {
+      const jobs = await node('a');
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      await withClient(async (client) => {
+        await client.query('begin');
+        expect(await jobs.kcont('no', 'note', 'no').schedule(0, { client })).to.equal(true);
+        await client.query('rollback');
+        await client.query('begin');
+        await jobs.kcont('yes', 'note', 'yes').schedule(0, { client });
+        expect((await jobs.kcont('yes', 'note', '').state()).pending).to.equal(false);
+        await client.query('commit');
+      });
+      await until(async () => ran.length > 0);
+      expect(ran).to.deep.equal(['yes']);
+      expect((await jobs.kcont('no', 'note', '').state()).pending).to.equal(false);
+    });
+  });
+
+  describe('the client of an invocation', () => {
+    it('commits what a transaction has done, and rolls back what has failed', async () => {
+      const jobs = await node('a', { onError: () => undefined });
+      await createLog(schema);
+      const insert = `insert into ${schema}.log (id, run, lock, event) values ($1, '', '', 'end')`;
+      let late: unknown;
+      jobs.define('write', async (_, invocation) => {
+        await invocation.client.query(insert, ['single']);
+        const kept = await invocation.transaction(async (client) => {
+          await client.query(insert, ['both 1']);
+          await client.query(insert, ['both 2']);
+          return client;
+        });
+        late = await kept.query(insert, ['late']).catch((error: unknown) => error);
+        await invocation
+          .transaction(async (client) => {
+            await client.query(insert, ['none']);
+            await client.query('select 1 / 0');
+          })
+          .catch(() => undefined);
+        throw await invocation.client.query('select 1 / 0').catch((error: unknown) => error);
+      });
+      const kc = jobs.kcont('x', 'write', null);
+      await kc.schedule();
+      await until(async () => (await kc.state()).failed > 0);
+      expect((await kc.state()).lastError).to.match(/division by zero/);
+      expect((await readLog(schema)).map(({ id }) => id)).to.deep.equal([
+        'single',
+        'both 1',
+        'both 2',
+      ]);
+      expect(late).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
+    }).timeout(10_000);
+  });
+
+  describe('a process that is killed', () => {
+    it('is replaced within a second or so: another begins its runs again', async () => {
+      const jobs = await node('a');
+      await createLog(schema);
+      const work = scheduler(jobs);
+      const first = await start('p');
+      await work('x', { lock: 'one', forMs: 60_000 }).schedule();
+      await hasLog('x', 'begin', /^p \d+ 1 0/);
+      await first.kill();
+      await until(async () => !(await work('x', { lock: 'one', forMs: 0 }).state()).running);
+      await start('p');
+      await hasLog('x', 'begin', /^p \d+ 1 1/);
+    });
+
+    it('parks a run that has killed three, until it is released or scheduled anew', async () => {
+      const jobs = await node('a');
+      await createLog(schema);
+      const kc = scheduler(jobs)('x', { lock: 'one', forMs: 0, kills: true });
+      for (let i = 0; i < 3; i++) {
+        const process = await start('p');
+        if (i === 0) await kc.schedule();
+        await process.gone;
+      }
+      await until(async () => (await kc.state()).parked);
+      expect(await jobs.parked()).to.deep.equal([{ id: 'x', handler: 'work', crashes: 3 }]);
+      expect(await jobs.release('x')).to.equal(true);
+      expect(await jobs.release('x')).to.equal(false);
+      expect(await kc.state()).to.include({ pending: true, parked: false });
+      expect(await kc.stop()).to.equal(false);
+    });
+  });
+
+  it('cuts off a suspended process: its writes are refused, and its run begins elsewhere', async () => {
+    const jobs = await node('a', {
+      backend: graphile({ connectionString: url, schema, livenessMs: 1000 }),
+    });
+    await createLog(schema);
+    jobs.define<Work>('work', { crashLimit: 3 }, () => undefined);
+    const kc = jobs.kcont('x', 'work', { lock: 'one', forMs: 3000 }, { node: 'p' });
+    const process = await start('p');
+    await kc.schedule();
+    await hasLog('x', 'begin', /^p/);
+    process.signal('SIGSTOP');
+    await until(async () => !(await kc.state()).running);
+    process.signal('SIGCONT');
+    await process.said(({ refused }: { refused?: string }) => refused === 'x');
+    // It has joined again by itself, and has begun the run again.
+    await hasLog('x', 'end', /^p \d+ 1 1/);
+    const log = await readLog(schema);
+    expect(log.map(({ event, run }) => `${event} ${run.split(' ')[3]}`)).to.deep.equal([
+      'begin 0',
+      'begin 1',
+      'end 1',
+    ]);
+  });
+
+  it('joins again after its connections were cut, and loses nothing', async () => {
+    const proxy = await Proxy.start();
+    const errors: string[] = [];
+    const jobs = await node('a', {
+      backend: graphile({ connectionString: proxy.url, schema }),
+      onError: (error) => errors.push((error as KcontError).code),
+    });
+    try {
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      await jobs.kcont('x', 'note', 'x').schedule(300);
+      proxy.cut();
+      await until(async () => ran.length > 0);
+      expect(ran).to.deep.equal(['x']);
+      expect(errors[0]).to.equal('ECPUDIED');
+    } finally {
+      await jobs.close();
+      proxy.stop();
+    }
+  });
+
+  it('ignores a job that is not of this library, and goes on', async () => {
+    const errors: string[] = [];
+    const jobs = await node('a', { onError: (error) => errors.push(String(error)) });
+    const ran = new Promise((resolve) => void jobs.define('note', resolve));
+    await withClient((client) =>
+      client.query(`select ${schema}_worker.add_job('note', '{"id": 5}')`),
+    );
+    await until(async () => errors.length > 0);
+    expect(errors[0]).to.match(/has no payload of kcont/);
+    await jobs.kcont('x', 'note', 'next').schedule();
+    expect(await ran).to.equal('next');
+  });
+
+  it('takes a cron, and refuses a pattern that is none', async () => {
+    const jobs = await node('a');
+    jobs.define('note', () => undefined);
+    const bad = await jobs.cron('x', '99 * * * *', 'note', null).catch((error: unknown) => error);
+    expect(bad).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
+    await jobs.cron('x', '0 3 * * *', 'note', null, { catchUpMs: 60_000 });
+    await until(async () => {
+      const { rows } = await withClient((client) =>
+        client.query(`select identifier from ${schema}_worker._private_known_crontabs`),
+      );
+      return rows.length === 1;
+    });
+  });
+});
