@@ -22,8 +22,10 @@ export async function migrate({ config, schemas }: Settings): Promise<void> {
     await client.query('select pg_advisory_lock(hashtextextended($1, 0))', [`kcont:${own}`]);
     await migrateWorker(config, schemas.worker);
     await client.query('begin');
+    const found = await client.query('select 1 where to_regnamespace($1) is not null', [own]);
+    // The right to create schemas is checked even by `if not exists`.
+    if (found.rowCount === 0) await client.query(`create schema ${own}`);
     await client.query(`
-      create schema if not exists ${own};
       create table if not exists ${own}.migrations (
         id integer primary key, ts timestamptz not null default now()
       )`);
