@@ -124,17 +124,29 @@ export interface Verdict {
   readonly outOfOrder: string[];
   /** Continuations that began although `stop` had withdrawn them. */
   readonly stoppedButRan: string[];
-  /** Continuations that began again after they had ended. */
-  readonly begunAfterEnd: string[];
+  /** Continuations that began again although no node has died while it ran them. */
+  readonly begunTwice: string[];
   /** How many began more than once, because a node died. */
   readonly begunAgain: number;
 }
 
-/** Judges a log. `order` has the names in the order in which they were scheduled. */
+/** How many nodes had died while they ran this continuation: the last number in the name of a run. */
+function crashesOf(run: string): number {
+  return Number(run.split(' ').at(-1));
+}
+
+/**
+ * Judges a log.
+ *
+ * @param order - the names in the order in which they were scheduled
+ * @param stopped - those that `stop` has withdrawn
+ * @param groupOf - within which group the order is promised: of a lock, or of a lock and a node
+ */
 export function judge(
   log: readonly Line[],
   order: readonly string[],
   stopped: ReadonlySet<string>,
+  groupOf: (id: string, lock: string) => string = (_, lock) => lock,
 ): Verdict {
   const place = new Map(order.map((id, index) => [id, index]));
   const ended = new Set<string>();
@@ -142,7 +154,7 @@ export function judge(
   const lastOf = new Map<string, number>();
   const twoHolders: string[] = [];
   const outOfOrder: string[] = [];
-  const begunAfterEnd: string[] = [];
+  const begunTwice: string[] = [];
   let begunAgain = 0;
   for (const [at, { id, run, lock, event }] of log.entries()) {
     if (event === 'end') {
@@ -156,22 +168,23 @@ export function judge(
       }
       continue;
     }
-    if (ended.has(id)) begunAfterEnd.push(id);
     if (begun.has(id)) {
       begunAgain++;
+      if (crashesOf(run) === 0) begunTwice.push(id);
       continue;
     }
     begun.add(id);
     const mine = place.get(id) ?? -1;
-    if (mine < (lastOf.get(lock) ?? -1)) outOfOrder.push(id);
-    lastOf.set(lock, mine);
+    const group = groupOf(id, lock);
+    if (mine < (lastOf.get(group) ?? -1)) outOfOrder.push(id);
+    lastOf.set(group, mine);
   }
   return {
     lost: order.filter((id) => !stopped.has(id) && !ended.has(id)),
     twoHolders,
     outOfOrder,
     stoppedButRan: [...stopped].filter((id) => begun.has(id)),
-    begunAfterEnd,
+    begunTwice,
     begunAgain,
   };
 }

@@ -70,9 +70,4 @@ jobs.define<Work>('work', { crashLimit: 3 }, async ({ lock, forMs, kills = false
     throw error;
   }
 });
-process.on('message', (message) => {
-  if (message === 'close') void jobs.close().then((report) => process.send?.({ closed: report }));
-  // Blocks the loop for longer than the liveness limit.
-  if (message === 'end') process.exit(0);
-});
 process.send?.('ready');
