@@ -32,12 +32,16 @@ const typesOnly = readdirSync('build/lib', { recursive: true, encoding: 'utf8' }
   })
   .map((file) => join('lib', file.replace(/\.js$/, '.ts')));
 
+/** What only specs with a database run. */
+const skipped = process.env['DATABASE_URL'] === undefined ? ['lib/durable/graphile/**'] : [];
+for (const files of skipped) console.log(`SKIPPED ${files}: set DATABASE_URL to cover it`);
+
 rmSync('coverage', { recursive: true, force: true });
 const { status } = spawnSync(
   process.execPath,
   [
     'node_modules/c8/bin/c8.js',
-    ...typesOnly.flatMap((file) => ['--exclude', file]),
+    ...[...typesOnly, ...skipped].flatMap((file) => ['--exclude', file]),
     ...mochaCall(process.argv.slice(2)).args,
   ],
   { stdio: 'inherit' },

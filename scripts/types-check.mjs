@@ -16,7 +16,7 @@ const COMPILERS = ['5.4', '5.9', '7.0'];
 const CONSUMERS = [
   {
     name: 'ES module',
-    files: ['esm.mts', 'compat.mts', 'using.mts', 'pipeline.mts', 'cpu.mts'],
+    files: ['esm.mts', 'compat.mts', 'using.mts', 'pipeline.mts', 'cpu.mts', 'durable.mts'],
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {

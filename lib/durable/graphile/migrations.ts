@@ -93,7 +93,7 @@ begin
   if p_node is not null and not exists (select 1 from ${own}.nodes where name = p_node) then
     return 'ENOENT';
   end if;
-  perform ${own}.lock_name(p_id);
+  perform pg_advisory_xact_lock(hashtextextended('${own}:' || p_id, 1));
   loop
     select j.id, j.locked_at, j.attempts, j.max_attempts into old from ${worker}.jobs j where j.key = p_id;
     was_running := old.locked_at is not null;
@@ -105,10 +105,20 @@ begin
       perform ${worker}.complete_jobs(array[old.id]);
     end if;
     v_flags := p_flags;
-    if was_running or ${own}.is_detached(p_id) then
+    if was_running or (
+      exists (select 1 from ${own}.detached where id = p_id) and ${own}.is_detached(p_id)
+    ) then
       v_flags := v_flags || 'after'::text;
     end if;
     due := clock_timestamp() + p_delay_ms * interval '1 ms';
+    if old.id is null then
+      -- Nobody else can have scheduled it, so the savepoint below is not needed.
+      perform 1 from ${worker}.add_job(
+        identifier => p_task, payload => p_payload, queue_name => p_queue, run_at => due,
+        max_attempts => p_crash_limit, job_key => p_id, priority => p_priority, flags => v_flags
+      );
+      exit;
+    end if;
     begin
       select a.id into new_id from ${worker}.add_job(
         identifier => p_task, payload => p_payload, queue_name => p_queue, run_at => due,
@@ -116,7 +126,7 @@ begin
       ) a;
       if was_running then
         perform ${own}.detach(p_id, old.id);
-      elsif new_id is null or (old.id is not null and not was_parked and new_id <> old.id) then
+      elsif new_id is null or (not was_parked and new_id <> old.id) then
         -- A worker has taken it since it was read: undo this, and look again.
         raise exception 'taken' using errcode = 'KC001';
       end if;
@@ -126,7 +136,7 @@ begin
     end;
   end loop;
   delete from ${own}.failures where id = p_id;
-  if p_delay_ms > 0 then
+  if p_delay_ms > 0 and p_delay_ms < 20000 then
     perform ${own}.announce(due);
   end if;
   return case when old.id is null or was_running or was_parked then 'scheduled' else 'moved' end;
