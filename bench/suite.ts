@@ -26,6 +26,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'cpu-stop': () => import('./cpu-stop.ts'),
   'cpu-timer': () => import('./cpu-timer.ts'),
   'cpu-images': () => import('./cpu-images.ts'),
+  durable: () => import('./durable.ts'),
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
   'overload-server': () => import('./overload-server.ts'),
