@@ -35,7 +35,7 @@ export class Reminders {
     this.#jobs = jobs;
     jobs.define<Reminder>(
       'remind',
-      { wq: 'primedlow', maxAttempts: 5, backoff: { firstMs: 200 } },
+      { wq: 'primedlow', maxAttempts: 5, backoff: { baseMs: 200 } },
       (reminder, invocation) => this.#send(reminder, invocation),
     );
   }
