@@ -22,7 +22,7 @@ const entryPoints = Object.values(pkg.exports)
   .filter((target) => typeof target === 'object')
   .map(({ default: file }) => file.replace('./dist/', 'lib/').replace(/js$/, 'ts'));
 // What a worker thread begins with is a file of its own, found beside that which starts it.
-entryPoints.push('lib/cpu/entry.ts');
+entryPoints.push('lib/cpu/entry.ts', 'lib/observe/watch-entry.ts');
 for (const file of entryPoints) if (!existsSync(file)) throw new Error(`there is no ${file}`);
 
 await build({

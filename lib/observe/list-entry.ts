@@ -112,6 +112,15 @@ export function lockLabel(lock: BaseLock): string {
 }
 
 /**
+ * The name of the function of a continuation. That of a one-shot run is the name of the run.
+ *
+ * @internal
+ */
+export function functionOf(kc: Kcont<unknown>): string {
+  return taskOf(kc) === undefined ? functionName(kc._func) : kc.name;
+}
+
+/**
  * Describes a continuation.
  *
  * @internal
@@ -133,7 +142,7 @@ export function describe(
     id: numberOf(kc),
     kind: 'continuation',
     name,
-    function: taskOf(kc) === undefined ? functionName(kc._func) : name,
+    function: functionOf(kc),
     state,
     waitsFor,
     workqueue: kc._wq.name,

@@ -2,6 +2,7 @@ import { constants } from 'node:os';
 import { KcontError, traceFrom } from '../base/errors.ts';
 import {
   ANYTHING,
+  FLAG,
   FUNCTION,
   PATIENCE,
   kindOf,
@@ -10,11 +11,14 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
+import { duration } from './duration.ts';
 import { allObservers, observerOf } from './kernel-observer.ts';
 import { KERNEL } from './list.ts';
 import { report } from './report.ts';
 import { StallDetector } from './stall-detector.ts';
 import type { Stall, StallLimits } from './stall.ts';
+import type { Block } from './watch-words.ts';
+import { Watcher, type Watched } from './watcher.ts';
 
 /**
  * Optional settings of {@link observe}.
@@ -32,9 +36,14 @@ export interface ObserveOptions {
   /** The kernel whose stalls are looked for. Default: the process-wide kernel. */
   kernel?: Kernel;
   /**
-   * Looks for stalls, with these limits: `{}` for the defaults. Default: only if there is an `onStall`.
+   * Looks for stalls, with these limits: `{}` for the defaults. Default: only with `onStall` or `watch`.
    */
   limits?: StallLimits;
+  /**
+   * Starts a thread that watches the event loop, and reports a function that blocks it while it still does, even if
+   * it never returns: by a line on the standard error stream, with the stack of the main thread. Default false.
+   */
+  watch?: boolean;
   /**
    * Called with each stall that is found, soon after it was found. What it throws becomes an uncaught exception.
    * Default: the message is written, as reports are.
@@ -54,12 +63,14 @@ const OPTIONS = optionsOf<ObserveOptions>('observe', {
   write: FUNCTION,
   kernel: KERNEL,
   limits: ANYTHING,
+  watch: FLAG,
   onStall: FUNCTION,
 });
 
 const LIMIT = numberOf('a number of ms > 0', Number.MIN_VALUE, Infinity);
 const STALLS = optionsOf<StallLimits>('limits', {
   functionMs: LIMIT,
+  blockMs: LIMIT,
   lateMs: LIMIT,
   lockMs: LIMIT,
   runMs: LIMIT,
@@ -72,13 +83,14 @@ function readLimits(given: StallLimits): Required<StallLimits> {
   const limits = readOptions(given, STALLS, observe);
   const {
     functionMs = 50,
+    blockMs = 1000,
     lateMs = 100,
     lockMs = 1000,
     runMs = 30_000,
     starvedMs = 1000,
     intervalMs = 10_000,
   } = limits;
-  return { functionMs, lateMs, lockMs, runMs, starvedMs, intervalMs };
+  return { functionMs, blockMs, lateMs, lockMs, runMs, starvedMs, intervalMs };
 }
 
 /**
@@ -113,8 +125,8 @@ export interface Observation {
  */
 export function observe(options?: ObserveOptions): Observation {
   const given = readOptions(options, OPTIONS, observe);
-  const { signal, write = toStderr, onStall, kernel = processKernel } = given;
-  const asked = given.limits ?? (onStall === undefined ? undefined : {});
+  const { signal, write = toStderr, onStall, kernel = processKernel, watch = false } = given;
+  const asked = given.limits ?? (onStall === undefined && !watch ? undefined : {});
   const limits = asked === undefined ? undefined : readLimits(asked);
   const print = (): void => write(reportAll());
   if (signal !== undefined) {
@@ -128,11 +140,26 @@ export function observe(options?: ObserveOptions): Observation {
   const tell = onStall ?? ((stall: Stall): void => write(`kcont: ${stall.message}\n`));
   const detector =
     limits === undefined ? undefined : new StallDetector(observerOf(kernel), limits, tell);
+  const watcher =
+    limits === undefined || !watch
+      ? undefined
+      : new Watcher(observerOf(kernel), limits.blockMs, (watched, block) => {
+          onStall?.(stallOf(watched, block, limits.blockMs, kernel.now()));
+        });
   const stop = (): void => {
     if (signal !== undefined) process.off(signal, print);
     detector?.stop();
+    watcher?.stop();
   };
   return { stop, [Symbol.dispose]: stop };
+}
+
+/** The stall of a block that the watching thread has found. */
+function stallOf(watched: Watched, { ms, stack }: Block, limitMs: number, atMs: number): Stall {
+  const { name, workqueue } = watched;
+  const message = `${name} on ${workqueue} had blocked the event loop for ${duration(ms)} when it was found`;
+  const rest = { id: null, lock: null, holders: [], waiting: 0, suppressed: 0 };
+  return { kind: 'block', message, ...watched, ms, limitMs, atMs, ...rest, stack };
 }
 
 /** The reports of the process-wide kernel, and of all others that have something in hand. */

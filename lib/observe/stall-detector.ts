@@ -9,16 +9,15 @@
  */
 
 import { microtask } from '../base/host-functions.ts';
-import { functionName } from '../base/errors.ts';
 import { Kcont } from '../core/kcont.ts';
 import { LOCK_QUEUE, visitQueued } from '../core/queued.ts';
-import { label, taskOf } from '../core/schedule.ts';
+import { label } from '../core/schedule.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
 import { duration } from './duration.ts';
 import { holdersOf } from './holder.ts';
 import type { KernelObserver } from './kernel-observer.ts';
-import { lockLabel } from './list-entry.ts';
+import { functionOf, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
 import type { Stall, StallKind, StallLimits } from './stall.ts';
 import { Tap } from './tap.ts';
@@ -213,7 +212,7 @@ export class StallDetector extends Tap {
     this.#found.push({
       kind,
       name,
-      function: taskOf(kc) === undefined ? functionName(kc._func) : name,
+      function: functionOf(kc),
       id: numberOf(kc),
       workqueue: kc._wq.name,
       priority: kc._wq.priority,
@@ -222,6 +221,7 @@ export class StallDetector extends Tap {
       holders: [],
       waiting: 0,
       suppressed,
+      stack: null,
       ...extent,
     });
   }

@@ -5,11 +5,12 @@
  * - `'late'`: a continuation was entered more than `lateMs` after it was due
  * - `'lock'`: a continuation has waited for its lock for longer than `lockMs`
  * - `'run'`: an asynchronous run has not settled within `runMs`
+ * - `'block'`: a function has occupied the event loop for longer than `blockMs`, and had not returned; only with `watch`
  * - `'level'`: no continuation of a priority has been entered for longer than `starvedMs`, though some are runnable
  *
  * @public
  */
-export type StallKind = 'function' | 'late' | 'lock' | 'run' | 'level';
+export type StallKind = 'function' | 'block' | 'late' | 'lock' | 'run' | 'level';
 
 /**
  * A stall. A plain object that `JSON.stringify` can write.
@@ -25,8 +26,8 @@ export interface Stall {
   readonly name: string;
   /** The name of its function; empty if it has none. */
   readonly function: string;
-  /** The {@link ListEntry.id} of the continuation. */
-  readonly id: number;
+  /** The {@link ListEntry.id} of the continuation; null for `'block'`. */
+  readonly id: number | null;
   /** The name of its workqueue. */
   readonly workqueue: string;
   /** Its priority, 0 … 223. */
@@ -45,6 +46,8 @@ export interface Stall {
   readonly waiting: number;
   /** How many stalls of the same kind and name have not been reported since the last report. */
   readonly suppressed: number;
+  /** The stack of the blocked thread, for `'block'`; null if it could not be read. */
+  readonly stack: string | null;
 }
 
 /**
@@ -55,6 +58,8 @@ export interface Stall {
 export interface StallLimits {
   /** How long a function may occupy the event loop. Default 50. */
   functionMs?: number;
+  /** How long a function may occupy the event loop until the watching thread reports it. Default 1000. */
+  blockMs?: number;
   /** How long after it was due a continuation may be entered. Default 100. */
   lateMs?: number;
   /** How long a continuation may wait for its lock. Default 1000. */
