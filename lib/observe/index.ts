@@ -15,6 +15,12 @@ export {
   type LockCounters,
   type WorkqueueCounters,
 } from './counters.ts';
+export {
+  histograms,
+  type Histograms,
+  type LockHistograms,
+  type WorkqueueHistograms,
+} from './histograms.ts';
 export { lockState, type LockHolder, type LockState, type LockWaiter } from './holder.ts';
 export { entries, list, type ListFilter } from './list.ts';
 export type { ListEntry, ListState, ListWait } from './list-entry.ts';
