@@ -5,6 +5,8 @@ import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
 import { Dispatcher, kernelInPass } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
+import { Kcont } from './kcont.ts';
+import { nothing } from '../base/nothing.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
 import {
   FINITE_MS,
@@ -161,6 +163,7 @@ export class Kernel {
       primedlow: predefined('primedlow', PRI_PRIMEDLOW),
       prilow: predefined('prilow', PRI_PRILOW),
     };
+    this.#dispatcher.kept = new Kcont(this.wq.softclock, null, nothing, null);
   }
 
   /**
