@@ -48,6 +48,15 @@ export class List<E extends Links> implements Links {
     this._prev = entry;
   }
 
+  /** Adds entries to the end that are not in a list, and are linked to each other from first to last. */
+  append(first: E, last: E): void {
+    const tail = this._prev;
+    first._prev = tail;
+    last._next = this;
+    tail._next = first;
+    this._prev = last;
+  }
+
   /** Removes and returns the first entry. */
   shift(): E | undefined {
     const entry = this._next;

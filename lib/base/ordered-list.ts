@@ -79,6 +79,12 @@ export class OrderedList<E extends Links> extends List<E> implements Entry {
     return super.detach() as Entry;
   }
 
+  /** Like `detach`, but the chain is in the order of arrival: for lists that sort their entries themselves. */
+  detachUnsorted(): Entry {
+    this.#unsorted = false;
+    return super.detach() as Entry;
+  }
+
   override *[Symbol.iterator](): Generator<E, void, undefined> {
     if (this.#unsorted) this.#sort();
     yield* super[Symbol.iterator]();

@@ -15,6 +15,7 @@
 import type { Clock, Deadlines } from '../time/clock.ts';
 import { remoteOf } from './cpu-link.ts';
 import type { Kcont } from './kcont.ts';
+import { ExpiryBatch } from './expiry-batch.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
 import type { Observer } from './observer.ts';
 import { RunQueue } from './run-queue.ts';
@@ -30,7 +31,10 @@ export class Collector {
   collectable = 0;
   /** That of the dispatcher. It tells since when a job has been runnable, so the clock is read for each. */
   observer: Observer | null = null;
+  /** Whether timers may expire in batches: there are no other CPUs, whose state decides about some of them. */
+  batches = true;
   readonly #clock: Clock;
+  readonly #batch: ExpiryBatch = new ExpiryBatch(this.runq);
   readonly #expired: (kc: Kcont<unknown>) => void;
   readonly #expiredUnderFakes: (kc: Kcont<unknown>) => void;
   readonly #rebased: (ticks: number) => void;
@@ -95,8 +99,12 @@ export class Collector {
   /** Collects the timers that are due by an absolute tick. */
   collect(tick: number): void {
     const { base, deadlines } = this.wheel;
-    const expire = deadlines === null ? this.#expired : this.#expiredUnderFakes;
-    this.wheel.advance(tick, expire, this.#rebased);
+    if (deadlines !== null) this.wheel.advance(tick, this.#expiredUnderFakes, this.#rebased);
+    else {
+      // An observer is told of each timer.
+      const batch = this.batches && this.observer === null ? this.#batch : null;
+      this.wheel.advance(tick, this.#expired, this.#rebased, batch);
+    }
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }

@@ -184,6 +184,7 @@ export class Dispatcher implements Driven, Timekeeper {
   set cpuLink(link: CpuLink | null) {
     this.#cpuLink = link;
     this.takesJobs = false;
+    this.collector.batches = link === null;
   }
 
   /** The shutdown phase. */

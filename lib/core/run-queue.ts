@@ -42,6 +42,8 @@ export class Level<R extends Runnable> {
   readonly timed: OrderedList<R> = new OrderedList<R>();
   /** Jobs are added in their order. A user that inserts into it takes by `first`, not by `shift`. */
   readonly direct: OrderedList<R> = new OrderedList<R>();
+  /** Timers that an expiry batch has put aside. Empty between two batches. */
+  readonly aside: OrderedList<R> = new OrderedList<R>();
   /** Whether `resumed` or `timed` may have entries. */
   #hasOthers = false;
   /** The shortest patience of the workqueues of this priority, in ms. */
@@ -79,12 +81,17 @@ export class Level<R extends Runnable> {
    * the same tick: it was scheduled earlier, for its delay is at least one tick.
    */
   addTimer(timer: R): void {
+    this.addTimers(timer, timer);
+  }
+
+  /** Adds timers of the same tick that are linked to each other in their order. */
+  addTimers(first: R, last: R): void {
     const { timed, direct } = this;
-    for (let { first } = direct; first !== undefined && first._due < timer._due;) {
+    for (let { first: job } = direct; job !== undefined && job._due < first._due;) {
       timed.push(direct.shift() as R);
-      ({ first } = direct);
+      ({ first: job } = direct);
     }
-    timed.push(timer);
+    timed.append(first, last);
     this.#hasOthers = true;
   }
 

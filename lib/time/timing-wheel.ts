@@ -75,8 +75,26 @@ const LEVEL_OF: Uint8Array = Uint8Array.from({ length: 33 }, (_, zeros) =>
   zeros === 32 ? 0 : Math.min(LEVELS - 1, Math.floor((31 - zeros) / BITS)),
 );
 
+/** Whether so many ticks of a slot, and more, are due at once that its timers need not cascade. */
+function isBatch(level: number, ticks: number): boolean {
+  return (level === 1 || level === 2) && ticks >= SLOTS - 1;
+}
+
 /** Called for each timer that has expired, in the order of (due tick, sequence). */
 export type Expired<T> = (timer: T) => void;
+
+/** The most ticks of a slot whose timers can expire in a batch: a slot of level 2. */
+export const BATCH: number = 2 ** (BITS * 2);
+
+/** Takes the timers of a slot that are due together, in any order. */
+export interface Batch<T> {
+  /** Begins with a slot whose first tick is this one, relative to the base. */
+  begin(tick: number): void;
+  /** Takes a timer that has expired, and is due in one of the next `BATCH` ticks. */
+  take(timer: T): void;
+  /** All timers of the slot that have expired have been taken. */
+  end(): void;
+}
 
 /** Called when the base moves by this number of ticks. */
 export type Rebased = (ticks: number) => void;
@@ -173,13 +191,22 @@ export class Wheel<T extends Timer> {
     return Math.max(this.base + BLOCK, this.#overflowFrom);
   }
 
-  /** Advances the wheel to an absolute tick. */
-  advance(tick: number, expired: Expired<T>, rebased: Rebased): void {
+  /**
+   * Advances the wheel to an absolute tick.
+   *
+   * @param batch - takes the expired timers of whole slots instead of `expired`; null: none does
+   */
+  advance(
+    tick: number,
+    expired: Expired<T>,
+    rebased: Rebased,
+    batch: Batch<T> | null = null,
+  ): void {
     while (tick - this.base >= BLOCK) {
-      this.#expireUntil(BLOCK - 1, expired);
+      this.#expireUntil(BLOCK - 1, expired, batch);
       rebased(this.#nextBlock(tick));
     }
-    this.#expireUntil(tick - this.base, expired);
+    this.#expireUntil(tick - this.base, expired, batch);
   }
 
   /** Returns the list for a timer, by its due tick. */
@@ -239,13 +266,14 @@ export class Wheel<T extends Timer> {
     return earliest;
   }
 
-  #expireUntil(to: number, expired: Expired<T>): void {
+  #expireUntil(to: number, expired: Expired<T>, batch: Batch<T> | null): void {
     if (this.count !== 0) {
       for (let at = this.#nextOccupied(); at <= to; at = this.#nextOccupied()) {
         const elapsed = this.#elapsed;
         this.#elapsed = at;
-        const zeros = Math.clz32(at ^ elapsed);
-        this.#cascade(at, LEVEL_OF[zeros] as number, expired);
+        const level = LEVEL_OF[Math.clz32(at ^ elapsed)] as number;
+        if (batch !== null && isBatch(level, to - at)) this.#expireSlot(at, level, to, batch);
+        else this.#cascade(at, level, expired);
       }
     }
     this.#elapsed = to;
@@ -256,10 +284,10 @@ export class Wheel<T extends Timer> {
    * a higher level cascades, one of level 0 expires. Timers that have moved outward are reinserted.
    */
   #cascade(at: number, level: number, expired: Expired<T>): void {
-    const slot = (at >> (level * BITS)) & (SLOTS - 1);
-    this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
-    const list = this.#slots[level * SLOTS + slot] as OrderedList<T>;
-    for (let entry = list.detach(); entry !== list;) {
+    const list = this.#reached(at, level);
+    // Sorting is left to the lists of level 0, which are the shortest.
+    let entry = level > 0 ? list.detachUnsorted() : list.detach();
+    while (entry !== list) {
       const timer = entry as T;
       entry = entry._next;
       if (level > 0 || timer._due > at) this.#slotFor(timer).insert(timer);
@@ -268,6 +296,33 @@ export class Wheel<T extends Timer> {
         expired(timer);
       }
     }
+  }
+
+  /**
+   * Handles a slot of level 1 or 2 that the hand has reached on its way to tick `to`: the timers that are due by
+   * then are taken in a batch. The lower levels are empty, so nothing else in this slot is due.
+   */
+  #expireSlot(at: number, level: number, to: number, batch: Batch<T>): void {
+    const list = this.#reached(at, level);
+    const last = Math.min(to, at + (1 << (level * BITS)) - 1);
+    batch.begin(at);
+    for (let entry = list.detachUnsorted(); entry !== list;) {
+      const timer = entry as T;
+      entry = entry._next;
+      if (timer._due > last) this.#slotFor(timer).insert(timer);
+      else {
+        this.count--;
+        batch.take(timer);
+      }
+    }
+    batch.end();
+  }
+
+  /** Returns the list of the slot of a level that begins at tick `at`, and marks the slot as empty. */
+  #reached(at: number, level: number): OrderedList<T> {
+    const slot = (at >> (level * BITS)) & (SLOTS - 1);
+    this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
+    return this.#slots[level * SLOTS + slot] as OrderedList<T>;
   }
 
   /**
