@@ -19,7 +19,7 @@ import {
   type Kind,
 } from '../base/options-check.ts';
 import type { Kcont } from '../core/kcont.ts';
-import { Kernel } from '../core/kernel.ts';
+import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { commonMs, nextTurn } from '../time/host-clock.ts';
 import { observerOf, type KernelObserver } from './kernel-observer.ts';
@@ -96,7 +96,7 @@ function find({ dispatcher }: KernelObserver, filter: ListFilter): Found {
     if (workqueue === undefined || workqueue === kc._wq.name) found.active.push({ kc, role });
   });
   const { index } = dispatcher.kernel._cpu;
-  if (wantsCode(filter)) {
+  if (dispatcher.kernel === processKernel && wantsCode(filter)) {
     visitCode((waiter) => {
       found.code.push(describeCode(waiter._lock as BaseLock, waiter, index));
     });
@@ -146,7 +146,7 @@ function fits(entry: ListEntry, { name, lateMs = 0 }: ListFilter): boolean {
  * @remarks
  * Running functions come first, in the order in which they were entered; then what is runnable, by priority and
  * in the order in which it will be entered; then what waits; then timers, in the order of their deadlines. Code
- * that awaits a lock belongs to no kernel, and is in the list of each.
+ * that awaits a lock belongs to no kernel, and is in the list of the process-wide one.
  *
  * A kernel is observed from when `kcont/observe` was imported if it is the process-wide kernel or was created
  * later, and otherwise from the first call with it. What began before has no `sinceMs`.

@@ -1,6 +1,6 @@
 import { integerOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Kcont } from '../core/kcont.ts';
-import type { Kernel } from '../core/kernel.ts';
+import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { counters } from './counters.ts';
 import { duration } from './duration.ts';
@@ -55,9 +55,7 @@ export function report(kernel: Kernel, options?: ReportOptions): string {
       .map(({ kc, entry }) => `${entry.name} on ${entry.workqueue}: ${stateOf(kc, entry, nowMs)}`);
     section(lines, state, some, limit);
   }
-  const code: string[] = [];
-  visitCode(({ _lock: lock }) => code.push(`code waits for ${lockAndHolder(lock as BaseLock)}`));
-  section(lines, 'awaiting code', code, limit);
+  if (kernel === processKernel) section(lines, 'awaiting code', awaitingCode(), limit);
   section(lines, 'workqueues that have entered functions', queuesOf(kernel), limit);
   section(lines, 'keeps the process alive', whyAlive(kernel), limit);
   return `${lines.join('\n')}\n`;
@@ -70,6 +68,13 @@ function queuesOf(kernel: Kernel): string[] {
       const now = `${queued} queued, ${running} running, ${entered} entered, ${failed} failed`;
       return `${name}: ${now}, longest wait ${duration(longestWaitMs)}`;
     });
+}
+
+/** Code that awaits a lock belongs to no kernel, and is reported with the process-wide one. */
+function awaitingCode(): string[] {
+  const lines: string[] = [];
+  visitCode(({ _lock: lock }) => lines.push(`code waits for ${lockAndHolder(lock as BaseLock)}`));
+  return lines;
 }
 
 function section(lines: string[], title: string, all: readonly string[], limit: number): void {

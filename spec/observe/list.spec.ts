@@ -1,6 +1,13 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Kcont, Mutex, RWLock, Scope, type Kernel } from '../../lib/index.ts';
+import {
+  Kcont,
+  Mutex,
+  RWLock,
+  Scope,
+  kernel as processKernel,
+  type Kernel,
+} from '../../lib/index.ts';
 import { entries, list, type ListEntry, type ListFilter } from '../../lib/observe/index.ts';
 import { codeOf, Lab, settled } from '../support/lab.ts';
 
@@ -135,11 +142,10 @@ describe('list()', () => {
   });
 
   it('has code that awaits a lock', async () => {
-    const lab = new Lab();
     const lock = new Mutex({ name: 'code lock' });
     lock.tryEnter();
     const entered = lock.enter({ priority: 7 });
-    const code = list(lab.kernel, { waitsFor: 'lock' }).find((one) => one.lock === 'code lock');
+    const code = list(processKernel, { waitsFor: 'lock' }).find((one) => one.lock === 'code lock');
     expect(code).to.deep.include({
       kind: 'code',
       name: '(code)',
@@ -154,7 +160,10 @@ describe('list()', () => {
       scope: null,
       ref: false,
     });
-    expect(listed(lab.kernel, { workqueue: 'prilow' })).to.deep.equal([]);
+    const isCode = ({ kind }: ListEntry): boolean => kind === 'code';
+    expect(list(processKernel, { workqueue: 'prilow' }).some(isCode)).to.equal(false);
+    expect(list(processKernel, { state: 'running' }).some(isCode)).to.equal(false);
+    expect(list(new Lab().kernel)).to.deep.equal([]);
     lock.exit();
     await entered;
     lock.exit();

@@ -8,8 +8,12 @@ import {
   type Stall,
   type StallLimits,
 } from '../../lib/observe/index.ts';
+import { runModule } from '../support/child.ts';
 import { HandClock } from '../support/hand-clock.ts';
 import { codeOf, Lab, settled } from '../support/lab.ts';
+
+const observing = new URL(`../../lib/observe/index${import.meta.url.slice(-3)}`, import.meta.url)
+  .href;
 
 const started: Observation[] = [];
 afterEach(() => {
@@ -256,6 +260,26 @@ describe('observe({ limits })', () => {
     slow.taking(70, 'slow').schedule();
     await slow.drain();
     expect(text).to.equal('kcont: slow on prihigh blocked the event loop for 70 ms\n');
+  });
+
+  it('reports the others if onStall throws, whose error is an uncaught exception', async () => {
+    const { code, out, err } = await runModule(`
+      import { observe } from ${JSON.stringify(observing)};
+      const { Kcont, Kernel, wq } = kcont;
+      process.on('uncaughtException', (error) => console.log('uncaught', error.message));
+      const onStall = ({ name }) => {
+        console.log(name);
+        if (name === 'first') throw new Error('wrong');
+      };
+      observe({ onStall, limits: { functionMs: 1, lateMs: Infinity } });
+      const burn = () => {
+        const end = performance.now() + 5;
+        while (performance.now() < end);
+      };
+      for (const name of ['first', 'second']) new Kcont(wq.softnet, null, burn, 0, { name }).schedule();
+    `);
+    expect([code, err]).to.deep.equal([0, '']);
+    expect(out).to.have.members(['first', 'uncaught wrong', 'second']);
   });
 
   it('refuses a kernel and limits that are invalid', () => {
