@@ -14,10 +14,10 @@ import {
   REMOTE_REQUIRED,
   label,
   makeRunnable,
-  makeRunnableAtOnce,
   refuse,
   reset,
   restartTimer,
+  scheduleAtOnce,
   scheduleRemote,
   startTimer,
   taskOf,
@@ -187,7 +187,7 @@ export class Kcont<A> {
    * @internal
    */
   _schedule(delayMs: number, cpu: Cpu | null): number {
-    if (delayMs === 0 && cpu === null && makeRunnableAtOnce(this)) return 0;
+    if (cpu === null && scheduleAtOnce(this, delayMs)) return 0;
     const errno = whyNot(this, delayMs, cpu);
     if (errno !== 0) return errno === REMOTE_REQUIRED ? scheduleRemote(this, delayMs, cpu) : errno;
     // First take in what other CPUs have scheduled here: those calls came before this one.

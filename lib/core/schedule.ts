@@ -183,7 +183,7 @@ const NOT_PLAIN: number = PENDING | INVOKING | DEAD | HALTING | UNREF | REMOTE |
  * Makes a continuation runnable if that takes nothing but to put it into the run queue. This is how a burst
  * of jobs is scheduled. False: nothing has changed.
  */
-export function makeRunnableAtOnce<A>(kc: Kcont<A>): boolean {
+function makeRunnableAtOnce<A>(kc: Kcont<A>): boolean {
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
   const state = kc._state;
@@ -192,6 +192,39 @@ export function makeRunnableAtOnce<A>(kc: Kcont<A>): boolean {
   dispatcher.ref();
   addJob(kc, state);
   return true;
+}
+
+/**
+ * Starts the timer of an idle continuation if that takes nothing but to compute its deadline and put it into the
+ * wheel. This is how most timers are scheduled. False: nothing has changed.
+ */
+function startTimerAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
+  const state = kc._state;
+  if ((state & NOT_PLAIN) !== 0 || kc._details !== null || typeof delayMs !== 'number')
+    return false;
+  const ticks = delayMs * TICKS_PER_MS;
+  const whole = ticks | 0;
+  if (whole !== ticks || whole <= 0 || whole === FAR) return false;
+  const wq = kc._wq;
+  const dispatcher = wq._dispatcher;
+  const { wheel } = dispatcher;
+  if (dispatcher.phase !== OPEN || dispatcher.cpuLink !== null) return false;
+  const due = wq._sampler.dueInTicks(kc, whole);
+  kc._delay = whole;
+  kc._state = scheduled(state, true);
+  stamp(kc);
+  dispatcher.ref();
+  wheel.setDue(kc, due);
+  wheel.add(kc);
+  // Reading the clock may have found that fakes have been installed.
+  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
+  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
+  return true;
+}
+
+/** Schedules a continuation if a short way will do. False: nothing has changed. */
+export function scheduleAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
+  return delayMs === 0 ? makeRunnableAtOnce(kc) : startTimerAtOnce(kc, delayMs);
 }
 
 /** Transition from IDLE, PENDING or ACKED to QUEUED. */
