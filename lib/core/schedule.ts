@@ -208,7 +208,8 @@ function startTimerAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
   const { wheel } = dispatcher;
-  if (dispatcher.phase !== OPEN || dispatcher.cpuLink !== null) return false;
+  const { phase, cpuLink, observer } = dispatcher;
+  if (phase !== OPEN || cpuLink !== null || observer !== null) return false;
   const due = wq._sampler.dueInTicks(kc, whole);
   kc._delay = whole;
   kc._state = scheduled(state, true);
