@@ -26,6 +26,7 @@ import {
   RUNNING,
   SCHEDULED,
   UNREF,
+  WAITED,
   entered,
   settled,
 } from './state.ts';
@@ -88,7 +89,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   let then: Then | undefined;
   let returned = false;
   dispatcher.current = kc;
-  if (dispatcher.observer !== null) dispatcher.observer.entered(kc);
+  if (dispatcher.observer !== null) dispatcher.observer.entered(kc, (state & WAITED) !== 0);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =

@@ -31,8 +31,11 @@ export interface Observer {
   expired(kc: Kcont<unknown>): void;
   /** It begins to wait for its lock, or waits again. */
   waits(kc: Kcont<unknown>): void;
-  /** Its function is about to be called. */
-  entered(kc: Kcont<unknown>): void;
+  /**
+   * Its function is about to be called. `hasWaited`: it has waited aside, for its lock, a place under
+   * `maxActive`, its own earlier run or another CPU.
+   */
+  entered(kc: Kcont<unknown>, hasWaited: boolean): void;
   /** Its function has returned a promise. */
   suspended(kc: Kcont<unknown>): void;
   /** Its function has returned or thrown, or its promise has settled. Its lock is still held. */

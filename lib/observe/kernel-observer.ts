@@ -64,7 +64,8 @@ export class KernelObserver implements Observer {
   #last: Counts | null = null;
   readonly #locks = new WeakMap<BaseLock, LockCounts>();
   /** Those of them that have a name. */
-  #named: WeakRef<BaseLock>[] = [];
+  readonly #named = new Set<WeakRef<BaseLock>>();
+  readonly #forget = new FinalizationRegistry<WeakRef<BaseLock>>((ref) => this.#named.delete(ref));
   /** The ticks at which the runs in flight began, absolute; only of those that have returned a promise. */
   readonly #runs = new Map<Kcont<unknown>, number>();
   /** The tick at which the last function was entered, relative to the wheel's base at that time. */
@@ -97,20 +98,21 @@ export class KernelObserver implements Observer {
     if (counts === undefined) {
       counts = new LockCounts();
       this.#locks.set(lock, counts);
-      if (lock.name !== '') this.#named.push(new WeakRef(lock));
+      if (lock.name !== '') this.#remember(lock);
     }
     return counts;
   }
 
   /** The locks with a name that continuations have taken or waited for. */
   namedLocks(): BaseLock[] {
-    const locks: BaseLock[] = [];
-    this.#named = this.#named.filter((ref) => {
-      const lock = ref.deref();
-      if (lock !== undefined) locks.push(lock);
-      return lock !== undefined;
-    });
-    return locks;
+    return Array.from(this.#named, (ref) => ref.deref()).filter((lock) => lock !== undefined);
+  }
+
+  /** A program may make a lock with a name for each of its users: nothing is left of one that is gone. */
+  #remember(lock: BaseLock): void {
+    const ref = new WeakRef(lock);
+    this.#named.add(ref);
+    this.#forget.register(lock, ref);
   }
 
   scheduled(kc: Kcont<unknown>, before: number): void {
@@ -135,7 +137,7 @@ export class KernelObserver implements Observer {
     for (const tap of this.taps) tap.waits(kc);
   }
 
-  entered(kc: Kcont<unknown>): void {
+  entered(kc: Kcont<unknown>, hasWaited: boolean): void {
     const { sampler, wheel } = this.dispatcher;
     const tick = sampler.tick();
     this.#entered = kc;
@@ -150,7 +152,7 @@ export class KernelObserver implements Observer {
       taken.taken++;
       if (waited > taken.longestWait) taken.longestWait = waited;
     }
-    for (const tap of this.taps) tap.entered(kc);
+    for (const tap of this.taps) tap.entered(kc, hasWaited);
   }
 
   suspended(kc: Kcont<unknown>): void {

@@ -126,7 +126,7 @@ export interface Observation {
 export function observe(options?: ObserveOptions): Observation {
   const given = readOptions(options, OPTIONS, observe);
   const { signal, write = toStderr, onStall, kernel = processKernel, watch = false } = given;
-  const asked = given.limits ?? (onStall === undefined && !watch ? undefined : {});
+  const { limits: asked = onStall === undefined && !watch ? undefined : {} } = given;
   const limits = asked === undefined ? undefined : readLimits(asked);
   const print = (): void => write(reportAll());
   if (signal !== undefined) {

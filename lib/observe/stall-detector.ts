@@ -65,8 +65,6 @@ export class StallDetector extends Tap {
   #returnedIn = -1;
   /** The last function over its limit. */
   #slow = { name: '', ms: 0, endMs: -Infinity };
-  /** Those that have waited for their lock: if they are late, that is the reason. */
-  readonly #waited = new WeakSet<Kcont<unknown>>();
   /** The runs that have been reported. */
   #reported = new WeakSet<Kcont<unknown>>();
 
@@ -97,17 +95,14 @@ export class StallDetector extends Tap {
     this.#timer.destroy();
   }
 
-  override waits(kc: Kcont<unknown>): void {
-    this.#waited.add(kc);
-  }
-
-  override entered(kc: Kcont<unknown>): void {
+  override entered(kc: Kcont<unknown>, hasWaited: boolean): void {
     const { dispatcher } = this.#observer;
     const isNext = this.#returnedIn === dispatcher.passes;
     const nowMs = isNext ? this.#returnedMs : dispatcher.clock.now;
     this.#entered = kc;
     this.#enteredMs = nowMs;
-    if (kc._due === FAR || this.#waited.delete(kc)) return;
+    // If it has waited for a lock, a place or its own run, that is why it is late.
+    if (kc._due === FAR || hasWaited) return;
     const { collector, wheel } = dispatcher;
     const dueMs = collector.msOf(wheel.base + kc._due);
     if (nowMs - dueMs > this.#limits.lateMs) this.#late(kc, nowMs - dueMs, nowMs);

@@ -11,7 +11,7 @@ export class Tap implements Observer {
   refused(_kc: Kcont<unknown>): void {}
   expired(_kc: Kcont<unknown>): void {}
   waits(_kc: Kcont<unknown>): void {}
-  entered(_kc: Kcont<unknown>): void {}
+  entered(_kc: Kcont<unknown>, _hasWaited: boolean): void {}
   suspended(_kc: Kcont<unknown>): void {}
   settled(_kc: Kcont<unknown>): void {}
   stopped(_kc: Kcont<unknown>): void {}

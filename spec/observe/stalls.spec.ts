@@ -10,7 +10,7 @@ import {
 } from '../../lib/observe/index.ts';
 import { runModule } from '../support/child.ts';
 import { HandClock } from '../support/hand-clock.ts';
-import { codeOf, Lab, settled } from '../support/lab.ts';
+import { codeOf, deferred, Lab, settled } from '../support/lab.ts';
 
 const observing = new URL(`../../lib/observe/index${import.meta.url.slice(-3)}`, import.meta.url)
   .href;
@@ -107,6 +107,31 @@ describe('observe({ limits })', () => {
     expect(messages(found)).to.deep.equal([
       'last on prilow was entered 120 ms late: the event loop was busy, or higher priorities were served first',
     ]);
+  });
+
+  it('does not blame the event loop for what waited for its lock, a place, or its own run', async () => {
+    const lab = new Lab();
+    const found = stallsOf(lab.kernel, { lockMs: Infinity, runMs: Infinity });
+    const lock = new Mutex();
+    const narrow = lab.kernel.acquire(50, { maxActive: 1, name: 'narrow' });
+    const until = deferred();
+    const hold = (): Promise<void> => until.promise;
+    const again = new Kcont(lab.wq.prihigh, null, hold, null);
+    const holders = [
+      new Kcont(lab.wq.prihigh, lock, hold, null),
+      new Kcont(narrow, null, hold, null),
+      again,
+    ];
+    for (const kc of holders) kc.schedule();
+    await lab.clock.advance(1);
+    lab.sync('waiter', { lock }).schedule();
+    lab.sync('second', { wq: narrow }).schedule();
+    again.reset(1);
+    await lab.clock.advance(500);
+    until.resolve();
+    await lab.clock.advance(1);
+    expect([lock.held, narrow.stats().entered, again.running]).to.deep.equal([false, 2, false]);
+    expect(messages(found)).to.deep.equal([]);
   });
 
   it('reports a cause once in an interval, and then how often it was suppressed', async () => {
@@ -285,6 +310,8 @@ describe('observe({ limits })', () => {
   it('refuses a kernel and limits that are invalid', () => {
     expect(codeOf(() => observe({ kernel: {} as never }))).to.equal('EINVAL');
     expect(codeOf(() => observe({ limits: { runMs: 0 } }))).to.equal('EINVAL');
-    expect(codeOf(() => observe({ limits: 5 as never }))).to.equal('EINVAL');
+    for (const limits of [5, null]) {
+      expect(codeOf(() => observe({ limits: limits as never }))).to.equal('EINVAL');
+    }
   });
 });
