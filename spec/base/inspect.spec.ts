@@ -11,7 +11,7 @@ import * as limits from '../../lib/limits/index.ts';
 import * as periodic from '../../lib/periodic/index.ts';
 import * as retries from '../../lib/retry/index.ts';
 import * as queues from '../../lib/compat/p-queue/index.ts';
-import * as observe from '../../lib/observe/index.ts';
+import * as observe from '../support/observe.ts';
 import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';

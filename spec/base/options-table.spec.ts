@@ -8,7 +8,7 @@ import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../l
 import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
-import { entries, list, observe, report } from '../../lib/observe/index.ts';
+import { entries, list, observe, report } from '../support/observe.ts';
 import { graphile } from '../../lib/durable/graphile/index.ts';
 import { durable, memory } from '../../lib/durable/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';

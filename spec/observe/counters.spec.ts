@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
-import { counters, type WorkqueueCounters } from '../../lib/observe/index.ts';
+import { counters, type WorkqueueCounters } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
 /** The counts of prihigh that are not 0. */

@@ -3,7 +3,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont } from '../../lib/index.ts';
-import { list, whyAlive } from '../../lib/observe/index.ts';
+import { list, whyAlive } from '../support/observe.ts';
 import { closeAfterEach, startTestKernel } from '../support/cpus.ts';
 import { settled } from '../support/lab.ts';
 

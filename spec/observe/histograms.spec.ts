@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex } from '../../lib/index.ts';
-import { histograms, type Histograms } from '../../lib/observe/index.ts';
+import { histograms, type Histograms } from '../support/observe.ts';
 import { HandClock } from '../support/hand-clock.ts';
 import { codeOf, Lab, settled } from '../support/lab.ts';
 

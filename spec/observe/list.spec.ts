@@ -8,7 +8,7 @@ import {
   kernel as processKernel,
   type Kernel,
 } from '../../lib/index.ts';
-import { entries, list, type ListEntry, type ListFilter } from '../../lib/observe/index.ts';
+import { entries, list, type ListEntry, type ListFilter } from '../support/observe.ts';
 import { codeOf, Lab, settled } from '../support/lab.ts';
 
 /** One entry in a few words. */

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Mutex, RWLock, SpinLock } from '../../lib/index.ts';
-import { list, lockState } from '../../lib/observe/index.ts';
+import { list, lockState } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
 /** A lab whose kernel is observed. */

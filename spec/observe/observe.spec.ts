@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, VirtualClock } from '../../lib/index.ts';
-import { list, observe } from '../../lib/observe/index.ts';
+import { list, observe } from '../support/observe.ts';
 import { runModule } from '../support/child.ts';
 
 const observing = new URL(`../../lib/observe/index${import.meta.url.slice(-3)}`, import.meta.url)

@@ -7,7 +7,7 @@ import {
   type Observation,
   type Stall,
   type StallLimits,
-} from '../../lib/observe/index.ts';
+} from '../support/observe.ts';
 import { runModule } from '../support/child.ts';
 import { HandClock } from '../support/hand-clock.ts';
 import { codeOf, deferred, Lab, settled } from '../support/lab.ts';

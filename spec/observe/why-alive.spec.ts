@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Mutex, kernel } from '../../lib/index.ts';
-import { list, report, whyAlive } from '../../lib/observe/index.ts';
+import { list, report, whyAlive } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
 function observed(): Lab {
