@@ -19,7 +19,7 @@ import {
   readOptions,
   type Kind,
 } from '../base/options-check.ts';
-import { msOfDate } from '../time/wall-clock.ts';
+import { LAST_MS, isDateMs, msOfDate } from '../time/wall-clock.ts';
 import {
   TASK_KINDS,
   makeTask,
@@ -96,10 +96,9 @@ export interface CronOptions extends TaskOptions {
   random?: () => number;
 }
 
-const PERIOD: Kind = numberOf('a finite number of ms > 0', Number.MIN_VALUE, 2 ** 53 - 1);
-const DATE: Kind = kindOf(
-  'a Date, or ms since 1970',
-  (value) => !Number.isNaN(typeof value === 'number' ? value : msOfDate(value)),
+const PERIOD: Kind = numberOf('a number of ms > 0, up to 8.64e15', Number.MIN_VALUE, LAST_MS);
+const DATE: Kind = kindOf('a Date, or ms since 1970, up to 8.64e15', (value) =>
+  isDateMs(typeof value === 'number' ? value : msOfDate(value)),
 );
 const RECURRENCE: Kind = kindOf(
   'a cron expression, or an object with a method nextRun',
@@ -147,7 +146,7 @@ function exclude(name: string, expected: string, value: unknown): void {
  * overlap. The function is not entered before its time on the monotonic clock. Its errors are reported as those of
  * a continuation, and do not end the task.
  *
- * @param periodMs - the period, in ms: more than 0, finite; fractions count
+ * @param periodMs - the period, in ms: more than 0, up to 8.64e15, the range of a Date; fractions count
  * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
  * @param options - optional settings
  * @returns the task, whose first time has been filed
@@ -178,6 +177,7 @@ export function every(
     timetable,
     firstDelayMs: initialDelayMs,
     delayMs: periodMs,
+    once: false,
     wall: align ? wall : null,
     overrun,
     graceMs: 0,
@@ -205,7 +205,8 @@ function readEvery(periodMs: number, options: EveryOptions | undefined): EveryOp
 
 /** The first multiple of a period after a time. */
 function alignedAfter(nowMs: number, periodMs: number): number {
-  return (Math.floor(nowMs / periodMs) + 1) * periodMs;
+  const n = Math.floor(nowMs / periodMs) + 1;
+  return Number.isSafeInteger(n) ? n * periodMs : nowMs;
 }
 
 /**
@@ -215,7 +216,7 @@ function alignedAfter(nowMs: number, periodMs: number): number {
  * If the clock is set, or the machine is suspended, the date counts and not the delay. A date that has passed is
  * run at once.
  *
- * @param date - a Date, or ms since 1970, UTC
+ * @param date - a Date, or ms since 1970, UTC, within the range of a Date
  * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
  * @param options - optional settings
  * @returns the task, which ends after its run
@@ -234,7 +235,8 @@ export function at(date: Date | number, func: PeriodicFunction, options?: AtOpti
   const ms = typeof date === 'number' ? date : msOfDate(date);
   const { missed = 'once', graceMs = GRACE_MS } = given;
   return makeTask(func, given, at, (wall) => ({
-    timetable: () => new Once(ms),
+    timetable: (_nowMs, isAgain) => new Once(ms, isAgain),
+    once: true,
     firstDelayMs: 0,
     delayMs: 0,
     wall,
@@ -289,6 +291,7 @@ export function cron(
   const { missed = 'skip', graceMs = GRACE_MS, jitterMs = 0, random = Math.random } = given;
   return makeTask(func, given, cron, (wall) => ({
     timetable: () => dates,
+    once: false,
     firstDelayMs: 0,
     delayMs: 0,
     wall,

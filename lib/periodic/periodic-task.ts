@@ -13,7 +13,8 @@
  *   queue   each has its run, one after the other
  *
  * A task by the wall clock (aligned, `at`, `cron`) is filed anew when that clock was set, and looks at it once
- * more when its timer expires: if it is too early by the wall clock, it is filed again.
+ * more when its timer expires: if it is too early by the wall clock, it is filed again. What is left then is
+ * more than the clocks can tell apart, or it would be due: so the kernel's clock advances before the next look.
  *
  * A function that throws is reported like that of any continuation, and its task goes on. One that never settles
  * stops its own task and nothing else.
@@ -30,7 +31,7 @@ import { scheduleOrThrow } from '../core/schedule.ts';
 import { Workqueue } from '../core/workqueue.ts';
 import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
-import { dateAt } from '../time/wall-clock.ts';
+import { dateAt, msOfDate } from '../time/wall-clock.ts';
 import type { Timetable } from './timetable.ts';
 import { WallClock, wallClockOf } from './wall-clock.ts';
 
@@ -81,8 +82,10 @@ export const TASK_KINDS: { readonly [N in keyof TaskOptions]-?: Kind } = {
  * @internal
  */
 export interface TaskPlan {
-  /** Creates the times; null: at a fixed delay after each run. */
-  readonly timetable: (nowMs: number) => Timetable | null;
+  /** Creates the times; null: at a fixed delay after each run. `isAgain`: the task was stopped before. */
+  readonly timetable: (nowMs: number, isAgain: boolean) => Timetable | null;
+  /** Whether it ends after a run, whatever asked for that. */
+  readonly once: boolean;
   /** For a fixed delay: how long after a start the first run is. */
   readonly firstDelayMs: number;
   /** For a fixed delay: how long after a run the next one is. */
@@ -99,8 +102,8 @@ export interface TaskPlan {
   readonly random: () => number;
 }
 
-/** A wall clock that is set back by more than this was wrong before, and times are run again. */
-const BACK_MS = 3 * 3_600_000;
+/** The least fixed delay: a tick of the timing wheel, to which shorter ones are rounded up. */
+const LEAST_MS = 1 / 8;
 
 /**
  * The handle of a task, created by {@link every}, {@link at} and {@link cron}.
@@ -125,6 +128,7 @@ export class PeriodicTask {
   readonly #plan: TaskPlan;
   readonly #wall: WallClock;
   readonly #settled: () => void;
+  readonly #tooEarly: () => void;
   readonly #signal: AbortSignal | undefined;
   #timetable: Timetable | null = null;
   /** The time of the next run, and during a run that of this one; Infinity: there is none. */
@@ -133,6 +137,10 @@ export class PeriodicTask {
   #fireMs = NaN;
   /** When the last run began, or it was started, on the clock of the times. */
   #beganMs = NaN;
+  /** During a run: the first time that counts after it; NaN: the one after `#dueMs`. */
+  #nextMs = NaN;
+  /** Whether `runNow` asked for the next run. */
+  #isNow = false;
   #isStopped = true;
   #runs = 0;
   #skipped = 0;
@@ -145,13 +153,14 @@ export class PeriodicTask {
     this.#plan = plan;
     this.#wall = wall;
     this.#settled = () => this.#guard(() => this.#fileNext());
+    this.#tooEarly = () => void this.#guard(() => this.#file());
     this.#signal = signal;
     this.#kc = new Kcont<PeriodicTask>(wq, lock, run, this, { ref, name });
     try {
       if (signal?.aborted === true) this.#kc.destroy();
       else {
         this.#isStopped = false;
-        this.#begin();
+        this.#begin(false);
         if (this.#hasEnded) return;
         scheduleOrThrow(this.#kc, this.#delayMs());
         plan.wall?._add(this);
@@ -198,10 +207,14 @@ export class PeriodicTask {
     return this.#dueMs;
   }
 
-  /** The date of the next run, with its jitter; null while its function is running, and if there is none. */
+  /**
+   * The date of the next run, with its jitter; null while its function is running, if there is none, and if it is
+   * later than a Date can be.
+   */
   get nextDate(): Date | null {
     if (!this.#kc.pending) return null;
-    return dateAt(this.#wall.now + this.#fireMs - this.#now());
+    const date = dateAt(this.#wall.now + this.#fireMs - this.#now());
+    return Number.isNaN(msOfDate(date)) ? null : date;
   }
 
   /**
@@ -211,13 +224,15 @@ export class PeriodicTask {
    */
   stop(): boolean {
     this.#isStopped = true;
+    this.#isNow = false;
     this.#plan.wall?._delete(this);
     this.#kc.stop();
     return this.#kc.running;
   }
 
   /**
-   * Continues a task that was stopped, from now on. Times that passed meanwhile are not run.
+   * Continues a task that was stopped, from now on. Times that passed meanwhile are not run. The times of `every`
+   * begin anew, as when it was created; if a run is in flight, they go on as before.
    *
    * @returns true: it continues; false: it has not been stopped, has no further time, was disposed, or its kernel is
    * closing
@@ -225,20 +240,27 @@ export class PeriodicTask {
   start(): boolean {
     if (!this.#isStopped || this.#kc.destroyed) return false;
     this.#isStopped = false;
-    // A run in flight files the next time when it settles.
-    if (this.#kc.running) return true;
-    this.#begin();
-    return this.#file();
+    return this.#guard(() => {
+      if (!this.#kc.running) {
+        this.#begin(true);
+        return this.#file();
+      }
+      // A run in flight files the next time when it settles.
+      this.#beginAfterRun();
+      this.#plan.wall?._add(this);
+      return true;
+    });
   }
 
   /**
-   * Runs it now, as soon as its priority allows, unless a run is in flight. The next time is chosen after that run.
+   * Runs it now, as soon as its priority allows, unless a run is in flight. If its time has come, this is the run
+   * of that time; otherwise it is one more. A task of {@link at} ends after it.
    *
    * @returns true: it will run; false: it is running, stopped, or has ended
    */
   runNow(): boolean {
     if (this.#isStopped || this.#hasEnded || this.#kc.running) return false;
-    this.#fireMs = -Infinity;
+    this.#isNow = true;
     return this.#kc._schedule(0, null) === 0 || this.#kc.invoking;
   }
 
@@ -296,14 +318,19 @@ export class PeriodicTask {
    * @internal
    */
   _run(): unknown {
-    const nowMs = this.#now();
-    if (nowMs < this.#fireMs) {
+    const { wall } = this.#plan;
+    const nowMs = wall === null ? this.#now() : this.#guard(() => wall.now);
+    const isNow = this.#isNow;
+    if (!isNow && this.#isEarly(nowMs, this.#fireMs)) {
       // The wall clock was set back, or is slower than the monotonic one.
-      whenSettled(this.#kc, () => void this.#file());
+      whenSettled(this.#kc, this.#tooEarly);
       return undefined;
     }
+    this.#isNow = false;
+    // A run before its time takes the place of none.
+    this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : NaN;
     whenSettled(this.#kc, this.#settled);
-    if (!this.#isOnTime(nowMs)) return undefined;
+    if (!isNow && !this.#isOnTime(nowMs)) return undefined;
     this.#beganMs = nowMs;
     this.#runs++;
     return this.#func.call(undefined, this);
@@ -313,16 +340,17 @@ export class PeriodicTask {
    * Called when the wall clock was set.
    * @internal
    */
-  _moved(): void {
-    if (this.#kc.running) return;
+  _moved(wasWrong: boolean): void {
+    // A date of its own stays, and the times of a run that is in flight are chosen when it has settled.
+    const isAnew = wasWrong && !this.#plan.once;
+    if (this.#kc.running && !isAnew) return;
     try {
       this.#guard(() => {
-        const nowMs = this.#now();
-        if (this.#beganMs - nowMs > BACK_MS) {
-          this.#beganMs = nowMs;
-          this.#due((this.#timetable as Timetable).first(nowMs));
+        if (this.#kc.running) this.#beginAfterRun();
+        else {
+          if (isAnew) this.#begin(true);
+          this.#file();
         }
-        this.#file();
       });
     } catch (error) {
       // The other timers are filed all the same.
@@ -331,9 +359,9 @@ export class PeriodicTask {
   }
 
   /** A user's `nextRun`, `random` or wall clock may throw: then the task has no next time, and is over. */
-  #guard(choose: () => void): void {
+  #guard<T>(choose: () => T): T {
     try {
-      choose();
+      return choose();
     } catch (error) {
       this[Symbol.dispose]();
       throw error;
@@ -350,16 +378,40 @@ export class PeriodicTask {
   }
 
   #delayMs(): number {
+    if (this.#isNow) return 0;
     return Math.min(Math.max(this.#fireMs - this.#now(), 0), Number.MAX_SAFE_INTEGER);
   }
 
+  /**
+   * Whether it is too early for a time, by more than the rounding of sums of the two clocks. A delay of less may
+   * not change the kernel's time when it is added, so its timer would expire at the same instant forever.
+   */
+  #isEarly(nowMs: number, timeMs: number): boolean {
+    if (!(nowMs < timeMs)) return false;
+    return timeMs - nowMs > dust(timeMs) + dust(this.#kc.wq.kernel.now());
+  }
+
   /** Chooses the first time. */
-  #begin(): void {
+  #begin(isAgain: boolean): void {
     const nowMs = this.#now();
-    this.#timetable = this.#plan.timetable(nowMs);
+    this.#timetable = this.#plan.timetable(nowMs, isAgain);
     this.#beganMs = nowMs;
     const { firstDelayMs } = this.#plan;
     this.#due(this.#timetable === null ? nowMs + firstDelayMs : this.#timetable.first(nowMs));
+  }
+
+  /** The same during a run: the times after it begin now. Those of a monotonic clock are kept. */
+  #beginAfterRun(): void {
+    const nowMs = this.#now();
+    const { wall, timetable, once } = this.#plan;
+    this.#beganMs = nowMs;
+    if (once || this.#timetable === null) return;
+    if (wall === null) {
+      this.#nextMs = Math.max(this.#after(this.#timetable), this.#timetable.from(nowMs));
+    } else {
+      this.#timetable = timetable(nowMs, true) as Timetable;
+      this.#nextMs = this.#timetable.first(nowMs);
+    }
   }
 
   #due(dueMs: number): void {
@@ -383,25 +435,29 @@ export class PeriodicTask {
     return true;
   }
 
+  /** The first time that counts after a run. */
+  #after(timetable: Timetable): number {
+    return Number.isNaN(this.#nextMs) ? timetable.after(this.#dueMs) : this.#nextMs;
+  }
+
   /** A run has settled: chooses the next time. */
   #fileNext(): void {
     const timetable = this.#timetable;
-    const { overrun, graceMs, jitterMs, delayMs } = this.#plan;
-    const nowMs = this.#now();
-    if (timetable === null) this.#due(nowMs + delayMs);
-    else if (this.#fireMs === -Infinity) {
-      // It was run by `runNow`, maybe before its time.
-      this.#due(timetable.from(Math.max(nowMs, this.#beganMs)));
+    const { overrun, graceMs, jitterMs, delayMs, once } = this.#plan;
+    if (once) this.#due(Infinity);
+    else if (this.#isStopped) return;
+    else if (timetable === null) {
+      const nowMs = this.#now();
+      this.#due(nowMs + Math.max(delayMs, LEAST_MS, 4 * dust(nowMs)));
     } else {
-      const nextMs = timetable.after(this.#dueMs);
+      const nextMs = this.#after(timetable);
       let fromMs = -Infinity;
       if (overrun === 'merge') fromMs = afterMs(timetable, this.#beganMs);
-      if (overrun === 'skip') fromMs = nowMs - graceMs - jitterMs;
+      if (overrun === 'skip') fromMs = this.#now() - graceMs - jitterMs;
       const laterMs = nextMs < fromMs ? timetable.from(fromMs) : nextMs;
       if (laterMs !== nextMs) this.#skipped += timetable.count(nextMs, laterMs);
       this.#due(laterMs);
     }
-    if (this.#isStopped) return;
     this.#file();
   }
 
@@ -424,6 +480,11 @@ export class PeriodicTask {
 
 function run(task: PeriodicTask): unknown {
   return task._run();
+}
+
+/** By how much the rounding of a sum may change a time. */
+function dust(ms: number): number {
+  return Math.abs(ms) * Number.EPSILON;
 }
 
 /** The first time of a timetable after any time. */

@@ -44,13 +44,16 @@ export class FixedRate implements Timetable {
   from(atMs: number): number {
     if (atMs <= this.#firstMs) return this.#firstMs;
     const n = Math.floor((atMs - this.#firstMs) / this.#periodMs);
+    // With a period below the resolution of numbers, each number is a time.
+    if (!Number.isSafeInteger(n)) return atMs;
     const timeMs = this.#at(n);
-    return timeMs >= atMs ? timeMs : this.#at(n + 1);
+    return timeMs >= atMs ? timeMs : Math.max(this.#at(n + 1), atMs);
   }
 
   after(timeMs: number): number {
-    // A time is half a period from where rounding could find it again.
-    return this.from(timeMs + this.#periodMs / 2);
+    // A time is half a period from where rounding could find it again, if that can be told from it.
+    const leastMs = Math.abs(timeMs) * Number.EPSILON;
+    return this.from(timeMs + Math.max(this.#periodMs / 2, leastMs));
   }
 
   count(fromMs: number, toMs: number): number {
@@ -69,14 +72,17 @@ export class FixedRate implements Timetable {
  */
 export class Once implements Timetable {
   readonly #ms: number;
+  readonly #isAgain: boolean;
 
-  constructor(ms: number) {
+  /** `isAgain`: the task was stopped before, so that a date that has passed is over. */
+  constructor(ms: number, isAgain: boolean) {
     this.#ms = ms;
+    this.#isAgain = isAgain;
   }
 
   /** A date that has passed is due too: what that means is decided when it is run. */
-  first(): number {
-    return this.#ms;
+  first(nowMs: number): number {
+    return this.#isAgain ? this.from(nowMs) : this.#ms;
   }
 
   from(atMs: number): number {

@@ -16,13 +16,17 @@ import { invalid, isA, isCallable, traceFrom } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Kcont } from '../core/kcont.ts';
 import { Kernel } from '../core/kernel.ts';
-import { dateAt, hostWallMs } from '../time/wall-clock.ts';
+import { dateAt, hostWallMs, isDateMs } from '../time/wall-clock.ts';
 import { VirtualClock } from '../time/virtual-clock.ts';
 
 /** How often the clocks are compared, in ms. */
 const CHECK_MS = 1000;
 /** By how much their difference may change without being noticed, in ms. */
 const DRIFT_MS = 10;
+/** A clock that is set back by more than this was wrong before, and times are run again. */
+const BACK_MS = 3 * 3_600_000;
+/** What is expected of a time. */
+const EXPECTED = 'ms since 1970, within the range of a Date';
 
 /**
  * Something that is due at a time of the wall clock.
@@ -30,8 +34,8 @@ const DRIFT_MS = 10;
  * @internal
  */
 export interface WallTimer {
-  /** The wall clock was set: file it anew. */
-  _moved(): void;
+  /** The wall clock was set: file it anew. `wasWrong`: it was set back by so much that it was wrong before. */
+  _moved(wasWrong: boolean): void;
 }
 
 /**
@@ -60,8 +64,8 @@ export class WallClock {
    * Creates a wall clock.
    *
    * @param kernel - the kernel of the tasks that use it
-   * @param readMs - returns ms since 1970, UTC. While there are timers, it is compared with the kernel's clock
-   * once a second. Default: `Date.now`
+   * @param readMs - returns ms since 1970, UTC, within the range of a Date. While there are timers, it is compared
+   * with the kernel's clock once a second. Default: `Date.now`
    * @throws KcontError EINVAL for an invalid argument
    */
   constructor(kernel: Kernel, readMs: () => number = hostWallMs) {
@@ -77,9 +81,11 @@ export class WallClock {
       : null;
   }
 
-  /** Milliseconds since 1970, UTC. */
+  /** Milliseconds since 1970, UTC. Throws KcontError EINVAL if `readMs` returns anything else. */
   get now(): number {
-    return this.#read();
+    const ms: unknown = this.#read();
+    if (isDateMs(ms)) return ms;
+    throw invalid('the result of readMs', EXPECTED, ms);
   }
 
   /**
@@ -106,11 +112,13 @@ export class WallClock {
 
   /**
    * Files all timers anew.
+   *
+   * @param stepMs - by how much the clock was set forward, or back if negative
    * @internal
    */
-  _fileAnew(): void {
+  _fileAnew(stepMs: number): void {
     // A timer that is filed leaves the set or stays in it; none is added.
-    for (const timer of this.#timers) timer._moved();
+    for (const timer of this.#timers) timer._moved(stepMs < -BACK_MS);
   }
 
   /**
@@ -120,9 +128,10 @@ export class WallClock {
   _check(): void {
     if (this.#timers.size > 0) this._watchOn();
     const offsetMs = this.#offset;
-    if (Math.abs(offsetMs - this.#offsetMs) <= DRIFT_MS) return;
+    const stepMs = offsetMs - this.#offsetMs;
+    if (Math.abs(stepMs) <= DRIFT_MS) return;
     this.#offsetMs = offsetMs;
-    this._fileAnew();
+    this._fileAnew(stepMs);
   }
 
   /**
@@ -136,7 +145,7 @@ export class WallClock {
   }
 
   get #offset(): number {
-    return this.#read() - this.kernel.now();
+    return this.now - this.kernel.now();
   }
 
   /** @internal */
@@ -177,7 +186,10 @@ export class VirtualWallClock extends WallClock {
     const base = { ms: 0 };
     super(kernel, () => kernel.now() + base.ms);
     this.#base = base;
-    this.set(startMs);
+    if (!isDateMs(startMs)) {
+      throw traceFrom(VirtualWallClock, invalid('startMs', EXPECTED, startMs));
+    }
+    base.ms = startMs - kernel.now();
   }
 
   /** @internal */
@@ -189,14 +201,16 @@ export class VirtualWallClock extends WallClock {
    * Sets the time, and files all timers anew.
    *
    * @param ms - the new time, in ms since 1970, UTC
-   * @throws KcontError EINVAL if it is not a finite number
+   * @throws KcontError EINVAL if it is not a number within the range of a Date
    */
   set(ms: number): void {
-    if (!Number.isFinite(ms)) {
-      throw traceFrom(VirtualWallClock.prototype.set, invalid('ms', 'a finite number', ms));
+    if (!isDateMs(ms)) {
+      throw traceFrom(VirtualWallClock.prototype.set, invalid('ms', EXPECTED, ms));
     }
-    this.#base.ms = ms - this.kernel.now();
-    this._fileAnew();
+    const baseMs = ms - this.kernel.now();
+    const stepMs = baseMs - this.#base.ms;
+    this.#base.ms = baseMs;
+    this._fileAnew(stepMs);
   }
 }
 

@@ -8,6 +8,14 @@ export function hostWallMs(): number {
   return Date.now();
 }
 
+/** The last time that a Date can be, in ms since 1970; the first one is as far before. */
+export const LAST_MS = 8.64e15;
+
+/** Whether a value is a time that a Date can be, in ms. */
+export function isDateMs(value: unknown): value is number {
+  return typeof value === 'number' && Math.abs(value) <= LAST_MS;
+}
+
 /** The time in ms of a Date; NaN if it is invalid, or is not a Date. */
 export function msOfDate(value: unknown): number {
   try {
