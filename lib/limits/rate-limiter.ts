@@ -92,7 +92,8 @@ export abstract class RateLimiter {
   abstract get available(): number;
 
   /**
-   * How long it takes until an amount can be taken, in ms; 0: now.
+   * How long it takes until an amount can be taken, in ms; 0: now. Otherwise long enough for the clock to reach a
+   * time at which it is 0.
    * @internal
    */
   abstract _untilMs(nowMs: number, amount: number): number;
@@ -209,7 +210,8 @@ export abstract class RateLimiter {
       const untilMs = this._untilMs(nowMs, waiter.amount);
       if (untilMs > 0) {
         kc.ack();
-        const errno = kc._schedule(untilMs, null);
+        // A longer wait than any timer has is continued when that has passed.
+        const errno = kc._schedule(Math.min(untilMs, Number.MAX_SAFE_INTEGER), null);
         if (errno !== 0 && !kc.busy) this._abort(refusal(kc, errno, untilMs, null));
         return;
       }

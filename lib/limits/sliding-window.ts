@@ -1,18 +1,20 @@
 /*
- * A strict limit for every window: the times of what was taken are kept for as long as the window.
+ * A strict limit for every window: when what was taken is kept for as long as the window.
  *
  *   times:  . . |x x    x      x x|  ->   one more can be taken when the first of `limit` has left the window
  *                ^ now - window    ^ now
  *
  * A counter per interval would allow twice the limit around the end of an interval. Here, no window [t, t + window)
- * of any position has more than the limit. Memory: a number for each that was taken in the last window, at most
- * `limit`. Amortized O(1) for each unit that is taken.
+ * of any position has more than the limit. Memory: two numbers for each time at which something was taken in the last
+ * window. Beside each time is how much was taken up to then, so an amount of any size is one entry, and the entry whose
+ * leaving makes room is found by bisection.
  */
 
 import { traceFrom, invalid } from '../base/errors.ts';
 import { integerOf, numberOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { KERNEL, RateLimiter } from './rate-limiter.ts';
+import { endOf, waitUntil } from './rounding.ts';
 
 /**
  * Settings of a {@link SlidingWindow}.
@@ -54,9 +56,14 @@ const COMPACT = 1024;
  */
 export class SlidingWindow extends RateLimiter {
   readonly #windowMs: number;
-  /** When each was taken, in order; those before `#first` have left the window. */
+  /** When something was taken, in order; those before `#first` have left the window. */
   #times: number[] = [];
+  /** How much was taken up to each time, that time included. */
+  #sums: number[] = [];
   #first = 0;
+  /** How much was taken in all, and of this, how much has left the window. */
+  #taken = 0;
+  #left = 0;
 
   /**
    * Creates a limit of which nothing was taken.
@@ -81,14 +88,21 @@ export class SlidingWindow extends RateLimiter {
     if (missing <= 0) return 0;
     // More than the limit is asked for only by `waitMs`: each full limit takes another window.
     const windows = Math.ceil(missing / this.most);
-    const at = this.#first + missing - (windows - 1) * this.most - 1;
+    const at = this.#indexOf(this.#left + missing - (windows - 1) * this.most);
     const time = this.#times[at] ?? nowMs;
-    return Math.max(time + windows * this.#windowMs - nowMs, 0);
+    return waitUntil(nowMs, Math.max(endOf(time, windows * this.#windowMs), nowMs));
   }
 
   /** @internal */
   _grant(nowMs: number, amount: number): void {
-    for (let i = 0; i < amount; i++) this.#times.push(nowMs);
+    const times = this.#times;
+    if (this.#taken + amount > Number.MAX_SAFE_INTEGER) this.#rebase();
+    this.#taken += amount;
+    if (times.at(-1) === nowMs) this.#sums[times.length - 1] = this.#taken;
+    else {
+      times.push(nowMs);
+      this.#sums.push(this.#taken);
+    }
   }
 
   /** @internal */
@@ -96,20 +110,46 @@ export class SlidingWindow extends RateLimiter {
     return this.#windowMs;
   }
 
-  /** Number of those in the window that ends now. */
+  /** How much was taken in the window that ends now. */
   #count(nowMs: number): number {
     const times = this.#times;
     let first = this.#first;
-    while (first < times.length && (times[first] as number) + this.#windowMs <= nowMs) first++;
+    // The exact end: a rounded one may be early, and then a window would have more than the limit.
+    while (first < times.length && endOf(times[first] as number, this.#windowMs) <= nowMs) first++;
+    if (first > this.#first) this.#left = this.#sums[first - 1] as number;
     if (first === times.length) {
       this.#times = [];
+      this.#sums = [];
+      this.#taken = 0;
+      this.#left = 0;
       first = 0;
     } else if (first >= COMPACT && first * 2 >= times.length) {
       times.splice(0, first);
+      this.#sums.splice(0, first);
       first = 0;
     }
     this.#first = first;
-    return this.#times.length - first;
+    return this.#taken - this.#left;
+  }
+
+  /** The first entry up to which so much was taken. */
+  #indexOf(sum: number): number {
+    let low = this.#first;
+    let high = this.#sums.length;
+    while (low < high) {
+      const middle = (low + high) >>> 1;
+      if ((this.#sums[middle] as number) < sum) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  /** Sums are exact up to 2^53-1: they begin again with what is in the window. */
+  #rebase(): void {
+    const left = this.#left;
+    this.#sums = this.#sums.map((sum) => sum - left);
+    this.#taken -= left;
+    this.#left = 0;
   }
 }
 

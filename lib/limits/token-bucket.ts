@@ -1,12 +1,13 @@
 /*
- * A token bucket, without tokens that have to be counted: the generic cell rate algorithm.
+ * A token bucket, without a timer that adds tokens: the generic cell rate algorithm.
  *
- * One number is stored, the time at which the bucket will be full again. To take an amount moves it by amount *
- * period; that is possible while it is at most burst * period ahead of now. So at most
+ * Two numbers are stored: when the bucket was last full, and how much was taken since then. What has come back since
+ * then is a function of the time alone. So at most
  *
  *   burst + rate * window
  *
- * are taken in any window. Each operation is O(1).
+ * are taken in any window. Both numbers of tokens are integers: nothing is left over when tokens are taken, and the test
+ * whether an amount is there, the amount that is there, and the time until it is there, agree. Each operation is O(1).
  *
  * Source: ITU-T I.371 (1993), virtual scheduling.
  */
@@ -15,6 +16,7 @@ import { invalid, traceFrom } from '../base/errors.ts';
 import { integerOf, numberOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { KERNEL, RateLimiter } from './rate-limiter.ts';
+import { later, waitUntil } from './rounding.ts';
 
 /**
  * Settings of a {@link TokenBucket}.
@@ -35,6 +37,8 @@ const BUCKET = optionsOf<TokenBucketOptions>('TokenBucket', {
   burst: integerOf('an integer >= 1', 1, Number.MAX_SAFE_INTEGER),
   kernel: KERNEL,
 });
+/** How much may come back before the time since which it is counted is moved. */
+const MANY = 2 ** 32;
 const NEEDED = numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_VALUE);
 
 /**
@@ -52,10 +56,11 @@ const NEEDED = numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_VALU
  * @public
  */
 export class TokenBucket extends RateLimiter {
-  readonly #periodMs: number;
-  readonly #depthMs: number;
-  /** When the bucket will be full. */
-  #fullMs = -Infinity;
+  readonly #ratePerSecond: number;
+  /** When the bucket was last full. */
+  #sinceMs = 0;
+  /** What was taken since then. */
+  #taken = 0;
 
   /**
    * Creates a full bucket.
@@ -67,31 +72,51 @@ export class TokenBucket extends RateLimiter {
     const { ratePerSecond, burst, kernel } = readNeeded(options);
     const most = burst ?? Math.min(Math.max(Math.floor(ratePerSecond), 1), Number.MAX_SAFE_INTEGER);
     super(kernel, most);
-    this.#periodMs = 1000 / ratePerSecond;
-    this.#depthMs = most * this.#periodMs;
+    this.#ratePerSecond = ratePerSecond;
   }
 
   /** How much could be taken now if nobody waited. */
   get available(): number {
-    const aheadMs = Math.max(this.#fullMs - this.kernel.now(), 0);
-    return Math.max(this.most - Math.ceil(aheadMs / this.#periodMs), 0);
+    return this.most - this.#missing(this.kernel.now());
   }
 
   /** @internal */
   _untilMs(nowMs: number, amount: number): number {
-    // In this order a full bucket is exactly full, and rounding can only make the wait longer.
-    const aheadMs = Math.max(this.#fullMs - nowMs, 0);
-    return Math.max(aheadMs + (amount * this.#periodMs - this.#depthMs), 0);
+    if (amount <= this.most - this.#missing(nowMs)) return 0;
+    const needed = this.#taken - this.most + amount;
+    const sinceMs = this.#sinceMs;
+    let dueMs = Math.max(sinceMs + (needed * 1000) / this.#ratePerSecond, nowMs);
+    while (this.#refilled(dueMs) < needed) dueMs = later(dueMs);
+    return waitUntil(nowMs, dueMs);
   }
 
   /** @internal */
   _grant(nowMs: number, amount: number): void {
-    this.#fullMs = Math.max(this.#fullMs, nowMs) + amount * this.#periodMs;
+    const missing = this.#missing(nowMs);
+    if (missing === 0) {
+      this.#sinceMs = nowMs;
+      this.#taken = 0;
+    } else if (this.#taken - missing >= MANY || this.#taken + amount > Number.MAX_SAFE_INTEGER) {
+      // It was not full for so long that fractions of a token would be lost.
+      this.#sinceMs += ((this.#taken - missing) * 1000) / this.#ratePerSecond;
+      this.#taken = missing;
+    }
+    this.#taken += amount;
   }
 
   /** @internal */
   get _refillMs(): number {
-    return this.#depthMs;
+    return (this.most * 1000) / this.#ratePerSecond;
+  }
+
+  /** How much is missing from a full bucket. */
+  #missing(nowMs: number): number {
+    return this.#taken - Math.min(this.#refilled(nowMs), this.#taken);
+  }
+
+  /** How much has come back since the bucket was last full, if it had room for it. Never less at a later time. */
+  #refilled(nowMs: number): number {
+    return Math.floor((Math.max(nowMs - this.#sinceMs, 0) * this.#ratePerSecond) / 1000);
   }
 }
 

@@ -120,6 +120,69 @@ describe('TokenBucket', () => {
     );
   });
 
+  it('serves every waiter in time, whatever its rate', async () => {
+    const rates = [0.3, 1 / 3, 3, 6, 7, 15, 30, 33.3, 60, 70, 700, 999, Math.PI, 0.1 + 0.2];
+    for (const ratePerSecond of rates) {
+      for (const startMs of [0, 0.125, 1000.1, 1e9 + 0.7]) {
+        const own = new Lab();
+        await own.clock.advance(startMs);
+        const bucket = new TokenBucket({ ratePerSecond, burst: 5, kernel: own.kernel });
+        const times: number[] = [];
+        for (let i = 0; i < 20; i++) void bucket.take().then(() => times.push(own.clock.now));
+        await own.clock.advance(60_000);
+        expect([ratePerSecond, times.length]).to.deep.equal([ratePerSecond, 20]);
+        for (const [index, ms] of times.entries()) {
+          const dueMs = (Math.max(index - 4, 0) * 1000) / ratePerSecond;
+          expect(ms - startMs).to.be.within(dueMs - 1e-6, dueMs + 0.25);
+        }
+      }
+    }
+  });
+
+  it('has an amount available if it can be taken, and after its wait', async () => {
+    const ratePerSecond = fc.oneof(
+      fc.constantFrom(3, 6, 7, 15, 1e-3, 1e300, 5e-324),
+      fc.double({ min: 0.01, max: 1e5, noNaN: true }),
+    );
+    const gaps = fc.array(fc.double({ min: 0, max: 2000, noNaN: true }), { maxLength: 30 });
+    await fc.assert(
+      fc.asyncProperty(ratePerSecond, gaps, async (rate, gapsMs) => {
+        const own = new Lab();
+        const bucket = new TokenBucket({ ratePerSecond: rate, burst: 4, kernel: own.kernel });
+        for (const gapMs of gapsMs) {
+          await own.clock.advance(gapMs);
+          const { available } = bucket;
+          for (const amount of [1, 2, 3, 4]) {
+            expect(bucket.waitMs(amount) === 0).to.equal(amount <= available);
+          }
+          const taken = Math.min(available + 1, 4);
+          expect(bucket.tryTake(taken)).to.equal(taken <= available);
+          const waitMs = bucket.waitMs();
+          if (waitMs > 1e9) continue;
+          await own.clock.advance(waitMs);
+          expect(bucket.tryTake()).to.equal(true);
+        }
+      }),
+      { numRuns: 200 * soak },
+    );
+  });
+
+  it('loses nothing and gives no more when it is not full for a long time', async () => {
+    const kernel = lab.kernel;
+    const fast = new TokenBucket({ ratePerSecond: 1e12, burst: 1e12, kernel });
+    expect(fast.tryTake(1e12)).to.equal(true);
+    for (let i = 1; i <= 50; i++) {
+      await lab.clock.advance(99.5);
+      expect([i, fast.available]).to.deep.equal([i, 99_500_000_000]);
+      expect(fast.tryTake(99_500_000_000)).to.equal(true);
+    }
+    const all = Number.MAX_SAFE_INTEGER;
+    const deep = new TokenBucket({ ratePerSecond: 1000, burst: all, kernel });
+    expect(deep.tryTake(all)).to.equal(true);
+    await lab.clock.advance(7);
+    expect([deep.tryTake(8), deep.tryTake(7), deep.waitMs()]).to.deep.equal([false, true, 1]);
+  });
+
   it('refuses bad settings and amounts', async () => {
     for (const bad of [0, -1, NaN, Infinity, '5', undefined]) {
       expect(codeOf(() => new TokenBucket({ ratePerSecond: bad as number }))).to.equal('EINVAL');
@@ -184,6 +247,54 @@ describe('SlidingWindow', () => {
     expect(limit.available).to.equal(500);
     await lab.clock.advance(1000);
     expect(limit.available).to.equal(5000);
+  });
+
+  it('counts an amount of any size as one entry', async () => {
+    const limit = new SlidingWindow({ limit: 2e8, windowMs: 100, kernel: lab.kernel });
+    expect([limit.tryTake(2e8), limit.tryTake(), limit.waitMs()]).to.deep.equal([true, false, 100]);
+    await lab.clock.advance(100);
+    expect([limit.tryTake(15e7), limit.available]).to.deep.equal([true, 5e7]);
+    await lab.clock.advance(10);
+    expect([limit.tryTake(5e7), limit.waitMs(15e7), limit.waitMs(15e7 + 1)]).to.deep.equal([
+      true,
+      90,
+      100,
+    ]);
+  });
+
+  it('adds up exactly, however much was taken since it was empty', async () => {
+    const most = Number.MAX_SAFE_INTEGER;
+    const half = (most - 1) / 2;
+    const limit = new SlidingWindow({ limit: most, windowMs: 100, kernel: lab.kernel });
+    for (let i = 0; i < 6; i++) {
+      expect([limit.tryTake(half), limit.tryTake(half + 2), limit.available]).to.deep.equal([
+        true,
+        false,
+        i === 0 ? half + 1 : 1,
+      ]);
+      await lab.clock.advance(50);
+    }
+  });
+
+  it('never allows more than its limit when times are rounded', async () => {
+    // The sum of a time and a window may be rounded to a time before it.
+    const windows = [0.1, 0.7, 33.3, 100 / 3, 999.9];
+    for (const windowMs of windows) {
+      for (let i = 1; i <= 200; i++) {
+        const own = new Lab();
+        const fromMs = i / 10;
+        await own.clock.advance(fromMs);
+        const limit = new SlidingWindow({ limit: 1, windowMs, kernel: own.kernel });
+        expect(limit.tryTake()).to.equal(true);
+        await own.clock.advance(fromMs + windowMs - own.clock.now);
+        const sinceMs = own.clock.now - fromMs;
+        if (sinceMs < windowMs) expect(limit.tryTake()).to.equal(false);
+        const served = limit.take();
+        await own.clock.advance(windowMs + 1);
+        await served;
+        expect(limit.waiting).to.equal(0);
+      }
+    }
   });
 
   it('is no slower than p-throttle with `strict`, and allows no more', async () => {
