@@ -275,6 +275,10 @@ function enter(unit: AsyncUnit): undefined | Promise<unknown> {
   return unit._enter();
 }
 
+function refuse(...error: [] | [error: unknown]): Promise<never> {
+  return Promise.reject(error.length === 0 ? cancelled() : error[0]);
+}
+
 function cancelled(): DOMException {
   return new DOMException('The calls were cancelled', 'AbortError');
 }
@@ -290,7 +294,7 @@ function make<F extends (...args: never[]) => unknown>(
   const create: UnitFactory<Promise<unknown>> = (idle) =>
     new AsyncUnit(func, timing, options, idle);
   const { keyBy } = options;
-  const made = keyBy === undefined ? single(create) : byKey(create, keyBy as KeyBy);
+  const made = keyBy === undefined ? single(create) : byKey(create, keyBy as KeyBy, refuse);
   return made as unknown as DebouncedAsync<F>;
 }
 

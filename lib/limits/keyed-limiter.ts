@@ -1,14 +1,54 @@
 import { checkFunction, invalid, isA, traceFrom } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Kcont } from '../core/kcont.ts';
+import type { Kernel } from '../core/kernel.ts';
 import { RateLimiter } from './rate-limiter.ts';
+
+/** The longest time between two sweeps, as a power of 2. */
+const LONGEST = 52;
+
+/** Keys whose limiters take a similar time to become full. */
+class Group<K> {
+  readonly #limiters: Map<K, RateLimiter>;
+  readonly #keys = new Set<K>();
+  readonly #sweepMs: number;
+  readonly #kc: Kcont<Group<K>>;
+
+  constructor(limiters: Map<K, RateLimiter>, kernel: Kernel, sweepMs: number) {
+    this.#limiters = limiters;
+    this.#sweepMs = sweepMs;
+    const options = { name: 'KeyedLimiter', ref: false };
+    this.#kc = new Kcont<Group<K>>(kernel.wq.softclock, null, sweep, this, options);
+  }
+
+  add(key: K): void {
+    this.#keys.add(key);
+    if (!this.#kc.pending) this.#start();
+  }
+
+  /** Frees the limiters that are full. */
+  _sweep(): void {
+    for (const key of this.#keys) {
+      if (!isUnused(this.#limiters.get(key) as RateLimiter)) continue;
+      this.#limiters.delete(key);
+      this.#keys.delete(key);
+    }
+    if (this.#keys.size > 0) this.#start();
+  }
+
+  #start(): void {
+    this.#kc.ack();
+    // The errno is ignored: on a closed kernel nothing is freed.
+    this.#kc._schedule(this.#sweepMs, null);
+  }
+}
 
 /**
  * A rate limit for each key, such as a user or an address.
  *
  * @remarks
- * A key's limiter is created when it is first used, and freed some time after it is full again: within twice the time
- * that takes. Keys are compared as in a Map.
+ * A key's limiter is created when something is first taken from it, and freed some time after it is full again: within
+ * the time that it takes to become full when all was taken, or a ms. The limits of keys may differ. Keys are compared as in a Map.
  *
  * @example
  * ```ts
@@ -27,7 +67,8 @@ export class KeyedLimiter<K = unknown> {
     );
   readonly #create: (key: K) => RateLimiter;
   readonly #limiters = new Map<K, RateLimiter>();
-  #sweep: Kcont<KeyedLimiter<K>> | undefined = undefined;
+  /** By the time between two sweeps. */
+  readonly #groups = new Map<number, Group<K>>();
 
   /**
    * Creates a limit for each key.
@@ -54,7 +95,7 @@ export class KeyedLimiter<K = unknown> {
    * @throws as {@link RateLimiter.tryTake}; KcontError EINVAL if a limiter cannot be created
    */
   tryTake(key: K, amount?: number): boolean {
-    return this.limiterOf(key).tryTake(amount);
+    return this.#with(key, (limiter) => limiter.tryTake(amount));
   }
 
   /**
@@ -66,7 +107,7 @@ export class KeyedLimiter<K = unknown> {
    * @returns as {@link RateLimiter.take}
    */
   async take(key: K, amount?: number, options?: { signal?: AbortSignal }): Promise<void> {
-    return this.limiterOf(key).take(amount, options);
+    return this.#with(key, (limiter) => limiter.take(amount, options));
   }
 
   /**
@@ -77,50 +118,46 @@ export class KeyedLimiter<K = unknown> {
    * @returns as {@link RateLimiter.waitMs}
    */
   waitMs(key: K, amount?: number): number {
-    return this.limiterOf(key).waitMs(amount);
+    return this.#with(key, (limiter) => limiter.waitMs(amount));
   }
 
   /**
-   * Returns the limiter of a key. It is valid until it is freed: do not keep it.
+   * Returns the limiter of a key, which is kept from now on. It is valid until it is freed: do not keep it.
    *
    * @param key - the key
    * @throws KcontError EINVAL if it cannot be created
    */
   limiterOf(key: K): RateLimiter {
+    return this.#limiters.get(key) ?? this.#keep(key, this.#make(key));
+  }
+
+  /** Calls a function with the limiter of a key, and keeps a new one if something was taken or somebody waits. */
+  #with<R>(key: K, use: (limiter: RateLimiter) => R): R {
     const found = this.#limiters.get(key);
-    if (found !== undefined) return found;
+    if (found !== undefined) return use(found);
+    const made = this.#make(key);
+    const result = use(made);
+    if (!isUnused(made)) this.#keep(key, made);
+    return result;
+  }
+
+  #make(key: K): RateLimiter {
     const made: unknown = this.#create(key);
-    if (!isA(made, RateLimiter as unknown as { prototype: RateLimiter })) {
-      const error = invalid('the result of create', 'a TokenBucket or SlidingWindow', made);
-      throw traceFrom(KeyedLimiter.prototype.limiterOf, error);
-    }
-    this.#limiters.set(key, made);
-    this.#startSweep(made);
-    return made;
+    if (isA(made, RateLimiter as unknown as { prototype: RateLimiter })) return made;
+    const error = invalid('the result of create', 'a TokenBucket or SlidingWindow', made);
+    throw traceFrom(KeyedLimiter.prototype.limiterOf, error);
   }
 
-  /**
-   * Frees the limiters that are full.
-   * @internal
-   */
-  _sweep(): void {
-    let last: RateLimiter | undefined;
-    for (const [key, limiter] of this.#limiters) {
-      if (limiter.waiting === 0 && limiter.available === limiter.most) this.#limiters.delete(key);
-      else last = limiter;
+  #keep(key: K, limiter: RateLimiter): RateLimiter {
+    this.#limiters.set(key, limiter);
+    const sweepMs = sweepMsOf(limiter);
+    let group = this.#groups.get(sweepMs);
+    if (group === undefined) {
+      group = new Group(this.#limiters, limiter.kernel, sweepMs);
+      this.#groups.set(sweepMs, group);
     }
-    if (last !== undefined) this.#startSweep(last);
-  }
-
-  #startSweep(limiter: RateLimiter): void {
-    this.#sweep ??= new Kcont<KeyedLimiter<K>>(limiter.kernel.wq.softclock, null, sweep, this, {
-      name: 'KeyedLimiter',
-      ref: false,
-    });
-    if (this.#sweep.pending) return;
-    this.#sweep.ack();
-    // The errno is ignored: on a closed kernel nothing is freed.
-    this.#sweep._schedule(limiter._refillMs, null);
+    group.add(key);
+    return limiter;
   }
 
   /** @internal */
@@ -129,6 +166,15 @@ export class KeyedLimiter<K = unknown> {
   }
 }
 
-function sweep<K>(keyed: KeyedLimiter<K>): void {
-  keyed._sweep();
+function sweep<K>(group: Group<K>): void {
+  group._sweep();
+}
+
+function isUnused(limiter: RateLimiter): boolean {
+  return limiter.waiting === 0 && limiter.available === limiter.most;
+}
+
+/** The time between two sweeps of a limiter: a power of 2, not longer than it takes to become full, so there are few. */
+function sweepMsOf(limiter: RateLimiter): number {
+  return 2 ** Math.min(Math.max(Math.floor(Math.log2(limiter._refillMs)), 0), LONGEST);
 }

@@ -71,9 +71,18 @@ export function single<R>(create: UnitFactory<R>): Made<R> {
 /**
  * A unit for each key.
  *
+ * @param create - creates a unit
+ * @param keyBy - returns the key of a call
+ * @param refuse - returns the result of a call that gets no unit: because of an error, or after the end. Undefined: the
+ * error is thrown, and after the end the result is undefined
+ *
  * @internal
  */
-export function byKey<R>(create: UnitFactory<R>, keyBy: KeyBy): Made<R> {
+export function byKey<R>(
+  create: UnitFactory<R>,
+  keyBy: KeyBy,
+  refuse?: (...error: [] | [error: unknown]) => R,
+): Made<R> {
   const units = new Map<unknown, Unit<R>>();
   let isDisposed = false;
   const unitOf = (key: unknown): Unit<R> => {
@@ -109,7 +118,15 @@ export function byKey<R>(create: UnitFactory<R>, keyBy: KeyBy): Made<R> {
     },
   };
   const call = function (this: unknown, ...args: unknown[]): R | undefined {
-    return isDisposed ? undefined : unitOf(keyBy.apply(this, args)).call(this, args);
+    if (isDisposed) return refuse?.();
+    let unit: Unit<R>;
+    try {
+      unit = unitOf(keyBy.apply(this, args));
+    } catch (error) {
+      if (refuse === undefined) throw error;
+      return refuse(error);
+    }
+    return unit.call(this, args);
   };
   return define(call, methods, () => units.size);
 }

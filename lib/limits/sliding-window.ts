@@ -31,8 +31,12 @@ export interface SlidingWindowOptions {
 }
 
 const KINDS = {
-  limit: integerOf('an integer >= 1', 1, Number.MAX_SAFE_INTEGER),
-  windowMs: numberOf('a finite number of ms > 0', Number.MIN_VALUE, Number.MAX_SAFE_INTEGER),
+  limit: integerOf('an integer from 1 to 2^53-1', 1, Number.MAX_SAFE_INTEGER),
+  windowMs: numberOf(
+    'a finite number of ms > 0, at most 2^53-1',
+    Number.MIN_VALUE,
+    Number.MAX_SAFE_INTEGER,
+  ),
   kernel: KERNEL,
 };
 const WINDOW = optionsOf<SlidingWindowOptions>('SlidingWindow', KINDS);

@@ -34,7 +34,7 @@ export interface TokenBucketOptions {
 
 const BUCKET = optionsOf<TokenBucketOptions>('TokenBucket', {
   ratePerSecond: numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_VALUE),
-  burst: integerOf('an integer >= 1', 1, Number.MAX_SAFE_INTEGER),
+  burst: integerOf('an integer from 1 to 2^53-1', 1, Number.MAX_SAFE_INTEGER),
   kernel: KERNEL,
 });
 /** How much may come back before the time since which it is counted is moved. */

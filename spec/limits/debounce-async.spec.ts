@@ -17,6 +17,26 @@ function outcome(promise: Promise<unknown>): () => string {
 }
 
 describe('debounceAsync', () => {
+  it('returns a promise of each call with keys, whatever becomes of it', async () => {
+    const { wq } = new Lab();
+    const save = debounceAsync((key: string) => key, 50, {
+      wq: wq.prihigh,
+      keyBy: (key) => {
+        if (key === 'bad') throw new Error('no key');
+        return key;
+      },
+    });
+    expect(outcome(save('a'))()).to.equal('pending');
+    const bad = outcome(save('bad'));
+    save[Symbol.dispose]();
+    const late: unknown = save('a');
+    expect(late).to.be.instanceOf(Promise);
+    const error = await (late as Promise<unknown>).catch((reason: unknown) => reason);
+    expect(error).to.include({ name: 'AbortError' });
+    expect(bad()).to.equal('no key');
+    expect(save.size).to.equal(0);
+  });
+
   let lab: Lab;
   let options: { wq: Workqueue };
   beforeEach(() => {

@@ -458,7 +458,7 @@ describe('KeyedLimiter', () => {
       false,
       true,
     ]);
-    expect([perUser.waitMs('a'), perUser.waitMs('c'), perUser.size]).to.deep.equal([100, 0, 3]);
+    expect([perUser.waitMs('a'), perUser.waitMs('c'), perUser.size]).to.deep.equal([100, 0, 2]);
     const taken = perUser.take('a', 2);
     await lab.clock.advance(200);
     await taken;
@@ -481,6 +481,53 @@ describe('KeyedLimiter', () => {
     for (let i = 0; i < 6; i++) void keyed.take(1).then(() => order.push(lab.clock.now));
     await lab.clock.advance(1000);
     expect([order, keyed.size]).to.deep.equal([[0, 100, 200, 300, 400, 500], 0]);
+  });
+
+  it('frees each key in twice its own time, if those of other keys differ', async () => {
+    for (const order of [
+      [10, 60_000, 1000],
+      [60_000, 1000, 10],
+    ]) {
+      const lab = new Lab();
+      const keyed = new KeyedLimiter<number>(
+        (windowMs) => new SlidingWindow({ limit: 1, windowMs, kernel: lab.kernel }),
+      );
+      for (const windowMs of order) keyed.tryTake(windowMs);
+      await lab.clock.advance(20);
+      expect(keyed.size).to.equal(2);
+      await lab.clock.advance(1980);
+      expect(keyed.size).to.equal(1);
+      await lab.clock.advance(118_000);
+      expect([keyed.size, lab.kernel.inspect().pending]).to.deep.equal([0, 0]);
+    }
+  });
+
+  it('frees keys of any limit, also of one that is full at once or never', async () => {
+    const lab = new Lab();
+    const keyed = new KeyedLimiter<number>(
+      (ratePerSecond) => new TokenBucket({ ratePerSecond, burst: 1, kernel: lab.kernel }),
+    );
+    for (const ratePerSecond of [1e300, 5e-324, 1e-300]) keyed.tryTake(ratePerSecond);
+    await lab.clock.advance(10);
+    expect(keyed.size).to.equal(2);
+  });
+
+  it('keeps no key of which nothing was taken', async () => {
+    const lab = new Lab();
+    const keyed = new KeyedLimiter(
+      () => new TokenBucket({ ratePerSecond: 10, burst: 2, kernel: lab.kernel }),
+    );
+    expect(codeOf(() => keyed.tryTake('a', -1))).to.equal('EINVAL');
+    expect(codeOf(() => keyed.waitMs('a', 3))).to.equal('EINVAL');
+    expect(await rejectionOf(keyed.take('a', 3))).to.equal('EINVAL');
+    const signal = AbortSignal.abort(new Error('gone'));
+    expect(await rejectionOf(keyed.take('a', 1, { signal }))).to.equal('Error: gone');
+    expect([keyed.waitMs('a'), keyed.size]).to.deep.equal([0, 0]);
+    expect([keyed.limiterOf('a').tryTake(2), keyed.waitMs('a'), keyed.size]).to.deep.equal([
+      true,
+      100,
+      1,
+    ]);
   });
 
   it('refuses what is no limiter', async () => {
