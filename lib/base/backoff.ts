@@ -11,7 +11,15 @@
  */
 
 import { invalid } from './errors.ts';
-import { FINITE_MS, FUNCTION, numberOf, oneOf, optionsOf, readOptions } from './options-check.ts';
+import {
+  FINITE_MS,
+  FUNCTION,
+  PATIENCE,
+  numberOf,
+  oneOf,
+  optionsOf,
+  readOptions,
+} from './options-check.ts';
 
 /**
  * Settings of a backoff.
@@ -133,15 +141,15 @@ export function backoffOf(backoff: BackoffOptions | BackoffFunction | undefined)
 }
 
 /**
- * Returns the `retryAfterMs` of an error: how long whoever was asked wants to be left alone; 0 if it has none
- * that can be used.
+ * Returns the `retryAfterMs` of an error: how long whoever was asked wants to be left alone, which may be
+ * longer than any timer, and for ever; 0 if it has none.
  *
  * @internal
  */
 export function retryAfterMsOf(error: unknown): number {
   try {
     const { retryAfterMs } = error as { retryAfterMs?: unknown };
-    return FINITE_MS.fits(retryAfterMs) ? (retryAfterMs as number) : 0;
+    return PATIENCE.fits(retryAfterMs) ? (retryAfterMs as number) : 0;
   } catch {
     // It is null or undefined, or the property cannot be read.
     return 0;

@@ -102,7 +102,11 @@ export const FUNCTION: Kind = kindOf('a function', isCallable);
 /** @internal */
 export const SIGNAL: Kind = kindOf('an AbortSignal', (value) => value instanceof AbortSignal);
 /** @internal */
-export const FINITE_MS: Kind = numberOf('a finite number >= 0', 0, Number.MAX_SAFE_INTEGER);
+export const FINITE_MS: Kind = numberOf(
+  'a finite number of ms from 0 to 2^53-1',
+  0,
+  Number.MAX_SAFE_INTEGER,
+);
 /** @internal */
 export const PATIENCE: Kind = numberOf('a number >= 0', 0, Infinity);
 

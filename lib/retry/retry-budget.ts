@@ -2,13 +2,16 @@
  * A budget of retries that several callers share, so that a service which fails is not called much more often
  * than one which works.
  *
- *   allowed in a window  =  minPerSecond * window  +  ratio * calls in the window
+ *   allowed in a window  =  floor(minPerSecond * window)  +  ratio * calls in the window
  *   used                 =  retries that wait in backoff  +  retries begun in the window
  *
  * A retry counts from the moment at which it is granted, before its wait: otherwise all calls that fail in one
  * second would be granted a retry, and their retries would come together. Calls and retries are counted in
  * tenths of the window. Retries are counted over the window and up to a tenth more, calls over the window and up
  * to a tenth less, so the bound holds for every window. Each operation is O(1); no timer is used.
+ *
+ * Where minPerSecond * window is no integer, its fraction becomes one more retry from time to time: the next one is
+ * allowed when so many windows have passed that the fractions make a whole. So half a retry in a window is one in two.
  *
  * Source: RetryBudget of Twitter's Finagle, which counts a retry when it is granted and forgets it after the
  * window, even if it still waits.
@@ -27,9 +30,9 @@ import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 export interface RetryBudgetOptions {
   /** Retries for each call, 0 or more: 0.2 allows one retry for five calls. Default 0.2. */
   ratio?: number;
-  /** Retries per second that are always allowed, 0 or more. Default 10. */
+  /** Retries per second that are always allowed, 0 or more: 0.05 allows one in 20 seconds. Default 10. */
   minPerSecond?: number;
-  /** For how long calls and retries count, in ms: more than 0, finite. Default 10,000. */
+  /** For how long calls and retries count, in ms: from 1 to 2^53-1. Default 10,000. */
   windowMs?: number;
   /** The kernel of the retries that use it, which has the clock. Default: the process-wide one. */
   kernel?: Kernel;
@@ -38,7 +41,7 @@ export interface RetryBudgetOptions {
 const BUDGET = optionsOf<RetryBudgetOptions>('RetryBudget', {
   ratio: numberOf('a finite number >= 0', 0, Number.MAX_VALUE),
   minPerSecond: numberOf('a finite number >= 0', 0, Number.MAX_VALUE),
-  windowMs: numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_SAFE_INTEGER),
+  windowMs: numberOf('a number of ms from 1 to 2^53-1', 1, Number.MAX_SAFE_INTEGER),
   kernel: kindOf('a Kernel', (value) => isA(value, Kernel)),
 });
 
@@ -71,7 +74,12 @@ export class RetryBudget {
   /** The kernel whose clock it uses. */
   readonly kernel: Kernel;
   readonly #ratio: number;
+  /** Retries that are always allowed in a window. */
   readonly #least: number;
+  /** The time between two retries that are allowed because of the fraction of another one; Infinity: none is. */
+  readonly #extraEachMs: number;
+  /** When the next one of these is allowed. */
+  #extraAtMs: number;
   readonly #partMs: number;
   /** Calls and retries begun in the current part of the window and those before it, in a ring. */
   readonly #calls: number[] = Array.from({ length: PARTS + 1 }, () => 0);
@@ -97,7 +105,11 @@ export class RetryBudget {
       } = readOptions(options, BUDGET);
       this.kernel = kernel;
       this.#ratio = ratio;
-      this.#least = (minPerSecond * windowMs) / 1000;
+      const least = (minPerSecond * windowMs) / 1000;
+      this.#least = Math.floor(least);
+      const fraction = least - this.#least;
+      this.#extraEachMs = fraction > 0 ? windowMs / fraction : Infinity;
+      this.#extraAtMs = fraction > 0 ? -Infinity : Infinity;
       this.#partMs = windowMs / PARTS;
       this.#part = this.#partNow();
     } catch (error) {
@@ -129,8 +141,7 @@ export class RetryBudget {
 
   /** Number of retries that would be granted now: 0 or more. */
   get available(): number {
-    const allowed = this.#least + this.#ratio * this.calls;
-    return Math.max(Math.floor(allowed - this.#waiting - this.begun), 0);
+    return Math.max(this.#unused + (this.#hasExtra ? 1 : 0), 0);
   }
 
   /**
@@ -151,6 +162,8 @@ export class RetryBudget {
       this.#refused++;
       return false;
     }
+    const nowMs = this.kernel.now();
+    if (nowMs >= this.#extraAtMs && this.#unused < 1) this.#extraAtMs = nowMs + this.#extraEachMs;
     this.#waiting++;
     return true;
   }
@@ -176,6 +189,18 @@ export class RetryBudget {
   /** @internal */
   toString(): string {
     return RetryBudget.#line(this);
+  }
+
+  /** How many more are allowed in this window, without fractions; negative: too many were. */
+  get #unused(): number {
+    return Math.floor(this.#least + this.#ratio * this.calls - this.#waiting - this.begun);
+  }
+
+  /** Whether one more is allowed, or was allowed and counts itself: a window has room for those of its own still. */
+  get #hasExtra(): boolean {
+    const nowMs = this.kernel.now();
+    const lastMs = this.#extraAtMs - this.#extraEachMs;
+    return nowMs >= this.#extraAtMs || nowMs < lastMs + this.#partMs * PARTS;
   }
 
   get #oldest(): number {

@@ -28,17 +28,18 @@ import {
   checkFunction,
   functionName,
   invalid,
+  isCallable,
   traceFrom,
   type Caller,
 } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { nothing } from '../base/nothing.ts';
 import {
-  ANYTHING,
   FUNCTION,
   SIGNAL,
   TEXT,
   integerOf,
+  isObject,
   kindOf,
   numberOf,
   oneOf,
@@ -58,7 +59,8 @@ import { AttemptErrors } from './causes.ts';
 import { RetryBudget, checkBudget } from './retry-budget.ts';
 
 /**
- * A function that is retried. If it declares a parameter, it gets a signal and the retry.
+ * A function that is retried. If it declares a parameter, it gets a signal and the retry. A rest parameter and one with
+ * a default value do not count.
  *
  * @public
  */
@@ -74,7 +76,8 @@ export interface RetryOptions {
   attempts?: number;
   /**
    * How long to wait between attempts: settings, or a function that returns ms. If an error has a number
-   * `retryAfterMs`, the wait is at least that long. Default: 100 ms, doubled each time, with full jitter.
+   * `retryAfterMs`, the wait is at least that long; if that is more than 2^53-1 ms, the retry ends with the error.
+   * Default: 100 ms, doubled each time, with full jitter.
    */
   backoff?: BackoffOptions | BackoffFunction;
   /**
@@ -86,7 +89,7 @@ export interface RetryOptions {
   onRetry?: (error: unknown, handle: Retry<unknown>) => void;
   /**
    * Ends the retry when aborted. A wait ends immediately. During an attempt the function's signal is
-   * aborted, and the retry ends with that attempt.
+   * aborted, and the retry ends when that attempt settles.
    */
   signal?: AbortSignal;
   /**
@@ -115,12 +118,19 @@ export type RetryState = 'queued' | 'running' | 'waiting' | 'fulfilled' | 'rejec
 
 const RETRY = optionsOf<RetryOptions>('retry', {
   attempts: integerOf('an integer >= 1 or Infinity', 1, Infinity),
-  // Checked by `backoffOf`.
-  backoff: ANYTHING,
+  // What settings contain is checked by `backoffOf`.
+  backoff: kindOf(
+    'an object or a function',
+    (value) => isCallable(value) || (isObject(value) && !Array.isArray(value)),
+  ),
   retryIf: FUNCTION,
   onRetry: FUNCTION,
   signal: SIGNAL,
-  deadlineMs: numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_SAFE_INTEGER),
+  deadlineMs: numberOf(
+    'a finite number of ms > 0, at most 2^53-1',
+    Number.MIN_VALUE,
+    Number.MAX_SAFE_INTEGER,
+  ),
   lock: LOCK,
   wq: kindOf('a Workqueue', (value) => value instanceof Workqueue),
   budget: kindOf('a RetryBudget of the same kernel', (value) => value instanceof RetryBudget),
@@ -178,6 +188,8 @@ export class Retry<T> {
   #state: RetryState = 'queued';
   #attempt = 0;
   #waitMs = NaN;
+  /** Whether the current attempt has failed: what follows it is being decided. */
+  #isOver = false;
   #aborted = false;
   #controller: AbortController | undefined = undefined;
 
@@ -274,12 +286,12 @@ export class Retry<T> {
    *
    * @param reason - what {@link Retry.result} is rejected with, unless an attempt is in flight; by default a
    * DOMException `AbortError`
-   * @returns false: the function is not running and will not run; true: an attempt is in flight. The
-   * function's signal is aborted then, and the result is that of the attempt
+   * @returns true: an attempt is in flight. The function's signal is aborted, and the result is that of the attempt;
+   * false: no attempt is, and none will begin. A function that the deadline has left behind may still run
    */
   stop(reason: unknown = new DOMException('The retry was stopped', 'AbortError')): boolean {
     this._abort(reason);
-    return this.#kc.running;
+    return this.#state === 'running' && !this.#isOver;
   }
 
   /**
@@ -321,6 +333,7 @@ export class Retry<T> {
   _enter(): undefined | Promise<T> {
     if (this.#state === 'waiting') this.#budget?._begin();
     this.#state = 'running';
+    this.#isOver = false;
     this.#attempt++;
     const { wq } = this.#kc;
     let result: T | PromiseLike<T>;
@@ -357,6 +370,7 @@ export class Retry<T> {
   /** An attempt has failed: the next one is scheduled, or the retry ends. */
   #failed(error: unknown): void {
     if (this.#state !== 'running') return;
+    this.#isOver = true;
     this.#errors.add(error);
     try {
       if (this.#mayRetry(error) && this.#wait(error)) return;
@@ -381,6 +395,8 @@ export class Retry<T> {
     const waitMs = Math.max(this.#backoff(this.#attempt, error), retryAfterMsOf(error));
     const { kernel } = this.#kc.wq;
     if (this.#aborted || this.#state !== 'running') return false;
+    // It may not come before a time for which no timer can wait.
+    if (waitMs > Number.MAX_SAFE_INTEGER) return false;
     if (kernel.now() + waitMs >= this.#deadlineMs) return false;
     if (this.#budget?._grant() === false) return false;
     this.#state = 'waiting';

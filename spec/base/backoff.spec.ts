@@ -81,17 +81,19 @@ describe('Backoff', () => {
 });
 
 describe('retryAfterMs of an error', () => {
-  it('is a number of ms, and anything else counts as 0', () => {
+  it('is a number of ms of any size, and anything else counts as 0', () => {
     const refusing = {
       get retryAfterMs(): number {
         throw new Error('refused');
       },
     };
-    expect(retryAfterMsOf({ retryAfterMs: 250 })).to.equal(250);
+    for (const retryAfterMs of [250, 2 ** 53, Infinity]) {
+      expect(retryAfterMsOf({ retryAfterMs })).to.equal(retryAfterMs);
+    }
     for (const error of [null, undefined, 'text', {}, refusing]) {
       expect(retryAfterMsOf(error)).to.equal(0);
     }
-    for (const retryAfterMs of [-1, NaN, Infinity, '5', null]) {
+    for (const retryAfterMs of [-1, NaN, '5', null]) {
       expect(retryAfterMsOf({ retryAfterMs })).to.equal(0);
     }
   });

@@ -119,6 +119,37 @@ describe('RetryBudget', () => {
     expect((error.cause as Error).message).to.equal('attempt 1');
   });
 
+  it('always allows its least number per second, and no more, if a window has a part of it', async () => {
+    for (const [minPerSecond, windowMs] of [
+      [10, 50],
+      [0.05, 10_000],
+      [1.5, 1000],
+      [0.3, 5000],
+      [1e-3, 1],
+    ] as const) {
+      const own = new Lab();
+      const budget = new RetryBudget({ kernel: own.kernel, ratio: 0, minPerSecond, windowMs });
+      expect(budget.available).to.equal(Math.ceil((minPerSecond * windowMs) / 1000));
+      const stepMs = Math.min(windowMs / 20, 50);
+      const times: number[] = [];
+      for (let i = 0; i < 10_000; i++) {
+        if (budget._grant()) {
+          budget._begin();
+          times.push(own.clock.now);
+        }
+        await own.clock.advance(stepMs);
+      }
+      const most = 1 + Math.ceil((minPerSecond * own.clock.now) / 1000);
+      // Retries are counted for up to a tenth more than the window, and steps are a twentieth of it.
+      expect(times.length).to.be.within(Math.floor(most * 0.8), most);
+    }
+  });
+
+  it('allows nothing always if its least number is 0', () => {
+    const budget = new RetryBudget({ kernel: lab.kernel, ratio: 0, minPerSecond: 0 });
+    expect([budget.available, budget._grant(), budget.refused]).to.deep.equal([0, false, 1]);
+  });
+
   it('shows its counts', () => {
     const budget = new RetryBudget({ kernel: lab.kernel });
     expect(inspect(budget)).to.equal('RetryBudget { 0 calls, 0 waiting, 0 begun, 0 refused }');
@@ -129,7 +160,7 @@ describe('RetryBudget', () => {
   it('keeps a failing service from a storm, whatever its callers do', async () => {
     const program = fc.record({
       ratio: fc.constantFrom(0, 0.1, 0.5),
-      minPerSecond: fc.constantFrom(0, 1, 5),
+      minPerSecond: fc.constantFrom(0, 0.5, 1, 1.5, 5),
       baseMs: fc.constantFrom(0, 30, 400, 3000),
       arrivals: fc.array(fc.integer({ min: 0, max: 400 }), { minLength: 1, maxLength: 60 }),
     });
@@ -169,7 +200,9 @@ describe('RetryBudget', () => {
             (each) => each.grantedMs <= grantedMs && each.beginMs > from,
           ).length;
           const inWindow = calls.filter((at) => at > from && at <= grantedMs).length;
-          expect(used).to.be.at.most((minPerSecond * windowMs) / 1000 + ratio * inWindow);
+          expect(used).to.be.at.most(
+            Math.ceil((minPerSecond * windowMs) / 1000) + ratio * inWindow,
+          );
         }
         expect(budget.waiting).to.equal(0);
       }),

@@ -491,6 +491,78 @@ describe('Retry', () => {
     expect(running.attempt).to.equal(1);
   });
 
+  it('has no attempt in flight between two attempts, and after its deadline', async () => {
+    for (const from of ['retryIf', 'backoff', 'onRetry'] as const) {
+      const answers: boolean[] = [];
+      const stopIf = (at: string): void => void (at === from && answers.push(tried.stop()));
+      const tried: Retry<never> = new Retry<never>(() => Promise.reject(new Error('no')), {
+        ...options,
+        retryIf: () => {
+          stopIf('retryIf');
+          return true;
+        },
+        backoff: () => {
+          stopIf('backoff');
+          return 5;
+        },
+        onRetry: () => stopIf('onRetry'),
+      });
+      tried.result.catch(() => undefined);
+      await lab.clock.advance(1000);
+      expect([from, answers, tried.state]).to.deep.equal([from, [false], 'rejected']);
+    }
+    const hanging = new Retry(() => deferred().promise, { ...options, deadlineMs: 50 });
+    const late = rejectionOf(hanging.result);
+    await lab.clock.advance(50);
+    expect([await late, hanging.stop()]).to.deep.equal(['ETIMEDOUT', false]);
+  });
+
+  it('settles after an abort when its attempt does, or its deadline passes', async () => {
+    const { signal, abort } = ((own = new AbortController()) => ({
+      signal: own.signal,
+      abort: () => own.abort(new Error('gone')),
+    }))();
+    const hang = (): Promise<void> => deferred().promise;
+    const endless = outcome(retry(hang, { ...options, signal }));
+    const limited = rejectionOf(retry(hang, { ...options, signal, deadlineMs: 500 }));
+    await lab.clock.advance(10);
+    abort();
+    await lab.clock.advance(1000);
+    expect([endless(), await limited]).to.deep.equal(['pending', 'ETIMEDOUT']);
+  });
+
+  it('ends with its error if it may not come back before any timer ends', async () => {
+    const budget = new RetryBudget({ kernel: lab.kernel });
+    for (const retryAfterMs of [2 ** 53, 1e300, Infinity]) {
+      let calls = 0;
+      const tried = retry(
+        () => {
+          calls++;
+          throw Object.assign(new Error('for ever'), { retryAfterMs });
+        },
+        { ...options, budget },
+      );
+      const last = rejectionOf(tried);
+      await lab.clock.advance(100_000);
+      expect([await last, calls]).to.deep.equal(['Error: for ever', 1]);
+    }
+    expect([budget.waiting, budget.refused]).to.deep.equal([0, 0]);
+  });
+
+  it('names the option and its bounds in its errors', async () => {
+    const messageOf = async (own: object): Promise<string> =>
+      ((await errorOf(retry(() => 1, { ...options, ...own }))) as Error).message;
+    expect(await messageOf({ backoff: null })).to.equal(
+      'backoff must be an object or a function, got null',
+    );
+    expect(await messageOf({ backoff: { baseMs: 2 ** 53 } })).to.equal(
+      'baseMs must be a finite number of ms from 0 to 2^53-1, got 9007199254740992',
+    );
+    expect(await messageOf({ deadlineMs: 2 ** 53 })).to.equal(
+      'deadlineMs must be a finite number of ms > 0, at most 2^53-1, got 9007199254740992',
+    );
+  });
+
   it('can be stopped from its own functions', async () => {
     for (const from of ['func', 'retryIf', 'backoff', 'onRetry'] as const) {
       for (const kind of ['sync', 'async'] as const) {
