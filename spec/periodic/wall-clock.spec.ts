@@ -359,7 +359,7 @@ describe("changes of the time zone, beside croner's own answers", function () {
   for (const timeZone of ZONES) {
     it(`are right over ten years in ${timeZone}`, () => {
       const changes = changesOf(timeZone);
-      expect(changes.length).to.be.at.least(19);
+      expect(changes.length).to.be.at.least(10);
       for (const changeMs of changes) {
         const fromMs = changeMs - 12 * HOUR_MS - 1;
         const toMs = changeMs + 48 * HOUR_MS;
