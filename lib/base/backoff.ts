@@ -27,9 +27,12 @@ import {
  * @public
  */
 export interface BackoffOptions {
-  /** The first wait, and the least one of decorrelated jitter, in ms: 0 or more, finite. Default 100. */
+  /**
+   * The first wait, and the least one of decorrelated jitter, in ms: 0 or more, finite. Default 100; for
+   * durable continuations 1000.
+   */
   baseMs?: number;
-  /** The longest wait, in ms: 0 or more, finite. Default 30,000. */
+  /** The longest wait, in ms: 0 or more, finite. Default 30,000; for durable continuations 600,000. */
   maxMs?: number;
   /** By what each wait is longer than the last, 1 or more. Not used by decorrelated jitter. Default 2. */
   factor?: number;
@@ -57,6 +60,21 @@ const BACKOFF = optionsOf<BackoffOptions>('backoff', {
 
 /** By how much a wait of decorrelated jitter may exceed the last one. */
 const SPREAD = 3;
+
+/**
+ * The wait after a number of failures, 1 or more, without jitter.
+ *
+ * @internal
+ */
+export function exponentialMs(
+  baseMs: number,
+  factor: number,
+  failed: number,
+  maxMs: number,
+): number {
+  // 0 times an infinite growth would be NaN.
+  return baseMs === 0 ? 0 : Math.min(baseMs * factor ** (failed - 1), maxMs);
+}
 
 /** The waits that are used if the options give none, in ms. */
 const DEFAULTS: { baseMs: number; maxMs: number } = { baseMs: 100, maxMs: 30_000 };
@@ -106,8 +124,7 @@ export class Backoff {
       const upToMs = Math.max(lastMs, baseMs) * SPREAD - baseMs;
       return Math.min(baseMs + this.#draw() * upToMs, this.#maxMs);
     }
-    const growth = this.#factor ** (failed - 1);
-    const ms = baseMs === 0 ? 0 : Math.min(baseMs * growth, this.#maxMs);
+    const ms = exponentialMs(baseMs, this.#factor, failed, this.#maxMs);
     return this.#jitter === 'none' ? ms : this.#draw() * ms;
   }
 

@@ -1,6 +1,12 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { Backoff, backoffOf, retryAfterMsOf, type BackoffOptions } from '../../lib/base/backoff.ts';
+import {
+  Backoff,
+  backoffOf,
+  exponentialMs,
+  retryAfterMsOf,
+  type BackoffOptions,
+} from '../../lib/base/backoff.ts';
 import { codeOf } from '../support/lab.ts';
 
 /** The first waits of a backoff. */
@@ -43,6 +49,11 @@ describe('Backoff', () => {
     expect([1, 2, 10_000].map((failed) => backoff.waitMs(failed, 0))).to.deep.equal([
       1000, 2000, 600_000,
     ]);
+  });
+
+  it('is always 0 with a first wait of 0, whatever the growth', () => {
+    expect(exponentialMs(0, 2, 2000, 30_000)).to.equal(0);
+    expect(exponentialMs(1, 2, 2000, 30_000)).to.equal(30_000);
   });
 
   it('stays within its limits, whatever is drawn', () => {

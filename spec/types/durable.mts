@@ -21,7 +21,7 @@ declare const schema: StandardSchema<{ to: string }>;
 
 const mail: Definition<{ to: string }> = jobs.define(
   'mail',
-  { wq: 'primedlow', schema, maxAttempts: 3, backoff: { firstMs: 100, jitter: 'none' } },
+  { wq: 'primedlow', schema, maxAttempts: 3, backoff: { baseMs: 100, jitter: 'none' } },
   async (arg, invocation) => {
     const text: string = arg.to;
     invocation.signal.throwIfAborted();

@@ -16,6 +16,7 @@
 
 import { MessageChannel, type MessagePort } from 'node:worker_threads';
 import { HostClock, microtask } from '../../time/host-clock.ts';
+import { exponentialMs } from '../../base/backoff.ts';
 import type { Cpu, CpuEvent, StartCpusOptions } from '../../core/cpu.ts';
 import { KcontError, invalid } from '../../base/errors.ts';
 import { Kcont } from '../../core/kcont.ts';
@@ -94,8 +95,7 @@ export class Supervisor implements Supervision {
     return {
       url,
       timeoutMs,
-      backoffMs: (failures) =>
-        Math.min(backoffMs * 2 ** Math.max(0, failures - 1), longestBackoffMs),
+      backoffMs: (failures) => exponentialMs(backoffMs, 2, Math.max(failures, 1), longestBackoffMs),
       nowMs: () => localCpu.context.kernel.now(),
       timer: (callback) => this.#timer(callback),
       make: (index, calls) =>
