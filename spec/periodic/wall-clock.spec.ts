@@ -312,12 +312,13 @@ describe('WallClock', () => {
 });
 
 /** Where clocks change in ways that differ: by half an hour, in the south, at midnight, with one zone on both sides. */
+/** Each with the least number of its changes; tables of 2026 have 15 of Casablanca, older ones 20. */
 const ZONES = [
-  'Europe/Berlin',
-  'America/New_York',
-  'Australia/Lord_Howe',
-  'America/Santiago',
-  'Africa/Casablanca',
+  ['Europe/Berlin', 19],
+  ['America/New_York', 19],
+  ['Australia/Lord_Howe', 19],
+  ['America/Santiago', 19],
+  ['Africa/Casablanca', 15],
 ] as const;
 const EXPRESSIONS = ['30 2 * * *', '15,45 * * * *', '0 0 * * *', '*/20 0-4 * * *'] as const;
 
@@ -356,10 +357,10 @@ function changesOf(timeZone: string): number[] {
 
 describe("changes of the time zone, beside croner's own answers", function () {
   this.timeout(120_000);
-  for (const timeZone of ZONES) {
+  for (const [timeZone, least] of ZONES) {
     it(`are right over ten years in ${timeZone}`, () => {
       const changes = changesOf(timeZone);
-      expect(changes.length).to.be.at.least(10);
+      expect(changes.length).to.be.at.least(least);
       for (const changeMs of changes) {
         const fromMs = changeMs - 12 * HOUR_MS - 1;
         const toMs = changeMs + 48 * HOUR_MS;
