@@ -31,7 +31,10 @@ export class Collector {
   collectable = 0;
   /** That of the dispatcher. It tells since when a job has been runnable, so the clock is read for each. */
   observer: Observer | null = null;
-  /** Whether timers may expire in batches: there are no other CPUs, whose state decides about some of them. */
+  /**
+   * Whether timers may expire in batches: there are no other CPUs, whose state decides about some of them, and
+   * no observer, which is told of each.
+   */
   batches = true;
   readonly #clock: Clock;
   readonly #batch: ExpiryBatch = new ExpiryBatch(this.runq);
@@ -100,11 +103,7 @@ export class Collector {
   collect(tick: number): void {
     const { base, deadlines } = this.wheel;
     if (deadlines !== null) this.wheel.advance(tick, this.#expiredUnderFakes, this.#rebased);
-    else {
-      // An observer is told of each timer.
-      const batch = this.batches && this.observer === null ? this.#batch : null;
-      this.wheel.advance(tick, this.#expired, this.#rebased, batch);
-    }
+    else this.wheel.advance(tick, this.#expired, this.#rebased, this.batches ? this.#batch : null);
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
   }

@@ -107,12 +107,12 @@ export class Dispatcher implements Driven, Timekeeper {
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
   /**
-   * Whether a job need only be put into the run queue, unless fakes are installed: a pass is running or has
-   * been requested, the kernel is open, and there are no other CPUs and no observer.
+   * Whether a job need only be put into the run queue, unless fakes are installed: `isPlain`, and a pass is
+   * running or has been requested.
    */
   takesJobs = false;
-  /** Who is told what happens; null: nobody. It is set together with that of the collector. */
-  observer: Observer | null;
+  /** Whether the kernel is open, on this CPU alone, and observed by nobody: then most calls take short ways. */
+  isPlain = true;
   /** The continuation whose function is on the stack, if any is. */
   current: Kcont<unknown> | undefined = undefined;
 
@@ -143,6 +143,7 @@ export class Dispatcher implements Driven, Timekeeper {
   #isRequested = false;
   #phase: Phase = OPEN;
   #cpuLink: CpuLink | null = null;
+  #observer: Observer | null = null;
   /**
    * The dispatcher whose pass was running when this pass began, because one of its functions
    * advanced a virtual clock; null: none.
@@ -173,7 +174,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#look = () => this.#lookAgain();
     this.#waker = clock._drive(this);
     this.refs = new Refs(this.#waker);
-    this.observer = this.collector.observer = observing.make?.(this) ?? null;
+    this.observer = observing.make?.(this) ?? null;
   }
 
   /** The connection to the other CPUs; null: there are none. */
@@ -183,8 +184,18 @@ export class Dispatcher implements Driven, Timekeeper {
 
   set cpuLink(link: CpuLink | null) {
     this.#cpuLink = link;
-    this.takesJobs = false;
-    this.collector.batches = link === null;
+    this.#chooseWays();
+  }
+
+  /** Who is told what happens; null: nobody. */
+  get observer(): Observer | null {
+    return this.#observer;
+  }
+
+  set observer(observer: Observer | null) {
+    this.#observer = observer;
+    this.collector.observer = observer;
+    this.#chooseWays();
   }
 
   /** The shutdown phase. */
@@ -194,6 +205,12 @@ export class Dispatcher implements Driven, Timekeeper {
 
   set phase(phase: Phase) {
     this.#phase = phase;
+    this.#chooseWays();
+  }
+
+  #chooseWays(): void {
+    this.collector.batches = this.#cpuLink === null && this.#observer === null;
+    this.isPlain = this.collector.batches && this.#phase === OPEN;
     this.takesJobs = false;
   }
 
@@ -223,7 +240,7 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.#passing || (this.#isRequested && isHostsTime())) return;
     this.#waker.request();
     this.#isRequested = isHostsTime();
-    this.takesJobs = this.#isRequested && this.#isPlain();
+    this.takesJobs = this.#isRequested && this.isPlain;
   }
 
   /** Disarms the timer and cancels a requested pass, because nothing is scheduled any more. */
@@ -267,16 +284,11 @@ export class Dispatcher implements Driven, Timekeeper {
     if (this.observer !== null) this.observer.stopped(kc);
   }
 
-  /** Whether a job that is scheduled need only be put into the run queue. */
-  #isPlain(): boolean {
-    return this.#phase === OPEN && this.#cpuLink === null && this.observer === null;
-  }
-
   #begin(): void {
     this.passes = (this.passes + 1) | 0;
     this.#passing = true;
     this.#isRequested = false;
-    this.takesJobs = this.#isPlain();
+    this.takesJobs = this.isPlain;
     this.#outer = entered;
     entered = this;
   }

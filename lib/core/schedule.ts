@@ -17,6 +17,7 @@ import {
   type Caller,
 } from '../base/errors.ts';
 import type { Task } from './one-shot.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
 import {
@@ -39,6 +40,7 @@ import {
   scheduled,
 } from './state.ts';
 import { isHostsTime } from '../base/host-functions.ts';
+import { FINITE_MS } from '../base/options-check.ts';
 import { FAR, TICKS_PER_MS } from '../time/timing-wheel.ts';
 
 /** Longest delay, in ms. */
@@ -157,7 +159,7 @@ export function refusal<A>(
     return cpuLink?.remoteScheduling.stopped(kc) ?? new KcontError('ESHUTDOWN', what);
   }
   if (!isDelay(delayMs)) {
-    return invalid(`delayMs of ${label(kc)}`, 'a finite number of ms from 0 to 2^53-1', delayMs);
+    return invalid(`delayMs of ${label(kc)}`, FINITE_MS.expected, delayMs);
   }
   if (errno === DESTROYED) return new KcontError('EINVAL', `${label(kc)} was destroyed`);
   if (cpuLink !== null && (cpu === null || isCpuOf(cpu, kc))) {
@@ -207,19 +209,13 @@ function startTimerAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
   if (whole !== ticks || whole <= 0 || whole === FAR) return false;
   const wq = kc._wq;
   const dispatcher = wq._dispatcher;
-  const { wheel } = dispatcher;
-  const { phase, cpuLink, observer } = dispatcher;
-  if (phase !== OPEN || cpuLink !== null || observer !== null) return false;
+  if (!dispatcher.isPlain) return false;
   const due = wq._sampler.dueInTicks(kc, whole);
   kc._delay = whole;
   kc._state = scheduled(state, true);
   stamp(kc);
   dispatcher.ref();
-  wheel.setDue(kc, due);
-  wheel.add(kc);
-  // Reading the clock may have found that fakes have been installed.
-  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
-  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
+  addToWheel(dispatcher, kc, due);
   return true;
 }
 
@@ -317,8 +313,15 @@ function startTimerAt<A>(kc: Kcont<A>, due: number): void {
     }
     wheel.remove(kc);
   }
+  addToWheel(dispatcher, kc, due);
+}
+
+/** Puts a timer into the wheel, and tells the host if it is due before all others. */
+function addToWheel<A>(dispatcher: Dispatcher, kc: Kcont<A>, due: number): void {
+  const { wheel } = dispatcher;
   wheel.setDue(kc, due);
   wheel.add(kc);
+  // Reading the clock may have found that fakes have been installed.
   if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
 }
@@ -334,10 +337,7 @@ export function fileTimer<A>(kc: Kcont<A>, atMs: number): void {
   kc._state |= PENDING;
   const { sampler } = dispatcher;
   const due = slacken(kc, Math.max(sampler.dueFrom(atMs, 0), wheel.tick + 1 - wheel.base));
-  wheel.setDue(kc, due);
-  wheel.add(kc);
-  if (wheel.deadlines !== null) wheel.deadlines.set(kc);
-  if (due < dispatcher.armedTicks || due >= FAR) dispatcher.request();
+  addToWheel(dispatcher, kc, due);
 }
 
 /** Called at the old deadline of a timer. False: it is due; true: reinserted with a later deadline. */

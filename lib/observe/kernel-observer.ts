@@ -236,9 +236,6 @@ export function observerOf(kernel: Kernel): KernelObserver {
   if (known !== undefined) return known;
   const observer = make(dispatcher);
   dispatcher.observer = observer;
-  dispatcher.collector.observer = observer;
-  // Jobs that are scheduled in this turn are told too.
-  dispatcher.takesJobs = false;
   return observer;
 }
 

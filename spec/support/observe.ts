@@ -15,8 +15,6 @@ const { observer } = dispatcher;
 function observe(on: boolean): void {
   observing.make = on ? make : null;
   dispatcher.observer = on ? observer : null;
-  dispatcher.collector.observer = dispatcher.observer;
-  dispatcher.takesJobs = false;
 }
 
 observe(false);
