@@ -30,7 +30,6 @@ import type { Workqueue } from '../core/workqueue.ts';
 import type { CpuContext } from './cpu-context.ts';
 import { stateOf } from './cpu-status.ts';
 import { HandleTable } from './handles/handle-table.ts';
-import type { RemoteKcont } from './handles/remote-kcont.ts';
 import { RemoteScheduling } from './handles/remote-scheduling.ts';
 import { Submission } from './handles/submission.ts';
 import { JobCaller, type KillableCpus } from './jobs/job-caller.ts';
@@ -126,18 +125,6 @@ export class LocalCpu implements CpuLink, JobHost, Recipients {
     options: RunOptions,
   ): Promise<unknown> | null {
     return this.jobs.run(wq, func, options);
-  }
-
-  // Called by entries.
-
-  submit(
-    entry: RemoteKcont,
-    target: number,
-    generation: number,
-    seq: number,
-    silent: boolean,
-  ): void {
-    this.submission.submit(entry, target, generation, seq, silent);
   }
 
   // Called when threads end.

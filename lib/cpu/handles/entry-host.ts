@@ -29,12 +29,14 @@ export interface EntryHost {
     /** Sends an error to the home of a handle; false if that is this CPU. */
     failed(entry: RemoteKcont, error: unknown): boolean;
   };
-  /** Files an entry on its target CPU. `silent`: the target need not be woken for it. */
-  submit(
-    entry: RemoteKcont,
-    target: number,
-    generation: number,
-    seq: number,
-    silent: boolean,
-  ): void;
+  readonly submission: {
+    /** Files an entry on its target CPU. `silent`: the target need not be woken for it. */
+    submit(
+      entry: RemoteKcont,
+      target: number,
+      generation: number,
+      seq: number,
+      silent: boolean,
+    ): void;
+  };
 }

@@ -169,7 +169,7 @@ export abstract class RemoteKcont implements Sender {
       if (Atomics.compareExchange(words, block, word | BUSY, next) === (word | BUSY)) break;
     }
     this.host.alive.count(word, next);
-    this.host.submit(this, target, generationOf(next), seq, silent);
+    this.host.submission.submit(this, target, generationOf(next), seq, silent);
     words[slot + INTENT] = 0;
     return 0;
   }

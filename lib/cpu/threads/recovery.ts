@@ -215,6 +215,12 @@ function move(localCpu: LocalCpu, dead: number, moving: readonly Found[]): void 
       target = localCpu.placement.choose();
       entry.moveTo(target);
     }
-    localCpu.submit(entry, target, generationOf(word), words[block + SEQ] as number, false);
+    localCpu.submission.submit(
+      entry,
+      target,
+      generationOf(word),
+      words[block + SEQ] as number,
+      false,
+    );
   }
 }
