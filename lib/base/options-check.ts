@@ -108,6 +108,12 @@ export const FINITE_MS: Kind = numberOf(
   Number.MAX_SAFE_INTEGER,
 );
 /** @internal */
+export const POSITIVE_MS: Kind = numberOf(
+  'a finite number of ms > 0, at most 2^53-1',
+  Number.MIN_VALUE,
+  Number.MAX_SAFE_INTEGER,
+);
+/** @internal */
 export const PATIENCE: Kind = numberOf('a number >= 0', 0, Infinity);
 
 /**

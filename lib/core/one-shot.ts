@@ -15,13 +15,13 @@ import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
 import {
   ANYTHING,
+  FINITE_MS,
   FLAG,
   GIVEN,
   MOVABLE,
   SIGNAL,
   TEXT,
   isObject,
-  numberOf,
   oneOf,
   optionsOf,
   readOptions,
@@ -77,7 +77,7 @@ export interface RunOptions {
  */
 export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
   lock: LOCK,
-  delayMs: numberOf('a finite number of ms from 0 to 2^53-1', 0, Number.MAX_SAFE_INTEGER),
+  delayMs: FINITE_MS,
   // Checked by `schedule`.
   cpu: ANYTHING,
   signal: SIGNAL,

@@ -28,7 +28,7 @@ import { race } from '../base/race.ts';
 import { label, makeRunnable, makeRunnableNext, startTimer, taskOf } from './schedule.ts';
 import { CLOSED, GRACE, LIMIT } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
-import { nothing } from '../base/nothing.ts';
+import { never, nothing } from '../base/nothing.ts';
 
 /**
  * A continuation that did not finish before its kernel was closed.
@@ -189,6 +189,3 @@ function withdraw(kc: Kcont<unknown>, reason: () => KcontError): boolean {
 function closed(): KcontError {
   return new KcontError('ESHUTDOWN', 'the kernel is closed');
 }
-
-/** A promise that never settles. */
-const never: Promise<void> = new Promise(nothing);

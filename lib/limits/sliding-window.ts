@@ -11,7 +11,7 @@
  */
 
 import { traceFrom, invalid } from '../base/errors.ts';
-import { integerOf, numberOf, optionsOf, readOptions } from '../base/options-check.ts';
+import { POSITIVE_MS, integerOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { KERNEL, RateLimiter } from './rate-limiter.ts';
 import { endOf, waitUntil } from './rounding.ts';
@@ -32,11 +32,7 @@ export interface SlidingWindowOptions {
 
 const KINDS = {
   limit: integerOf('an integer from 1 to 2^53-1', 1, Number.MAX_SAFE_INTEGER),
-  windowMs: numberOf(
-    'a finite number of ms > 0, at most 2^53-1',
-    Number.MIN_VALUE,
-    Number.MAX_SAFE_INTEGER,
-  ),
+  windowMs: POSITIVE_MS,
   kernel: KERNEL,
 };
 const WINDOW = optionsOf<SlidingWindowOptions>('SlidingWindow', KINDS);

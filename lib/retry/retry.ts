@@ -36,12 +36,12 @@ import { defineInspect } from '../base/inspect.ts';
 import { nothing } from '../base/nothing.ts';
 import {
   FUNCTION,
+  POSITIVE_MS,
   SIGNAL,
   TEXT,
   integerOf,
   isObject,
   kindOf,
-  numberOf,
   oneOf,
   optionsOf,
   readOptions,
@@ -126,11 +126,7 @@ const RETRY = optionsOf<RetryOptions>('retry', {
   retryIf: FUNCTION,
   onRetry: FUNCTION,
   signal: SIGNAL,
-  deadlineMs: numberOf(
-    'a finite number of ms > 0, at most 2^53-1',
-    Number.MIN_VALUE,
-    Number.MAX_SAFE_INTEGER,
-  ),
+  deadlineMs: POSITIVE_MS,
   lock: LOCK,
   wq: kindOf('a Workqueue', (value) => value instanceof Workqueue),
   budget: kindOf('a RetryBudget of the same kernel', (value) => value instanceof RetryBudget),

@@ -6,6 +6,7 @@ import { isNativeError as isError } from 'node:util/types';
 import { expect } from 'chai';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { KcontError, Mutex } from '../../lib/index.ts';
+import { deferred } from '../support/lab.ts';
 import type { Durable, DurableOptions, Invocation } from '../../lib/durable/index.ts';
 
 /** A cluster whose nodes are in this process. */
@@ -18,18 +19,6 @@ export interface Cluster {
   settled<T>(promise: Promise<T>): Promise<T>;
   /** Ends all nodes, and removes what is stored. */
   end(): Promise<void>;
-}
-
-/** A promise that a spec settles. */
-class Gate {
-  readonly passed: Promise<void>;
-  open!: () => void;
-
-  constructor() {
-    this.passed = new Promise((resolve) => {
-      this.open = resolve;
-    });
-  }
 }
 
 /** The error as text, or the type of what was thrown instead. */
@@ -111,10 +100,10 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
       });
 
       it('returns false while a run is in flight, and changes nothing', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async (arg: string) => {
           ran.push(arg);
-          await gate.passed;
+          await gate.promise;
         });
         const kc = jobs.kcont('x', 'wait', 'first');
         await kc.schedule();
@@ -122,7 +111,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         expect(await jobs.kcont('x', 'wait', 'second').schedule()).to.equal(false);
         expect(await kc.schedule(1000)).to.equal(false);
         expect(await kc.state()).to.include({ pending: false, running: true, invoking: true });
-        gate.open();
+        gate.resolve();
         await cluster.settled(kc.drain());
         expect(await jobs.kcont('x', 'wait', 'third').schedule()).to.equal(true);
         await hasRun('third');
@@ -145,16 +134,16 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
       it('is never early', async () => {
         const early: number[] = [];
-        const gate = new Gate();
+        const gate = deferred();
         let left = 5;
         const first = performance.now();
         jobs.define('look', () => {
           early.push(performance.now() - first);
-          if (--left === 0) gate.open();
+          if (--left === 0) gate.resolve();
         });
         const kc = (i: number) => jobs.kcont(`look:${i}`, 'look', null);
         for (let i = 0; i < 5; i++) await kc(i).schedule(30);
-        await cluster.settled(gate.passed);
+        await cluster.settled(gate.promise);
         // The memory backend runs on a virtual clock, whose time passes at once.
         if (jobs.caps.durable) expect(Math.min(...early)).to.be.at.least(29.9);
       });
@@ -162,13 +151,13 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     describe('order', () => {
       it('is by priority, then first in, first out', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         const names = ['softserial', 'softnet', 'softbio', 'softclock'] as const;
         const slow = ['prihigh', 'primedhigh', 'primedlow', 'prilow'] as const;
         for (const wq of [...names, ...slow]) {
           jobs.define(wq, { wq }, (arg: string) => void ran.push(arg));
         }
-        jobs.define('wait', { wq: 'prilow' }, () => gate.passed);
+        jobs.define('wait', { wq: 'prilow' }, () => gate.promise);
         const lock = 'one';
         await jobs.kcont('wait', 'wait', null, { lock }).schedule();
         await cluster.until(async () => (await jobs.kcont('wait', 'wait', null).state()).running);
@@ -179,15 +168,15 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
           }
         }
         for (const wq of [...names, ...slow]) expected.push(`${wq} 1`, `${wq} 2`);
-        gate.open();
+        gate.resolve();
         await hasRun('prilow 2');
         expect(ran).to.deep.equal(expected);
       });
 
       it('is by deadline for one workqueue and lock', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         const lock = 'one';
-        jobs.define('wait', () => gate.passed);
+        jobs.define('wait', () => gate.promise);
         const wait = jobs.kcont('wait', 'wait', null, { lock });
         await wait.schedule();
         await cluster.until(async () => (await wait.state()).running);
@@ -199,22 +188,22 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
           due.push({ text: kc.id, atMs: jobs.kernel.now() + (await kc.state()).dueInMs });
         }
         await cluster.until(async () => (await note('1000').state()).dueInMs <= 0);
-        gate.open();
+        gate.resolve();
         await hasRun('1000');
         const sorted = due.toSorted((a, b) => a.atMs - b.atMs).map(({ text }) => text);
         expect(ran).to.deep.equal(sorted);
       });
 
       it('takes a moved deadline as a new place', async () => {
-        const gate = new Gate();
-        jobs.define('wait', () => gate.passed);
+        const gate = deferred();
+        jobs.define('wait', () => gate.promise);
         const lock = 'one';
         const wait = jobs.kcont('wait', 'wait', null, { lock });
         await wait.schedule();
         await cluster.until(async () => (await wait.state()).running);
         for (const text of ['1', '2', '3']) await note(text, { lock }).schedule();
         await note('1', { lock }).schedule();
-        gate.open();
+        gate.resolve();
         await hasRun('1', '2', '3');
         expect(ran).to.deep.equal(['2', '3', '1']);
       });
@@ -267,26 +256,26 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
       });
 
       it('withdraws what is due and waits for its lock', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async (arg: string) => {
           ran.push(arg);
-          await gate.passed;
+          await gate.promise;
         });
         await jobs.kcont('w', 'wait', 'w', { lock: 'one' }).schedule();
         await hasRun('w');
         await note('x', { lock: 'one' }).schedule();
         expect(await note('x').cancel()).to.deep.equal({ withdrawn: true, running: false });
         await note('y', { lock: 'one' }).schedule();
-        gate.open();
+        gate.resolve();
         await hasRun('y');
         expect(ran).to.deep.equal(['w', 'y']);
       });
 
       it('says that a run is in flight, which is then neither retried nor repeated', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('fail', { maxAttempts: 5, backoff: { baseMs: 0 } }, async () => {
           ran.push('fail');
-          await gate.passed;
+          await gate.promise;
           throw new Error('no');
         });
         const kc = jobs.kcont('x', 'fail', null);
@@ -294,7 +283,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         await hasRun('fail');
         expect(await kc.stop()).to.equal(true);
         expect(await kc.state()).to.include({ pending: false, running: true, invoking: false });
-        gate.open();
+        gate.resolve();
         expect(await cluster.settled(kc.drain())).to.equal(true);
         await note('later').schedule(30);
         await hasRun('later');
@@ -322,12 +311,12 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     describe('reset', () => {
       it('schedules while a run is in flight, and the runs do not overlap', async () => {
-        const gates = { first: new Gate(), second: new Gate() };
+        const gates = { first: deferred(), second: deferred() };
         let running = 0;
         jobs.define('wait', async (arg: 'first' | 'second') => {
           expect(++running).to.equal(1);
           ran.push(arg);
-          await gates[arg].passed;
+          await gates[arg].promise;
           running--;
         });
         const kc = jobs.kcont('x', 'wait', 'first');
@@ -338,10 +327,10 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         await note('later').schedule(10);
         await hasRun('later');
         expect(ran).to.deep.equal(['first', 'later']);
-        gates.first.open();
+        gates.first.resolve();
         await hasRun('second');
         expect(await jobs.kcont('x', 'wait', 'third').schedule()).to.equal(false);
-        gates.second.open();
+        gates.second.resolve();
         await cluster.settled(kc.drain());
         expect(errors).to.deep.equal([]);
       });
@@ -355,12 +344,12 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     describe('ack', () => {
       it('frees the name of a run, by its invocation or by the handle, once', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         const answers: boolean[] = [];
         jobs.define('wait', async (arg: string, call: Invocation) => {
           if (arg === 'first') {
             answers.push(await call.ack(), await call.ack());
-            await gate.passed;
+            await gate.promise;
           }
           ran.push(arg);
         });
@@ -373,7 +362,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         expect(await jobs.kcont('x', 'wait', 'second').schedule()).to.equal(true);
         await note('later').schedule(10);
         await hasRun('later');
-        gate.open();
+        gate.resolve();
         await hasRun('second');
         expect(ran).to.deep.equal(['later', 'first', 'second']);
       });
@@ -381,10 +370,10 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     describe('drain and halt', () => {
       it('wait for the run in flight, and say so', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async () => {
           ran.push('wait');
-          await gate.passed;
+          await gate.promise;
         });
         const kc = jobs.kcont('x', 'wait', null);
         expect(await kc.drain()).to.equal(false);
@@ -396,16 +385,16 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         const drained = kc.drain();
         const halted = kc.halt();
         await cluster.until(async () => !(await kc.state()).invoking);
-        gate.open();
+        gate.resolve();
         expect(await cluster.settled(Promise.all([drained, halted]))).to.deep.equal([true, true]);
         expect(await kc.state()).to.include({ running: false });
       });
 
       it('are rejected with the reason of their signal', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async () => {
           ran.push('wait');
-          await gate.passed;
+          await gate.promise;
         });
         const kc = jobs.kcont('x', 'wait', null);
         await kc.schedule();
@@ -415,7 +404,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         controller.abort(new Error('enough'));
         const error = await drained.catch((thrown: unknown) => thrown);
         expect(String(error)).to.equal('Error: enough');
-        gate.open();
+        gate.resolve();
         await cluster.settled(kc.drain());
       });
     });
@@ -583,10 +572,10 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     describe('close', () => {
       it('finishes what is in flight, takes nothing more, and refuses later calls', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async () => {
           ran.push('wait');
-          await gate.passed;
+          await gate.promise;
           // A function may still schedule.
           await note('next').schedule(1e6);
           ran.push('end');
@@ -597,7 +586,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         const closed = jobs.close();
         await kc.stop();
         await note('too late').schedule();
-        gate.open();
+        gate.resolve();
         const { unfinished, withdrawn } = await cluster.settled(closed);
         expect(unfinished).to.deep.equal([]);
         expect(withdrawn).to.deep.equal(jobs.caps.durable ? [] : ['too late', 'next']);
@@ -610,14 +599,14 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
       it('aborts and reports what does not finish, and another node begins it again', async () => {
         const other = await cluster.node('b');
-        const never = new Gate();
+        const never = deferred();
         const aborted: unknown[] = [];
         jobs.define('wait', async (_: null, call: Invocation) => {
           call.signal.addEventListener('abort', () =>
             aborted.push((call.signal.reason as KcontError).code),
           );
           ran.push(call.node);
-          await never.passed;
+          await never.promise;
         });
         await jobs.kcont('x', 'wait', null).schedule();
         await hasRun('a');
@@ -626,14 +615,14 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         expect(unfinished).to.deep.equal([{ name: 'x', wq: 'primedlow', state: 'running' }]);
         expect(aborted).to.deep.equal(['ESHUTDOWN']);
         await hasRun('b');
-        never.open();
+        never.resolve();
       });
 
       it('follows the kernel that closes, and counts in its drain and its report', async () => {
-        const gate = new Gate();
+        const gate = deferred();
         jobs.define('wait', async () => {
           ran.push('wait');
-          await gate.passed;
+          await gate.promise;
         });
         const kc = jobs.kcont('x', 'wait', null);
         await kc.schedule();
@@ -644,7 +633,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         expect(unfinished).to.deep.equal([{ name: 'x', wq: 'primedlow', state: 'running' }]);
         expect(jobs.closed).to.equal(true);
         await cluster.settled(jobs.close());
-        gate.open();
+        gate.resolve();
       });
     });
 
@@ -663,10 +652,10 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
 
     it('runs at most as many as `concurrency` says', async () => {
       const other = await cluster.node('b', { concurrency: 2 });
-      const gate = new Gate();
+      const gate = deferred();
       other.define('hold', async () => {
         ran.push('begun');
-        await gate.passed;
+        await gate.promise;
         ran.push('ended');
       });
       for (let i = 0; i < 5; i++) await other.kcont(`c${i}`, 'hold', null).schedule();
@@ -674,7 +663,7 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
       await note('later').schedule();
       await hasRun('later');
       expect(ran).to.deep.equal(['begun', 'begun', 'later']);
-      gate.open();
+      gate.resolve();
       await cluster.until(() => ran.length === 11);
     });
 

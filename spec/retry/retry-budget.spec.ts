@@ -17,6 +17,11 @@ describe('RetryBudget', () => {
     options = { wq: lab.wq.prihigh, backoff: { baseMs: 50, factor: 1, jitter: 'none' } };
   });
 
+  /** A budget with a window of a second. */
+  function budgetOf(ratio: number, minPerSecond: number): RetryBudget {
+    return new RetryBudget({ kernel: lab.kernel, ratio, minPerSecond, windowMs: 1000 });
+  }
+
   /** Starts calls that fail, and lets their first attempts run. */
   async function failAll(count: number, own: RetryOptions): Promise<Retry<never>[]> {
     const started = Array.from({ length: count }, () => new Retry(fail, { ...options, ...own }));
@@ -43,12 +48,7 @@ describe('RetryBudget', () => {
   });
 
   it('counts retries that wait in backoff, for longer than its window too', async () => {
-    const budget = new RetryBudget({
-      kernel: lab.kernel,
-      ratio: 0,
-      minPerSecond: 2,
-      windowMs: 1000,
-    });
+    const budget = budgetOf(0, 2);
     await failAll(2, { budget, backoff: { baseMs: 5000, jitter: 'none' } });
     await lab.clock.advance(2500);
     const [refused] = await failAll(1, { budget });
@@ -56,12 +56,7 @@ describe('RetryBudget', () => {
   });
 
   it('counts retries as begun for a window, and up to a tenth more', async () => {
-    const budget = new RetryBudget({
-      kernel: lab.kernel,
-      ratio: 0,
-      minPerSecond: 3,
-      windowMs: 1000,
-    });
+    const budget = budgetOf(0, 3);
     await failAll(3, { budget, attempts: 2 });
     await lab.clock.advance(50);
     expect([budget.waiting, budget.begun]).to.deep.equal([0, 3]);
@@ -72,12 +67,7 @@ describe('RetryBudget', () => {
   });
 
   it('forgets calls after its window', async () => {
-    const budget = new RetryBudget({
-      kernel: lab.kernel,
-      ratio: 1,
-      minPerSecond: 0,
-      windowMs: 1000,
-    });
+    const budget = budgetOf(1, 0);
     await failAll(1, { budget, attempts: 1 });
     expect(budget.available).to.equal(1);
     await lab.clock.advance(1000);
@@ -87,12 +77,7 @@ describe('RetryBudget', () => {
   });
 
   it('takes back what is stopped in backoff', async () => {
-    const budget = new RetryBudget({
-      kernel: lab.kernel,
-      ratio: 0,
-      minPerSecond: 1,
-      windowMs: 1000,
-    });
+    const budget = budgetOf(0, 1);
     const [first] = await failAll(1, { budget });
     expect(budget.available).to.equal(0);
     first?.stop();
@@ -100,12 +85,7 @@ describe('RetryBudget', () => {
   });
 
   it('ends a call whose retry is refused with its error and earlier ones as causes', async () => {
-    const budget = new RetryBudget({
-      kernel: lab.kernel,
-      ratio: 0,
-      minPerSecond: 1,
-      windowMs: 1000,
-    });
+    const budget = budgetOf(0, 1);
     let calls = 0;
     const result = retry(
       () => {

@@ -8,7 +8,7 @@
 
 import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
-import { nothing } from '../../base/nothing.ts';
+import { never } from '../../base/nothing.ts';
 import type { BackendHost, BackendOutcome, BackendRun, DurableClient } from '../backend.ts';
 import { asDied, isFenced } from './connection-errors.ts';
 import { flagsOf, payloadOf, readPayload, taskOf, type Payload } from './payload.ts';
@@ -17,7 +17,6 @@ import type { Job } from './worker.ts';
 
 /** How often a run looks whether an earlier run of the same name has settled, in ms. */
 const AGAIN_MS = 20;
-const never: Promise<never> = new Promise(nothing);
 
 /**
  * Runs a job.

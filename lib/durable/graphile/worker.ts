@@ -17,7 +17,7 @@ import {
 } from 'graphile-worker';
 import { Client, Pool, type PoolClient, type PoolConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
-import { nothing } from '../../base/nothing.ts';
+import { never, nothing } from '../../base/nothing.ts';
 import { isConnectionError } from './connection-errors.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
@@ -25,7 +25,6 @@ import { monotonicMs } from './wakes.ts';
 
 /** How long the last statements may take when a node is closed, in ms. */
 const LAST_MS = 2000;
-const never: Promise<never> = new Promise(nothing);
 
 /** A job as a task gets it. */
 export type Job = JobHelpers['job'];
