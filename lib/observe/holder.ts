@@ -7,6 +7,7 @@
 import { check, kindOf, type Kind } from '../base/options-check.ts';
 import type { Caller } from '../base/errors.ts';
 import { Kcont } from '../core/kcont.ts';
+import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
 import { allObservers } from './kernel-observer.ts';
@@ -105,7 +106,7 @@ export function lockState(lock: Lock): LockState {
 }
 
 function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
-  const name = waiter instanceof Kcont ? waiter.name || '(anonymous)' : '(code)';
+  const name = waiter instanceof Kcont ? label(waiter) : '(code)';
   return { name, id: numberOf(waiter), priority: waiter._priority };
 }
 
@@ -121,7 +122,7 @@ export function holdersOf(lock: BaseLock): LockHolder[] {
     for (const kc of running(observer.dispatcher)) {
       if (kc._lock !== lock) continue;
       holders.push({
-        name: kc.name || '(anonymous)',
+        name: label(kc),
         id: numberOf(kc),
         workqueue: kc._wq.name,
         sinceMs: observer.runningSince(kc),

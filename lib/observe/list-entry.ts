@@ -1,7 +1,7 @@
 import { functionName } from '../base/errors.ts';
 import type { Dispatcher } from '../core/dispatcher.ts';
 import type { Kcont } from '../core/kcont.ts';
-import { lastDelay, taskOf } from '../core/schedule.ts';
+import { label, lastDelay, taskOf } from '../core/schedule.ts';
 import { EXPIRED, PENDING, REMOTE } from '../core/state.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { nameOf } from '../locks/lock-names.ts';
@@ -131,7 +131,6 @@ export function describe(
   { state, waitsFor }: Role,
   nowMs: number,
 ): ListEntry {
-  const name = kc.name || '(anonymous)';
   const pending = state === 'pending';
   const deadlineMs = pending ? kc.deadline : null;
   const sinceMs = sinceOf(observer, kc, state, nowMs);
@@ -141,7 +140,7 @@ export function describe(
   return {
     id: numberOf(kc),
     kind: 'continuation',
-    name,
+    name: label(kc),
     function: functionOf(kc),
     state,
     waitsFor,

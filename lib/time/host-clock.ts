@@ -69,8 +69,9 @@ function named(name: string, found: unknown): (() => void) | undefined {
 /**
  * True if the program handles uncaught exceptions and has async hooks installed. If a
  * `process.nextTick` callback or a microtask then throws while our callback is on the stack, Node calls
- * the `after` hook of our callback twice: after the error has been handled, and when the callback ends. Node has no query for installed hooks, but with
- * hooks a promise has symbol properties for its ids. Costs 0.1 us, once per turn.
+ * the `after` hook of our callback twice: after the error has been handled, and when the callback ends.
+ * Node has no query for installed hooks, but with hooks a promise has symbol properties for its ids. Costs
+ * 0.1 us, once per turn.
  */
 export function isWatched(): boolean {
   const handled =

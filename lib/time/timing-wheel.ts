@@ -33,7 +33,8 @@
  * order in its new list; the list sorts itself before an entry is taken (see ordered-list.ts).
  *
  * Ticks count from `base`, the start of the current block, so `_due` always stays a small integer; due
- * ticks of 2^31-1 (FAR) or more are kept separately, by `_setFarTick`. Moving such a deadline later is a store as well.
+ * ticks of 2^31-1 (FAR) or more are kept separately, by `_setFarTick`. Moving such a deadline later is a
+ * store as well.
  *
  * Cost: O(1) to add and to remove. After it was added or reinserted, an entry cascades at most four levels;
  * it is reinserted only if its deadline was moved later, at most once per old deadline.
