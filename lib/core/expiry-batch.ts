@@ -39,8 +39,8 @@ let shared: Buckets | undefined;
 
 function sharedBuckets(): Buckets {
   return (shared ??= {
-    firsts: Array.from({ length: BATCH }, () => null),
-    lasts: Array.from({ length: BATCH }, () => null),
+    firsts: new Array<Timer | null>(BATCH).fill(null),
+    lasts: new Array<Timer | null>(BATCH).fill(null),
     used: new Int32Array(BATCH / 32),
     unsorted: new Int32Array(BATCH / 32),
   });
