@@ -10,7 +10,8 @@ import {
   PISCINA_MANY,
   TINYPOOL,
   WORKERPOOL,
-  inFlight,
+  inBursts,
+  inWindow,
   startOneCpu,
   startPools,
   sumBelow,
@@ -76,7 +77,7 @@ function continuations(effort: Effort): Case {
           },
         }),
         ...(await startPools('work', ...POOLS)).map(({ name, run }) =>
-          inFlight('peer', name, count, (value) => run('echo', value)),
+          inBursts('peer', name, count, (value) => run('echo', value)),
         ),
         bare(count),
       ];
@@ -84,20 +85,30 @@ function continuations(effort: Effort): Case {
   };
 }
 
-function results(effort: Effort, func: 'echo' | 'echoLater', kind: string): Case {
+/** How runs come: all at once and again when all have ended, or each when another has ended. */
+const ARRIVALS = [
+  { shape: 'in bursts of 1 k', side: inBursts },
+  { shape: 'in a rolling window of 1 k', side: inWindow },
+] as const;
+type Arrival = (typeof ARRIVALS)[number];
+
+function results(
+  effort: Effort,
+  func: 'echo' | 'echoLater',
+  kind: string,
+  { shape, side }: Arrival,
+): Case {
   const count = sized(effort, RUNS);
   return {
-    name: `run ${kind} function there, with its result, 1 k in flight`,
+    name: `run ${kind} function there, with its result, ${shape}`,
     metrics: RESULTS,
     async sides() {
       const { cpu, percpu, funcs } = await startOneCpu<typeof work>();
       const { [func]: called } = funcs;
       return [
-        inFlight('kcont', 'kcont', count, (arg) =>
-          percpu.run<number, number>(called, { arg, cpu }),
-        ),
+        side('kcont', 'kcont', count, (arg) => percpu.run<number, number>(called, { arg, cpu })),
         ...(await startPools('work', ...POOLS)).map(({ name, run }) =>
-          inFlight('peer', name, count, (value) => run(func, value)),
+          side('peer', name, count, (value) => run(func, value)),
         ),
         bare(count),
       ];
@@ -110,7 +121,9 @@ export const bench: Bench = {
   about: `A function runs on another thread, many in flight: the time for each. ${ONE_THREAD}`,
   cases: (effort) => [
     continuations(effort),
-    results(effort, 'echo', 'a sync'),
-    results(effort, 'echoLater', 'an async'),
+    ...ARRIVALS.flatMap((arrival) => [
+      results(effort, 'echo', 'a sync', arrival),
+      results(effort, 'echoLater', 'an async', arrival),
+    ]),
   ],
 };

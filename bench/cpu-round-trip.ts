@@ -1,6 +1,13 @@
 // Functions on another thread with a result, one after the other.
 
-import type { Bench, Case, Metric, Side } from './harness/bench.ts';
+import {
+  sized,
+  type Bench,
+  type Case,
+  type Effort,
+  type Metric,
+  type Side,
+} from './harness/bench.ts';
 import { expectSame, timedOnThreads } from './harness/timed.ts';
 import {
   BareThread,
@@ -8,15 +15,26 @@ import {
   PISCINA,
   TINYPOOL,
   WORKERPOOL,
+  ifItRuns,
   startOneCpu,
+  startPiscina,
   startPools,
 } from './threads/pools.ts';
+import type * as moveWork from './threads/move-work.ts';
 import type * as work from './threads/work.ts';
 
-const METRICS: readonly Metric[] = [
-  { name: '', unit: 'µs', goals: [{ against: PISCINA, atMost: 0.7 }], asPart: true },
-  { name: 'CPU time of all threads', unit: 'µs', goals: [], asPart: true },
-];
+/** At most so much of what piscina costs. */
+function metrics(atMost: number): readonly Metric[] {
+  return [
+    { name: '', unit: 'µs', goals: [{ against: PISCINA, atMost }], asPart: true },
+    { name: 'CPU time of all threads', unit: 'µs', goals: [], asPart: true },
+  ];
+}
+/** What is copied by a few words of shared memory, and what has to be sent as a message. */
+const SHARED = 0.7;
+const SENT = 1;
+
+const MOVED_BYTES = 20e6;
 
 /** A side that calls there and back, and gets what it has sent. */
 function backAndForth<T>(
@@ -41,10 +59,10 @@ interface Shape<T> {
   readonly read: (sent: T) => number;
 }
 
-function trips<T>(name: string, shape: Shape<T>): Case {
+function trips<T>(name: string, atMost: number, shape: Shape<T>): Case {
   return {
     name,
-    metrics: METRICS,
+    metrics: metrics(atMost),
     async sides() {
       const { cpu, percpu, funcs } = await startOneCpu<typeof work>();
       const thread = new BareThread();
@@ -59,14 +77,73 @@ function trips<T>(name: string, shape: Shape<T>): Case {
   };
 }
 
+/** Moves these bytes there and back. */
+type Move = (bytes: Uint8Array<ArrayBuffer>, moved: ArrayBuffer) => Promise<unknown>;
+
+/** A side that gives a buffer away and gets it back, each time with another first byte. */
+function moving(role: Side['role'], name: string, size: number, move: Move): Side {
+  let bytes = new Uint8Array(size);
+  const side = timedOnThreads(role, name, {
+    async run(ops) {
+      for (let i = 0; i < ops; i++) {
+        const sent = bytes;
+        sent[0] = i & 0xff;
+        bytes = (await move(sent, sent.buffer)) as Uint8Array<ArrayBuffer>;
+        expectSame('bytes left here', sent.byteLength, 0);
+      }
+    },
+    check(ops) {
+      expectSame('bytes back', bytes.byteLength, size);
+      expectSame('the first byte', bytes[0] ?? -1, (ops - 1) & 0xff);
+    },
+  });
+  return { ...side, sample: async () => (await side.sample()).map((ns) => ns / 1000) };
+}
+
+function moves(effort: Effort): Case {
+  const bytes = sized(effort, MOVED_BYTES);
+  return {
+    name: '20 MB moved there and back',
+    metrics: metrics(SENT),
+    async sides() {
+      const { cpu, percpu, funcs } = await startOneCpu<typeof moveWork>('move-work');
+      const pools = await ifItRuns(PISCINA, () => startPiscina('piscina-move-worker'));
+      return [
+        moving('kcont', 'kcont', bytes, (arg, moved) =>
+          percpu.run(funcs.moveBack, { arg, cpu, transfer: [moved] }),
+        ),
+        ...pools.map(({ name, run }) =>
+          moving('peer', name, bytes, (arg, moved) => run('moveBack', arg, { transfer: [moved] })),
+        ),
+      ];
+    },
+  };
+}
+
 export const bench: Bench = {
   name: 'cpu-round-trip',
   about: `A function runs on another thread and its result comes back, one at a time. ${ONE_THREAD}`,
-  cases: () => [
-    trips<number>('a number there and back', { make: (value) => value, read: (value) => value }),
-    trips<{ id: number; path: string; tags: readonly string[] }>('a small object there and back', {
-      make: (id) => ({ id, path: '/img/large.jpg', tags: ['a', 'b', 'c'] }),
-      read: ({ id }) => id,
+  cases: (effort) => [
+    trips<number>('a number there and back', SHARED, {
+      make: (value) => value,
+      read: (value) => value,
     }),
+    trips<{ id: number; path: string; tags: readonly string[] }>(
+      'a small object there and back',
+      SHARED,
+      {
+        make: (id) => ({ id, path: '/img/large.jpg', tags: ['a', 'b', 'c'] }),
+        read: ({ id }) => id,
+      },
+    ),
+    trips<Map<string, number>>('a Map there and back', SENT, {
+      make: (id) => new Map([['id', id]]),
+      read: (map) => map.get('id') ?? NaN,
+    }),
+    trips<Date>('a Date there and back', SENT, {
+      make: (ms) => new Date(ms),
+      read: (date) => date.getTime(),
+    }),
+    moves(effort),
   ],
 };

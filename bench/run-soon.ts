@@ -259,6 +259,24 @@ function inRequest(effort: Effort): Case {
   };
 }
 
+/** The cost of a job in bursts of these many, at eight priorities: that of a sorted array grows with the burst. */
+const CURVE = [10_000, 100_000, 200_000] as const;
+/** At the largest burst. */
+const BESIDE_P_QUEUE = 500;
+
+function curve(effort: Effort): Case[] {
+  return CURVE.map((full): Case => {
+    const shape: Shape = { size: sized(effort, full), priorities: 8 };
+    const isLargest = full === CURVE.at(-1);
+    return {
+      name: `bursts of ${full / 1000} k, 8 priorities, beside a sorted array`,
+      rounds: 3,
+      metrics: costs('ns', ...(isLargest ? [{ against: P_QUEUE, atLeast: BESIDE_P_QUEUE }] : [])),
+      sides: () => [kconts(shape), pQueue(shape)],
+    };
+  });
+}
+
 export const bench: Bench = {
   name: 'run-soon',
   about:
@@ -274,7 +292,8 @@ export const bench: Bench = {
       shaped(effort, 10, 8, never),
       shaped(effort, 1000, 8, twice),
       inRequest(effort),
-      shaped(effort, 100_000, 8, twice, { against: P_QUEUE, atLeast: 500 }),
+      shaped(effort, 100_000, 8, twice),
+      ...curve(effort),
     ];
   },
 };

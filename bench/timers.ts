@@ -3,6 +3,7 @@
 // A continuation, kept and armed again, is the floor: what the drop-in could cost if it did not have to
 // make a timer for each call, with a number, a context, and a place among the callbacks of a turn.
 
+import { AsyncResource } from 'node:async_hooks';
 import * as node from 'node:timers';
 import * as front from '../lib/compat/timers/index.ts';
 import type { HostImmediate, HostTimeout } from '../lib/compat/timers/index.ts';
@@ -29,6 +30,8 @@ const apis: readonly { role: Role; name: string; api: Api }[] = [
   { role: 'kcont', name: 'kcont/timers', api: front },
   { role: 'peer', name: NODE, api: node as unknown as Api },
 ];
+
+const BARE = 'an immediate in an async context';
 
 /** The continuation that stands for the floor. */
 const CONTINUATION = 'a continuation, kept';
@@ -167,6 +170,47 @@ function immediates(effort: Effort, name: string, count: number): Case {
   };
 }
 
+/**
+ * Each callback sets the next one, so that each has a turn of the event loop for itself. The floor is what
+ * an API of its own has to do: keep the async context of the call, and enter it from an immediate.
+ */
+function chain(name: string, set: (api: Api, callback: () => void) => void, floor?: Api): Case {
+  const sides = [
+    ...apis,
+    ...(floor === undefined ? [] : [{ role: 'floor', name: BARE, api: floor } as const]),
+  ];
+  return {
+    name: `${name}, each set by the one before`,
+    metrics: costs('ns', { against: NODE, atMost: 1.2 }),
+    sides: () =>
+      sides.map(({ role, name: side, api }) => {
+        let called = 0;
+        return timed(role, side, {
+          run(ops) {
+            called = 0;
+            return new Promise<void>((resolve) => {
+              const call = (): void => {
+                if (++called === ops) resolve();
+                else set(api, call);
+              };
+              set(api, call);
+            });
+          },
+          check: (ops) => expectSame('callbacks called', called, ops),
+        });
+      }),
+  };
+}
+
+/** The callback of an immediate of Node in the async context of the call. */
+const inContext: Api = {
+  ...(node as unknown as Api),
+  setImmediate(callback) {
+    const resource = new AsyncResource('Immediate');
+    return node.setImmediate(() => resource.runInAsyncScope(callback));
+  },
+};
+
 function heap(effort: Effort): Case {
   const count = sized(effort, 200_000);
   return {
@@ -194,6 +238,8 @@ export const bench: Bench = {
       expire(effort),
       immediates(effort, 'one alone', 1),
       immediates(effort, 'bursts of 1,000', 1000),
+      chain('setImmediate', (api, callback) => void api.setImmediate(callback), inContext),
+      chain('setTimeout of 0', (api, callback) => void api.setTimeout(callback, 0)),
       heap(effort),
     ];
   },

@@ -30,7 +30,11 @@ export interface PiscinaQueue {
 }
 
 export interface PiscinaModule {
-  readonly default: new (options: PiscinaOptions) => PiscinaPool;
+  readonly default: {
+    new (options: PiscinaOptions): PiscinaPool;
+    /** Makes a result move instead of being copied. */
+    move(value: object): unknown;
+  };
 }
 
 export interface WorkerpoolModule {

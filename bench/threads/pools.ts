@@ -18,13 +18,13 @@ import {
 /** This file is .ts or .js, and so are those beside it. */
 const ending = import.meta.url.slice(-3);
 
-/** What the other thread runs: `work.ts` or `image-work.ts`. */
-export type WorkFile = 'work' | 'image-work';
+/** What the other thread runs. */
+export type WorkFile = keyof typeof WORKERPOOL_FILES | 'move-work' | 'piscina-move-worker';
 
-const WORKERPOOL_FILES: Record<WorkFile, string> = {
+const WORKERPOOL_FILES = {
   work: 'workerpool-worker',
   'image-work': 'workerpool-image-worker',
-};
+} as const;
 
 function beside(name: string): URL {
   return new URL(`./${name}${ending}`, import.meta.url);
@@ -98,7 +98,7 @@ function ofFamily(name: string, pool: PiscinaPool): Pool {
   };
 }
 
-async function startWorkerpool(file: WorkFile): Promise<Pool> {
+async function startWorkerpool(file: keyof typeof WORKERPOOL_FILES): Promise<Pool> {
   const { default: workerpool } = await load<WorkerpoolModule>('workerpool');
   const pool = workerpool.pool(fileURLToPath(beside(WORKERPOOL_FILES[file])), {
     workerType: 'thread',
@@ -111,7 +111,7 @@ async function startWorkerpool(file: WorkFile): Promise<Pool> {
   };
 }
 
-type Start = (file: WorkFile) => Promise<Pool>;
+type Start = (file: keyof typeof WORKERPOOL_FILES) => Promise<Pool>;
 
 /** In the order of the report. */
 const STARTS: readonly (readonly [string, Start])[] = [
@@ -122,7 +122,10 @@ const STARTS: readonly (readonly [string, Start])[] = [
 ];
 
 /** Starts the pools of these names, but for those that do not run here. */
-export async function startPools(file: WorkFile, ...names: readonly string[]): Promise<Pool[]> {
+export async function startPools(
+  file: keyof typeof WORKERPOOL_FILES,
+  ...names: readonly string[]
+): Promise<Pool[]> {
   const pools: Pool[] = [];
   for (const [name, start] of STARTS) {
     if (names.includes(name)) pools.push(...(await ifItRuns(name, () => start(file))));
@@ -178,12 +181,40 @@ export function sumBelow(count: number): number {
   return (count * (count - 1)) / 2;
 }
 
-/** A side whose operation is a run that returns the number it is given; so many of them in flight. */
-export function inFlight(
+/** A side whose operation is a run that returns the number it is given; so many of them at once. */
+export function inBursts(
   role: Role,
   name: string,
   count: number,
   run: (value: number) => Promise<unknown>,
 ): Side {
   return timedOnThreads(role, name, bursts(count, run, sumBelow(count)));
+}
+
+/**
+ * The same with a rolling window: each run that ends begins the next one, so that so many are always in
+ * flight.
+ */
+export function inWindow(
+  role: Role,
+  name: string,
+  count: number,
+  run: (value: number) => Promise<unknown>,
+): Side {
+  let sum = 0;
+  return timedOnThreads(role, name, {
+    batch: count,
+    async run(ops) {
+      let next = 0;
+      sum = 0;
+      const one = async (): Promise<void> => {
+        while (next < ops) {
+          const result = await run(next++);
+          sum += result as number;
+        }
+      };
+      await Promise.all(Array.from({ length: count }, one));
+    },
+    check: (ops) => expectSame('the sum of the results', sum, sumBelow(ops)),
+  });
 }
