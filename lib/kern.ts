@@ -88,8 +88,8 @@ export function kcont_create<A, R = unknown, W extends Workqueue = Workqueue>(
  * @param nticks - the delay in ticks of 1 ms, 0 … 2^53-1, fractions count; 0: no delay
  * @returns 0: scheduled; EBUSY: it is INVOKING, a halt is waiting, the kernel is in the grace of
  * `close`, or the kernel is closed while a run is in flight; ENOENT: `ci` was given for a workqueue
- * without WQ_PERCPU; EINVAL: the delay or CPU is invalid, the continuation was destroyed or the kernel
- * is closed. If the result is not 0, nothing has changed
+ * without WQ_PERCPU; EINVAL: the delay or CPU is invalid, the continuation was destroyed, or the kernel
+ * is closed and no run is in flight. If the result is not 0, nothing has changed
  *
  * @public
  */

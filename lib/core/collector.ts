@@ -94,7 +94,7 @@ export class Collector {
     return Math.min(atTick - this.wheel.base, FAR);
   }
 
-  /** Called when a continuation that waited aside is runnable again; the base may have moved meanwhile. */
+  /** Called when a continuation that was set aside is runnable again; the base may have moved meanwhile. */
   returned(kc: Kcont<unknown>): void {
     if (kc._due > this.#jobTick) kc._due = this.#jobTick;
   }

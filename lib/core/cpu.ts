@@ -112,8 +112,9 @@ defineInspect(
  * A lifecycle event of a CPU.
  *
  * - `'up'`: it now runs continuations
- * - `'died'`: its thread has ended by itself; `error` tells why
- * - `'stopped'`: its thread has been ended by `stop`, `restart` or `kill`
+ * - `'died'`: its thread has ended by itself, could not be created, or was terminated because its import took
+ *   too long; `error` tells why
+ * - `'stopped'`: its thread has been ended by `stop` or `restart`
  * - `'blocked'`: its event loop has been blocked for `lagMs`
  * - `'unblocked'`: its event loop runs again, after it was blocked for `lagMs`
  *
@@ -131,7 +132,10 @@ export interface CpuEvent {
    * released, and the data they protect may be inconsistent.
    */
   readonly heldLocks: number;
-  /** Why it died: KcontError ECPUDIED, whose `cause` is what the thread threw. */
+  /**
+   * Why it died: KcontError ECPUDIED, whose `cause` is what was thrown, an Error with the exit code, or
+   * KcontError ETIMEDOUT.
+   */
   readonly error?: unknown;
 }
 

@@ -16,19 +16,19 @@
  *                I/O that had arrived by that time has been handled by now, so if an idle timer is
  *                still due then, no data has arrived in time. A stalled loop does not close live
  *                connections.
- *   2. starved   Of each priority, one continuation that has waited for longer than its patience is
- *                entered (see patience.ts).
+ *   2. starved   Of each priority below the highest that has runnable continuations, one that has waited
+ *                for longer than its patience is dispatched (see patience.ts).
  *   3. dispatch  Strictly by priority, until nothing can be entered or the budget is spent.
  *   4. plan      If there is more to do, another pass follows the next poll phase; otherwise the one
  *                timer is armed.
- *   5. microtasks Asynchronous functions that settle immediately free a lock or a place within
- *                maxActive: the continuations that waited for it are dispatched from microtasks,
- *                within the budget of the same pass.
+ *   5. microtasks When an asynchronous function settles immediately, its lock or its place within
+ *                maxActive becomes free. Continuations that waited for it are dispatched from
+ *                microtasks, within the budget of the same pass.
  *
- * A continuation that waits aside is not considered again until its wait is over, so a busy lock does
- * not slow down others. It keeps its place. When it is first set aside, it gets a new sequence number, so
- * those set aside stay in the order in which they were reached. When it is resumed, it goes before all
- * continuations of its priority that have not been reached yet.
+ * A continuation that was set aside is not considered again until its wait is over, so a busy lock does
+ * not slow down others. When it is first set aside it gets a new sequence number, and keeps that until it
+ * is entered or withdrawn; so those set aside stay in the order in which they were first reached. When it
+ * is resumed, it goes before all continuations of its priority that have not been reached yet.
  *
  * Sources: NetBSD kern_timeout.c, softint(9); Linux's softirq budget; FreeBSD's callout with TRYLOCK,
  * for setting aside continuations whose lock is held.
@@ -62,9 +62,12 @@ const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
-/** The argument of a continuation whose function returns AT_TOP (see invoke.ts). */
+/**
+ * A function that returns AT_TOP (see invoke.ts) asks the pass itself to call `run` of the continuation's
+ * argument. This is such an argument.
+ */
 interface AtTop {
-  /** The work of the function, called by the pass itself. */
+  /** Does the work of the function. */
   run(): void;
 }
 
@@ -107,8 +110,8 @@ export class Dispatcher implements Driven, Timekeeper {
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
   /**
-   * Whether a job need only be put into the run queue, unless fakes are installed: `isPlain`, and a pass is
-   * running or has been requested.
+   * If true, `isPlain`, and a pass is running or has been requested. Then, if no fakes are installed,
+   * scheduling a job takes nothing but adding it to the run queue.
    */
   takesJobs = false;
   /** Whether the kernel is open, on this CPU alone, and observed by nobody: then most calls take short ways. */
@@ -155,8 +158,8 @@ export class Dispatcher implements Driven, Timekeeper {
   #microtasks = 0;
   readonly #look: () => void;
   /**
-   * Since when every pass has left runnable continuations: the tick at the end of the first such pass.
-   * Infinity: the last pass left none.
+   * When the present backlog began: the tick at the end of the first of the passes in a row that left
+   * runnable continuations. Infinity: the last pass left none.
    */
   backlogTick: number = Infinity;
 
@@ -235,7 +238,10 @@ export class Dispatcher implements Driven, Timekeeper {
     if (--this.refs.count === 0 && !this.#passing) this.refs.tellLater();
   }
 
-  /** Requests a pass. While fakes are installed, each request is passed on, so that the clock looks at them. */
+  /**
+   * Requests a pass. While fakes are installed, every request is passed on, so that the clock can check
+   * whether they still are.
+   */
   request(): void {
     if (this.#passing || (this.#isRequested && isHostsTime())) return;
     this.#waker.request();
@@ -257,7 +263,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#waker.arm(Infinity);
   }
 
-  /** Makes a continuation that waited aside runnable again, at its old place or promoted. */
+  /** Puts a continuation that was set aside back into the run queue, at its old place or promoted. */
   resume(kc: Kcont<unknown>, priority: number = kc._wq.priority): void {
     let level = kc._wq._level;
     if (priority !== kc._wq.priority) {

@@ -74,9 +74,9 @@ export const DRAINING = 2;
  *
  * @remarks
  * Scheduled with a delay, it is a timer; without one, it is a job that runs soon, at the priority of
- * its workqueue. Its runs never overlap. While it runs, nothing else holds its lock. A timer runs
- * after I/O that had arrived by its deadline has been handled; a job that another continuation schedules
- * may run in the same pass, before further I/O.
+ * its workqueue. Its runs never overlap. While it runs, it holds its lock; the read side of an RWLock
+ * may have other holders too. A timer runs after I/O that had arrived by its deadline has been handled;
+ * a job that another continuation schedules may run in the same pass, before further I/O.
  *
  * @example
  * ```ts
@@ -93,8 +93,9 @@ export class Kcont<A> {
   /** @internal */
   _state = 0;
   /**
-   * While PENDING: the tick of the deadline, relative to the wheel's base. While QUEUED: for a timer
-   * the tick of its deadline, for a job a tick that is not later than its `schedule`.
+   * A tick, relative to the wheel's base. While PENDING: that of the deadline. While QUEUED: the one from
+   * which its wait counts. For a timer this is that of its deadline, for a job one at or before its
+   * `schedule` call; if it waits for a lock, it may be the tick at which it began to.
    * @internal
    */
   _due = 0;

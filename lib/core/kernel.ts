@@ -243,10 +243,11 @@ export class Kernel {
    *
    * @remarks
    * Queued functions run, by priority, and running functions finish; both are granted locks. PENDING
-   * timers are stopped, except those that a running function may be waiting for: promises of
-   * `kcont/timers/promises`, deadlines of `kcont/signal`, and timers of `kcont/timers` that were set
-   * while an asynchronous function was running. When the last run has settled, these promises are
-   * rejected, the deadlines aborted and the timers cleared.
+   * timers are stopped, except those that a running function may be waiting for, or that limit its time:
+   * promises of `kcont/timers/promises`; timers of `kcont/timers` that were set while an asynchronous
+   * function was running; deadlines of `kcont/signal`, of retries and of the items of pipelines; and waits
+   * for a rate limit of `kcont/limits`. When the last run has settled or the grace is over, these promises
+   * and waits are rejected, the deadlines of `kcont/signal` aborted, and the other timers cleared.
    *
    * When the grace is over, what is still queued is withdrawn and reported by name, and running functions
    * are aborted. Those that have not settled 100 ms later are reported too.

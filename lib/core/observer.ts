@@ -32,7 +32,7 @@ export interface Observer {
   /** It begins to wait for its lock, or waits again. */
   waits(kc: Kcont<unknown>): void;
   /**
-   * Its function is about to be called. `hasWaited`: it has waited aside, for its lock, a place under
+   * Its function is about to be called. `hasWaited`: it was set aside, to wait for its lock, a place within
    * `maxActive`, its own earlier run or another CPU.
    */
   entered(kc: Kcont<unknown>, hasWaited: boolean): void;

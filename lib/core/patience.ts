@@ -40,7 +40,7 @@ export function firstStarved(
 /** For how many ms a continuation has waited, between two absolute ticks. */
 function waited({ _due, _wq }: Kcont<unknown>, since: number, now: number): number {
   const due = _due + _wq._dispatcher.wheel.base;
-  // A job may have been scheduled later than its tick. A job that waited aside while the base moved
+  // A job may have been scheduled later than its tick. A job that was set aside while the base moved
   // can have a tick in the future.
   return (now - (due > now ? since : Math.max(due, since))) / TICKS_PER_MS;
 }

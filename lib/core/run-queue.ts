@@ -4,7 +4,7 @@
  *   summary   0000 1000        which words have a bit
  *   words     [..] [0100..]    which priorities may have an entry
  *   levels    223  215 ... 103 one per priority in use, three lists each, taken in this order:
- *               resumed  entries that waited aside and may go on: they were reached before all of
+ *               resumed  entries that were set aside and may go on: they were reached before all of
  *                        the others; or that a lock promoted from a lower level (see turnstile.ts)
  *               timed    timers that have expired, in the order of (deadline tick, sequence), and
  *                        the jobs that became runnable before one of them
@@ -70,7 +70,7 @@ export class Level<R extends Runnable> {
     return takeFirst(this.direct);
   }
 
-  /** Adds an entry that waited aside, or that a lock promoted. */
+  /** Adds an entry that was set aside, or that a lock promoted. */
   addResumed(entry: R): void {
     this.resumed.insert(entry);
     this.#hasOthers = true;
@@ -134,7 +134,7 @@ export class RunQueue<R extends Runnable> {
     direct.push(job);
   }
 
-  /** Adds an entry that waited aside, or that a lock promoted to this level. */
+  /** Adds an entry that was set aside, or that a lock promoted to this level. */
   addResumed(level: Level<R>, entry: R): void {
     level.addResumed(entry);
     this.mark(level);

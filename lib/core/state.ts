@@ -15,11 +15,12 @@
  * PENDING    its timer is running
  * INVOKING   committed to run: from schedule(0) or expiry until ack() or settle
  * EXPIRED    set at expiry, or at entry after a schedule without delay; cleared by schedule and stop
- * QUEUED     runnable and not entered: in a run queue, in the queue of its lock, or aside
+ * QUEUED     runnable and not entered: in a run queue, or waiting outside it for its lock, for a place within
+ *            maxActive, for its own earlier run, for the next pass or for another CPU
  * RUNNING    entered and not settled
  *
- * The other states of the proposal follow from these: `acked` is RUNNING without INVOKING or with QUEUED;
- * "entered since the last schedule" is EXPIRED without QUEUED.
+ * The other states of the proposal follow from these. `acked`: RUNNING is set, and INVOKING is not set or
+ * QUEUED is set. "Entered since the last schedule": EXPIRED is set and QUEUED is not.
  *
  * Source: NetBSD kernel continuations proposal (2011); callout(9).
  */
@@ -35,7 +36,10 @@ export const DEAD = 32;
 export const HALTING = 64;
 /** It does not keep the process alive. */
 export const UNREF = 128;
-/** It has waited aside since it became runnable, and its sequence number is its place in the order. */
+/**
+ * Since it became runnable it has been set aside at least once. It got a new sequence number then, which is
+ * its place among all that were set aside.
+ */
 export const WAITED = 256;
 
 /** Its errors are passed only to the code that awaits it. */
@@ -47,7 +51,10 @@ export const TASK = 1024;
  * running, and allows it to be armed, until the last run has settled or the grace is over.
  */
 export const LIMIT = 2048;
-/** Its state is shared between CPUs, in shared memory; the local state is that of this CPU's entry. */
+/**
+ * Its state is a word in shared memory. Three local bits then say only whether this CPU has it in its wheel
+ * (PENDING), has it queued or set aside (QUEUED), or runs it (RUNNING).
+ */
 export const REMOTE = 4096;
 /** It may run on any CPU, which is chosen each time it is scheduled. */
 export const ANY_CPU = 8192;
@@ -61,7 +68,7 @@ export const GRACE = 1;
 /** Nothing is served any more. */
 export const CLOSED = 2;
 
-/** The bits that `schedule` sets and `stop` clears. */
+/** A continuation with one of these bits is scheduled: its timer is running, or it is runnable. */
 export const SCHEDULED: number = PENDING | QUEUED;
 
 /*
@@ -69,7 +76,8 @@ export const SCHEDULED: number = PENDING | QUEUED;
  * blocks in shared memory. They leave all other bits unchanged.
  */
 
-// In constants of this module, which V8 treats as such; it loads and checks an exported one each time.
+// Copies of the masks as constants that are not exported: V8 inlines those, but loads and checks an exported
+// constant at each use.
 const NOT_SCHEDULED = ~(SCHEDULED | EXPIRED | INVOKING);
 const DELAYED = PENDING;
 const RUNNABLE = QUEUED | INVOKING;

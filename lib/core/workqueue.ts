@@ -144,12 +144,12 @@ export class Workqueue {
    */
   _queued = 0;
   /**
-   * Continuations that were queued and are so no more: their run has settled, or they were withdrawn.
+   * How many of those counted in `_queued` are over: their run has settled, or they were withdrawn.
    * @internal
    */
   _done = 0;
   /**
-   * How many of them were withdrawn.
+   * How many of those counted in `_done` were withdrawn.
    * @internal
    */
   _withdrawn = 0;
@@ -420,8 +420,9 @@ export class Workqueue {
   /**
    * Makes the next continuation that waits for maxActive runnable, if the limit allows another run.
    *
-   * Invariant: while the limit allows another run and some continuations wait, one of them is in the
-   * run queue. It is restored here; this is called whenever a run has settled or one of them has left.
+   * Invariant: while the limit allows another run and `_waiting` is not empty, at least one continuation
+   * that was taken from `_waiting` is in the run queue. It is restored here; this is called whenever a run
+   * has settled, and whenever such a continuation was withdrawn or has begun to wait for its lock.
    * @internal
    */
   _wake(): void {

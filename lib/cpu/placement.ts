@@ -2,12 +2,14 @@
  * Placement: which CPU a continuation runs on.
  *
  *   CPU named in `schedule`          that CPU, whether it is up or not
- *   affinity strong                  the CPU it was first scheduled on, or that was named last
+ *   affinity strong                  the CPU that was named last; if none ever was, the one chosen when it was
+ *                                    first scheduled
  *   affinity weak                    the CPU it ran on last, unless that is blocked or far behind
  *   no affinity, queue per CPU       this CPU
  *   no affinity, with a lock         the home CPU of the lock, so that its users are in one order
- *   no affinity, other workqueues    the first CPU available: up to four CPUs get an entry, the first
- *                                    to dispatch it enters it, and the other entries become stale
+ *   no affinity, other workqueues    with a delay or a posted argument, the least loaded CPU; otherwise up to
+ *                                    four CPUs get an entry, the first to dispatch it enters it, and the other
+ *                                    entries become stale
  *   no CPU is up to be chosen        the first CPU that is up looks for such work
  *
  * CPU 0 is never chosen, because it handles I/O. The load of a CPU is the backlog that it published at
@@ -32,7 +34,7 @@ const STRONG = 2;
 const CHOICES = 4;
 /** A CPU that has been blocked for longer than this is behind, in ms. */
 const BEHIND_MS = 20;
-/** A CPU with this many more runnable continuations than the least loaded CPU is behind. */
+/** A CPU with over this many more runnable continuations than the least loaded CPU is behind. */
 const BEHIND = 32;
 /** One in so many silent messages wakes its CPU. */
 const FLOOD = 1024;

@@ -4,9 +4,9 @@
  *   call ---> batch ---- the edges of debouncer.ts ----> next ----> runner: a continuation ----> settled
  *               ^ further calls join                      ^ joined by other batches while a run is in flight
  *
- * All calls of a batch get one promise, that of the run which answers them. At most one batch waits for a run in
- * flight: a batch that comes meanwhile joins it, with its newer arguments. So if runs take longer than the wait, they
- * follow each other, and nothing piles up.
+ * All calls of a batch get one promise, that of the run which answers them. At most one batch waits for the end of the
+ * run in flight: a later batch joins it, and brings newer arguments. So if runs take longer than the wait, they follow
+ * each other, and nothing piles up.
  */
 
 import { functionName, invalid } from '../base/errors.ts';
@@ -74,7 +74,7 @@ export interface DebouncedAsync<F extends (...args: never[]) => unknown> extends
    * Runs the function for the calls that wait, and ends the wait.
    *
    * @param key - with `keyBy`, only those of a key
-   * @returns the promise of these calls; undefined if there are none, and with `keyBy` without a key
+   * @returns the promise of these calls; undefined if there are none, and if `keyBy` is used and no key is given
    */
   flush(key?: unknown): Promise<Awaited<ReturnType<F>>> | undefined;
   /**
@@ -125,7 +125,7 @@ class AsyncUnit implements Unit<Promise<unknown>> {
   readonly #runner: Kcont<AsyncUnit>;
   readonly #hasTrailing: boolean;
   readonly #whenIdle: (() => void) | undefined;
-  /** Calls for which the debouncer has yet to invoke. */
+  /** The calls that wait for an edge. */
   #batch: Batch | undefined = undefined;
   /** The batch of the next run. */
   #next: Batch | undefined = undefined;
@@ -191,7 +191,7 @@ class AsyncUnit implements Unit<Promise<unknown>> {
     this.#rejectWaiting(reason ?? refusal(this.#runner, errno, 0, null));
   }
 
-  /** The run that was scheduled, or is in flight, has no result: the kernel closes. */
+  /** Called when the kernel closes, and the scheduled run was withdrawn or the grace of a run in flight is over. */
   _abort(reason: unknown): void {
     this.#rejectWaiting(reason);
   }
@@ -335,7 +335,7 @@ export function debounceAsync<F extends (...args: never[]) => unknown>(
  * Creates an asynchronous function that is begun at most once in some time.
  *
  * @remarks
- * As {@link debounceAsync} with a leading edge, and with `maxWaitMs` equal to the wait.
+ * The same as {@link debounceAsync} with a leading edge, and with `maxWaitMs` equal to the wait.
  *
  * @param func - the function
  * @param waitMs - the time between two runs, in ms: 0 or more, finite

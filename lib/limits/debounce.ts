@@ -26,8 +26,8 @@ export interface ThrottleOptions<A extends unknown[] = never> {
   /** Whether the end of the wait invokes the function. Default true. */
   trailing?: boolean;
   /**
-   * Returns a key from the arguments: calls with different keys do not affect each other. What belongs to a key
-   * is freed when its wait has passed. Keys are compared as in a Map.
+   * Returns a key from the arguments: calls with different keys do not affect each other. The state of a key is freed
+   * when its wait has passed. Keys are compared as in a Map.
    */
   keyBy?: (...args: A) => unknown;
   /** The workqueue on which the end of the wait invokes the function. Default: `softclock`. */
@@ -45,8 +45,8 @@ export interface ThrottleOptions<A extends unknown[] = never> {
  */
 export interface DebounceOptions<A extends unknown[] = never> extends ThrottleOptions<A> {
   /**
-   * How long calls may put the function off, in ms: 0 or more, finite; at least the wait. Default: without
-   * limit.
+   * How long calls may put the function off, in ms: 0 or more, finite. A value below the wait counts as the wait.
+   * Default: without limit.
    */
   maxWaitMs?: number;
 }
@@ -174,11 +174,11 @@ function make<F extends (...args: never[]) => unknown>(
  * Creates a function that is invoked when its calls have paused for some time.
  *
  * @remarks
- * The results are those of lodash's `debounce`. The function must be synchronous: for others there is
- * {@link debounceAsync}. On the leading edge, and if the limit has passed in a loop that lets no timer run, it is
- * called by the caller, who gets what it throws. At the end of the wait it is called on the workqueue, and its
- * errors go to `onError`. It gets `this` and the arguments of the last call. When the kernel closes, calls that
- * wait are dropped: call `flush` before.
+ * The results are those of lodash's `debounce`. The function must be synchronous; for asynchronous ones there is
+ * {@link debounceAsync}. On the leading edge, and if the limit has passed while the loop was blocked and no timer could
+ * run, the call itself invokes the function, and throws what it throws. At the end of the wait it is called on the
+ * workqueue, and its errors go to `onError`. It gets `this` and the arguments of the last call. When the kernel closes,
+ * calls that wait are dropped: call `flush` before.
  *
  * @param func - the function
  * @param waitMs - how long calls have to pause, in ms: 0 or more, finite

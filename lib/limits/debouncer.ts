@@ -5,15 +5,16 @@
  *   -------|------|----|----------------|-------->
  *          ^ leading edge               ^ expires: invoke
  *
- * The results are those of lodash: of its leading and trailing edge, of `maxWait`, and of a call that finds the
- * limit passed in a loop that lets no timer run. What lodash finds by reading the clock in each call and comparing
- * it with the times of the last call and the last invocation, two timers know here: `#wait`, whose deadline each
- * call moves outward by a touch, and `#limit`, which no call moves. Therefore
+ * The results are those of lodash, for the leading and the trailing edge and for `maxWait`, also if a call finds
+ * that the limit has passed, because the loop was blocked and no timer could run. lodash reads the clock in each call,
+ * and compares it with the times of the last call and of the last invocation. Here two timers replace these times:
+ * `#wait`, whose deadline each call moves outward by a touch, and `#limit`, which no call moves unless it invokes the
+ * function. Therefore
  *
  *   time of the last call = deadline of #wait - waitMs
  *
- * and the clock is read only when the function is invoked, or the limit seems to have passed. In a burst a touch
- * estimates the time (time/clock-sampling.ts), and is never early.
+ * Besides the touch, a call reads the clock only if it begins a wait, or if the limit seems to have passed. In a burst
+ * a touch estimates the time (time/clock-sampling.ts), so that the deadline may be late, but never early.
  *
  * One difference: `flush` of lodash leaves its timer running, which may end the wait of a later call too early.
  *
@@ -40,16 +41,16 @@ export interface Timing {
 }
 
 /**
- * What a debouncer invokes and tells.
+ * The owner of a debouncer, which calls the function and is notified.
  *
  * @internal
  */
 export interface DebouncerHost<R> {
   /** Calls the function. */
   _invoke(self: unknown, args: readonly unknown[]): R;
-  /** Nothing is left to remember: another debouncer would give the same results. */
+  /** Called when a new debouncer would give the same results, so that this one can be freed. */
   _idle?(): void;
-  /** The timer was withdrawn, because the kernel closes. */
+  /** Called when nothing will be invoked, because the kernel closes. */
   _withdrawn?(reason: unknown): void;
 }
 
@@ -74,10 +75,10 @@ export class Debouncer<R> {
   #args: readonly unknown[] | undefined = undefined;
   #self: unknown = undefined;
   #result: R | undefined = undefined;
-  /** When the last call was, if no timer tells; -Infinity: a wait has passed since. */
+  /** The time of the last call, while `#wait` is not running; -Infinity: its wait has passed. */
   #lastCallMs = -Infinity;
   #lastInvokeMs = 0;
-  /** Its timer only remembers the time of the last call. */
+  /** Whether `#wait` runs only to remember the time of the last call. */
   #isCooling = false;
 
   constructor(host: DebouncerHost<R>, timing: Timing, settings: TimerSettings) {
@@ -91,12 +92,12 @@ export class Debouncer<R> {
       : makeOwn<Debouncer<R>>(bits, wq, null, limited, this, own);
   }
 
-  /** Whether an invocation may follow, as after each call until its wait has passed. */
+  /** Whether the wait of a call is in progress, so that an invocation may follow. */
   get pending(): boolean {
     return (this.#wait._state & SCHEDULED) !== 0 && !this.#isCooling;
   }
 
-  /** Whether its timer runs, also if it only remembers the time of the last call. */
+  /** Whether `#wait` runs, even if only to remember the time of the last call. */
   get busy(): boolean {
     return (this.#wait._state & SCHEDULED) !== 0;
   }
@@ -106,18 +107,18 @@ export class Debouncer<R> {
     this.#self = self;
     if ((this.#wait._state & SCHEDULED) === 0 || this.#isCooling) return this.#start();
     const hasWaited = !this.#wait.touch();
-    // It is due, but has not been entered: this call is before its trailing edge.
+    // The wait is over, but its end has not been handled yet: this call still comes before the trailing edge.
     if (hasWaited && !this.#arm()) return this.#result;
     return this.#limit === null ? this.#result : this.#checkLimit(hasWaited);
   }
 
-  /** Invokes what waits, and ends the wait. */
+  /** Invokes the function for the calls that wait, and ends the wait. */
   flush(): R | undefined {
     if (!this.pending) return this.#result;
     return this.#cutShort();
   }
 
-  /** Forgets what waits. */
+  /** Forgets the calls that wait. */
   cancel(): void {
     this.#stop();
     this.#lastCallMs = -Infinity;
@@ -134,7 +135,7 @@ export class Debouncer<R> {
     this.#limit?.destroy();
   }
 
-  /** A timer was withdrawn: called for each of them, as of a Task. */
+  /** Called for each of its timers that a shutdown withdraws, as of a Task. */
   _abort(reason: unknown): void {
     this.#stop();
     this.#forget();
@@ -172,7 +173,7 @@ export class Debouncer<R> {
     }
   }
 
-  /** Remembers the time of the last call until its wait has passed, then says that it is idle. */
+  /** Remembers the time of the last call until its wait has passed, then calls `_idle`. */
   #cool(endMs: number): void {
     if (this.#host._idle === undefined || this.pending) return;
     const leftMs = endMs - this.#wait.wq.kernel.now();
@@ -192,7 +193,7 @@ export class Debouncer<R> {
     return isFirst && leading ? this.#invoke(nowMs) : this.#result;
   }
 
-  /** In a loop that lets no timer run, the function is invoked by the call that finds the limit passed. */
+  /** If the loop was blocked and no timer could run, the call that finds the limit passed invokes the function. */
   #checkLimit(hasWaited: boolean): R | undefined {
     const { waitMs, maxWaitMs } = this.#timing;
     const limitMs = this.#lastInvokeMs + maxWaitMs;

@@ -47,8 +47,9 @@ class Group<K> {
  * A rate limit for each key, such as a user or an address.
  *
  * @remarks
- * A key's limiter is created when something is first taken from it, and freed some time after it is full again: within
- * the time that it takes to become full when all was taken, or a ms. The limits of keys may differ. Keys are compared as in a Map.
+ * A key's limiter is created when something is first taken from it. It is freed after it has become full again,
+ * with a delay of at most the time that an empty limiter takes to become full, or 1 ms if that is longer. The limits of
+ * keys may differ. Keys are compared as in a Map.
  *
  * @example
  * ```ts
@@ -67,7 +68,7 @@ export class KeyedLimiter<K = unknown> {
     );
   readonly #create: (key: K) => RateLimiter;
   readonly #limiters = new Map<K, RateLimiter>();
-  /** By the time between two sweeps. */
+  /** The groups, by the time between two of their sweeps. */
   readonly #groups = new Map<number, Group<K>>();
 
   /**
@@ -122,7 +123,7 @@ export class KeyedLimiter<K = unknown> {
   }
 
   /**
-   * Returns the limiter of a key, which is kept from now on. It is valid until it is freed: do not keep it.
+   * Returns the limiter of a key, and creates it if there is none. It is freed as all others are, so do not store it.
    *
    * @param key - the key
    * @throws KcontError EINVAL if it cannot be created
@@ -174,7 +175,10 @@ function isUnused(limiter: RateLimiter): boolean {
   return limiter.waiting === 0 && limiter.available === limiter.most;
 }
 
-/** The time between two sweeps of a limiter: a power of 2, not longer than it takes to become full, so there are few. */
+/**
+ * The time between two sweeps of a limiter, in ms: at most as long as it takes to become full, but 1 or more. A power of
+ * 2, so that there are few groups.
+ */
 function sweepMsOf(limiter: RateLimiter): number {
   return 2 ** Math.min(Math.max(Math.floor(Math.log2(limiter._refillMs)), 0), LONGEST);
 }

@@ -1,6 +1,6 @@
 /*
- * Functions with state, one for all calls or one for each key. A key's state is freed when it is idle, that
- * is, when a new one would give the same results.
+ * Functions with state: one state for all calls, or one for each key. The state of a key is freed when it is idle,
+ * that is, when a new one would invoke the function at the same times.
  */
 
 /**
@@ -73,8 +73,8 @@ export function single<R>(create: UnitFactory<R>): Made<R> {
  *
  * @param create - creates a unit
  * @param keyBy - returns the key of a call
- * @param refuse - returns the result of a call that gets no unit: because of an error, or after the end. Undefined: the
- * error is thrown, and after the end the result is undefined
+ * @param refuse - returns the result of a call that gets no unit: because of an error, or after the function was
+ * disposed. If it is undefined, the error is thrown, and after a dispose the result is undefined
  *
  * @internal
  */
@@ -89,7 +89,7 @@ export function byKey<R>(
     const found = units.get(key);
     if (found !== undefined) return found;
     const made = create(() => {
-      // It may be idle while a call of its own function has just replaced it.
+      // A call by its own function may have replaced it before it became idle.
       if (units.get(key) === made) units.delete(key);
       made.destroy();
     });

@@ -1,9 +1,9 @@
 /*
- * What all rate limits have in common: who waits, in which order, and the timer of the first one.
+ * What all rate limits have in common: who waits, in which order, and the timer of the first waiter.
  *
- * Waiters are served first in first out, so a large amount is not starved by small ones: `tryTake` fails while
- * somebody waits. One timer serves all waiters; it is that of the first one. A shutdown leaves it running for as
- * long as runs in flight may be waiting for it, then the waiters are rejected.
+ * Waiters are served first in, first out, so small amounts do not starve a large one: `tryTake` fails while somebody
+ * waits. There is one timer, for the first waiter; when it is served, the timer is set for the next one. A shutdown
+ * leaves it running as long as runs in flight may be waiting for it; then the waiters are rejected.
  */
 
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
@@ -92,8 +92,8 @@ export abstract class RateLimiter {
   abstract get available(): number;
 
   /**
-   * How long it takes until an amount can be taken, in ms; 0: now. Otherwise long enough for the clock to reach a
-   * time at which it is 0.
+   * How long it takes until an amount can be taken, in ms; 0: now. After a wait of this length, the clock shows a time
+   * at which the result is 0.
    * @internal
    */
   abstract _untilMs(nowMs: number, amount: number): number;
@@ -162,7 +162,7 @@ export abstract class RateLimiter {
    * Tells how long it takes until an amount can be taken.
    *
    * @param amount - an integer, 1 or more. Default 1
-   * @returns ms; 0: now. If others wait, it takes at least as long
+   * @returns the time in ms; 0: now. If others wait, it is a lower bound
    * @throws KcontError EINVAL for an amount that can never be taken
    */
   waitMs(amount: number = 1): number {
@@ -200,7 +200,7 @@ export abstract class RateLimiter {
   }
 
   /**
-   * Serves those for whom it is time, and starts the timer of the next one.
+   * Serves the waiters whose time has come, and starts the timer of the next one.
    * @internal
    */
   _serve(): void {
@@ -210,7 +210,7 @@ export abstract class RateLimiter {
       const untilMs = this._untilMs(nowMs, waiter.amount);
       if (untilMs > 0) {
         kc.ack();
-        // A longer wait than any timer has is continued when that has passed.
+        // A wait that is longer than that of any timer is continued when the timer has expired.
         const errno = kc._schedule(Math.min(untilMs, Number.MAX_SAFE_INTEGER), null);
         if (errno !== 0 && !kc.busy) this._abort(refusal(kc, errno, untilMs, null));
         return;

@@ -1,13 +1,13 @@
 /*
- * A strict limit for every window: when what was taken is kept for as long as the window.
+ * A strict limit for every window: each time at which something was taken is stored for as long as the window lasts.
  *
  *   times:  . . |x x    x      x x|  ->   one more can be taken when the first of `limit` has left the window
  *                ^ now - window    ^ now
  *
  * A counter per interval would allow twice the limit around the end of an interval. Here, no window [t, t + window)
  * of any position has more than the limit. Memory: two numbers for each time at which something was taken in the last
- * window. Beside each time is how much was taken up to then, so an amount of any size is one entry, and the entry whose
- * leaving makes room is found by bisection.
+ * window. With each time, the amount taken up to then is stored. So an amount of any size is one entry, and bisection
+ * finds the entry that has to leave the window before an amount can be taken.
  */
 
 import { traceFrom, invalid } from '../base/errors.ts';
@@ -37,7 +37,7 @@ const KINDS = {
 };
 const WINDOW = optionsOf<SlidingWindowOptions>('SlidingWindow', KINDS);
 
-/** From so many times on, those that have left the window are removed from the array. */
+/** Times that have left the window are removed from the array when there are so many, and they are half of it. */
 const COMPACT = 1024;
 
 /**

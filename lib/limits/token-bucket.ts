@@ -6,8 +6,8 @@
  *
  *   burst + rate * window
  *
- * are taken in any window. Both numbers of tokens are integers: nothing is left over when tokens are taken, and the test
- * whether an amount is there, the amount that is there, and the time until it is there, agree. Each operation is O(1).
+ * are taken in any window. What was taken and what has come back are integers, so there are no rests: `tryTake`,
+ * `available` and `waitMs` always agree. Each operation is O(1).
  *
  * Source: ITU-T I.371 (1993), virtual scheduling.
  */
@@ -37,7 +37,7 @@ const BUCKET = optionsOf<TokenBucketOptions>('TokenBucket', {
   burst: integerOf('an integer from 1 to 2^53-1', 1, Number.MAX_SAFE_INTEGER),
   kernel: KERNEL,
 });
-/** How much may come back before the time since which it is counted is moved. */
+/** When so much has come back, the time from which it is counted is moved. */
 const MANY = 2 ** 32;
 const NEEDED = numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_VALUE);
 
@@ -57,9 +57,9 @@ const NEEDED = numberOf('a finite number > 0', Number.MIN_VALUE, Number.MAX_VALU
  */
 export class TokenBucket extends RateLimiter {
   readonly #ratePerSecond: number;
-  /** When the bucket was last full. */
+  /** When the bucket was last full; or a later time, if both numbers have been reduced (see `_grant`). */
   #sinceMs = 0;
-  /** What was taken since then. */
+  /** How much was taken since then. */
   #taken = 0;
 
   /**
@@ -97,7 +97,7 @@ export class TokenBucket extends RateLimiter {
       this.#sinceMs = nowMs;
       this.#taken = 0;
     } else if (this.#taken - missing >= MANY || this.#taken + amount > Number.MAX_SAFE_INTEGER) {
-      // It was not full for so long that fractions of a token would be lost.
+      // The bucket has not been full for a long time: in larger numbers, fractions of a token would be lost.
       this.#sinceMs += ((this.#taken - missing) * 1000) / this.#ratePerSecond;
       this.#taken = missing;
     }

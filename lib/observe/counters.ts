@@ -27,7 +27,7 @@ export interface WorkqueueCounters {
   readonly entered: number;
   /** Number of scheduled runs that were withdrawn. */
   readonly stopped: number;
-  /** Number of calls of `schedule` and `reset` that returned false because the continuation was busy. */
+  /** Number of calls of `schedule` and `reset` that returned false, although the continuation was not destroyed. */
   readonly refused: number;
   /** Number of functions that have failed, since the workqueue was created. */
   readonly failed: number;
@@ -81,7 +81,7 @@ export interface CpuCounters {
  * @public
  */
 export interface KernelCounters {
-  /** From when it counts, in ms as of `kernel.now()`. */
+  /** From when it counts, in ms on the clock of `kernel.now()`. */
   readonly sinceMs: number;
   /** The workqueues, highest priority first. */
   readonly workqueues: readonly WorkqueueCounters[];
@@ -92,7 +92,7 @@ export interface KernelCounters {
 }
 
 /**
- * Returns how often things have happened on a kernel on this thread, since it is observed: see {@link list}.
+ * Returns how often things have happened on a kernel on this thread, since it has been observed: see {@link list}.
  *
  * @param kernel - the kernel
  * @returns counts of each workqueue, named lock and CPU

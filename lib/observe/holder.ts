@@ -30,7 +30,7 @@ export interface LockHolder {
   readonly id: number | null;
   /** The name of its workqueue; null for code. */
   readonly workqueue: string | null;
-  /** When its run began, in ms as of `now()` of its kernel; null if it is not known. */
+  /** When its run began, in ms on the clock of `now()` of its kernel; null if it is not known. */
   readonly sinceMs: number | null;
 }
 

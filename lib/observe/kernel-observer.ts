@@ -56,7 +56,7 @@ export class LockCounts {
  */
 export class KernelObserver implements Observer {
   readonly dispatcher: Dispatcher;
-  /** When it began to observe, in ms as of `kernel.now()`. */
+  /** When it began to observe, in ms on the clock of `kernel.now()`. */
   readonly sinceMs: number;
   /** Those who have asked to be told too. */
   readonly taps: Observer[] = [];

@@ -58,12 +58,12 @@ export interface ListEntry {
   /** Its priority, 0 … 223. */
   readonly priority: number;
   /**
-   * When this state began, in ms as of `kernel.now()`, to the millisecond. For `'pending'`, the last
+   * When this state began, in ms on the clock of `kernel.now()`, to the millisecond. For `'pending'`, the last
    * `schedule` or `touch`; for `'runnable'` and `'waiting'`, when it became runnable, or began to wait for its
    * lock. Null if it is not known: see the remarks of {@link list}.
    */
   readonly sinceMs: number | null;
-  /** When it is due, in ms as of `kernel.now()`; null unless the state is `'pending'`. */
+  /** When it is due, in ms on the clock of `kernel.now()`; null unless the state is `'pending'`. */
   readonly deadlineMs: number | null;
   /** For how many ms it has been due and not entered, 0 or more; 0 while running. */
   readonly lateMs: number;

@@ -1,8 +1,8 @@
 /*
  * Lists of what a kernel has in hand.
  *
- * `list` makes all entries at once. An entry takes 1 to 2 us, so a list of 100,000 would stop the event loop
- * for a tenth of a second: `entries` finds all continuations at once, and then describes them in slices,
+ * `list` makes all entries at once. An entry takes 1 to 3 us, so a list of 100,000 would block the event loop
+ * for a tenth of a second or more: `entries` finds all continuations at once, and then describes them in slices,
  * between which the loop goes on.
  */
 

@@ -36,7 +36,8 @@ export interface ObserveOptions {
   /** The kernel whose stalls are looked for. Default: the process-wide kernel. */
   kernel?: Kernel;
   /**
-   * Looks for stalls, with these limits: `{}` for the defaults. Default: only with `onStall` or `watch`.
+   * Looks for stalls, with these limits; `{}`: with the default ones. Default: `{}` with `onStall` or `watch`;
+   * otherwise no stalls are looked for.
    */
   limits?: StallLimits;
   /**

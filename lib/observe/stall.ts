@@ -2,7 +2,8 @@
  * What kind of stall was found.
  *
  * - `'function'`: a function has occupied the event loop for longer than `functionMs`
- * - `'late'`: a continuation was entered more than `lateMs` after it was due
+ * - `'late'`: a continuation was entered more than `lateMs` after it was due, and had not waited for a lock, a place
+ *   within `maxActive`, its own run or another CPU
  * - `'lock'`: a continuation has waited for its lock for longer than `lockMs`
  * - `'run'`: an asynchronous run has not settled within `runMs`
  * - `'block'`: a function has occupied the event loop for longer than `blockMs`, and had not returned; only with `watch`
@@ -36,7 +37,7 @@ export interface Stall {
   readonly ms: number;
   /** The limit that was exceeded, in ms. */
   readonly limitMs: number;
-  /** When it was found, in ms as of `kernel.now()`. */
+  /** When it was found, in ms on the clock of `kernel.now()`. */
   readonly atMs: number;
   /** Its lock; null: it has none. */
   readonly lock: string | null;
@@ -44,7 +45,7 @@ export interface Stall {
   readonly holders: readonly string[];
   /** How many wait for the lock, for `'lock'`, or are runnable, for `'level'`; 0 otherwise. */
   readonly waiting: number;
-  /** How many stalls of the same kind and name have not been reported since the last report. */
+  /** How many stalls of the same kind, workqueue and name were not reported since the last report. */
   readonly suppressed: number;
   /** The stack of the blocked thread, for `'block'`; null if it could not be read. */
   readonly stack: string | null;
@@ -68,6 +69,6 @@ export interface StallLimits {
   runMs?: number;
   /** How long the continuations of a priority may be runnable without one of them being entered. Default 1000. */
   starvedMs?: number;
-  /** Stalls of the same kind and name are reported once in this time; 0 or more. Default 10000. */
+  /** Stalls of the same kind, workqueue and name are reported once in this time; 0 or more. Default 10000. */
   intervalMs?: number;
 }

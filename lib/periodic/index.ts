@@ -45,8 +45,9 @@ export interface EveryOptions extends TaskOptions {
    */
   fixed?: 'rate' | 'delay';
   /**
-   * With a fixed rate, what happens to times that pass before a run can begin. `'skip'`: they are left out.
-   * `'merge'`: they come to one run, immediately. `'queue'`: each has its run. Default `'skip'`.
+   * With a fixed rate, what happens to times that pass during a run, or before a run that is late. `'skip'`: they
+   * are left out. `'merge'`: all of them together get one run, immediately. `'queue'`: each has its run. A run that is
+   * late because something else blocked the loop is not left out. Default `'skip'`.
    */
   overrun?: 'skip' | 'queue' | 'merge';
   /** Each run is delayed by a random time of up to so many ms, 0 or more. The times stay the same. Default 0. */
@@ -68,7 +69,10 @@ export interface EveryOptions extends TaskOptions {
  * @public
  */
 export interface AtOptions extends TaskOptions {
-  /** Whether a date that has passed is run: at once, or not at all. Default `'once'`. */
+  /**
+   * What happens if the date has passed when its run could begin. `'once'`: it is run at once. `'skip'`: the same, but
+   * it is not run if it passed more than `graceMs` ago. Default `'once'`.
+   */
   missed?: 'skip' | 'once';
   /** With `missed: 'skip'`: how late a run may begin, in ms, 0 or more. Default 1000. */
   graceMs?: number;
@@ -84,8 +88,9 @@ export interface CronOptions extends TaskOptions {
   timeZone?: string;
   /**
    * What happens to dates that pass before a run can begin, because the machine was suspended, the clock was set,
-   * or a run took long. `'skip'`: those that are later than `graceMs` are left out. `'once'`: they come to one
-   * run. `'all'`: each has its run, one after the other. Default `'skip'`.
+   * the loop was blocked, or a run took long. `'skip'`: those that passed more than `graceMs` ago are left out.
+   * `'once'`: all of them together get one run, immediately. `'all'`: each has its run, one after the other. Default
+   * `'skip'`.
    */
   missed?: 'skip' | 'once' | 'all';
   /** With `missed: 'skip'`: how late a run may begin, in ms, 0 or more. Default 1000. */
@@ -149,7 +154,7 @@ function exclude(name: string, expected: string, value: unknown): void {
  * @param periodMs - the period, in ms: more than 0, up to 8.64e15, the range of a Date; fractions count
  * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
  * @param options - optional settings
- * @returns the task, whose first time has been filed
+ * @returns the task. Unless the signal is aborted, it now waits for its first time
  * @throws KcontError EINVAL for an invalid argument or option, or a combination that is not supported; ESHUTDOWN
  * if the kernel is closed
  *
@@ -214,7 +219,7 @@ function alignedAfter(nowMs: number, periodMs: number): number {
  *
  * @remarks
  * If the clock is set, or the machine is suspended, the date counts and not the delay. A date that has passed is
- * run at once.
+ * run at once; with `missed: 'skip'`, it is not run if it passed more than `graceMs` ago.
  *
  * @param date - a Date, or ms since 1970, UTC, within the range of a Date
  * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`
@@ -253,8 +258,8 @@ export function at(date: Date | number, func: PeriodicFunction, options?: AtOpti
  *
  * @remarks
  * Expressions and time zones are read by croner, a peer dependency that has to be installed: see its documentation
- * for the syntax and for changes of daylight saving time. The dates are kept when the clock is set and after a
- * suspend. A date is not run again if the clock is set back by up to three hours.
+ * for the syntax and for changes of daylight saving time. Runs follow the wall clock, also after it was set or the
+ * machine was suspended. A date that has been run is not run again if the clock is set back by up to three hours.
  *
  * @param expression - a cron expression, or an object with a method `nextRun`, such as a paused `Cron` of croner
  * @param func - called with the task; may be asynchronous on `prihigh` … `prilow`

@@ -5,16 +5,17 @@
  *        v                                                          |
  *     PENDING --- expires ---> QUEUED ---> RUNNING --- settles -----+
  *
- * The next time is chosen when the run has settled, so a run never overlaps the one before, and what the times
- * that have passed meanwhile come to is decided in one place:
+ * The next time is chosen when the run has settled, so a run never overlaps the one before. What happens to the
+ * times that have passed meanwhile is decided in one place:
  *
  *   skip    they are left out; the next run is at the next time
- *   merge   they come to one run, immediately
+ *   merge   all of them together get one run, immediately
  *   queue   each has its run, one after the other
  *
- * A task by the wall clock (aligned, `at`, `cron`) is filed anew when that clock was set, and looks at it once
- * more when its timer expires: if it is too early by the wall clock, it is filed again. What is left then is
- * more than the clocks can tell apart, or it would be due: so the kernel's clock advances before the next look.
+ * The timer of a task by the wall clock (aligned, `at`, `cron`) is set again when that clock was set. When the timer
+ * expires, the wall clock is read once more: if it is too early by this clock, the timer is set again. The rest of
+ * the wait is then longer than the rounding of the two clocks, or the task would be due: so the kernel's clock
+ * advances before the next reading.
  *
  * A function that throws is reported like that of any continuation, and its task goes on. One that never settles
  * stops its own task and nothing else.
@@ -94,7 +95,7 @@ export interface TaskPlan {
   readonly wall: WallClock | null;
   /** What is done about times that have passed. */
   readonly overrun: 'skip' | 'merge' | 'queue';
-  /** With `'skip'`: how late a run may begin because the one before it took so long. */
+  /** With `'skip'`: how late a run may begin because the run before it took long. */
   readonly graceMs: number;
   /** With `'skip'`: how late a run may begin for any other reason. */
   readonly latestMs: number;
@@ -232,7 +233,7 @@ export class PeriodicTask {
 
   /**
    * Continues a task that was stopped, from now on. Times that passed meanwhile are not run. The times of `every`
-   * begin anew, as when it was created; if a run is in flight, they go on as before.
+   * begin again, as when it was created; if a run is in flight, they stay as they were.
    *
    * @returns true: it continues; false: it has not been stopped, has no further time, was disposed, or its kernel is
    * closing
@@ -327,7 +328,7 @@ export class PeriodicTask {
       return undefined;
     }
     this.#isNow = false;
-    // A run before its time takes the place of none.
+    // A run before its time is an additional one: the time keeps its own run.
     this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : NaN;
     whenSettled(this.#kc, this.#settled);
     if (!isNow && !this.#isOnTime(nowMs)) return undefined;
@@ -353,7 +354,7 @@ export class PeriodicTask {
         }
       });
     } catch (error) {
-      // The other timers are filed all the same.
+      // The timers of the other tasks are set all the same.
       reportLater(this.#kc, error);
     }
   }
@@ -383,8 +384,8 @@ export class PeriodicTask {
   }
 
   /**
-   * Whether it is too early for a time, by more than the rounding of sums of the two clocks. A delay of less may
-   * not change the kernel's time when it is added, so its timer would expire at the same instant forever.
+   * Whether it is too early for a time, by more than the rounding of sums of the two clocks. A shorter delay may be
+   * lost when it is added to the kernel's time; its timer would then expire at the same instant forever.
    */
   #isEarly(nowMs: number, timeMs: number): boolean {
     if (!(nowMs < timeMs)) return false;

@@ -1,5 +1,5 @@
 /*
- * When something is to happen: a list of times, in order, most of which is never written down.
+ * Timetables: lists of times, in order. Most times are computed only when they are needed.
  */
 
 import { createRequire } from 'node:module';
@@ -51,7 +51,7 @@ export class FixedRate implements Timetable {
   }
 
   after(timeMs: number): number {
-    // A time is half a period from where rounding could find it again, if that can be told from it.
+    // From half a period later, rounding cannot lead back to this time. A step below `leastMs` would change nothing.
     const leastMs = Math.abs(timeMs) * Number.EPSILON;
     return this.from(timeMs + Math.max(this.#periodMs / 2, leastMs));
   }
@@ -74,7 +74,7 @@ export class Once implements Timetable {
   readonly #ms: number;
   readonly #isAgain: boolean;
 
-  /** `isAgain`: the task was stopped before, so that a date that has passed is over. */
+  /** `isAgain`: the task was stopped before; a date that has passed is then left out. */
   constructor(ms: number, isAgain: boolean) {
     this.#ms = ms;
     this.#isAgain = isAgain;

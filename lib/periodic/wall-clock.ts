@@ -5,8 +5,8 @@
  *
  * That delay is wrong as soon as the two clocks do not advance alike: if the wall clock is set, and after a
  * suspend. So while there are such timers, an unreferenced continuation compares the clocks once a second. If
- * their difference has changed by more than 10 ms, all timers by the wall clock are filed anew. When a timer
- * expires, the wall clock is read again, so none is early by it.
+ * their difference has changed by more than 10 ms, all timers by the wall clock are set again. When a timer
+ * expires, the wall clock is read again, so no timer is early by this clock.
  *
  * Cost: two clock reads a second, however many timers; O(1) for each timer when the clock was set. Node has no
  * call that reports a change of the clock, as timerfd's TFD_TIMER_CANCEL_ON_SET does.
@@ -23,7 +23,7 @@ import { VirtualClock } from '../time/virtual-clock.ts';
 const CHECK_MS = 1000;
 /** By how much their difference may change without being noticed, in ms. */
 const DRIFT_MS = 10;
-/** A clock that is set back by more than this was wrong before, and times are run again. */
+/** A clock that is set back by more than this is assumed to have been wrong, and times are run again. */
 const BACK_MS = 3 * 3_600_000;
 /** What is expected of a time. */
 const EXPECTED = 'ms since 1970, within the range of a Date';
@@ -34,7 +34,7 @@ const EXPECTED = 'ms since 1970, within the range of a Date';
  * @internal
  */
 export interface WallTimer {
-  /** The wall clock was set: file it anew. `wasWrong`: it was set back by so much that it was wrong before. */
+  /** The wall clock was set, so its timer has to be set again. `wasWrong`: it was set back by over three hours. */
   _moved(wasWrong: boolean): void;
 }
 
@@ -111,13 +111,13 @@ export class WallClock {
   }
 
   /**
-   * Files all timers anew.
+   * Sets all timers again.
    *
    * @param stepMs - by how much the clock was set forward, or back if negative
    * @internal
    */
   _fileAnew(stepMs: number): void {
-    // A timer that is filed leaves the set or stays in it; none is added.
+    // A timer that is set again leaves the list of timers or stays in it; none is added.
     for (const timer of this.#timers) timer._moved(stepMs < -BACK_MS);
   }
 
@@ -198,7 +198,7 @@ export class VirtualWallClock extends WallClock {
   }
 
   /**
-   * Sets the time, and files all timers anew.
+   * Sets the time; the timers of all tasks that use this clock are set again.
    *
    * @param ms - the new time, in ms since 1970, UTC
    * @throws KcontError EINVAL if it is not a number within the range of a Date

@@ -206,8 +206,10 @@ export class Pipeline<In, Out> {
    * @param options - optional settings
    * @returns an iterator of the results as they are finished; results of one key keep their order.
    * Reading starts when the first result is requested. Leaving a `for await` loop over it closes the
-   * source and aborts the items inside. Errors, closing and aborting take effect at once, even while the source is silent. If
-   * the source cannot be closed, that error goes to the pipeline's `onError`
+   * source and aborts the items inside. An error, closing or an abort stops the source at once, even while it
+   * is silent. After an error or closing, the items inside are finished and delivered before the iterator
+   * throws; an abort aborts them, and the iterator throws at once. If the source cannot be closed, that error
+   * goes to the pipeline's `onError`
    * @throws KcontError EINVAL for an invalid argument
    */
   through(source: PipelineSource<In>, options?: ThroughOptions<In>): AsyncIterableIterator<Out> {

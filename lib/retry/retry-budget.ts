@@ -76,7 +76,7 @@ export class RetryBudget {
   readonly #ratio: number;
   /** Retries that are always allowed in a window. */
   readonly #least: number;
-  /** The time between two retries that are allowed because of the fraction of another one; Infinity: none is. */
+  /** The time between two retries that the fraction allows; Infinity: there is no fraction. */
   readonly #extraEachMs: number;
   /** When the next one of these is allowed. */
   #extraAtMs: number;
@@ -196,7 +196,10 @@ export class RetryBudget {
     return Math.floor(this.#least + this.#ratio * this.calls - this.#waiting - this.begun);
   }
 
-  /** Whether one more is allowed, or was allowed and counts itself: a window has room for those of its own still. */
+  /**
+   * Whether the fraction adds one retry to what the window allows: the time of the next one has come, or one was
+   * granted less than a window ago, and is still counted among those that wait or have begun.
+   */
   get #hasExtra(): boolean {
     const nowMs = this.kernel.now();
     const lastMs = this.#extraAtMs - this.#extraEachMs;

@@ -8,10 +8,11 @@
  *      +--------- PENDING   waits in backoff, without the lock
  *
  * So an attempt has the priority, the order and the lock of any other job, a wait costs a timer in the wheel,
- * and `stop` is that of the continuation. The continuation is a Task: a shutdown withdraws a wait and tells the
- * caller.
+ * and a `stop` that finds no attempt in flight destroys the continuation, so that none begins. The continuation
+ * is a Task: a shutdown withdraws a wait and tells the caller.
  *
- * A function may do anything to its own retry, also in `retryIf` and `onRetry`: what has ended stays as it is.
+ * The function, `retryIf` and `onRetry` may call any method of their own retry. Once it has ended, nothing
+ * changes its state or result.
  */
 
 import { join, leave } from '../base/abort-listeners.ts';
@@ -280,10 +281,11 @@ export class Retry<T> {
   /**
    * Ends the retry, as an abort of its signal does. No further attempt begins after it returns.
    *
-   * @param reason - what {@link Retry.result} is rejected with, unless an attempt is in flight; by default a
-   * DOMException `AbortError`
-   * @returns true: an attempt is in flight. The function's signal is aborted, and the result is that of the attempt;
-   * false: no attempt is, and none will begin. A function that the deadline has left behind may still run
+   * @param reason - what {@link Retry.result} is rejected with. If an attempt is in flight, or `retryIf` or
+   * `backoff` is being called for one, the result is that of this attempt instead. Default: a DOMException
+   * `AbortError`
+   * @returns true: an attempt is in flight, and the function's signal is aborted; false: no attempt is in flight, and
+   * none will begin. If the deadline ended the retry during an attempt, that call of the function may still be running
    */
   stop(reason: unknown = new DOMException('The retry was stopped', 'AbortError')): boolean {
     this._abort(reason);
@@ -391,7 +393,7 @@ export class Retry<T> {
     const waitMs = Math.max(this.#backoff(this.#attempt, error), retryAfterMsOf(error));
     const { kernel } = this.#kc.wq;
     if (this.#aborted || this.#state !== 'running') return false;
-    // It may not come before a time for which no timer can wait.
+    // No timer can wait that long, and a shorter wait would start the attempt too early: so there is none.
     if (waitMs > Number.MAX_SAFE_INTEGER) return false;
     if (kernel.now() + waitMs >= this.#deadlineMs) return false;
     if (this.#budget?._grant() === false) return false;

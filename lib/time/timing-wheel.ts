@@ -36,8 +36,9 @@
  * ticks of 2^31-1 (FAR) or more are kept separately, by `_setFarTick`. Moving such a deadline later is a
  * store as well.
  *
- * Cost: O(1) to add and to remove. After it was added or reinserted, an entry cascades at most four levels;
- * it is reinserted only if its deadline was moved later, at most once per old deadline.
+ * Cost: O(1) to add and to remove. After it was added or reinserted, an entry cascades at most four levels. It
+ * is reinserted only when the hand reaches its slot and its deadline has been moved out of that slot: once,
+ * however often it was moved meanwhile.
  *
  * Source: Varghese and Lauck, Hashed and Hierarchical Timing Wheels (1987); NetBSD callout(9) for
  * the lazy move; Tokio's timer wheel for the levels by differing digits.
@@ -76,7 +77,12 @@ const LEVEL_OF: Uint8Array = Uint8Array.from({ length: 33 }, (_, zeros) =>
   zeros === 32 ? 0 : Math.min(LEVELS - 1, Math.floor((31 - zeros) / BITS)),
 );
 
-/** Whether so many ticks of a slot, and more, are due at once that its timers need not cascade. */
+/**
+ * Whether the timers of a slot expire as a batch instead of cascading: the slot is on level 1 or 2, and at
+ * least its first 64 ticks are due.
+ *
+ * @param ticks - how many ticks after the first one of the slot are due
+ */
 function isBatch(level: number, ticks: number): boolean {
   return (level === 1 || level === 2) && ticks >= SLOTS - 1;
 }
@@ -176,8 +182,9 @@ export class Wheel<T extends Timer> {
   }
 
   /**
-   * Returns the next absolute tick at which there is something to do, which is never later than the first
-   * due tick that can be told; Infinity: there are no timers.
+   * Returns the next absolute tick at which there is something to do; Infinity: there are no timers. It is
+   * not later than the first due tick, except above 2^53, where it may be the next tick that a number can
+   * represent.
    */
   nextTick(): number {
     if (this.count === 0) return Infinity;

@@ -18,10 +18,11 @@ const ENTER_SYNC = optionsOf<{ patienceMs?: number }>('enterSync', { patienceMs:
  * A lock between CPUs for synchronous sections.
  *
  * @remarks
- * A lock that is held for a few microseconds is best waited for by spinning, but not for long, because a
- * spinning thread runs nothing else. So:
+ * If a lock is held for a few microseconds, spinning is the cheapest way to wait for it; but not for long,
+ * because a spinning thread runs nothing else. So:
  *
- * - a continuation that finds the lock taken spins for 2 to 3 µs, then waits aside as for any lock;
+ * - a continuation that finds the lock taken spins for 2 to 3 µs, then waits as for any lock, while
+ *   others run;
  * - `enter` spins in the same way, then waits as a promise;
  * - `tryEnter` does not wait;
  * - `enterSync` spins, then blocks the thread in short sleeps, for 100 ms by default, and then throws.

@@ -5,10 +5,10 @@
  *                     timer                up
  *        +--- BACKOFF -------> STARTING ---------> UP
  *        |       ^  ^             | |               | |
- *        |       |  +-- died -----+ |               | +---- died ----> BACKOFF
- *   stop |       |                  | stop          |
- *        |       |                  |               | stop, restart, close
- *        |       | died             v               v
+ *        |       |  +-- died -----+ | stop,         | +---- died ----> BACKOFF
+ *  stop, |       |                  | close,        |
+ *  close |       |                  | timed out     | stop, restart, close
+ *        |       | timed out        v               v
  *        |       +------------- ENDING <------- STOPPING
  *        v                          | ended   grace over, reported |
  *      DOWN <-----------------------+------------------------------+ ended
@@ -21,7 +21,8 @@
  *   STOPPING  the thread was told to finish what runs, within its grace period
  *   ENDING    the grace period is over, or there was none; a thread that does not end within END_MS is
  *             terminated
- *   BACKOFF   the thread has ended by itself; another one is made after a wait
+ *   BACKOFF   the thread has ended by itself, or has not imported the module in time; another one is made
+ *             after a wait
  *
  * Requests join what is under way. A restart while a thread is ending or starting waits for the next
  * `up`, as all other requests do. A second stop can shorten the grace period, but not extend it. The
