@@ -135,6 +135,27 @@ describe('the clock sampler', () => {
     expect(clock.readings).to.equal(100);
   });
 
+  it('reads the clock again in a burst when the global setTimeout has been replaced, and estimates while it stays', () => {
+    const { setTimeout: before } = globalThis;
+    const counts: number[] = [];
+    const count = (): void => void counts.push(clock.readings);
+    try {
+      burst(DENSE + 2);
+      count();
+      globalThis.setTimeout = (() => 0) as unknown as typeof setTimeout;
+      burst(1);
+      count();
+      burst(15);
+      count();
+      globalThis.setTimeout = (() => 1) as unknown as typeof setTimeout;
+      burst(1);
+      count();
+    } finally {
+      globalThis.setTimeout = before;
+    }
+    expect(counts).to.deep.equal([DENSE, DENSE + 1, DENSE + 1, DENSE + 2]);
+  });
+
   it('returns the current tick, or that of the last reading in a burst', () => {
     burst(DENSE);
     clock.nowMs += 5;

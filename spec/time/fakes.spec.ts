@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import sinon from 'sinon';
 import { HostClock } from '../../lib/time/host-clock.ts';
+import { restartTimerFrom } from '../../lib/core/schedule.ts';
 import { Kcont, Kernel } from '../../lib/index.ts';
 import { runLate, runModule } from '../support/child.ts';
 import { byHand, kinds, ofNode, ofSinon, type Installed, type Kind } from '../support/fakes.ts';
@@ -113,6 +114,18 @@ describe('fake timers', function () {
           expect(lab.ran).to.deep.equal(['sooner']);
           tick(1);
           expect(lab.ran).to.deep.equal(['sooner', 'touched', 'again']);
+        });
+      });
+
+      it('follow a deadline that is moved because it was estimated', () => {
+        const lab = new Lab();
+        under(kind, ({ tick }) => {
+          const kc = lab.schedule('a', 1000);
+          restartTimerFrom(kc, lab.now() + 2);
+          tick(1001);
+          expect(lab.ran).to.deep.equal([]);
+          tick(1);
+          expect(lab.ran).to.deep.equal(['a']);
         });
       });
 
