@@ -38,6 +38,7 @@ export {
   wq,
   type KernelOptions,
   type KernelReport,
+  type WorkqueueLoad,
   type PredefinedWorkqueues,
 } from './core/kernel.ts';
 export { BaseLock, type EnterOptions, type Lock } from './locks/lock.ts';
@@ -58,6 +59,7 @@ export {
 } from './base/priorities.ts';
 export type { KcontOptions } from './core/options.ts';
 export { Scope } from './core/scope.ts';
+export { ShedError, type ShedOptions } from './core/shedder.ts';
 export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 

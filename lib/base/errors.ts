@@ -10,6 +10,7 @@ import type { Kcont } from '../core/kcont.ts';
  * - `EDEADLK`: the call would wait for itself.
  * - `ENOTSUP`: the operation is not supported here, such as an asynchronous function on a `soft…` queue.
  * - `ESHUTDOWN`: the kernel has been closed.
+ * - `ESHED`: a run was refused because of load; see `ShedError`.
  * - `ETIMEDOUT`: a deadline has passed.
  * - `ENOMEM`: shared memory, or the number of threads that can share it, is exhausted.
  * - `ECPUDIED`: the CPU or the node that ran the function has died, was stopped or was cut off.
@@ -25,6 +26,7 @@ export type KcontErrorCode =
   | 'EPERM'
   | 'ENOTSUP'
   | 'ETIMEDOUT'
+  | 'ESHED'
   | 'ECPUDIED'
   | 'ESHUTDOWN';
 

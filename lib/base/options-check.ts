@@ -98,6 +98,12 @@ export const MOVABLE: Kind = kindOf(
   (list) => Array.isArray(list) && Array.from(list).every(isObject),
 );
 /** @internal */
+/** An options object within options, which is read on its own. */
+export const OPTIONS: Kind = kindOf(
+  'an object',
+  (value) => typeof value === 'object' && value !== null,
+);
+
 export const FUNCTION: Kind = kindOf('a function', isCallable);
 /** @internal */
 export const SIGNAL: Kind = kindOf('an AbortSignal', (value) => value instanceof AbortSignal);

@@ -11,6 +11,7 @@ import type { FastWorkqueue } from './fast-workqueue.ts';
 import {
   FINITE_MS,
   FUNCTION,
+  OPTIONS,
   kindOf,
   numberOf,
   optionsOf,
@@ -26,9 +27,10 @@ import {
   PRI_SOFTNET,
   PRI_SOFTSERIAL,
 } from '../base/priorities.ts';
+import { Shedder, type ShedOptions } from './shedder.ts';
 import { close, drained, type CloseReport, type LocalClose } from './shutdown.ts';
 import { Workqueue, drainBy, type WorkqueueOptions, type WorkqueueStats } from './workqueue.ts';
-import { criteriaFor, findOrMake } from './workqueue-registry.ts';
+import { criteriaFor, findOrMake, shedSettings } from './workqueue-registry.ts';
 
 /**
  * Optional settings of a kernel.
@@ -48,6 +50,11 @@ export interface KernelOptions {
    * one eighth as many functions as it has entered so far, at least 1 and at most 32.
    */
   budgetMs?: number;
+  /**
+   * Refuses runs on the predefined workqueues, lowest priority first, while earlier ones wait for too long,
+   * with {@link ShedError}. Default: no run is refused because of load.
+   */
+  shed?: ShedOptions;
 }
 
 /**
@@ -95,10 +102,36 @@ export interface KernelReport {
   readonly workqueues: readonly WorkqueueStats[];
 }
 
+/**
+ * How much waits on a workqueue, in the result of {@link Kernel.load}.
+ *
+ * @public
+ */
+export interface WorkqueueLoad {
+  /** The workqueue's name. */
+  readonly name: string;
+  /** Its priority. */
+  readonly priority: number;
+  /** Number of continuations that are runnable and have not been entered. */
+  readonly queued: number;
+  /** Number of functions that have been entered and have not settled. */
+  readonly running: number;
+  /**
+   * For how many ms the oldest run that waits for the CPU or for a place within `maxActive` has waited. It
+   * is 0 until the run has been passed over by two passes. Null without the option `shed`.
+   */
+  readonly waitMs: number | null;
+  /** Whether runs are refused while the wait is above the target. */
+  readonly shedding: boolean;
+  /** Number of runs refused so far. */
+  readonly shed: number;
+}
+
 const KERNEL = optionsOf<KernelOptions>('Kernel', {
   clock: kindOf('a VirtualClock', (value) => typeof (value as Clock | null)?._drive === 'function'),
   onError: FUNCTION,
   budgetMs: numberOf('a number > 0', Number.MIN_VALUE, Infinity),
+  shed: OPTIONS,
 });
 const CLOSE = optionsOf<{ graceMs?: number }>('close', { graceMs: FINITE_MS });
 
@@ -145,7 +178,9 @@ export class Kernel {
       clock = hostClock,
       onError,
       budgetMs = BUDGET_MS,
+      shed,
     } = readOptions(options, KERNEL, Kernel);
+    const settings = shedSettings(shed, Kernel);
     this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
@@ -163,6 +198,13 @@ export class Kernel {
       primedlow: predefined('primedlow', PRI_PRIMEDLOW),
       prilow: predefined('prilow', PRI_PRILOW),
     };
+    if (settings !== undefined) {
+      const shedder = new Shedder(this.#dispatcher, settings);
+      // The first one created has the highest priority.
+      for (const queue of [...this.#dispatcher.queues].toReversed()) {
+        queue._backlog = shedder.add(queue.name);
+      }
+    }
     this.#dispatcher.kept = new Kcont(this.wq.softclock, null, nothing, null);
   }
 
@@ -272,6 +314,22 @@ export class Kernel {
     const local: LocalClose = (guide) => close(this.#dispatcher, graceMs, guide);
     const others = this.#dispatcher.cpuLink ?? this._starting;
     return (this.#closing ??= others?.close(graceMs, local) ?? local());
+  }
+
+  /**
+   * Returns how much waits on each workqueue, highest priority first: for health checks, and to refuse work
+   * before it begins.
+   */
+  load(): WorkqueueLoad[] {
+    return [...this.#dispatcher.queues]
+      .map((queue) => {
+        const { name, priority, queued, running } = queue.stats();
+        const backlog = queue._backlog;
+        const waitMs = backlog?.waitMs() ?? null;
+        const shedding = backlog?.shedding ?? false;
+        return { name, priority, queued, running, waitMs, shedding, shed: backlog?.shed ?? 0 };
+      })
+      .toSorted((a, b) => b.priority - a.priority);
   }
 
   /** Returns the number of timers, queued continuations and runs, and each workqueue's statistics. */

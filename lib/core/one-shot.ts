@@ -11,6 +11,7 @@ import {
 } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
 import { makeOwn } from './own-kcont.ts';
+import { unlink } from '../base/list.ts';
 import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
 import {
@@ -29,6 +30,7 @@ import {
 } from '../base/options-check.ts';
 import { scheduleOrThrow } from './schedule.ts';
 import { QUIET, TASK } from './state.ts';
+import type { Arrival } from './shedder.ts';
 import type { Workqueue } from './workqueue.ts';
 import { nothing } from '../base/nothing.ts';
 
@@ -139,6 +141,8 @@ export class Job<T> implements Task {
   readonly #resolve: (value: T | PromiseLike<T>) => void;
   readonly #reject: (reason: unknown) => void;
   readonly #kc: Kcont<Job<T>>;
+  /** Its place among the runs that wait, on a workqueue that refuses runs because of load. */
+  #arrival: Arrival | null = null;
   #controller: AbortController | undefined = undefined;
 
   constructor(
@@ -157,7 +161,10 @@ export class Job<T> implements Task {
     this.#kc = makeOwn<Job<T>>(QUIET | TASK, wq, lock, run, this, made);
     try {
       signal?.throwIfAborted();
+      const backlog = delayMs === 0 ? wq._backlog : null;
+      const arrival = backlog?.admit() ?? null;
       scheduleOrThrow(this.#kc, delayMs, cpu);
+      if (arrival !== null) backlog?.add((this.#arrival = arrival));
     } catch (error) {
       this.#kc.destroy();
       throw error;
@@ -191,6 +198,7 @@ export class Job<T> implements Task {
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
     let then: Then | undefined;
+    if (this.#arrival !== null) this.#kc.wq._backlog?.entered(this.#arrival);
     try {
       const func = this.#func;
       const options = this.#options;
@@ -238,6 +246,7 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
+    if (this.#arrival !== null) unlink(this.#arrival);
     const { signal } = this.#options;
     if (signal !== undefined) leave(signal, this);
   }

@@ -2,12 +2,14 @@
  * Which workqueue a kernel returns for which options, and the private ones that it returns to nobody.
  */
 
-import type { Caller } from '../base/errors.ts';
+import { invalid, traceFrom, type Caller } from '../base/errors.ts';
 import {
   FLAG,
   FUNCTION,
   NAME,
+  OPTIONS,
   PATIENCE,
+  POSITIVE_MS,
   check,
   integerOf,
   optionsOf,
@@ -15,6 +17,7 @@ import {
 } from '../base/options-check.ts';
 import { PRIORITY } from '../base/priorities.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import type { ShedOptions, ShedSettings } from './shedder.ts';
 import { Workqueue, defaultName, type Criteria, type WorkqueueOptions } from './workqueue.ts';
 
 /**
@@ -36,7 +39,15 @@ export function createPrivate(
 ): Workqueue {
   const { patienceMs, onError } = of;
   const maxActive = typeof limit === 'number' ? limit : limit.maxActive;
-  const criteria = { priority, perCpu: false, maxActive, patienceMs, onError, name: undefined };
+  const criteria = {
+    priority,
+    perCpu: false,
+    maxActive,
+    patienceMs,
+    onError,
+    name: undefined,
+    shed: undefined,
+  };
   const queue = Workqueue._make(of._dispatcher, criteria, name, true);
   if (typeof limit === 'object') {
     const sharing = (limit._sharing ??= [limit]);
@@ -64,6 +75,8 @@ export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueu
       queue.maxActive === criteria.maxActive &&
       queue.patienceMs === criteria.patienceMs &&
       queue.onError === criteria.onError &&
+      queue._shed?.targetMs === criteria.shed?.targetMs &&
+      queue._shed?.intervalMs === criteria.shed?.intervalMs &&
       (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
     ) {
       return queue;
@@ -81,7 +94,27 @@ const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
   patienceMs: PATIENCE,
   onError: FUNCTION,
   name: NAME,
+  shed: OPTIONS,
 });
+
+const SHED = optionsOf<ShedOptions>('shed', { targetMs: POSITIVE_MS, intervalMs: POSITIVE_MS });
+/** Defaults in ms: those that CoDel's authors found. */
+const TARGET_MS = 5;
+const INTERVAL_MS = 100;
+
+/**
+ * Checks the option `shed`, and fills in the defaults.
+ *
+ * @internal
+ */
+export function shedSettings(
+  options: ShedOptions | undefined,
+  caller: Caller,
+): ShedSettings | undefined {
+  if (options === undefined) return undefined;
+  const { targetMs = TARGET_MS, intervalMs = INTERVAL_MS } = readOptions(options, SHED, caller);
+  return { targetMs, intervalMs };
+}
 
 /**
  * Checks the options of a workqueue, and fills in the defaults.
@@ -100,7 +133,19 @@ export function criteriaFor(
     patienceMs = PATIENCE_MS,
     onError,
     name,
+    shed,
   } = readOptions(options, ACQUIRE, caller);
+  if (perCpu && shed !== undefined) {
+    throw traceFrom(caller, invalid('shed', 'absent on a workqueue with a queue per CPU', shed));
+  }
   const asked = name === defaultName(priority, perCpu) ? undefined : name;
-  return { priority, perCpu, maxActive, patienceMs, onError, name: asked };
+  return {
+    priority,
+    perCpu,
+    maxActive,
+    patienceMs,
+    onError,
+    name: asked,
+    shed: shedSettings(shed, caller),
+  };
 }

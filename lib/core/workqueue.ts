@@ -14,6 +14,7 @@ import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { LOWEST_FAST } from '../base/priorities.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import type { Level } from './run-queue.ts';
+import { Shedder, type Backlog, type ShedOptions, type ShedSettings } from './shedder.ts';
 
 /**
  * Optional settings of a workqueue.
@@ -37,6 +38,11 @@ export interface WorkqueueOptions {
    * the name is made of the priority: `pri110`, or `pri110/percpu`.
    */
   name?: string;
+  /**
+   * Refuses new runs while earlier ones wait for too long, with {@link ShedError}. Not together with
+   * `perCpu`. Default: no run is refused because of load.
+   */
+  shed?: ShedOptions;
 }
 
 /**
@@ -72,6 +78,8 @@ export interface Criteria {
   readonly onError: OnError | undefined;
   /** Undefined: the workqueue that was requested without a name. */
   readonly name: string | undefined;
+  /** Undefined: no run is refused because of load. */
+  readonly shed: ShedSettings | undefined;
 }
 
 /** The number that stands for "no limit": the largest power of two that is a small integer. */
@@ -162,6 +170,16 @@ export class Workqueue {
   /** @internal */
   _failed = 0;
   /**
+   * The runs that wait, if runs are refused because of load.
+   * @internal
+   */
+  _backlog: Backlog | null = null;
+  /**
+   * Its own settings of `shed`.
+   * @internal
+   */
+  readonly _shed: ShedSettings | undefined;
+  /**
    * The sum of acquires not yet released, continuations not destroyed, and runs in flight of
    * destroyed continuations.
    * @internal
@@ -205,6 +223,9 @@ export class Workqueue {
     this.fast = criteria.priority >= LOWEST_FAST;
     this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
+    this._shed = criteria.shed;
+    if (criteria.shed !== undefined)
+      this._backlog = new Shedder(dispatcher, criteria.shed).add(this.name);
     const level = dispatcher.runq.level(criteria.priority);
     level.leastPatienceMs = Math.min(level.leastPatienceMs, criteria.patienceMs);
     this._level = level;
@@ -234,7 +255,8 @@ export class Workqueue {
    * @returns a promise of what the function returns, rejected with what it throws. If the signal is
    * aborted before the function is entered, the function never runs, and the promise is rejected
    * immediately with the signal's reason. Rejected with KcontError ESHUTDOWN if the kernel closes before
-   * the function has settled, and with the errors that the constructor and `schedule` of Kcont throw
+   * the function has settled, with {@link ShedError} if the workqueue refuses runs because of load, and with the
+   * errors that the constructor and `schedule` of Kcont throw
    */
   run<T, W extends Workqueue = Workqueue>(
     this: UnlessFast<W>,

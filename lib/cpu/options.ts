@@ -8,6 +8,7 @@ import {
   ANYTHING,
   FINITE_MS,
   FUNCTION,
+  OPTIONS,
   SIGNAL,
   integerOf,
   kindOf,
@@ -35,7 +36,7 @@ const START = optionsOf<StartCpusOptions>('startCpus', {
     (ms) => typeof ms === 'number' && ms > 0 && (ms < 2 ** 53 || ms === Infinity),
   ),
   signal: SIGNAL,
-  resourceLimits: kindOf('an object', (value) => typeof value === 'object' && value !== null),
+  resourceLimits: OPTIONS,
 });
 
 const LIMITS = optionsOf<CpuLimits>(

@@ -3,6 +3,7 @@ import { KcontError, checkFunction, invalid } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import {
   FUNCTION,
+  OPTIONS,
   integerOf,
   kindOf,
   optionsOf,
@@ -69,7 +70,7 @@ const DEFINE = optionsOf<DefineOptions<never>>('define', {
   }),
   schema: kindOf('a schema that implements Standard Schema 1', isSchema),
   maxAttempts: COUNT,
-  backoff: kindOf('an object', (value) => typeof value === 'object' && value !== null),
+  backoff: OPTIONS,
   crashLimit: COUNT,
   localLock: LOCK,
   onError: FUNCTION,

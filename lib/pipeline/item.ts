@@ -23,9 +23,10 @@ import type { Task } from '../core/one-shot.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { repoint, makeOwn } from '../core/own-kcont.ts';
-import type { Links } from '../base/list.ts';
+import { unlink, type Links } from '../base/list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { scheduleOrThrow } from '../core/schedule.ts';
+import type { Arrival } from '../core/shedder.ts';
 import { TASK } from '../core/state.ts';
 import { ItemDeadline } from './item-deadline.ts';
 import type { PipelineRunner } from './runner.ts';
@@ -94,6 +95,8 @@ export class Item implements Task, Links, StageContext {
   #asyncContext: AsyncResource | undefined = undefined;
   #controller: AbortController | undefined = undefined;
   #signal: AbortSignal | undefined = undefined;
+  /** Its place among the items that wait to be entered, if the first stage refuses items because of load. */
+  arrival: Arrival | null = null;
   /** Ends the continuation's run, if the function is asynchronous. */
   #release: (() => void) | undefined = undefined;
 
@@ -214,6 +217,7 @@ export class Item implements Task, Links, StageContext {
   enter(): void | Promise<void> {
     const stage = this.#at;
     this.#phase = RUNNING;
+    if (this.arrival !== null) stage.backlog?.entered(this.arrival);
     stage.running++;
     const { func } = stage;
     const asyncContext = this.#asyncContext;
@@ -301,6 +305,7 @@ export class Item implements Task, Links, StageContext {
     const { holder } = this;
     this.#phase = GONE;
     this.kc.destroy();
+    if (this.arrival !== null) unlink(this.arrival);
     this.#deadline?.end();
     if (this.#signal !== undefined) leave(this.#signal, this);
     this.#unkey();

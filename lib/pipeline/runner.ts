@@ -136,11 +136,17 @@ export class PipelineRunner implements Task {
     return this.first.full;
   }
 
-  /** Accepts an item. If it throws, nothing has changed. */
+  /**
+   * Accepts an item. If it throws, nothing has changed. `onAdmit`: it comes from a source, which is read no
+   * faster than slots become free, so it is not refused because of load.
+   */
   accept(value: unknown, options: ItemOptions, answer: Answer, onAdmit?: () => void): Item {
     if (this.closed) throw this.#refusal();
     options.signal?.throwIfAborted();
+    const backlog = onAdmit === undefined ? this.first.backlog : null;
+    const arrival = backlog?.admit() ?? null;
     const item = new Item(this, this.first, value, options, answer, onAdmit);
+    if (arrival !== null) backlog?.add((item.arrival = arrival));
     this.#items.add(item);
     item.arrive(this.first);
     return item;

@@ -26,6 +26,7 @@ import { LOWEST_FAST, PRIORITIES } from '../base/priorities.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
 import { type Workqueue } from '../core/workqueue.ts';
+import type { Backlog } from '../core/shedder.ts';
 import { createPrivate } from '../core/workqueue-registry.ts';
 import { AdmissionQueue } from './admission-queue.ts';
 import type { Item } from './item.ts';
@@ -48,6 +49,8 @@ export class Stage {
   readonly func: Step['func'];
   readonly fast: boolean;
   readonly limit: number;
+  /** The items that wait, if its workqueue refuses runs because of load. */
+  readonly backlog: Backlog | null;
   readonly buffer: number;
   readonly deadlineMs: number | undefined;
   /** The keys that order the items from this stage on; undefined if `keyBy` does not precede it. */
@@ -85,6 +88,7 @@ export class Stage {
     this.index = index;
     this.func = step.func;
     this.fast = base.fast;
+    this.backlog = base._backlog;
     this.limit = base.fast ? 1 : limited ? base.maxActive : (step.limit ?? LIMIT);
     this.buffer = step.buffer ?? BUFFER;
     this.deadlineMs = step.deadlineMs;

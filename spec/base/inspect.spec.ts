@@ -106,6 +106,11 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['Scope', scope, 'Scope { 1 continuations, 1 busy }'],
   ['Scope', disposed, 'Scope { disposed }'],
   ['VirtualClock', clock, 'VirtualClock { at 7 ms }'],
+  [
+    'ShedError',
+    new core.ShedError('db', 20, { targetMs: 5, intervalMs: 100 }),
+    'KcontError [ESHED]: workqueue db refuses runs: the oldest one has waited for 20 ms, the target is 5 ms; try again after 100 ms',
+  ],
   ['KcontError', new core.KcontError('EBUSY', 'not now'), 'KcontError [EBUSY]: not now'],
   ['Lock', granted, 'Lock { journal, exclusive }'],
   ['LockManager', locks.locks, 'LockManager { 0 held, 0 pending }'],

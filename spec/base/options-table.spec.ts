@@ -195,15 +195,36 @@ const rows: readonly Row[] = [
     of: 'acquire',
     api: ['Kernel.acquire'],
     calls: [(options) => kernel.acquire(90, options).release()],
-    good: { perCpu: true, maxActive: 2, patienceMs: 50, onError: nothing, name: 'database' },
+    good: {
+      perCpu: false,
+      maxActive: 2,
+      patienceMs: 50,
+      onError: nothing,
+      name: 'database',
+      shed: { targetMs: 5 },
+    },
     bad: { maxActive: [0, 1.5], name: [''] },
+    // Its own row has what is refused.
+    takesAll: ['shed'],
   },
   {
     of: 'Kernel',
     api: ['Kernel.constructor'],
     calls: [(options) => new Kernel(options)],
-    good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2 },
+    good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2, shed: {} },
     bad: { budgetMs: [0], clock: [{}] },
+    takesAll: ['shed'],
+  },
+  {
+    of: 'shed',
+    api: [],
+    calls: [
+      (options) => kernel.acquire(90, { shed: options ?? {} }).release(),
+      (options) => new Kernel({ clock: new VirtualClock(), shed: options ?? {} }),
+    ],
+    good: { targetMs: 5, intervalMs: 100 },
+    bad: { targetMs: [0, Infinity], intervalMs: [0, Infinity] },
+    inner: true,
   },
   {
     of: 'drain',
