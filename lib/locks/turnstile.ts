@@ -193,13 +193,13 @@ export class Turnstile implements Links {
       if (heir === null && only.waiters.empty) only.since = NONE;
       return;
     }
-    const ofHeir = heir === null ? undefined : this.#rankOf(heir);
+    const ofHeir = heir && this.#rankOf(heir);
     let highest = this.#passedBy;
     this.#passedBy = NONE;
     let promoted: Waiter | null = null;
     for (const rank of this.#ranks) {
-      const first = rank === ofHeir ? heir : rank.waiters.first;
-      if (first === undefined || first === null) {
+      const first = (rank === ofHeir ? heir : rank.waiters.first) ?? null;
+      if (first === null) {
         if (heir === null) rank.since = NONE;
         continue;
       }

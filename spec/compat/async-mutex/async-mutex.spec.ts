@@ -101,22 +101,23 @@ describe('kcont/async-mutex beside async-mutex', () => {
       program: readonly Step[],
     ): Promise<readonly string[]> => {
       const log: string[] = [];
+      const events: string[] = [];
       for (const [index, { kind, priority }] of program.entries()) {
-        const failed = (error: Error): void => void log.push(`${index} ${error.message}`);
+        const failed = (error: Error): void => void events.push(`${index} ${error.message}`);
         if (kind === 'acquire') {
-          mutex.acquire(priority).then(() => log.push(`${index} got`), failed);
+          mutex.acquire(priority).then(() => events.push(`${index} got`), failed);
         } else if (kind === 'run') {
-          mutex.runExclusive(() => log.push(`${index} ran`), priority).catch(failed);
+          mutex.runExclusive(() => events.push(`${index} ran`), priority).catch(failed);
         } else if (kind === 'unlock') {
-          void mutex.waitForUnlock(priority).then(() => log.push(`${index} unlocked`));
+          void mutex.waitForUnlock(priority).then(() => events.push(`${index} unlocked`));
         } else if (kind === 'cancel') mutex.cancel();
         else if (kind === 'turn') await settled();
         else mutex.release();
-        log.push(`${mutex.isLocked()}`);
-        // A promise of async-mutex takes more rounds of microtasks here.
+        const isLocked = mutex.isLocked();
         await settled();
+        // Promises of async-mutex take other rounds of microtasks, so the order within a step may differ.
+        log.push(`${isLocked}: ${events.splice(0).toSorted().join(', ')}`);
       }
-      await settled();
       return log;
     };
     await fc.assert(
@@ -441,6 +442,27 @@ describe('withTimeout of kcont/async-mutex', () => {
     timed.release();
     // Nothing was left in the queue.
     expect(await timed.runExclusive(() => 'free')).to.equal('free');
+  });
+
+  it('tells those who wait for an unlock when its kernel is closed', async () => {
+    const semaphore = new Semaphore(1);
+    const heavy = rejectionOf(timeouts.withTimeout(semaphore, 100).acquire(2));
+    const unlocked = semaphore.waitForUnlock();
+    await lab.kernel.close({ graceMs: 0 });
+    expect(await heavy).to.equal('ESHUTDOWN');
+    await unlocked;
+  });
+
+  it('passes the methods of a semaphore on', async () => {
+    const semaphore = new Semaphore(3);
+    const timed = timeouts.withTimeout(semaphore, 100);
+    expect(await timed.runExclusive((value) => value - semaphore.getValue(), 2)).to.equal(2);
+    timed.release(2);
+    expect([semaphore.getValue(), timed.isLocked()]).to.deep.equal([5, false]);
+    const failed = timed.runExclusive(() => {
+      throw new Error('failed');
+    });
+    expect([await rejectionOf(failed), timed.getValue()]).to.deep.equal(['Error: failed', 5]);
   });
 
   it('keeps a limited number of idle timers', async () => {
