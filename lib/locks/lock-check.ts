@@ -26,7 +26,7 @@ export function isLock(value: unknown): value is BaseLock {
  * @internal
  */
 export const LOCK: Kind = kindOf(
-  'null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
+  'null or a lock of kcont',
   (lock) => lock === null || isLock(lock),
 );
 

@@ -189,16 +189,19 @@ export abstract class BaseLock implements Lock {
 
   /** @internal */
   _enter(options: EnterOptions | undefined, caller: Caller): Promise<void> {
-    let signal: AbortSignal | undefined;
-    let priority: number | undefined;
-    if (options !== undefined) {
-      try {
-        ({ signal, priority } = readOptions(options, ENTER, caller));
-      } catch (error) {
-        return Promise.reject(error);
-      }
+    try {
+      const { signal, priority } = readOptions(options, ENTER, caller);
+      return this._await(signal, priority);
+    } catch (error) {
+      return Promise.reject(error);
     }
-    priority ??= PRI_PRIHIGH;
+  }
+
+  /**
+   * Implements `enter`, with options that have been checked.
+   * @internal
+   */
+  _await(signal: AbortSignal | undefined, priority: number = PRI_PRIHIGH): Promise<void> {
     // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this._tryFor(priority)) return entered;
@@ -295,17 +298,21 @@ export abstract class BaseLock implements Lock {
   }
 }
 
-/** Code that awaits a lock. */
-class Awaiter implements Waiter {
+/**
+ * Code that awaits a lock.
+ *
+ * @internal
+ */
+export class Awaiter implements Waiter {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
   _era = 0;
   readonly _lock: BaseLock;
   readonly _priority: number;
-  readonly _hasWaited = true;
-  readonly _timekeeper = null;
-  readonly _patienceMs = Infinity;
+  readonly _hasWaited: boolean = true;
+  readonly _timekeeper: null = null;
+  readonly _patienceMs: number = Infinity;
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
@@ -388,5 +395,5 @@ export async function runLocked<T>(
  * @internal
  */
 export function waitersOf({ _turnstile: turnstile }: BaseLock): number {
-  return turnstile === null ? 0 : [...turnstile].length;
+  return [...(turnstile ?? [])].length;
 }

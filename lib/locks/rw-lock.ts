@@ -7,7 +7,8 @@
 import { defineInspect } from '../base/inspect.ts';
 import { BaseLock, waitersOf } from './lock.ts';
 import { nameLock, nameOf, readName, titled, type LockOptions } from './lock-names.ts';
-import type { Turnstile, Waiter } from './turnstile.ts';
+import { ShareableLock } from './shareable-lock.ts';
+import type { Turnstile } from './turnstile.ts';
 
 /** The state that both sides share. */
 class Sides {
@@ -16,7 +17,7 @@ class Sides {
   turnstile: Turnstile | null = null;
 }
 
-class ReadSide extends BaseLock {
+class ReadSide extends ShareableLock {
   readonly #sides: Sides;
 
   constructor(sides: Sides) {
@@ -46,19 +47,6 @@ class ReadSide extends BaseLock {
 
   override _drop(): void {
     this.#sides.readers--;
-  }
-
-  override _takeFor(waiter: Waiter): boolean {
-    const { turnstile } = this.#sides;
-    if (turnstile === null) return super._takeFor(waiter);
-    if (turnstile.bestOutranks(waiter)) return false;
-    const granted = super._takeFor(waiter);
-    if (granted) turnstile.wake();
-    return granted;
-  }
-
-  override _mustQueue(turnstile: Turnstile, priority: number): boolean {
-    return super._mustQueue(turnstile, priority) || turnstile.bestGoesBefore(priority);
   }
 }
 

@@ -60,6 +60,8 @@ export interface Timekeeper {
 
 /** No tick. */
 export const NONE = -1;
+/** When another so many ranks have been added, the unused ones are removed. */
+const MANY = 64;
 
 /** The waiters of one priority, patience and kernel. */
 interface Rank {
@@ -81,7 +83,7 @@ export class Turnstile implements Links {
   /** The continuation that has been woken and not dispatched yet. */
   heir: Waiter | null = null;
   /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
-  readonly #ranks: Rank[] = [];
+  #ranks: Rank[] = [];
   /** The promoted waiter, which is queued here or is the heir. */
   #promoted: Waiter | null = null;
   /** The promoted waiter goes before all waiters of this priority and lower ones. */
@@ -144,7 +146,12 @@ export class Turnstile implements Links {
       waiters: new OrderedList<Waiter>(),
       since: NONE,
     };
-    this.#ranks.splice(at, 0, rank);
+    const ranks = this.#ranks;
+    ranks.splice(at, 0, rank);
+    // With kcont/async-mutex, code waits at any number of priorities.
+    if (ranks.length % MANY === 0) {
+      this.#ranks = ranks.filter((it) => !it.waiters.empty || it.since !== NONE || it === rank);
+    }
     return rank;
   }
 
@@ -186,13 +193,13 @@ export class Turnstile implements Links {
       if (heir === null && only.waiters.empty) only.since = NONE;
       return;
     }
-    const ofHeir = heir === null ? undefined : this.#rankOf(heir);
+    const ofHeir = heir && this.#rankOf(heir);
     let highest = this.#passedBy;
     this.#passedBy = NONE;
     let promoted: Waiter | null = null;
     for (const rank of this.#ranks) {
-      const first = rank === ofHeir ? heir : rank.waiters.first;
-      if (first === undefined || first === null) {
+      const first = (rank === ofHeir ? heir : rank.waiters.first) ?? null;
+      if (first === null) {
         if (heir === null) rank.since = NONE;
         continue;
       }

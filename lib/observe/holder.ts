@@ -67,10 +67,7 @@ export interface LockState {
   readonly waiters: readonly LockWaiter[];
 }
 
-const A_LOCK: Kind = kindOf(
-  'a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock',
-  isLock,
-);
+const A_LOCK: Kind = kindOf('a lock of kcont', isLock);
 
 /**
  * Checks that an argument is a lock.

@@ -55,7 +55,7 @@ describe('invalid input', () => {
     ]).to.deep.equal([
       'EINVAL: wq must be a Workqueue, got undefined',
       'EINVAL: wq must be a Workqueue, got an instance of Object',
-      'EINVAL: lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got an instance of Object',
+      'EINVAL: lock must be null or a lock of kcont, got an instance of Object',
       'EINVAL: func must be a function, got "f"',
       'EINVAL: workqueue pri77 has been released',
       'EINVAL: flags must be 0, got 1',

@@ -6,6 +6,7 @@ import { expect } from 'chai';
 import * as cpu from '../../lib/cpu/index.ts';
 import * as graphiles from '../../lib/durable/graphile/index.ts';
 import * as durables from '../../lib/durable/index.ts';
+import * as mutexes from '../../lib/compat/async-mutex/index.ts';
 import * as locks from '../../lib/compat/web-locks.ts';
 import * as limits from '../../lib/limits/index.ts';
 import * as periodic from '../../lib/periodic/index.ts';
@@ -19,6 +20,7 @@ import * as register from '../../lib/compat/timers/register.ts';
 import * as promises from '../../lib/compat/timers/promises-index.ts';
 import * as timers from '../../lib/compat/timers/index.ts';
 import * as core from '../../lib/index.ts';
+import * as sync from '../../lib/sync.ts';
 import * as kern from '../../lib/kern.ts';
 
 const modules: Readonly<Record<string, object>> = {
@@ -27,6 +29,8 @@ const modules: Readonly<Record<string, object>> = {
   './timers': timers,
   './timers/promises': promises,
   './timers/register': register,
+  './sync': sync,
+  './async-mutex': mutexes,
   './locks': locks,
   './p-queue': queues,
   './scheduler': schedulers,
@@ -101,6 +105,20 @@ const rows: readonly (readonly [of: string, it: object, line: string])[] = [
   ['RWLock', read, 'RWLock { held by readers, 0 waiting }'],
   ['RWLock', new RWLock(), 'RWLock { free, 0 waiting }'],
   ['RMLock', written, 'RMLock { held by a writer, 0 waiting }'],
+  ['Semaphore', new sync.Semaphore(5), 'Semaphore { 5 of 5 free, 0 waiting }'],
+  [
+    'Semaphore',
+    new sync.Semaphore(5, { name: 'memory' }),
+    'Semaphore memory { 5 of 5 free, 0 waiting }',
+  ],
+  ['ShareableLock', new sync.Semaphore(5).ofWeight(2), 'WeightedSide { free, 0 waiting }'],
+  ['AsyncLock', new mutexes.Mutex(), 'Mutex { 1 of 1 free, 0 waiting }'],
+  ['Semaphore', new mutexes.Semaphore(-2), 'Semaphore { -2 of -2 free, 0 waiting }'],
+  ['Condition', new sync.Condition(new Mutex()), 'Condition { 0 waiting }'],
+  ['AsyncEvent', new sync.AsyncEvent(), 'AsyncEvent { not set, 0 waiting }'],
+  ['AsyncEvent', new sync.AsyncEvent({ set: true }), 'AsyncEvent { set, 0 waiting }'],
+  ['KeyedLocks', new sync.KeyedLocks(), 'KeyedLocks { 0 in use }'],
+  ['KeyedLocks', new sync.KeyedLocks({ name: 'users' }), 'KeyedLocks users { 0 in use }'],
   ['BaseLock', read.read, 'ReadSide { held, 0 waiting }'],
   ['BaseLock', read.write, 'WriteSide { free, 0 waiting }'],
   ['Scope', scope, 'Scope { 1 continuations, 1 busy }'],

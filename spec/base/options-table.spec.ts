@@ -21,6 +21,7 @@ import {
   throttle,
   throttleAsync,
 } from '../../lib/limits/index.ts';
+import { AsyncEvent, Condition, KeyedLocks, Semaphore } from '../../lib/sync.ts';
 import { VirtualWallClock, at, cron, every } from '../../lib/periodic/index.ts';
 import { Retry, RetryBudget, retry } from '../../lib/retry/index.ts';
 import { createScheduler } from '../../lib/compat/scheduler/index.ts';
@@ -47,6 +48,15 @@ restore();
 const nothing = (): void => undefined;
 const kernel = new Kernel({ clock: new VirtualClock() });
 const { prilow, softclock } = kernel.wq;
+
+const always = (): boolean => true;
+
+/** A condition of a lock that is held. */
+function heldCondition(): Condition {
+  const lock = new Mutex();
+  lock.tryEnter();
+  return new Condition(lock);
+}
 
 /** Replaces the parts that need threads. */
 const machine = {
@@ -150,8 +160,11 @@ const rows: readonly Row[] = [
       'Mutex.run',
       'SharedMutex.hold',
       'SharedMutex.run',
+      'KeyedLocks.run',
     ],
     calls: [
+      (options) => new KeyedLocks().run(1, nothing, options),
+      (options) => new KeyedLocks().of(1).enter(options),
       (options) => new Mutex().enter(options),
       (options) => new Mutex().hold(options),
       (options) => new Mutex().run(nothing, options),
@@ -169,6 +182,39 @@ const rows: readonly Row[] = [
     bad: { priority: [224, 1.5, Infinity] },
   },
   {
+    of: 'enter',
+    api: ['Semaphore.enter', 'Semaphore.hold', 'Semaphore.run'],
+    calls: [
+      (options) => Promise.race([new Semaphore(5).enter(options), Promise.resolve()]),
+      (options) => Promise.race([new Semaphore(5).hold(options), Promise.resolve()]),
+      (options) => Promise.race([new Semaphore(5).run(nothing, options), Promise.resolve()]),
+    ],
+    good: { signal: new AbortController().signal, priority: 223, weight: 5 },
+    bad: { priority: [224, 1.5, Infinity], weight: [0, 1.5, Infinity] },
+  },
+  {
+    of: 'wait',
+    api: ['Condition.wait', 'Condition.waitFor'],
+    calls: [
+      (options) => Promise.race([heldCondition().wait(options), Promise.resolve()]),
+      (options) => heldCondition().waitFor(always, options),
+    ],
+    good: { signal: new AbortController().signal, priority: 223 },
+    bad: { priority: [224, 1.5, Infinity] },
+  },
+  {
+    of: 'wait',
+    api: ['AsyncEvent.wait'],
+    calls: [(options) => new AsyncEvent({ set: true }).wait(options)],
+    good: { signal: new AbortController().signal },
+  },
+  {
+    of: 'AsyncEvent',
+    api: ['AsyncEvent.constructor'],
+    calls: [(options) => new AsyncEvent(options)],
+    good: { set: true, autoReset: true },
+  },
+  {
     of: 'Lock',
     api: [
       'BaseLock.constructor',
@@ -177,8 +223,16 @@ const rows: readonly Row[] = [
       'SharedSpinLock.constructor',
       'SharedRWLock.constructor',
       'SharedRMLock.constructor',
+      'KeyedLocks.constructor',
+      'Semaphore.constructor',
     ],
     calls: [
+      KeyedLocks,
+      class extends Semaphore {
+        constructor(options: never) {
+          super(1, options);
+        }
+      },
       Mutex,
       SpinLock,
       RWLock,

@@ -23,7 +23,7 @@ import { ROOT } from '../support/root.ts';
  * has the same rule for the linter.
  */
 const LAYERS: readonly (readonly string[])[] = [
-  ['index.ts', 'kern.ts'],
+  ['index.ts', 'kern.ts', 'sync.ts'],
   ['compat/', 'pipeline/', 'cpu/', 'retry/', 'periodic/', 'limits/', 'observe/', 'durable/'],
   ['core/'],
   ['locks/'],
