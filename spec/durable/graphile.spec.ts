@@ -283,18 +283,4 @@ describe('graphile()', function () {
     await jobs.kcont('x', 'note', 'next').schedule();
     expect(await ran).to.equal('next');
   });
-
-  it('takes a cron, and refuses a pattern that is none', async () => {
-    const jobs = await node('a');
-    jobs.define('note', () => undefined);
-    const bad = await jobs.cron('x', '99 * * * *', 'note', null).catch((error: unknown) => error);
-    expect(bad).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
-    await jobs.cron('x', '0 3 * * *', 'note', null, { catchUpMs: 60_000 });
-    await until(async () => {
-      const { rows } = await withClient((client) =>
-        client.query(`select identifier from ${schema}_worker._private_known_crontabs`),
-      );
-      return rows.length === 1;
-    });
-  });
 });
