@@ -113,6 +113,8 @@ export async function runTick(host: BackendHost, session: Session, job: Job): Pr
 export class Cron {
   readonly #session: Session;
   #runner: Promise<Runner | undefined> = Promise.resolve(undefined);
+  #items: readonly CronItem[] = [];
+  #isQueued = false;
   #end: () => Promise<unknown> = () => Promise.resolve();
   #isStopped = false;
 
@@ -120,9 +122,13 @@ export class Cron {
     this.#session = session;
   }
 
-  /** Runs these items instead of the ones before. */
+  /** Runs these items instead of the ones before. Calls that come together start it once. */
   start(items: readonly CronItem[]): Promise<unknown> {
+    this.#items = items;
+    if (this.#isQueued) return this.#runner;
+    this.#isQueued = true;
     this.#runner = this.#runner.then(async (previous) => {
+      this.#isQueued = false;
       await this.#finish(previous);
       const session = this.#session;
       if (session.isOver || this.#isStopped) return undefined;
@@ -137,7 +143,7 @@ export class Cron {
           concurrency: 1,
           pollInterval: 60_000,
           taskList: { [NONE]: nothing },
-          parsedCronItems: parseCronItems([...items]),
+          parsedCronItems: parseCronItems([...this.#items]),
         });
         runner.promise.catch((error: unknown) => session.lost(error));
         return runner;
