@@ -23,24 +23,25 @@ import {
 } from './harness/bench.ts';
 import { expectSame } from './harness/timed.ts';
 
-const url = process.env['DATABASE_URL'];
+/** Without it there is nothing to measure. */
+export const url: string | undefined = process.env['DATABASE_URL'];
 const CONCURRENCY = 10;
 const AT_ONCE = 16;
 const CONNECTIONS = CONCURRENCY + 12;
 const ROUNDS = 5;
-const FAR_MS = 1e9;
+export const FAR_MS = 1e9;
 const quiet = new Logger(() => () => undefined);
-const PEER = 'graphile-worker';
+export const PEER = 'graphile-worker';
 
 /** What both sides can do. */
-interface Queue {
+export interface Queue {
   add(id: number, lock: string, delayMs: number): Promise<unknown>;
   close(): Promise<unknown>;
 }
 
-type Open = (schema: string, ran: () => void) => Promise<Queue>;
+export type Open = (schema: string, ran: () => void) => Promise<Queue>;
 
-async function openKcont(schema: string, ran: () => void): Promise<Queue> {
+export async function openKcont(schema: string, ran: () => void): Promise<Queue> {
   // As many connections for operations as the peer has in all.
   const pool = new Pool({ connectionString: url as string, max: CONNECTIONS });
   pool.on('error', () => undefined);
@@ -61,7 +62,7 @@ async function openKcont(schema: string, ran: () => void): Promise<Queue> {
   };
 }
 
-async function openPeer(schema: string, ran: () => void): Promise<Queue> {
+export async function openPeer(schema: string, ran: () => void): Promise<Queue> {
   const pgPool = new Pool({ connectionString: url as string, max: CONNECTIONS });
   pgPool.on('error', () => undefined).on('connect', () => undefined);
   const options = { pgPool, schema: `${schema}_worker`, logger: quiet };
@@ -97,7 +98,7 @@ async function openPeer(schema: string, ran: () => void): Promise<Queue> {
 }
 
 /** Calls `add` for each number, some at a time. */
-async function addAll(count: number, add: (i: number) => Promise<unknown>): Promise<void> {
+export async function addAll(count: number, add: (i: number) => Promise<unknown>): Promise<void> {
   let next = 0;
   const lane = async (): Promise<void> => {
     while (next < count) await add(next++);
@@ -123,44 +124,54 @@ function pendingJobs(schema: string, count: number): Promise<void> {
     from generate_series(1, ${count}) i))`);
 }
 
+/** The runs of a side. */
+export interface Ran {
+  readonly count: number;
+  /** When the first of them began, by performance.now. */
+  readonly firstMs: number;
+  /** Fulfilled when so many have begun. */
+  until(count: number): Promise<void>;
+}
+
+/** Returns a figure for each metric. */
+export type Measure = (queue: Queue, ran: Ran) => Promise<readonly number[]>;
+
 /** One side, in a new schema for each round. */
-function side(
+export function side(
   role: Role,
   name: string,
   open: Open,
   pending: number,
-  measure: (
-    queue: Queue,
-    ran: { count: number; until(count: number): Promise<void> },
-  ) => Promise<number>,
+  measure: Measure,
+  at?: number,
 ): Side {
   const schema = `kcont_bench_${process.pid}_${role}`;
   const ran = {
+    firstMs: 0,
     count: 0,
-    wanted: Infinity,
-    enough: () => undefined as void,
+    waiting: new Map<number, () => void>(),
     until(count: number): Promise<void> {
       if (ran.count >= count) return Promise.resolve();
-      ran.wanted = count;
-      return new Promise((resolve) => {
-        ran.enough = resolve;
-      });
+      return new Promise((resolve) => void ran.waiting.set(count, resolve));
     },
   };
   let queue: Queue;
   return {
     role,
     name,
+    ...(at === undefined ? {} : { at }),
     async before() {
       ran.count = 0;
+      ran.waiting.clear();
       queue = await open(schema, () => {
-        if (++ran.count === ran.wanted) ran.enough();
+        if (ran.count === 0) ran.firstMs = performance.now();
+        ran.waiting.get(++ran.count)?.();
       });
       if (pending > 0) await pendingJobs(schema, pending);
       await sql('analyze');
     },
     async sample() {
-      return [await measure(queue, ran)];
+      return await measure(queue, ran);
     },
     async after() {
       await queue.close();
@@ -170,69 +181,124 @@ function side(
   };
 }
 
-function makeCase(
-  name: string,
-  unit: 'µs' | 'ms',
-  pending: number,
-  measure: Parameters<typeof side>[4],
-): Case {
-  return {
-    name,
-    // Nine tenths of the throughput is 10/9 of the time.
-    metrics: [{ name: '', unit, goals: [{ against: PEER, atLeast: 0.9 }] }],
-    rounds: ROUNDS,
-    collect: 'round',
-    sides: () =>
-      url === undefined
-        ? []
-        : [
-            side('kcont', 'kcont/durable', openKcont, pending, measure),
-            side('peer', PEER, openPeer, pending, measure),
-          ],
-  };
+const SIDES = [
+  ['kcont', 'kcont/durable', openKcont],
+  ['peer', PEER, openPeer],
+] as const;
+
+/** Both sides, with so many jobs pending in the far future. */
+export function bothSides(pending: number, measure: Measure, at?: number): readonly Side[] {
+  if (url === undefined) return [];
+  return SIDES.map(([role, name, open]) => side(role, name, open, pending, measure, at));
 }
 
-/** Figures are in the unit of their case. */
-const US_PER_MS = 1000;
+/** Nine tenths of the throughput is 10/9 of the time. */
+const GOAL = { against: PEER, atLeast: 0.9 };
 
-function cases(effort: Effort): readonly Case[] {
-  const many = sized(effort, 1500, 50);
-  const few = sized(effort, 100, 5);
-  const endToEnd: (locks: number) => Parameters<typeof side>[4] = (locks) => async (queue, ran) => {
+/** Figures are in the unit of their metric. */
+export const US_PER_MS = 1000;
+
+/** Schedules and runs many: the time for each, in µs. */
+export function endToEnd(many: number, locks: number): Measure {
+  return async (queue, ran) => {
     const begin = performance.now();
     await addAll(many, (i) => queue.add(i, `lock:${i % locks}`, 0));
     await ran.until(many);
     expectSame('runs', ran.count, many);
-    return ((performance.now() - begin) / many) * US_PER_MS;
+    return [((performance.now() - begin) / many) * US_PER_MS];
   };
+}
+
+/** How long some calls took, in ms: the median, and the 95th percentile. */
+function spreadOf(delays: readonly number[]): readonly number[] {
+  const sorted = delays.toSorted((a, b) => a - b);
+  return [0.5, 0.95].map((part) => sorted[Math.floor(part * sorted.length)] ?? NaN);
+}
+
+/** How long it takes from `schedule` to the call, one after the other. */
+function latency(probes: number): Measure {
+  return async (queue, ran) => {
+    const delays: number[] = [];
+    for (let i = 0; i < probes; i++) {
+      const begin = performance.now();
+      await queue.add(i, `lock:${i}`, 0);
+      await ran.until(i + 1);
+      delays.push(performance.now() - begin);
+    }
+    return spreadOf(delays);
+  };
+}
+
+/**
+ * How long it takes while others are scheduled at a fixed rate, a quarter of what both sides can do. A call counts
+ * for the oldest that has not been called, so those that overtake each other are averaged.
+ */
+function latencyUnderLoad(count: number): Measure {
+  return async (queue, ran) => {
+    const delays: number[] = [];
+    const adding: Promise<unknown>[] = [];
+    const begin = performance.now();
+    for (let i = 0; i < count; i++) {
+      const at = begin + i * LOAD_PERIOD_MS;
+      await new Promise((resolve) => setTimeout(resolve, at - performance.now()));
+      adding.push(queue.add(i, `lock:${i}`, 0));
+      void ran.until(i + 1).then(() => delays.push(performance.now() - at));
+    }
+    await Promise.all(adding);
+    await ran.until(count);
+    expectSame('runs', ran.count, count);
+    return spreadOf(delays);
+  };
+}
+
+/** One in 25 ms: 40 per second. */
+const LOAD_PERIOD_MS = 25;
+const LATENCIES = ['the median', '95 %'].map((name) => ({
+  name,
+  unit: 'ms' as const,
+  goals: [],
+}));
+
+function cases(effort: Effort): readonly Case[] {
+  const many = sized(effort, 1500, 50);
+  const throughput = [{ name: '', unit: 'µs' as const, goals: [GOAL] }];
+  const usual = { rounds: ROUNDS, collect: 'round' as const };
   return [
-    makeCase(`schedule far ahead, ${AT_ONCE} at a time`, 'µs', 0, async (queue) => {
-      const begin = performance.now();
-      await addAll(many, (i) => queue.add(i, `lock:${i % 100}`, FAR_MS));
-      return ((performance.now() - begin) / many) * US_PER_MS;
-    }),
-    makeCase('schedule and run, 100 locks', 'µs', 0, endToEnd(100)),
-    makeCase('schedule and run, 1,000 locks', 'µs', 0, endToEnd(1000)),
-    makeCase(
-      'schedule and run, 100 locks, 100,000 pending',
-      'µs',
-      sized(effort, 100_000, 100),
-      endToEnd(100),
-    ),
-    makeCase('from schedule to the call, idle', 'ms', 0, async (queue, ran) => {
-      const begin = performance.now();
-      for (let i = 0; i < few; i++) {
-        await queue.add(i, `lock:${i}`, 0);
-        await ran.until(i + 1);
-      }
-      return (performance.now() - begin) / few;
-    }),
+    {
+      ...usual,
+      name: `schedule far ahead, ${AT_ONCE} at a time`,
+      metrics: throughput,
+      sides: () =>
+        bothSides(0, async (queue) => {
+          const begin = performance.now();
+          await addAll(many, (i) => queue.add(i, `lock:${i % 100}`, FAR_MS));
+          return [((performance.now() - begin) / many) * US_PER_MS];
+        }),
+    },
+    {
+      ...usual,
+      name: 'schedule and run, 100 locks',
+      metrics: throughput,
+      sides: () => bothSides(0, endToEnd(many, 100)),
+    },
+    {
+      ...usual,
+      name: 'from schedule to the call, idle',
+      metrics: LATENCIES,
+      sides: () => bothSides(0, latency(sized(effort, 100, 5))),
+    },
+    {
+      ...usual,
+      name: 'from schedule to the call, 40 others per second',
+      metrics: LATENCIES,
+      sides: () => bothSides(0, latencyUnderLoad(sized(effort, 160, 10))),
+    },
   ];
 }
 
 export const bench: Bench = {
   name: 'durable',
   about:
-    'Durable continuations on PostgreSQL, beside graphile-worker 0.17 with the same concurrency, in new schemas for each round.',
+    'Durable continuations on PostgreSQL, beside graphile-worker 0.17 with the same concurrency and as many connections, in new schemas for each round.',
   cases,
 };

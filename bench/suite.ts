@@ -28,6 +28,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'cpu-timer': () => import('./cpu-timer.ts'),
   'cpu-images': () => import('./cpu-images.ts'),
   durable: () => import('./durable.ts'),
+  'durable-growth': () => import('./durable-growth.ts'),
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
   'overload-server': () => import('./overload-server.ts'),

@@ -1,26 +1,30 @@
-// A database made for one run, on a server of this machine.
+// A database made for one run.
 //
-//   node scripts/database.mjs create   prints its URL; nothing if no server answers on 127.0.0.1:5432
-//   node scripts/database.mjs drop URL
+//   node scripts/database.mjs create     prints its URL: on the server of 127.0.0.1:5432; if none answers, on one that
+//                                        is started for it; nothing if there are no binaries for this machine
+//   node scripts/database.mjs drop URL   removes it, and the server if it was started for it
+//   node scripts/database.mjs serve      starts a server and prints its URL, nothing if this machine has no binaries.
+//                                        Then it reads lines: `fast` or `immediate` restarts it, and is answered by
+//                                        `restarted`. It ends with the input.
 //
-// The role is PGUSER, by default postgres, without a password unless PGPASSWORD is set.
+// The role on 127.0.0.1:5432 is PGUSER, by default postgres, without a password unless PGPASSWORD is set.
 
+import { createInterface } from 'node:readline';
 import { Client } from 'pg';
+import { ownServerAt, restartServer, startServer, stopServer, urlOf } from './own-server.mjs';
 
-const [command, url] = process.argv.slice(2);
-const server = new URL('postgres://127.0.0.1:5432/postgres');
-server.username = process.env['PGUSER'] ?? 'postgres';
+const [command, given] = process.argv.slice(2);
+const usual = new URL('postgres://127.0.0.1:5432/postgres');
+usual.username = process.env['PGUSER'] ?? 'postgres';
 
 /**
- * Runs one statement on the server.
+ * Runs one statement on a server.
  *
+ * @param {string} server
  * @param {string} statement
  */
-async function run(statement) {
-  const client = new Client({
-    connectionString: server.href,
-    connectionTimeoutMillis: 3000,
-  });
+async function run(server, statement) {
+  const client = new Client({ connectionString: server, connectionTimeoutMillis: 3000 });
   await client.connect();
   try {
     await client.query(statement);
@@ -29,19 +33,70 @@ async function run(statement) {
   }
 }
 
-if (command === 'create') {
+/**
+ * Makes a database, and returns its URL.
+ *
+ * @param {string} server
+ */
+async function createOn(server) {
   const name = `kcont_run_${process.pid}_${Date.now()}`;
+  await run(server, `create database ${name}`);
+  return Object.assign(new URL(server), { pathname: `/${name}` }).href;
+}
+
+async function create() {
   try {
-    await run(`create database ${name}`);
-    console.log(Object.assign(new URL(server.href), { pathname: `/${name}` }).href);
+    return await createOn(usual.href);
   } catch (error) {
     console.error(`no database on 127.0.0.1:5432: ${/** @type {Error} */ (error).message}`);
   }
-} else if (command === 'drop' && url !== undefined) {
+  try {
+    const server = await startServer({ mayInstall: true });
+    if (server === undefined) return undefined;
+    console.error(
+      `started a server on 127.0.0.1:${server.port}, with the binaries of ${server.bin}`,
+    );
+    return await createOn(urlOf(server));
+  } catch (error) {
+    console.error(`no server could be started: ${/** @type {Error} */ (error).message}`);
+    return undefined;
+  }
+}
+
+/** @param {string} url */
+async function drop(url) {
   const name = new URL(url).pathname.slice(1);
   if (!/^kcont_run_\d+_\d+$/.test(name)) throw new Error(`${name} was not made by this script`);
-  await run(`drop database if exists ${name} with (force)`);
-} else {
-  console.error('Usage: node scripts/database.mjs create | drop URL');
+  const own = await ownServerAt(url);
+  if (own !== undefined) await stopServer(own);
+  else {
+    const server = Object.assign(new URL(url), { pathname: '/postgres' });
+    await run(server.href, `drop database if exists ${name} with (force)`);
+  }
+}
+
+async function serve() {
+  const server = await startServer({ mayInstall: false });
+  if (server === undefined) return;
+  // Ctrl-C reaches all processes; this one ends with its input.
+  process.on('SIGINT', () => undefined);
+  try {
+    console.log(urlOf(server));
+    for await (const how of createInterface(process.stdin)) {
+      await restartServer(server, how === 'immediate' ? 'immediate' : 'fast');
+      console.log('restarted');
+    }
+  } finally {
+    await stopServer(server);
+  }
+}
+
+if (command === 'create') {
+  const url = await create();
+  if (url !== undefined) console.log(url);
+} else if (command === 'drop' && given !== undefined) await drop(given);
+else if (command === 'serve') await serve();
+else {
+  console.error('Usage: node scripts/database.mjs create | drop URL | serve');
   process.exitCode = 2;
 }

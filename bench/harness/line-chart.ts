@@ -40,7 +40,12 @@ function panel(result: Result, top: number): string[] {
     const at = y(10 ** decade);
     elements.push(
       shape('line', { x1: LEFT, x2: right, y1: at, y2: at, class: 'grid' }),
-      text(LEFT - 8, at + 4, 'end note', `${digits(10 ** decade).replace(/\.0+$/, '')} ns`),
+      text(
+        LEFT - 8,
+        at + 4,
+        'end note',
+        `${digits(10 ** decade).replace(/\.0+$/, '')} ${result.unit}`,
+      ),
     );
   }
   for (const at of populations) {

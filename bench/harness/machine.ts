@@ -26,6 +26,7 @@ const PEERS = [
   'tinypool',
   'workerpool',
   'jimp',
+  'graphile-worker',
 ];
 
 export function describeMachine(): Machine {

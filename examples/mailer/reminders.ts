@@ -21,18 +21,21 @@ export interface Sent {
 const SENDING_MS = 100;
 
 /** The statement that creates the table of the outbox. */
-export const OUTBOX = `create table if not exists mailer_outbox (
-  seq bigserial primary key, id text not null, recipient text not null, node text not null, event text not null)`;
-const NOTE = 'insert into mailer_outbox (id, recipient, node, event) values ($1, $2, $3, $4)';
+export function outboxOf(schema: string): string {
+  return `create table if not exists ${schema}.outbox (
+    seq bigserial primary key, id text not null, recipient text not null, node text not null, event text not null)`;
+}
 
 /** Sends reminders, one at a time for each recipient in the whole cluster. */
 export class Reminders {
   /** The outbox of a process without a database. */
   readonly outbox: Sent[] = [];
   readonly #jobs: Durable;
+  readonly #note: string;
 
-  constructor(jobs: Durable) {
+  constructor(jobs: Durable, schema: string) {
     this.#jobs = jobs;
+    this.#note = `insert into ${schema}.outbox (id, recipient, node, event) values ($1, $2, $3, $4)`;
     jobs.define<Reminder>(
       'remind',
       { wq: 'primedlow', maxAttempts: 5, backoff: { baseMs: 200 } },
@@ -46,17 +49,15 @@ export class Reminders {
   }
 
   async #send({ to }: Reminder, invocation: Invocation): Promise<void> {
-    await this.#note(
-      { id: invocation.id, to, node: invocation.node, event: 'sending' },
-      invocation,
-    );
+    await this.#write(invocation, to, 'sending');
     await sleep(SENDING_MS, undefined, { signal: invocation.signal });
-    await this.#note({ id: invocation.id, to, node: invocation.node, event: 'sent' }, invocation);
+    await this.#write(invocation, to, 'sent');
   }
 
-  /** With a database, a process that has lost the reminder cannot note anything any more. */
-  async #note(line: Sent, invocation: Invocation): Promise<void> {
-    if (!this.#jobs.caps.transactions) this.outbox.push(line);
-    else await invocation.client.query(NOTE, [line.id, line.to, line.node, line.event]);
+  /** With a database, a process that has lost the reminder cannot write anything any more. */
+  async #write(invocation: Invocation, to: string, event: Sent['event']): Promise<void> {
+    const { id, node } = invocation;
+    if (!this.#jobs.caps.transactions) this.outbox.push({ id, to, node, event });
+    else await invocation.client.query(this.#note, [id, to, node, event]);
   }
 }

@@ -1,5 +1,5 @@
 import type { Affinity } from '../core/extras.ts';
-import { KcontError, show } from '../base/errors.ts';
+import { KcontError } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import {
   FINITE_MS,
@@ -20,6 +20,7 @@ import type {
   ScheduleAnswer,
   ScheduleRequest,
 } from './backend.ts';
+import { neverUp } from './names.ts';
 
 /**
  * Options of {@link DurableKcont.schedule}, {@link DurableKcont.reset} and the other operations.
@@ -305,7 +306,7 @@ export class DurableKcont<A> {
 
   #answer(answer: ScheduleAnswer): boolean {
     if (answer !== 'ENOENT') return answer !== 'EBUSY';
-    throw new KcontError('ENOENT', `${this.id}: there has never been a node ${show(this.node)}`);
+    throw neverUp(this.id, this.node);
   }
 
   /** @internal */

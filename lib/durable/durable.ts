@@ -86,7 +86,10 @@ export interface DurableKcontOptions {
  * @public
  */
 export interface CronOptions extends DurableKcontOptions {
-  /** How far back missed times are caught up with when a node starts, in ms. Default 0: they are skipped. */
+  /**
+   * How far back a node that starts looks for missed times, in ms. However many it finds, they make one run,
+   * two seconds later. Default 0: they are skipped, except for one that passed less than a minute ago.
+   */
   catchUpMs?: number;
 }
 
@@ -327,16 +330,17 @@ export class Durable {
    *
    * @remarks
    * Every node that may be the only one up has to call it. A time is missed if no such node is up; such
-   * times are skipped, or caught up with when a node starts. Stopping the continuation withdraws the
-   * present run only; to end the repetition, start the nodes without this call.
+   * times are skipped, or caught up with when a node starts. At each time the continuation is scheduled, as by
+   * `schedule`: a run in flight is left alone, and the time is skipped; so it is while the continuation is
+   * parked. Stopping it withdraws the present run only; to end the repetition, start the nodes without this call.
    *
    * @param id - its name in the cluster, 1 … 250 characters
    * @param pattern - minute, hour, day of month, month and day of week, as in `0 3 * * 1`
    * @param handler - as for {@link Durable.kcont}
    * @param arg - as for {@link Durable.kcont}
-   * @param options - optional settings: a lock, by default one of its own, a node, what is caught up with
+   * @param options - optional settings: a lock, a node, what is caught up with
    * @returns a promise, fulfilled when the backend has taken it; rejected with KcontError EINVAL for an
-   * invalid argument, and ENOTSUP on a backend without a cron
+   * invalid argument, ENOENT if its node has never been up, and ENOTSUP on a backend without a cron
    */
   async cron<A>(
     id: string,

@@ -3,6 +3,7 @@
  * column that has to hold the name.
  */
 
+import { KcontError, show } from '../base/errors.ts';
 import { kindOf, type Kind } from '../base/options-check.ts';
 
 function nameOf(most: number, pattern?: RegExp): (value: unknown) => boolean {
@@ -51,3 +52,12 @@ export const NODE: Kind = kindOf(
   'a string of 1 to 60 letters, digits and the signs - _ . :',
   nameOf(60, /^[\w.:-]+$/),
 );
+
+/**
+ * Creates the error for a node that is not known to the cluster.
+ *
+ * @internal
+ */
+export function neverUp(id: string, node: string | null): KcontError {
+  return new KcontError('ENOENT', `${id}: there has never been a node ${show(node)}`);
+}

@@ -1,7 +1,8 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { chaos } from '../support/chaos.ts';
+import { chaos, type ChaosPlan } from '../support/chaos.ts';
 import { judge, type Line } from '../support/chaos-cluster.ts';
+import { OwnServer } from '../support/own-server.ts';
 import { needsDatabase } from '../support/database.ts';
 
 describe('chaos', function () {
@@ -9,15 +10,33 @@ describe('chaos', function () {
   needsDatabase(this);
 
   it('loses nothing and breaks no promise while processes are killed, suspended and cut off', async () => {
-    const { begunAgain, refused, ms, stopped, ...verdict } = await chaos({
-      seed: 7,
+    await expectNothingBroken({ seed: 7, faults: ['kill', 'cut', 'suspend'] });
+  });
+
+  it('does so while the server is restarted, and while it crashes and recovers', async () => {
+    const server = await OwnServer.start();
+    if (server === undefined) {
+      console.log('SKIPPED: restarts of PostgreSQL, which needs to be installed on this machine');
+      return;
+    }
+    try {
+      await expectNothingBroken({ seed: 8, faults: ['restart', 'kill', 'crash'], server });
+    } finally {
+      await server.stop();
+    }
+  });
+
+  async function expectNothingBroken(plan: Partial<ChaosPlan>): Promise<void> {
+    const { begunAgain, refused, ms, stopped, unknown, ...verdict } = await chaos({
+      seed: 1,
       nodes: 3,
       jobs: 200,
       locks: 10,
-      faults: ['kill', 'cut', 'suspend'],
+      faults: [],
+      ...plan,
     });
     expect(stopped).to.be.above(0);
-    expect([begunAgain, refused, ms].every(Number.isFinite)).to.equal(true);
+    expect([begunAgain, refused, ms, unknown].every(Number.isFinite)).to.equal(true);
     expect(verdict).to.deep.equal({
       lost: [],
       twoHolders: [],
@@ -26,7 +45,7 @@ describe('chaos', function () {
       begunTwice: [],
       scheduled: 200,
     });
-  });
+  }
 });
 
 describe('the judge of chaos', () => {

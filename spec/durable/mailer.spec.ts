@@ -1,7 +1,8 @@
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Program } from '../support/example-program.ts';
-import { needsDatabase, withClient } from '../support/database.ts';
+import { dropSchema, needsDatabase, newSchema, withClient } from '../support/database.ts';
 
 describe('examples/mailer', function () {
   this.timeout(60_000);
@@ -40,6 +41,7 @@ describe('examples/mailer', function () {
   for (const [args, message] of [
     ['--port x', /--port must be a whole number from 0 to 65535, got x/],
     ['--nodes 2', /Unknown option '--nodes'/],
+    ['--schema A', /--schema must be up to 40 small letters, digits and _, got A/],
   ] as const) {
     it(`refuses ${args}, and prints the usage`, async () => {
       const { code, stderr } = await new Program('mailer', ...args.split(' ')).ended();
@@ -56,16 +58,38 @@ describe('the demonstration of examples/mailer', function () {
   needsDatabase(this);
 
   it('loses no reminder when a process is killed, and sends none by two holders', async () => {
+    const { code, stdout, stderr } = await new Program('mailer', '--demo').ended();
+    expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
+    expect(stdout).to.match(/^sent: 120; lost: 0; sent by two holders: 0$/m);
+    const { rows } = await withClient((client) =>
+      client.query("select nspname from pg_namespace where nspname like 'mailer\\_demo\\_%'"),
+    );
+    expect(rows).to.deep.equal([]);
+  });
+
+  it('sends reminders that were scheduled before its process was killed', async () => {
+    const schema = newSchema();
+    const reminder = JSON.stringify({ to: 'ann', text: 'tea', inMs: 1000 });
     try {
-      const { code, stdout, stderr } = await new Program('mailer', '--demo').ended();
-      expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
-      expect(stdout).to.match(/^sent: 120; lost: 0; sent by two holders: 0$/m);
+      const first = new Program('mailer', '--schema', schema);
+      const [, origin] = await first.printed(/^(http:\S+)\/ID, durable/m);
+      const { status } = await fetch(`${origin}/tea`, { method: 'POST', body: reminder });
+      expect(status).to.equal(200);
+      first.signal('SIGKILL');
+      await first.ended();
+      const second = new Program('mailer', '--schema', schema);
+      await second.printed(/durable/);
+      const sent = `select event from ${schema}.outbox order by seq`;
+      const events = async (): Promise<unknown[]> =>
+        (await withClient((client) => client.query<{ event: string }>(sent))).rows.map(
+          ({ event }) => event,
+        );
+      while ((await events()).length < 2) await sleep(20);
+      expect(await events()).to.deep.equal(['sending', 'sent']);
+      second.signal('SIGTERM');
+      expect(await second.ended()).to.include({ code: 0, stderr: '' });
     } finally {
-      await withClient(async (client) => {
-        await client.query('drop schema if exists mailer cascade');
-        await client.query('drop schema if exists mailer_worker cascade');
-        await client.query('drop table if exists mailer_outbox');
-      });
+      await dropSchema(schema);
     }
   });
 });

@@ -47,9 +47,11 @@ export class NodeProcess {
 /** A TCP proxy in front of the database, which can cut all connections. */
 export class Proxy {
   readonly #server: Server;
+  readonly #target: URL;
   readonly #sockets = new Set<Socket>();
 
   private constructor(target: URL) {
+    this.#target = target;
     this.#server = createServer((socket) => {
       const upstream = connect(Number(target.port || '5432'), target.hostname);
       for (const one of [socket, upstream]) {
@@ -66,15 +68,15 @@ export class Proxy {
     });
   }
 
-  static async start(): Promise<Proxy> {
-    const proxy = new Proxy(new URL(DATABASE_URL as string));
+  static async start(target: string = DATABASE_URL as string): Promise<Proxy> {
+    const proxy = new Proxy(new URL(target));
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
     return proxy;
   }
 
   get url(): string {
-    const url = new URL(DATABASE_URL as string);
+    const url = new URL(this.#target);
     url.hostname = '127.0.0.1';
     url.port = String((this.#server.address() as AddressInfo).port);
     return url.href;
@@ -91,11 +93,13 @@ export class Proxy {
 }
 
 /** Creates the table in which functions record what they do. */
-export async function createLog(schema: string): Promise<void> {
-  await withClient((client) =>
-    client.query(`create table ${schema}.log (
+export async function createLog(schema: string, url?: string): Promise<void> {
+  await withClient(
+    (client) =>
+      client.query(`create table ${schema}.log (
       seq bigserial primary key, id text not null, run text not null, lock text not null,
       event text not null, at timestamptz not null default clock_timestamp())`),
+    url,
   );
 }
 
@@ -107,9 +111,10 @@ export interface Line {
   readonly event: 'begin' | 'end';
 }
 
-export async function readLog(schema: string): Promise<Line[]> {
-  const { rows } = await withClient((client) =>
-    client.query<Line>(`select id, run, lock, event from ${schema}.log order by seq`),
+export async function readLog(schema: string, url?: string): Promise<Line[]> {
+  const { rows } = await withClient(
+    (client) => client.query<Line>(`select id, run, lock, event from ${schema}.log order by seq`),
+    url,
   );
   return rows;
 }

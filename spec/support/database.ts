@@ -13,8 +13,13 @@ export function newSchema(): string {
 }
 
 /** Runs statements on a connection of its own. */
-export async function withClient<T>(use: (client: Client) => Promise<T>): Promise<T> {
-  const client = new Client({ connectionString: DATABASE_URL as string });
+export async function withClient<T>(
+  use: (client: Client) => Promise<T>,
+  url: string = DATABASE_URL as string,
+): Promise<T> {
+  const client = new Client({ connectionString: url });
+  // The server may be restarted: the statement in progress is rejected.
+  client.on('error', () => undefined);
   await client.connect();
   try {
     return await use(client);
@@ -24,11 +29,11 @@ export async function withClient<T>(use: (client: Client) => Promise<T>): Promis
 }
 
 /** Removes a schema, and that of graphile-worker beside it. */
-export async function dropSchema(schema: string): Promise<void> {
+export async function dropSchema(schema: string, url?: string): Promise<void> {
   await withClient(async (client) => {
     await client.query(`drop schema if exists ${schema} cascade`);
     await client.query(`drop schema if exists ${schema}_worker cascade`);
-  });
+  }, url);
 }
 
 /**

@@ -10,7 +10,7 @@ import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { never } from '../../base/nothing.ts';
 import type { BackendHost, BackendOutcome, BackendRun, DurableClient } from '../backend.ts';
-import { asDied, isFenced } from './connection-errors.ts';
+import { isFenced } from './connection-errors.ts';
 import { flagsOf, payloadOf, readPayload, taskOf, type Payload } from './payload.ts';
 import type { Session } from './session.ts';
 import type { Job } from './worker.ts';
@@ -105,8 +105,9 @@ async function fenced<T>(
       client.release(isBroken);
     }
   } catch (error) {
+    if (isFenced(error)) session.lost(error);
     if (session.isOver) throw session.signal.reason;
-    throw isFenced(error) ? asDied(session.node, error) : error;
+    throw error;
   }
 }
 

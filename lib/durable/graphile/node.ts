@@ -3,9 +3,9 @@
  */
 
 import { Pool } from 'pg';
-import { parseCronItems, run, type CronItem, type Runner, type TaskList } from 'graphile-worker';
+import type { CronItem, TaskList } from 'graphile-worker';
 import { Backoff } from '../../base/backoff.ts';
-import { KcontError } from '../../base/errors.ts';
+import type { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import type {
@@ -19,10 +19,11 @@ import type {
   ScheduleAnswer,
   ScheduleRequest,
 } from '../backend.ts';
+import { neverUp } from '../names.ts';
+import { Cron, TICK, cronItemOf, runTick } from './cron.ts';
 import { runJob } from './job-run.ts';
 import type { Settings } from './options.ts';
 import { flagsOf, jobPriority, payloadOf, taskOf } from './payload.ts';
-import { QUIET } from './quiet-logger.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { Worker } from './worker.ts';
 
@@ -54,7 +55,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
   #session: Session;
   #tasks: TaskList = {};
   #worker: Worker | undefined = undefined;
-  #cronRunner: Promise<Runner | undefined> = Promise.resolve(undefined);
+  #cron: Cron | undefined = undefined;
   #isPaused = false;
   #isClosed = false;
   #reconnecting: NodeJS.Timeout | undefined = undefined;
@@ -116,6 +117,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
     }
     this.#session = session;
     this.#worker = undefined;
+    this.#cron = undefined;
     if (session.isOver) this.#reconnect(1);
     else if (!this.#isPaused) this.#startWork();
   }
@@ -139,8 +141,9 @@ export class GraphileNode implements BackendNode, SessionOwner {
       this.#tasks[`${handler}@${this.node}`] ??= task;
     }
     if (this.#worker !== undefined) return;
+    this.#tasks[TICK] = (_, { job }) => runTick(this.#host, session, job);
     this.#worker = new Worker(session, this.#tasks, this.#host.concurrency);
-    this.#startCron();
+    void this.#startCron();
   }
 
   async schedule(
@@ -210,61 +213,23 @@ export class GraphileNode implements BackendNode, SessionOwner {
     return this.#ask('release', [id]);
   }
 
-  cron(request: CronRequest): Promise<void> {
-    const { id, handler, affinity, node, lock, pattern, catchUpMs, crashLimit, priority, arg } =
-      request;
-    const item: CronItem = {
-      task: taskOf(handler, affinity, node),
-      match: pattern,
-      identifier: id,
-      options: {
-        backfillPeriod: catchUpMs,
-        maxAttempts: crashLimit,
-        // Runs of one name do not overlap.
-        queueName: lock ?? `cron:${id.slice(0, 120)}`,
-        priority: jobPriority(priority),
-        jobKey: id,
-      },
-      payload: JSON.parse(payloadOf({ ...request, arg })) as Record<string, unknown>,
-    };
-    try {
-      parseCronItems([item]);
-    } catch (error) {
-      throw new KcontError('EINVAL', `pattern ${pattern} of ${id}: ${(error as Error).message}`);
+  async cron(request: CronRequest): Promise<void> {
+    const { id, node } = request;
+    const item = cronItemOf(request);
+    if (node !== null) {
+      const sql = `select 1 from ${this.#own}.nodes where name = $1`;
+      const { rows } = await this.#commands.query(sql, [node]);
+      if (rows.length === 0) throw neverUp(id, node);
     }
     this.#crons.set(id, item);
-    if (this.#worker !== undefined) this.#startCron();
-    return this.#cronRunner.then(nothing);
+    await this.#startCron();
   }
 
-  /** Starts the cron of the session with all items, instead of the one that runs. */
-  #startCron(): void {
-    if (this.#crons.size === 0) return;
-    const session = this.#session;
-    const items = [...this.#crons.values()];
-    this.#cronRunner = this.#cronRunner.then(async (previous) => {
-      await previous?.stop().catch(nothing);
-      if (session.isOver || this.#isPaused) return undefined;
-      try {
-        const pgPool = session.makePool({ max: 3 });
-        const runner = await run({
-          pgPool,
-          schema: this.#settings.schemas.worker,
-          noHandleSignals: true,
-          logger: QUIET,
-          concurrency: 1,
-          pollInterval: 60_000,
-          // It has nothing to run: this name is refused for functions.
-          taskList: { 'kcont:cron': nothing },
-          parsedCronItems: parseCronItems(items),
-        });
-        runner.promise.catch((error: unknown) => session.lost(error));
-        return runner;
-      } catch (error) {
-        session.lost(error);
-        return undefined;
-      }
-    });
+  /** Starts the cron of the session with all items, instead of the ones before. */
+  async #startCron(): Promise<void> {
+    if (this.#crons.size === 0 || this.#worker === undefined) return;
+    this.#cron ??= new Cron(this.#session);
+    await this.#cron.start([...this.#crons.values()]);
   }
 
   pause(): void {
@@ -275,7 +240,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
   async close(): Promise<string[]> {
     this.#isClosed = true;
     real.clearTimeout(this.#reconnecting);
-    await (await this.#cronRunner)?.stop().catch(nothing);
+    await this.#cron?.stop();
     await this.#worker?.finish();
     await this.#session.leave();
     await this.#pool?.end();

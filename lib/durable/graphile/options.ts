@@ -27,7 +27,10 @@ export interface PoolLike extends DurableClient {
  * @public
  */
 export interface GraphileOptions {
-  /** How to connect to PostgreSQL, as in `postgres://user@host/database?sslmode=verify-full`. */
+  /**
+   * How to connect to PostgreSQL, as in `postgres://user@host/database?sslmode=verify-full`, or the folder of a
+   * Unix socket, as in `/var/run/postgresql database`.
+   */
   connectionString?: string;
   /**
    * A pool of `pg`, version 8, which is used for operations such as `schedule`, and is not ended. The
@@ -87,6 +90,13 @@ export function readSettings(options: GraphileOptions, caller: CallableFunction)
   if ((connectionString === undefined) === (pool === undefined)) {
     throw new KcontError('EINVAL', 'graphile takes either a connectionString or a pool');
   }
+  if (connectionString !== undefined && !CONNECTION.test(connectionString)) {
+    // The string itself may contain a password.
+    throw new KcontError(
+      'EINVAL',
+      'connectionString must begin with postgres://, postgresql://, socket: or /',
+    );
+  }
   return {
     config: pool === undefined ? { connectionString } : copyOf(pool),
     pool,
@@ -94,6 +104,9 @@ export function readSettings(options: GraphileOptions, caller: CallableFunction)
     livenessMs,
   };
 }
+
+/** pg takes anything else for a path below a host named `base`. */
+const CONNECTION = /^(?:postgres(?:ql)?:\/\/|socket:|\/)/;
 
 /** The settings of a pool, with the password, which is not enumerable. */
 function copyOf({ options }: PoolLike): PoolConfig {
