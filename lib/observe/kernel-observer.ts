@@ -9,13 +9,14 @@
  */
 
 import type { Dispatcher } from '../core/dispatcher.ts';
-import type { Kcont } from '../core/kcont.ts';
+import type { Kcont, KcontFunction } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { observing, type Observer } from '../core/observer.ts';
 import { PENDING } from '../core/state.ts';
 import type { Workqueue } from '../core/workqueue.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import type { Tap } from './tap.ts';
 
 /**
  * What has happened on one workqueue.
@@ -59,7 +60,7 @@ export class KernelObserver implements Observer {
   /** When it began to observe, in ms as of `kernel.now()`. */
   readonly sinceMs: number;
   /** Those who have asked to be told too. */
-  readonly taps: Observer[] = [];
+  readonly taps: Tap[] = [];
   readonly #counts = new WeakMap<Workqueue, Counts>();
   #last: Counts | null = null;
   readonly #locks = new WeakMap<BaseLock, LockCounts>();
@@ -137,7 +138,11 @@ export class KernelObserver implements Observer {
     for (const tap of this.taps) tap.waits(kc);
   }
 
-  entered(kc: Kcont<unknown>, hasWaited: boolean): void {
+  entered(
+    kc: Kcont<unknown>,
+    before: number,
+    func: KcontFunction<unknown>,
+  ): KcontFunction<unknown> {
     const { sampler, wheel } = this.dispatcher;
     const tick = sampler.tick();
     this.#entered = kc;
@@ -152,7 +157,8 @@ export class KernelObserver implements Observer {
       taken.taken++;
       if (waited > taken.longestWait) taken.longestWait = waited;
     }
-    for (const tap of this.taps) tap.entered(kc, hasWaited);
+    for (const tap of this.taps) tap.entered(kc, before);
+    return func;
   }
 
   suspended(kc: Kcont<unknown>): void {
@@ -177,7 +183,7 @@ export class KernelObserver implements Observer {
   }
 
   /** Passes everything on to a tap, until the function that is returned is called. */
-  add(tap: Observer): () => void {
+  add(tap: Tap): () => void {
     this.taps.push(tap);
     return () => {
       const at = this.taps.indexOf(tap);

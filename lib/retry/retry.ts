@@ -46,7 +46,7 @@ import {
   optionsOf,
   readOptions,
 } from '../base/options-check.ts';
-import { adopt, thenOf, whenDone, type Then } from '../core/invoke.ts';
+import { countFailure, adopt, thenOf, whenDone, type Then } from '../core/invoke.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { wq as processWorkqueues } from '../core/kernel.ts';
 import { makeOwn } from '../core/own-kcont.ts';
@@ -308,7 +308,7 @@ export class Retry<T> {
 
   /** @internal */
   _misused(error: unknown): void {
-    this.#kc.wq._failed++;
+    countFailure(this.#kc, error);
     this.#fail(error);
   }
 
@@ -338,7 +338,7 @@ export class Retry<T> {
       result = this.#call();
       then = thenOf(result);
     } catch (error) {
-      wq._failed++;
+      countFailure(this.#kc, error);
       this.#failed(error);
       return undefined;
     }
