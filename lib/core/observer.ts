@@ -50,6 +50,8 @@ export interface Observer {
    * exception.
    */
   failed(kc: Kcont<unknown>, error: unknown): void;
+  /** A job is sent to other CPUs. Returns what is to be its `carrier` there. */
+  sent(kc: Kcont<unknown>): Readonly<Record<string, string>> | undefined;
 }
 
 /**

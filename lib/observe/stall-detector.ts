@@ -20,6 +20,7 @@ import { holdersOf } from './holder.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { functionOf, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
+import { publishStall } from './publisher.ts';
 import type { Stall, StallKind, StallLimits } from './stall.ts';
 import { Tap } from './tap.ts';
 
@@ -235,6 +236,7 @@ export class StallDetector extends Tap {
   #deliver(): void {
     const found = this.#found.splice(0);
     for (const [index, stall] of found.entries()) {
+      publishStall(this.#observer.dispatcher.kernel, stall);
       try {
         this.#tell(stall);
       } catch (error) {

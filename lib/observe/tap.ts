@@ -6,7 +6,7 @@ import type { Observer } from '../core/observer.ts';
  *
  * @internal
  */
-export class Tap implements Omit<Observer, 'entered'> {
+export class Tap implements Omit<Observer, 'entered' | 'sent'> {
   scheduled(_kc: Kcont<unknown>, _before: number): void {}
   refused(_kc: Kcont<unknown>): void {}
   expired(_kc: Kcont<unknown>): void {}

@@ -50,6 +50,9 @@ class Notes implements Observer {
   failed(kc: Kcont<unknown>, error: unknown): void {
     this.#note(`failed (${String(error)})`, kc);
   }
+  sent(): undefined {
+    return undefined;
+  }
 }
 
 function observed(lab: Lab): Notes {
