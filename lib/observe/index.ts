@@ -15,6 +15,7 @@ export {
   type LockCounters,
   type WorkqueueCounters,
 } from './counters.ts';
+export type { LatencyHistogram } from './histogram.ts';
 export {
   histograms,
   type Histograms,
