@@ -110,6 +110,8 @@ export interface RunMessage extends KcontMessage {
    * undefined: none. A subscriber of `start` may replace it.
    */
   context: unknown;
+  /** Whether the function has returned a promise; known from `end` on. */
+  readonly isAsync: boolean;
   /** What the function has thrown, or its promise was rejected with; not present unless it has failed. */
   error?: unknown;
 }
@@ -214,6 +216,7 @@ export class Failed extends Message implements ErrorMessage {
 /** @internal */
 export class Run extends Entered implements RunMessage {
   context: unknown;
+  isAsync = false;
   declare error?: unknown;
 
   constructor(kc: Kcont<unknown>, waitMs: number | null, context: unknown) {

@@ -191,25 +191,11 @@ export class Publisher {
     return result;
   }
 
-  /** Returns a function that publishes the synchronous part of a run. */
+  /** Returns a function that publishes the start of a run. The hooks publish the rest. */
   #traced(kc: Kcont<unknown>, run: Run, func: KcontFunction<unknown>): KcontFunction<unknown> {
     this.#runs.set(kc, run);
-    return (arg) => {
-      let isOver = false;
-      try {
-        const result: unknown = start.runStores(run, () => this.#call(run.context, func, arg, kc));
-        isOver = true;
-        return result;
-      } catch (thrown) {
-        run.error = thrown;
-        this.#thrown = thrown;
-        throw thrown;
-      } finally {
-        // If it has thrown, it is about to settle; so has one that belongs to a job.
-        if (!isOver || 'error' in run) runError.publish(run);
-        end.publish(run);
-      }
-    };
+    const noting = this.#noting(func);
+    return (arg) => start.runStores(run, () => this.#call(run.context, noting, arg, kc)) as unknown;
   }
 
   /** Returns a function that notes what is thrown: the host gets it, and not the observer. */
@@ -240,6 +226,8 @@ export class Publisher {
     if (run === undefined) return;
     this.#runs.delete(kc);
     this.#asyncRuns.set(kc, run);
+    run.isAsync = true;
+    end.publish(run);
   }
 
   /** `ran`: for how many ticks it has run; null: unknown. */
@@ -249,16 +237,19 @@ export class Publisher {
       const ran = enteredTick === null ? null : this.#dispatcher.presentTick() - enteredTick;
       this.#queue(settle, new Settled(kc, msOf(ran), failed));
     }
-    if (this.#runs.size > 0) this.#runs.delete(kc);
-    if (this.#asyncRuns.size > 0) this.#endAsync(kc, failed);
+    if (this.#runs.size > 0 || this.#asyncRuns.size > 0) this.#endRun(kc, failed);
     if (this.#messages.length > 0) this.#publishAll();
   }
 
-  #endAsync(kc: Kcont<unknown>, failed: boolean): void {
-    const run = this.#asyncRuns.get(kc);
+  #endRun(kc: Kcont<unknown>, failed: boolean): void {
+    const run = this.#runs.get(kc) ?? this.#asyncRuns.get(kc);
     if (run === undefined) return;
-    this.#asyncRuns.delete(kc);
     if (failed) runError.publish(run);
+    if (this.#runs.delete(kc)) {
+      end.publish(run);
+      return;
+    }
+    this.#asyncRuns.delete(kc);
     asyncStart.publish(run);
     asyncEnd.publish(run);
   }
