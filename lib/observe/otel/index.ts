@@ -243,6 +243,7 @@ export function instrument(options?: InstrumentOptions): Instrumentation {
     requireParent = false,
     maxNames = 100,
   } = readOptions(options, OPTIONS, instrument);
+  // Has it observed from now on.
   counters(kernel);
   const undo = [
     propagateContexts(),

@@ -138,6 +138,8 @@ export function collect(options?: CollectOptions): Collection {
     registry = register,
     maxNames = 100,
   } = readOptions(options, OPTIONS, collect);
+  // Has it observed from now on.
+  counters(kernel);
   const registers = [registry];
   const names = new MetricNames(maxNames);
   const registered = countRuns(kernel, registers);
