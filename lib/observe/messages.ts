@@ -155,7 +155,8 @@ export class Message implements KcontMessage {
 
 defineInspect<Message>(
   Message,
-  (message) => `${message.name} on ${message.workqueue} ${JSON.stringify({ ...message })}`,
+  (message) =>
+    `${message.name} on ${message.workqueue} ${JSON.stringify(Object.assign({}, message))}`,
   (message) => ({
     name: message.name,
     function: message.function,

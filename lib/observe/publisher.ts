@@ -195,7 +195,7 @@ export class Publisher {
   #traced(kc: Kcont<unknown>, run: Run, func: KcontFunction<unknown>): KcontFunction<unknown> {
     this.#runs.set(kc, run);
     const noting = this.#noting(func);
-    return (arg) => start.runStores(run, () => this.#call(run.context, noting, arg, kc)) as unknown;
+    return (arg) => start.runStores(run, () => this.#call(run.context, noting, arg, kc));
   }
 
   /** Returns a function that notes what is thrown: the host gets it, and not the observer. */

@@ -81,7 +81,7 @@ function stir(fuel: number, seed: number, touchesAll: boolean): Stirred {
       const at = next(handles.length);
       const kc = handles[at] as Kcont<unknown>;
       const action = next(ACTIONS.length + 1);
-      const act = ACTIONS[action] ?? ((it) => it.destroy());
+      const act = ACTIONS[action] ?? ((one: Kcont<unknown>) => one.destroy());
       act(kc);
       if (kc.destroyed) handles.splice(at, 1);
       if (touchesAll && kcont !== null) ACTIONS[next(ACTIONS.length)]?.(kcont);

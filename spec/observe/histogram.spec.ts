@@ -55,10 +55,15 @@ describe('LogHistogram', () => {
   it('is empty at first, and after reset', () => {
     const histogram = filled([5]);
     histogram.reset();
-    for (const it of [histogram, new LogHistogram()]) {
-      expect([it.count, it.min, it.max, it.percentile(50)]).to.deep.equal([0, 2 ** 63, 0, 0]);
-      expect(it.mean).to.be.NaN;
-      expect([...it.percentiles]).to.deep.equal([[100, 0]]);
+    for (const empty of [histogram, new LogHistogram()]) {
+      expect([empty.count, empty.min, empty.max, empty.percentile(50)]).to.deep.equal([
+        0,
+        2 ** 63,
+        0,
+        0,
+      ]);
+      expect([empty.mean, empty.stddev]).to.deep.equal([NaN, NaN]);
+      expect([...empty.percentiles]).to.deep.equal([[100, 0]]);
     }
   });
 

@@ -1,5 +1,5 @@
 import { channel } from 'node:diagnostics_channel';
-import { context, propagation, trace } from '@opentelemetry/api';
+import { SpanStatusCode, context, propagation, trace } from '@opentelemetry/api';
 import { AsyncLocalStorageContextManager } from '@opentelemetry/context-async-hooks';
 import { W3CTraceContextPropagator } from '@opentelemetry/core';
 import {
@@ -30,7 +30,7 @@ function spans(): string[] {
   const names = new Map(found.map((span) => [span.spanContext().spanId, span.name]));
   return found.map((span) => {
     const parent = names.get(span.parentSpanContext?.spanId ?? '') ?? 'none';
-    return `${span.name} in ${parent}${span.status.code === 2 ? ', failed' : ''}`;
+    return `${span.name} in ${parent}${span.status.code === SpanStatusCode.ERROR ? ', failed' : ''}`;
   });
 }
 
@@ -63,7 +63,7 @@ describe('instrument() of kcont/otel', () => {
       lab.wq.prilow,
       null,
       async () => {
-        await null;
+        await Promise.resolve();
         inner.schedule(5);
       },
       null,

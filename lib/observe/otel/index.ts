@@ -15,7 +15,6 @@ import {
   type Attributes,
   type BatchObservableResult,
   type Context,
-  type Exception,
   type Meter,
   type Observable,
   type Span,
@@ -122,7 +121,7 @@ function traceRuns(kernel: Kernel, tracer: Tracer, requireParent: boolean): () =
       if (span === undefined) return;
       const { error } = run;
       const message = error instanceof Error ? error.message : String(error);
-      span.recordException(error instanceof Error ? (error as Exception) : message);
+      span.recordException(error instanceof Error ? error : message);
       span.setStatus({ code: SpanStatusCode.ERROR, message });
       span.setAttribute('error.type', error instanceof Error ? error.name : '_OTHER');
     },
@@ -203,15 +202,15 @@ function observeCounters(kernel: Kernel, meter: Meter): () => void {
     const { workqueues, cpus } = counters(kernel);
     for (const row of workqueues) {
       const attributes = { 'kcont.workqueue.name': row.name };
-      for (const [instrument, key] of instruments) {
-        result.observe(instrument, row[key] as number, attributes);
+      for (const [observable, key] of instruments) {
+        result.observe(observable, row[key] as number, attributes);
       }
     }
     for (const { index, lagMs } of cpus) {
       result.observe(lag, lagMs / MS_PER_S, { 'kcont.cpu.index': index });
     }
   };
-  const observables = [...instruments.map(([instrument]) => instrument), lag];
+  const observables = [...instruments.map(([observable]) => observable), lag];
   meter.addBatchObservableCallback(read, observables);
   return () => meter.removeBatchObservableCallback(read, observables);
 }
