@@ -141,8 +141,7 @@ export class Publisher {
   ): KcontFunction<unknown> {
     if (this.#failures.size > 0) this.#failures.delete(kc);
     if (enter.hasSubscribers) {
-      this.#queue(enter, new Entered(kc, msOf(waited)));
-      this.#publishAll();
+      this.#publish(enter, new Entered(kc, msOf(waited)));
     } else if (this.#messages.length > 0) this.#publishAll();
     const { current } = propagation;
     if (isTraced()) return this.#traced(kc, new Run(kc, msOf(waited), this.#contextOf(kc)), func);
@@ -235,7 +234,9 @@ export class Publisher {
     const failed = this.#failures.size > 0 && this.#failures.delete(kc);
     if (settle.hasSubscribers) {
       const ran = enteredTick === null ? null : this.#dispatcher.presentTick() - enteredTick;
-      this.#queue(settle, new Settled(kc, msOf(ran), failed));
+      if (this.#runs.size > 0 || this.#asyncRuns.size > 0) this.#endRun(kc, failed);
+      this.#publish(settle, new Settled(kc, msOf(ran), failed));
+      return;
     }
     if (this.#runs.size > 0 || this.#asyncRuns.size > 0) this.#endRun(kc, failed);
     if (this.#messages.length > 0) this.#publishAll();
@@ -263,6 +264,20 @@ export class Publisher {
   #add(to: Channel, message: Message): void {
     if (this.#messages.length === 0 && !this.#isFlushing) microtask(this.#flush);
     this.#queue(to, message);
+  }
+
+  /** Publishes a message, after those that are queued. */
+  #publish(to: Channel, message: Message): void {
+    if (this.#messages.length > 0 || this.#isFlushing) {
+      this.#queue(to, message);
+      this.#publishAll();
+      return;
+    }
+    // Most often nothing is queued.
+    this.#isFlushing = true;
+    to.publish(message);
+    this.#isFlushing = false;
+    if (this.#messages.length > 0) real.setImmediate(this.#flush);
   }
 
   /** Publishes what is queued now; what subscribers cause meanwhile is left for the next time. */
