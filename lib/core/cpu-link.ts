@@ -25,6 +25,8 @@ export interface RemoteState {
   readonly deadline: number;
   /** The CPU on which it is scheduled or runs; undefined: none has been chosen. */
   readonly index: number | undefined;
+  /** What the observer of the CPU that has sent this job wants that of this CPU to have; undefined: nothing. */
+  readonly carrier: Readonly<Record<string, string>> | undefined;
   /**
    * Schedules it, and returns an errno or DESTROYED. `busy`: the state bits that forbid it. `anew`:
    * acts as `reset`.

@@ -26,7 +26,6 @@ import {
   RUNNING,
   SCHEDULED,
   UNREF,
-  WAITED,
   entered,
   settled,
 } from './state.ts';
@@ -66,9 +65,9 @@ export class AsyncRun implements Links {
   constructor(dispatcher: Dispatcher) {
     this.fulfilled = (value) => taskOf(complete(dispatcher, this))?._fulfilled?.(value);
     this.rejected = (error) => {
+      countFailure(this.kc, error);
       const kc = complete(dispatcher, this);
-      if ((kc._state & QUIET) === 0) failLater(dispatcher, kc, error);
-      else kc._wq._failed++;
+      if ((kc._state & QUIET) === 0) reportAtLater(dispatcher, kc, error);
       taskOf(kc)?._rejected?.(error);
     };
   }
@@ -83,19 +82,20 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   kc._state = entered(state);
   if ((state & UNREF) === 0) dispatcher.unref();
-  const func = kc._func;
+  let func = kc._func;
+  const arg = kc._arg;
   const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
   dispatcher.current = kc;
-  if (dispatcher.observer !== null) dispatcher.observer.entered(kc, (state & WAITED) !== 0);
+  if (dispatcher.observer !== null) func = dispatcher.observer.entered(kc, state, func);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =
         asyncContext === undefined
-          ? func(kc._arg, kc)
-          : asyncContext.runInAsyncScope(func, undefined, kc._arg, kc);
+          ? func(arg, kc)
+          : asyncContext.runInAsyncScope(func, undefined, arg, kc);
       if (result !== undefined) then = thenOf(result);
       returned = true;
     } finally {
@@ -105,12 +105,13 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
     try {
       result =
         asyncContext === undefined
-          ? func(kc._arg, kc)
-          : asyncContext.runInAsyncScope(func, undefined, kc._arg, kc);
+          ? func(arg, kc)
+          : asyncContext.runInAsyncScope(func, undefined, arg, kc);
       if (result !== undefined) then = thenOf(result);
     } catch (error) {
+      countFailure(kc, error);
       settle(dispatcher, kc);
-      fail(dispatcher, kc, error);
+      reportAt(dispatcher, kc, error);
       return;
     }
   }
@@ -169,8 +170,11 @@ function hasReturned(dispatcher: Dispatcher, kc: Kcont<unknown>, result: unknown
 
 /** Called when a function has thrown and no handler takes its error. */
 function abandon(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
+  // Its error has no handler: the host gets it as an uncaught exception.
+  countFailure(kc, undefined);
   settle(dispatcher, kc);
-  escape(dispatcher, kc);
+  // The report names the continuation, unless it belongs to a drop-in API.
+  if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
 }
 
 /** Starts to track an asynchronous run. */
@@ -210,7 +214,6 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
 export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
-  if (dispatcher.observer !== null) dispatcher.observer.settled(kc);
   kc._state = settled(state);
   const lock = kc._lock;
   const released = release(lock);
@@ -222,10 +225,9 @@ export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if (again && kc._next === kc) dispatcher.resume(kc);
   kc._wq._settled();
   const extras = kc._extras;
-  if (extras !== null) {
-    if ((state & SCHEDULED) === 0) extras.asyncContext = undefined;
-    if (extras.settled.length > 0) callSettled(dispatcher, kc);
-  }
+  if (extras !== null && (state & SCHEDULED) === 0) extras.asyncContext = undefined;
+  if (dispatcher.observer !== null) dispatcher.observer.settled(kc);
+  if (extras !== null && extras.settled.length > 0) callSettled(dispatcher, kc);
   if (!released) failLater(dispatcher, kc, notHeld(kc));
 }
 
@@ -255,21 +257,26 @@ export function callSettled(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   }
 }
 
-/** Passes an error to its handler; throws it if there is none. */
-function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
-  kc._wq._failed++;
-  dispatcher.observer?.failed(kc, error);
-  if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
+/**
+ * Counts a failure of the function of a continuation, before it settles.
+ *
+ * @internal
+ */
+export function countFailure(kc: Kcont<unknown>, error: unknown): void {
+  const wq = kc._wq;
+  wq._failed++;
+  wq._dispatcher.observer?.failed(kc, error);
 }
 
-/**
- * Counts a failure whose error has no handler, and has the report name the continuation, unless it
- * belongs to a drop-in API.
- */
-function escape(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
-  kc._wq._failed++;
-  dispatcher.observer?.failed(kc, undefined);
-  if (taskOf(kc) === undefined) dispatcher.clock._escaping(kc);
+/** Counts a failure, and passes its error to its handler; throws it if there is none. */
+function fail(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  countFailure(kc, error);
+  reportAt(dispatcher, kc, error);
+}
+
+/** Passes an error to its handler, on the CPU that has it; throws it if there is none. */
+function reportAt(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  if ((kc._state & REMOTE) === 0 || !remoteOf(kc).fail(error)) report(dispatcher, kc, error);
 }
 
 function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
@@ -280,8 +287,13 @@ function report(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): voi
 
 /** Like `fail`, but raises the error later: an exception thrown here would reach unrelated code. */
 function failLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
+  countFailure(kc, error);
+  reportAtLater(dispatcher, kc, error);
+}
+
+function reportAtLater(dispatcher: Dispatcher, kc: Kcont<unknown>, error: unknown): void {
   try {
-    fail(dispatcher, kc, error);
+    reportAt(dispatcher, kc, error);
   } catch (unhandled) {
     dispatcher.clock._raise(unhandled);
   }

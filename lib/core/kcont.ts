@@ -194,10 +194,10 @@ export class Kcont<A> {
     // First take in what other CPUs have scheduled here: those calls came before this one.
     const { cpuLink } = this._wq._dispatcher;
     if (cpuLink !== null) cpuLink.take();
-    if (delayMs === 0) makeRunnable(this);
-    else startTimer(this, delayMs);
     const extras = this._extras;
     if (extras !== null && extras.policy === 'schedule') extras.capture();
+    if (delayMs === 0) makeRunnable(this);
+    else startTimer(this, delayMs);
     return 0;
   }
 

@@ -1,6 +1,6 @@
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
-import { adopt, thenOf, whenDone, type Then } from './invoke.ts';
+import { adopt, countFailure, thenOf, whenDone, type Then } from './invoke.ts';
 import {
   asynchronous,
   checkFunction,
@@ -191,7 +191,7 @@ export class Job<T> implements Task {
   }
 
   _misused(error: unknown): void {
-    this.#kc.wq._failed++;
+    countFailure(this.#kc, error);
     this.#reject(error);
   }
 
@@ -207,7 +207,7 @@ export class Job<T> implements Task {
         : call(func, this.#signalFor(func, 0));
       then = thenOf(result);
     } catch (error) {
-      this.#kc.wq._failed++;
+      countFailure(this.#kc, error);
       this.#finish();
       this.#reject(error);
       return undefined;

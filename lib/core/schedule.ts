@@ -227,8 +227,10 @@ export function scheduleAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
 /** Transition from IDLE, PENDING or ACKED to QUEUED. */
 export function makeRunnable<A>(kc: Kcont<A>): void {
   const dispatcher = kc._wq._dispatcher;
-  addJob(kc, leaveWheel(kc));
+  const before = leaveWheel(kc);
+  addJob(kc, before);
   dispatcher.request();
+  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, before);
 }
 
 /**
@@ -237,9 +239,11 @@ export function makeRunnable<A>(kc: Kcont<A>): void {
  */
 export function makeRunnableNext<A>(kc: Kcont<A>): void {
   const dispatcher = kc._wq._dispatcher;
-  becomeJob(kc, leaveWheel(kc));
+  const before = leaveWheel(kc);
+  becomeJob(kc, before);
   dispatcher.deferred.push(kc);
   dispatcher.request();
+  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, before);
 }
 
 /** Prepares a continuation to become a job; returns its state. */
@@ -248,7 +252,6 @@ function leaveWheel<A>(kc: Kcont<A>): number {
   const state = kc._state;
   if ((state & PENDING) !== 0) dispatcher.wheel.remove(kc);
   else if ((state & UNREF) === 0) dispatcher.ref();
-  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, state);
   return state;
 }
 
@@ -301,19 +304,18 @@ function startTimerAt<A>(kc: Kcont<A>, due: number): void {
   const { wheel } = dispatcher;
   const state = kc._state;
   stamp(kc);
-  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, state);
   if ((state & PENDING) === 0) {
     kc._state = scheduled(state, true);
     if ((state & UNREF) === 0) dispatcher.ref();
+    addToWheel(dispatcher, kc, due);
+  } else if (due < FAR ? due > kc._due : due + wheel.base >= wheel.dueTick(kc)) {
+    wheel.setDue(kc, due);
+    if (wheel.deadlines !== null) wheel.deadlines.set(kc);
   } else {
-    if (due < FAR ? due > kc._due : due + wheel.base >= wheel.dueTick(kc)) {
-      wheel.setDue(kc, due);
-      if (wheel.deadlines !== null) wheel.deadlines.set(kc);
-      return;
-    }
     wheel.remove(kc);
+    addToWheel(dispatcher, kc, due);
   }
-  addToWheel(dispatcher, kc, due);
+  if (dispatcher.observer !== null) dispatcher.observer.scheduled(kc, state);
 }
 
 /** Puts a timer into the wheel, and tells the host if it is due before all others. */

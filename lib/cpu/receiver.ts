@@ -19,6 +19,7 @@ import {
   RELOCK,
   RESULT,
   SETTLED,
+  TRACE,
   type Message,
 } from './messages/inbox.ts';
 import type { RemoteErrors } from './messages/remote-errors.ts';
@@ -94,6 +95,9 @@ export class Receiver {
         break;
       case DEFINE:
         handleSync.define(message);
+        break;
+      case TRACE:
+        handleSync.traced(message);
         break;
       case NEED:
         handleSync.answer(block, handle, from);

@@ -1,6 +1,6 @@
 /*
- * Histograms of how long continuations wait and run, in those of Node itself. Off by default: recording costs
- * more than dispatching.
+ * Histograms of how long continuations wait and run. Off by default: recording costs two readings of the clock
+ * for each pass, and one for each function.
  *
  *   timer   deadline ------- latenessUs ------> entered --- runTimeUs ---> settled
  *   job     schedule ------- queueWaitUs -----> entered
@@ -10,13 +10,14 @@
  * about once per function.
  */
 
-import { createHistogram, type RecordableHistogram } from 'node:perf_hooks';
 import type { Kcont } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
+import { EXPIRED, WAITED } from '../core/state.ts';
 import type { Workqueue } from '../core/workqueue.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { nameOf } from '../locks/lock-names.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import { LogHistogram, type LatencyHistogram } from './histogram.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { observerFor } from './list.ts';
 import { Tap } from './tap.ts';
@@ -30,11 +31,11 @@ export interface WorkqueueHistograms {
   /** Its name. */
   readonly name: string;
   /** Of timers: from the deadline until the function was entered. */
-  readonly latenessUs: RecordableHistogram;
+  readonly latenessUs: LatencyHistogram;
   /** Of jobs: from `schedule` until the function was entered. */
-  readonly queueWaitUs: RecordableHistogram;
+  readonly queueWaitUs: LatencyHistogram;
   /** Until the function has returned, or its promise has settled. */
-  readonly runTimeUs: RecordableHistogram;
+  readonly runTimeUs: LatencyHistogram;
 }
 
 /**
@@ -46,7 +47,7 @@ export interface LockHistograms {
   /** Its name. */
   readonly name: string;
   /** Of continuations that had to wait for it: from then until the function was entered. */
-  readonly lockWaitUs: RecordableHistogram;
+  readonly lockWaitUs: LatencyHistogram;
 }
 
 /**
@@ -69,18 +70,32 @@ export interface Histograms {
 
 const US_PER_MS = 1000;
 
-function record(histogram: RecordableHistogram, ms: number): void {
-  histogram.record(Math.max(1, Math.round(ms * US_PER_MS)));
+function record(histogram: LogHistogram, ms: number): void {
+  const us = ms * US_PER_MS;
+  histogram.record(us < 1 ? 1 : us);
+}
+
+/** The histograms of the workqueues of one name. */
+class Recorded implements WorkqueueHistograms {
+  readonly name: string;
+  readonly latenessUs = new LogHistogram();
+  readonly queueWaitUs = new LogHistogram();
+  readonly runTimeUs = new LogHistogram();
+
+  constructor(name: string) {
+    this.name = name;
+  }
 }
 
 class Recorder extends Tap implements Histograms {
   readonly #observer: KernelObserver;
   readonly #remove: () => void;
   /** By name: a workqueue that is released and acquired again continues its histograms. */
-  readonly #workqueues = new Map<string, WorkqueueHistograms>();
-  readonly #locks = new Map<string, LockHistograms>();
-  /** Those whose timer has expired and that have not been entered. */
-  readonly #expired = new WeakSet<Kcont<unknown>>();
+  readonly #workqueues = new Map<string, Recorded>();
+  /** Those that were used last, and for which workqueue: continuations of one workqueue come in series. */
+  #last: Recorded | null = null;
+  #lastQueue: Workqueue | null = null;
+  readonly #locks = new Map<string, { readonly name: string; readonly lockWaitUs: LogHistogram }>();
   /** When those that wait for a lock began to, in ms. */
   readonly #waits = new WeakMap<Kcont<unknown>, number>();
   /** When the asynchronous runs began, in ms. */
@@ -123,12 +138,7 @@ class Recorder extends Tap implements Histograms {
     this.stop();
   }
 
-  override expired(kc: Kcont<unknown>): void {
-    this.#expired.add(kc);
-  }
-
   override stopped(kc: Kcont<unknown>): void {
-    this.#expired.delete(kc);
     this.#waits.delete(kc);
   }
 
@@ -136,14 +146,13 @@ class Recorder extends Tap implements Histograms {
     if (!this.#waits.has(kc)) this.#waits.set(kc, this.#observer.dispatcher.clock.now);
   }
 
-  override entered(kc: Kcont<unknown>): void {
+  override entered(kc: Kcont<unknown>, before: number): void {
     const { dispatcher } = this.#observer;
     const isNext = this.#returnedIn === dispatcher.passes;
     const nowMs = isNext ? this.#returnedMs : dispatcher.clock.now;
     this.#entered = kc;
     this.#enteredMs = nowMs;
-    const isTimer = this.#expired.delete(kc);
-    const waitedMs = this.#waits.get(kc);
+    const waitedMs = (before & WAITED) === 0 ? undefined : this.#waits.get(kc);
     if (waitedMs !== undefined) {
       this.#waits.delete(kc);
       const lock = kc._lock;
@@ -151,6 +160,7 @@ class Recorder extends Tap implements Histograms {
     } else if (kc._due !== FAR) {
       const { collector, wheel } = dispatcher;
       const { latenessUs, queueWaitUs } = this.#of(kc._wq);
+      const isTimer = (before & EXPIRED) !== 0;
       record(isTimer ? latenessUs : queueWaitUs, nowMs - collector.msOf(wheel.base + kc._due));
     }
   }
@@ -180,25 +190,21 @@ class Recorder extends Tap implements Histograms {
     this.#returnedIn = dispatcher.passes;
   }
 
-  #of({ name }: Workqueue): WorkqueueHistograms {
+  #of(wq: Workqueue): Recorded {
+    if (this.#last !== null && this.#lastQueue === wq) return this.#last;
+    const { name } = wq;
     let known = this.#workqueues.get(name);
-    if (known === undefined) {
-      known = {
-        name,
-        latenessUs: createHistogram(),
-        queueWaitUs: createHistogram(),
-        runTimeUs: createHistogram(),
-      };
-      this.#workqueues.set(name, known);
-    }
+    if (known === undefined) this.#workqueues.set(name, (known = new Recorded(name)));
+    this.#last = known;
+    this.#lastQueue = wq;
     return known;
   }
 
-  #ofLock(lock: BaseLock): RecordableHistogram {
+  #ofLock(lock: BaseLock): LogHistogram {
     const name = nameOf(lock);
     let known = this.#locks.get(name);
     if (known === undefined) {
-      known = { name, lockWaitUs: createHistogram() };
+      known = { name, lockWaitUs: new LogHistogram() };
       this.#locks.set(name, known);
     }
     return known.lockWaitUs;
@@ -209,7 +215,7 @@ class Recorder extends Tap implements Histograms {
  * Starts to record how long the continuations of a kernel wait and run on this thread.
  *
  * @remarks
- * The histograms are those of `node:perf_hooks`, with `min`, `max`, `mean` and `percentile`. There is a set for
+ * The histograms have `min`, `max`, `mean` and `percentile`, as those of `node:perf_hooks`. There is a set for
  * each name of a workqueue, and one for each name of a lock.
  *
  * @param kernel - the kernel

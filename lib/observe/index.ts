@@ -15,6 +15,7 @@ export {
   type LockCounters,
   type WorkqueueCounters,
 } from './counters.ts';
+export type { LatencyHistogram } from './histogram.ts';
 export {
   histograms,
   type Histograms,
@@ -24,7 +25,17 @@ export {
 export { lockState, type LockHolder, type LockState, type LockWaiter } from './holder.ts';
 export { entries, list, type ListFilter } from './list.ts';
 export type { ListEntry, ListState, ListWait } from './list-entry.ts';
+export type {
+  EnterMessage,
+  ErrorMessage,
+  KcontMessage,
+  RunMessage,
+  ScheduleMessage,
+  SettleMessage,
+  StallMessage,
+} from './messages.ts';
 export { observe, type Observation, type ObserveOptions } from './observe.ts';
+export { propagate, type Propagator, type TraceCarrier } from './propagator.ts';
 export { report, type ReportOptions } from './report.ts';
 export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';

@@ -9,13 +9,16 @@
  */
 
 import type { Dispatcher } from '../core/dispatcher.ts';
-import type { Kcont } from '../core/kcont.ts';
+import type { Kcont, KcontFunction } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { observing, type Observer } from '../core/observer.ts';
 import { PENDING } from '../core/state.ts';
 import type { Workqueue } from '../core/workqueue.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import type { TraceCarrier } from './propagator.ts';
+import { Publisher } from './publisher.ts';
+import type { Tap } from './tap.ts';
 
 /**
  * What has happened on one workqueue.
@@ -59,7 +62,8 @@ export class KernelObserver implements Observer {
   /** When it began to observe, in ms on the clock of `kernel.now()`. */
   readonly sinceMs: number;
   /** Those who have asked to be told too. */
-  readonly taps: Observer[] = [];
+  readonly taps: Tap[] = [];
+  readonly #publisher: Publisher;
   readonly #counts = new WeakMap<Workqueue, Counts>();
   #last: Counts | null = null;
   readonly #locks = new WeakMap<BaseLock, LockCounts>();
@@ -77,6 +81,7 @@ export class KernelObserver implements Observer {
   constructor(dispatcher: Dispatcher) {
     this.dispatcher = dispatcher;
     this.sinceMs = dispatcher.clock.now;
+    this.#publisher = new Publisher(dispatcher);
   }
 
   /** The counts of a workqueue. */
@@ -120,6 +125,7 @@ export class KernelObserver implements Observer {
     counts.scheduled++;
     if ((before & PENDING) !== 0) counts.moved++;
     for (const tap of this.taps) tap.scheduled(kc, before);
+    this.#publisher.scheduled(kc, before);
   }
 
   refused(kc: Kcont<unknown>): void {
@@ -130,6 +136,7 @@ export class KernelObserver implements Observer {
   expired(kc: Kcont<unknown>): void {
     this.of(kc._wq).expired++;
     for (const tap of this.taps) tap.expired(kc);
+    this.#publisher.expired(kc);
   }
 
   waits(kc: Kcont<unknown>): void {
@@ -137,7 +144,11 @@ export class KernelObserver implements Observer {
     for (const tap of this.taps) tap.waits(kc);
   }
 
-  entered(kc: Kcont<unknown>, hasWaited: boolean): void {
+  entered(
+    kc: Kcont<unknown>,
+    before: number,
+    func: KcontFunction<unknown>,
+  ): KcontFunction<unknown> {
     const { sampler, wheel } = this.dispatcher;
     const tick = sampler.tick();
     this.#entered = kc;
@@ -152,32 +163,47 @@ export class KernelObserver implements Observer {
       taken.taken++;
       if (waited > taken.longestWait) taken.longestWait = waited;
     }
-    for (const tap of this.taps) tap.entered(kc, hasWaited);
+    for (const tap of this.taps) tap.entered(kc, before);
+    return this.#publisher.entered(kc, kc._due === FAR ? null : waited, func);
   }
 
   suspended(kc: Kcont<unknown>): void {
     if (this.#entered === kc) this.#runs.set(kc, this.#enteredBase + this.#enteredTick);
     this.#entered = null;
     for (const tap of this.taps) tap.suspended(kc);
+    this.#publisher.suspended(kc);
   }
 
   settled(kc: Kcont<unknown>): void {
-    if (this.#entered === kc) this.#entered = null;
-    else if (this.#runs.size > 0) this.#runs.delete(kc);
+    let enteredTick: number | null = null;
+    if (this.#entered === kc) {
+      this.#entered = null;
+      enteredTick = this.#enteredBase + this.#enteredTick;
+    } else if (this.#runs.size > 0) {
+      enteredTick = this.#runs.get(kc) ?? null;
+      this.#runs.delete(kc);
+    }
     for (const tap of this.taps) tap.settled(kc);
+    this.#publisher.settled(kc, enteredTick);
   }
 
   stopped(kc: Kcont<unknown>): void {
     this.of(kc._wq).stopped++;
     for (const tap of this.taps) tap.stopped(kc);
+    this.#publisher.stopped(kc);
   }
 
   failed(kc: Kcont<unknown>, error: unknown): void {
     for (const tap of this.taps) tap.failed(kc, error);
+    this.#publisher.failed(kc, error);
+  }
+
+  sent(kc: Kcont<unknown>): TraceCarrier | undefined {
+    return this.#publisher.sent(kc);
   }
 
   /** Passes everything on to a tap, until the function that is returned is called. */
-  add(tap: Observer): () => void {
+  add(tap: Tap): () => void {
     this.taps.push(tap);
     return () => {
       const at = this.taps.indexOf(tap);

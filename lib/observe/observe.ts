@@ -14,6 +14,7 @@ import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
 import { duration } from './duration.ts';
 import { allObservers, observerOf } from './kernel-observer.ts';
 import { KERNEL } from './list.ts';
+import { publishStall } from './publisher.ts';
 import { report } from './report.ts';
 import { StallDetector } from './stall-detector.ts';
 import type { Stall, StallLimits } from './stall.ts';
@@ -145,7 +146,9 @@ export function observe(options?: ObserveOptions): Observation {
     limits === undefined || !watch
       ? undefined
       : new Watcher(observerOf(kernel), limits.blockMs, (watched, block) => {
-          onStall?.(stallOf(watched, block, limits.blockMs, kernel.now()));
+          const stall = stallOf(watched, block, limits.blockMs, kernel.now());
+          publishStall(kernel, stall);
+          onStall?.(stall);
         });
   const stop = (): void => {
     if (signal !== undefined) process.off(signal, print);

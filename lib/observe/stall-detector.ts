@@ -12,6 +12,7 @@ import { microtask } from '../base/host-functions.ts';
 import { Kcont } from '../core/kcont.ts';
 import { LOCK_QUEUE, visitQueued } from '../core/queued.ts';
 import { label } from '../core/schedule.ts';
+import { WAITED } from '../core/state.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
 import { duration } from './duration.ts';
@@ -19,6 +20,7 @@ import { holdersOf } from './holder.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { functionOf, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
+import { publishStall } from './publisher.ts';
 import type { Stall, StallKind, StallLimits } from './stall.ts';
 import { Tap } from './tap.ts';
 
@@ -95,14 +97,14 @@ export class StallDetector extends Tap {
     this.#timer.destroy();
   }
 
-  override entered(kc: Kcont<unknown>, hasWaited: boolean): void {
+  override entered(kc: Kcont<unknown>, before: number): void {
     const { dispatcher } = this.#observer;
     const isNext = this.#returnedIn === dispatcher.passes;
     const nowMs = isNext ? this.#returnedMs : dispatcher.clock.now;
     this.#entered = kc;
     this.#enteredMs = nowMs;
     // If it has waited for a lock, a place or its own run, that is why it is late.
-    if (kc._due === FAR || hasWaited) return;
+    if (kc._due === FAR || (before & WAITED) !== 0) return;
     const { collector, wheel } = dispatcher;
     const dueMs = collector.msOf(wheel.base + kc._due);
     if (nowMs - dueMs > this.#limits.lateMs) this.#late(kc, nowMs - dueMs, nowMs);
@@ -234,6 +236,7 @@ export class StallDetector extends Tap {
   #deliver(): void {
     const found = this.#found.splice(0);
     for (const [index, stall] of found.entries()) {
+      publishStall(this.#observer.dispatcher.kernel, stall);
       try {
         this.#tell(stall);
       } catch (error) {

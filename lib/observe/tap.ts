@@ -6,12 +6,12 @@ import type { Observer } from '../core/observer.ts';
  *
  * @internal
  */
-export class Tap implements Observer {
+export class Tap implements Omit<Observer, 'entered' | 'sent'> {
   scheduled(_kc: Kcont<unknown>, _before: number): void {}
   refused(_kc: Kcont<unknown>): void {}
   expired(_kc: Kcont<unknown>): void {}
   waits(_kc: Kcont<unknown>): void {}
-  entered(_kc: Kcont<unknown>, _hasWaited: boolean): void {}
+  entered(_kc: Kcont<unknown>, _before: number): void {}
   suspended(_kc: Kcont<unknown>): void {}
   settled(_kc: Kcont<unknown>): void {}
   stopped(_kc: Kcont<unknown>): void {}

@@ -47,7 +47,7 @@ import {
   optionsOf,
   readOptions,
 } from '../base/options-check.ts';
-import { adopt, thenOf, whenDone, type Then } from '../core/invoke.ts';
+import { countFailure, adopt, thenOf, whenDone, type Then } from '../core/invoke.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { wq as processWorkqueues } from '../core/kernel.ts';
 import { makeOwn } from '../core/own-kcont.ts';
@@ -310,7 +310,7 @@ export class Retry<T> {
 
   /** @internal */
   _misused(error: unknown): void {
-    this.#kc.wq._failed++;
+    countFailure(this.#kc, error);
     this.#fail(error);
   }
 
@@ -340,7 +340,7 @@ export class Retry<T> {
       result = this.#call();
       then = thenOf(result);
     } catch (error) {
-      wq._failed++;
+      countFailure(this.#kc, error);
       this.#failed(error);
       return undefined;
     }

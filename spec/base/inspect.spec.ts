@@ -13,6 +13,8 @@ import * as periodic from '../../lib/periodic/index.ts';
 import * as retries from '../../lib/retry/index.ts';
 import * as queues from '../../lib/compat/p-queue/index.ts';
 import * as observe from '../support/observe.ts';
+import * as otel from '../../lib/observe/otel/index.ts';
+import * as prometheus from '../../lib/observe/prometheus/index.ts';
 import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
@@ -39,6 +41,8 @@ const modules: Readonly<Record<string, object>> = {
   './cpu': cpu,
   './limits': limits,
   './observe': observe,
+  './otel': otel,
+  './prometheus': prometheus,
   './periodic': periodic,
   './retry': retries,
   './durable': durables,

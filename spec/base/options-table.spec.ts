@@ -9,6 +9,10 @@ import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
 import { entries, list, observe, report } from '../support/observe.ts';
+import { instrument } from '../../lib/observe/otel/index.ts';
+import { collect } from '../../lib/observe/prometheus/index.ts';
+import { metrics, trace } from '@opentelemetry/api';
+import { Registry } from 'prom-client';
 import { graphile } from '../../lib/durable/graphile/index.ts';
 import { durable, memory } from '../../lib/durable/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
@@ -658,6 +662,26 @@ const rows: readonly Row[] = [
     calls: [(options) => report(kernel, options)],
     good: { limit: 5 },
     bad: { limit: [0, 1.5] },
+  },
+  {
+    of: 'instrument',
+    api: ['instrument'],
+    calls: [(options) => instrument(options).stop()],
+    good: {
+      kernel,
+      tracer: trace.getTracer('spec'),
+      meter: metrics.getMeter('spec'),
+      requireParent: true,
+      maxNames: 5,
+    },
+    bad: { tracer: [{}], meter: [{}], maxNames: [-1, 1.5] },
+  },
+  {
+    of: 'collect',
+    api: ['collect'],
+    calls: [(options) => collect(options).stop()],
+    good: { kernel, registry: new Registry(), maxNames: 5 },
+    bad: { registry: [{}], maxNames: [-1, 1.5] },
   },
   {
     of: 'observe',

@@ -82,11 +82,14 @@ const entries = Object.entries(subpaths).flatMap(([subpath, { default: target }]
 
 /** The compiled program, with imports that can be run here. */
 function runnable(code: string): string {
-  return code.replaceAll(/from ['"](?<id>kcont[^'"]*)['"]/g, (whole, id: string) => {
-    const entry = entries.find((one) => one.id === id);
-    if (entry === undefined) throw new Error(`${whole}: there is no such subpath`);
-    return `from ${JSON.stringify(join(LIB, `${entry.path}.${ENDING}`))}`;
-  });
+  return code.replaceAll(
+    /(?<by>from|import) ['"](?<id>kcont[^'"]*)['"]/g,
+    (whole, by: string, id: string) => {
+      const entry = entries.find((one) => one.id === id);
+      if (entry === undefined) throw new Error(`${whole}: there is no such subpath`);
+      return `${by} ${JSON.stringify(join(LIB, `${entry.path}.${ENDING}`))}`;
+    },
+  );
 }
 
 function run(file: string, cwd: string): Promise<string> {

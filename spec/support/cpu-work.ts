@@ -1,5 +1,6 @@
 // The CPU module of the specs: the functions that run on the CPUs they start. Each thread keeps a record of
 // what ran, which `ran` reads.
+import { AsyncLocalStorage } from 'node:async_hooks';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
@@ -539,4 +540,24 @@ export function watchedHere(): [held: number, all: number] {
   setFlagsFromString('--expose-gc');
   (runInNewContext('gc') as () => void)();
   return [watched.filter((ref) => ref.deref() !== undefined).length, watched.length];
+}
+
+const traceStore = new AsyncLocalStorage<string>();
+
+/** Has trace contexts followed on this CPU. */
+export async function propagateHere(): Promise<void> {
+  // Loaded on demand: its import has all kernels of the thread observed.
+  const { counters, propagate } = await import('../../lib/observe/index.ts');
+  counters(curcpu().kernel);
+  propagate({
+    capture: () => traceStore.getStore(),
+    run: (context, call) => traceStore.run(String(context), call),
+    inject: () => undefined,
+    extract: ({ traceparent }) => `sent: ${traceparent}`,
+  });
+}
+
+/** The trace context in which it is called. */
+export function contextHere(): string {
+  return traceStore.getStore() ?? 'none';
 }

@@ -81,6 +81,8 @@ export abstract class RemoteKcont implements Sender {
   told = 0;
   /** The version of the argument that this CPU has; -1 if it has no argument. */
   version: number;
+  /** The trace context of a job, if its caller has one. */
+  carrier: Readonly<Record<string, string>> | undefined = undefined;
   #sent: Sent | undefined = undefined;
 
   constructor(host: EntryHost, kc: Kcont<unknown>, block: number, handle: number, version: number) {

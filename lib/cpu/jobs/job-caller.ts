@@ -220,6 +220,7 @@ export class JobCaller {
       if (isCloned) this.#post(waiting, index, arg);
       this.#sent.set(runner.block, waiting);
       this.#alive.hold(1);
+      runner.carrier = this.#cpu.dispatcher.observer?.sent(kc);
       errno = runner.schedule(delayMs, target, INVOKING | HALTING, false);
       if (errno !== 0) throw refusal(kc, errno, delayMs, null);
     } catch (error) {

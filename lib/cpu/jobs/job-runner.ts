@@ -3,7 +3,7 @@
  * function, and its result, which is sent to the caller when the run has settled.
  */
 
-import { thenOf, whenDone, type Then } from '../../core/invoke.ts';
+import { countFailure, thenOf, whenDone, type Then } from '../../core/invoke.ts';
 import { KcontError, asynchronous } from '../../base/errors.ts';
 import type { Task } from '../../core/one-shot.ts';
 import { ABSENT, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-tags.ts';
@@ -160,7 +160,7 @@ export class JobRunner extends RemoteEntry {
   }
 
   #fail(error: unknown): void {
-    this.kc.wq._failed++;
+    countFailure(this.kc, error);
     this.#end(error, true);
   }
 
@@ -237,7 +237,7 @@ export class JobTask implements Task {
   }
 
   _misused(error: unknown): void {
-    this.runner.kc.wq._failed++;
+    countFailure(this.runner.kc, error);
     this.runner.report(error);
   }
 }

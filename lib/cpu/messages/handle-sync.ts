@@ -2,7 +2,8 @@
  * Sends other CPUs what they need to know of a handle and cannot read from its control block: an
  * argument that has to be cloned, and the name. It is sent before the first entry for that CPU. A CPU
  * that does not have it (its thread is new, or the argument was changed on another CPU) asks the home of
- * the handle, and sets the entry aside until the answer arrives.
+ * the handle, and sets the entry aside until the answer arrives. The trace context of a job is sent in the same
+ * way, but not asked for.
  */
 
 import { KcontError } from '../../base/errors.ts';
@@ -15,7 +16,7 @@ import { JobRunner } from '../jobs/job-runner.ts';
 import type { CpuContext } from '../cpu-context.ts';
 import type { HandleTable } from '../handles/handle-table.ts';
 import type { JobCaller } from '../jobs/job-caller.ts';
-import { DEFINE, NEED, SETTLED, type Message } from './inbox.ts';
+import { DEFINE, NEED, SETTLED, TRACE, type Message } from './inbox.ts';
 import type { Placement } from '../placement.ts';
 import type { RemoteErrors } from './remote-errors.ts';
 import type { RemoteEntry } from '../handles/remote-entry.ts';
@@ -26,6 +27,8 @@ export interface HandleDefinition {
   readonly arg: unknown;
   readonly name: string | undefined;
 }
+
+type TraceCarrier = NonNullable<RemoteKcont['carrier']>;
 
 /** The parts of a CPU that this one uses. */
 interface Parts {
@@ -102,6 +105,7 @@ export class HandleSync {
     const isCloned = (words[block + ARG_TAG] as number) >= CLONED;
     // Set first, because a getter in the argument may schedule this continuation.
     entry.told |= 1 << cpu;
+    if (entry.carrier !== undefined) this.#tellTrace(entry, cpu);
     const isNeeded = isCloned ? this.#knows(entry) : name !== undefined;
     if (!isNeeded || entry instanceof JobRunner) return;
     let posted = 0;
@@ -112,6 +116,19 @@ export class HandleSync {
       if (posted === 0) entry.told &= ~(1 << cpu);
     }
     if (posted !== 0) this.#cpu.inbox.send(cpu, DEFINE, block, handle, version, 0, posted);
+  }
+
+  /** Sends the trace context of a job. If that fails, the job runs without it. */
+  #tellTrace({ block, handle, carrier }: RemoteKcont, cpu: number): void {
+    const posted = this.#cpu.ports.post(cpu, carrier);
+    if (posted !== 0) this.#cpu.inbox.send(cpu, TRACE, block, handle, 0, 0, posted);
+  }
+
+  /** Handles a TRACE message. */
+  traced({ block, handle, from, value }: Message): void {
+    const claimed = this.#cpu.ports.claim(from, value);
+    const entry = this.#handles.findOrMake(block, handle);
+    if (entry !== undefined && claimed !== undefined) entry.carrier = claimed[0] as TraceCarrier;
   }
 
   /** Handles a DEFINE message. */

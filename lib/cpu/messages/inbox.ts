@@ -61,6 +61,8 @@ export const RESULT = 10;
 export const FAILED = 11;
 /** The lock of a handle was changed. */
 export const RELOCK = 12;
+/** The trace context of a job has been posted. */
+export const TRACE = 13;
 
 /** The content of a message. An inbox reuses one object for all messages that it reads. */
 export interface Message {
