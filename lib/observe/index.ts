@@ -7,6 +7,7 @@
 
 import { kernel } from '../core/kernel.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
+import { joinRecording } from './recorder/recording.ts';
 
 export {
   counters,
@@ -25,9 +26,12 @@ export { lockState, type LockHolder, type LockState, type LockWaiter } from './h
 export { entries, list, type ListFilter } from './list.ts';
 export type { ListEntry, ListState, ListWait } from './list-entry.ts';
 export { observe, type Observation, type ObserveOptions } from './observe.ts';
+export type { FlightRecord, FlightRecordKind } from './recorder/records.ts';
+export type { RecordOptions, Recording, RecordsFilter } from './recorder/recording.ts';
 export { report, type ReportOptions } from './report.ts';
 export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';
 
 observerOf(kernel);
 observeNewKernels();
+joinRecording(kernel);
