@@ -9,7 +9,6 @@ import { real } from '../base/host-functions.ts';
 import { commonMs } from '../time/host-clock.ts';
 import { stackOfMainThread } from './blocked-stack.ts';
 import { duration } from './duration.ts';
-import { writeOrTell } from './recorder/recording-file.ts';
 import { LABEL, SEQUENCE, TICKS, type Block, type Named, type WatchData } from './watch-words.ts';
 
 /** Bounds of the time between two looks, in ms. */
@@ -22,6 +21,8 @@ const STDERR = 2;
 
 function watch(port: MessagePort, { words, blockMs, isMain, rings }: WatchData): void {
   const names = new Map<number, string>();
+  // Without a recorder, the thread is up sooner.
+  const recorder = rings === null ? null : import('./recorder/recording-file.ts');
   const longestMs = rings === null ? LONGEST_MS : RECORDING_MS;
   const everyMs = Math.min(Math.max(blockMs / 8, SHORTEST_MS), longestMs);
   let seen = 0;
@@ -34,7 +35,8 @@ function watch(port: MessagePort, { words, blockMs, isMain, rings }: WatchData):
     const name = names.get(label) ?? 'a function';
     const at = stack === null ? '' : `\n${stack}`;
     writeSync(STDERR, `kcont: ${name} blocks the event loop, for ${duration(ms)} so far${at}\n`);
-    if (rings !== null) {
+    if (rings !== null && recorder !== null) {
+      const { writeOrTell } = await recorder;
       writeSync(STDERR, `kcont: ${writeOrTell(rings, `${name} blocks the event loop`)}\n`);
     }
     const block: Block = { label, ms, stack };

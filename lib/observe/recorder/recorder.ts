@@ -9,7 +9,8 @@
  * shared word, and a function during which that has changed is read for itself. The time of a `schedule` call is not
  * read at all: it follows from the deadline.
  *
- *   in bursts of 1,000 jobs: 20 ns for each record, of which there are three per job (bench recorder)
+ *   in bursts of 1,000 jobs: 33 ns for each record, of which there are three per job (bench recorder); of these the look-up
+ *   of the continuation takes 4, the call from the observer 3, and the stores 10
  */
 
 import { functionName } from '../../base/errors.ts';
