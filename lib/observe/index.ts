@@ -7,6 +7,7 @@
 
 import { kernel } from '../core/kernel.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
+import { joinRecording } from './recorder/recording.ts';
 
 export {
   counters,
@@ -36,9 +37,12 @@ export type {
 } from './messages.ts';
 export { observe, type Observation, type ObserveOptions } from './observe.ts';
 export { propagate, type Propagator, type TraceCarrier } from './propagator.ts';
+export type { FlightRecord, FlightRecordKind } from './recorder/records.ts';
+export type { RecordOptions, Recording, RecordsFilter } from './recorder/recording.ts';
 export { report, type ReportOptions } from './report.ts';
 export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';
 
 observerOf(kernel);
 observeNewKernels();
+joinRecording(kernel);
