@@ -24,6 +24,8 @@ export type {
   FastWorkqueue,
   KcontConstructor,
   KcontFunctionOn,
+  KcontSettings,
+  KcontSettingsWithoutArg,
   SlowWorkqueue,
   Synchronous,
   UnlessFast,

@@ -1,5 +1,6 @@
 import { KcontError, refuseOptions, traceFrom } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
+import { beginHalt, endHalt, mayHalt } from './halt.ts';
 import type { Kcont } from './kcont.ts';
 
 /**
@@ -84,16 +85,16 @@ export class Scope {
   async halt(): Promise<boolean> {
     const members = [...this.#members];
     try {
-      for (const kc of members) kc._mayHalt();
+      for (const kc of members) mayHalt(kc);
     } catch (error) {
       throw traceFrom(Scope.prototype.halt, error);
     }
     if (!this.stop()) return false;
-    const halts = members.map((kc) => kc._beginHalt());
+    const halts = members.map(beginHalt);
     try {
       await Promise.all(halts);
     } finally {
-      for (const kc of members) kc._endHalt();
+      for (const kc of members) endHalt(kc);
     }
     return true;
   }

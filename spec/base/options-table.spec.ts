@@ -123,6 +123,28 @@ const rows: readonly Row[] = [
     bad: { slackMs: [2 ** 31, Infinity], affinity: ['some'], context: ['own'] },
   },
   {
+    // All settings in one object.
+    of: 'Kcont',
+    api: [],
+    calls: [(settings) => new Kcont(settings).destroy()],
+    good: {
+      wq: softclock,
+      lock: new Mutex(),
+      func: nothing,
+      arg: 'anything',
+      name: 'idle',
+      ref: false,
+      affinity: 'weak',
+      slackMs: 5,
+      context: 'schedule',
+      scope: new Scope(),
+      signal: new AbortController().signal,
+    },
+    bad: { lock: [{}], slackMs: [2 ** 31], affinity: ['some'], context: ['own'] },
+    takesAll: ['arg'],
+    needed: ['wq', 'func'],
+  },
+  {
     of: 'run',
     api: ['Workqueue.run'],
     // A call with valid options waits for the clock.
