@@ -60,6 +60,7 @@ export {
 } from './base/priorities.ts';
 export type { KcontOptions } from './core/options.ts';
 export { Scope } from './core/scope.ts';
+export { stopping, type StoppableRun } from './core/stopping.ts';
 export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 

@@ -34,6 +34,7 @@ import {
   REMOTE,
   RUNNING,
   SCHEDULED,
+  STOPPING,
   UNREF,
   WAITED,
   describeState,
@@ -274,6 +275,7 @@ export class Kcont<A> {
     if ((state & REMOTE) !== 0) return (this._remote as RemoteState).stop();
     if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
     else this._state = stopped(state);
+    if ((state & RUNNING) !== 0) this._state |= STOPPING;
     const extras = this._extras;
     if (extras !== null) extras.asyncContext = undefined;
     return state;
@@ -411,6 +413,18 @@ export class Kcont<A> {
   /** Whether its function has been entered and has not settled. */
   get running(): boolean {
     return (this._bits & RUNNING) !== 0;
+  }
+
+  /**
+   * Whether its run in flight has been asked to stop since it was entered: by `stop`, `cancel`, `halt`, `destroy`,
+   * an aborted signal or its scope. `reset` and `ack` do not ask for that. False if it is not running.
+   *
+   * @remarks
+   * For a function that takes long: {@link stopping} says the same of the function on the stack.
+   */
+  get stopping(): boolean {
+    if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).stopping;
+    return (this._state & STOPPING) !== 0;
   }
 
   /** Whether it was destroyed. */

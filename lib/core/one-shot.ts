@@ -172,8 +172,10 @@ export class Job<T> implements Task {
 
   /** Before the function is entered, this withdraws the run; later, it aborts the run's signal. */
   _abort(reason: unknown): void {
-    if (this.#kc.running) this.#controller?.abort(reason);
-    else {
+    if (this.#kc.running) {
+      this.#kc.stop();
+      this.#controller?.abort(reason);
+    } else {
       this.#finish();
       this.#reject(reason);
     }
