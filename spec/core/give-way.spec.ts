@@ -88,12 +88,12 @@ describe('Workqueue.yield()', () => {
 
   it('handles I/O meanwhile, however often it is called', async () => {
     const kernel = new Kernel({ budgetMs: 1 });
-    let isOver = false;
-    setImmediate(() => (isOver = true));
+    const seen = { io: false };
+    setImmediate(() => (seen.io = true));
     await kernel.wq.prilow.run(async () => {
-      while (!isOver) await kernel.wq.prilow.yield();
+      while (!seen.io) await kernel.wq.prilow.yield();
     });
-    expect(isOver).to.equal(true);
+    expect(seen.io).to.equal(true);
   });
 
   it('keeps the lock and the place within maxActive', async () => {
