@@ -59,7 +59,8 @@ export {
   PRI_SOFTSERIAL,
 } from './base/priorities.ts';
 export type { KcontOptions } from './core/options.ts';
-export { Scope } from './core/scope.ts';
+export type { JoinPolicy } from './core/run-group.ts';
+export { Scope, type JoinOptions, type ScopeOptions } from './core/scope.ts';
 export { stopping, type StoppableRun } from './core/stopping.ts';
 export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
