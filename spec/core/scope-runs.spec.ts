@@ -92,6 +92,7 @@ describe('Scope.run() and join()', () => {
       'obedient aborted: failing failed',
     ]);
     expect([joined.now, unstarted.now, scope.runs]).to.deep.equal(['open', 'failing failed', 1]);
+    expect(inspect(scope)).to.equal('Scope { disposed, 1 runs }');
     await lab.clock.advance(40);
     expect([joined.now, late.now]).to.deep.equal(['failing failed', 'deaf']);
     expect(lab.log.at(-1)).to.equal('deaf ends');
