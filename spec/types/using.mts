@@ -8,9 +8,12 @@ export async function group(): Promise<number> {
   await using outer = new Scope({ name: 'request', wq: wq.prihigh, deadlineMs: 500 });
   await using scope = new Scope({ parent: outer, policy: 'all', signal: outer.signal });
   const length: Promise<number> = scope.run(async (signal) => (signal.aborted ? 0 : 1));
-  const text: Promise<string> = scope.run((n: number, signal) => `${n} ${signal.aborted}`, {
-    arg: 5,
-  });
+  const text: Promise<string> = scope.run(
+    (n: number, signal: AbortSignal) => `${n} ${signal.aborted}`,
+    {
+      arg: 5,
+    },
+  );
   const other: Promise<string> = wq.prilow.run(() => 'x', { scope });
   const all: unknown[] = await scope.join();
   const first: unknown = await scope.join({ policy: 'any', deadlineMs: 5 });
