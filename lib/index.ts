@@ -24,6 +24,8 @@ export type {
   FastWorkqueue,
   KcontConstructor,
   KcontFunctionOn,
+  KcontSettings,
+  KcontSettingsWithoutArg,
   SlowWorkqueue,
   Synchronous,
   UnlessFast,
@@ -58,8 +60,10 @@ export {
   PRI_SOFTSERIAL,
 } from './base/priorities.ts';
 export type { KcontOptions } from './core/options.ts';
-export { Scope } from './core/scope.ts';
+export type { JoinPolicy } from './core/run-group.ts';
+export { Scope, type JoinOptions, type ScopeOptions } from './core/scope.ts';
 export { ShedError, type ShedOptions } from './core/shedder.ts';
+export { stopping, type StoppableRun } from './core/stopping.ts';
 export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 

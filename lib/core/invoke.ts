@@ -25,6 +25,7 @@ import {
   REMOTE,
   RUNNING,
   SCHEDULED,
+  STOPPING,
   UNREF,
   entered,
   settled,
@@ -49,6 +50,16 @@ const SPARE = 1024;
  * @internal
  */
 export const AT_TOP: object = {};
+
+/**
+ * The argument of a continuation whose function returns AT_TOP.
+ *
+ * @internal
+ */
+export interface AtTop {
+  /** The work of the function, called by the pass itself. */
+  run(): void;
+}
 
 /**
  * An asynchronous run. These objects are reused, so a new one is created only if all others are in use.
@@ -121,7 +132,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 }
 
 /** The bits of a continuation that has more to do when it settles. */
-const NOT_SETTLED_AT_ONCE: number = QUEUED | DEAD | REMOTE;
+const NOT_SETTLED_AT_ONCE: number = QUEUED | DEAD | REMOTE | STOPPING;
 
 /**
  * The same as `enter`, for a continuation of this CPU without a lock that keeps the process alive, and whose
@@ -214,7 +225,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
 export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
-  kc._state = settled(state);
+  kc._state = settled(state) & ~STOPPING;
   const lock = kc._lock;
   const released = release(lock);
   if ((state & (REMOTE | DEAD)) !== 0) {

@@ -3,7 +3,7 @@ import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
 import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
-import { Dispatcher, kernelInPass } from './dispatcher.ts';
+import { Dispatcher, dispatcherInPass } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import { Kcont } from './kcont.ts';
 import { nothing } from '../base/nothing.ts';
@@ -389,5 +389,5 @@ export const wq: PredefinedWorkqueues = kernel.wq;
  * @public
  */
 export function curcpu(): Cpu {
-  return (kernelInPass() ?? kernel)._cpu;
+  return (dispatcherInPass()?.kernel ?? kernel)._cpu;
 }
