@@ -83,13 +83,13 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   kc._state = entered(state);
   if ((state & UNREF) === 0) dispatcher.unref();
+  dispatcher.current = kc;
+  if (dispatcher.observer !== null) dispatcher.observer.entered(kc, (state & WAITED) !== 0);
   const func = kc._func;
   const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
-  dispatcher.current = kc;
-  if (dispatcher.observer !== null) dispatcher.observer.entered(kc, (state & WAITED) !== 0);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =

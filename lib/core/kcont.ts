@@ -15,6 +15,7 @@ import {
   label,
   makeRunnable,
   refuse,
+  refused,
   reset,
   restartTimer,
   scheduleAtOnce,
@@ -154,8 +155,9 @@ export class Kcont<A> {
       throw traceFrom(Kcont, error);
     }
     wq._references++;
-    const { cpuLink } = wq._dispatcher;
+    const { cpuLink, observer } = wq._dispatcher;
     if (cpuLink !== null) cpuLink.adopt(this);
+    if (observer !== null) observer.created(this);
     if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
@@ -226,7 +228,9 @@ export class Kcont<A> {
    * @returns true: the deadline was moved; false: it is not PENDING, nothing changed
    */
   touch(): boolean {
-    if ((this._state & (PENDING | REMOTE)) !== PENDING) return this._remote?.touch() ?? false;
+    if ((this._state & (PENDING | REMOTE)) !== PENDING) {
+      return this._remote?.touch() ?? refused(this, Kcont.prototype.touch);
+    }
     restartTimer(this);
     return true;
   }
@@ -499,13 +503,8 @@ export class Kcont<A> {
     checkFunction(func, 'func', Kcont.prototype.setFunc);
     mayChange(this, 'setFunc', Kcont.prototype.setFunc);
     if (this._lock === null && func !== this._func) {
-      throw traceFrom(
-        Kcont.prototype.setFunc,
-        new KcontError(
-          'EINVAL',
-          `setFunc cannot change the function of ${label(this)} without a lock`,
-        ),
-      );
+      const what = `setFunc cannot change the function of ${label(this)} without a lock`;
+      throw traceFrom(Kcont.prototype.setFunc, new KcontError('EINVAL', what));
     }
     this._remote?.setArg(arg);
     this._func = func;

@@ -295,17 +295,21 @@ export abstract class BaseLock implements Lock {
   }
 }
 
-/** Code that awaits a lock. */
-class Awaiter implements Waiter {
+/**
+ * Code that awaits a lock.
+ *
+ * @internal
+ */
+export class Awaiter implements Waiter {
   _next: Entry = this;
   _prev: Entry = this;
   _seq = 0;
   _era = 0;
   readonly _lock: BaseLock;
   readonly _priority: number;
-  readonly _hasWaited = true;
-  readonly _timekeeper = null;
-  readonly _patienceMs = Infinity;
+  readonly _hasWaited: boolean = true;
+  readonly _timekeeper: null = null;
+  readonly _patienceMs: number = Infinity;
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;

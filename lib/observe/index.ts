@@ -6,6 +6,8 @@
  */
 
 import { kernel } from '../core/kernel.ts';
+import { observing } from '../core/observer.ts';
+import { debugAllKernels, startDebug } from './debug/debug-mode.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
 
 export {
@@ -15,6 +17,15 @@ export {
   type LockCounters,
   type WorkqueueCounters,
 } from './counters.ts';
+export type { Finding, FindingKind } from './debug/finding.ts';
+export {
+  waitGraph,
+  type Deadlock,
+  type WaitEdge,
+  type WaitGraph,
+  type WaitHolder,
+  type WaitParty,
+} from './debug/wait-graph.ts';
 export {
   histograms,
   type Histograms,
@@ -31,3 +42,5 @@ export { whyAlive } from './why-alive.ts';
 
 observerOf(kernel);
 observeNewKernels();
+observing.debug = startDebug;
+if (process.env['KCONT_DEBUG'] === '1') debugAllKernels();
