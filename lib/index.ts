@@ -7,6 +7,12 @@
 import type { KcontConstructor } from './core/fast-workqueue.ts';
 import { Kcont as KcontHandle } from './core/kcont.ts';
 
+if (process.env['KCONT_DEBUG'] === '1') {
+  // By require: it is there before the program goes on, which an import would not wait for.
+  const file = `./observe/index${import.meta.url.slice(-3)}`;
+  process.getBuiltinModule('node:module').createRequire(import.meta.url)(file);
+}
+
 export type { Clock } from './time/clock.ts';
 export { VirtualClock } from './time/virtual-clock.ts';
 export {

@@ -24,13 +24,13 @@ export async function halt<A>(
   }
   kc.stop();
   if (!kc.running) return false;
-  const settled = beginHalt(kc);
+  const settled = kc._beginHalt();
   try {
     interlock?.exit();
     await settled;
     await interlock?.enter();
   } finally {
-    endHalt(kc);
+    kc._endHalt();
   }
   return true;
 }

@@ -95,12 +95,12 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if ((state & UNREF) === 0) dispatcher.unref();
   let func = kc._func;
   const arg = kc._arg;
+  dispatcher.current = kc;
+  if (dispatcher.observer !== null) func = dispatcher.observer.entered(kc, state, func);
   const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
-  dispatcher.current = kc;
-  if (dispatcher.observer !== null) func = dispatcher.observer.entered(kc, state, func);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =

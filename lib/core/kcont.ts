@@ -2,7 +2,7 @@ import type { Cpu } from './cpu.ts';
 import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, Far, type Affinity } from './extras.ts';
-import { halt } from './halt.ts';
+import { beginHalt, endHalt, halt } from './halt.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom } from '../base/errors.ts';
 import type { KcontSettings, KcontSettingsWithoutArg } from './fast-workqueue.ts';
@@ -17,6 +17,7 @@ import {
   label,
   makeRunnable,
   refuse,
+  refused,
   reset,
   restartTimer,
   scheduleAtOnce,
@@ -173,8 +174,9 @@ export class Kcont<A> {
       throw traceFrom(Kcont, error);
     }
     wq._references++;
-    const { cpuLink } = wq._dispatcher;
+    const { cpuLink, observer } = wq._dispatcher;
     if (cpuLink !== null) cpuLink.adopt(this);
+    if (observer !== null) observer.created(this);
     if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
@@ -245,7 +247,9 @@ export class Kcont<A> {
    * @returns true: the deadline was moved; false: it is not PENDING, nothing changed
    */
   touch(): boolean {
-    if ((this._state & (PENDING | REMOTE)) !== PENDING) return this._remote?.touch() ?? false;
+    if ((this._state & (PENDING | REMOTE)) !== PENDING) {
+      return this._remote?.touch() ?? refused(this, Kcont.prototype.touch);
+    }
     restartTimer(this);
     return true;
   }
@@ -309,6 +313,16 @@ export class Kcont<A> {
    */
   halt(interlock?: Lock): Promise<boolean> {
     return halt(this, interlock, Kcont.prototype.halt);
+  }
+
+  /** @internal */
+  _beginHalt(): Promise<void> {
+    return beginHalt(this);
+  }
+
+  /** @internal */
+  _endHalt(): void {
+    endHalt(this);
   }
 
   /**
@@ -484,13 +498,8 @@ export class Kcont<A> {
     checkFunction(func, 'func', Kcont.prototype.setFunc);
     mayChange(this, 'setFunc', Kcont.prototype.setFunc);
     if (this._lock === null && func !== this._func) {
-      throw traceFrom(
-        Kcont.prototype.setFunc,
-        new KcontError(
-          'EINVAL',
-          `setFunc cannot change the function of ${label(this)} without a lock`,
-        ),
-      );
+      const what = `setFunc cannot change the function of ${label(this)} without a lock`;
+      throw traceFrom(Kcont.prototype.setFunc, new KcontError('EINVAL', what));
     }
     this._remote?.setArg(arg);
     this._func = func;

@@ -16,7 +16,7 @@
 import { join, leave } from '../base/abort-listeners.ts';
 import { dispatcherInPass } from './dispatcher.ts';
 import { KcontError, traceFrom } from '../base/errors.ts';
-import { beginHalt, endHalt, mayHalt } from './halt.ts';
+import { mayHalt } from './halt.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from './kcont.ts';
 import { wq as processWorkqueues } from './kernel.ts';
@@ -353,11 +353,11 @@ export class Scope {
       throw traceFrom(Scope.prototype.halt, error);
     }
     if (!this.stop()) return false;
-    const halts = members.map(beginHalt);
+    const halts = members.map((kc) => kc._beginHalt());
     try {
       await Promise.all(halts);
     } finally {
-      for (const kc of members) endHalt(kc);
+      for (const kc of members) kc._endHalt();
     }
     return true;
   }

@@ -17,6 +17,7 @@ class Notes implements Observer {
     this.act(what, kc);
   }
 
+  created(): void {}
   scheduled(kc: Kcont<unknown>, before: number): void {
     this.#note((before & PENDING) === 0 ? 'scheduled' : 'moved', kc);
   }

@@ -193,12 +193,12 @@ describe('the settings of a continuation in one object', () => {
       ].map(said),
     ).to.deep.equal([
       'EINVAL wq must be a Workqueue, got undefined',
-      'EINVAL lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got undefined',
+      'EINVAL lock must be null or a lock of kcont, got undefined',
       'EINVAL wq must be a Workqueue, got undefined',
       'EINVAL func must be a function, got undefined',
       'EINVAL func must be a function, got "x"',
       'EINVAL wq must be a Workqueue, got undefined',
-      'EINVAL lock must be null, a Mutex, a SpinLock, or the read or write side of an RWLock or RMLock, got an instance of Object',
+      'EINVAL lock must be null or a lock of kcont, got an instance of Object',
       'EINVAL ref must be a boolean, got 1',
       "EINVAL unknown option 'function' of Kcont; did you mean 'func'?",
     ]);
