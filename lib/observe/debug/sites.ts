@@ -103,7 +103,7 @@ export function isCall(site: Site): boolean {
 
 /** The frames between the call of a lock or of a halt and the hook: functions of these names, and without a name. */
 const OWN =
-  /^(?:\/|(?:async )?(?:\S*\.)?(?:#grantAhead|_tryFor|_enter|enter|tryEnter|hold|holdLock|run|runLocked|hookedRun|runAs|_halt|halt|\[Symbol\.asyncDispose\]|<anonymous>) )/;
+  /^(?:\/|(?:async )?(?:\S*\.)?(?:#grantAhead|_tryFor|_enter|_await|enter|tryEnter|hold|holdLock|run|runLocked|hookedRun|runAs|_beginHalt|halt|\[Symbol\.asyncDispose\]|<anonymous>) )/;
 
 /** The frames of a site, except those of Node and V8. */
 function framesOf(site: Site): string[] {
