@@ -19,6 +19,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'rate-limit': () => import('./rate-limit.ts'),
   periodic: () => import('./periodic.ts'),
   retry: () => import('./retry.ts'),
+  recorder: () => import('./recorder.ts'),
   heap: () => import('./heap.ts'),
   idle: () => import('./idle.ts'),
   growth: () => import('./growth.ts'),

@@ -23,6 +23,8 @@ const entryPoints = Object.values(pkg.exports)
   .map(({ default: file }) => file.replace('./dist/', 'lib/').replace(/js$/, 'ts'));
 // What a worker thread begins with is a file of its own, found beside that which starts it.
 entryPoints.push('lib/cpu/entry.ts', 'lib/observe/watch-entry.ts');
+// The command.
+entryPoints.push('lib/observe/cli/main.ts');
 for (const file of entryPoints) if (!existsSync(file)) throw new Error(`there is no ${file}`);
 
 await build({

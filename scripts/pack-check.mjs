@@ -89,6 +89,13 @@ await withConsumer(peers, (folder) => {
   writeFileSync(join(folder, 'work.cjs'), work);
   execFileSync(process.execPath, ['-e', cpus], { cwd: folder, stdio: 'inherit' });
 
+  // The command, as npm installs it.
+  const windows = process.platform === 'win32';
+  const command = join(folder, 'node_modules/.bin', windows ? 'kcont.cmd' : 'kcont');
+  const usage = execFileSync(command, ['--help'], { encoding: 'utf8', shell: windows });
+  if (!usage.startsWith('usage:')) throw new Error(`kcont --help printed ${usage}`);
+  console.log('kcont: the command runs');
+
   const home = join(folder, 'node_modules', pkg.name);
   const files = readdirSync(home, { recursive: true, encoding: 'utf8' });
   const problems = ['LICENSE', 'README.md', 'CHANGELOG.md']

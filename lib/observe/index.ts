@@ -9,6 +9,7 @@ import { kernel } from '../core/kernel.ts';
 import { observing } from '../core/observer.ts';
 import { debugAllKernels, startDebug } from './debug/debug-mode.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
+import { joinRecording } from './recorder/recording.ts';
 
 export {
   counters,
@@ -47,6 +48,8 @@ export type {
 } from './messages.ts';
 export { observe, type Observation, type ObserveOptions } from './observe.ts';
 export { propagate, type Propagator, type TraceCarrier } from './propagator.ts';
+export type { FlightRecord, FlightRecordKind } from './recorder/records.ts';
+export type { RecordOptions, Recording, RecordsFilter } from './recorder/recording.ts';
 export { report, type ReportOptions } from './report.ts';
 export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';
@@ -55,3 +58,4 @@ observerOf(kernel);
 observeNewKernels();
 observing.debug = startDebug;
 if (process.env['KCONT_DEBUG'] === '1') debugAllKernels();
+joinRecording(kernel);

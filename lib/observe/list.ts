@@ -75,10 +75,16 @@ export function observerFor(kernel: Kernel, caller: Caller): KernelObserver {
   return observerOf(kernel);
 }
 
+/** An entry, and the lock that it is about. */
+interface Described {
+  readonly entry: ListEntry;
+  readonly lock: BaseLock | null;
+}
+
 /** What was found: the timers of this CPU, of which there can be many, are not looked at yet. */
 interface Found {
   readonly active: { readonly kc: Kcont<unknown>; readonly role: Role }[];
-  readonly code: ListEntry[];
+  readonly code: Described[];
   readonly timers: readonly Kcont<unknown>[];
 }
 
@@ -98,7 +104,8 @@ function find({ dispatcher }: KernelObserver, filter: ListFilter): Found {
   const { index } = dispatcher.kernel._cpu;
   if (dispatcher.kernel === processKernel && wantsCode(filter)) {
     visitCode((waiter) => {
-      found.code.push(describeCode(waiter._lock as BaseLock, waiter, index));
+      const lock = waiter._lock as BaseLock;
+      found.code.push({ entry: describeCode(lock, waiter, index), lock });
     });
   }
   return found;
@@ -120,20 +127,20 @@ function entryAt(
   at: number,
   filter: ListFilter,
   nowMs: number,
-): ListEntry | undefined {
+): Described | undefined {
   const one = active[at];
   let kc = one?.kc;
   const { role = PENDING_ROLE } = one ?? {};
   if (kc === undefined) {
-    const entry = code[at - active.length];
-    if (entry !== undefined) return fits(entry, filter) ? entry : undefined;
+    const described = code[at - active.length];
+    if (described !== undefined) return fits(described.entry, filter) ? described : undefined;
     kc = timers[at - active.length - code.length] as Kcont<unknown>;
     const { workqueue } = filter;
     if (workqueue !== undefined && workqueue !== kc._wq.name) return undefined;
   }
   if (!stillHas(kc, role)) return undefined;
   const entry = describe(observer, kc, role, nowMs);
-  return fits(entry, filter) ? entry : undefined;
+  return fits(entry, filter) ? { entry, lock: kc._lock } : undefined;
 }
 
 function fits(entry: ListEntry, { name, lateMs = 0 }: ListFilter): boolean {
@@ -173,8 +180,8 @@ export function list(kernel: Kernel, filter?: ListFilter): ListEntry[] {
   const all: ListEntry[] = [];
   const found = find(observer, options);
   for (let at = 0; at < sizeOf(found); at++) {
-    const entry = entryAt(observer, found, at, options, nowMs);
-    if (entry !== undefined) all.push(entry);
+    const described = entryAt(observer, found, at, options, nowMs);
+    if (described !== undefined) all.push(described.entry);
   }
   all.sort(byDeadline);
   return all.length > limit ? all.slice(0, limit) : all;
@@ -209,13 +216,19 @@ export function entries(
   filter?: ListFilter,
 ): AsyncGenerator<ListEntry, void, undefined> {
   const observer = observerFor(kernel, entries);
-  return slices(observer, readOptions(filter, FILTER, entries));
+  return slices(observer, readOptions(filter, FILTER, entries), (entry) => entry);
 }
 
-async function* slices(
+/**
+ * What `pick` returns for each entry, in slices; the lock is that which the entry has or waits for.
+ *
+ * @internal
+ */
+export async function* slices<T>(
   observer: KernelObserver,
   options: ListFilter,
-): AsyncGenerator<ListEntry, void, undefined> {
+  pick: (entry: ListEntry, lock: BaseLock | null) => T,
+): AsyncGenerator<T, void, undefined> {
   const { kernel } = observer.dispatcher;
   let { limit = Infinity } = options;
   let nowMs = kernel.now();
@@ -227,9 +240,9 @@ async function* slices(
       untilMs = commonMs() + SLICE_MS;
       nowMs = kernel.now();
     }
-    const entry = entryAt(observer, found, at, options, nowMs);
-    if (entry === undefined) continue;
-    yield entry;
+    const described = entryAt(observer, found, at, options, nowMs);
+    if (described === undefined) continue;
+    yield pick(described.entry, described.lock);
     if (--limit === 0) return;
   }
 }

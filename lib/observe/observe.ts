@@ -19,7 +19,14 @@ import { inLine } from './in-line.ts';
 import { allObservers, observerOf } from './kernel-observer.ts';
 import { KERNEL } from './list.ts';
 import { publishStall } from './publisher.ts';
+import {
+  FlightRecorder,
+  readRecordOptions,
+  type RecordOptions,
+  type Recording,
+} from './recorder/recording.ts';
 import { report } from './report.ts';
+import { openSocket } from './socket/server.ts';
 import { StallDetector } from './stall-detector.ts';
 import type { Stall, StallLimits } from './stall.ts';
 import type { Block } from './watch-words.ts';
@@ -47,9 +54,22 @@ export interface ObserveOptions {
   limits?: StallLimits;
   /**
    * Starts a thread that watches the event loop, and reports a function that blocks it while it still does, even if
-   * it never returns: by a line on the standard error stream, with the stack of the main thread. Default false.
+   * it never returns: by a line on the standard error stream, with the stack of the main thread. With `record`, it
+   * also writes a file. Default false.
    */
   watch?: boolean;
+  /**
+   * Starts the flight recorder of the kernel, which keeps the last records of what continuations did: see
+   * {@link Recording}. On the process-wide kernel, it also records the CPUs that are started later and whose module
+   * imports `kcont/observe`. Default false.
+   */
+  record?: boolean | RecordOptions;
+  /**
+   * Opens a socket on which `npx kcont ps` and `npx kcont top` get to know what the kernels of this thread do. Only the
+   * user of this process can connect; no request can change anything, and the socket does not keep the process alive.
+   * Default false.
+   */
+  socket?: boolean;
   /**
    * Called with each stall that is found, soon after it was found. What it throws becomes an uncaught exception.
    * Default: the message is written, as reports are.
@@ -76,6 +96,8 @@ const OPTIONS = optionsOf<ObserveOptions>('observe', {
   kernel: KERNEL,
   limits: ANYTHING,
   watch: FLAG,
+  record: ANYTHING,
+  socket: FLAG,
   onStall: FUNCTION,
   onFinding: FUNCTION,
 });
@@ -112,6 +134,8 @@ function readLimits(given: StallLimits): Required<StallLimits> {
  * @public
  */
 export interface Observation {
+  /** The flight recorder; null without the option `record`. */
+  readonly recording: Recording | null;
   /** Ends it. Further calls have no effect. */
   stop(): void;
   /** The same as `stop`, for `using`. */
@@ -127,7 +151,8 @@ export interface Observation {
  *
  * @param options - what is to be reported, and how; nothing by default
  * @returns an object that ends it
- * @throws KcontError EINVAL for an invalid option, ENOTSUP for a signal that this operating system does not have
+ * @throws KcontError EINVAL for an invalid option, ENOTSUP for a signal that this operating system does not have, EPERM
+ * if there is no folder for the socket that no other user can change
  *
  * @example
  * ```ts
@@ -148,11 +173,14 @@ export function observe(options?: ObserveOptions): Observation {
   } = given;
   const { limits: asked = onStall === undefined && !watch ? undefined : {} } = given;
   const limits = asked === undefined ? undefined : readLimits(asked);
+  const record = readRecordOptions(given.record, observe);
+  const closeSocket = given.socket === true ? open() : undefined;
   const print = (): void => write(reportAll());
   if (signal !== undefined) {
     try {
       process.on(signal, print);
     } catch {
+      closeSocket?.();
       const what = `this operating system has no ${signal}`;
       throw traceFrom(observe, new KcontError('ENOTSUP', what));
     }
@@ -160,10 +188,11 @@ export function observe(options?: ObserveOptions): Observation {
   const tell = onStall ?? ((stall: Stall): void => write(`kcont: ${stall.message}\n`));
   const detector =
     limits === undefined ? undefined : new StallDetector(observerOf(kernel), limits, tell);
+  const recorder = record === undefined ? undefined : new FlightRecorder(kernel, record);
   const watcher =
     limits === undefined || !watch
       ? undefined
-      : new Watcher(observerOf(kernel), limits.blockMs, (watched, block) => {
+      : new Watcher(observerOf(kernel), limits.blockMs, recorder, (watched, block) => {
           const stall = stallOf(watched, block, limits.blockMs, kernel.now());
           publishStall(kernel, stall);
           onStall?.(stall);
@@ -174,8 +203,18 @@ export function observe(options?: ObserveOptions): Observation {
     if (signal !== undefined) process.off(signal, print);
     detector?.stop();
     watcher?.stop();
+    recorder?.stop();
+    closeSocket?.();
   };
-  return { stop, [Symbol.dispose]: stop };
+  return { recording: recorder ?? null, stop, [Symbol.dispose]: stop };
+}
+
+function open(): () => void {
+  try {
+    return openSocket();
+  } catch (error) {
+    throw traceFrom(observe, error);
+  }
 }
 
 /** The stall of a block that the watching thread has found. */

@@ -10,17 +10,22 @@ import { commonMs } from '../time/host-clock.ts';
 import { stackOfMainThread } from './blocked-stack.ts';
 import { duration } from './duration.ts';
 import { inLine } from './in-line.ts';
-import { LABEL, SEQUENCE, type Block, type Named, type WatchData } from './watch-words.ts';
+import { LABEL, SEQUENCE, TICKS, type Block, type Named, type WatchData } from './watch-words.ts';
 
 /** Bounds of the time between two looks, in ms. */
 const SHORTEST_MS = 2;
 const LONGEST_MS = 100;
+/** The longest one for the flight recorder, whose estimates are off by no more than that. */
+const RECORDING_MS = 10;
 /** The file descriptor of the standard error stream. A stream would need the event loop that is blocked. */
 const STDERR = 2;
 
-function watch(port: MessagePort, { words, blockMs, isMain }: WatchData): void {
+function watch(port: MessagePort, { words, blockMs, isMain, rings }: WatchData): void {
   const names = new Map<number, string>();
-  const everyMs = Math.min(Math.max(blockMs / 8, SHORTEST_MS), LONGEST_MS);
+  // Without a recorder, the thread is up sooner.
+  const recorder = rings === null ? null : import('./recorder/recording-file.ts');
+  const longestMs = rings === null ? LONGEST_MS : RECORDING_MS;
+  const everyMs = Math.min(Math.max(blockMs / 8, SHORTEST_MS), longestMs);
   let seen = 0;
   let sinceMs = commonMs();
   let isReported = false;
@@ -31,11 +36,16 @@ function watch(port: MessagePort, { words, blockMs, isMain }: WatchData): void {
     const name = inLine(names.get(label) ?? 'a function');
     const at = stack === null ? '' : `\n${stack}`;
     writeSync(STDERR, `kcont: ${name} blocks the event loop, for ${duration(ms)} so far${at}\n`);
+    if (rings !== null && recorder !== null) {
+      const { writeOrTell } = await recorder;
+      writeSync(STDERR, `kcont: ${writeOrTell(rings, `${name} blocks the event loop`)}\n`);
+    }
     const block: Block = { label, ms, stack };
     port.postMessage(block);
   }
 
   function look(): void {
+    Atomics.add(words, TICKS, 1);
     const sequence = Atomics.load(words, SEQUENCE);
     const nowMs = commonMs();
     if (sequence !== seen) {

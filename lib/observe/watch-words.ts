@@ -3,14 +3,19 @@
  *
  *   SEQUENCE   counts entries and returns of functions: odd while a function is on the stack
  *   LABEL      the number of its name; the names have been posted before
+ *   TICKS      counted by the watching thread: the flight recorder reads the clock when it has changed
  */
+
+import type { Rings } from './recorder/rings.ts';
 
 /** @internal */
 export const SEQUENCE = 0;
 /** @internal */
 export const LABEL = 1;
+/** @internal */
+export const TICKS = 2;
 /** The number of words. @internal */
-export const WORDS = 2;
+export const WORDS = 3;
 
 /**
  * What the watching thread is started with.
@@ -24,6 +29,8 @@ export interface WatchData {
   readonly blockMs: number;
   /** Whether the watched thread is the main thread, whose stack can be read. */
   readonly isMain: boolean;
+  /** What the flight recorder has recorded; null: there is none. */
+  readonly rings: Rings | null;
 }
 
 /**

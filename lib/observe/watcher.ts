@@ -17,8 +17,17 @@ import { label } from '../core/schedule.ts';
 import type { Workqueue } from '../core/workqueue.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { functionOf } from './list-entry.ts';
+import type { FlightRecorder } from './recorder/recording.ts';
 import { Tap } from './tap.ts';
-import { LABEL, SEQUENCE, WORDS, type Block, type Named, type WatchData } from './watch-words.ts';
+import {
+  LABEL,
+  SEQUENCE,
+  TICKS,
+  WORDS,
+  type Block,
+  type Named,
+  type WatchData,
+} from './watch-words.ts';
 
 /** The file of the watching thread: beside index.ts, because the bundle puts this code there. */
 const ENTRY_URL: URL = new URL(
@@ -59,11 +68,13 @@ export class Watcher extends Tap {
   /**
    * Starts the thread.
    *
+   * @param recorder - whose recording is written for a block; undefined: none
    * @param tell - called with each block, when the event loop is free again
    */
   constructor(
     observer: KernelObserver,
     blockMs: number,
+    recorder: FlightRecorder | undefined,
     tell: (watched: Watched, block: Block) => void,
   ) {
     super();
@@ -72,6 +83,7 @@ export class Watcher extends Tap {
       words: this.#words,
       blockMs,
       isMain: isMainThread,
+      rings: recorder?.rings ?? null,
     };
     // It needs no options of this process, some of which a thread would refuse.
     this.#worker = new Worker(ENTRY_URL, { workerData, execArgv: [], name: 'kcont/observe' });
@@ -80,6 +92,7 @@ export class Watcher extends Tap {
     });
     // After the listener, which keeps the process alive.
     this.#worker.unref();
+    recorder?.recorder.followTicks(this.#words, TICKS);
     this.#remove = observer.add(this);
   }
 

@@ -8,7 +8,7 @@ import { SharedMutex, SharedRMLock, SharedRWLock, SharedSpinLock } from '../../l
 import { LocalCpu } from '../../lib/cpu/local-cpu.ts';
 import { createLocks } from '../../lib/compat/web-locks.ts';
 import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queue/index.ts';
-import { entries, list, observe, report } from '../support/observe.ts';
+import { entries, list, observe, report, type Recording } from '../support/observe.ts';
 import { instrument } from '../../lib/observe/otel/index.ts';
 import { collect } from '../../lib/observe/prometheus/index.ts';
 import { metrics, trace } from '@opentelemetry/api';
@@ -112,6 +112,7 @@ const edges = {
   ref: false,
   name: 'job',
 };
+const recording = observe({ kernel, record: { onException: false } }).recording as Recording;
 const backend = memory();
 const jobs = await durable({ backend, node: 'table', kernel });
 jobs.define('note', nothing);
@@ -738,11 +739,28 @@ const rows: readonly Row[] = [
       kernel,
       limits: {},
       watch: false,
+      record: false,
+      socket: false,
       onStall: nothing,
       onFinding: nothing,
     },
     bad: { signal: ['SIGKILL', 'SIGSTOP', 'SIGNONE', 'sigusr2'] },
-    takesAll: ['limits'],
+    takesAll: ['limits', 'record'],
+  },
+  {
+    of: 'record',
+    api: [],
+    calls: [(options) => observe({ kernel, record: options ?? {} }).stop()],
+    good: { records: 2000, folder: '.', onException: false },
+    bad: { records: [1023, 2 ** 23], folder: [''] },
+    inner: true,
+  },
+  {
+    of: 'records',
+    api: [],
+    calls: [(options) => recording.records(options)],
+    good: { sinceMs: 5, limit: 5 },
+    bad: { limit: [0, 1.5] },
   },
   {
     of: 'limits',

@@ -1,0 +1,186 @@
+import type { Socket } from 'node:net';
+import { threadId } from 'node:worker_threads';
+import { hostPerformance } from '../../base/host-functions.ts';
+import { nothing } from '../../base/nothing.ts';
+import type { BaseLock } from '../../locks/lock.ts';
+import { commonMs } from '../../time/host-clock.ts';
+import { counters } from '../counters.ts';
+import { holdersOf } from '../holder.ts';
+import { allObservers, type KernelObserver } from '../kernel-observer.ts';
+import type { ListEntry } from '../list-entry.ts';
+import { slices } from '../list.ts';
+import { numberOf } from '../numbers.ts';
+import { Activity } from './activity.ts';
+import {
+  LONGEST_REQUEST,
+  parseRequest,
+  type EntryLine,
+  type Holder,
+  type KernelState,
+  type Line,
+  type ProcessLine,
+  type Request,
+} from './protocol.ts';
+
+/** After which time a client that does nothing is disconnected, in ms. */
+const IDLE_MS = 30_000;
+/** How much text is written at once, in characters. */
+const CHUNK = 2 ** 14;
+
+/**
+ * One client of the socket.
+ *
+ * @internal
+ */
+export class Client {
+  readonly #socket: Socket;
+  readonly #activities = new Map<KernelObserver, Activity>();
+  #received = '';
+  #isAnswering = false;
+  #sampledMs = NaN;
+  #cpu = process.cpuUsage();
+  #loop = hostPerformance.eventLoopUtilization();
+
+  constructor(socket: Socket, ended: () => void) {
+    this.#socket = socket;
+    socket.setEncoding('utf8');
+    socket.setTimeout(IDLE_MS, () => socket.destroy());
+    socket.on('data', (text: string) => this.#take(text));
+    socket.on('error', nothing);
+    socket.on('close', () => {
+      for (const activity of this.#activities.values()) activity.stop();
+      ended();
+    });
+  }
+
+  end(): void {
+    this.#socket.destroy();
+  }
+
+  #take(text: string): void {
+    this.#received += text;
+    const end = this.#received.indexOf('\n');
+    const line = end === -1 ? this.#received : this.#received.slice(0, end);
+    if (line.length > LONGEST_REQUEST) this.#refuse('the request is too long');
+    else if (this.#isAnswering || (end !== -1 && end < this.#received.length - 1)) {
+      this.#refuse('a request must wait for the end of the last answer');
+    } else if (end !== -1) {
+      this.#received = '';
+      const request = parseRequest(line);
+      if (typeof request === 'string') this.#refuse(request);
+      else void this.#answer(request);
+    }
+  }
+
+  #refuse(message: string): void {
+    this.#socket.removeAllListeners('data');
+    this.#socket.resume();
+    this.#socket.end(textOf({ type: 'error', message }));
+  }
+
+  async #answer({ get }: Request): Promise<void> {
+    this.#isAnswering = true;
+    try {
+      await (get === 'tree' ? this.#tree() : this.#write(this.#sample()));
+    } catch (error) {
+      this.#refuse(`the answer failed: ${String(error)}`);
+    }
+    this.#isAnswering = false;
+  }
+
+  /** Writes text, and waits until the client has taken enough of it. False: it is gone. */
+  async #write(text: string): Promise<boolean> {
+    const socket = this.#socket;
+    if (!socket.writable) return false;
+    if (socket.write(text)) return true;
+    await new Promise<void>((resolve) => {
+      const go = (): void => {
+        socket.off('drain', go);
+        socket.off('close', go);
+        resolve();
+      };
+      socket.on('drain', go);
+      socket.on('close', go);
+    });
+    return socket.writable;
+  }
+
+  async #tree(): Promise<void> {
+    let text = textOf(describeProcess());
+    let count = 0;
+    for (const [kernel, observer] of [...allObservers()].entries()) {
+      text += textOf({ type: 'kernel', ...describeKernel(observer, kernel) });
+      const known = new Map<BaseLock, readonly Holder[]>();
+      const pick = (entry: ListEntry, lock: BaseLock | null): string => {
+        const lockId = lock === null ? null : numberOf(lock);
+        const holders = lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known);
+        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders };
+        return textOf(line);
+      };
+      for await (const line of slices(observer, {}, pick)) {
+        count++;
+        text += line;
+        if (text.length < CHUNK) continue;
+        if (!(await this.#write(text))) return;
+        text = '';
+      }
+    }
+    await this.#write(text + textOf({ type: 'end', count }));
+  }
+
+  #sample(): string {
+    const observers = [...allObservers()];
+    for (const observer of observers) {
+      if (!this.#activities.has(observer)) this.#activities.set(observer, new Activity(observer));
+    }
+    const nowMs = commonMs();
+    const isFirst = Number.isNaN(this.#sampledMs);
+    const { user, system } = process.cpuUsage(this.#cpu);
+    const loop = hostPerformance.eventLoopUtilization();
+    const { rss, heapUsed } = process.memoryUsage();
+    const rows = Array.from(this.#activities.values(), (activity) => activity.take()).flat();
+    const sample = textOf({
+      type: 'sample',
+      intervalMs: isFirst ? 0 : nowMs - this.#sampledMs,
+      cpuMs: isFirst ? 0 : (user + system) / 1000,
+      activeMs: isFirst ? 0 : loop.active - this.#loop.active,
+      rssBytes: rss,
+      heapBytes: heapUsed,
+      kernels: observers.map(describeKernel),
+      rows,
+    });
+    this.#sampledMs = nowMs;
+    this.#cpu = process.cpuUsage();
+    this.#loop = loop;
+    return textOf(describeProcess()) + sample + textOf({ type: 'end', count: rows.length });
+  }
+}
+
+function textOf(line: Line): string {
+  return `${JSON.stringify(line)}\n`;
+}
+
+function describeProcess(): ProcessLine {
+  const { pid, version, argv } = process;
+  // A program that has not named itself is called by its file.
+  const title = process.title === 'node' ? (argv[1] ?? 'node') : process.title;
+  const uptimeS = process.uptime();
+  return { type: 'process', pid, thread: threadId, title, node: version, uptimeS };
+}
+
+function describeKernel({ dispatcher }: KernelObserver, index: number): KernelState {
+  const { kernel } = dispatcher;
+  const { pending, queued, running } = kernel.inspect();
+  const { cpus } = counters(kernel);
+  return { kernel: index, nowMs: kernel.now(), pending, queued, running, cpus };
+}
+
+/** The holders of a lock, which are looked for once in an answer. */
+function holdersFor(lock: BaseLock, known: Map<BaseLock, readonly Holder[]>): readonly Holder[] {
+  let holders = known.get(lock);
+  if (holders === undefined) {
+    holders = holdersOf(lock).map(({ name, id }) => ({ name, id }));
+    known.set(lock, holders);
+  }
+  return holders;
+}
