@@ -33,6 +33,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   'start-up': () => import('./start-up.ts'),
   'echo-server': () => import('./echo-server.ts'),
   'overload-server': () => import('./overload-server.ts'),
+  'shed-server': () => import('./shed-server.ts'),
 };
 
 /** In the order of the report. */

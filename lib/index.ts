@@ -7,6 +7,12 @@
 import type { KcontConstructor } from './core/fast-workqueue.ts';
 import { Kcont as KcontHandle } from './core/kcont.ts';
 
+if (process.env['KCONT_DEBUG'] === '1') {
+  // By require: it is there before the program goes on, which an import would not wait for.
+  const file = `./observe/index${import.meta.url.slice(-3)}`;
+  process.getBuiltinModule('node:module').createRequire(import.meta.url)(file);
+}
+
 export type { Clock } from './time/clock.ts';
 export { VirtualClock } from './time/virtual-clock.ts';
 export {
@@ -24,6 +30,8 @@ export type {
   FastWorkqueue,
   KcontConstructor,
   KcontFunctionOn,
+  KcontSettings,
+  KcontSettingsWithoutArg,
   SlowWorkqueue,
   Synchronous,
   UnlessFast,
@@ -58,8 +66,10 @@ export {
   PRI_SOFTSERIAL,
 } from './base/priorities.ts';
 export type { KcontOptions } from './core/options.ts';
-export { Scope } from './core/scope.ts';
+export type { JoinPolicy } from './core/run-group.ts';
+export { Scope, type JoinOptions, type ScopeOptions } from './core/scope.ts';
 export { ShedError, type ShedOptions } from './core/shedder.ts';
+export { stopping, type StoppableRun } from './core/stopping.ts';
 export type { CloseReport, Unfinished } from './core/shutdown.ts';
 export { Workqueue, type WorkqueueOptions, type WorkqueueStats } from './core/workqueue.ts';
 

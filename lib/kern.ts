@@ -8,6 +8,7 @@
 import type { Cpu } from './core/cpu.ts';
 import { EBUSY, EINVAL, ENOENT, ESHUTDOWN, invalid, isA, traceFrom } from './base/errors.ts';
 import type { FastWorkqueue, KcontFunctionOn } from './core/fast-workqueue.ts';
+import { halt } from './core/halt.ts';
 import { Kcont, type KcontFunction } from './core/kcont.ts';
 import { kernel } from './core/kernel.ts';
 import { DESTROYED } from './core/schedule.ts';
@@ -265,7 +266,7 @@ export function kcont_ack<A>(kc: Kcont<A>): boolean {
  * @public
  */
 export function kcont_halt<A>(kc: Kcont<A>, interlock?: Lock): Promise<boolean> {
-  return kc._halt(interlock, kcont_halt);
+  return halt(kc, interlock, kcont_halt);
 }
 
 /**

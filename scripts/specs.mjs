@@ -9,8 +9,8 @@
 import { spawnSync } from 'node:child_process';
 import { pathToFileURL } from 'node:url';
 
-/** The drop-in APIs come last: AsyncLocalStorage, once used, makes Node 20 follow every promise. */
-const FAST = ['!(compat|pipeline)/**/*', '{pipeline,compat}/**/*'];
+/** These come last: AsyncLocalStorage, once used, makes Node 20 follow every promise. */
+const FAST = ['!(compat|pipeline|observe)/**/*', '{pipeline,compat,observe}/**/*'];
 /** Those whose random programs are played `KCONT_SOAK` times as often. */
 const LONG = ['**/*.long', 'library/model', 'library/handle-walk'];
 const SOAK = '4';

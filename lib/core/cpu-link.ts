@@ -23,6 +23,8 @@ export interface RemoteState {
   readonly bits: number;
   /** The deadline on the clock of this CPU; NaN: not PENDING. */
   readonly deadline: number;
+  /** Whether the run in flight, on whichever CPU, has been asked to stop. */
+  readonly stopping: boolean;
   /** The CPU on which it is scheduled or runs; undefined: none has been chosen. */
   readonly index: number | undefined;
   /** What the observer of the CPU that has sent this job wants that of this CPU to have; undefined: nothing. */

@@ -21,7 +21,7 @@ import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
 import { NONE } from '../locks/turnstile.ts';
-import { REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import { LIMIT, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
 
 /** A plain continuation has none of these bits. */
 const NOT_PLAIN: number = RUNNING | REMOTE | UNREF;
@@ -89,7 +89,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     setAside(kc);
     lock?._leave(kc);
   } else if (admission === STALE) dispatcher.withdraw(kc);
-  else if (wq._available === 0) {
+  else if (wq._available === 0 && (kc._state & LIMIT) === 0) {
     setAside(kc);
     lock?._leave(kc);
     wq._await(kc);

@@ -39,7 +39,7 @@ import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import type { CpuLink } from './cpu-link.ts';
 import { dispatch, dispatchAll } from './dispatch.ts';
-import { settle, type AsyncRun, type OnError } from './invoke.ts';
+import { settle, type AsyncRun, type AtTop, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -62,25 +62,16 @@ const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
 
-/**
- * A function that returns AT_TOP (see invoke.ts) asks the pass itself to call `run` of the continuation's
- * argument. This is such an argument.
- */
-interface AtTop {
-  /** Does the work of the function. */
-  run(): void;
-}
-
 /** The dispatcher whose functions are on the stack; several kernels may share a thread. */
 let entered: Dispatcher | null = null;
 
 /**
- * Returns the kernel in whose pass this is called; null: not in a pass.
+ * Returns the dispatcher in whose pass this is called; null: not in a pass.
  *
  * @internal
  */
-export function kernelInPass(): Kernel | null {
-  return entered === null ? null : entered.kernel;
+export function dispatcherInPass(): Dispatcher | null {
+  return entered;
 }
 
 /**
@@ -127,6 +118,12 @@ export class Dispatcher implements Driven, Timekeeper {
 
   /** The continuation whose function has just returned AT_TOP: the pass calls its argument's `run` next. */
   atTop: Kcont<unknown> | null = null;
+
+  /**
+   * Whether a function that gave way has been resumed in this pass (see give-way.ts). It goes on in a microtask,
+   * before others are entered.
+   */
+  resumes = false;
 
   /** Counts passes, and each round of dispatching from microtasks. */
   passes = 0;
@@ -295,6 +292,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#passing = true;
     this.#isRequested = false;
     this.takesJobs = this.isPlain;
+    this.resumes = false;
     this.#outer = entered;
     entered = this;
   }
@@ -328,6 +326,7 @@ export class Dispatcher implements Driven, Timekeeper {
             settle(this, kc);
           }
         } else if (!this.#takesMore()) break;
+        if (this.resumes) break;
         dispatchAll(this, this.#budget);
       }
     } finally {
@@ -351,7 +350,8 @@ export class Dispatcher implements Driven, Timekeeper {
   #lookAfterMicrotasks(microtasks: number): void {
     this.needsMicrotasks = false;
     this.#microtasks = microtasks;
-    void settled.then(this.#look);
+    // A function that is resumed may have given way in a function that it awaits.
+    void (this.resumes ? settled.then().then() : settled).then(this.#look);
   }
 
   #lookAgain(): void {
@@ -441,7 +441,7 @@ export class Dispatcher implements Driven, Timekeeper {
     }
   }
 
-  /** Runs what continues in the pass itself. Returns whether there was anything. */
+  /** Runs what continues in the pass itself. Returns whether there was anything, and the pass goes on. */
   #goOnAtTop(): boolean {
     const kc = this.atTop;
     if (kc === null) return false;
@@ -451,7 +451,7 @@ export class Dispatcher implements Driven, Timekeeper {
     } finally {
       settle(this, kc);
     }
-    return true;
+    return !this.resumes;
   }
 
   #rejoin(): void {

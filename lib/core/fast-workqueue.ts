@@ -72,6 +72,43 @@ export type KcontFunctionOn<W extends Workqueue, A, R> = {
 }['call'];
 
 /**
+ * The settings of a continuation, in one object.
+ *
+ * @typeParam W - the workqueue
+ * @typeParam A - the function's argument
+ * @typeParam R - the function's return type
+ *
+ * @public
+ */
+export interface KcontSettings<W extends Workqueue, A, R = unknown> extends KcontOptions {
+  /** The workqueue, which sets the priority. */
+  wq: W;
+  /** The function to run; on the `soft…` workqueues it must not return a promise. */
+  func: KcontFunctionOn<W, A, R>;
+  /** The function's first argument. */
+  arg: A;
+  /** Taken before the function and released when it settles. Default null: no lock. */
+  lock?: Lock | null;
+}
+
+/**
+ * The settings of a continuation whose function takes no argument.
+ *
+ * @typeParam W - the workqueue
+ * @typeParam R - the function's return type
+ *
+ * @public
+ */
+export interface KcontSettingsWithoutArg<W extends Workqueue, R = unknown> extends KcontOptions {
+  /** The workqueue, which sets the priority. */
+  wq: W;
+  /** The function to run; on the `soft…` workqueues it must not return a promise. */
+  func: () => R & (W extends FastWorkqueue ? Synchronous<R> : unknown);
+  /** Taken before the function and released when it settles. Default null: no lock. */
+  lock?: Lock | null;
+}
+
+/**
  * The type of the constructor of continuations. See {@link KcontHandle | Kcont}.
  *
  * @public
@@ -94,6 +131,22 @@ export interface KcontConstructor {
     func: KcontFunctionOn<W, A, R>,
     arg: A,
     options?: KcontOptions,
+  ): Kcont<A>;
+  /**
+   * Creates an idle continuation from settings in one object.
+   *
+   * @param settings - the workqueue, the function, its argument, the lock, and the optional settings
+   * @throws as with several arguments
+   */
+  new <A, R = unknown, W extends Workqueue = Workqueue>(settings: KcontSettings<W, A, R>): Kcont<A>;
+  /**
+   * Creates an idle continuation, whose function takes no argument, from settings in one object.
+   *
+   * @param settings - the workqueue, the function, the lock, and the optional settings
+   * @throws as with several arguments
+   */
+  new <A = undefined, R = unknown, W extends Workqueue = Workqueue>(
+    settings: KcontSettingsWithoutArg<W, R>,
   ): Kcont<A>;
   /** The prototype of all continuations. */
   // oxlint-disable-next-line typescript/no-explicit-any -- as for a class: `instanceof` keeps the argument

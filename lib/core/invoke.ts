@@ -25,6 +25,7 @@ import {
   REMOTE,
   RUNNING,
   SCHEDULED,
+  STOPPING,
   UNREF,
   entered,
   settled,
@@ -49,6 +50,16 @@ const SPARE = 1024;
  * @internal
  */
 export const AT_TOP: object = {};
+
+/**
+ * The argument of a continuation whose function returns AT_TOP.
+ *
+ * @internal
+ */
+export interface AtTop {
+  /** The work of the function, called by the pass itself. */
+  run(): void;
+}
 
 /**
  * An asynchronous run. These objects are reused, so a new one is created only if all others are in use.
@@ -84,12 +95,12 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   if ((state & UNREF) === 0) dispatcher.unref();
   let func = kc._func;
   const arg = kc._arg;
+  dispatcher.current = kc;
+  if (dispatcher.observer !== null) func = dispatcher.observer.entered(kc, state, func);
   const asyncContext = kc._extras?.asyncContext;
   let result: unknown;
   let then: Then | undefined;
   let returned = false;
-  dispatcher.current = kc;
-  if (dispatcher.observer !== null) func = dispatcher.observer.entered(kc, state, func);
   if (kc._wq._handler === undefined && (state & REMOTE) === 0) {
     try {
       result =
@@ -121,7 +132,7 @@ export function enter(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
 }
 
 /** The bits of a continuation that has more to do when it settles. */
-const NOT_SETTLED_AT_ONCE: number = QUEUED | DEAD | REMOTE;
+const NOT_SETTLED_AT_ONCE: number = QUEUED | DEAD | REMOTE | STOPPING;
 
 /**
  * The same as `enter`, for a continuation of this CPU without a lock that keeps the process alive, and whose
@@ -214,7 +225,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
 export function settle(dispatcher: Dispatcher, kc: Kcont<unknown>): void {
   const state = kc._state;
   const again = (state & QUEUED) !== 0;
-  kc._state = settled(state);
+  kc._state = settled(state) & ~STOPPING;
   const lock = kc._lock;
   const released = release(lock);
   if ((state & (REMOTE | DEAD)) !== 0) {

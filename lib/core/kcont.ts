@@ -2,19 +2,22 @@ import type { Cpu } from './cpu.ts';
 import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, Far, type Affinity } from './extras.ts';
+import { beginHalt, endHalt, halt } from './halt.ts';
 import { whenSettled } from './invoke.ts';
-import { KcontError, checkFunction, functionName, traceFrom, type Caller } from '../base/errors.ts';
+import { KcontError, checkFunction, functionName, traceFrom } from '../base/errors.ts';
+import type { KcontSettings, KcontSettingsWithoutArg } from './fast-workqueue.ts';
 import type { Entry } from '../base/ordered-list.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { checkLock } from '../locks/lock-check.ts';
 import type { Timekeeper } from '../locks/turnstile.ts';
-import { applyOptions, type KcontOptions } from './options.ts';
-import { checkInterlock, checkWorkqueue, mayChange } from './refusal.ts';
+import { applyOptions, readSettings, type KcontOptions } from './options.ts';
+import { checkWorkqueue, isWorkqueue, mayChange } from './refusal.ts';
 import {
   REMOTE_REQUIRED,
   label,
   makeRunnable,
   refuse,
+  refused,
   reset,
   restartTimer,
   scheduleAtOnce,
@@ -26,13 +29,13 @@ import {
 import {
   DEAD,
   EXPIRED,
-  HALTING,
   INVOKING,
   PENDING,
   QUEUED,
   REMOTE,
   RUNNING,
   SCHEDULED,
+  STOPPING,
   UNREF,
   WAITED,
   describeState,
@@ -140,22 +143,40 @@ export class Kcont<A> {
     func: KcontFunction<A>,
     arg: A,
     options?: KcontOptions,
+  );
+  /**
+   * Creates an idle continuation from settings in one object.
+   *
+   * @param settings - the workqueue, the function, its argument, the lock, and the optional settings
+   * @throws as the constructor with several arguments does
+   */
+  constructor(settings: KcontSettings<Workqueue, A> | KcontSettingsWithoutArg<Workqueue>);
+  constructor(
+    wq: Workqueue | KcontSettings<Workqueue, A> | KcontSettingsWithoutArg<Workqueue>,
+    lock?: Lock | null,
+    func?: KcontFunction<A>,
+    arg?: A,
+    options?: KcontOptions,
   ) {
     try {
+      if (lock === undefined && func === undefined && !isWorkqueue(wq)) {
+        ({ wq, lock, func, arg, options } = readSettings<A>(wq));
+      }
       checkWorkqueue(wq);
       checkLock(lock);
       checkFunction(func);
       this._wq = wq;
       this._lock = lock;
-      this._func = func;
-      this._arg = arg;
+      this._func = func as KcontFunction<A>;
+      this._arg = arg as A;
       if (options !== undefined) applyOptions(this, options);
     } catch (error) {
       throw traceFrom(Kcont, error);
     }
     wq._references++;
-    const { cpuLink } = wq._dispatcher;
+    const { cpuLink, observer } = wq._dispatcher;
     if (cpuLink !== null) cpuLink.adopt(this);
+    if (observer !== null) observer.created(this);
     if (options !== undefined && this._extras?.signal?.aborted === true) this.destroy();
   }
 
@@ -226,7 +247,9 @@ export class Kcont<A> {
    * @returns true: the deadline was moved; false: it is not PENDING, nothing changed
    */
   touch(): boolean {
-    if ((this._state & (PENDING | REMOTE)) !== PENDING) return this._remote?.touch() ?? false;
+    if ((this._state & (PENDING | REMOTE)) !== PENDING) {
+      return this._remote?.touch() ?? refused(this, Kcont.prototype.touch);
+    }
     restartTimer(this);
     return true;
   }
@@ -257,6 +280,7 @@ export class Kcont<A> {
     if ((state & REMOTE) !== 0) return (this._remote as RemoteState).stop();
     if ((state & SCHEDULED) !== 0) this._wq._dispatcher.withdraw(this);
     else this._state = stopped(state);
+    if ((state & RUNNING) !== 0) this._state |= STOPPING;
     const extras = this._extras;
     if (extras !== null) extras.asyncContext = undefined;
     return state;
@@ -288,54 +312,17 @@ export class Kcont<A> {
    * can be scheduled afterwards
    */
   halt(interlock?: Lock): Promise<boolean> {
-    return this._halt(interlock, Kcont.prototype.halt);
+    return halt(this, interlock, Kcont.prototype.halt);
   }
 
   /** @internal */
-  async _halt(interlock: Lock | undefined, caller: Caller): Promise<boolean> {
-    try {
-      if (interlock !== undefined) checkInterlock(this, interlock);
-      this._mayHalt();
-    } catch (error) {
-      throw traceFrom(caller, error);
-    }
-    this.stop();
-    if (!this.running) return false;
-    const settled = this._beginHalt();
-    try {
-      interlock?.exit();
-      await settled;
-      await interlock?.enter();
-    } finally {
-      this._endHalt();
-    }
-    return true;
-  }
-
-  /** @internal */
-  _mayHalt(): void {
-    if (this._wq._dispatcher.current !== this || !this.running) return;
-    throw new KcontError('EDEADLK', `${label(this)} cannot wait for itself to settle`);
-  }
-
-  /**
-   * Stops it and refuses `schedule` until the halt ends. Resolves when it is not running.
-   * @internal
-   */
   _beginHalt(): Promise<void> {
-    this.stop();
-    this._needExtras().halts++;
-    this._state |= HALTING;
-    this._remote?.setHalting(true);
-    if (!this.running) return Promise.resolve();
-    return new Promise((resolve) => whenSettled(this, resolve));
+    return beginHalt(this);
   }
 
   /** @internal */
   _endHalt(): void {
-    if (--this._needExtras().halts > 0) return;
-    this._state &= ~HALTING;
-    this._remote?.setHalting(false);
+    endHalt(this);
   }
 
   /**
@@ -443,6 +430,18 @@ export class Kcont<A> {
     return (this._bits & RUNNING) !== 0;
   }
 
+  /**
+   * Whether its run in flight has been asked to stop since it was entered: by `stop`, `cancel`, `halt`, `destroy`,
+   * an aborted signal or its scope. `reset` and `ack` do not ask for that. False if it is not running.
+   *
+   * @remarks
+   * For a function that takes long: {@link stopping} says the same of the function on the stack.
+   */
+  get stopping(): boolean {
+    if ((this._state & REMOTE) !== 0) return (this._remote as RemoteState).stopping;
+    return (this._state & STOPPING) !== 0;
+  }
+
   /** Whether it was destroyed. */
   get destroyed(): boolean {
     return (this._bits & DEAD) !== 0;
@@ -499,13 +498,8 @@ export class Kcont<A> {
     checkFunction(func, 'func', Kcont.prototype.setFunc);
     mayChange(this, 'setFunc', Kcont.prototype.setFunc);
     if (this._lock === null && func !== this._func) {
-      throw traceFrom(
-        Kcont.prototype.setFunc,
-        new KcontError(
-          'EINVAL',
-          `setFunc cannot change the function of ${label(this)} without a lock`,
-        ),
-      );
+      const what = `setFunc cannot change the function of ${label(this)} without a lock`;
+      throw traceFrom(Kcont.prototype.setFunc, new KcontError('EINVAL', what));
     }
     this._remote?.setArg(arg);
     this._func = func;

@@ -1,15 +1,18 @@
 import type { Clock } from '../time/clock.ts';
+import { KcontError, traceFrom } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
 import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
-import { Dispatcher, kernelInPass } from './dispatcher.ts';
+import { Dispatcher, dispatcherInPass } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import { Kcont } from './kcont.ts';
 import { nothing } from '../base/nothing.ts';
+import { observing } from './observer.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
 import {
   FINITE_MS,
+  FLAG,
   FUNCTION,
   OPTIONS,
   kindOf,
@@ -55,6 +58,11 @@ export interface KernelOptions {
    * with {@link ShedError}. Default: no run is refused because of load.
    */
   shed?: ShedOptions;
+  /**
+   * Whether it looks for mistakes in its use, and knows the holders of locks. Needs `import 'kcont/observe'`. Makes
+   * everything slower. Default false; true if the environment variable KCONT_DEBUG is 1.
+   */
+  debug?: boolean;
 }
 
 /**
@@ -132,6 +140,7 @@ const KERNEL = optionsOf<KernelOptions>('Kernel', {
   onError: FUNCTION,
   budgetMs: numberOf('a number > 0', Number.MIN_VALUE, Infinity),
   shed: OPTIONS,
+  debug: FLAG,
 });
 const CLOSE = optionsOf<{ graceMs?: number }>('close', { graceMs: FINITE_MS });
 
@@ -171,7 +180,7 @@ export class Kernel {
    * Creates a kernel.
    *
    * @param options - optional settings
-   * @throws KcontError EINVAL for an invalid option
+   * @throws KcontError EINVAL for an invalid option, ENOTSUP for `debug` without `kcont/observe`
    */
   constructor(options?: KernelOptions) {
     const {
@@ -179,8 +188,13 @@ export class Kernel {
       onError,
       budgetMs = BUDGET_MS,
       shed,
+      debug = false,
     } = readOptions(options, KERNEL, Kernel);
     const settings = shedSettings(shed, Kernel);
+    if (debug && observing.debug === null) {
+      const what = "debug needs kcont/observe: import 'kcont/observe' first";
+      throw traceFrom(Kernel, new KcontError('ENOTSUP', what));
+    }
     this.#dispatcher = new Dispatcher(this, clock, budgetMs, onError);
     this._cpu = Cpu._make(this, 0);
     this._cpus = [this._cpu];
@@ -206,6 +220,7 @@ export class Kernel {
       }
     }
     this.#dispatcher.kept = new Kcont(this.wq.softclock, null, nothing, null);
+    if (debug) observing.debug?.(this);
   }
 
   /**
@@ -389,5 +404,5 @@ export const wq: PredefinedWorkqueues = kernel.wq;
  * @public
  */
 export function curcpu(): Cpu {
-  return (kernelInPass() ?? kernel)._cpu;
+  return (dispatcherInPass()?.kernel ?? kernel)._cpu;
 }

@@ -15,8 +15,10 @@
  * anything else, it must not schedule or stop anything.
  */
 
+import type { Caller } from '../base/errors.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont, KcontFunction } from './kcont.ts';
+import type { Kernel } from './kernel.ts';
 
 /**
  * Told what happens to the continuations of one dispatcher.
@@ -24,16 +26,21 @@ import type { Kcont, KcontFunction } from './kcont.ts';
  * @internal
  */
 export interface Observer {
+  /** It has been created, with all but the bits that the library itself sets. */
+  created(kc: Kcont<unknown>): void;
   /** It has become PENDING or QUEUED. `before`: its state bits before. */
   scheduled(kc: Kcont<unknown>, before: number): void;
-  /** `schedule` or `reset` was refused, because it is busy or its kernel is closing. */
-  refused(kc: Kcont<unknown>): void;
+  /**
+   * `schedule` or `reset` was refused, because it is busy, it was destroyed or its kernel is closing; or `touch`,
+   * because it is not PENDING. `by`: the method that returns false.
+   */
+  refused(kc: Kcont<unknown>, by: Caller): void;
   /** Its timer has expired. */
   expired(kc: Kcont<unknown>): void;
   /** It begins to wait for its lock, or waits again. */
   waits(kc: Kcont<unknown>): void;
   /**
-   * Its function is about to be called. `before`: its state bits before; EXPIRED: its timer has expired;
+   * Its function is about to be called, and its AsyncLocalStorage context has not been read yet. `before`: its state bits before; EXPIRED: its timer has expired;
    * WAITED: it was set aside, to wait for its lock, a place within `maxActive`, its own earlier run or another CPU.
    *
    * @returns the function to be called: `func`, or one that calls it
@@ -55,8 +62,12 @@ export interface Observer {
 }
 
 /**
- * Makes the observer of each kernel that is created; null until `kcont/observe` sets it.
+ * What `kcont/observe` sets: `make` makes the observer of each kernel that is created, and `debug` starts its debug
+ * mode.
  *
  * @internal
  */
-export const observing: { make: ((dispatcher: Dispatcher) => Observer) | null } = { make: null };
+export const observing: {
+  make: ((dispatcher: Dispatcher) => Observer) | null;
+  debug: ((kernel: Kernel) => void) | null;
+} = { make: null, debug: null };

@@ -28,7 +28,9 @@ import {
   readOptions,
   type Kind,
 } from '../base/options-check.ts';
+import { SCOPE } from './options.ts';
 import { scheduleOrThrow } from './schedule.ts';
+import type { Scope } from './scope.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Arrival } from './shedder.ts';
 import type { Workqueue } from './workqueue.ts';
@@ -70,6 +72,8 @@ export interface RunOptions {
   name?: string;
   /** Which AsyncLocalStorage stores the function sees. Default `'none'`. */
   context?: 'none' | 'create';
+  /** The scope that it is a part of: it is aborted when the scope ends, and `join` waits for it. */
+  scope?: Scope;
 }
 
 /**
@@ -88,6 +92,7 @@ export const RUN_KINDS: { readonly [N in keyof RunOptions]-?: Kind } = {
   kill: FLAG,
   name: TEXT,
   context: oneOf("'none' or 'create'", 'none', 'create'),
+  scope: SCOPE,
 };
 
 const RUN = optionsOf<RunOptions>('run', RUN_KINDS);
@@ -119,6 +124,8 @@ export type RunFunction<T> = (...args: never[]) => T | PromiseLike<T>;
 export interface Task extends AbortMember {
   /** Its name in reports, if different from the name of its continuation's function. */
   readonly _name?: string | undefined;
+  /** The scope that it is a part of. */
+  readonly _scope?: Scope | undefined;
   /** There will be no result. Called after the scheduled run was withdrawn, or during the run. */
   _abort(reason: unknown): void;
   /** The asynchronous run has settled, and its lock has been released. */
@@ -177,10 +184,16 @@ export class Job<T> implements Task {
     return (this.#options.name ?? functionName(this.#func)) || undefined;
   }
 
+  get _scope(): Scope | undefined {
+    return this.#options.scope;
+  }
+
   /** Before the function is entered, this withdraws the run; later, it aborts the run's signal. */
   _abort(reason: unknown): void {
-    if (this.#kc.running) this.#controller?.abort(reason);
-    else {
+    if (this.#kc.running) {
+      this.#kc.stop();
+      this.#controller?.abort(reason);
+    } else {
       this.#finish();
       this.#reject(reason);
     }
@@ -276,6 +289,8 @@ function capture(resolve: Captured<unknown>['resolve'], reject: Captured<unknown
 /**
  * Runs a function once at a workqueue's priority.
  *
+ * @param scope - the scope whose `run` was called
+ *
  * @internal
  */
 export function runOnce<T>(
@@ -283,28 +298,38 @@ export function runOnce<T>(
   func: RunFunction<T>,
   given: RunOptions | undefined,
   caller: Caller,
+  scope?: Scope,
 ): Promise<T> {
+  let signal: AbortSignal | undefined;
   try {
     checkFunction(func);
     const options = readOptions(given, RUN);
     if (options.transfer !== undefined) checkTransfer(options);
-    const { cpuLink } = wq._dispatcher;
-    const remote = cpuLink === null ? null : cpuLink.run(wq, func, options);
-    if (remote !== null) return remote as Promise<T>;
-    const promise = new Promise<T>(capture as (resolve: unknown, reject: unknown) => void);
-    const { resolve, reject } = captured as Captured<T>;
-    // Otherwise they would keep the last result alive.
-    captured.resolve = nothing;
-    captured.reject = nothing;
-    try {
-      // Its continuation refers to the job, so no variable is needed.
-      void new Job(wq, func, options, resolve, reject);
-    } catch (error) {
-      // The reason of a signal is the caller's object: its stack is left alone.
-      reject(error === options.signal?.reason ? error : traceFrom(caller, error));
+    if (scope !== undefined && options.scope !== undefined) {
+      throw invalid('scope', 'omitted in run of a scope', options.scope);
     }
-    return promise;
+    ({ signal } = options);
+    const within = scope ?? options.scope;
+    if (within === undefined) return start(wq, func, options);
+    return within._run(options, functionName(func), (own) => start(wq, func, own));
   } catch (error) {
-    return Promise.reject(traceFrom(caller, error));
+    // The reason of a signal is the caller's object: its stack is left alone.
+    const isReason = signal?.aborted === true && error === signal.reason;
+    return Promise.reject(isReason ? error : traceFrom(caller, error));
   }
+}
+
+/** Runs a function with checked options. Throws if it cannot be scheduled. */
+function start<T>(wq: Workqueue, func: RunFunction<T>, options: RunOptions): Promise<T> {
+  const { cpuLink } = wq._dispatcher;
+  const remote = cpuLink === null ? null : cpuLink.run(wq, func, options);
+  if (remote !== null) return remote as Promise<T>;
+  const promise = new Promise<T>(capture as (resolve: unknown, reject: unknown) => void);
+  const { resolve, reject } = captured as Captured<T>;
+  // Otherwise they would keep the last result alive.
+  captured.resolve = nothing;
+  captured.reject = nothing;
+  // Its continuation refers to the job, so no variable is needed.
+  void new Job(wq, func, options, resolve, reject);
+  return promise;
 }

@@ -1,7 +1,9 @@
 import { join } from '../base/abort-listeners.ts';
 import { Details, Extras, type Affinity, type ContextPolicy } from './extras.ts';
 import {
+  ANYTHING,
   FLAG,
+  FUNCTION,
   SIGNAL,
   TEXT,
   kindOf,
@@ -9,10 +11,15 @@ import {
   oneOf,
   optionsOf,
   readOptions,
+  type Kind,
+  type Shape,
 } from '../base/options-check.ts';
+import type { KcontSettings, KcontSettingsWithoutArg } from './fast-workqueue.ts';
 import type { Kcont } from './kcont.ts';
+import { LOCK } from '../locks/lock-check.ts';
 import type { Scope } from './scope.ts';
 import { UNREF } from './state.ts';
+import type { Workqueue } from './workqueue.ts';
 import { FAR, TICKS_PER_MS } from '../time/timing-wheel.ts';
 
 /**
@@ -40,27 +47,67 @@ export interface KcontOptions {
   signal?: AbortSignal;
 }
 
-const KCONT = optionsOf<KcontOptions>(
-  'Kcont',
-  {
-    name: TEXT,
-    ref: FLAG,
-    affinity: oneOf("'strong', 'weak' or 'none'", 'strong', 'weak', 'none'),
-    slackMs: numberOf('a number of ms from 0 to 2^30', 0, 2 ** 30),
-    context: oneOf("'none', 'create' or 'schedule'", 'none', 'create', 'schedule'),
-    scope: kindOf('a Scope', (value) => typeof (value as Scope | null)?._add === 'function'),
-    signal: SIGNAL,
-  },
-  () => ({
-    name: undefined,
-    ref: undefined,
-    affinity: undefined,
-    slackMs: undefined,
-    context: undefined,
-    scope: undefined,
-    signal: undefined,
-  }),
+/**
+ * The check of an option that is a scope. It does not import the class.
+ *
+ * @internal
+ */
+export const SCOPE: Kind = kindOf(
+  'a Scope',
+  (value) => typeof (value as Scope | null)?._add === 'function',
 );
+
+const KINDS: { readonly [N in keyof KcontOptions]-?: Kind } = {
+  name: TEXT,
+  ref: FLAG,
+  affinity: oneOf("'strong', 'weak' or 'none'", 'strong', 'weak', 'none'),
+  slackMs: numberOf('a number of ms from 0 to 2^30', 0, 2 ** 30),
+  context: oneOf("'none', 'create' or 'schedule'", 'none', 'create', 'schedule'),
+  scope: SCOPE,
+  signal: SIGNAL,
+};
+
+const KCONT = optionsOf<KcontOptions>('Kcont', KINDS, () => ({
+  name: undefined,
+  ref: undefined,
+  affinity: undefined,
+  slackMs: undefined,
+  context: undefined,
+  scope: undefined,
+  signal: undefined,
+}));
+
+// The workqueue is checked by the constructor.
+const SETTINGS = optionsOf<KcontSettings<Workqueue, unknown>>('Kcont', {
+  ...KINDS,
+  wq: ANYTHING,
+  lock: LOCK,
+  func: FUNCTION,
+  arg: ANYTHING,
+});
+
+/**
+ * Reads the settings of a continuation that are given in one object.
+ *
+ * @throws KcontError EINVAL for a value that is not an object, a lock that is not one, or an unknown name
+ *
+ * @internal
+ */
+export function readSettings<A>(
+  settings: KcontSettings<Workqueue, A> | KcontSettingsWithoutArg<Workqueue>,
+): KcontSettings<Workqueue, A> & { options: KcontOptions } {
+  const {
+    wq,
+    lock = null,
+    func,
+    arg,
+    ...options
+  } = readOptions(
+    settings as KcontSettings<Workqueue, A>,
+    SETTINGS as Shape<KcontSettings<Workqueue, A>>,
+  );
+  return { wq, lock, func, arg, options };
+}
 
 /**
  * Applies options to a new continuation.

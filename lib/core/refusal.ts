@@ -11,14 +11,15 @@ import { label } from './schedule.ts';
 import type { Workqueue } from './workqueue.ts';
 
 /** Throws if the value is not a workqueue, or if the workqueue has been freed. */
-export function checkWorkqueue(wq: Workqueue): void {
+export function checkWorkqueue(wq: unknown): asserts wq is Workqueue {
   if (!isWorkqueue(wq)) throw invalid('wq', 'a Workqueue', wq);
   if (wq._freed) throw new KcontError('EINVAL', `workqueue ${wq.name} has been released`);
 }
 
-function isWorkqueue(wq: Workqueue | null | undefined): boolean {
+/** Whether a value is a workqueue; false for a revoked proxy. */
+export function isWorkqueue(wq: unknown): wq is Workqueue {
   try {
-    return wq?._dispatcher instanceof Dispatcher;
+    return (wq as Workqueue | null | undefined)?._dispatcher instanceof Dispatcher;
   } catch {
     // The value is a revoked proxy.
     return false;

@@ -118,9 +118,14 @@ export function refuse<A>(
   cpu: Cpu | null,
   caller: Caller,
 ): false {
-  if (errno === EBUSY) kc._wq._dispatcher.observer?.refused(kc);
-  if (errno === EBUSY || errno === DESTROYED) return false;
+  if (errno === EBUSY || errno === DESTROYED) return refused(kc, caller);
   throw traceFrom(caller, refusal(kc, errno, delayMs, cpu));
+}
+
+/** Returns false, and tells the observer. */
+export function refused<A>(kc: Kcont<A>, by: Caller): false {
+  kc._wq._dispatcher.observer?.refused(kc, by);
+  return false;
 }
 
 /** Schedules a continuation; throws if it cannot be scheduled for any reason. */

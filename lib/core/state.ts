@@ -58,6 +58,8 @@ export const LIMIT = 2048;
 export const REMOTE = 4096;
 /** It may run on any CPU, which is chosen each time it is scheduled. */
 export const ANY_CPU = 8192;
+/** The run in flight has been asked to stop. Cleared when it settles; on shared continuations not used. */
+export const STOPPING = 16_384;
 
 /** The shutdown phase of a kernel. */
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;

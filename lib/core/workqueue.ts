@@ -1,6 +1,7 @@
 import { untilAborted } from '../base/abort-listeners.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
+import { giveWay } from './give-way.ts';
 import type { FastWorkqueue, Synchronous, UnlessFast } from './fast-workqueue.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
@@ -305,6 +306,30 @@ export class Workqueue {
   ): Promise<T>;
   run<T>(func: (...args: never[]) => T | PromiseLike<T>, options?: RunOptions): Promise<T> {
     return runOnce(this, func, options, Workqueue.prototype.run);
+  }
+
+  /**
+   * Lets everything run that is more urgent, and comes back in order.
+   *
+   * @remarks
+   * The caller takes a place at the end of this workqueue's priority. What is runnable at higher priorities, or came
+   * before at this one, is entered first; what comes later, or is of a lower priority, is entered after the caller has
+   * gone on. When the budget of the pass is spent, I/O is handled in between. Locks that the caller holds remain held,
+   * and a place within `maxActive` remains taken. Also for code that no workqueue has called.
+   *
+   * @returns a promise that is fulfilled when it is the caller's turn. Rejected with KcontError ESHUTDOWN when the
+   * kernel is closed before that, and EINVAL if the workqueue has been freed. During the grace of `close` it is fulfilled
+   *
+   * @example
+   * ```ts
+   * for (const part of parts) {
+   *   index(part);
+   *   await wq.prilow.yield();
+   * }
+   * ```
+   */
+  yield(): Promise<void> {
+    return giveWay(this, Workqueue.prototype.yield);
   }
 
   /**

@@ -5,6 +5,7 @@
 
 import { Session, type Debugger } from 'node:inspector';
 import { real } from '../base/host-functions.ts';
+import { inLine } from './in-line.ts';
 
 /** How many frames are shown. */
 const FRAMES = 12;
@@ -49,7 +50,7 @@ function format(frames: readonly Debugger.CallFrame[], urls: ReadonlyMap<string,
     .slice(0, FRAMES)
     .map(({ functionName, location: { scriptId, lineNumber, columnNumber = 0 } }) => {
       const where = `${urls.get(scriptId) ?? ''}:${lineNumber + 1}:${columnNumber + 1}`;
-      return `    at ${functionName === '' ? where : `${functionName} (${where})`}`;
+      return `    at ${inLine(functionName === '' ? where : `${functionName} (${where})`)}`;
     })
     .join('\n');
 }

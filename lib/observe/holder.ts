@@ -1,7 +1,7 @@
 /*
  * Who holds a lock. A lock has no owner, and taking one costs nothing more for that: the holder is found from
- * what runs, because a run holds the lock of its continuation until it settles. Nothing is known of code that
- * has entered a lock by itself.
+ * what runs, because a run holds the lock of its continuation until it settles. Code that has entered a lock by itself
+ * is known in debug mode only (see debug/owners.ts).
  */
 
 import { check, kindOf, type Kind } from '../base/options-check.ts';
@@ -11,7 +11,9 @@ import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
 import { allObservers } from './kernel-observer.ts';
-import { lockLabel } from './list-entry.ts';
+import { holdingsOf, type Owner } from './debug/owners.ts';
+import { atSite, type Site } from './debug/sites.ts';
+import { codeName, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
 import { running } from './walk.ts';
 
@@ -24,13 +26,19 @@ const UNKNOWN = 'an unknown holder';
  * @public
  */
 export interface LockHolder {
-  /** The name of the continuation; `an unknown holder` for code that has entered the lock by itself. */
+  /**
+   * The name of the continuation. For code that has entered the lock by itself, `an unknown holder`; in debug mode, the
+   * name of the continuation in whose function it is, or `code at` and the place where it entered the lock.
+   */
   readonly name: string;
   /** The {@link ListEntry.id} of the continuation; null for code. */
   readonly id: number | null;
   /** The name of its workqueue; null for code. */
   readonly workqueue: string | null;
-  /** When its run began, in ms on the clock of `now()` of its kernel; null if it is not known. */
+  /**
+   * When its run began, or when the code entered the lock, in ms on the clock of `now()` of its kernel; null if it is
+   * not known.
+   */
   readonly sinceMs: number | null;
 }
 
@@ -103,7 +111,7 @@ export function lockState(lock: Lock): LockState {
 }
 
 function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
-  const name = waiter instanceof Kcont ? label(waiter) : '(code)';
+  const name = waiter instanceof Kcont ? label(waiter) : codeName(waiter);
   return { name, id: numberOf(waiter), priority: waiter._priority };
 }
 
@@ -114,7 +122,10 @@ function describeWaiter(waiter: object & { readonly _priority: number }): LockWa
  */
 export function holdersOf(lock: BaseLock): LockHolder[] {
   if (!lock.held) return [];
-  const holders: LockHolder[] = [];
+  // The lock of a run is found below, with the beginning of the run.
+  const holders = holdingsOf(lock)
+    .filter(({ site }) => site !== undefined)
+    .map(({ owner, site, sinceMs }) => holderByCode(owner, site, sinceMs));
   for (const observer of allObservers()) {
     for (const kc of running(observer.dispatcher)) {
       if (kc._lock !== lock) continue;
@@ -128,6 +139,11 @@ export function holdersOf(lock: BaseLock): LockHolder[] {
   }
   if (holders.length > 0) return holders;
   return [{ name: UNKNOWN, id: null, workqueue: null, sinceMs: null }];
+}
+
+function holderByCode(owner: Owner | null, site: Site | undefined, sinceMs: number): LockHolder {
+  const name = owner?.name || `code${atSite(site)}`;
+  return { name, id: owner?.id ?? null, workqueue: owner?.workqueue ?? null, sinceMs };
 }
 
 /**

@@ -6,6 +6,8 @@
  */
 
 import { kernel } from '../core/kernel.ts';
+import { observing } from '../core/observer.ts';
+import { debugAllKernels, startDebug } from './debug/debug-mode.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
 import { joinRecording } from './recorder/recording.ts';
 
@@ -17,6 +19,15 @@ export {
   type WorkqueueCounters,
 } from './counters.ts';
 export type { LatencyHistogram } from './histogram.ts';
+export type { Finding, FindingKind } from './debug/finding.ts';
+export {
+  waitGraph,
+  type Deadlock,
+  type WaitEdge,
+  type WaitGraph,
+  type WaitHolder,
+  type WaitParty,
+} from './debug/wait-graph.ts';
 export {
   histograms,
   type Histograms,
@@ -45,4 +56,6 @@ export { whyAlive } from './why-alive.ts';
 
 observerOf(kernel);
 observeNewKernels();
+observing.debug = startDebug;
+if (process.env['KCONT_DEBUG'] === '1') debugAllKernels();
 joinRecording(kernel);

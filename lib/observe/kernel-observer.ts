@@ -8,8 +8,9 @@
  * returned a promise.
  */
 
+import type { Caller } from '../base/errors.ts';
 import type { Dispatcher } from '../core/dispatcher.ts';
-import type { Kcont, KcontFunction } from '../core/kcont.ts';
+import { Kcont, type KcontFunction } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { observing, type Observer } from '../core/observer.ts';
 import { PENDING } from '../core/state.ts';
@@ -120,6 +121,10 @@ export class KernelObserver implements Observer {
     this.#forget.register(lock, ref);
   }
 
+  created(kc: Kcont<unknown>): void {
+    for (const tap of this.taps) tap.created(kc);
+  }
+
   scheduled(kc: Kcont<unknown>, before: number): void {
     const counts = this.of(kc._wq);
     counts.scheduled++;
@@ -128,9 +133,9 @@ export class KernelObserver implements Observer {
     this.#publisher.scheduled(kc, before);
   }
 
-  refused(kc: Kcont<unknown>): void {
-    this.of(kc._wq).refused++;
-    for (const tap of this.taps) tap.refused(kc);
+  refused(kc: Kcont<unknown>, by: Caller): void {
+    if (by !== Kcont.prototype.touch && !kc.destroyed) this.of(kc._wq).refused++;
+    for (const tap of this.taps) tap.refused(kc, by);
   }
 
   expired(kc: Kcont<unknown>): void {

@@ -7,6 +7,9 @@ import type { BaseLock } from '../locks/lock.ts';
 import { nameOf } from '../locks/lock-names.ts';
 import type { Waiter } from '../locks/turnstile.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import { creationOf } from './debug/creations.ts';
+import { waitOf } from './debug/lock-hooks.ts';
+import { siteText } from './debug/sites.ts';
 import { numberOf } from './numbers.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 
@@ -45,7 +48,7 @@ export interface ListEntry {
   readonly id: number;
   /** A continuation; or code that awaits `enter`, `hold` or `run` of a lock. */
   readonly kind: 'continuation' | 'code';
-  /** Its name; `(anonymous)` if it has none. */
+  /** Its name; `(anonymous)` if it has none, and `(code)` for code. */
   readonly name: string;
   /** The name of its function; empty if it has none. */
   readonly function: string;
@@ -75,6 +78,8 @@ export interface ListEntry {
   readonly scope: number | null;
   /** Whether it keeps the process alive while it is scheduled. */
   readonly ref: boolean;
+  /** Where it was created, or where the code waits: file, line and column. Null without debug mode. */
+  readonly createdAt: string | null;
 }
 
 /**
@@ -153,6 +158,7 @@ export function describe(
     cpu: remote === null ? kc._wq.kernel._cpu.index : (remote.index ?? null),
     scope: scope === undefined ? null : numberOf(scope),
     ref: kc.hasRef(),
+    createdAt: siteText(creationOf(kc)),
   };
 }
 
@@ -165,7 +171,7 @@ export function describeCode(lock: BaseLock, waiter: Waiter, cpu: number): ListE
   return {
     id: numberOf(waiter),
     kind: 'code',
-    name: '(code)',
+    name: codeName(waiter),
     function: '',
     state: 'waiting',
     waitsFor: 'lock',
@@ -178,7 +184,17 @@ export function describeCode(lock: BaseLock, waiter: Waiter, cpu: number): ListE
     cpu,
     scope: null,
     ref: false,
+    createdAt: siteText(waitOf(waiter)?.site),
   };
+}
+
+/**
+ * The name of code that awaits a lock: in debug mode, that of the continuation in whose function it is.
+ *
+ * @internal
+ */
+export function codeName(waiter: object): string {
+  return `${waitOf(waiter)?.owner?.name ?? ''} (code)`.trimStart();
 }
 
 function sinceOf(

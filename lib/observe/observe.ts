@@ -11,7 +11,11 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
+import { nothing } from '../base/nothing.ts';
+import { listen } from './debug/debug-mode.ts';
+import type { Finding } from './debug/finding.ts';
 import { duration } from './duration.ts';
+import { inLine } from './in-line.ts';
 import { allObservers, observerOf } from './kernel-observer.ts';
 import { KERNEL } from './list.ts';
 import { publishStall } from './publisher.ts';
@@ -71,6 +75,12 @@ export interface ObserveOptions {
    * Default: the message is written, as reports are.
    */
   onStall?: (stall: Stall) => void;
+  /**
+   * Called with each mistake that debug mode finds, soon after it was found. If the kernel is not in debug mode, it is
+   * until this observation ends. What it throws becomes an uncaught exception. Default: in debug mode, mistakes are
+   * written to the standard error stream.
+   */
+  onFinding?: (finding: Finding) => void;
 }
 
 /** Signals that no process can handle. */
@@ -89,6 +99,7 @@ const OPTIONS = optionsOf<ObserveOptions>('observe', {
   record: ANYTHING,
   socket: FLAG,
   onStall: FUNCTION,
+  onFinding: FUNCTION,
 });
 
 const LIMIT = numberOf('a number of ms > 0', Number.MIN_VALUE, Infinity);
@@ -152,7 +163,14 @@ export interface Observation {
  */
 export function observe(options?: ObserveOptions): Observation {
   const given = readOptions(options, OPTIONS, observe);
-  const { signal, write = toStderr, onStall, kernel = processKernel, watch = false } = given;
+  const {
+    signal,
+    write = toStderr,
+    onStall,
+    onFinding,
+    kernel = processKernel,
+    watch = false,
+  } = given;
   const { limits: asked = onStall === undefined && !watch ? undefined : {} } = given;
   const limits = asked === undefined ? undefined : readLimits(asked);
   const record = readRecordOptions(given.record, observe);
@@ -179,7 +197,9 @@ export function observe(options?: ObserveOptions): Observation {
           publishStall(kernel, stall);
           onStall?.(stall);
         });
+  const unlisten = onFinding === undefined ? nothing : listen(kernel, onFinding);
   const stop = (): void => {
+    unlisten();
     if (signal !== undefined) process.off(signal, print);
     detector?.stop();
     watcher?.stop();
@@ -202,7 +222,7 @@ function stallOf(watched: Watched, { ms, stack }: Block, limitMs: number, atMs: 
   const { name, workqueue } = watched;
   const message = `${name} on ${workqueue} had blocked the event loop for ${duration(ms)} when it was found`;
   const rest = { id: null, lock: null, holders: [], waiting: 0, suppressed: 0 };
-  return { kind: 'block', message, ...watched, ms, limitMs, atMs, ...rest, stack };
+  return { kind: 'block', message: inLine(message), ...watched, ms, limitMs, atMs, ...rest, stack };
 }
 
 /** The reports of the process-wide kernel, and of all others that have something in hand. */

@@ -5,6 +5,7 @@ import type { BaseLock } from '../locks/lock.ts';
 import { counters } from './counters.ts';
 import { duration } from './duration.ts';
 import { lockAndHolder } from './holder.ts';
+import { inLine } from './in-line.ts';
 import { describe, type ListEntry, type ListState } from './list-entry.ts';
 import { observerFor } from './list.ts';
 import { visitCode, walk } from './walk.ts';
@@ -79,6 +80,6 @@ function awaitingCode(): string[] {
 
 function section(lines: string[], title: string, all: readonly string[], limit: number): void {
   lines.push(`${title}: ${all.length}`);
-  for (const line of all.slice(0, limit)) lines.push(`  ${line}`);
+  for (const line of all.slice(0, limit)) lines.push(`  ${inLine(line)}`);
   if (all.length > limit) lines.push(`  and ${all.length - limit} more`);
 }

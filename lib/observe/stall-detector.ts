@@ -4,19 +4,18 @@
  *   function, late   when a function has been entered or has returned. In a pass, the time at which one
  *                    function returns is the time at which the next is entered: one reading for each
  *   run, lock, level by a timer of the kernel itself, at the highest priority: what stalls gives no sign
- *
- * An observer must not call what may throw or schedule, so reports are delivered by a microtask.
  */
 
-import { microtask } from '../base/host-functions.ts';
 import { Kcont } from '../core/kcont.ts';
 import { LOCK_QUEUE, visitQueued } from '../core/queued.ts';
 import { label } from '../core/schedule.ts';
 import { WAITED } from '../core/state.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import { Causes } from './causes.ts';
 import { duration } from './duration.ts';
 import { holdersOf } from './holder.ts';
+import { inLine } from './in-line.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { functionOf, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
@@ -29,14 +28,6 @@ const NAME = 'kcont/observe';
 /** Bounds of the time between two looks, in ms. */
 const SHORTEST_MS = 5;
 const LONGEST_MS = 1000;
-/** How many causes are remembered. */
-const MOST_CAUSES = 1000;
-
-interface Cause {
-  reportedMs: number;
-  suppressed: number;
-}
-
 interface Extent {
   readonly ms: number;
   readonly limitMs: number;
@@ -53,12 +44,12 @@ interface Extent {
 export class StallDetector extends Tap {
   readonly #observer: KernelObserver;
   readonly #limits: Required<StallLimits>;
-  readonly #tell: (stall: Stall) => void;
   readonly #timer: Kcont<null>;
   readonly #everyMs: number;
   readonly #remove: () => void;
-  readonly #causes = new Map<string, Cause>();
-  readonly #found: Stall[] = [];
+  readonly #causes: Causes<Stall>;
+  /** Since when the waiters wait that have been counted: a stall that lasts is found at each look. */
+  readonly #counted = new WeakMap<Kcont<unknown>, number>();
   /** The function on the stack, and when it was entered. */
   #entered: Kcont<unknown> | null = null;
   #enteredMs = 0;
@@ -78,7 +69,10 @@ export class StallDetector extends Tap {
     super();
     this.#observer = observer;
     this.#limits = limits;
-    this.#tell = tell;
+    this.#causes = new Causes((stall) => {
+      publishStall(observer.dispatcher.kernel, stall);
+      tell(stall);
+    });
     const { lockMs, runMs, starvedMs } = limits;
     const least = Math.min(lockMs, runMs, starvedMs);
     this.#everyMs = Math.min(Math.max(least / 4, SHORTEST_MS), LONGEST_MS);
@@ -169,24 +163,28 @@ export class StallDetector extends Tap {
     const locks = new Map<BaseLock, Oldest>();
     visitQueued(dispatcher, (kc, place) => {
       if (place !== LOCK_QUEUE) return;
-      note(locks, kc._lock as BaseLock, kc, nowMs - this.#dueMs(kc, nowMs));
+      note(locks, kc._lock as BaseLock, kc, this.#dueMs(kc, nowMs));
     });
-    for (const [lock, { kc, ms, count }] of locks) {
+    for (const [lock, { kc, sinceMs, count }] of locks) {
+      const ms = nowMs - sinceMs;
       if (ms <= lockMs) continue;
       const holders = holdersOf(lock).map(({ name }) => name);
       const held = holders.length === 0 ? '' : `, held by ${holders.join(', ')}`;
       const message = `${label(kc)} on ${kc._wq.name} has waited ${duration(ms)} for lock ${lockLabel(lock)}${held}; ${count} wait for it`;
-      this.#report('lock', kc, nowMs, { ms, limitMs: lockMs, message, holders, waiting: count });
+      const extent = { ms, limitMs: lockMs, message, holders, waiting: count };
+      this.#report('lock', kc, nowMs, extent, this.#isNew(kc, sinceMs));
     }
     let level = dispatcher.runq.highest();
     for (; level !== undefined; level = dispatcher.runq.highest(level.priority)) {
       const { first } = level;
       if (first === undefined) continue;
-      const ms = nowMs - this.#dueMs(first, nowMs);
+      const sinceMs = this.#dueMs(first, nowMs);
+      const ms = nowMs - sinceMs;
       if (ms <= starvedMs) continue;
       const waiting = Array.from(level).length;
       const message = `no continuation of priority ${level.priority} has been entered for ${duration(ms)}; ${waiting} are runnable, ${label(first)} on ${first._wq.name} is the first`;
-      this.#report('level', first, nowMs, { ms, limitMs: starvedMs, message, waiting });
+      const extent = { ms, limitMs: starvedMs, message, waiting };
+      this.#report('level', first, nowMs, extent, this.#isNew(first, sinceMs));
     }
   }
 
@@ -195,18 +193,23 @@ export class StallDetector extends Tap {
     return kc._due === FAR ? nowMs : collector.msOf(wheel.base + kc._due);
   }
 
-  #report(kind: StallKind, kc: Kcont<unknown>, atMs: number, extent: Extent): void {
+  /** Whether a waiter has not been counted since it waits. */
+  #isNew(kc: Kcont<unknown>, sinceMs: number): boolean {
+    if (this.#counted.get(kc) === sinceMs) return false;
+    this.#counted.set(kc, sinceMs);
+    return true;
+  }
+
+  #report(
+    kind: StallKind,
+    kc: Kcont<unknown>,
+    atMs: number,
+    extent: Extent,
+    isNew: boolean = true,
+  ): void {
     const name = label(kc);
-    const cause = this.#causeOf(`${kind} ${kc._wq.name} ${name}`);
-    if (atMs - cause.reportedMs < this.#limits.intervalMs) {
-      cause.suppressed++;
-      return;
-    }
-    const { suppressed } = cause;
-    cause.reportedMs = atMs;
-    cause.suppressed = 0;
-    if (this.#found.length === 0) microtask(() => this.#deliver());
-    this.#found.push({
+    const key = `${kind} ${kc._wq.name} ${name}`;
+    this.#causes.report(key, atMs, this.#limits.intervalMs, isNew, (suppressed) => ({
       kind,
       name,
       function: functionOf(kc),
@@ -220,50 +223,28 @@ export class StallDetector extends Tap {
       suppressed,
       stack: null,
       ...extent,
-    });
-  }
-
-  #causeOf(key: string): Cause {
-    const known = this.#causes.get(key);
-    if (known !== undefined) return known;
-    // A program that makes up names must not fill the memory.
-    if (this.#causes.size === MOST_CAUSES) this.#causes.clear();
-    const cause = { reportedMs: -Infinity, suppressed: 0 };
-    this.#causes.set(key, cause);
-    return cause;
-  }
-
-  #deliver(): void {
-    const found = this.#found.splice(0);
-    for (const [index, stall] of found.entries()) {
-      publishStall(this.#observer.dispatcher.kernel, stall);
-      try {
-        this.#tell(stall);
-      } catch (error) {
-        // The others are reported too.
-        const rest = found.slice(index + 1);
-        if (rest.length > 0) {
-          this.#found.unshift(...rest);
-          microtask(() => this.#deliver());
-        }
-        throw error;
-      }
-    }
+      message: inLine(extent.message),
+    }));
   }
 }
 
 /** The oldest waiter of a lock, and how many there are. */
 interface Oldest {
   kc: Kcont<unknown>;
-  ms: number;
+  sinceMs: number;
   count: number;
 }
 
-function note(locks: Map<BaseLock, Oldest>, lock: BaseLock, kc: Kcont<unknown>, ms: number): void {
+function note(
+  locks: Map<BaseLock, Oldest>,
+  lock: BaseLock,
+  kc: Kcont<unknown>,
+  sinceMs: number,
+): void {
   const oldest = locks.get(lock);
-  if (oldest === undefined) locks.set(lock, { kc, ms, count: 1 });
+  if (oldest === undefined) locks.set(lock, { kc, sinceMs, count: 1 });
   else {
     oldest.count++;
-    if (ms > oldest.ms) Object.assign(oldest, { kc, ms });
+    if (sinceMs < oldest.sinceMs) Object.assign(oldest, { kc, sinceMs });
   }
 }

@@ -1,3 +1,4 @@
+import type { Caller } from '../base/errors.ts';
 import type { Kcont } from '../core/kcont.ts';
 import type { Observer } from '../core/observer.ts';
 
@@ -7,8 +8,9 @@ import type { Observer } from '../core/observer.ts';
  * @internal
  */
 export class Tap implements Omit<Observer, 'entered' | 'sent'> {
+  created(_kc: Kcont<unknown>): void {}
   scheduled(_kc: Kcont<unknown>, _before: number): void {}
-  refused(_kc: Kcont<unknown>): void {}
+  refused(_kc: Kcont<unknown>, _by: Caller): void {}
   expired(_kc: Kcont<unknown>): void {}
   waits(_kc: Kcont<unknown>): void {}
   entered(_kc: Kcont<unknown>, _before: number): void {}

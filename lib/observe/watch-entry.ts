@@ -9,6 +9,7 @@ import { real } from '../base/host-functions.ts';
 import { commonMs } from '../time/host-clock.ts';
 import { stackOfMainThread } from './blocked-stack.ts';
 import { duration } from './duration.ts';
+import { inLine } from './in-line.ts';
 import { LABEL, SEQUENCE, TICKS, type Block, type Named, type WatchData } from './watch-words.ts';
 
 /** Bounds of the time between two looks, in ms. */
@@ -32,7 +33,7 @@ function watch(port: MessagePort, { words, blockMs, isMain, rings }: WatchData):
 
   async function report(label: number, ms: number): Promise<void> {
     const stack = isMain ? await stackOfMainThread() : null;
-    const name = names.get(label) ?? 'a function';
+    const name = inLine(names.get(label) ?? 'a function');
     const at = stack === null ? '' : `\n${stack}`;
     writeSync(STDERR, `kcont: ${name} blocks the event loop, for ${duration(ms)} so far${at}\n`);
     if (rings !== null && recorder !== null) {

@@ -3,6 +3,7 @@ import type { Kernel } from '../core/kernel.ts';
 import { SCHEDULED, UNREF } from '../core/state.ts';
 import { duration } from './duration.ts';
 import { lockAndHolder } from './holder.ts';
+import { inLine } from './in-line.ts';
 import { describe, type ListEntry, type ListWait, type Role } from './list-entry.ts';
 import { observerFor } from './list.ts';
 import { walk } from './walk.ts';
@@ -35,7 +36,7 @@ export function whyAlive(kernel: Kernel): string[] {
   walk(observer.dispatcher, (kc, role) => {
     if (!keepsAlive(kc, role)) return;
     const entry = describe(observer, kc, role, nowMs);
-    kept.push({ entry, line: lineOf(kc, entry, nowMs) });
+    kept.push({ entry, line: inLine(lineOf(kc, entry, nowMs)) });
   });
   kept.sort((a, b) => (a.entry.deadlineMs ?? 0) - (b.entry.deadlineMs ?? 0));
   return kept.map(({ line }) => line);
@@ -52,7 +53,8 @@ function lineOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number): string {
   const { name, workqueue, state, cpu } = entry;
   const what = state === 'pending' ? 'timer' : state === 'running' ? 'run' : 'job';
   const where = cpu === null || cpu === kc._wq.kernel._cpu.index ? '' : ` of CPU ${cpu}`;
-  return `${what} ${name} on ${workqueue}${where}: ${stateOf(kc, entry, nowMs)}`;
+  const made = entry.createdAt === null ? '' : `, created at ${entry.createdAt}`;
+  return `${what} ${name} on ${workqueue}${where}: ${stateOf(kc, entry, nowMs)}${made}`;
 }
 
 /**

@@ -290,7 +290,10 @@ export class Item implements Task, Links, StageContext {
     } else if (this.#phase === ADMITTED) {
       this.kc.stop();
       this.#leave();
-    } else if (this.#phase === RUNNING && this.#release !== undefined) this.#finish();
+    } else if (this.#phase === RUNNING) {
+      this.kc.stop();
+      if (this.#release !== undefined) this.#finish();
+    }
   }
 
   /** Marks the item as failed. Only the first reason is kept. */

@@ -11,6 +11,8 @@ import {
   readOptions,
   type Shape,
 } from '../base/options-check.ts';
+import { SCOPE } from '../core/options.ts';
+import type { Scope } from '../core/scope.ts';
 import { drainBy } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
 import { draw, statsOf, type PipelineStats } from './stats.ts';
@@ -32,6 +34,8 @@ export interface ItemOptions {
   deadlineMs?: number;
   /** When aborted, the item leaves, and its promise is rejected with the signal's reason. */
   signal?: AbortSignal;
+  /** The scope that it is a part of: it leaves when the scope ends, and `join` waits for it. */
+  scope?: Scope;
 }
 
 /**
@@ -71,7 +75,7 @@ export interface ThroughOptions<In> {
 export type ItemCallback<Out> = (error: unknown, result: Out | undefined) => void;
 
 const ITEM_KINDS = { urgent: FLAG, deadlineMs: DEADLINE, signal: SIGNAL };
-const ITEM = optionsOf<ItemOptions>('an item', ITEM_KINDS);
+const ITEM = optionsOf<ItemOptions>('an item', { ...ITEM_KINDS, scope: SCOPE });
 const THROUGH = optionsOf<ThroughOptions<never>>('through', {
   ...ITEM_KINDS,
   ordered: FLAG,
@@ -189,13 +193,21 @@ export class Pipeline<In, Out> {
   }
 
   #accept(value: In, options: ItemOptions | undefined, caller: Caller, answer: Answer): void {
-    const { urgent = false, deadlineMs, signal } = readOptions(options, ITEM, caller);
-    const item = { urgent, deadlineMs: deadlineMs ?? this.#runner.deadlineMs, signal };
+    const given = readOptions(options, ITEM, caller);
+    const run = given.scope?._begin(given.signal);
+    const { urgent = false, deadlineMs = this.#runner.deadlineMs } = given;
+    const item = { urgent, deadlineMs, signal: run?.signal ?? given.signal };
+    const told: Answer = (failed, result, one) => {
+      if (failed) run?.rejected(result);
+      else run?.fulfilled(result);
+      answer(failed, result, one);
+    };
     try {
-      this.#runner.accept(value, item, answer);
+      this.#runner.accept(value, item, run === undefined ? answer : told);
     } catch (error) {
+      run?.refused();
       // The stack trace of a signal's reason is left alone: the error is not ours.
-      throw error === signal?.reason ? error : traceFrom(caller, error);
+      throw error === item.signal?.reason ? error : traceFrom(caller, error);
     }
   }
 

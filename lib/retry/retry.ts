@@ -299,6 +299,7 @@ export class Retry<T> {
   _abort(reason: unknown): void {
     if (this.#state === 'running') {
       this.#aborted = true;
+      this.#kc.stop();
       this.#controller?.abort(reason);
     } else this.#fail(reason);
   }

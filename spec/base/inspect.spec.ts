@@ -260,7 +260,7 @@ describe('the log output', () => {
       '{"name":"","held":true,"waiting":1}',
       '{"name":"","read":true,"write":false,"waiting":0}',
       '{"now":7}',
-      '{"size":1,"busy":1,"disposed":false}',
+      '{"name":"","size":1,"busy":1,"runs":0,"disposed":false}',
     ]);
     expect(JSON.parse(JSON.stringify(kernel))).to.deep.equal(kernel.inspect());
     expect(JSON.parse(JSON.stringify(kernel.wq))).to.have.keys(Object.keys(kernel.wq));

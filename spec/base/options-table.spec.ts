@@ -138,6 +138,28 @@ const rows: readonly Row[] = [
     bad: { slackMs: [2 ** 31, Infinity], affinity: ['some'], context: ['own'] },
   },
   {
+    // All settings in one object.
+    of: 'Kcont',
+    api: [],
+    calls: [(settings) => new Kcont(settings).destroy()],
+    good: {
+      wq: softclock,
+      lock: new Mutex(),
+      func: nothing,
+      arg: 'anything',
+      name: 'idle',
+      ref: false,
+      affinity: 'weak',
+      slackMs: 5,
+      context: 'schedule',
+      scope: new Scope(),
+      signal: new AbortController().signal,
+    },
+    bad: { lock: [{}], slackMs: [2 ** 31], affinity: ['some'], context: ['own'] },
+    takesAll: ['arg'],
+    needed: ['wq', 'func'],
+  },
+  {
     of: 'run',
     api: ['Workqueue.run'],
     // A call with valid options waits for the clock.
@@ -151,10 +173,32 @@ const rows: readonly Row[] = [
       transfer: [],
       kill: false,
       name: 'job',
+      scope: new Scope(),
       context: 'create',
     },
     bad: { delayMs: [2 ** 53, Infinity], context: ['schedule'], cpu: [{}], lock: [{}, 1] },
     takesAll: ['arg'],
+  },
+  {
+    of: 'Scope',
+    api: ['Scope.constructor'],
+    calls: [(options) => new Scope(options)[Symbol.dispose]()],
+    good: {
+      name: 'request',
+      wq: prilow,
+      signal: new AbortController().signal,
+      deadlineMs: 5,
+      parent: new Scope(),
+      policy: 'any',
+    },
+    bad: { deadlineMs: [0, Infinity, 2 ** 53], policy: ['first'] },
+  },
+  {
+    of: 'join',
+    api: ['Scope.join'],
+    calls: [(options) => new Scope({ wq: prilow }).join(options)],
+    good: { policy: 'settled', deadlineMs: 5 },
+    bad: { deadlineMs: [0, Infinity, 2 ** 53], policy: ['first'] },
   },
   {
     of: 'enter',
@@ -270,7 +314,7 @@ const rows: readonly Row[] = [
     of: 'Kernel',
     api: ['Kernel.constructor'],
     calls: [(options) => new Kernel(options)],
-    good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2, shed: {} },
+    good: { clock: new VirtualClock(), onError: nothing, budgetMs: 2, shed: {}, debug: false },
     bad: { budgetMs: [0], clock: [{}] },
     takesAll: ['shed'],
   },
@@ -388,6 +432,7 @@ const rows: readonly Row[] = [
       (options) => Promise.race([createExecutor(prilow).run(nothing, options), Promise.resolve()]),
     ],
     good: {
+      scope: new Scope(),
       lock: null,
       delayMs: 5,
       cpu: null,
@@ -474,7 +519,7 @@ const rows: readonly Row[] = [
       (options) => site.push(1, nothing, options),
       (options) => site.push(1, undefined, options),
     ],
-    good: { urgent: true, deadlineMs: 5, signal: new AbortController().signal },
+    good: { scope: new Scope(), urgent: true, deadlineMs: 5, signal: new AbortController().signal },
     bad: { deadlineMs: [0, Infinity] },
   },
   {
@@ -697,6 +742,7 @@ const rows: readonly Row[] = [
       record: false,
       socket: false,
       onStall: nothing,
+      onFinding: nothing,
     },
     bad: { signal: ['SIGKILL', 'SIGSTOP', 'SIGNONE', 'sigusr2'] },
     takesAll: ['limits', 'record'],
@@ -1110,9 +1156,7 @@ describe('functions and classes without options', () => {
     return (options) => Reflect.construct(made, [options]);
   };
   const calls: Record<string, Make> = {
-    ...Object.fromEntries(
-      [Scope, VirtualClock, KcontQueue].map((made) => [made.name, making(made)]),
-    ),
+    ...Object.fromEntries([VirtualClock, KcontQueue].map((made) => [made.name, making(made)])),
     createTimers: (options) => Reflect.apply(createTimers, undefined, [kernel, options]) as unknown,
     pipeline: (options) => Reflect.apply(pipeline, undefined, ['site', options]) as unknown,
     deadline: (options) => Reflect.apply(deadline, undefined, [1e6, options]) as unknown,

@@ -2,6 +2,7 @@ import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import type { Kcont } from '../../lib/core/kcont.ts';
 import type { Observer } from '../../lib/core/observer.ts';
+import { makeRunnableNext } from '../../lib/core/schedule.ts';
 import { EXPIRED, PENDING, WAITED } from '../../lib/core/state.ts';
 import { Mutex } from '../../lib/index.ts';
 import { Lab } from '../support/lab.ts';
@@ -17,6 +18,7 @@ class Notes implements Observer {
     this.act(what, kc);
   }
 
+  created(): void {}
   scheduled(kc: Kcont<unknown>, before: number): void {
     this.#note((before & PENDING) === 0 ? 'scheduled' : 'moved', kc);
   }
@@ -91,6 +93,16 @@ describe('the observer of a dispatcher', () => {
       'scheduled a',
       'stopped a',
     ]);
+  });
+
+  it('is told of a job for the next pass, and that it is not a timer any more', () => {
+    const lab = new Lab();
+    const notes = observed(lab);
+    const kc = lab.sync('a');
+    kc.schedule(5);
+    makeRunnableNext(kc);
+    lab.clock.tick(10);
+    expect(notes.lines).to.deep.equal(['scheduled a', 'moved a', 'entered a', 'settled a']);
   });
 
   it('is told of a failure before the continuation settles', () => {

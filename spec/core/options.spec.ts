@@ -3,10 +3,15 @@ import {
   Kcont,
   KcontError,
   Kernel,
+  Mutex,
   Scope,
   VirtualClock,
   type KcontOptions,
+  type KcontSettings,
+  type Workqueue,
 } from '../../lib/index.ts';
+
+const nothing = (): void => undefined;
 
 describe('the options of a continuation', () => {
   const clock = new VirtualClock();
@@ -117,5 +122,89 @@ describe('the options of a continuation', () => {
     clock.tick(300);
     expect(at.length).to.equal(29);
     expect(new Set(at).size).to.be.at.most(8);
+  });
+});
+
+describe('the settings of a continuation in one object', () => {
+  const clock = new VirtualClock();
+  const kernel = new Kernel({ clock });
+
+  it('are those of several arguments', () => {
+    const lock = new Mutex();
+    const scope = new Scope();
+    const ran: unknown[] = [];
+    const func = (arg: string, kc: Kcont<string>): void => void ran.push(arg, kc, lock.held);
+    const made = new Kcont({
+      wq: kernel.wq.prilow,
+      func,
+      arg: 'x',
+      lock,
+      name: 'job',
+      affinity: 'weak',
+      scope,
+    });
+    expect([made.wq, made.lock, made.name, made.affinity, scope.size]).to.deep.equal([
+      kernel.wq.prilow,
+      lock,
+      'job',
+      'weak',
+      1,
+    ]);
+    made.schedule(5);
+    clock.tick(5);
+    expect(ran).to.deep.equal(['x', made, true]);
+    scope[Symbol.dispose]();
+  });
+
+  it('may omit the argument and the lock', () => {
+    const ran: unknown[][] = [];
+    const func = (...args: unknown[]): void => void ran.push(args);
+    const made = new Kcont({ wq: kernel.wq.softclock, func: () => func(), name: 'job' });
+    const told = new Kcont<unknown>({ wq: kernel.wq.softclock, func, arg: undefined });
+    expect([made.lock, told.lock]).to.deep.equal([null, null]);
+    made.schedule();
+    told.schedule();
+    clock.tick(0);
+    expect(ran).to.deep.equal([[], [undefined, told]]);
+  });
+
+  it('are checked before anything has changed', () => {
+    const wq = kernel.acquire(95, { name: 'own' });
+    const said = (settings: unknown): string => {
+      try {
+        void new Kcont(settings as KcontSettings<Workqueue, unknown>);
+        return 'no error';
+      } catch (error) {
+        return error instanceof KcontError ? `${error.code} ${error.message}` : String(error);
+      }
+    };
+    const scope = new Scope();
+    expect(
+      [
+        undefined,
+        wq,
+        {},
+        { wq },
+        { wq, func: 'x' },
+        { func: nothing },
+        { wq, func: nothing, lock: {} },
+        { wq, func: nothing, scope, ref: 1 },
+        { wq, func: nothing, function: nothing },
+      ].map(said),
+    ).to.deep.equal([
+      'EINVAL wq must be a Workqueue, got undefined',
+      'EINVAL lock must be null or a lock of kcont, got undefined',
+      'EINVAL wq must be a Workqueue, got undefined',
+      'EINVAL func must be a function, got undefined',
+      'EINVAL func must be a function, got "x"',
+      'EINVAL wq must be a Workqueue, got undefined',
+      'EINVAL lock must be null or a lock of kcont, got an instance of Object',
+      'EINVAL ref must be a boolean, got 1',
+      "EINVAL unknown option 'function' of Kcont; did you mean 'func'?",
+    ]);
+    expect(scope.size).to.equal(0);
+    wq.release();
+    // Its last reference was that of `acquire`.
+    expect(said({ wq, func: nothing })).to.equal('EINVAL workqueue own has been released');
   });
 });

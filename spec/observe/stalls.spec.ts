@@ -176,6 +176,35 @@ describe('observe({ limits })', () => {
     await lab.end(kc);
   });
 
+  it('counts a wait that lasts once, however often it is looked at', async () => {
+    const lab = new Lab();
+    const found = stallsOf(lab.kernel, { lockMs: 1000, intervalMs: 5000 });
+    const lock = new Mutex({ name: 'journal' });
+    const flush = lab.async('flush', { lock, options: { name: 'flush' } });
+    const append = lab.sync('append', { lock, options: { name: 'append' } });
+    const suppressed: number[] = [];
+    for (const waits of [7, 2, 2, 2]) {
+      flush.schedule();
+      append.schedule();
+      await lab.clock.advance(waits * 1000);
+      for (const stall of found.splice(0)) suppressed.push(stall.suppressed);
+      await lab.end(flush);
+      await lab.clock.advance(0);
+    }
+    // After 1.25 s and 6.25 s; the waits from 7 s and 9 s are suppressed, and the one from 11 s is reported.
+    expect(suppressed).to.deep.equal([0, 0, 2]);
+  });
+
+  it('writes names in one line', async () => {
+    const slow = new Slow();
+    const found = stallsOf(slow.kernel, { lateMs: Infinity });
+    slow.taking(60, 'slow\nkcont: forged').schedule();
+    await slow.drain();
+    expect(messages(found)).to.deep.equal([
+      String.raw`slow\nkcont: forged on prihigh blocked the event loop for 60 ms`,
+    ]);
+  });
+
   it('reports a lock that is waited for, with its holder and the number of waiters', async () => {
     const lab = new Lab();
     const found = stallsOf(lab.kernel, { lockMs: 1000, lateMs: 100 });

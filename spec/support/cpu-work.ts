@@ -5,7 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { MessagePort } from 'node:worker_threads';
-import { Kcont, Mutex, curcpu, kern } from '../../lib/index.ts';
+import { Kcont, Mutex, curcpu, kern, stopping } from '../../lib/index.ts';
 import { transfer } from '../../lib/cpu/index.ts';
 import type { SharedMutex } from '../../lib/cpu/index.ts';
 import { grabBlocks } from '../../lib/cpu/memory/block-allocator.ts';
@@ -560,4 +560,34 @@ export async function propagateHere(): Promise<void> {
 /** The trace context in which it is called. */
 export function contextHere(): string {
   return traceStore.getStore() ?? 'none';
+}
+
+/** Says that it is running: sets the first word to 1. */
+function begun(words: Int32Array): void {
+  Atomics.store(words, 0, 1);
+  Atomics.notify(words, 0);
+}
+
+/** Keeps the thread busy until it is asked to stop. Returns by what it was seen: never by the signal's event. */
+export function loopUntilStopping(words: Int32Array, signal: AbortSignal): string {
+  begun(words);
+  while (!stopping());
+  return `stopping, signal ${signal.aborted ? 'aborted' : 'not aborted'}`;
+}
+
+/** The same after an await, about its signal. */
+export async function loopAfterAwait(words: Int32Array, signal: AbortSignal): Promise<string> {
+  await Promise.resolve();
+  begun(words);
+  while (!stopping(signal));
+  return `stopping, signal ${signal.aborted ? 'aborted' : 'not aborted'}`;
+}
+
+/** The function of a continuation: counts in the second word how often it was entered and asked to stop. */
+export function loopAsContinuation(words: Int32Array, kc: Kcont<Int32Array>): void {
+  Atomics.store(words, 2, kc.stopping ? 1 : 0);
+  begun(words);
+  while (!stopping());
+  Atomics.add(words, 1, 1);
+  Atomics.notify(words, 1);
 }

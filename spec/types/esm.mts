@@ -86,6 +86,36 @@ new Kcont(wq[name], null, async () => {}, 1);
 const six: Promise<number> = wq[name].run(async (n: number) => n + 1, { arg: 5 });
 const explicit: Promise<number> = some.run<number>(async () => 1);
 
+// The settings in one object, in any order.
+const held = new Kcont({
+  lock: mutex,
+  func: (arg, kc) => {
+    const n: number = arg.n;
+    const self: Kcont<{ n: number }> = kc;
+    self.schedule(n);
+  },
+  wq: wq.prilow,
+  arg: { n: 1 },
+  name: 'held',
+  scope: new Scope(),
+});
+held.setArg({ n: 2 });
+const bare: Kcont<undefined> = new Kcont({ wq: wq.softclock, func: () => list.push(1) });
+new Kcont({ wq: wq.prihigh, func: async () => {}, slackMs: 5 });
+new Kcont<string>({ wq: soft, func: (text) => list.push(text.length), arg: 'x' });
+// @ts-expect-error: an asynchronous function
+new Kcont({ wq: soft, func: async () => {} });
+// @ts-expect-error: an asynchronous function with an argument
+new Kcont({ wq: soft, func: async (n: number) => void n.toFixed(), arg: 1 });
+// @ts-expect-error: the function takes another argument
+new Kcont({ wq: soft, func: (text: string) => void text.length, arg: 5 });
+// @ts-expect-error: the function takes an argument, and there is none
+new Kcont({ wq: soft, func: (text: string) => void text.length });
+// @ts-expect-error: there is no workqueue
+new Kcont({ func: () => {} });
+// @ts-expect-error: no such option
+new Kcont({ wq: soft, func: () => {}, nmae: 'x' });
+
 // A class as before.
 class Beat extends Kcont<string> {
   again(): boolean {
@@ -141,5 +171,5 @@ new Kcont(wq.softnet, null, () => {}, 5, { nmae: 'x' });
 // @ts-expect-error: no such code
 const wrong: KcontError['code'] = 'ENOSUCH';
 
-export { Beat, Connection, done, explicit, later, length, namesOf, six };
+export { Beat, Connection, bare, done, explicit, later, length, namesOf, six };
 export { answer, any, codeOf, errno, late, made, other, same, scheduled, waited, wrong };

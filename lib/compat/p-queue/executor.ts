@@ -138,9 +138,25 @@ export class Executor {
     const caller = Executor.prototype.run;
     const read = readOptions(options, EXECUTOR, caller);
     checkTransfer(read);
-    const { context, cpu, delayMs = 0, name, signal, arg, transfer, kill, ...others } = read;
-    const queueing = withoutUndefined(others);
     checkFunction(func, 'func', caller);
+    if (read.scope === undefined) return this.#start(func, read);
+    return read.scope._run(read, functionName(func), (own) => this.#start(func, own));
+  }
+
+  async #start<T>(func: RunFunction<T>, read: ExecutorRunOptions): Promise<T> {
+    const {
+      context,
+      cpu,
+      delayMs = 0,
+      name,
+      signal,
+      arg,
+      transfer,
+      kill,
+      scope: _,
+      ...others
+    } = read;
+    const queueing = withoutUndefined(others);
     const hasArg = Object.hasOwn(read, 'arg');
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
     const call = resource === undefined ? func : callIn(resource, func, hasArg);

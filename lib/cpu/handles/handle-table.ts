@@ -16,7 +16,7 @@ import { makeOwn } from '../../core/own-kcont.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { label, lastDelay } from '../../core/schedule.ts';
 import { TICKS_PER_MS } from '../../time/timing-wheel.ts';
-import { QUIET, REMOTE, SCHEDULED, TASK, UNREF } from '../../core/state.ts';
+import { QUIET, REMOTE, SCHEDULED, STOPPING, TASK, UNREF } from '../../core/state.ts';
 import type { Workqueue } from '../../core/workqueue.ts';
 import { ABSENT, CLONED, tagOf } from '../messages/value-tags.ts';
 import {
@@ -44,6 +44,7 @@ import {
   MAX_ACTIVE,
   PATIENCE,
   RAN,
+  RUN,
   SEQ,
   SLACK,
   SPEC,
@@ -183,6 +184,8 @@ export class HandleTable implements TokenHandles {
     words[block + CPU] = index;
     words[block + SEQ] = (Atomics.add(words, SEQUENCE, 1) + 1) | 0;
     words[block + RAN] = index;
+    words[block + RUN] =
+      (((words[block + RUN] as number) + 2) & ~1) | ((kc._state & STOPPING) === 0 ? 0 : 1);
     words[block + WAITERS] = 0;
     words[block + HALTERS] = extras.halts > 0 ? 1 << index : 0;
     words[block + KNOWN] = 1 << index;

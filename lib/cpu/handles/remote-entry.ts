@@ -30,10 +30,12 @@ import {
   DEADLINE,
   HANDLE,
   RAN,
+  RUN,
   SEQ,
   TIED,
   WAITERS,
   generationOf,
+  isAskedToStop,
   isBound,
   readWord,
 } from '../memory/control-block.ts';
@@ -86,6 +88,11 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
       words[this.block + SEQ] === seq &&
       words[this.block + HANDLE] === this.handle
     );
+  }
+
+  get stopping(): boolean {
+    const { memory } = this.cpu;
+    return isAskedToStop(memory, this.block) && memory.words[this.block + HANDLE] === this.handle;
   }
 
   expire(): boolean {
@@ -149,6 +156,8 @@ export class RemoteEntry extends RemoteKcont implements RemoteState {
       words[block + RAN] = here;
       // With strong affinity and target ANY, the CPU that enters it first is the one it is tied to.
       words[block + TIED] = here;
+      // A stop of the run before finds another number here (see RemoteKcont.stop).
+      words[block + RUN] = ((words[block + RUN] as number) + 2) & ~1;
       const tag = words[block + ARG_TAG] as number;
       const version = words[block + ARG_VERSION] as number;
       const value = floats[(block + ARG) >> 1] as number;

@@ -43,9 +43,11 @@ import {
   LOCK_SIDE,
   LOCK_VERSION,
   RAN,
+  RUN,
   SEQ,
   TIED,
   WAITERS,
+  askToStop,
   generationOf,
   nextGeneration,
   readWord,
@@ -204,12 +206,16 @@ export abstract class RemoteKcont implements Sender {
     const { words } = memory;
     let word: number;
     let next: number;
+    let run: number;
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle) return GONE;
+      run = Atomics.load(words, block + RUN);
       next = stopped(word);
       if ((word & SCHEDULED) !== 0) next = nextGeneration(word, next);
-    } while (next !== word && Atomics.compareExchange(words, block, word, next) !== word);
+      else if (next === word && (word & RUNNING) === 0) break;
+    } while (Atomics.compareExchange(words, block, word, next) !== word);
+    if ((word & RUNNING) !== 0) askToStop(memory, block, run);
     this.host.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
     return word & BITS;
@@ -229,11 +235,14 @@ export abstract class RemoteKcont implements Sender {
     const { words } = memory;
     let word: number;
     let next: number;
+    let run: number;
     do {
       word = readWord(memory, block);
       if (words[block + HANDLE] !== this.handle || (word & DEAD) !== 0) return false;
+      run = Atomics.load(words, block + RUN);
       next = nextGeneration(word, stopped(word) | DEAD);
     } while (Atomics.compareExchange(words, block, word, next) !== word);
+    if ((word & RUNNING) !== 0) askToStop(memory, block, run);
     this.host.alive.count(word, next);
     if ((kc._state & SCHEDULED) !== 0) kc._wq._dispatcher.withdraw(kc);
     if ((word & RUNNING) === 0) this.host.handles.release(block, this.handle);

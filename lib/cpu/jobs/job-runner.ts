@@ -10,6 +10,7 @@ import { ABSENT, CLONED, IN_JSON_SLOT, inline, tagOf } from '../messages/value-t
 import { ARG, ARG_TAG, ARG_VERSION, HOME } from '../memory/control-block.ts';
 import { uncloneable, type Codec } from '../messages/tokens.ts';
 import type { AnyFunction } from '../threads/cpu-module.ts';
+import { madeFor } from '../../core/stopping.ts';
 import { RESULT } from '../messages/inbox.ts';
 import { RemoteEntry } from '../handles/remote-entry.ts';
 import type { EntryHost } from '../handles/entry-host.ts';
@@ -124,6 +125,7 @@ export class JobRunner extends RemoteEntry {
       const args = this.#hasArg ? [this.arg] : [];
       if (func.length > args.length) {
         this.#controller = new AbortController();
+        madeFor(this.#controller.signal, kc);
         args.push(this.#controller.signal);
       }
       result = func(...(args as never[]));
@@ -232,8 +234,10 @@ export class JobTask implements Task {
   }
 
   _abort(reason: unknown): void {
-    if (this.runner.kc.running) this.runner.abort(reason);
-    else this.runner.report(reason);
+    if (this.runner.kc.running) {
+      this.runner.stop();
+      this.runner.abort(reason);
+    } else this.runner.report(reason);
   }
 
   _misused(error: unknown): void {

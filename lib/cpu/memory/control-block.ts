@@ -1,7 +1,7 @@
 /*
  * The control block: the state of one continuation that more than one CPU knows.
  *
- *   line 1   word | handle | cpu | seq | deadline | delay | ran | waiters | halters | known | tied
+ *   line 1   word | handle | cpu | seq | deadline | delay | ran | waiters | halters | known | tied | run
  *   line 2   function, workqueue, argument, lock, home
  *
  *   word     31 ............... 9   8      7 ... 0
@@ -61,6 +61,8 @@ export const HALTERS = 10;
 export const KNOWN = 11;
 /** The CPU that strong affinity ties it to; ANY before it is tied. */
 export const TIED = 12;
+/** Counts the runs, in steps of 2. The lowest bit: the run in flight has been asked to stop. */
+export const RUN = 13;
 
 /** The CPU that made the handle, and frees the block. */
 export const HOME = 16;
@@ -145,6 +147,21 @@ function waitWord(memory: Memory, block: number, patienceMs: number = BUSY_TIMEO
   }
   Atomics.compareExchange(words, block, word, word & ~BUSY);
   return readWord(memory, block);
+}
+
+/**
+ * Asks a run to stop. `run` is the word RUN, read while the state word said that it was in flight: if another run
+ * has begun since, its number differs, and it is not asked.
+ */
+export function askToStop({ words }: Memory, block: number, run: number): void {
+  Atomics.compareExchange(words, block + RUN, run, run | 1);
+}
+
+/** Whether the run in flight has been asked to stop. */
+export function isAskedToStop({ words }: Memory, block: number): boolean {
+  return (
+    (Atomics.load(words, block + RUN) & 1) !== 0 && (Atomics.load(words, block) & RUNNING) !== 0
+  );
 }
 
 /** Whether a continuation with these bits keeps the process alive. */
