@@ -50,17 +50,27 @@ export function runAt(lane: Lane, atMs: number, nearMs: number, nowMs: number): 
   return best ?? open;
 }
 
-/** The runs that need attention: those that took longest, or were entered latest. */
-export function worst(runs: readonly Run[], most: number, nowMs: number): Run[] {
-  const found: { readonly run: Run; readonly ms: number }[] = [];
-  let least = 0;
+/** The worst run of a name, and how many there were. */
+export interface Worst {
+  readonly run: Run;
+  readonly count: number;
+}
+
+/** The run of each name and workqueue that took longest or was entered latest; the worst first. */
+export function worst(runs: readonly Run[], most: number, nowMs: number): Worst[] {
+  const groups = new Map<string, { run: Run; ms: number; count: number }>();
   for (const run of runs) {
     const ms = Math.max(returnOf(run, nowMs) - run.enteredMs, run.waitedMs);
-    if (found.length === most && ms <= least) continue;
-    const place = found.findIndex((other) => other.ms < ms);
-    found.splice(place === -1 ? found.length : place, 0, { run, ms });
-    if (found.length > most) found.pop();
-    least = found.at(-1)?.ms ?? 0;
+    const key = `${run.workqueue}\0${run.name}`;
+    const group = groups.get(key);
+    if (group === undefined) groups.set(key, { run, ms, count: 1 });
+    else {
+      group.count++;
+      if (ms > group.ms) {
+        group.ms = ms;
+        group.run = run;
+      }
+    }
   }
-  return found.map(({ run }) => run);
+  return [...groups.values()].sort((a, b) => b.ms - a.ms).slice(0, most);
 }

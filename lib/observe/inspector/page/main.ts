@@ -9,7 +9,7 @@ import { Continuations } from './continuations.ts';
 import { describeRun, showEntry, showListed, showRun } from './details.ts';
 import { byId, setText } from './dom.ts';
 import { count, duration } from './format.ts';
-import { worst } from './lanes.ts';
+import { worst, type Worst } from './lanes.ts';
 import { Overview } from './overview.ts';
 import { RunHistory, reasonOf, type Run } from './run-history.ts';
 import { LiveTable } from './table.ts';
@@ -43,30 +43,29 @@ const timeline = new Timeline(
   (run) => setText(byId('selected'), describeRun(run)),
   openRun,
 );
-const longest = new LiveTable<Run>(
+const longest = new LiveTable<Worst>(
   byId('longest'),
   [
-    { title: 'Name', text: ({ name }) => name, open: openRun },
-    { title: 'Workqueue', text: ({ workqueue }) => workqueue },
+    { title: 'Name', text: ({ run }) => run.name, open: ({ run }) => openRun(run) },
+    { title: 'Workqueue', text: ({ run }) => run.workqueue },
+    { title: 'Runs', kind: 'number', text: (group) => count(group.count) },
     {
       title: 'Occupied the loop',
+      hint: 'the worst of them',
       kind: 'number',
-      text: ({ enteredMs, returnedMs }) =>
-        Number.isNaN(returnedMs) ? 'still running' : duration(returnedMs - enteredMs),
-      mark: ({ enteredMs, returnedMs }) => (returnedMs - enteredMs > LONG_MS ? 'bad' : ''),
+      text: ({ run }) =>
+        Number.isNaN(run.returnedMs) ? 'still running' : duration(run.returnedMs - run.enteredMs),
+      mark: ({ run }) => (run.returnedMs - run.enteredMs > LONG_MS ? 'bad' : ''),
     },
     {
       title: 'Late by',
+      hint: 'the worst of them',
       kind: 'number',
-      text: ({ waitedMs }) => duration(waitedMs),
-      mark: ({ waitedMs }) => (waitedMs > LATE_MS ? 'bad' : ''),
+      text: ({ run }) => duration(run.waitedMs),
+      mark: ({ run }) => (run.waitedMs > LATE_MS ? 'bad' : ''),
     },
-    {
-      title: 'Why',
-      kind: 'text',
-      text: (run) => reasonOf(run, history.runs, duration),
-    },
-    { title: 'CPU', kind: 'number', text: ({ cpu }) => String(cpu) },
+    { title: 'Why', kind: 'text', text: ({ run }) => reasonOf(run, history.runs, duration) },
+    { title: 'CPU', kind: 'number', text: ({ run }) => String(run.cpu) },
   ],
   'Nothing has run',
 );
