@@ -94,11 +94,6 @@ class RingHistory {
     }
   }
 
-  /** Runs that have not settled. */
-  get inFlight(): Iterable<Run> {
-    return this.#inFlight.values();
-  }
-
   /** Records are missing: what they ended is not known. */
   forget(): void {
     this.#scheduled.clear();
@@ -226,11 +221,10 @@ export class RunHistory {
   }
 
   #prune(fromMs: number): void {
-    const { runs } = this;
-    const isKept = ({ enteredMs, settledMs }: Run): boolean =>
-      enteredMs >= fromMs || Number.isNaN(settledMs) || settledMs >= fromMs;
-    const first = runs.findIndex(isKept);
-    if (first > 0 || first === -1) this.runs = runs.filter(isKept);
+    this.runs = this.runs.filter(
+      ({ enteredMs, settledMs }) =>
+        enteredMs >= fromMs || Number.isNaN(settledMs) || settledMs >= fromMs,
+    );
     if (this.runs.length > MOST_RUNS) this.runs = this.runs.slice(-MOST_RUNS);
   }
 }
