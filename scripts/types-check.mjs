@@ -16,7 +16,15 @@ const COMPILERS = ['5.4', '5.9', '7.0'];
 const CONSUMERS = [
   {
     name: 'ES module',
-    files: ['esm.mts', 'compat.mts', 'using.mts', 'pipeline.mts', 'cpu.mts', 'durable.mts'],
+    files: [
+      'esm.mts',
+      'compat.mts',
+      'using.mts',
+      'pipeline.mts',
+      'cpu.mts',
+      'durable.mts',
+      'services.mts',
+    ],
     options: { exactOptionalPropertyTypes: true, noUncheckedIndexedAccess: true },
   },
   {

@@ -1,13 +1,15 @@
 import { once } from 'node:events';
+import { readFileSync } from 'node:fs';
 import { rm } from 'node:fs/promises';
 import { connect, createServer } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import { createInterface } from 'node:readline';
 import { expect } from 'chai';
 import { LineReader, MAX_LINE, parse } from '../../examples/gateway/protocol.ts';
 import { widthOf } from '../../examples/thumbnails/jpeg.ts';
 import { Program } from '../support/example-program.ts';
+import { ROOT } from '../support/root.ts';
 
 /** A client that plays a device. */
 class Typist {
@@ -273,6 +275,24 @@ describe('examples/thumbnails', function () {
       [0xff, 0xd8, 0xff, 0xe0, 0, 2],
     ];
     expect(files.map((bytes) => widthOf(Uint8Array.from(bytes)))).to.deep.equal([0, 0, 0, 0]);
+  });
+});
+
+describe('examples/detective', function () {
+  this.timeout(60_000);
+
+  it('finds each of five mistakes, as its README shows', async () => {
+    const readme = readFileSync(join(ROOT, 'examples/detective/README.md'), 'utf8');
+    const shown = /```\n(?<output>the memory grows\n[^`]*)```/.exec(readme)?.groups?.['output'];
+    const { code, stdout, stderr } = await new Program('detective').ended();
+    expect({ code, stderr }).to.deep.equal({ code: 0, stderr: '' });
+    expect(stdout.trim()).to.equal(shown?.trim());
+  });
+
+  it('refuses arguments, and prints the usage', async () => {
+    const { code, stderr } = await new Program('detective', 'now').ended();
+    expect(code).to.equal(2);
+    expect(stderr).to.match(/^Usage: node build\/examples\/detective\/main\.js/);
   });
 });
 
