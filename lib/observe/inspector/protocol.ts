@@ -82,6 +82,34 @@ export interface LockActivity {
   readonly longestWaitMs: number;
 }
 
+/** What is shown of a `WaitParty` or `WaitHolder`. @internal */
+export interface PartySample {
+  readonly id: number | null;
+  readonly name: string;
+  readonly sinceMs?: number | null;
+}
+
+/** What is shown of a `WaitEdge`. @internal */
+export interface WaitSample {
+  readonly waiter: PartySample;
+  readonly waitsFor: string;
+  readonly what: string;
+  readonly site: string | null;
+  readonly sinceMs: number | null;
+  readonly holders: readonly PartySample[];
+}
+
+/** The wait graph. @internal */
+export interface GraphSample {
+  /** How many waits there are, of which the first are sent. */
+  readonly total: number;
+  readonly waits: readonly WaitSample[];
+  readonly deadlocks: readonly {
+    readonly message: string;
+    readonly waits: readonly WaitSample[];
+  }[];
+}
+
 /** @internal */
 export interface ProcessInfo {
   readonly pid: number;
@@ -114,6 +142,8 @@ export interface Sample {
   /** Those in flight, the oldest first; at most so many as are sent. */
   readonly runs: readonly EntrySample[];
   readonly locks: readonly LockSample[];
+  /** Null: so many wait that it would take long to find who for whom. */
+  readonly graph: GraphSample | null;
 }
 
 /** The first line of a list. @internal */

@@ -3,6 +3,7 @@ import { hostPerformance } from '../../base/host-functions.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { contended } from '../../locks/turnstile.ts';
 import { commonMs } from '../../time/host-clock.ts';
+import type { Kernel } from '../../core/kernel.ts';
 import { counters } from '../counters.ts';
 import type { LatencyHistogram } from '../histogram.ts';
 import { histograms, type Histograms, type WorkqueueHistograms } from '../histograms.ts';
@@ -10,13 +11,25 @@ import { lockState } from '../holder.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import { RUNNING_ROLE, describe, lockLabel, type ListEntry } from '../list-entry.ts';
 import { running } from '../walk.ts';
-import type { LockSample, Percentiles, ProcessInfo, Sample, WorkqueueSample } from './protocol.ts';
+import { waitGraph } from '../debug/wait-graph.ts';
+import type {
+  GraphSample,
+  LockSample,
+  Percentiles,
+  ProcessInfo,
+  Sample,
+  WorkqueueSample,
+} from './protocol.ts';
 
 /** How many workqueues, locks, waiters of one lock and runs are sent. */
 const MOST_WORKQUEUES = 64;
 const MOST_LOCKS = 64;
 const MOST_WAITERS = 16;
 const MOST_RUNS = 100;
+/** How many waits and deadlocks are sent; how many may wait, or run, for the graph to be made. */
+const MOST_WAITS = 100;
+const MOST_DEADLOCKS = 16;
+const MOST_IN_GRAPH = 1000;
 /** A sample is sent again for so long, to several pages. */
 const FRESH_MS = 400;
 
@@ -88,6 +101,7 @@ export class Sampler {
       workqueues: this.#workqueues(workqueues),
       runs: this.#runs(),
       locks: locksOf(this.#observer, locks),
+      graph: queued + inFlight > MOST_IN_GRAPH ? null : graphOf(kernel),
     };
     this.#histograms?.reset();
     this.#takenMs = takenMs;
@@ -153,6 +167,15 @@ function locksOf(
       counters: byName.get(lockLabel(lock)) ?? null,
     };
   });
+}
+
+function graphOf(kernel: Kernel): GraphSample {
+  const { waits, deadlocks } = waitGraph(kernel);
+  return {
+    total: waits.length,
+    waits: waits.slice(0, MOST_WAITS),
+    deadlocks: deadlocks.slice(0, MOST_DEADLOCKS),
+  };
 }
 
 function describeProcess(): ProcessInfo {

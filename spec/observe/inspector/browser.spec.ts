@@ -211,6 +211,29 @@ describe('the page of the inspector', function () {
     ).to.equal('false');
   });
 
+  it('marks a deadlock, with all names', async () => {
+    const debugged = new Kernel({ debug: true });
+    await using other = await serveInspector({ kernel: debugged });
+    const [a, b] = [new Mutex({ name: 'lock a' }), new Mutex({ name: 'lock b' })];
+    const both = (first: Mutex, second: Mutex) => async (): Promise<void> => {
+      await first.enter();
+      await new Promise((resolve) => {
+        setTimeout(resolve, 20);
+      });
+      await second.enter();
+    };
+    const { prilow } = debugged.wq;
+    new Kcont(prilow, null, both(a, b), 0, { name: 'transfer' }).schedule();
+    new Kcont(prilow, null, both(b, a), 0, { name: 'audit' }).schedule();
+    await open(SIZES[1], 'light', other.url);
+    await page.locator('#deadlocks li').waitFor();
+    expect(await text('#deadlocks')).to.match(/^deadlock: .*transfer.* waits for lock lock b/);
+    expect(await text('#waits')).to.match(/audit #\d+, deadlocked\s+lock lock a/);
+    expect(await text('#waits')).to.include('browser.spec');
+    expect(await violations(page)).to.deep.equal([]);
+    await debugged.close({ graceMs: 0 });
+  });
+
   it('is used with the keyboard: a run of the timeline is selected and shown', async () => {
     await open();
     await page.locator('#longest th[scope=row]').first().waitFor();

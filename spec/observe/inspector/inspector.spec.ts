@@ -309,6 +309,10 @@ describe('the data of the inspector', () => {
     expect(lock?.holders.map(({ name }) => name)).to.deep.equal(['flush']);
     expect(lock?.waiters.map(({ name }) => name)).to.deep.equal(['append']);
     expect(lock?.counters).to.deep.include({ taken: 1, contended: 1 });
+    expect(found.graph?.waits.map(({ waiter, what }) => [waiter.name, what])).to.deep.equal([
+      ['append', 'journal'],
+    ]);
+    expect(found.graph?.deadlocks).to.deep.equal([]);
     const softclock = found.workqueues.find(({ name }) => name === 'softclock');
     expect(softclock?.latenessUs.count).to.equal(1);
     expect(found.process.pid).to.equal(process.pid);

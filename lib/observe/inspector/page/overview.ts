@@ -7,8 +7,11 @@ import type {
   Percentiles,
   Sample,
   WorkqueueSample,
+  GraphSample,
+  PartySample,
+  WaitSample,
 } from '../protocol.ts';
-import { byId, create } from './dom.ts';
+import { byId, create, setText } from './dom.ts';
 import { bytes, count, duration, micros, percent, rate } from './format.ts';
 import { LiveTable, type TableColumn } from './table.ts';
 import { LATE_MS, LONG_MS } from './timeline.ts';
@@ -170,12 +173,51 @@ function runColumns(
   ];
 }
 
+/** A wait, and whether it is in a deadlock. */
+interface WaitRow extends WaitSample {
+  readonly isStuck: boolean;
+}
+
+function party({ name, id }: PartySample): string {
+  return id === null ? name : `${name} #${id}`;
+}
+
+function thing({ waitsFor, what }: WaitSample): string {
+  if (waitsFor === 'lock') return `lock ${what}`;
+  if (waitsFor === 'maxActive') return `a place on ${what}`;
+  return waitsFor === 'run' ? `the run of ${what}` : 'a CPU';
+}
+
+function waitColumns(nowMs: () => number): readonly TableColumn<WaitRow>[] {
+  return [
+    {
+      title: 'Waits',
+      text: ({ waiter, isStuck }) => (isStuck ? `${party(waiter)}, deadlocked` : party(waiter)),
+      mark: ({ isStuck }) => (isStuck ? 'failed' : ''),
+    },
+    { title: 'For', text: thing },
+    {
+      title: 'Since',
+      kind: 'number',
+      text: ({ sinceMs }) =>
+        sinceMs === null ? 'not known' : duration(Math.max(0, nowMs() - sinceMs)),
+    },
+    {
+      title: 'Held by',
+      kind: 'text',
+      text: ({ holders }) => holders.map(party).join(', ') || '–',
+    },
+    { title: 'Where', kind: 'text', text: ({ site }) => site ?? '–' },
+  ];
+}
+
 /** What a sample contains, as tables. */
 export class Overview {
   readonly #workqueues = new LiveTable(byId('workqueues'), WORKQUEUES, 'No workqueues');
   readonly #cpus = new LiveTable(byId('cpus'), CPUS, 'No CPUs');
   readonly #locks: LiveTable<LockSample>;
   readonly #runs: LiveTable<EntrySample>;
+  readonly #waits: LiveTable<WaitRow>;
   #last: Sample | null = null;
 
   /** @param open - called for a run whose name is clicked */
@@ -186,6 +228,7 @@ export class Overview {
       lockColumns(nowMs),
       'No lock has a name or is waited for',
     );
+    this.#waits = new LiveTable(byId('waits'), waitColumns(nowMs), 'Nobody waits');
     const columns = runColumns(nowMs, (entry) => open(entry, nowMs()));
     this.#runs = new LiveTable(byId('runs'), columns, 'No asynchronous run is in flight');
   }
@@ -205,11 +248,40 @@ export class Overview {
     this.#cpus.fill(sample.cpus);
     this.#locks.fill(sample.locks);
     this.#runs.fill(sample.runs);
+    this.#showGraph(sample.graph);
     this.#summarize(sample);
     const { title, pid, node, uptimeS } = sample.process;
     const text = `${title}, process ${pid}, Node ${node}, up ${duration(uptimeS * MS_PER_S)}`;
     byId('process').textContent = text;
     document.title = `kcont inspector: ${title}`;
+  }
+
+  #showGraph(graph: GraphSample | null): void {
+    const { waits, deadlocks, total } = graph ?? { waits: [], deadlocks: [], total: 0 };
+    const stuck = new Set(
+      deadlocks.flatMap((one) => one.waits.map(({ waiter, what }) => `${party(waiter)} ${what}`)),
+    );
+    const rows = waits.map((wait) => {
+      const isStuck = stuck.has(`${party(wait.waiter)} ${wait.what}`);
+      return { ...wait, isStuck };
+    });
+    this.#waits.fill([
+      ...rows.filter(({ isStuck }) => isStuck),
+      ...rows.filter((row) => !row.isStuck),
+    ]);
+    const note =
+      graph === null
+        ? 'So many wait that the graph is not made.'
+        : total > waits.length
+          ? `The first ${waits.length} of ${count(total)} waits.`
+          : '';
+    setText(byId('waits-note'), note);
+    const list = byId('deadlocks');
+    const texts = deadlocks.map(({ message }) => message);
+    // What has been said is not said again.
+    if (texts.join('\n') !== Array.from(list.children, (item) => item.textContent).join('\n')) {
+      list.replaceChildren(...texts.map((text) => create('li', '', text)));
+    }
   }
 
   #summarize(sample: Sample): void {
