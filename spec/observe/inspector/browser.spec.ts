@@ -9,6 +9,7 @@ import { after, afterEach, before, beforeEach, describe, it } from 'mocha';
 import { chromium, type Browser, type BrowserContext, type Page } from 'playwright-core';
 import { Kcont, Kernel, Mutex } from '../../../lib/index.ts';
 import { serveInspector, type Inspector } from '../../../lib/observe/inspector/index.ts';
+import { observe } from '../../support/observe.ts';
 import { CHROMIUM, needsBrowser } from '../../support/browser.ts';
 
 const AXE = readFileSync(createRequire(import.meta.url).resolve('axe-core/axe.min.js'), 'utf8');
@@ -212,7 +213,8 @@ describe('the page of the inspector', function () {
   });
 
   it('marks a deadlock, with all names', async () => {
-    const debugged = new Kernel({ debug: true });
+    const debugged = new Kernel();
+    using _ = observe({ kernel: debugged, onFinding: () => undefined });
     await using other = await serveInspector({ kernel: debugged });
     const [a, b] = [new Mutex({ name: 'lock a' }), new Mutex({ name: 'lock b' })];
     const both = (first: Mutex, second: Mutex) => async (): Promise<void> => {
