@@ -8,7 +8,6 @@
 import { randomBytes } from 'node:crypto';
 import { integerOf, kindOf, optionsOf, readOptions } from '../../base/options-check.ts';
 import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
-import '../index.ts';
 import { observerOf } from '../kernel-observer.ts';
 import { KERNEL } from '../list.ts';
 import { Guard } from './guard.ts';

@@ -138,7 +138,7 @@ export class InspectorServer {
     }
     try {
       const body = await readBody(request);
-      if (body instanceof TooLong) refuse(response, TOO_LARGE);
+      if (body === TOO_LONG) refuse(response, TOO_LARGE);
       else if (typeof body !== 'object' || body === null) refuse(response, NO_CURSOR);
       else await (call as Call)(body, response);
     } catch {
@@ -210,14 +210,15 @@ function refuse(response: ServerResponse, { status, message, headers = {} }: Ref
   sendJson(response, { error: message });
 }
 
-class TooLong {}
+/** Stands for a body that is too long. */
+const TOO_LONG = Symbol('too long');
 
 async function readBody(request: IncomingMessage): Promise<unknown> {
   const parts: Buffer[] = [];
   let length = 0;
   for await (const part of request) {
     length += (part as Buffer).length;
-    if (length > LONGEST_BODY) return new TooLong();
+    if (length > LONGEST_BODY) return TOO_LONG;
     parts.push(part as Buffer);
   }
   try {

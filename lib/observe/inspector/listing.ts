@@ -37,7 +37,8 @@ export async function* listing(observer: KernelObserver): AsyncGenerator<string,
   };
   const rowOf = (entry: ListEntry): (number | null)[] =>
     COLUMNS.map((column, at) => {
-      const value = (entry as unknown as Record<string, unknown>)[column] ?? null;
+      const value =
+        (entry as unknown as Record<string, string | number | boolean | null>)[column] ?? null;
       if (at < TEXT_COLUMNS)
         return value === null ? null : numberOf(String(value).slice(0, LONGEST_TEXT));
       return value === null ? null : Number(value);

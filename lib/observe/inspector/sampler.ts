@@ -116,12 +116,11 @@ export class Sampler {
     for (const one of this.#histograms?.workqueues ?? []) measured.set(one.name, one);
     return all.slice(0, MOST_WORKQUEUES).map((one) => {
       const of = measured.get(one.name);
-      return {
-        ...one,
+      return Object.assign({}, one, {
         latenessUs: percentilesOf(of?.latenessUs),
         queueWaitUs: percentilesOf(of?.queueWaitUs),
         runTimeUs: percentilesOf(of?.runTimeUs),
-      };
+      });
     });
   }
 

@@ -268,10 +268,10 @@ describe('the page of the inspector', function () {
     await page.waitForLoadState('networkidle');
     let asked = 0;
     page.on('request', () => asked++);
-    const before = await text('#summary');
+    const shown = await text('#summary');
     await page.waitForTimeout(2500);
     expect(asked).to.equal(0);
-    expect(await text('#summary')).to.equal(before);
+    expect(await text('#summary')).to.equal(shown);
     await page.getByRole('button', { name: 'Pause' }).click();
     await page.waitForRequest(/sample/);
   });

@@ -87,7 +87,7 @@ export class Continuations {
     }
     const keys = this.#keys(by);
     const sign = isDescending ? -1 : 1;
-    return Int32Array.from(found).sort((a, b) => {
+    return Int32Array.from(found).toSorted((a, b) => {
       const left = keys[a] as number;
       const right = keys[b] as number;
       if (left === right) return a - b;
@@ -117,7 +117,7 @@ export class Continuations {
     const index = AT[by];
     if (index >= TEXT_COLUMNS) return Float64Array.from(rows, (row) => row[index] ?? NaN);
     const ranks = new Float64Array(this.texts.length);
-    const sorted = [...this.texts.keys()].sort((a, b) =>
+    const sorted = [...this.texts.keys()].toSorted((a, b) =>
       (this.texts[a] as string).localeCompare(this.texts[b] as string),
     );
     for (const [rank, number] of sorted.entries()) ranks[number] = rank;

@@ -3,7 +3,7 @@ import { byId, fillTerms, setText } from './dom.ts';
 import { duration } from './format.ts';
 import { reasonOf, type Run } from './run-history.ts';
 
-const dialog: HTMLDialogElement = byId<HTMLDialogElement>('details');
+const dialog: HTMLDialogElement = byId('details') as HTMLDialogElement;
 byId('details-close').addEventListener('click', () => dialog.close());
 
 function open(title: string, terms: readonly (readonly [string, string])[], reason: string): void {

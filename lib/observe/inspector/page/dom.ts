@@ -1,6 +1,6 @@
 /** The element with an id, which is in the page. */
-export function byId<E extends HTMLElement = HTMLElement>(id: string): E {
-  return document.getElementById(id) as E;
+export function byId(id: string): HTMLElement {
+  return document.getElementById(id) as HTMLElement;
 }
 
 /** A new element, with classes and a text. */

@@ -18,7 +18,7 @@ export function lanesOf(runs: readonly Run[]): Lane[] {
     if (lane === undefined) lanes.set(key, (lane = { cpu, priority, workqueue, runs: [] }));
     lane.runs.push(run);
   }
-  return [...lanes.values()].sort((a, b) => a.cpu - b.cpu || b.priority - a.priority);
+  return [...lanes.values()].toSorted((a, b) => a.cpu - b.cpu || b.priority - a.priority);
 }
 
 /** When a run ended; if it has not, the present. */
@@ -72,5 +72,5 @@ export function worst(runs: readonly Run[], most: number, nowMs: number): Worst[
       }
     }
   }
-  return [...groups.values()].sort((a, b) => b.ms - a.ms).slice(0, most);
+  return [...groups.values()].toSorted((a, b) => b.ms - a.ms).slice(0, most);
 }

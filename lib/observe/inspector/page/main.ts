@@ -39,7 +39,7 @@ const rows = new VirtualTable(
   (by) => byId('urgency').setAttribute('aria-pressed', String(by === 'urgency')),
 );
 const timeline = new Timeline(
-  byId<HTMLCanvasElement>('timeline'),
+  byId('timeline') as HTMLCanvasElement,
   (run) => setText(byId('selected'), describeRun(run)),
   openRun,
 );
@@ -96,7 +96,7 @@ async function takeRecords(): Promise<number> {
   history.add(await (await call('/api/records', history.cursor)).arrayBuffer(), KEEP_MS);
   if (!isPaused) {
     timeline.show(history.runs, history.nowMs);
-    longest.fill(worst(history.runs, MOST_WORST, history.nowMs));
+    longest.show(worst(history.runs, MOST_WORST, history.nowMs));
   }
   return RECORDS_MS;
 }
@@ -185,7 +185,7 @@ function connect(): void {
 
 byId('sign-in').addEventListener('submit', (event) => {
   event.preventDefault();
-  const input = byId<HTMLInputElement>('token');
+  const input = byId('token') as HTMLInputElement;
   // The whole link will do.
   setToken(input.value.trim().replace(/^.*#token=/, ''));
   input.value = '';
@@ -200,15 +200,15 @@ byId('pause').addEventListener('click', () => {
 });
 
 byId('refresh').addEventListener('click', () => void lists.now());
-byId('urgency').addEventListener('click', () => rows.sort('urgency'));
+byId('urgency').addEventListener('click', () => rows.orderBy('urgency'));
 byId('search').addEventListener('input', () => {
-  rows.search(byId<HTMLInputElement>('search').value);
+  rows.search((byId('search') as HTMLInputElement).value);
   setText(byId('found'), rows.summary);
 });
 
 function look(): void {
-  const spanMs = Number(byId<HTMLSelectElement>('span').value);
-  const back = byId<HTMLInputElement>('back');
+  const spanMs = Number((byId('span') as HTMLSelectElement).value);
+  const back = byId('back') as HTMLInputElement;
   back.max = String(KEEP_MS - spanMs);
   back.disabled = spanMs === KEEP_MS;
   const backMs = Math.min(Number(back.value), KEEP_MS - spanMs);

@@ -237,7 +237,7 @@ export class Overview {
     const before = new Map(this.#last?.workqueues.map((one) => [one.name, one]));
     this.#last = sample;
     const { intervalMs } = sample;
-    this.#workqueues.fill(
+    this.#workqueues.show(
       sample.workqueues.map((one) => {
         const last = before.get(one.name) ?? one;
         const enteredNow = Math.max(0, one.entered - last.entered);
@@ -245,9 +245,9 @@ export class Overview {
         return { ...one, enteredNow, failedNow, intervalMs };
       }),
     );
-    this.#cpus.fill(sample.cpus);
-    this.#locks.fill(sample.locks);
-    this.#runs.fill(sample.runs);
+    this.#cpus.show(sample.cpus);
+    this.#locks.show(sample.locks);
+    this.#runs.show(sample.runs);
     this.#showGraph(sample.graph);
     this.#summarize(sample);
     const { title, pid, node, uptimeS } = sample.process;
@@ -265,7 +265,7 @@ export class Overview {
       const isStuck = stuck.has(`${party(wait.waiter)} ${wait.what}`);
       return { ...wait, isStuck };
     });
-    this.#waits.fill([
+    this.#waits.show([
       ...rows.filter(({ isStuck }) => isStuck),
       ...rows.filter((row) => !row.isStuck),
     ]);

@@ -247,7 +247,7 @@ export function reasonOf(run: Run, runs: readonly Run[], show: (ms: number) => s
     const ms = Math.min(endMs, enteredMs) - Math.max(other.enteredMs, enteredMs - waitedMs);
     if (ms > 0) before.set(other.name, (before.get(other.name) ?? 0) + ms);
   }
-  const [longest] = [...before].sort(([, a], [, b]) => b - a);
+  const [longest] = [...before].toSorted(([, a], [, b]) => b - a);
   const busy =
     longest === undefined ? '' : ` Most of it went to ${longest[0]}: ${show(longest[1])}.`;
   return `It was due for ${show(waitedMs)}, while the event loop was busy or blocked.${busy}`;

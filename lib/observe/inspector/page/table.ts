@@ -40,7 +40,7 @@ export class LiveTable<T> {
     table.replaceChildren(head, this.#body);
   }
 
-  fill(rows: readonly T[]): void {
+  show(rows: readonly T[]): void {
     this.#rows = rows;
     const body = this.#body;
     if (rows.length === 0) {
@@ -60,7 +60,7 @@ export class LiveTable<T> {
     const row = create('tr');
     for (const [index, { kind = '', open }] of this.#columns.entries()) {
       const cell = create(index === 0 ? 'th' : 'td', kind);
-      if (index === 0) (cell as HTMLTableCellElement).scope = 'row';
+      if (index === 0) cell.scope = 'row';
       if (open !== undefined) {
         const button = create('button', 'link');
         button.type = 'button';

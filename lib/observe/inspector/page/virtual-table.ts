@@ -93,7 +93,7 @@ export class VirtualTable {
       cell.setAttribute('role', 'columnheader');
       const button = create('button', '', title);
       button.type = 'button';
-      button.addEventListener('click', () => this.sort(sortBy));
+      button.addEventListener('click', () => this.orderBy(sortBy));
       cell.append(button);
       row.append(cell);
       this.#headers.push(cell);
@@ -124,7 +124,7 @@ export class VirtualTable {
   }
 
   /** Sorts by a column; by the same again: the other way round. */
-  sort(by: SortBy): void {
+  orderBy(by: SortBy): void {
     this.#isDescending = by === 'urgency' || (by === this.#sortBy && !this.#isDescending);
     this.#sortBy = by;
     this.#table.scrollTop = 0;

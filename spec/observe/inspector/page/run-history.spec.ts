@@ -31,8 +31,8 @@ const show = (ms: number): string => `${ms} ms`;
 
 describe('RunHistory', () => {
   it('puts records together to runs', async () => {
-    const it = new Recorded();
-    const { lab } = it;
+    const recorded = new Recorded();
+    const { lab } = recorded;
     const journal = new Mutex({ name: 'journal' });
     const flush = lab.async('flush', {
       wq: lab.wq.prilow,
@@ -44,11 +44,11 @@ describe('RunHistory', () => {
     lab.clock.tick(1);
     append.schedule(4);
     lab.clock.tick(29);
-    const [open] = it.read();
+    const [open] = recorded.read();
     expect([open?.name, open?.isAsync, open?.settledMs]).to.deep.equal(['flush', true, NaN]);
-    lab.end(flush);
+    await lab.end(flush);
     await lab.clock.advance(1);
-    const [first, second] = it.read();
+    const [first, second] = recorded.read();
     expect(first).to.equal(open);
     expect([first?.enteredMs, first?.returnedMs, first?.settledMs]).to.deep.equal([0, 0, 30]);
     expect(second).to.deep.include({
@@ -63,14 +63,14 @@ describe('RunHistory', () => {
       aside: true,
       failed: false,
     });
-    expect(reasonOf(second as Run, it.history.runs, show)).to.equal(
+    expect(reasonOf(second as Run, recorded.history.runs, show)).to.equal(
       'It was due for 25 ms and waited for lock journal, which was held by flush.',
     );
   });
 
   it('notes failures, and drops what was stopped', () => {
-    const it = new Recorded();
-    const { lab } = it;
+    const recorded = new Recorded();
+    const { lab } = recorded;
     const fail = (): void => {
       throw new Error('failure');
     };
@@ -79,21 +79,21 @@ describe('RunHistory', () => {
     kc.stop();
     kc.schedule(5);
     lab.clock.tick(10);
-    expect(it.read().map(({ failed, scheduledMs }) => [failed, scheduledMs])).to.deep.equal([
+    expect(recorded.read().map(({ failed, scheduledMs }) => [failed, scheduledMs])).to.deep.equal([
       [true, 0],
     ]);
   });
 
   it('keeps the runs of the last seconds, and those in flight', () => {
-    const it = new Recorded();
-    const { lab } = it;
+    const recorded = new Recorded();
+    const { lab } = recorded;
     lab.async('open', { wq: lab.wq.prilow, options: { name: 'open' } }).schedule();
     const tick = new Kcont(lab.wq.softclock, null, () => undefined, 0, { name: 'tick' });
     for (let n = 0; n < 5; n++) {
       tick.schedule(100);
       lab.clock.tick(100);
     }
-    expect(it.read(250).map(({ name, enteredMs }) => [name, enteredMs])).to.deep.equal([
+    expect(recorded.read(250).map(({ name, enteredMs }) => [name, enteredMs])).to.deep.equal([
       ['open', 0],
       ['tick', 300],
       ['tick', 400],
@@ -102,8 +102,8 @@ describe('RunHistory', () => {
   });
 
   it('begins anew with another recording, and counts what was lost', () => {
-    const it = new Recorded();
-    const { lab } = it;
+    const recorded = new Recorded();
+    const { lab } = recorded;
     const tick = new Kcont(lab.wq.softclock, null, () => undefined, 0, { name: 'tick' });
     const run = (times: number): void => {
       for (let n = 0; n < times; n++) {
@@ -112,17 +112,17 @@ describe('RunHistory', () => {
       }
     };
     run(3);
-    expect(it.read()).to.have.length(3);
-    it.reader.stop();
-    it.reader.start();
+    expect(recorded.read()).to.have.length(3);
+    recorded.reader.stop();
+    recorded.reader.start();
     run(2);
-    expect(it.read()).to.have.length(2);
-    expect(it.history.lost).to.equal(0);
+    expect(recorded.read()).to.have.length(2);
+    expect(recorded.history.lost).to.equal(0);
     // Four records each; the ring has 65,536.
     run(17_000);
-    it.read(Infinity);
-    expect(it.history.lost).to.be.within(68_000 - 65_536, 68_000 - 65_536 + 4);
-    it.reader.stop();
+    recorded.read(Infinity);
+    expect(recorded.history.lost).to.be.within(68_000 - 65_536, 68_000 - 65_536 + 4);
+    recorded.reader.stop();
   });
 });
 
