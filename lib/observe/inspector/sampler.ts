@@ -33,6 +33,9 @@ const MOST_IN_GRAPH = 1000;
 /** A sample is sent again for so long, to several pages. */
 const FRESH_MS = 400;
 
+/** The title of a process that has not named itself. */
+const NODE = /(?:^|[\\/])node(?:\.exe)?$/;
+
 const NO_VALUES: Percentiles = { count: 0, p50: 0, p90: 0, p99: 0, max: 0 };
 
 function percentilesOf(histogram: LatencyHistogram | undefined): Percentiles {
@@ -180,6 +183,6 @@ function graphOf(kernel: Kernel): GraphSample {
 function describeProcess(): ProcessInfo {
   const { pid, version, argv } = process;
   // A program that has not named itself is called by its file.
-  const title = process.title === 'node' ? (argv[1] ?? 'node') : process.title;
+  const title = NODE.test(process.title) ? (argv[1] ?? 'node') : process.title;
   return { pid, thread: threadId, title, node: version, uptimeS: process.uptime() };
 }
