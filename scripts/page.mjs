@@ -1,4 +1,4 @@
-// Bundles the inspector's page, which runs in a browser, into one file beside index.html and style.css:
+// Bundles the inspector's page, which runs in a browser, into one file beside its HTML and CSS:
 //
 //   node scripts/page.mjs build/lib    for specs and examples
 //   node scripts/page.mjs dist         called by scripts/build.mjs
@@ -13,7 +13,7 @@ const SOURCE = 'lib/observe/inspector/page';
 export async function buildPage(out) {
   const folder = join(out, 'observe/inspector/page');
   mkdirSync(folder, { recursive: true });
-  for (const name of ['index.html', 'style.css'])
+  for (const name of ['index.html', 'style.css', 'views.css'])
     copyFileSync(join(SOURCE, name), join(folder, name));
   await build({
     input: join(SOURCE, 'main.ts'),

@@ -13,6 +13,7 @@ export interface PageFile {
 const TYPES: Readonly<Record<string, string>> = {
   'index.html': 'text/html; charset=utf-8',
   'style.css': 'text/css; charset=utf-8',
+  'views.css': 'text/css; charset=utf-8',
   'main.js': 'text/javascript; charset=utf-8',
 };
 

@@ -169,6 +169,7 @@ describe('the page of the inspector', function () {
         ];
       })()`);
       expect(results).to.deep.equal(['failed', 'failed', 'failed', 'failed']);
+      page.removeAllListeners('console');
       problems = [];
     } finally {
       foreign.close();
@@ -297,6 +298,7 @@ describe('the page of the inspector', function () {
   it('says when the program does not answer', async () => {
     await open();
     await page.locator('#rows .body .link').first().waitFor();
+    page.removeAllListeners('console');
     await inspector.close();
     await page.getByText(/^No answer from the program/).waitFor();
     problems = [];

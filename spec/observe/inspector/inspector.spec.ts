@@ -89,7 +89,7 @@ describe('the requests that the inspector answers', () => {
   it('are those of its own page', async () => {
     expect(inspector.url).to.equal(`http://127.0.0.1:${inspector.port}/#token=${TOKEN}`);
     expect(await statusOf({})).to.equal(200);
-    for (const path of ['/', '/main.js', '/style.css']) {
+    for (const path of ['/', '/main.js', '/style.css', '/views.css']) {
       const bare = { authorization: undefined, origin: undefined };
       const { status, headers, body } = await ask({ method: 'GET', path, headers: bare });
       expect(status, path).to.equal(200);
@@ -304,7 +304,7 @@ describe('the data of the inspector', () => {
     expect(found.number).to.equal(2);
     expect(found.nowMs).to.equal(lab.clock.now);
     expect(found.runs.map(({ name, sinceMs }) => [name, sinceMs])).to.deep.equal([['flush', 0]]);
-    const [lock] = found.locks;
+    const lock = found.locks.find(({ name }) => name === 'journal');
     expect(lock).to.deep.include({ name: 'journal', held: true, waiting: 1 });
     expect(lock?.holders.map(({ name }) => name)).to.deep.equal(['flush']);
     expect(lock?.waiters.map(({ name }) => name)).to.deep.equal(['append']);

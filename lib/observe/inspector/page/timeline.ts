@@ -116,7 +116,7 @@ export class Timeline {
       const x = left + ((width - left) * step) / steps;
       context.fillStyle = color('grid');
       context.fillRect(Math.min(x, width - 1), 0, 1, height - AXIS_PX);
-      const backMs = this.#backMs + this.#spanMs * (1 - step / steps);
+      const backMs = Math.round(this.#backMs + (this.#spanMs * (steps - step)) / steps);
       context.fillStyle = color('weak');
       context.textAlign = step === steps ? 'right' : step === 0 ? 'left' : 'center';
       const text = backMs === 0 ? 'now' : `−${duration(backMs)}`;
