@@ -214,7 +214,7 @@ describe('the page of the inspector', function () {
   });
 
   it('marks a deadlock, with all names', async () => {
-    const debugged = new Kernel();
+    const debugged = new Kernel({ debug: true });
     using _ = observe({ kernel: debugged, onFinding: () => undefined });
     await using other = await serveInspector({ kernel: debugged });
     const [a, b] = [new Mutex({ name: 'lock a' }), new Mutex({ name: 'lock b' })];
