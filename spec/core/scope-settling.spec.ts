@@ -183,3 +183,29 @@ describe('when a scope is over, nothing of it is running', () => {
     expect(log).to.deep.equal(['run', 'join']);
   });
 });
+
+describe('a result that has ended a scope', () => {
+  it('is not what a join of all returns', async () => {
+    const lab = new Lab();
+    const scope = new Scope({ wq: lab.wq.prihigh, policy: 'any' });
+    void scope.run(() => 'first');
+    await lab.clock.advance(0);
+    const reason: unknown = await scope.join({ policy: 'all' }).catch((error: unknown) => error);
+    expect(reason).to.equal(scope.signal.reason);
+    expect((reason as Error).message).to.equal('Another run of the scope has succeeded');
+  });
+
+  it('is returned by one join; a later one is rejected with the reason for the end', async () => {
+    const lab = new Lab();
+    const scope = new Scope({ wq: lab.wq.prihigh });
+    void scope.run(() => 'first');
+    const joined = scope.join({ policy: 'any' });
+    await lab.clock.advance(0);
+    expect(await joined).to.equal('first');
+    for (const policy of ['all', 'any', 'race'] as const) {
+      const reason: unknown = await scope.join({ policy }).catch((error: unknown) => error);
+      expect(reason).to.equal(scope.signal.reason);
+    }
+    expect(await scope.join({ policy: 'settled' })).to.deep.equal([]);
+  });
+});
