@@ -290,8 +290,8 @@ export class Scope {
   /** Waits until all its runs have settled, and returns their outcomes. */
   join(options: JoinOptions & { policy: 'settled' }): Promise<PromiseSettledResult<unknown>[]>;
   /** Waits until all its runs have settled, and returns their results. */
-  join(options?: JoinOptions & { policy?: 'all' }): Promise<unknown[]>;
-  /** Waits until all its runs have settled, and returns what the policy says. */
+  join(options: JoinOptions & { policy: 'all' }): Promise<unknown[]>;
+  /** Waits until all its runs have settled, and returns what the policy says: that of the scope, unless it is given. */
   join(options?: JoinOptions): Promise<unknown>;
   async join(options?: JoinOptions): Promise<unknown> {
     let policy: JoinPolicy | undefined;
