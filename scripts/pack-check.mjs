@@ -61,6 +61,36 @@ const work = `
   exports.twice = (n) => 2 * n;
 `;
 
+/** Debug mode tells the program's own calls from those of the library. The places are those of this program. */
+const debug = `
+import assert from 'node:assert/strict';
+import { Kcont, kernel, Mutex, wq } from 'kcont';
+import { observe } from 'kcont/observe';
+const found = [];
+const pause = (delayMs) => wq.prilow.run(() => {}, { delayMs });
+observe({ onFinding: ({ kind, message, site }) => found.push([kind, message, site]) });
+const lock = new Mutex({ name: 'journal' });
+await lock.enter();
+const waiting = lock.enter();
+await pause(1500);
+lock.exit();
+await waiting;
+lock.exit();
+new Kcont(wq.prilow, lock, () => pause(100), null, { name: 'owner' }).schedule();
+await pause(10);
+// It enters again, because the run of the owner ends with an exit.
+const thief = () => {
+  lock.exit();
+  lock.tryEnter();
+};
+new Kcont(wq.prilow, null, thief, null, { name: 'thief' }).schedule();
+await pause(200);
+assert.deepEqual(found.map(([kind]) => kind), ['wait', 'exit']);
+for (const [, message, site] of found) assert.match(message + site, /debug\\.mjs:\\d+:\\d+$/);
+for (const [, message] of found) assert.doesNotMatch(message, /node_modules/);
+console.log('kcont/observe: debug mode names places in the program');
+`;
+
 /**
  * Links of a page to files that are not packed.
  *
@@ -88,6 +118,9 @@ await withConsumer(peers, (folder) => {
   execFileSync(process.execPath, ['-e', oneCore], { cwd: folder, stdio: 'inherit' });
   writeFileSync(join(folder, 'work.cjs'), work);
   execFileSync(process.execPath, ['-e', cpus], { cwd: folder, stdio: 'inherit' });
+
+  writeFileSync(join(folder, 'debug.mjs'), debug);
+  execFileSync(process.execPath, ['debug.mjs'], { cwd: folder, stdio: 'inherit' });
 
   // The command, as npm installs it.
   const windows = process.platform === 'win32';

@@ -223,6 +223,15 @@ export function refuseOptions(given: unknown, of: string, caller: Caller): void 
 }
 
 /**
+ * Whether an error says that the call was wrong, and not that it came at a wrong time.
+ *
+ * @internal
+ */
+export function isMistake(error: unknown): boolean {
+  return error instanceof KcontError && (error.code === 'EINVAL' || error.code === 'ENOENT');
+}
+
+/**
  * Checks that a value can be called.
  *
  * @internal

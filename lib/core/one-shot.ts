@@ -6,6 +6,7 @@ import {
   checkFunction,
   functionName,
   invalid,
+  isMistake,
   traceFrom,
   type Caller,
 } from '../base/errors.ts';
@@ -34,7 +35,7 @@ import type { Scope } from './scope.ts';
 import { QUIET, TASK } from './state.ts';
 import type { Arrival } from './shedder.ts';
 import type { Workqueue } from './workqueue.ts';
-import { nothing } from '../base/nothing.ts';
+import { handled, nothing } from '../base/nothing.ts';
 
 /**
  * Optional settings of a run of {@link Workqueue}.
@@ -301,6 +302,7 @@ export function runOnce<T>(
   scope?: Scope,
 ): Promise<T> {
   let signal: AbortSignal | undefined;
+  let within: Scope | undefined;
   try {
     checkFunction(func);
     const options = readOptions(given, RUN);
@@ -309,13 +311,15 @@ export function runOnce<T>(
       throw invalid('scope', 'omitted in run of a scope', options.scope);
     }
     ({ signal } = options);
-    const within = scope ?? options.scope;
+    within = scope ?? options.scope;
     if (within === undefined) return start(wq, func, options);
     return within._run(options, functionName(func), (own) => start(wq, func, own));
   } catch (error) {
     // The reason of a signal is the caller's object: its stack is left alone.
     const isReason = signal?.aborted === true && error === signal.reason;
-    return Promise.reject(isReason ? error : traceFrom(caller, error));
+    const refused = Promise.reject(isReason ? error : traceFrom(caller, error));
+    // A refusal that is an outcome of the scope is in its join, too.
+    return within === undefined || isMistake(error) ? refused : handled(refused);
   }
 }
 

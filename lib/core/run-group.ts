@@ -127,6 +127,7 @@ export class RunGroup {
       this.#first = undefined;
       this.#firstResult = undefined;
       this.#firstError = undefined;
+      this.#decision = undefined;
     }
   }
 
@@ -136,7 +137,8 @@ export class RunGroup {
     if (this.#policy === 'settled') return outcomes;
     const decision = this.#decision;
     if (decision?.status === 'rejected') throw decision.reason;
-    if (decision !== undefined) return decision.value;
+    // A result that the policy of the scope has chosen is not all results.
+    if (decision !== undefined && this.#policy !== 'all') return decision.value;
     if (this.#isEnded) throw this.#whyEnded();
     if (this.#policy === 'all') return outcomes.map((one) => (one as { value: unknown }).value);
     if (this.#policy === 'race') throw new KcontError('EINVAL', 'the scope has no run to race');

@@ -15,13 +15,13 @@
 
 import { join, leave } from '../base/abort-listeners.ts';
 import { dispatcherInPass } from './dispatcher.ts';
-import { KcontError, traceFrom } from '../base/errors.ts';
+import { KcontError, isMistake, traceFrom } from '../base/errors.ts';
 import { mayHalt } from './halt.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from './kcont.ts';
 import { wq as processWorkqueues } from './kernel.ts';
 import { whenSettled } from './invoke.ts';
-import { nothing } from '../base/nothing.ts';
+import { handled } from '../base/nothing.ts';
 import { runOnce, type RunOptions } from './one-shot.ts';
 import {
   POSITIVE_MS,
@@ -247,7 +247,7 @@ export class Scope {
    * @param func - as for `run` of a workqueue; its signal is aborted when the scope ends
    * @param options - as for `run` of a workqueue, without a scope
    * @returns as `run` of a workqueue. Rejected with the reason for which the scope ended if the function was not entered
-   * before that. `join` reports its error too, so an error of a promise that nobody awaits is not an
+   * before that. `join` reports its error too, also if the run was refused because of load or a closed kernel, so an error of a promise that nobody awaits is not an
    * unhandled rejection
    */
   run<T>(
@@ -290,8 +290,8 @@ export class Scope {
   /** Waits until all its runs have settled, and returns their outcomes. */
   join(options: JoinOptions & { policy: 'settled' }): Promise<PromiseSettledResult<unknown>[]>;
   /** Waits until all its runs have settled, and returns their results. */
-  join(options?: JoinOptions & { policy?: 'all' }): Promise<unknown[]>;
-  /** Waits until all its runs have settled, and returns what the policy says. */
+  join(options: JoinOptions & { policy: 'all' }): Promise<unknown[]>;
+  /** Waits until all its runs have settled, and returns what the policy says: that of the scope, unless it is given. */
   join(options?: JoinOptions): Promise<unknown>;
   async join(options?: JoinOptions): Promise<unknown> {
     let policy: JoinPolicy | undefined;
@@ -485,8 +485,17 @@ export class Scope {
   }
 
   /**
+   * Holds up joins and the end until the returned function is called: something goes on whose outcome is known.
+   * @internal
+   */
+  _hold(): () => void {
+    const settle = this.#runs.begin();
+    return () => settle(undefined);
+  }
+
+  /**
    * Runs a function as a part of it: `start` is called with the options that the run inherits. What `start` throws is
-   * thrown, and is not an outcome.
+   * thrown. If it is a mistake of the caller, it is not an outcome; a refusal, for example because of load, is one.
    * @internal
    */
   _run<T, O extends RunOptions>(
@@ -502,7 +511,8 @@ export class Scope {
       promise.then(run.fulfilled, run.rejected);
       return promise;
     } catch (error) {
-      run.refused();
+      if (isMistake(error)) run.refused();
+      else run.rejected(error);
       throw error;
     }
   }
@@ -520,16 +530,12 @@ export class Scope {
   /** @internal */
   _delete(kc: Kcont<unknown>): void {
     this.#members.delete(kc);
+    // What has been destroyed during its run still uses what the scope stands for.
+    if (kc.running && !this.#settling.has(kc)) this.#letSettle(kc);
   }
 
   /** @internal */
   toString(): string {
     return Scope.#line(this);
   }
-}
-
-/** Keeps the rejection of a promise that nobody awaits from being unhandled. */
-function handled<T>(promise: Promise<T>): Promise<T> {
-  promise.catch(nothing);
-  return promise;
 }

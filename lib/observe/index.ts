@@ -8,6 +8,7 @@
 import { kernel } from '../core/kernel.ts';
 import { observing } from '../core/observer.ts';
 import { debugAllKernels, startDebug } from './debug/debug-mode.ts';
+import { locateLibrary } from './debug/sites.ts';
 import { observeNewKernels, observerOf } from './kernel-observer.ts';
 import { joinRecording } from './recorder/recording.ts';
 
@@ -54,6 +55,7 @@ export { report, type ReportOptions } from './report.ts';
 export type { Stall, StallKind, StallLimits } from './stall.ts';
 export { whyAlive } from './why-alive.ts';
 
+locateLibrary(import.meta.url);
 observerOf(kernel);
 observeNewKernels();
 observing.debug = startDebug;

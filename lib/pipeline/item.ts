@@ -97,6 +97,10 @@ export class Item implements Task, Links, StageContext {
   #signal: AbortSignal | undefined = undefined;
   /** Its place among the items that wait to be entered, if the first stage refuses items because of load. */
   arrival: Arrival | null = null;
+  /** Whether it leaves or has left while its asynchronous function goes on. */
+  isAbandoned = false;
+  /** Called when the function that was abandoned has settled. */
+  onSettled: () => void = nothing;
   /** Ends the continuation's run, if the function is asynchronous. */
   #release: (() => void) | undefined = undefined;
 
@@ -236,11 +240,23 @@ export class Item implements Task, Links, StageContext {
       if (!this.#failed) this.value = result;
     } else if (stage.fast || this.#failed) {
       // The item fails here, so the result of the promise is ignored.
-      whenDone(result, then, nothing, nothing);
+      this.#abandon(result, then);
       this.#fail(asynchronous(stage.enter.name, stage.queueName));
     } else return this.#follow(result, then);
     this.#finish();
     return undefined;
+  }
+
+  #abandon(result: unknown, then: Then): void {
+    this.isAbandoned = true;
+    const settled = (): void => this.#hasSettled();
+    whenDone(result, then, settled, settled);
+  }
+
+  /** The function that was abandoned has settled, perhaps before the item leaves. */
+  #hasSettled(): void {
+    this.isAbandoned = false;
+    this.onSettled();
   }
 
   #follow(result: unknown, then: Then): Promise<void> {
@@ -250,12 +266,12 @@ export class Item implements Task, Links, StageContext {
         result,
         then,
         (value) => {
-          if (this.#failed) return;
+          if (this.#failed) return this.#hasSettled();
           this.value = value;
           this.#finish();
         },
         (error: unknown) => {
-          if (this.#failed) return;
+          if (this.#failed) return this.#hasSettled();
           this.#fail(error);
           this.#finish();
         },
@@ -292,7 +308,9 @@ export class Item implements Task, Links, StageContext {
       this.#leave();
     } else if (this.#phase === RUNNING) {
       this.kc.stop();
-      if (this.#release !== undefined) this.#finish();
+      if (this.#release === undefined) return;
+      this.isAbandoned = true;
+      this.#finish();
     }
   }
 

@@ -1,6 +1,14 @@
 import { Duplex } from 'node:stream';
 import { ReadableStream, TransformStream, type WritableStream } from 'node:stream/web';
-import { checkFunction, invalid, isRevoked, traceFrom, type Caller } from '../base/errors.ts';
+import {
+  KcontError,
+  checkFunction,
+  invalid,
+  isMistake,
+  isRevoked,
+  traceFrom,
+  type Caller,
+} from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import {
   FLAG,
@@ -11,6 +19,7 @@ import {
   readOptions,
   type Shape,
 } from '../base/options-check.ts';
+import { handled } from '../base/nothing.ts';
 import { SCOPE } from '../core/options.ts';
 import type { Scope } from '../core/scope.ts';
 import { drainBy } from '../core/workqueue.ts';
@@ -156,12 +165,21 @@ export class Pipeline<In, Out> {
    * EINVAL for an invalid option
    */
   run(value: In, options?: ItemOptions): Promise<Out> {
-    return new Promise<Out>((resolve, reject) => {
-      this.#accept(value, options, Pipeline.prototype.run, (failed, result) => {
+    const caller = Pipeline.prototype.run;
+    let given: ItemOptions;
+    try {
+      given = readOptions(options, ITEM, caller);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    const promise = new Promise<Out>((resolve, reject) => {
+      this.#accept(value, given, caller, (failed, result) => {
         if (failed) reject(result);
         else resolve(result as Out);
       });
     });
+    // The error is in the join of the scope, too.
+    return given.scope === undefined ? promise : handled(promise);
   }
 
   /**
@@ -179,12 +197,12 @@ export class Pipeline<In, Out> {
   push(value: In, callback?: ItemCallback<Out>, options?: ItemOptions): boolean {
     const caller = Pipeline.prototype.push;
     if (callback === undefined) {
-      this.#accept(value, options, caller, (failed, error, item) => {
+      this.#accept(value, readOptions(options, ITEM, caller), caller, (failed, error, item) => {
         if (failed) this.#runner.unclaimed(error, item);
       });
     } else {
       checkFunction(callback, 'callback', caller);
-      this.#accept(value, options, caller, (failed, result) => {
+      this.#accept(value, readOptions(options, ITEM, caller), caller, (failed, result) => {
         if (failed) callback(result, undefined);
         else callback(null, result as Out);
       });
@@ -192,12 +210,15 @@ export class Pipeline<In, Out> {
     return !this.full;
   }
 
-  #accept(value: In, options: ItemOptions | undefined, caller: Caller, answer: Answer): void {
-    const given = readOptions(options, ITEM, caller);
+  #accept(value: In, given: ItemOptions, caller: Caller, answer: Answer): void {
     const run = given.scope?._begin(given.signal);
     const { urgent = false, deadlineMs = this.#runner.deadlineMs } = given;
     const item = { urgent, deadlineMs, signal: run?.signal ?? given.signal };
     const told: Answer = (failed, result, one) => {
+      // Its function still uses what the scope stands for; but nobody waits for it after a shutdown.
+      if (one.isAbandoned && given.scope !== undefined && !isShutdown(result)) {
+        one.onSettled = given.scope._hold();
+      }
       if (failed) run?.rejected(result);
       else run?.fulfilled(result);
       answer(failed, result, one);
@@ -205,7 +226,8 @@ export class Pipeline<In, Out> {
     try {
       this.#runner.accept(value, item, run === undefined ? answer : told);
     } catch (error) {
-      run?.refused();
+      if (isMistake(error)) run?.refused();
+      else run?.rejected(error);
       // The stack trace of a signal's reason is left alone: the error is not ours.
       throw error === item.signal?.reason ? error : traceFrom(caller, error);
     }
@@ -367,3 +389,7 @@ defineInspect(
   (it) => it.toString(),
   (it) => it.stats(),
 );
+
+function isShutdown(reason: unknown): boolean {
+  return reason instanceof KcontError && reason.code === 'ESHUTDOWN';
+}

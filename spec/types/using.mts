@@ -15,7 +15,7 @@ export async function group(): Promise<number> {
     },
   );
   const other: Promise<string> = wq.prilow.run(() => 'x', { scope });
-  const all: unknown[] = await scope.join();
+  const all: unknown[] = await scope.join({ policy: 'all' });
   const first: unknown = await scope.join({ policy: 'any', deadlineMs: 5 });
   const outcomes: PromiseSettledResult<unknown>[] = await scope.join({ policy: 'settled' });
   const policy: JoinPolicy = 'race';

@@ -134,28 +134,21 @@ export class Executor {
     func: (arg: A, signal: AbortSignal) => T | PromiseLike<T>,
     options: ExecutorRunOptions & { arg: NoInfer<A> },
   ): Promise<T>;
-  async run<T>(func: RunFunction<T>, options: ExecutorRunOptions = {}): Promise<T> {
+  run<T>(func: RunFunction<T>, options: ExecutorRunOptions = {}): Promise<T> {
     const caller = Executor.prototype.run;
-    const read = readOptions(options, EXECUTOR, caller);
-    checkTransfer(read);
-    checkFunction(func, 'func', caller);
-    if (read.scope === undefined) return this.#start(func, read);
-    return read.scope._run(read, functionName(func), (own) => this.#start(func, own));
+    try {
+      const read = readOptions(options, EXECUTOR, caller);
+      checkTransfer(read);
+      checkFunction(func, 'func', caller);
+      if (read.scope === undefined) return this.#start(func, read);
+      return read.scope._run(read, functionName(func), (own) => this.#start(func, own));
+    } catch (error) {
+      return Promise.reject(traceFrom(caller, error));
+    }
   }
 
   async #start<T>(func: RunFunction<T>, read: ExecutorRunOptions): Promise<T> {
-    const {
-      context,
-      cpu,
-      delayMs = 0,
-      name,
-      signal,
-      arg,
-      transfer,
-      kill,
-      scope: _,
-      ...others
-    } = read;
+    const { context, cpu, delayMs = 0, name, signal, arg, transfer, kill, scope, ...others } = read;
     const queueing = withoutUndefined(others);
     const hasArg = Object.hasOwn(read, 'arg');
     const resource = context === 'create' ? new AsyncResource('kcont.executor') : undefined;
@@ -185,7 +178,13 @@ export class Executor {
       if (signal !== undefined) join(signal, aborted);
       const adding = { ...queueing, ...given, [WITHDRAWN]: withdrawn } as Partial<Withdrawable>;
       this.queue
-        .add(() => this.wq.run(call as () => T, job), adding)
+        .add(() => {
+          const running = this.wq.run(call as () => T, job);
+          // p-queue rejects at once when aborted, even if the function goes on.
+          const settled = scope?._hold();
+          if (settled !== undefined) running.then(settled, settled);
+          return running;
+        }, adding)
         .then(
           (value) => {
             ended();

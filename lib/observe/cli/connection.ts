@@ -3,6 +3,7 @@ import { real } from '../../base/host-functions.ts';
 import type { Line, ProcessLine, Wanted } from '../socket/protocol.ts';
 import { VERSION } from '../socket/protocol.ts';
 import { findSockets, type SocketName } from '../socket/socket-path.ts';
+import { clean } from './text.ts';
 
 /** The longest line that is accepted, in characters. */
 const LONGEST_LINE = 2 ** 20;
@@ -91,7 +92,7 @@ export class Connection {
           const line = parse(json);
           if (line === undefined) end(new Failure(`process ${pid} does not answer as kcont does`));
           else if (line.type === 'error')
-            end(new Failure(`process ${pid} refused: ${line.message}`));
+            end(new Failure(`process ${pid} refused: ${clean(line.message)}`));
           else if (line.type === 'end') end();
           else take(line);
         }

@@ -5,6 +5,7 @@
  */
 
 import { parseArgs } from 'node:util';
+import { LONGEST_PAUSE_MS } from '../socket/protocol.ts';
 import { Failure } from './connection.ts';
 import { ps } from './ps.ts';
 import { replay } from './replay.ts';
@@ -19,7 +20,7 @@ const USAGE = `usage:
   --json                one JSON object a line
   --limit N             show at most N continuations, flags and rows (ps, replay); default 200
   --events              show each record (replay)
-  --interval MS         time between two samples (top); default 1000
+  --interval MS         time between two samples (top), at most an hour; default 1000
   --count N             end after N samples (top)
   --sort KEY            late, run, wait or cpu (top); default cpu
   --timeout MS          how long to wait for an answer (ps, top); default 5000
@@ -46,14 +47,19 @@ function print(line: string): void {
   process.stdout.write(`${line}\n`);
 }
 
+function warn(message: string): void {
+  process.stderr.write(`kcont: ${message}\n`);
+}
+
 function wrong(message: string): Failure {
   return new Failure(`${message}\n\n${USAGE}`, 2);
 }
 
-function integer(name: string, text: string, least: number): number {
+function integer(name: string, text: string, least: number, most: number = Infinity): number {
   const value = Number(text);
-  if (/^\d{1,10}$/.test(text) && value >= least) return value;
-  throw wrong(`${name} must be an integer >= ${least}, got ${clean(text)}`);
+  if (/^\d{1,10}$/.test(text) && value >= least && value <= most) return value;
+  const range = most === Infinity ? `>= ${least}` : `from ${least} to ${most}`;
+  throw wrong(`${name} must be an integer ${range}, got ${clean(text)}`);
 }
 
 function parse(): ReturnType<
@@ -85,12 +91,12 @@ async function run(): Promise<void> {
   }
   const pid = argument === undefined ? undefined : integer('PID', argument, 1);
   const target = { pid, timeoutMs: integer('--timeout', values.timeout, 1) };
-  if (command === 'ps') await ps({ ...shown, ...target });
+  if (command === 'ps') await ps({ ...shown, ...target, warn });
   else if (command === 'top') {
     const sort = SORT_KEYS.find((key) => key === values.sort);
     if (sort === undefined) throw wrong(`--sort must be one of ${SORT_KEYS.join(', ')}`);
     const count = values.count === undefined ? Infinity : integer('--count', values.count, 1);
-    const intervalMs = integer('--interval', values.interval, 10);
+    const intervalMs = integer('--interval', values.interval, 10, LONGEST_PAUSE_MS);
     const { stdin: input, stdout: output } = process;
     await top({ ...shown, ...target, sort, count, intervalMs, input, output });
   } else
@@ -102,6 +108,6 @@ process.stdout.on('error', () => process.exit());
 
 run().catch((error: unknown) => {
   if (!(error instanceof Failure)) throw error;
-  process.stderr.write(`kcont: ${error.message.trimEnd()}\n`);
+  warn(error.message.trimEnd());
   process.exitCode = error.exitCode;
 });

@@ -1,6 +1,6 @@
 import { duration } from '../duration.ts';
 import type { EntryLine, KernelLine, Line, ProcessLine } from '../socket/protocol.ts';
-import { connect, titleOf, type Connection, type Target } from './connection.ts';
+import { Failure, connect, titleOf, type Connection, type Target } from './connection.ts';
 import { clean, cleanJson, fit } from './text.ts';
 
 /** Optional settings of `kcont ps`. @internal */
@@ -10,17 +10,33 @@ export interface PsOptions extends Target {
   readonly limit: number;
   readonly width: number;
   readonly print: (line: string) => void;
+  /** Told of each process that does not answer, if another one does. */
+  readonly warn: (message: string) => void;
 }
 
 /**
- * Prints what processes have in hand.
+ * Prints what processes have in hand. If only some of several processes answer, it says so for the others.
+ *
+ * @throws Failure if none answers
  *
  * @internal
  */
 export async function ps(options: PsOptions): Promise<void> {
   const connections = await connect(options);
   try {
-    for (const connection of connections) await psOf(connection, options);
+    const asked = connections.map((connection) => psOf(connection, options));
+    const answers = await Promise.allSettled(asked);
+    const failures: unknown[] = [];
+    for (const answer of answers) {
+      if (answer.status === 'fulfilled') for (const line of answer.value) options.print(line);
+      else failures.push(answer.reason);
+    }
+    const [first] = failures;
+    if (failures.length === answers.length) throw first;
+    for (const failure of failures) {
+      if (!(failure instanceof Failure)) throw failure;
+      options.warn(failure.message);
+    }
   } finally {
     for (const connection of connections) connection.close();
   }
@@ -28,15 +44,16 @@ export async function ps(options: PsOptions): Promise<void> {
 
 async function psOf(
   connection: Connection,
-  { json, limit, width, print }: PsOptions,
-): Promise<void> {
+  { json, limit, width }: PsOptions,
+): Promise<readonly string[]> {
   if (json) {
-    await connection.ask('tree', (line) => print(cleanJson(line)));
-    return;
+    const text: string[] = [];
+    await connection.ask('tree', (line) => text.push(cleanJson(line)));
+    return text;
   }
   const lines: Line[] = [];
   await connection.ask('tree', (line) => lines.push(line));
-  for (const line of formatTree(lines, limit)) print(fit(line, width));
+  return formatTree(lines, limit).map((line) => fit(line, width));
 }
 
 /** A scope, or no scope, of one kernel. */

@@ -60,10 +60,11 @@ function read(file: string): Recorded {
     if (statSync(file).size > LARGEST_BYTES) throw new Error('it is too large');
     text = readFileSync(file, 'utf8');
   } catch (error) {
-    throw new Failure(`${file} cannot be read: ${(error as Error).message}`);
+    throw new Failure(clean(`${file} cannot be read: ${(error as Error).message}`));
   }
   const recorded = parseRecording(text);
-  if (typeof recorded === 'string') throw new Failure(`${file} is no recording: ${recorded}`);
+  if (typeof recorded === 'string')
+    throw new Failure(clean(`${file} is no recording: ${recorded}`));
   return recorded;
 }
 

@@ -46,6 +46,9 @@ const LOOK_MS = 250;
 /** How many holders, and how many runs at the end of the process, are described. */
 const MOST_HOLDERS = 5;
 const MOST_AT_END = 20;
+/** How many long waits for the same are reported, and how many at once: fewer than the causes that are remembered. */
+const MOST_WAITERS = 5;
+const MOST_WAITS = 100;
 
 type Found = Omit<Finding, 'atMs' | 'suppressed'>;
 
@@ -94,11 +97,20 @@ class DebugMode {
     const { dispatcher } = this.#observer;
     const nowMs = dispatcher.clock.now;
     let isAny = false;
+    const waiters = new Map<object | null, number>();
+    let left = MOST_WAITS;
+    const isOneMore = (what: object | null): boolean => {
+      const count = waiters.get(what) ?? 0;
+      if (left === 0 || count === MOST_WAITERS) return false;
+      waiters.set(what, count + 1);
+      left--;
+      return true;
+    };
     visitQueued(dispatcher, (kc, place) => {
       if (place !== LOCK_QUEUE) return;
       isAny = true;
       const { sinceMs } = describe(this.#observer, kc, WAITS_FOR_LOCK, nowMs);
-      if (sinceMs === null || nowMs - sinceMs < LONG_MS) return;
+      if (sinceMs === null || nowMs - sinceMs < LONG_MS || !isOneMore(kc._lock)) return;
       this.#report(kc, `${label(kc)} on ${kc._wq.name}`, sinceMs, nowMs, (title) =>
         longWait(kc, title),
       );
@@ -107,6 +119,7 @@ class DebugMode {
       if (modeFor(wait.by) !== this) continue;
       isAny = true;
       if (nowMs - wait.sinceMs < LONG_MS || isReported(wait)) continue;
+      if (!isOneMore(wait.lock ?? wait.kc)) continue;
       this.#report(wait, ownerTitle(wait.owner, wait.site), wait.sinceMs, nowMs, (title) =>
         waitOfCode('wait', wait, `${title} ${whatFor(wait)}`),
       );

@@ -123,19 +123,30 @@ function framesOf(site: Site): string[] {
 }
 
 /** The paths of the folders of the library, as stack frames show them. */
-const folders: readonly string[] = foldersOf(import.meta.url);
+let folders: readonly string[] = [];
 
 function isOfLibrary(frame: string): boolean {
   return folders.some((folder) => frame.includes(folder));
 }
 
 /**
- * The folders with the code of the library, by the URL of this file, which the build puts into the entry point. The frames
- * have paths in lib/ if they are mapped to the sources. None: the program has been bundled with the library.
+ * Tells where the code of the library is. This file cannot know it: the build may put it into any chunk.
+ *
+ * @param entryUrl - the URL of the file observe/index
+ *
+ * @internal
+ */
+export function locateLibrary(entryUrl: string): void {
+  folders = foldersOf(entryUrl);
+}
+
+/**
+ * The folders with the code of the library. The frames have paths in lib/ if they are mapped to the sources. None: the
+ * program has been bundled with the library.
  */
 function foldersOf(url: string): string[] {
   const path = url.replace('file://', '');
-  const { root } = /^(?<root>.*\/)lib\/observe\/debug\/sites\.[jt]s$/.exec(path)?.groups ?? {};
+  const { root } = /^(?<root>.*\/)lib\/observe\/index\.[jt]s$/.exec(path)?.groups ?? {};
   if (root !== undefined) return [`${root}lib/`, `${root.replace(/build\/$/, '')}lib/`];
   const { pack } = /^(?<pack>.*\/)dist\/observe\/index\.js$/.exec(path)?.groups ?? {};
   return pack === undefined ? [] : [`${pack}dist/`, `${pack}lib/`];

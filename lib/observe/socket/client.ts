@@ -12,6 +12,7 @@ import { slices } from '../list.ts';
 import { numberOf } from '../numbers.ts';
 import { Activity } from './activity.ts';
 import {
+  LONGEST_PAUSE_MS,
   LONGEST_REQUEST,
   parseRequest,
   type EntryLine,
@@ -22,7 +23,7 @@ import {
   type Request,
 } from './protocol.ts';
 
-/** After which time a client that does nothing is disconnected, in ms. */
+/** After which time a client is disconnected that asks nothing, or does not take its answer, in ms. */
 const IDLE_MS = 30_000;
 /** How much text is written at once, in characters. */
 const CHUNK = 2 ** 14;
@@ -80,12 +81,15 @@ export class Client {
 
   async #answer({ get }: Request): Promise<void> {
     this.#isAnswering = true;
+    this.#socket.setTimeout(IDLE_MS);
     try {
       await (get === 'tree' ? this.#tree() : this.#write(this.#sample()));
     } catch (error) {
       this.#refuse(`the answer failed: ${String(error)}`);
     }
     this.#isAnswering = false;
+    // `kcont top` asks again after its interval.
+    this.#socket.setTimeout(LONGEST_PAUSE_MS + IDLE_MS);
   }
 
   /** Writes text, and waits until the client has taken enough of it. False: it is gone. */

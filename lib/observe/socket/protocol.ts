@@ -11,6 +11,9 @@ export const VERSION = 1;
 /** The longest line of a request, in characters. @internal */
 export const LONGEST_REQUEST = 1024;
 
+/** The longest time between an answer and the next request, in ms. @internal */
+export const LONGEST_PAUSE_MS = 3_600_000;
+
 /**
  * What a client may ask for: everything in hand; or what has happened since it last asked, which begins with the
  * first request.

@@ -3,7 +3,8 @@
  *
  * One socket serves all observations of a thread, and closes with the last of them. Nothing of it keeps the process
  * alive. A tree is written in slices, and no faster than the client reads; so a client that does not read costs no
- * memory, and is disconnected if it says or takes nothing for 30 s. No request can change anything.
+ * memory, and is disconnected if it asks or takes nothing for 30 s, and after an answer for an hour. No request can
+ * change anything.
  */
 
 import { chmodSync, unlinkSync } from 'node:fs';

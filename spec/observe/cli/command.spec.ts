@@ -198,6 +198,29 @@ describe('the command kcont', function () {
     );
   });
 
+  it('ps prints the processes that answer, and says which one is blocked', async () => {
+    const blocked = await startProgram(
+      folder,
+      `
+      observe({ socket: true });
+      setTimeout(() => { for (;;); }, 50);
+    `,
+    );
+    others.push(blocked);
+    for (const json of [[], ['--json']]) {
+      let said = { code: 0, out: '', err: '' };
+      // It may still have answered the first time.
+      while (said.err === '') said = await kcont(folder, 'ps', '--timeout', '1000', ...json);
+      const { code, out, err } = said;
+      expect(code).to.equal(0);
+      expect(out).to.include('append').and.to.include(`${program.pid}`);
+      expect(out).to.not.include(`${blocked.pid}`);
+      expect(err).to.equal(
+        `kcont: process ${blocked.pid} has not answered for 1000 ms: its event loop is blocked\n`,
+      );
+    }
+  });
+
   it('asks which process if there are several', async () => {
     const second = await startProgram(folder, 'observe({ socket: true });');
     others.push(second);
@@ -239,7 +262,11 @@ describe('the command kcont', function () {
       [['ps', 'me'], 'PID must be an integer >= 1, got me'],
       [['ps', '--limit', '0'], '--limit must be an integer >= 1, got 0'],
       [['top', '--sort', 'name'], '--sort must be one of late, run, wait, cpu'],
-      [['top', '--interval', '1'], '--interval must be an integer >= 10, got 1'],
+      [['top', '--interval', '1'], '--interval must be an integer from 10 to 3600000, got 1'],
+      [
+        ['top', '--interval', '3600001'],
+        '--interval must be an integer from 10 to 3600000, got 3600001',
+      ],
       [['replay'], 'replay needs a file'],
       [['ps', '1', '2'], 'there are too many arguments'],
       [['ps', '--colour'], "Unknown option '--colour'"],
@@ -259,6 +286,12 @@ describe('the command kcont', function () {
     const other = await kcont(folder, 'replay', file);
     expect(other.code).to.equal(1);
     expect(other.err).to.equal(`kcont: ${file} is no recording: it has no records of kcont\n`);
+    writeFileSync(file, '{"kcont":{"version":"\u009b31m\u202e"}}');
+    const hostile = await kcont(folder, 'replay', file);
+    expect(hostile.code).to.equal(1);
+    expect(hostile.err).to.equal(
+      `kcont: ${file} is no recording: its version is "\\x9b31m\\u{202e}", and 1 is known\n`,
+    );
   });
 
   it('ends quietly when the reader of its output does', async () => {

@@ -480,6 +480,22 @@ describe('debug mode', () => {
     expect(lab.found.map(({ suppressed }) => suppressed)).to.deep.equal([0, 0]);
   });
 
+  it('reports five of many that wait for the same lock, once in 10 s', async () => {
+    const lab = new Debugged();
+    const [journal, cache] = [new Mutex({ name: 'journal' }), new Mutex({ name: 'cache' })];
+    lab.start('flush', never, journal);
+    for (let n = 0; n < 2000; n++) lab.start(`append ${n}`, () => undefined, journal);
+    lab.start('load', never, cache);
+    lab.start('read', () => undefined, cache);
+    await lab.clock.advance(9000);
+    const first = ['append 0', 'append 1', 'append 2', 'append 3', 'append 4', 'read'];
+    expect(lab.found.map(({ kind, name }) => [kind, name])).to.deep.equal(
+      first.map((name) => ['wait', name]),
+    );
+    await lab.clock.advance(10_000);
+    expect(lab.found.map(({ name }) => name)).to.deep.equal([...first, ...first]);
+  });
+
   it('says where continuations were created', () => {
     const lab = new Debugged();
     lab.start('job', () => undefined);

@@ -11,12 +11,14 @@ import {
 } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
 import { once } from 'node:events';
+import { PassThrough } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { expect } from 'chai';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, Scope, VirtualClock } from '../../../lib/index.ts';
+import { Client } from '../../../lib/observe/socket/client.ts';
 import { findSockets } from '../../../lib/observe/socket/socket-path.ts';
 import { list, observe, type Observation } from '../../support/observe.ts';
 import { codeOf, settled } from '../../support/lab.ts';
@@ -259,6 +261,18 @@ describe('observe({ socket: true })', function () {
     }
     const socket = await connected();
     expect((await ask(socket, { kcont: 1, get: 'sample' })).at(-1)?.type).to.equal('end');
+  });
+
+  it('gives a client 30 s to ask and to take the answer, and over an hour until it asks again', async () => {
+    const limits: number[] = [];
+    const socket = new PassThrough();
+    Object.assign(socket, { setTimeout: (ms: number) => void limits.push(ms) });
+    const client = new Client(socket as unknown as Socket, () => {});
+    expect(limits).to.deep.equal([30_000]);
+    socket.emit('data', '{"kcont":1,"get":"sample"}\n');
+    await settled();
+    expect(limits).to.deep.equal([30_000, 30_000, 3_630_000]);
+    client.end();
   });
 
   it('refuses a request without an end before it is long, and keeps nothing of it', async () => {
