@@ -45,7 +45,7 @@ await using scope = new Scope({ name: 'request', deadlineMs: 1000 });
 const answer: Promise<string> = scope.run(async (signal) =>
   stopping(signal) ? 'late' : 'in time',
 );
-const results: unknown[] = await scope.join();
+const results: unknown[] = await scope.join({ policy: 'all' });
 console.log(await answer, results.length);
 await wq.prilow.yield();
 
