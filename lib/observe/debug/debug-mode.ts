@@ -35,6 +35,7 @@ import {
   type Owner,
   type Wait,
 } from './owners.ts';
+import { ProcessEnd } from './process-end.ts';
 import { atSite, isCall, siteText, type Site } from './sites.ts';
 import { circleFrom, describeCircle, type Step } from './wait-graph.ts';
 
@@ -367,12 +368,12 @@ function setHooks(): void {
   isSet = true;
   setLockHooks({ isOn, waits: lookAt, exited });
   noteDestroyed();
-  process.on('beforeExit', () => {
-    for (const mode of allModes()) mode.reportEnd();
-    flushAll();
-  });
-  process.on('exit', flushAll);
 }
+
+const atEnd = new ProcessEnd(() => {
+  for (const mode of allModes()) mode.reportEnd();
+  flushAll();
+}, flushAll);
 
 function flushAll(): void {
   for (const { findings } of allModes()) findings.flush();
@@ -403,6 +404,7 @@ export function listen(kernel: Kernel, onFinding: (finding: Finding) => void): (
     if (wasOn || mode.findings.isHeard || modes.get(observer) !== mode) return;
     modes.delete(observer);
     mode.stop();
+    atEnd.remove();
   };
 }
 
@@ -412,6 +414,7 @@ function start(observer: KernelObserver): DebugMode {
   setHooks();
   const mode = new DebugMode(observer);
   modes.set(observer, mode);
+  atEnd.add();
   return mode;
 }
 

@@ -11,6 +11,7 @@ import {
 } from '../../../lib/index.ts';
 import { KcontPQueue } from '../../../lib/compat/p-queue/index.ts';
 import { createLocks } from '../../../lib/compat/web-locks.ts';
+import { ProcessEnd } from '../../../lib/observe/debug/process-end.ts';
 import { deferred, settled } from '../../support/lab.ts';
 import {
   list,
@@ -543,5 +544,28 @@ describe('debug mode', () => {
     clock.tick(0);
     await settled();
     expect(lab.take()).to.deep.equal([]);
+  });
+});
+
+describe('the end of the process', () => {
+  it('is listened for once for any number of users, and not afterwards', () => {
+    const count = (): number[] => ['beforeExit', 'exit'].map((name) => process.listenerCount(name));
+    const [idle = 0, exit = 0] = count();
+    const end = new ProcessEnd(
+      () => undefined,
+      () => undefined,
+    );
+    const seen: number[][] = [];
+    const note = (): void => void seen.push(count());
+    end.add();
+    note();
+    end.add();
+    note();
+    end.remove();
+    note();
+    end.remove();
+    note();
+    const once = [idle + 1, exit + 1];
+    expect(seen).to.deep.equal([once, once, once, [idle, exit]]);
   });
 });
