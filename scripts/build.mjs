@@ -9,7 +9,6 @@ import { existsSync, rmSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { build } from 'rolldown';
 import { pkg } from './consumer.mjs';
-import { buildPage } from './page.mjs';
 
 const OUT = 'dist';
 
@@ -50,4 +49,3 @@ await build({
     },
   },
 });
-await buildPage(OUT);

@@ -77,6 +77,7 @@ describe('stopping() on a CPU', () => {
       expect([words[2], kc.stopping]).to.deep.equal([0, false]);
       expect(await kc.halt()).to.equal(true);
       expect([words[1], kc.stopping]).to.deep.equal([run, false]);
+      await queue.drain();
     }
     kc.destroy();
   });
