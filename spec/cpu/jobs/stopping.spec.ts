@@ -65,20 +65,4 @@ describe('stopping() on a CPU', () => {
       expect(errors).to.deep.equal([]);
     });
   }
-
-  it('is about one run: the next one has not been asked to stop', async () => {
-    const { queue, work, cpus } = await startTestKernel(2);
-    const words = sharedWords();
-    const kc = new Kcont<Int32Array>(queue, null, work.loopAsContinuation, words);
-    for (let run = 1; run <= 20; run++) {
-      words[0] = 0;
-      expect(kc.schedule(0, cpus[1])).to.equal(true);
-      await changed(words, 0);
-      expect([words[2], kc.stopping]).to.deep.equal([0, false]);
-      expect(await kc.halt()).to.equal(true);
-      expect([words[1], kc.stopping]).to.deep.equal([run, false]);
-      await queue.drain();
-    }
-    kc.destroy();
-  });
 });
