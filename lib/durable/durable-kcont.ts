@@ -277,13 +277,16 @@ export class DurableKcont<A> {
    * Unlike a local halt, it does not keep others from scheduling it meanwhile.
    *
    * @param options - optional settings: a signal that ends the wait; it has been stopped nevertheless
-   * @returns a promise, as of {@link DurableKcont.drain}
+   * @returns a promise of true: a run was in flight when it was stopped, and has settled; false: it was not
+   * running. Rejected with the signal's reason when aborted
    */
   async halt(options?: { signal?: AbortSignal }): Promise<boolean> {
     const { signal } = readOptions(options, WAIT);
     signal?.throwIfAborted();
     const running = await this.stop();
-    return running && (await this.#owner.open().drain(this.id, signal));
+    // The run may end before the drain looks: the answer is that of the stop.
+    if (running) await this.#owner.open().drain(this.id, signal);
+    return running;
   }
 
   async #schedule(

@@ -367,6 +367,47 @@ describe('durable()', () => {
     expect(jobs.running).to.equal(0);
   });
 
+  it('halts, and says that a run was in flight even if that run ends before the halt looks again', async () => {
+    let end = (): void => undefined;
+    const backend = memory();
+    const own = await durable({
+      kernel,
+      node: 'own',
+      backend: {
+        caps: backend.caps,
+        async open(host) {
+          const node = await backend.open(host);
+          return {
+            handle: (handler) => node.handle(handler),
+            schedule: (request, reset, client) => node.schedule(request, reset, client),
+            stop: (id, client) => node.stop(id, client),
+            touch: (id, client) => node.touch(id, client),
+            ack: (id) => node.ack(id),
+            state: (id) => node.state(id),
+            parked: () => node.parked(),
+            release: (id) => node.release(id),
+            cron: (request) => node.cron(request),
+            pause: () => node.pause(),
+            close: () => node.close(),
+            async drain(id, signal) {
+              end();
+              while ((await node.state(id)).running) await clock.advance(1);
+              return node.drain(id, signal);
+            },
+          };
+        },
+      },
+    });
+    own.define('wait', () => new Promise<void>((resolve) => (end = resolve)));
+    const kc = own.kcont('x', 'wait', null);
+    expect(await kc.halt()).to.equal(false);
+    await kc.schedule();
+    await clock.advance(5);
+    expect(await kc.halt()).to.equal(true);
+    expect(await kc.state()).to.include({ running: false });
+    await own.close();
+  });
+
   it('is a stage of a pipeline, which stores the item before it passes it on', async () => {
     const ran: string[] = [];
     jobs.define('send', async (item: string, call) => {
