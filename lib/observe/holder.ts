@@ -10,6 +10,7 @@ import { Kcont } from '../core/kcont.ts';
 import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
+import type { Waiter } from '../locks/turnstile.ts';
 import { allObservers } from './kernel-observer.ts';
 import { holdingsOf, type Owner } from './debug/owners.ts';
 import { atSite, type Site } from './debug/sites.ts';
@@ -110,7 +111,12 @@ export function lockState(lock: Lock): LockState {
   };
 }
 
-function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
+/**
+ * Describes one that waits for a lock.
+ *
+ * @internal
+ */
+export function describeWaiter(waiter: Waiter): LockWaiter {
   const name = waiter instanceof Kcont ? label(waiter) : codeName(waiter);
   return { name, id: numberOf(waiter), priority: waiter._priority };
 }

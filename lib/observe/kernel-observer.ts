@@ -109,9 +109,17 @@ export class KernelObserver implements Observer {
     return counts;
   }
 
+  /** Whether continuations have taken a lock or waited for it. */
+  knows(lock: BaseLock): boolean {
+    return this.#locks.has(lock);
+  }
+
   /** The locks with a name that continuations have taken or waited for. */
-  namedLocks(): BaseLock[] {
-    return Array.from(this.#named, (ref) => ref.deref()).filter((lock) => lock !== undefined);
+  *namedLocks(): Generator<BaseLock, void, undefined> {
+    for (const ref of this.#named) {
+      const lock = ref.deref();
+      if (lock !== undefined) yield lock;
+    }
   }
 
   /** A program may make a lock with a name for each of its users: nothing is left of one that is gone. */

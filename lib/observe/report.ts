@@ -2,10 +2,11 @@ import { integerOf, optionsOf, readOptions } from '../base/options-check.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import { counters } from './counters.ts';
+import { workqueueCounters } from './counters.ts';
 import { duration } from './duration.ts';
 import { lockAndHolder } from './holder.ts';
 import { inLine } from './in-line.ts';
+import type { KernelObserver } from './kernel-observer.ts';
 import { describe, type ListEntry, type ListState } from './list-entry.ts';
 import { observerFor } from './list.ts';
 import { visitCode, walk } from './walk.ts';
@@ -57,14 +58,14 @@ export function report(kernel: Kernel, options?: ReportOptions): string {
     section(lines, state, some, limit);
   }
   if (kernel === processKernel) section(lines, 'awaiting code', awaitingCode(), limit);
-  section(lines, 'workqueues that have entered functions', queuesOf(kernel), limit);
+  section(lines, 'workqueues that have entered functions', queuesOf(observer), limit);
   section(lines, 'keeps the process alive', whyAlive(kernel), limit);
   return `${lines.join('\n')}\n`;
 }
 
-function queuesOf(kernel: Kernel): string[] {
-  return counters(kernel)
-    .workqueues.filter(({ entered }) => entered > 0)
+function queuesOf(observer: KernelObserver): string[] {
+  return workqueueCounters(observer)
+    .filter(({ entered }) => entered > 0)
     .map(({ name, entered, queued, running, failed, longestWaitMs }) => {
       const now = `${queued} queued, ${running} running, ${entered} entered, ${failed} failed`;
       return `${name}: ${now}, longest wait ${duration(longestWaitMs)}`;

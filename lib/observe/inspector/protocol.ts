@@ -68,9 +68,9 @@ export interface LockSample {
   readonly holders: readonly { readonly name: string; readonly sinceMs: number | null }[];
   /** The first of those who wait. */
   readonly waiters: readonly { readonly name: string }[];
-  /** How many wait. */
+  /** How many wait; {@link MOST_COUNTED}: as many or more. */
   readonly waiting: number;
-  /** Null for a lock without a name. */
+  /** Null if no continuation has taken the lock or waited for it since the kernel is observed. */
   readonly counters: LockActivity | null;
 }
 
@@ -78,9 +78,11 @@ export interface LockSample {
 export interface LockActivity {
   readonly taken: number;
   readonly contended: number;
-  readonly waiting: number;
   readonly longestWaitMs: number;
 }
+
+/** How many waiters of a lock are counted. @internal */
+export const MOST_COUNTED = 10_000;
 
 /** What is shown of a `WaitParty` or `WaitHolder`. @internal */
 export interface PartySample {

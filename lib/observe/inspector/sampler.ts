@@ -1,24 +1,26 @@
 import { threadId } from 'node:worker_threads';
 import { hostPerformance } from '../../base/host-functions.ts';
 import type { BaseLock } from '../../locks/lock.ts';
-import { contended } from '../../locks/turnstile.ts';
+import { contended, type Turnstile } from '../../locks/turnstile.ts';
 import { commonMs } from '../../time/host-clock.ts';
-import type { Kernel } from '../../core/kernel.ts';
-import { counters } from '../counters.ts';
+import { Kcont } from '../../core/kcont.ts';
+import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
+import { cpuCounters, lockActivity, workqueueCounters } from '../counters.ts';
 import type { LatencyHistogram } from '../histogram.ts';
 import { histograms, type Histograms, type WorkqueueHistograms } from '../histograms.ts';
-import { lockState } from '../holder.ts';
+import { describeWaiter, holdersOf, type LockWaiter } from '../holder.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import { RUNNING_ROLE, describe, lockLabel, type ListEntry } from '../list-entry.ts';
 import { running } from '../walk.ts';
 import { waitGraph } from '../debug/wait-graph.ts';
-import type {
-  GraphSample,
-  LockSample,
-  Percentiles,
-  ProcessInfo,
-  Sample,
-  WorkqueueSample,
+import {
+  MOST_COUNTED,
+  type GraphSample,
+  type LockSample,
+  type Percentiles,
+  type ProcessInfo,
+  type Sample,
+  type WorkqueueSample,
 } from './protocol.ts';
 
 /** How many workqueues, locks, waiters of one lock and runs are sent. */
@@ -26,6 +28,8 @@ const MOST_WORKQUEUES = 64;
 const MOST_LOCKS = 64;
 const MOST_WAITERS = 16;
 const MOST_RUNS = 100;
+/** How many locks are looked at to find those that are sent. */
+const MOST_LOOKS = 10_000;
 /** How many waits and deadlocks are sent; how many may wait, or run, for the graph to be made. */
 const MOST_WAITS = 100;
 const MOST_DEADLOCKS = 16;
@@ -86,7 +90,6 @@ export class Sampler {
     const loop = hostPerformance.eventLoopUtilization();
     const { rss, heapUsed } = process.memoryUsage();
     const { pending, queued, running: inFlight } = kernel.inspect();
-    const { cpus, workqueues, locks } = counters(kernel);
     const isFirst = this.#last === null;
     const sample: Sample = {
       number: ++this.#number,
@@ -100,10 +103,10 @@ export class Sampler {
       pending,
       queued,
       running: inFlight,
-      cpus,
-      workqueues: this.#workqueues(workqueues),
+      cpus: cpuCounters(this.#observer),
+      workqueues: this.#workqueues(workqueueCounters(this.#observer)),
       runs: this.#runs(),
-      locks: locksOf(this.#observer, locks),
+      locks: locksOf(this.#observer),
       graph: queued + inFlight > MOST_IN_GRAPH ? null : graphOf(kernel),
     };
     this.#histograms?.reset();
@@ -114,7 +117,7 @@ export class Sampler {
     return sample;
   }
 
-  #workqueues(all: ReturnType<typeof counters>['workqueues']): WorkqueueSample[] {
+  #workqueues(all: ReturnType<typeof workqueueCounters>): WorkqueueSample[] {
     const measured = new Map<string, WorkqueueHistograms>();
     for (const one of this.#histograms?.workqueues ?? []) measured.set(one.name, one);
     return all.slice(0, MOST_WORKQUEUES).map((one) => {
@@ -140,35 +143,63 @@ export class Sampler {
   }
 }
 
-/** The locks that somebody waits for, then those with a name. */
-function locksOf(
-  observer: KernelObserver,
-  counted: ReturnType<typeof counters>['locks'],
-): LockSample[] {
+/**
+ * The locks that continuations of this kernel, and for the process-wide one code, have or wait for: those first that
+ * somebody waits for, then those that are held. Other kernels' locks are in the same list of contended ones, and
+ * there can be any number of them.
+ */
+function locksOf(observer: KernelObserver): LockSample[] {
   const locks = new Set<BaseLock>();
-  for (const turnstile of contended) {
-    for (const waiter of turnstile) {
-      locks.add(waiter._lock as BaseLock);
-      break;
-    }
-    if (locks.size >= MOST_LOCKS) break;
-  }
+  const rest: BaseLock[] = [];
+  let looked = 0;
   for (const lock of observer.namedLocks()) {
-    if (locks.size >= MOST_LOCKS) break;
+    if (++looked > MOST_LOOKS || locks.size === MOST_LOCKS) break;
+    if (isContended(lock)) locks.add(lock);
+    else rest.push(lock);
+  }
+  looked = 0;
+  for (const turnstile of contended) {
+    if (++looked > MOST_LOOKS || locks.size === MOST_LOCKS) break;
+    const lock = ownLock(observer, turnstile);
+    if (lock !== undefined) locks.add(lock);
+  }
+  for (const lock of [...rest.filter(({ held }) => held), ...rest]) {
+    if (locks.size === MOST_LOCKS) break;
     locks.add(lock);
   }
-  const byName = new Map(counted.map((one) => [one.name, one]));
-  return Array.from(locks, (lock) => {
-    const { name, held, holders, waiters } = lockState(lock);
-    return {
-      name,
-      held,
-      holders,
-      waiters: waiters.slice(0, MOST_WAITERS),
-      waiting: waiters.length,
-      counters: byName.get(lockLabel(lock)) ?? null,
-    };
-  });
+  return Array.from(locks, (lock) => sampleLock(observer, lock));
+}
+
+function sampleLock(observer: KernelObserver, lock: BaseLock): LockSample {
+  const waiters: LockWaiter[] = [];
+  let waiting = 0;
+  for (const waiter of lock._turnstile ?? []) {
+    if (waiting < MOST_WAITERS) waiters.push(describeWaiter(waiter));
+    if (++waiting === MOST_COUNTED) break;
+  }
+  const counters = observer.knows(lock) ? lockActivity(observer, lock) : null;
+  const { held } = lock;
+  return { name: lockLabel(lock), held, holders: holdersOf(lock), waiters, waiting, counters };
+}
+
+function isContended({ _turnstile: turnstile }: BaseLock): boolean {
+  return turnstile !== null && turnstile._next !== turnstile;
+}
+
+/** The lock that the first waiters wait for; undefined: it has nothing to do with this kernel. */
+function ownLock(observer: KernelObserver, turnstile: Turnstile): BaseLock | undefined {
+  const { dispatcher } = observer;
+  let looked = 0;
+  for (const waiter of turnstile) {
+    const lock = waiter._lock as BaseLock;
+    const isOwn =
+      waiter instanceof Kcont
+        ? waiter._wq._dispatcher === dispatcher
+        : dispatcher.kernel === processKernel;
+    if (isOwn || observer.knows(lock)) return lock;
+    if (++looked === MOST_WAITERS) break;
+  }
+  return undefined;
 }
 
 function graphOf(kernel: Kernel): GraphSample {

@@ -4,7 +4,7 @@ import { hostPerformance } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { commonMs } from '../../time/host-clock.ts';
-import { counters } from '../counters.ts';
+import { cpuCounters } from '../counters.ts';
 import { holdersOf } from '../holder.ts';
 import { allObservers, type KernelObserver } from '../kernel-observer.ts';
 import type { ListEntry } from '../list-entry.ts';
@@ -172,10 +172,10 @@ function describeProcess(): ProcessLine {
   return { type: 'process', pid, thread: threadId, title, node: version, uptimeS };
 }
 
-function describeKernel({ dispatcher }: KernelObserver, index: number): KernelState {
-  const { kernel } = dispatcher;
+function describeKernel(observer: KernelObserver, index: number): KernelState {
+  const { kernel } = observer.dispatcher;
   const { pending, queued, running } = kernel.inspect();
-  const { cpus } = counters(kernel);
+  const cpus = cpuCounters(observer);
   return { kernel: index, nowMs: kernel.now(), pending, queued, running, cpus };
 }
 

@@ -4,7 +4,7 @@ import { expect } from 'chai';
 import { afterEach, beforeEach, describe, it } from 'mocha';
 import { Kcont, Mutex, type Kernel } from '../../../lib/index.ts';
 import { serveInspector, type Inspector } from '../../../lib/observe/inspector/index.ts';
-import type { Sample } from '../../../lib/observe/inspector/protocol.ts';
+import { MOST_COUNTED, type Sample } from '../../../lib/observe/inspector/protocol.ts';
 import { observerOf } from '../../../lib/observe/kernel-observer.ts';
 import { Continuations } from '../../../lib/observe/inspector/page/continuations.ts';
 import { RunHistory } from '../../../lib/observe/inspector/page/run-history.ts';
@@ -317,6 +317,70 @@ describe('the data of the inspector', () => {
     expect(softclock?.latenessUs.count).to.equal(1);
     expect(found.process.pid).to.equal(process.pid);
     expect(found.intervalMs).to.be.above(400);
+  });
+
+  it('have the locks of this kernel, however many others are contended', async () => {
+    const other = new Lab();
+    const others = Array.from({ length: 200 }, (_, n) => {
+      const lock = new Mutex({ name: `other ${n}` });
+      other.async('holds', { lock }).schedule();
+      const waits = other.async('waits', { lock });
+      waits.schedule();
+      return waits;
+    });
+    other.clock.tick(1);
+    // Two of one name are told apart.
+    for (const runs of [1, 2]) {
+      const lock = new Mutex({ name: 'pool' });
+      for (let n = 0; n < runs; n++) {
+        lab.sync('quick', { lock }).schedule();
+        lab.clock.tick(1);
+      }
+    }
+    const unnamed = new Mutex();
+    for (const name of ['holds', 'waits']) lab.async(name, { lock: unnamed }).schedule();
+    const journal = new Mutex({ name: 'journal' });
+    for (const name of ['flush', 'append']) lab.async(name, { lock: journal }).schedule();
+    lab.clock.tick(1);
+    void unnamed.enter();
+    const { locks } = await sample();
+    expect(
+      locks.map(({ name, waiting, counters }) => [
+        name.replace(/\d+/, 'N'),
+        waiting,
+        counters?.taken,
+      ]),
+    ).to.deep.equal([
+      ['journal', 1, 1],
+      ['Mutex #N', 2, 1],
+      ['pool', 0, 1],
+      ['pool', 0, 2],
+    ]);
+    for (const waits of others) waits.destroy();
+  });
+
+  it('have those that code waits for, if it is the process-wide kernel', async () => {
+    const lock = new Mutex({ name: 'entered by code' });
+    await lock.enter();
+    const waits = lock.enter();
+    const names = async (): Promise<string[]> => (await sample()).locks.map(({ name }) => name);
+    expect(await names()).to.deep.equal([]);
+    await inspector.close();
+    inspector = await serveInspector({ token: TOKEN });
+    expect(await names()).to.include('entered by code');
+    lock.exit();
+    await waits;
+    lock.exit();
+  });
+
+  it('tell of a lock with very many waiters that there are as many or more', async () => {
+    const lock = new Mutex();
+    const all = Array.from({ length: MOST_COUNTED + 2 }, () => lab.async('one', { lock }));
+    for (const one of all) one.schedule();
+    lab.clock.tick(1);
+    const [found] = (await sample()).locks;
+    expect([found?.waiting, found?.waiters.length]).to.deep.equal([MOST_COUNTED, 16]);
+    for (const one of all) one.destroy();
   });
 
   it('are every continuation, in slices', async () => {

@@ -1,15 +1,16 @@
 /** The summary, and the tables of workqueues, CPUs, locks and runs in flight. */
 
-import type {
-  CpuSample,
-  EntrySample,
-  LockSample,
-  Percentiles,
-  Sample,
-  WorkqueueSample,
-  GraphSample,
-  PartySample,
-  WaitSample,
+import {
+  MOST_COUNTED,
+  type CpuSample,
+  type EntrySample,
+  type LockSample,
+  type Percentiles,
+  type Sample,
+  type WorkqueueSample,
+  type GraphSample,
+  type PartySample,
+  type WaitSample,
 } from '../protocol.ts';
 import { byId, create, setText } from './dom.ts';
 import { bytes, count, duration, micros, percent, rate } from './format.ts';
@@ -119,7 +120,7 @@ function lockColumns(nowMs: () => number): readonly TableColumn<LockSample>[] {
     {
       title: 'Waiting',
       kind: 'number',
-      text: ({ waiting }) => count(waiting),
+      text: ({ waiting }) => `${count(waiting)}${waiting === MOST_COUNTED ? '+' : ''}`,
       mark: ({ waiting }) => (waiting > 0 ? 'bad' : ''),
     },
     {
@@ -139,8 +140,8 @@ function lockColumns(nowMs: () => number): readonly TableColumn<LockSample>[] {
     {
       title: 'Contended',
       kind: 'number',
-      text: ({ counters }) =>
-        counters === null ? '–' : percent(counters.contended, counters.taken + counters.waiting),
+      text: ({ counters, waiting }) =>
+        counters === null ? '–' : percent(counters.contended, counters.taken + waiting),
     },
     {
       title: 'Longest wait',
