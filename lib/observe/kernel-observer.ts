@@ -224,9 +224,9 @@ export class KernelObserver implements Observer {
     };
   }
 
-  /** The asynchronous runs that began since the kernel is observed. */
-  get runs(): Iterable<Kcont<unknown>> {
-    return this.#runs.keys();
+  /** The asynchronous runs that began since the kernel is observed, and when. */
+  get runs(): ReadonlyMap<Kcont<unknown>, number> {
+    return this.#runs;
   }
 
   /** When a run in flight began, in ms; null: before the kernel was observed. */

@@ -8,7 +8,7 @@ import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
 import { cpuCounters, lockActivity, workqueueCounters } from '../counters.ts';
 import type { LatencyHistogram } from '../histogram.ts';
 import { histograms, type Histograms, type WorkqueueHistograms } from '../histograms.ts';
-import { describeWaiter, holdersOf, type LockWaiter } from '../holder.ts';
+import { Holders, describeWaiter, type LockWaiter } from '../holder.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import { RUNNING_ROLE, describe, lockLabel, type ListEntry } from '../list-entry.ts';
 import { running } from '../walk.ts';
@@ -167,10 +167,12 @@ function locksOf(observer: KernelObserver): LockSample[] {
     if (locks.size === MOST_LOCKS) break;
     locks.add(lock);
   }
-  return Array.from(locks, (lock) => sampleLock(observer, lock));
+  const found = new Holders();
+  for (const _ of found.collect(MOST_LOOKS));
+  return Array.from(locks, (lock) => sampleLock(observer, lock, found));
 }
 
-function sampleLock(observer: KernelObserver, lock: BaseLock): LockSample {
+function sampleLock(observer: KernelObserver, lock: BaseLock, found: Holders): LockSample {
   const waiters: LockWaiter[] = [];
   let waiting = 0;
   for (const waiter of lock._turnstile ?? []) {
@@ -179,7 +181,7 @@ function sampleLock(observer: KernelObserver, lock: BaseLock): LockSample {
   }
   const counters = observer.knows(lock) ? lockActivity(observer, lock) : null;
   const { held } = lock;
-  return { name: lockLabel(lock), held, holders: holdersOf(lock), waiters, waiting, counters };
+  return { name: lockLabel(lock), held, holders: found.of(lock), waiters, waiting, counters };
 }
 
 function isContended({ _turnstile: turnstile }: BaseLock): boolean {

@@ -5,11 +5,12 @@ import { nothing } from '../../base/nothing.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { commonMs } from '../../time/host-clock.ts';
 import { cpuCounters } from '../counters.ts';
-import { holdersOf } from '../holder.ts';
+import { Holders } from '../holder.ts';
 import { allObservers, type KernelObserver } from '../kernel-observer.ts';
 import type { ListEntry } from '../list-entry.ts';
 import { slices } from '../list.ts';
 import { numberOf } from '../numbers.ts';
+import { Slices } from '../walk.ts';
 import { Activity } from './activity.ts';
 import {
   LONGEST_PAUSE_MS,
@@ -112,13 +113,17 @@ export class Client {
   async #tree(): Promise<void> {
     let text = textOf(describeProcess());
     let count = 0;
+    const holders = new Holders();
+    const slice = new Slices();
+    for (const _ of holders.collect()) if (slice.isOver) await slice.next();
+    const known = new Map<BaseLock, readonly Holder[]>();
     for (const [kernel, observer] of [...allObservers()].entries()) {
       text += textOf({ type: 'kernel', ...describeKernel(observer, kernel) });
-      const known = new Map<BaseLock, readonly Holder[]>();
       const pick = (entry: ListEntry, lock: BaseLock | null): string => {
         const lockId = lock === null ? null : numberOf(lock);
-        const holders = lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known);
-        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders };
+        const by =
+          lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known, holders);
+        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders: by };
         return textOf(line);
       };
       for await (const line of slices(observer, {}, pick)) {
@@ -180,11 +185,15 @@ function describeKernel(observer: KernelObserver, index: number): KernelState {
 }
 
 /** The holders of a lock, which are looked for once in an answer. */
-function holdersFor(lock: BaseLock, known: Map<BaseLock, readonly Holder[]>): readonly Holder[] {
-  let holders = known.get(lock);
-  if (holders === undefined) {
-    holders = holdersOf(lock).map(({ name, id }) => ({ name, id }));
-    known.set(lock, holders);
+function holdersFor(
+  lock: BaseLock,
+  known: Map<BaseLock, readonly Holder[]>,
+  holders: Holders,
+): readonly Holder[] {
+  let by = known.get(lock);
+  if (by === undefined) {
+    by = holders.of(lock).map(({ name, id }) => ({ name, id }));
+    known.set(lock, by);
   }
-  return holders;
+  return by;
 }
