@@ -16,7 +16,7 @@
 import type { Budget } from './budget.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { enter, enterPlain } from './invoke.ts';
+import { enter, enterPlain, settle, type AtTop } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
@@ -110,6 +110,19 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     dispatcher.withdraw(kc);
   }
   return false;
+}
+
+/** Runs what continues in the pass itself. Returns whether there was anything, and the pass goes on. */
+export function goOnAtTop(dispatcher: Dispatcher): boolean {
+  const kc = dispatcher.atTop;
+  if (kc === null) return false;
+  dispatcher.atTop = null;
+  try {
+    (kc._arg as AtTop).run();
+  } finally {
+    settle(dispatcher, kc);
+  }
+  return !dispatcher.resumes;
 }
 
 function setAside(kc: Kcont<unknown>): void {

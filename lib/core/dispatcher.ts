@@ -38,7 +38,7 @@ import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import type { CpuLink } from './cpu-link.ts';
-import { dispatch, dispatchAll } from './dispatch.ts';
+import { dispatchAll, goOnAtTop } from './dispatch.ts';
 import { settle, type AsyncRun, type AtTop, type OnError } from './invoke.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
@@ -48,7 +48,7 @@ import { isHostsTime } from '../base/host-functions.ts';
 import { unlink } from '../base/list.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { Timekeeper } from '../locks/turnstile.ts';
-import { firstStarved, mayBePromoted } from './patience.ts';
+import { mayBePromoted, serveStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
@@ -313,8 +313,8 @@ export class Dispatcher implements Driven, Timekeeper {
       this.cpuLink?.wake();
       const { collectable } = this.collector;
       if (collectable > this.wheel.tick) this.collector.collect(collectable);
-      if (this.backlogTick < Infinity) this.#serveStarved();
-      dispatchAll(this, this.#budget);
+      if (this.backlogTick < Infinity) serveStarved(this, this.#budget);
+      if (!this.resumes) dispatchAll(this, this.#budget);
       for (;;) {
         const kc = this.atTop;
         if (kc !== null) {
@@ -363,7 +363,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#begin();
     try {
       do dispatchAll(this, this.#budget);
-      while (this.#goOnAtTop());
+      while (goOnAtTop(this));
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -435,43 +435,15 @@ export class Dispatcher implements Driven, Timekeeper {
     try {
       this.collector.collect(this.collector.tick());
       do dispatchAll(this, this.#endless);
-      while (this.#goOnAtTop());
+      while (goOnAtTop(this));
     } finally {
       this.#end();
     }
   }
 
-  /** Runs what continues in the pass itself. Returns whether there was anything, and the pass goes on. */
-  #goOnAtTop(): boolean {
-    const kc = this.atTop;
-    if (kc === null) return false;
-    this.atTop = null;
-    try {
-      (kc._arg as AtTop).run();
-    } finally {
-      settle(this, kc);
-    }
-    return !this.resumes;
-  }
-
   #rejoin(): void {
     for (let kc = this.deferred.shift(); kc !== undefined; kc = this.deferred.shift()) {
       this.runq.addJob(kc._wq._level, kc);
-    }
-  }
-
-  #serveStarved(): void {
-    const highest = this.runq.highest();
-    if (highest === undefined) return;
-    this.#budget.begin();
-    const now = this.presentTick();
-    let level = this.runq.highest(highest.priority);
-    for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      // Only time since the backlog began counts as waiting.
-      const starved = firstStarved(level, this.backlogTick, now);
-      if (starved === undefined) continue;
-      unlink(starved);
-      dispatch(this, starved);
     }
   }
 
