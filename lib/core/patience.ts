@@ -23,7 +23,7 @@ import type { Level } from './run-queue.ts';
 export function mayBePromoted(waiter: Waiter, since: number, now: number): boolean {
   const kc = waiter as Kcont<unknown>;
   const { _dispatcher: dispatcher, _level: level, patienceMs } = kc._wq;
-  return waited(kc, since, now) > patienceMs && level.promotedIn !== dispatcher.passes;
+  return waited(kc, since, now) > patienceMs && level.root.promotedIn !== dispatcher.passes;
 }
 
 /**
@@ -47,8 +47,28 @@ export function serveStarved(dispatcher: Dispatcher, budget: Budget): void {
   }
 }
 
-/** The first starved entry of a level: not always the head, whose workqueue may have more patience. */
+/**
+ * The first starved entry of a level: not always the head, whose workqueue may have more patience. Its lanes keep their
+ * turns.
+ */
 function firstStarved(
+  level: Level<Kcont<unknown>>,
+  since: number,
+  now: number,
+): Kcont<unknown> | undefined {
+  if (level.group === null) return firstIn(level, since, now);
+  const promoted = level.resumed.first;
+  if (promoted !== undefined && waited(promoted, since, now) > promoted._wq.patienceMs) {
+    return promoted;
+  }
+  for (const part of level.group.levels()) {
+    const starved = firstIn(part, since, now);
+    if (starved !== undefined) return starved;
+  }
+  return undefined;
+}
+
+function firstIn(
   level: Level<Kcont<unknown>>,
   since: number,
   now: number,

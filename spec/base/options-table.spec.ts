@@ -304,9 +304,10 @@ const rows: readonly Row[] = [
       patienceMs: 50,
       onError: nothing,
       name: 'database',
+      shares: 3,
       shed: { targetMs: 5 },
     },
-    bad: { maxActive: [0, 1.5], name: [''] },
+    bad: { maxActive: [0, 1.5], name: [''], shares: [0, 1.5, 1001, Infinity] },
     // Its own row has what is refused.
     takesAll: ['shed'],
   },
