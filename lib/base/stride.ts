@@ -49,15 +49,15 @@ export class StrideQueue<S extends Stride> {
     return this.#heap[0];
   }
 
-  /**
-   * Lets a side wait for its turn; does nothing if it does already.
-   *
-   * @param cost - what it would have to be served before it goes before those that wait already; 0: only its own
-   * pass counts
-   */
-  join(side: S, cost: number = 0): void {
-    if (side._at !== -1) return;
+  /** Puts a side that does not wait so far behind the one that was served last that it would have to be served this. */
+  place(side: S, cost: number): void {
     side._pass = Math.max(side._pass, this.#now + cost / side.shares);
+  }
+
+  /** Lets a side wait for its turn; does nothing if it does already. */
+  join(side: S): void {
+    if (side._at !== -1) return;
+    this.place(side, 0);
     side._turn = this.#turns++;
     this.#latest = Math.max(this.#latest, side._pass);
     side._at = this.#heap.length;

@@ -500,6 +500,13 @@ const rows: readonly Row[] = [
     bad: { wq: ['low', null, {}], limit: [0, 1.5], buffer: [1.5], deadlineMs: [0, Infinity] },
   },
   {
+    of: 'keyBy',
+    api: ['PipelinePlan.keyBy'],
+    calls: [(options) => pipeline('site').keyBy(nothing, options)],
+    good: { fair: true, shares: (): number => 1 },
+    bad: {},
+  },
+  {
     of: 'start',
     api: ['PipelinePlan.start'],
     calls: [(options) => pipeline('site').stage('parse', nothing).start(options)],

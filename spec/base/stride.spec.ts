@@ -90,10 +90,16 @@ describe('StrideQueue', () => {
 
   it('lets a side join behind those that wait, by the cost of what it wants', () => {
     const queue = new StrideQueue<Side>();
-    for (const name of ['a', 'b']) queue.join(new Side(name, 1), 1);
+    const behind = (name: string, shares: number): void => {
+      const side = new Side(name, shares);
+      queue.place(side, 1);
+      queue.join(side);
+    };
+    behind('a', 1);
+    behind('b', 1);
     expect(serve(queue, 1)).to.equal('a');
-    queue.join(new Side('n', 1), 1);
-    queue.join(new Side('m', 4), 1);
+    behind('n', 1);
+    behind('m', 4);
     expect(serve(queue, 6)).to.equal('bmmman');
   });
 
@@ -129,8 +135,12 @@ describe('StrideQueue', () => {
           const { side } = one;
           if (what === 'join' || what === 'behind') {
             const behind = what === 'behind' ? cost : 0;
-            queue.join(side, behind);
-            if (one.waits) continue;
+            if (one.waits) {
+              queue.join(side);
+              continue;
+            }
+            queue.place(side, behind);
+            queue.join(side);
             one.waits = true;
             one.pass = Math.max(one.pass, now + behind / side.shares);
             one.turn = turns++;
