@@ -17,7 +17,11 @@
 
 import { integerOf, type Kind } from './options-check.ts';
 
-/** The check of a number of shares. */
+/**
+ * The check of a number of shares.
+ *
+ * @internal
+ */
 export const SHARES: Kind = integerOf('an integer from 1 to 1000', 1, 1000);
 
 /** One of those that take turns. */

@@ -303,6 +303,20 @@ describe('keyBy(key, { fair: true })', () => {
     await Promise.all([line.close(), lab.clock.advance(10)]);
   });
 
+  it('lets several sources of one pipeline take turns', async () => {
+    const lab = new Lab();
+    const line = oneStage(lab, { limit: 1, buffer: 2 });
+    const read = async (key: string, count: number): Promise<void> => {
+      const names = Array.from({ length: count }, (_, i) => ({ key, name: `${key}${i}` }));
+      for await (const one of line.through(names)) void one;
+    };
+    const reading = Promise.all([read('a', 8), read('b', 3)]);
+    await lab.clock.advance(20);
+    await reading;
+    expect(lab.ran.slice(0, 7).filter((name) => name.startsWith('b'))).to.have.length(3);
+    await Promise.all([line.close(), lab.clock.advance(10)]);
+  });
+
   it('forgets items that are aborted while they wait or before they run', async () => {
     const lab = new Lab();
     const line = oneStage(lab, { limit: 1 });
