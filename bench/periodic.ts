@@ -1,6 +1,7 @@
 // Periodic tasks: made and stopped, and runs of many that are due at once.
 
 import { Cron } from 'croner';
+import { SimpleIntervalJob, Task, ToadScheduler } from 'toad-scheduler';
 import { Kernel, VirtualClock } from '../lib/index.ts';
 import { cron, every } from '../lib/periodic/index.ts';
 import { costs, sized, type Bench, type Case, type Effort } from './harness/bench.ts';
@@ -9,13 +10,15 @@ import { expectSame, timed } from './harness/timed.ts';
 const nothing = (): void => undefined;
 const INTERVAL = 'setInterval';
 const CRONER = 'croner';
+const TOAD = 'toad-scheduler';
 
 /** Made and stopped, as for a connection. */
 function madeEvery(): Case {
   return {
     name: 'every: made and stopped, random periods',
-    metrics: costs('ns', { against: INTERVAL, atLeast: 1 }),
+    metrics: costs('ns', { against: INTERVAL, atLeast: 1 }, { against: TOAD, atLeast: 2 }),
     sides() {
+      const scheduler = new ToadScheduler();
       const wq = new Kernel().wq.prihigh;
       const period = (i: number): number => 1000 + ((i * 7919) % 60_000);
       return [
@@ -28,6 +31,16 @@ function madeEvery(): Case {
         timed('peer', INTERVAL, {
           run(ops) {
             for (let i = 0; i < ops; i++) clearInterval(setInterval(nothing, period(i)));
+          },
+        }),
+        timed('peer', TOAD, {
+          run(ops) {
+            for (let i = 0; i < ops; i++) {
+              const task = new Task('task', nothing);
+              const job = new SimpleIntervalJob({ milliseconds: period(i) }, task);
+              scheduler.addSimpleIntervalJob(job);
+              job.stop();
+            }
           },
         }),
       ];

@@ -27,6 +27,13 @@ const PEERS = [
   'workerpool',
   'jimp',
   'graphile-worker',
+  'lodash',
+  'p-debounce',
+  'p-throttle',
+  'bottleneck',
+  'p-retry',
+  'croner',
+  'toad-scheduler',
 ];
 
 export function describeMachine(): Machine {

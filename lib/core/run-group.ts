@@ -4,7 +4,7 @@
  *   begin --> open ----- settled ----> outcomes, in the order of the calls
  *                           |
  *                           +--> decide, by the policy: the scope ends, and aborts the others
- *                           +--> the last one: the join settles
+ *                           +--> the last one, here and in the scopes in it: the join settles
  *
  *   policy     decided by             the join is fulfilled with        rejected with
  *   all        the first error        all results                       that error
@@ -40,6 +40,8 @@ type Outcome = PromiseSettledResult<unknown>;
 export class RunGroup {
   /** How many runs have begun and not settled. */
   open = 0;
+  /** How many runs of the scopes in it have begun and not settled. */
+  nested = 0;
   isJoining = false;
   readonly #ownPolicy: JoinPolicy;
   readonly #end: (reason: unknown) => void;
@@ -51,7 +53,7 @@ export class RunGroup {
   #firstResult: Outcome | undefined = undefined;
   #firstError: Outcome | undefined = undefined;
   #decision: Outcome | undefined = undefined;
-  /** Called when no run is open. */
+  /** Called when no run is open, here or in the scopes in it. */
   #idle: (() => void)[] = [];
 
   /**
@@ -81,7 +83,16 @@ export class RunGroup {
       else this.#firstError ??= outcome;
       this.#decide();
     }
-    if (this.open === 0) for (const resolve of this.#idle.splice(0)) resolve();
+    this.tellIfIdle();
+  }
+
+  /** Resolves those who wait, if no run is open. */
+  tellIfIdle(): void {
+    if (this.#isIdle) for (const resolve of this.#idle.splice(0)) resolve();
+  }
+
+  get #isIdle(): boolean {
+    return this.open + this.nested === 0;
   }
 
   #decide(): void {
@@ -106,9 +117,9 @@ export class RunGroup {
     this.#isEnded = true;
   }
 
-  /** Waits until no run is open. */
+  /** Waits until no run is open, here or in the scopes in it. */
   whenIdle(): Promise<void> {
-    if (this.open === 0) return Promise.resolve();
+    if (this.#isIdle) return Promise.resolve();
     return new Promise((resolve) => void this.#idle.push(resolve));
   }
 

@@ -274,17 +274,17 @@ export class Scope {
    *
    * @remarks
    * The policy decides which outcome ends the scope, and so aborts the other runs: from this call on, and on outcomes that
-   * came before. Until this call, the policy of the scope decides. Runs that begin while it waits are waited for too. A
-   * function that ignores its signal is waited for. Results are kept until a join has returned them; a further join is about
-   * later runs.
+   * came before. Until this call, the policy of the scope decides. Runs that begin while it waits are waited for too, and so
+   * are runs of the scopes in it, whose results are those of their own scopes. A function that ignores its signal is waited
+   * for. Results are kept until a join has returned them; a further join is about later runs.
    *
    * @param options - optional settings: the policy, a deadline
    * @returns `'all'`: the results in the order of the calls; rejected with the first error. `'any'`: the first result;
    * rejected with an AggregateError if all have failed. `'race'`: the first result; rejected with the first error, or EINVAL
    * without runs. `'settled'`: all outcomes in the order of the calls. Except for `'settled'`, also rejected with the
    * reason for which the scope has ended: that of an abort, or KcontError ETIMEDOUT for a deadline. Rejected before it waits
-   * with KcontError EINVAL for an invalid option, EBUSY during another join, EDEADLK when called by one of its runs before its
-   * first `await`, and ESHUTDOWN for a deadline on a closed kernel
+   * with KcontError EINVAL for an invalid option, EBUSY during another join, EDEADLK when called by one of its runs, or
+   * one of the scopes in it, before its first `await`, and ESHUTDOWN for a deadline on a closed kernel
    */
   join(options: JoinOptions & { policy: 'any' | 'race' }): Promise<unknown>;
   /** Waits until all its runs have settled, and returns their outcomes. */
@@ -299,7 +299,7 @@ export class Scope {
     try {
       const given = readOptions(options, JOIN);
       ({ policy } = given);
-      this.#mayWait();
+      this.#mayWaitFor((kc) => taskOf(kc)?._scope);
       if (this.#runs.isJoining) throw new KcontError('EBUSY', 'the scope is being joined');
       if (given.deadlineMs !== undefined) timer = this.#startDeadline(given.deadlineMs);
     } catch (error) {
@@ -375,7 +375,7 @@ export class Scope {
    */
   async [Symbol.asyncDispose](): Promise<void> {
     this.#end(undefined);
-    this.#mayWait();
+    this.#mayWaitFor((kc) => taskOf(kc)?._scope ?? kc._details?.scope);
     await this.#whenOver();
   }
 
@@ -425,12 +425,13 @@ export class Scope {
   }
 
   /**
-   * Throws if the function on the stack belongs to this scope or to one in it: it would wait for itself.
+   * Throws if the function on the stack would wait for itself: its scope, if it is among those that are waited for, is
+   * this one or one in it.
    */
-  #mayWait(): void {
+  #mayWaitFor(scopeOf: (kc: Kcont<unknown>) => Scope | undefined): void {
     const current = dispatcherInPass()?.current;
     if (current?.running !== true) return;
-    let scope = taskOf(current)?._scope ?? current._details?.scope;
+    let scope = scopeOf(current);
     while (scope !== undefined && scope !== this) scope = scope.#parent;
     if (scope === undefined) return;
     throw new KcontError('EDEADLK', `${label(current)} cannot wait for its own scope`);
@@ -471,7 +472,7 @@ export class Scope {
   _begin(signal: AbortSignal | undefined): ScopedRun {
     if (this.#disposed) throw this.#whyEnded;
     const either = signal === undefined ? undefined : new EitherSignal(this.signal, signal);
-    const settle = this.#runs.begin();
+    const settle = this.#beginRun();
     const settleWith = (outcome?: PromiseSettledResult<unknown>): void => {
       either?.end();
       settle(outcome);
@@ -489,8 +490,21 @@ export class Scope {
    * @internal
    */
   _hold(): () => void {
-    const settle = this.#runs.begin();
+    const settle = this.#beginRun();
     return () => settle(undefined);
+  }
+
+  /** Begins a run that joins of this scope, and of those it is in, wait for. */
+  #beginRun(): (outcome: PromiseSettledResult<unknown> | undefined) => void {
+    const settle = this.#runs.begin();
+    for (let scope = this.#parent; scope !== undefined; scope = scope.#parent) scope.#runs.nested++;
+    return (outcome) => {
+      settle(outcome);
+      for (let scope = this.#parent; scope !== undefined; scope = scope.#parent) {
+        scope.#runs.nested--;
+        scope.#runs.tellIfIdle();
+      }
+    };
   }
 
   /**

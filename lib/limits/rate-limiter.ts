@@ -135,8 +135,9 @@ export abstract class RateLimiter {
    * @returns a promise that is fulfilled when the amount was taken, in the order of the calls. Rejected with the
    * signal's reason, with KcontError EINVAL for an invalid argument, and ESHUTDOWN when the kernel is closed
    */
-  take(amount: number = 1, options?: { signal?: AbortSignal }): Promise<void> {
-    return this._take(amount, options, RateLimiter.prototype.take);
+  async take(amount: number = 1, options?: { signal?: AbortSignal }): Promise<void> {
+    const signal = this.#mayTake(amount, options, RateLimiter.prototype.take);
+    if (!this.#tryTake(amount)) await this.#wait(amount, signal);
   }
 
   /**
@@ -153,8 +154,11 @@ export abstract class RateLimiter {
     amount: number = 1,
     options?: { signal?: AbortSignal },
   ): Promise<T> {
-    checkFunction(func, 'func', RateLimiter.prototype.run);
-    await this._take(amount, options, RateLimiter.prototype.run);
+    const caller = RateLimiter.prototype.run;
+    checkFunction(func, 'func', caller);
+    const signal = this.#mayTake(amount, options, caller);
+    // The function is never called by this call itself, whether the limit is reached or not.
+    await (this.#tryTake(amount) ? undefined : this.#wait(amount, signal));
     return func();
   }
 
@@ -168,25 +172,6 @@ export abstract class RateLimiter {
   waitMs(amount: number = 1): number {
     this.#check(amount, RateLimiter.prototype.waitMs);
     return this._untilMs(this.kernel.now(), this.#waitingAmount + amount);
-  }
-
-  /** @internal */
-  async _take(
-    amount: number,
-    options: { signal?: AbortSignal } | undefined,
-    caller: Caller,
-  ): Promise<void> {
-    this.#check(amount, caller);
-    const { signal } = readOptions(options, TAKE, caller);
-    signal?.throwIfAborted();
-    if (this.#tryTake(amount)) return undefined;
-    return new Promise((resolve, reject) => {
-      const waiter = new Waiter(this, amount, signal, resolve, reject);
-      this.#waiters.add(waiter);
-      this.#waitingAmount += amount;
-      if (signal !== undefined) join(signal, waiter);
-      if (this.#waiters.size === 1) this._serve();
-    });
   }
 
   /**
@@ -236,6 +221,29 @@ export abstract class RateLimiter {
   /** @internal */
   toString(): string {
     return RateLimiter.#line(this);
+  }
+
+  /** Checks the arguments of a call that may wait, and throws the reason if its signal is aborted. */
+  #mayTake(
+    amount: number,
+    options: { signal?: AbortSignal } | undefined,
+    caller: Caller,
+  ): AbortSignal | undefined {
+    this.#check(amount, caller);
+    if (options === undefined) return undefined;
+    const { signal } = readOptions(options, TAKE, caller);
+    signal?.throwIfAborted();
+    return signal;
+  }
+
+  #wait(amount: number, signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      const waiter = new Waiter(this, amount, signal, resolve, reject);
+      this.#waiters.add(waiter);
+      this.#waitingAmount += amount;
+      if (signal !== undefined) join(signal, waiter);
+      if (this.#waiters.size === 1) this._serve();
+    });
   }
 
   #tryTake(amount: number): boolean {

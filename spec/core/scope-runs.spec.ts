@@ -205,21 +205,71 @@ describe('Scope.run() and join()', () => {
       const joins = [scope, child, lab.scope()].map((one) => rejectionOf(one.join()));
       codes.push(...(await Promise.all(joins)));
     });
-    const kc = new Kcont(
-      lab.wq.prihigh,
-      null,
-      async () => void codes.push(await rejectionOf(child.join())),
-      null,
-      { scope: child },
-    );
-    kc.schedule();
     await lab.clock.advance(0);
-    expect(codes.toSorted()).to.deep.equal(['EDEADLK', 'EDEADLK', 'EDEADLK', 'none']);
+    expect(codes).to.deep.equal(['EDEADLK', 'EDEADLK', 'none']);
     void lab.start(scope, 'a', 5);
     const first = watch(scope.join());
     expect(await rejectionOf(scope.join())).to.equal('EBUSY');
     await lab.clock.advance(5);
     expect(first.now).to.deep.equal(['a']);
+  });
+
+  it('waits in a continuation of the scope, which is no run, for the runs', async () => {
+    const lab = new ScopeLab();
+    const outer = lab.scope();
+    const inner = lab.scope({ parent: outer });
+    const seen: unknown[] = [];
+    const joinAll = async (scope: Scope): Promise<void> => {
+      seen.push(await scope.join(), `${scope.runs} runs`);
+    };
+    for (const scope of [outer, inner]) {
+      void lab.start(scope, 'a', 5);
+      new Kcont(lab.wq.prihigh, null, joinAll, scope, { scope }).schedule();
+    }
+    const forAll = new Kcont(
+      lab.wq.prilow,
+      null,
+      async () => void seen.push(await rejectionOf(inner[Symbol.asyncDispose]())),
+      null,
+      { scope: inner },
+    );
+    await lab.clock.advance(4);
+    expect(seen).to.deep.equal([]);
+    await lab.clock.advance(1);
+    expect(seen).to.deep.equal([['a'], '0 runs', ['a'], '0 runs']);
+    forAll.schedule();
+    await lab.clock.advance(0);
+    expect(seen.at(-1)).to.equal('EDEADLK');
+  });
+
+  it('waits for the runs of the scopes in it, whose outcomes it leaves to them', async () => {
+    const lab = new ScopeLab();
+    const outer = lab.scope();
+    const middle = lab.scope({ parent: outer });
+    const inner = lab.scope({ parent: middle, policy: 'settled' });
+    void lab.start(outer, 'a', 5);
+    const failing = watch(lab.start(inner, 'b', 20, { fails: true }));
+    const joined = { outer: watch(outer.join()), middle: watch(middle.join()) };
+    await lab.clock.advance(19);
+    expect([joined.outer.now, joined.middle.now]).to.deep.equal(['open', 'open']);
+    const late = lab.start(inner, 'c', 10);
+    await lab.clock.advance(1);
+    expect([failing.now, joined.outer.now]).to.deep.equal(['b failed', 'open']);
+    await lab.clock.advance(9);
+    expect([await late, joined.outer.now, joined.middle.now]).to.deep.equal(['c', ['a'], []]);
+    expect([outer.runs, middle.runs, inner.runs, outer.disposed]).to.deep.equal([0, 0, 0, false]);
+  });
+
+  it('does not settle before what it aborts in the scopes in it has settled', async () => {
+    const lab = new ScopeLab();
+    const outer = lab.scope();
+    void lab.start(outer, 'a', 5, { fails: true });
+    void lab.start(lab.scope({ parent: outer }), 'b', 20, { deaf: true });
+    const joined = watch(outer.join());
+    await lab.clock.advance(19);
+    expect(joined.now).to.equal('open');
+    await lab.clock.advance(1);
+    expect(joined.now).to.equal('a failed');
   });
 
   it('is rejected with ESHUTDOWN on a closed kernel', async () => {

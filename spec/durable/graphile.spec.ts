@@ -350,6 +350,86 @@ describe('graphile()', function () {
     }
   });
 
+  describe('beside other programs', () => {
+    it('goes on when graphile-worker is installed in another schema of the database', async () => {
+      const { exitCode } = process;
+      const errors: string[] = [];
+      const jobs = await node('a', { onError: (error) => errors.push(String(error)) });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      await jobs.cron('yearly', '0 0 1 1 *', 'note', 'never');
+      await jobs.kcont('x', 'note', 'before', { lock: 'one' }).schedule();
+      await until(async () => ran.length === 1);
+      const other = newSchema();
+      try {
+        await (
+          await node('b', { backend: graphile({ connectionString: url, schema: other }) })
+        ).close();
+        // The connections that were notified get the notification of this job after it.
+        for (const text of ['after', 'later']) {
+          await jobs.kcont(text, 'note', text, { lock: 'one' }).schedule();
+          await until(async () => ran.includes(text));
+        }
+      } finally {
+        await dropSchema(other);
+      }
+      expect(ran).to.deep.equal(['before', 'after', 'later']);
+      expect([errors, process.exitCode]).to.deep.equal([[], exitCode]);
+    });
+
+    it('stops when a newer graphile-worker has changed its own schema, until it is as before', async () => {
+      const { exitCode } = process;
+      const errors: string[] = [];
+      const jobs = await node('a', {
+        onError: (error) => errors.push(`${(error as KcontError).code} ${String(error)}`),
+      });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      await withClient((client) =>
+        client.query(`insert into ${schema}_worker.migrations (id, breaking) values (9999, true);
+          notify "worker:migrate", '{"migrationNumber":9999,"breaking":true}'`),
+      );
+      await until(async () => errors.length > 1);
+      expect(errors[0]).to.match(/^ECPUDIED .*has revision 9999 of graphile-worker/);
+      expect(errors[1]).to.match(/^ENOTSUP .*this program uses up to \d+: upgrade it/);
+      const refused = await node('b').catch((thrown: unknown) => thrown);
+      expect(refused).to.be.an.instanceof(KcontError).that.includes({ code: 'ENOTSUP' });
+      await jobs.kcont('x', 'note', 'x').schedule();
+      expect(ran).to.deep.equal([]);
+      await withClient((client) =>
+        client.query(`delete from ${schema}_worker.migrations where id = 9999`),
+      );
+      await until(async () => ran.length > 0);
+      expect([ran, process.exitCode]).to.deep.equal([['x'], exitCode]);
+    });
+
+    it('runs again what could not be completed because of an error of the database', async () => {
+      const errors: string[] = [];
+      const jobs = await node('a', { onError: (error) => errors.push(String(error)) });
+      const ran: string[] = [];
+      jobs.define('note', { crashLimit: 1000 }, (text: string, call) => {
+        ran.push(`${text} ${call.crashes}`);
+      });
+      await withClient((client) =>
+        client.query(`create function ${schema}.refuse() returns trigger language plpgsql as $$
+            begin raise exception 'not now'; end $$;
+          create trigger refuse before delete on ${schema}_worker._private_jobs
+            for each row execute function ${schema}.refuse()`),
+      );
+      await jobs.kcont('x', 'note', 'x', { lock: 'one' }).schedule();
+      await until(async () => errors.length > 0);
+      expect(errors[0]).to.match(/node a was cut off: not now/);
+      await withClient((client) =>
+        client.query(`drop trigger refuse on ${schema}_worker._private_jobs`),
+      );
+      await jobs.kcont('y', 'note', 'y', { lock: 'one' }).schedule();
+      await until(async () => ran.some((text) => text.startsWith('y')));
+      const runs = ran.filter((text) => text.startsWith('x'));
+      expect(runs.slice(0, 2)).to.deep.equal(['x 0', 'x 1']);
+      expect(ran.at(-1)).to.equal('y 0');
+    });
+  });
+
   it('ignores a job that is not of this library, and goes on', async () => {
     const errors: string[] = [];
     const jobs = await node('a', { onError: (error) => errors.push(String(error)) });

@@ -154,7 +154,8 @@ class Patience {
           this.#hasLeft();
         });
       } catch (error) {
-        end(error);
+        // The kernel is closed: there is no time to wait, but a try has its answer.
+        end(this.#ms === 0 ? this.#error : error);
       }
     });
   }

@@ -114,6 +114,8 @@ export class Cron {
   readonly #session: Session;
   #runner: Promise<Runner | undefined> = Promise.resolve(undefined);
   #items: readonly CronItem[] = [];
+  /** The runner that is not being stopped. */
+  #current: Runner | undefined = undefined;
   #isQueued = false;
   #end: () => Promise<unknown> = () => Promise.resolve();
   #isStopped = false;
@@ -145,7 +147,11 @@ export class Cron {
           taskList: { [NONE]: nothing },
           parsedCronItems: parseCronItems([...this.#items]),
         });
-        runner.promise.catch((error: unknown) => session.lost(error));
+        runner.promise.then(
+          () => this.#ended(runner),
+          (error: unknown) => session.lost(error),
+        );
+        this.#current = runner;
         return runner;
       } catch (error) {
         session.lost(error);
@@ -160,8 +166,14 @@ export class Cron {
     await this.#finish(await this.#runner);
   }
 
+  #ended(runner: Runner): void {
+    if (runner === this.#current)
+      this.#session.lost(new Error('the cron of graphile-worker has ended'));
+  }
+
   async #finish(runner: Runner | undefined): Promise<void> {
     if (runner === undefined) return;
+    this.#current = undefined;
     await runner.stop().catch(nothing);
     if (!this.#session.isOver) await this.#end().catch(nothing);
   }

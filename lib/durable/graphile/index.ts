@@ -45,8 +45,7 @@ export function graphile(options: GraphileOptions): DurableBackend {
   return {
     caps: CAPS,
     async open(host: BackendHost): Promise<BackendNode> {
-      await migrate(settings);
-      return await GraphileNode.open(settings, host);
+      return await GraphileNode.open(settings, host, await migrate(settings));
     },
   };
 }

@@ -1,19 +1,21 @@
 import { runMigrations } from 'graphile-worker';
 import { Client, Pool } from 'pg';
-import { KcontError } from '../../base/errors.ts';
+import { KcontError, causedBy } from '../../base/errors.ts';
 import { nothing } from '../../base/nothing.ts';
 import { QUIET } from './quiet-logger.ts';
-import { MIGRATIONS } from './migrations.ts';
+import type { DurableClient } from '../backend.ts';
+import { MIGRATIONS, type Schemas } from './migrations.ts';
 import type { Settings } from './options.ts';
 
 /**
  * Brings both schemas to the version of this program. Nodes that start together do it one after the other.
  *
- * @throws KcontError ENOTSUP if the schema is of a newer version
+ * @returns the revision of graphile-worker's schema, for {@link checkRevision}
+ * @throws KcontError ENOTSUP if one of the schemas is of a newer version
  *
  * @internal
  */
-export async function migrate({ config, schemas }: Settings): Promise<void> {
+export async function migrate({ config, schemas }: Settings): Promise<number> {
   const { own } = schemas;
   const client = new Client(config);
   client.on('error', nothing);
@@ -45,18 +47,51 @@ export async function migrate({ config, schemas }: Settings): Promise<void> {
       await client.query(`insert into ${own}.migrations (id) values ($1)`, [index + 1]);
     }
     await client.query('commit');
+    return await revisionOf(client, schemas);
   } finally {
     // Ends the transaction and releases the lock, whatever has happened.
     await client.end().catch(nothing);
   }
 }
 
+/**
+ * Checks that a newer graphile-worker has not changed its schema since this program migrated it.
+ *
+ * @throws KcontError ENOTSUP if it has
+ *
+ * @internal
+ */
+export async function checkRevision(
+  client: DurableClient,
+  schemas: Schemas,
+  known: number,
+): Promise<void> {
+  const revision = await revisionOf(client, schemas);
+  if (revision <= known) return;
+  const what = `schema ${schemas.worker} has revision ${revision} of graphile-worker`;
+  throw new KcontError('ENOTSUP', `${what}, this program uses up to ${known}: upgrade it`);
+}
+
+/** The last change after which an older graphile-worker must not go on. */
+async function revisionOf(client: DurableClient, { worker }: Schemas): Promise<number> {
+  const { rows } = await client.query(
+    `select coalesce(max(id), 0)::integer as last from ${worker}.migrations where breaking`,
+  );
+  return (rows[0] as { last: number }).last;
+}
+
 async function migrateWorker(config: Settings['config'], schema: string): Promise<void> {
   const pgPool = new Pool({ ...config, max: 2 });
   // Without both, graphile-worker writes a warning.
   pgPool.on('error', nothing).on('connect', nothing);
+  const { exitCode } = process;
   try {
     await runMigrations({ pgPool, schema, logger: QUIET });
+  } catch (error) {
+    if (process.exitCode === exitCode) throw error;
+    // It sets the exit code of the process if the schema is of a newer version.
+    process.exitCode = exitCode;
+    throw causedBy(new KcontError('ENOTSUP', `schema ${schema}: upgrade graphile-worker`), error);
   } finally {
     await pgPool.end();
   }

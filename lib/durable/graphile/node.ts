@@ -46,6 +46,7 @@ type StateRow = Omit<DurableState, 'dueInMs' | 'lastError'> & {
  */
 export class GraphileNode implements BackendNode, SessionOwner {
   readonly node: string;
+  readonly revision: number;
   readonly #host: BackendHost;
   readonly #settings: Settings;
   readonly #pool: Pool | undefined;
@@ -60,8 +61,9 @@ export class GraphileNode implements BackendNode, SessionOwner {
   #isClosed = false;
   #reconnecting: NodeJS.Timeout | undefined = undefined;
 
-  private constructor(settings: Settings, host: BackendHost) {
+  private constructor(settings: Settings, host: BackendHost, revision: number) {
     this.node = host.node;
+    this.revision = revision;
     this.#host = host;
     this.#settings = settings;
     if (settings.pool === undefined) {
@@ -72,8 +74,12 @@ export class GraphileNode implements BackendNode, SessionOwner {
     this.#session = undefined as unknown as Session;
   }
 
-  static async open(settings: Settings, host: BackendHost): Promise<GraphileNode> {
-    const node = new GraphileNode(settings, host);
+  static async open(
+    settings: Settings,
+    host: BackendHost,
+    revision: number,
+  ): Promise<GraphileNode> {
+    const node = new GraphileNode(settings, host, revision);
     try {
       node.#session = await Session.begin(settings, node);
       return node;

@@ -12,14 +12,19 @@
  * complete a job that runs elsewhere by now.
  *
  * A session that loses a connection ends itself: its runs are aborted, and the node begins another session.
+ *
+ * graphile-worker shuts down, and sets the exit code of the process, whenever a graphile-worker is installed in any
+ * schema of the database, because the notification does not name the schema. So no connection of a session passes that
+ * notification on, and the session looks for itself whether its own schema has been changed.
  */
 
 import { randomBytes } from 'node:crypto';
-import { Client, Pool, type PoolClient, type PoolConfig } from 'pg';
+import { Client, Pool, type Notification, type PoolClient, type PoolConfig } from 'pg';
 import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import { BEAT_MS, asDied, isConnectionError } from './connection-errors.ts';
+import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
 import { Wakes, monotonicMs } from './wakes.ts';
 
@@ -35,6 +40,8 @@ interface Beat {
 /** What a session tells its node. */
 export interface SessionOwner {
   readonly node: string;
+  /** The revision of graphile-worker's schema that it can use. */
+  readonly revision: number;
   /** It has ended by itself, and its runs are aborted. */
   lost(session: Session, reason: KcontError): void;
   report(error: unknown): void;
@@ -50,6 +57,8 @@ export class Session {
   readonly token: string = randomBytes(12).toString('hex');
   readonly settings: Settings;
   readonly wakes: Wakes;
+  /** The class of the connections of its pools. */
+  readonly Client: typeof Client = clientOf(() => this.#migrated());
   /** The pool for the statements of functions. */
   readonly handlers: Pool;
   /** The other nodes that are up. */
@@ -95,6 +104,7 @@ export class Session {
     const { node } = this.#owner;
     const client = this.#liveness;
     await client.connect();
+    await checkRevision(client, this.settings.schemas, this.#owner.revision);
     client.on('notification', ({ payload }) => this.wakes.at(Number(payload)));
     await client.query(`listen "${own}"`);
     const key = await client.query<{ key: string }>(
@@ -135,13 +145,14 @@ export class Session {
 
   /** Makes a pool whose connections end with the session. */
   makePool(options: PoolConfig, made: typeof Pool = Pool): Pool {
-    // `verify` is a part of pg that its types do not have: called before a new connection is used.
-    const verified: PoolConfig & { verify: Verify } = {
+    // Parts of pg that its types do not have; `verify` is called before a new connection is used.
+    const verified: Omit<PoolConfig, 'Client'> & { verify: Verify; Client: unknown } = {
       ...this.#config,
+      Client: this.Client,
       ...options,
       verify: (client, done) => this.#verify(client, done),
     };
-    const pool = new made(verified);
+    const pool = new made(verified as PoolConfig);
     pool.on('error', (error) => this.lost(error));
     pool.on('connect', (client) => {
       this.#clients.add(client);
@@ -170,6 +181,13 @@ export class Session {
     await this.#liveness.query(
       `update ${own}.nodes set worker = $3 where name = $1 and session = $2`,
       [this.node, this.token, worker],
+    );
+  }
+
+  /** A schema of graphile-worker has been changed in this database. If it is that of this session, the session ends. */
+  #migrated(): void {
+    checkRevision(this.handlers, this.settings.schemas, this.#owner.revision).catch(
+      (error: unknown) => this.lost(error),
     );
   }
 
@@ -258,6 +276,20 @@ export class Session {
     }
     for (const client of this.#clients) cutOff(client);
   }
+}
+
+/** Returns a class of connections that call a function instead of telling of an incompatible change of a schema. */
+function clientOf(onMigrated: () => void): typeof Client {
+  return class extends Client {
+    override emit(event: string, ...args: unknown[]): boolean {
+      const { channel, payload = '' } = (args[0] ?? {}) as Partial<Notification>;
+      if (event !== 'notification' || channel !== 'worker:migrate') {
+        return Reflect.apply(super.emit, this, [event, ...args]);
+      }
+      if (/"breaking":\s*true/.test(payload)) onMigrated();
+      return true;
+    }
+  };
 }
 
 /** Ends a connection, even in the middle of a statement. */

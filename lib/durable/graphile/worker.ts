@@ -4,7 +4,10 @@
  * graphile-worker 0.17 does not await the statement that completes a job: if it failed, the rejection would
  * be unhandled and end the process, and if a worker looked for the next job of a lock before it was committed,
  * it would find the lock held and sleep for two seconds. So its pool ends the session when a connection is
- * lost, and lets the statement wait forever; and when the statement has been executed, a worker looks again.
+ * lost or the statement fails for good, and lets it wait forever; and when the statement has been executed, a worker
+ * looks again.
+ *
+ * Whenever it shuts down for a reason of its own, the session ends.
  */
 
 import { EventEmitter } from 'node:events';
@@ -15,10 +18,11 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import { Client, Pool, type PoolClient, type PoolConfig } from 'pg';
+import { Pool, type Client, type PoolClient, type PoolConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
 import { isConnectionError } from './connection-errors.ts';
+import { Looks, type Found } from './looks.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
 import { monotonicMs } from './wakes.ts';
@@ -46,6 +50,9 @@ export class Worker {
     this.#pg = makePool(session, concurrency, () => this.nudge(1));
     const events = new EventEmitter() as WorkerEvents;
     events.on('worker:fatalError', ({ error }) => session.lost(error));
+    events.on('pool:gracefulShutdown', ({ message }) => {
+      if (!this.#isPaused) session.lost(new Error(`graphile-worker has ended: ${message}`));
+    });
     let start: (registered: Promise<void>) => void = nothing;
     const registered = new Promise<void>((resolve) => {
       start = resolve;
@@ -113,6 +120,16 @@ export class Worker {
   }
 }
 
+/** Whether a statement ends a job. If it fails, nothing is tried again. */
+function isLastStatement(name: string): boolean {
+  return /^(?:complete|fail)_job/.test(name);
+}
+
+/** Whether graphile-worker executes a statement again after an error: a conflict with another transaction. */
+function isRetryable(error: unknown): boolean {
+  return /^40(?:001|P01)$/.test(String((error as { code?: unknown } | null)?.code));
+}
+
 /** Makes the pool of a worker: what fails because a connection is lost ends the session, and never settles. */
 function makePool(session: Session, concurrency: number, onCompleted: () => void): Pool {
   const lost = (error: unknown): Promise<never> => {
@@ -120,18 +137,24 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
     return never;
   };
 
-  class WorkerClient extends Client {
+  const looks = new Looks<Found>();
+
+  class WorkerClient extends session.Client {
     override query(...args: unknown[]): never {
-      const name = (args[0] as { name?: string } | null)?.name;
-      const result = Reflect.apply(super.query, this, args) as unknown;
+      const { name = '', values } = (args[0] ?? {}) as { name?: string; values?: unknown };
+      const execute = (): unknown => Reflect.apply(super.query, this, args);
+      const result = name.startsWith('get_job')
+        ? looks.look(`${name} ${JSON.stringify(values)}`, execute as () => Promise<Found>)
+        : execute();
       if (!(result instanceof Promise)) return result as never;
       const settled = result.then(
         (value: unknown) => {
-          if (name?.startsWith('complete_job_q') === true) onCompleted();
+          if (name.startsWith('complete_job_q')) onCompleted();
           return value;
         },
         (error: unknown) => {
-          if (isConnectionError(error)) return lost(error);
+          const isFinal = isLastStatement(name) && !isRetryable(error);
+          if (isFinal || isConnectionError(error)) return lost(error);
           throw error;
         },
       );

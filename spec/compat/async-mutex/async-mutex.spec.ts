@@ -444,6 +444,18 @@ describe('withTimeout of kcont/async-mutex', () => {
     expect(await timed.runExclusive(() => 'free')).to.equal('free');
   });
 
+  it('rejects with its own error what cannot be locked at once, also when its kernel is closed', async () => {
+    const mutex = new Mutex();
+    const trying = timeouts.tryAcquire(mutex, new Error('taken'));
+    await lab.kernel.close({ graceMs: 0 });
+    await trying.acquire();
+    for (const wait of [trying.acquire(), trying.waitForUnlock()]) {
+      expect(await wait.catch(String)).to.equal('Error: taken');
+    }
+    trying.release();
+    expect(await trying.runExclusive(() => 'free')).to.equal('free');
+  });
+
   it('tells those who wait for an unlock when its kernel is closed', async () => {
     const semaphore = new Semaphore(1);
     const heavy = rejectionOf(timeouts.withTimeout(semaphore, 100).acquire(2));
