@@ -20,6 +20,8 @@ export interface Found {
 }
 
 interface Waiting<T> {
+  /** How many looks had begun when it was asked for. */
+  readonly asked: number;
   readonly question: string;
   readonly ask: () => Promise<T>;
   readonly resolve: (found: T) => void;
@@ -33,6 +35,8 @@ interface Waiting<T> {
  */
 export class Looks<T extends Found> {
   #open = 0;
+  /** How many have begun. */
+  #begun = 0;
   #oneAtATime = true;
   #waiting: Waiting<T>[] = [];
 
@@ -44,7 +48,7 @@ export class Looks<T extends Found> {
    */
   look(question: string, ask: () => Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ question, ask, resolve, reject });
+      this.#waiting.push({ asked: this.#begun, question, ask, resolve, reject });
       this.#begin();
     });
   }
@@ -52,16 +56,14 @@ export class Looks<T extends Found> {
   #begin(): void {
     while (this.#waiting.length > 0 && (this.#open === 0 || !this.#oneAtATime)) {
       const look = this.#waiting.shift() as Waiting<T>;
-      // Nobody leaves the queue before this look has ended, unless nobody has to wait.
-      const behind = this.#waiting.length;
       this.#open++;
-      void this.#run(look, behind);
+      void this.#run(look, this.#begun++);
     }
   }
 
-  async #run(look: Waiting<T>, behind: number): Promise<void> {
+  async #run(look: Waiting<T>, begun: number): Promise<void> {
     try {
-      this.#found(look, await look.ask(), behind);
+      this.#found(look, await look.ask(), begun);
     } catch (error) {
       look.reject(error);
     }
@@ -69,15 +71,17 @@ export class Looks<T extends Found> {
     this.#begin();
   }
 
-  #found(look: Waiting<T>, found: T, behind: number): void {
+  #found(look: Waiting<T>, found: T, begun: number): void {
     look.resolve(found);
     const last = found.rows.at(-1);
     if (last !== undefined) {
       this.#oneAtATime = (last.job_queue_id ?? null) !== null;
       return;
     }
-    const others = this.#waiting.splice(0, behind);
-    for (const other of others) if (other.question === look.question) other.resolve(found);
-    this.#waiting.unshift(...others.filter(({ question }) => question !== look.question));
+    const isAnswered = ({ asked, question }: Waiting<T>): boolean =>
+      asked <= begun && question === look.question;
+    const waiting = this.#waiting;
+    this.#waiting = waiting.filter((other) => !isAnswered(other));
+    for (const other of waiting) if (isAnswered(other)) other.resolve(found);
   }
 }
