@@ -62,8 +62,9 @@ const programs: Record<string, string> = {
     setTimeout(say, 60, 'ref');
   `,
   'an unreferenced immediate does not keep the process alive': `
-    setTimeout(() => { setImmediate(say, 'unref').unref(); }, 5);
     process.on('exit', () => say('exit'));
+    // A timer that is due before the loop has begun is called before the immediates of the first iteration.
+    await inIo(() => { setTimeout(() => { setImmediate(say, 'unref').unref(); }, 5); });
   `,
   'immediates that set each other, unreferenced, do not keep the process alive': `
     const loop = () => { setImmediate(loop).unref(); };
