@@ -429,7 +429,7 @@ export class Durable {
    * stays stored. A kernel that closes closes the node, within the kernel's own grace.
    *
    * @param options - optional settings: `graceMs`, how long to wait, 0 ms or more, default 5000
-   * @returns a promise of a report; every call returns the same promise. `withdrawn` names what is gone
+   * @returns a promise of a report, the same for every call. `withdrawn` names what is gone
    * with this process: what was scheduled, on a backend that is not durable
    */
   async close(options?: { graceMs?: number }): Promise<CloseReport> {

@@ -1,4 +1,4 @@
-import { KcontError } from '../base/errors.ts';
+import { KcontError, checkFunction } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { BackendRun, DurableClient } from './backend.ts';
 
@@ -62,9 +62,12 @@ export class Invocation {
    * @param work - called with a client; its statements are committed when its promise is fulfilled, and rolled
    * back when it is rejected
    * @returns a promise of what `work` returns, rejected with what it throws, with the error of the database,
-   * with KcontError ECPUDIED if the node has lost the run, and ENOTSUP on a backend without transactions
+   * with KcontError ECPUDIED if the node has lost the run, EINVAL if `work` is not a function, and ENOTSUP on a
+   * backend without transactions. A statement that failed has rolled back the transaction: if `work` ignores
+   * its error, the promise is rejected with it
    */
   async transaction<T>(work: (client: DurableClient) => Promise<T>): Promise<T> {
+    checkFunction(work, 'work');
     const { transaction } = this.#run;
     return transaction === undefined ? this.#refuse('transaction') : transaction(work);
   }

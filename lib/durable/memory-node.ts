@@ -164,7 +164,8 @@ export class MemoryNode implements BackendNode {
   /** Arms the timer; Infinity: nothing is pending. */
   wakeIn(ms: number): void {
     if (ms === Infinity || this.#host.kernel.closed) this.#timer.stop();
-    else this.#timer.reset(ms);
+    // The sum of a time and a delay, and the difference again, may be above the longest delay.
+    else this.#timer.reset(Math.min(ms, Number.MAX_SAFE_INTEGER));
   }
 }
 

@@ -77,12 +77,12 @@ export function validate(schema: StandardSchema, value: unknown, what: string): 
       if (issues === undefined) return (result as { value: unknown }).value;
       throw new KcontError('EINVAL', `${what} does not fit its schema: ${describe(issues)}`);
     }
+    // Its answer comes too late, and must not become an unhandled rejection.
+    void Promise.resolve(result).catch(() => undefined);
   } catch (error) {
     if (isA(error, KcontError)) throw error;
     throw new KcontError('EINVAL', `the schema of ${what} failed: ${show(error)}`);
   }
-  // Its answer comes too late, and must not become an unhandled rejection.
-  void Promise.resolve(result).catch(() => undefined);
   throw new KcontError('ENOTSUP', `the schema of ${what} is asynchronous`);
 }
 

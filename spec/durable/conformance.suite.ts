@@ -55,6 +55,28 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
       cluster.until(() => texts.every((text) => ran.includes(text)));
 
     describe('schedule', () => {
+      it('runs functions whose names are those of properties of every object', async () => {
+        const names = ['constructor', '__proto__', 'toString'];
+        for (const name of names) jobs.define(name, () => void ran.push(name));
+        for (const name of names) await jobs.kcont(name, name, null).schedule();
+        await hasRun(...names);
+      });
+
+      it('takes the longest delay, and touches it', async () => {
+        const kc = note('x');
+        expect(await kc.schedule(Number.MAX_SAFE_INTEGER)).to.equal(true);
+        expect(await kc.touch()).to.equal(true);
+        expect(await kc.stop()).to.equal(false);
+      });
+
+      it('is touched by the delay of the first run, if it is periodic', async () => {
+        const kc = note('x');
+        await kc.every(1000, { firstMs: 1e6 });
+        expect(await kc.touch()).to.equal(true);
+        expect((await kc.state()).dueInMs).to.be.above(1e5);
+        await kc.stop();
+      });
+
       it('runs a function once, with its argument and its invocation', async () => {
         const seen: unknown[] = [];
         jobs.define('look', (arg: unknown, call: Invocation) => {

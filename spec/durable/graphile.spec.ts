@@ -100,6 +100,18 @@ describe('graphile()', function () {
       ),
     );
 
+  /** Waits until a node has given some signs of life. */
+  async function beats(name: string, count: number): Promise<void> {
+    const sql = `select beat::text from ${schema}.nodes where name = $1`;
+    await withClient(async (client) => {
+      const beat = async (): Promise<unknown> => (await client.query(sql, [name])).rows[0];
+      for (let i = 0; i < count; i++) {
+        const last = JSON.stringify(await beat());
+        await until(async () => JSON.stringify(await beat()) !== last);
+      }
+    });
+  }
+
   describe('its schema', () => {
     it('is created once by nodes that start together', async () => {
       const all = await Promise.all(['a', 'b', 'c', 'd'].map((name) => node(name)));
@@ -214,6 +226,217 @@ describe('graphile()', function () {
       ]);
       expect(late).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
     }).timeout(10_000);
+  });
+
+  describe('a transaction of an invocation', () => {
+    it('is rejected if it was rolled back because of an error that the function ignored', async () => {
+      const jobs = await node('a');
+      let refused: unknown;
+      jobs.define('write', async (_, invocation) => {
+        refused = await invocation
+          .transaction(async (client) => {
+            await client.query('select 1 / 0').catch(() => undefined);
+            return 'done';
+          })
+          .catch((error: unknown) => error);
+      });
+      await jobs.kcont('x', 'write', null).schedule();
+      await until(async () => refused !== undefined);
+      expect(String(refused)).to.match(/division by zero/);
+    });
+
+    it('is rejected with EINVAL if it gets no function', async () => {
+      const jobs = await node('a');
+      let refused: unknown;
+      jobs.define('write', async (_, invocation) => {
+        refused = await invocation.transaction(5 as never).catch((error: unknown) => error);
+      });
+      await jobs.kcont('x', 'write', null).schedule();
+      await until(async () => refused !== undefined);
+      expect(refused).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
+    });
+
+    it('does not keep other runs from being acknowledged and stored, however many there are', async () => {
+      const jobs = await node('a', { concurrency: 12 });
+      let begun = 0;
+      let acknowledged = 0;
+      jobs.define('retry', { maxAttempts: 2, backoff: { baseMs: 1 } }, (_, { attempt }) => {
+        if (attempt === 1) throw new Error('again');
+      });
+      const other = jobs.kcont('other', 'retry', null);
+      jobs.define('hold', async (_, invocation) => {
+        await invocation.transaction(async () => {
+          begun++;
+          // All connections for functions are in use from here on.
+          await until(async () => begun >= 10);
+          if (await invocation.ack()) acknowledged++;
+          await until(async () => acknowledged >= 10 && !(await other.state()).pending);
+        });
+      });
+      for (let i = 0; i < 10; i++) await jobs.kcont(`hold:${i}`, 'hold', null).schedule();
+      await until(async () => begun === 10);
+      await other.schedule();
+      await until(async () => acknowledged === 10);
+      await jobs.drain();
+      expect(await other.state()).to.include({ pending: false, failed: 0, lastError: null });
+    });
+  });
+
+  it('is refused in a transaction whose snapshot is too old, instead of looking forever', async () => {
+    const jobs = await node('a');
+    const ran: string[] = [];
+    jobs.define('note', (text: string) => void ran.push(text));
+    const kc = jobs.kcont('x', 'note', 'x');
+    await kc.schedule(1e6);
+    await withClient(async (client) => {
+      await client.query('begin isolation level repeatable read');
+      await client.query('select count(*) from pg_class');
+      await kc.schedule();
+      await until(async () => ran.length > 0 && !(await kc.state()).running);
+      const refused = await kc.schedule(0, { client }).catch((error: unknown) => error);
+      expect(refused).to.include({ code: '40001' });
+    });
+  });
+
+  describe('its connections', () => {
+    it('have the names by which they are ended, whatever the connection string says', async () => {
+      const named = new URL(url);
+      named.searchParams.set('application_name', `${schema}-app`);
+      const jobs = await node('a', { backend: graphile({ connectionString: named.href, schema }) });
+      let own: unknown;
+      jobs.define('look', async (_, { client }) => {
+        own = (await client.query('show application_name')).rows[0];
+      });
+      await jobs.kcont('x', 'look', null).schedule();
+      await until(async () => own !== undefined);
+      const { rows } = await withClient((client) =>
+        client.query(`select 'kcont:' || session as application_name from ${schema}.nodes`),
+      );
+      expect([own]).to.deep.equal(rows);
+    });
+
+    it('are not ended by a limit for idle sessions of the connection string', async () => {
+      const limited = new URL(url);
+      limited.searchParams.set('options', '-c idle_session_timeout=200');
+      const errors: string[] = [];
+      const jobs = await node('a', {
+        backend: graphile({ connectionString: limited.href, schema }),
+        onError: (error) => errors.push(String(error)),
+      });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      await jobs.kcont('x', 'note', 'x').schedule();
+      await until(async () => ran.length > 0);
+      // Several times as long as the limit.
+      await beats('a', 3);
+      expect(errors).to.deep.equal([]);
+    });
+
+    it('are waited for, and no run is lost, while the server has none free', async () => {
+      const role = `${schema}_role`;
+      const { pathname } = new URL(url);
+      await withClient((client) =>
+        client.query(`create role ${role} login connection limit 7;
+          grant create on database ${pathname.slice(1)} to ${role}`),
+      );
+      const few = new URL(url);
+      few.username = role;
+      const errors: string[] = [];
+      const backend = graphile({ connectionString: few.href, schema });
+      try {
+        const jobs = await node('a', {
+          backend,
+          onError: (error) => errors.push((error as { code: string }).code),
+        });
+        const ran: string[] = [];
+        jobs.define('note', (text: string, { crashes }) => void ran.push(`${text} ${crashes}`));
+        for (let i = 0; i < 20; i++) await jobs.kcont(`${i}`, 'note', `${i}`).schedule();
+        await until(async () => ran.length >= 20);
+        const all = Array.from({ length: 20 }, (_, i) => `${i} 0`);
+        expect(ran).to.have.members(all);
+        // It was told, and has not been cut off.
+        expect(new Set(errors)).to.deep.equal(new Set(['53300']));
+        await jobs.close();
+      } finally {
+        await withClient((client) =>
+          client.query(`drop owned by ${role} cascade; drop role ${role}`),
+        );
+      }
+    });
+
+    it('may be cut while the schema is upgraded: the start is rejected', async () => {
+      await (await node('a')).close();
+      const proxy = await Proxy.start();
+      try {
+        await withClient(async (client) => {
+          await client.query(`begin; lock table ${schema}_worker.migrations`);
+          const backend = graphile({ connectionString: proxy.url, schema });
+          const started = node('b', { backend }).catch((error: unknown) => error);
+          await until(async () => {
+            const { rows } = await client.query('select 1 from pg_locks where not granted');
+            return rows.length > 0;
+          });
+          proxy.cut();
+          expect(await started).to.be.an.instanceof(Error);
+        });
+      } finally {
+        proxy.stop();
+      }
+    });
+
+    it('may not answer any more: a node can be closed nevertheless', async () => {
+      const proxy = await Proxy.start();
+      const backend = graphile({ connectionString: proxy.url, schema });
+      const jobs = await durable({ backend, node: 'a', kernel: new Kernel() });
+      try {
+        jobs.define('note', () => undefined);
+        const kc = jobs.kcont('x', 'note', null);
+        await kc.schedule(1e6);
+        proxy.hold();
+        const touched = kc.touch().catch((error: unknown) => error);
+        await jobs.close({ graceMs: 0 });
+        expect(await touched).to.be.an.instanceof(Error);
+      } finally {
+        proxy.cut();
+        proxy.stop();
+      }
+    });
+  });
+
+  it('takes the name of a schema that is a key word', async () => {
+    const backend = graphile({ connectionString: url, schema: 'user' });
+    const jobs = await durable({ backend, node: 'a', kernel: new Kernel() });
+    try {
+      const ran = new Promise((resolve) => void jobs.define('note', resolve));
+      await jobs.kcont('x', 'note', 'x').schedule(1);
+      expect(await ran).to.equal('x');
+    } finally {
+      await jobs.close();
+      await dropSchema('"user"').catch(() => undefined);
+      await withClient((client) => client.query('drop schema if exists user_worker cascade'));
+    }
+  });
+
+  it('goes on although a transaction of a caller keeps it from recovering a dead node', async () => {
+    const errors: string[] = [];
+    const backend = graphile({ connectionString: url, schema, livenessMs: 1000 });
+    const jobs = await node('a', { backend, onError: (error) => errors.push(String(error)) });
+    await createLog(schema);
+    const kc = scheduler(jobs)('x', { lock: 'one', forMs: 60_000 });
+    const process = await start('p');
+    await kc.schedule();
+    await hasLog('x', 'begin', /^p/);
+    await withClient(async (client) => {
+      await client.query('begin');
+      await kc.reset(1e6, { client });
+      await process.kill();
+      // Signs of life, although p cannot be taken out.
+      await beats('a', 4);
+      expect((await kc.state()).running).to.equal(true);
+      await client.query('commit');
+    });
+    await until(async () => !(await kc.state()).running);
+    expect(errors).to.deep.equal([]);
   });
 
   describe('the fencing token', () => {

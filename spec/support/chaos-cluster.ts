@@ -44,11 +44,12 @@ export class NodeProcess {
   }
 }
 
-/** A TCP proxy in front of the database, which can cut all connections. */
+/** A TCP proxy in front of the database, which can cut all connections, or keep them open without passing anything on. */
 export class Proxy {
   readonly #server: Server;
   readonly #target: URL;
   readonly #sockets = new Set<Socket>();
+  #isHeld = false;
 
   private constructor(target: URL) {
     this.#target = target;
@@ -63,8 +64,8 @@ export class Proxy {
           upstream.destroy();
         });
       }
-      socket.pipe(upstream);
-      upstream.pipe(socket);
+      socket.on('data', (data) => this.#isHeld || upstream.write(data));
+      upstream.on('data', (data) => this.#isHeld || socket.write(data));
     });
   }
 
@@ -80,6 +81,11 @@ export class Proxy {
     url.hostname = '127.0.0.1';
     url.port = String((this.#server.address() as AddressInfo).port);
     return url.href;
+  }
+
+  /** Passes nothing on any more; all connections stay open. */
+  hold(): void {
+    this.#isHeld = true;
   }
 
   cut(): void {

@@ -30,8 +30,13 @@ export function isFenced(error: unknown): boolean {
 }
 
 function codeOf(error: unknown): string | undefined {
-  const { code } = (error ?? {}) as { code?: unknown };
-  return typeof code === 'string' ? code : undefined;
+  try {
+    const { code } = (error ?? {}) as { code?: unknown };
+    return typeof code === 'string' ? code : undefined;
+  } catch {
+    // A function may have thrown anything.
+    return undefined;
+  }
 }
 
 /**

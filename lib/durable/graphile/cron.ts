@@ -97,7 +97,7 @@ export async function runTick(host: BackendHost, session: Session, job: Job): Pr
   const { own } = session.settings.schemas;
   const { id, task, payload, lock, crashLimit, priority, flags, node } = tick;
   const delayMs = tick._cron?.backfilled === true ? CATCH_UP_DELAY_MS : 0;
-  await session.handlers.query(
+  await session.statements.query(
     `select case when s.parked then 'parked'
        else ${own}.schedule($1, $2, $3, $4, $5, $6, $7, $8, $9, false) end as answer
      from ${own}.state($1) s`,

@@ -66,11 +66,17 @@ function makeRun(session: Session, handler: string, job: Job, payload: Payload):
     transaction,
     ack: async () => {
       const { own } = session.settings.schemas;
-      const { rows } = await session.handlers.query<{ ack: boolean }>(
-        `select ${own}.ack($1, $2) as ack`,
-        [payload.id, job.id],
-      );
-      return rows[0]?.ack === true;
+      const sql = `select ${own}.ack($1, $2) as ack`;
+      try {
+        const { rows } = await session.statements.query<{ ack: boolean }>(sql, [
+          payload.id,
+          job.id,
+        ]);
+        return rows[0]?.ack === true;
+      } catch (error) {
+        if (session.isOver) throw session.signal.reason;
+        throw error;
+      }
     },
   };
 }
@@ -88,14 +94,22 @@ async function fenced<T>(
     try {
       await client.query('begin');
       await client.query(`select ${own}.check_session($1, $2)`, [session.node, session.token]);
+      let failure: unknown;
       const result = await work({
         query: async (text, values) => {
           if (!isOpen) throw new KcontError('EINVAL', 'the transaction has ended');
-          return await client.query(text, values);
+          try {
+            return await client.query(text, values);
+          } catch (error) {
+            failure = error;
+            throw error;
+          }
         },
       });
       isOpen = false;
-      await client.query('commit');
+      const { command } = await client.query('commit');
+      // PostgreSQL rolls back a transaction in which a statement has failed, without an error.
+      if (command === 'ROLLBACK') throw failure;
       return result;
     } catch (error) {
       isOpen = false;
@@ -128,7 +142,7 @@ async function mayBegin(session: Session, id: string, job: Job): Promise<boolean
   if (job.flags?.['after'] !== true) return true;
   const { own } = session.settings.schemas;
   for (;;) {
-    const { rows } = await session.handlers.query<{ may: string }>(
+    const { rows } = await session.statements.query<{ may: string }>(
       `select ${own}.may_begin($1, $2) as may`,
       [id, job.id],
     );
@@ -160,7 +174,7 @@ async function follow(
   const next =
     retry === undefined ? payloadOf(request) : payloadOf(request, failed + 1, retry.delayMs);
   const { own } = session.settings.schemas;
-  await session.handlers.query(
+  await session.statements.query(
     `select ${own}.follow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
     [
       session.node,

@@ -91,9 +91,9 @@ begin
 end $$;
 
 -- Ends all connections of a session but the caller's, and waits until they are gone; false: not in time.
-create function ${own}.cut_off(p_session text) returns boolean language plpgsql as $$
+create function ${own}.cut_off(p_session text, p_wait_ms integer) returns boolean language plpgsql as $$
 declare
-  v_until timestamptz := clock_timestamp() + interval '1 s';
+  v_until timestamptz := clock_timestamp() + p_wait_ms * interval '1 ms';
 begin
   perform pg_terminate_backend(pid) from pg_stat_activity
   where application_name = 'kcont:' || p_session and pid <> pg_backend_pid();
@@ -111,13 +111,19 @@ begin
   return true;
 end $$;
 
--- Takes a dead node out of the cluster.
-create function ${own}.recover(p_node text, p_session text) returns boolean language plpgsql as $$
+-- Takes a dead node out of the cluster. False: somebody else has, or something took longer than it may.
+create function ${own}.recover(p_node text, p_session text, p_wait_ms integer) returns boolean
+language plpgsql as $$
 begin
-  if not ${own}.cut_off(p_session) then
+  if not ${own}.cut_off(p_session, p_wait_ms) then
     return false;
   end if;
-  set local lock_timeout = '1s';
+  perform set_config('lock_timeout', p_wait_ms::text, true);
+  -- From here on new connections are refused; one may have been made meanwhile.
+  perform 1 from ${own}.nodes where name = p_node and session = p_session for update;
+  if not ${own}.cut_off(p_session, p_wait_ms) then
+    return false;
+  end if;
   return ${own}.leave(p_node, p_session, false);
 end $$;
 
@@ -131,11 +137,11 @@ begin
   perform pg_advisory_xact_lock(hashtextextended('${own}:' || p_node, 2));
   select * into old from ${own}.nodes where name = p_node;
   if old.is_up then
-    if not pg_try_advisory_xact_lock(old.lock_key)
+    if not pg_try_advisory_xact_lock_shared(old.lock_key)
       and old.beat > clock_timestamp() - p_limit_ms * interval '1 ms' then
       return false;
     end if;
-    if not ${own}.recover(p_node, old.session) then
+    if not ${own}.recover(p_node, old.session, 1000) then
       return false;
     end if;
   end if;
@@ -146,7 +152,9 @@ begin
   return true;
 end $$;
 
--- The heartbeat: whether the session is still valid, which other nodes are up, and which of them are dead:
+-- The heartbeat. Whoever looks whether a node is dead takes its lock in shared mode, so that two who look at the same
+-- time do not take each other for the node. Dead nodes are in no order, so that one that cannot be taken out does not keep
+-- others waiting. It tells whether the session is still valid, which other nodes are up, and which of them are dead:
 -- their lock is free, because their process has ended, or their last beat is too old.
 create function ${own}.beat(
   p_node text, p_session text, p_limit_ms double precision,
@@ -160,8 +168,8 @@ begin
   where name = p_node and session = p_session and is_up;
   is_current := found;
   up := '{}';
-  for n in select * from ${own}.nodes where is_up and name <> p_node loop
-    if pg_try_advisory_xact_lock(n.lock_key)
+  for n in select * from ${own}.nodes where is_up and name <> p_node order by random() loop
+    if pg_try_advisory_xact_lock_shared(n.lock_key)
       or n.beat < clock_timestamp() - p_limit_ms * interval '1 ms' then
       gone := gone || jsonb_build_object('name', n.name, 'session', n.session);
     else

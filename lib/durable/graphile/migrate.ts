@@ -4,6 +4,7 @@ import { KcontError, causedBy } from '../../base/errors.ts';
 import { nothing } from '../../base/nothing.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { DurableClient } from '../backend.ts';
+import { OWN, configure, configured } from './connection.ts';
 import { MIGRATIONS, type Schemas } from './migrations.ts';
 import type { Settings } from './options.ts';
 
@@ -16,11 +17,12 @@ import type { Settings } from './options.ts';
  * @internal
  */
 export async function migrate({ config, schemas }: Settings): Promise<number> {
-  const { own } = schemas;
+  const { own, name } = schemas;
   const client = new Client(config);
   client.on('error', nothing);
-  await client.connect();
   try {
+    await client.connect();
+    await configure(client, OWN);
     await client.query('select pg_advisory_lock(hashtextextended($1, 0))', [`kcont:${own}`]);
     await migrateWorker(config, schemas.worker);
     await client.query('begin');
@@ -38,7 +40,7 @@ export async function migrate({ config, schemas }: Settings): Promise<number> {
     if (last > MIGRATIONS.length) {
       throw new KcontError(
         'ENOTSUP',
-        `schema ${own} has version ${last}, this program knows up to ${MIGRATIONS.length}: upgrade kcont`,
+        `schema ${name} has version ${last}, this program knows up to ${MIGRATIONS.length}: upgrade kcont`,
       );
     }
     for (const [index, migration] of MIGRATIONS.entries()) {
@@ -81,9 +83,9 @@ async function revisionOf(client: DurableClient, { worker }: Schemas): Promise<n
 }
 
 async function migrateWorker(config: Settings['config'], schema: string): Promise<void> {
-  const pgPool = new Pool({ ...config, max: 2 });
-  // Without both, graphile-worker writes a warning.
-  pgPool.on('error', nothing).on('connect', nothing);
+  const pgPool = new Pool(configured({ ...config, max: 2 }, OWN));
+  // A pool listens only while a connection is idle. Without both, graphile-worker writes a warning.
+  pgPool.on('error', nothing).on('connect', (client) => client.on('error', nothing));
   const { exitCode } = process;
   try {
     await runMigrations({ pgPool, schema, logger: QUIET });

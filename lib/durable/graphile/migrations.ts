@@ -22,7 +22,10 @@ import { membership } from './membership.ts';
 
 /** The schema that a list of migrations belongs to, and that of graphile-worker. */
 export interface Schemas {
+  /** As an identifier in quotes: the name may be a key word, such as `user`. */
   readonly own: string;
+  /** The name itself, which is also that of the channel of notifications. */
+  readonly name: string;
   readonly worker: string;
 }
 
@@ -31,7 +34,7 @@ export const MIGRATIONS: readonly ((schemas: Schemas) => string)[] = [
   (schemas) => operations(schemas) + membership(schemas),
 ];
 
-function operations({ own, worker }: Schemas): string {
+function operations({ own, name, worker }: Schemas): string {
   return `
 create table ${own}.nodes (
   name text primary key,
@@ -60,7 +63,7 @@ $$;
 create function ${own}.announce(p_due timestamptz) returns void language plpgsql as $$
 begin
   if p_due < clock_timestamp() + interval '20 s' then
-    perform pg_notify('${own}', (extract(epoch from p_due) * 1000)::text);
+    perform pg_notify('${name}', (extract(epoch from p_due) * 1000)::text);
   end if;
 end $$;
 
@@ -132,7 +135,11 @@ begin
       end if;
       exit;
     exception when sqlstate 'KC001' then
-      null;
+      -- A transaction of the caller that keeps its snapshot would see the same forever.
+      if current_setting('transaction_isolation') <> 'read committed' then
+        raise exception 'could not serialize access due to a concurrent run of %', p_id
+          using errcode = 'serialization_failure';
+      end if;
     end;
   end loop;
   delete from ${own}.failures where id = p_id;

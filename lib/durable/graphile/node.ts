@@ -2,7 +2,7 @@
  * A node on PostgreSQL: its operations, and one session after the other.
  */
 
-import { Pool } from 'pg';
+import { Pool, type PoolClient } from 'pg';
 import type { CronItem, TaskList } from 'graphile-worker';
 import { Backoff } from '../../base/backoff.ts';
 import type { KcontError } from '../../base/errors.ts';
@@ -20,7 +20,9 @@ import type {
   ScheduleRequest,
 } from '../backend.ts';
 import { neverUp } from '../names.ts';
+import { OPERATIONS, configured, cutOff } from './connection.ts';
 import { Cron, TICK, cronItemOf, runTick } from './cron.ts';
+import { inTime } from './in-time.ts';
 import { runJob } from './job-run.ts';
 import type { Settings } from './options.ts';
 import { flagsOf, jobPriority, payloadOf, taskOf } from './payload.ts';
@@ -29,6 +31,8 @@ import { Worker } from './worker.ts';
 
 /** How a node that has lost its connection tries again. */
 const RECONNECT: Backoff = new Backoff({ baseMs: 100, maxMs: 5000 });
+/** How long each of the last things may take when the node is closed, in ms. */
+const LAST_MS = 2000;
 /** How often `drain` looks, in ms: at first, and at most. */
 const FIRST_LOOK_MS = 5;
 const LONGEST_LOOK_MS = 100;
@@ -38,6 +42,11 @@ type StateRow = Omit<DurableState, 'dueInMs' | 'lastError'> & {
   readonly due_in_ms: number | null;
   readonly last_error: string | null;
 };
+
+/** A list without a prototype: a function may be called `constructor`. */
+function emptyList(): TaskList {
+  return Object.create(null) as TaskList;
+}
 
 /**
  * A node of the backend on PostgreSQL.
@@ -50,16 +59,19 @@ export class GraphileNode implements BackendNode, SessionOwner {
   readonly #host: BackendHost;
   readonly #settings: Settings;
   readonly #pool: Pool | undefined;
+  /** The connections of that pool. */
+  readonly #clients = new Set<PoolClient>();
   readonly #commands: DurableClient;
   readonly #handlers = new Set<string>();
   readonly #crons = new Map<string, CronItem>();
   #session: Session;
-  #tasks: TaskList = {};
+  #tasks: TaskList = emptyList();
   #worker: Worker | undefined = undefined;
   #cron: Cron | undefined = undefined;
   #isPaused = false;
   #isClosed = false;
   #reconnecting: NodeJS.Timeout | undefined = undefined;
+  #joining: Promise<void> = Promise.resolve();
 
   private constructor(settings: Settings, host: BackendHost, revision: number) {
     this.node = host.node;
@@ -67,8 +79,14 @@ export class GraphileNode implements BackendNode, SessionOwner {
     this.#host = host;
     this.#settings = settings;
     if (settings.pool === undefined) {
-      this.#pool = new Pool({ ...settings.config, application_name: `kcont/${host.node}` });
+      const config = { ...settings.config, application_name: `kcont/${host.node}` };
+      this.#pool = new Pool(configured(config, OPERATIONS));
       this.#pool.on('error', nothing);
+      this.#pool.on('connect', (client) => {
+        this.#clients.add(client);
+        client.on('error', nothing);
+      });
+      this.#pool.on('remove', (client) => this.#clients.delete(client));
     }
     this.#commands = settings.pool ?? (this.#pool as Pool);
     this.#session = undefined as unknown as Session;
@@ -103,7 +121,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
     // This timer keeps the process alive, as the connection has done.
     this.#reconnecting = real.setTimeout(
       () => {
-        Session.begin(this.#settings, this).then(
+        this.#joining = Session.begin(this.#settings, this).then(
           (session) => this.#renew(session),
           (error: unknown) => {
             if (this.#isClosed) return;
@@ -116,9 +134,9 @@ export class GraphileNode implements BackendNode, SessionOwner {
     );
   }
 
-  #renew(session: Session): void {
+  async #renew(session: Session): Promise<void> {
     if (this.#isClosed) {
-      void session.leave();
+      await session.leave();
       return;
     }
     this.#session = session;
@@ -138,7 +156,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
   /** Starts the worker of the session, or tells it of new functions. */
   #startWork(): void {
     if (this.#handlers.size === 0) return;
-    if (this.#worker === undefined) this.#tasks = {};
+    if (this.#worker === undefined) this.#tasks = emptyList();
     const session = this.#session;
     for (const handler of this.#handlers) {
       const task: TaskList[string] = (_, { job }) => runJob(this.#host, session, handler, job);
@@ -168,7 +186,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
         delayMs,
         crashLimit,
         jobPriority(priority),
-        flagsOf(affinity, node, request.everyMs > 0 ? request.everyMs : delayMs),
+        flagsOf(affinity, node, delayMs),
         node,
         reset,
       ],
@@ -246,11 +264,19 @@ export class GraphileNode implements BackendNode, SessionOwner {
   async close(): Promise<string[]> {
     this.#isClosed = true;
     real.clearTimeout(this.#reconnecting);
-    await this.#cron?.stop();
+    // The database may not answer any more.
+    if (this.#cron !== undefined) await inTime(this.#cron.stop(), LAST_MS);
     await this.#worker?.finish();
     await this.#session.leave();
-    await this.#pool?.end();
+    await inTime(this.#joining, LAST_MS);
+    await this.#endPool();
     return [];
+  }
+
+  /** Ends the pool of operations. Those that take too long are ended with it. */
+  async #endPool(): Promise<void> {
+    if (this.#pool === undefined || (await inTime(this.#pool.end(), LAST_MS))) return;
+    for (const client of this.#clients) cutOff(client);
   }
 
   get #own(): string {

@@ -100,7 +100,7 @@ export function readSettings(options: GraphileOptions, caller: CallableFunction)
   return {
     config: pool === undefined ? { connectionString } : copyOf(pool),
     pool,
-    schemas: { own: schema, worker: `${schema}_worker` },
+    schemas: { own: `"${schema}"`, name: schema, worker: `${schema}_worker` },
     livenessMs,
   };
 }

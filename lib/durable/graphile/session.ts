@@ -4,6 +4,7 @@
  *   liveness    one connection, which holds an advisory lock named by the session's token; its beat every
  *               500 ms also looks for nodes that are dead, and recovers what they ran
  *   worker      graphile-worker, on a pool of its own
+ *   statements  a pool for what is stored when a run ends, or begins after another; functions cannot exhaust it
  *   handlers    a pool for the statements of functions
  *
  * All connections have the token in their `application_name`, so that other nodes can end them, and a new one
@@ -19,16 +20,30 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { Client, Pool, type Notification, type PoolClient, type PoolConfig } from 'pg';
+import { Client, type Notification, type Pool, type PoolClient, type PoolConfig } from 'pg';
 import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
+import {
+  FUNCTIONS,
+  OWN,
+  configure,
+  cutOff,
+  patientPool,
+  type ConnectionSettings,
+  type Verify,
+} from './connection.ts';
 import { BEAT_MS, asDied, isConnectionError } from './connection-errors.ts';
+import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
 import { Wakes, monotonicMs } from './wakes.ts';
 
-type Verify = (client: PoolClient, done: (error?: Error) => void) => void;
+/** How long joining may take, in ms, unless `livenessMs` is longer. */
+const JOIN_MS = 10_000;
+/** How long leaving may take, in ms, and then ending the connection. */
+const LEAVE_MS = 3000;
+const END_MS = 500;
 
 interface Beat {
   readonly is_current: boolean;
@@ -59,6 +74,13 @@ export class Session {
   readonly wakes: Wakes;
   /** The class of the connections of its pools. */
   readonly Client: typeof Client = clientOf(() => this.#migrated());
+  /** The class of its pools. */
+  readonly Pool: typeof Pool = patientPool((error, isFirst) => {
+    if (isFirst && !this.isOver) this.#owner.report(error);
+    return !this.isOver;
+  });
+  /** The pool for statements of this library in runs. */
+  readonly statements: Pool;
   /** The pool for the statements of functions. */
   readonly handlers: Pool;
   /** The other nodes that are up. */
@@ -77,10 +99,11 @@ export class Session {
     this.settings = settings;
     this.#owner = owner;
     this.wakes = new Wakes((count) => this.onWake(count));
-    this.#liveness = new Client(this.#config);
+    this.#liveness = new this.Client(this.#config);
     this.#liveness.on('error', (error) => this.lost(error));
     this.#liveness.on('end', () => this.lost(new Error('the connection has ended')));
-    this.handlers = this.makePool({ max: 10 });
+    this.statements = this.makePool({ max: 4 });
+    this.handlers = this.makePool({ max: 10 }, this.Pool, FUNCTIONS);
   }
 
   /**
@@ -90,12 +113,18 @@ export class Session {
    */
   static async begin(settings: Settings, owner: SessionOwner): Promise<Session> {
     const session = new Session(settings, owner);
+    const overdue = real.setTimeout(
+      () => cutOff(session.#liveness),
+      Math.max(settings.livenessMs, JOIN_MS),
+    );
     try {
       await session.#begin();
       return session;
     } catch (error) {
       await session.#end();
       throw error;
+    } finally {
+      real.clearTimeout(overdue);
     }
   }
 
@@ -104,14 +133,19 @@ export class Session {
     const { node } = this.#owner;
     const client = this.#liveness;
     await client.connect();
+    await configure(client, { ...OWN, application_name: this.#name });
+    // A change is told of, or found here, whenever it is made: the worker does not listen yet.
+    await client.query('listen "worker:migrate"');
     await checkRevision(client, this.settings.schemas, this.#owner.revision);
     client.on('notification', ({ payload }) => this.wakes.at(Number(payload)));
-    await client.query(`listen "${own}"`);
+    await client.query(`listen ${own}`);
     const key = await client.query<{ key: string }>(
       `with k as (select hashtextextended($1, 3) as key)
        select key::text, pg_advisory_lock(key) from k`,
       [`${own}:${this.token}`],
     );
+    // How long it took to get here does not matter.
+    this.#lastBeatMs = monotonicMs();
     const joined = await client.query<{ joined: boolean }>(
       `select ${own}.join_cluster($1, $2, $3, $4) as joined`,
       [node, this.token, key.rows[0]?.key, this.settings.livenessMs],
@@ -135,22 +169,30 @@ export class Session {
     return this.#owner.node;
   }
 
+  get #name(): string {
+    return `kcont:${this.token}`;
+  }
+
   get #config(): PoolConfig {
     return {
       ...this.settings.config,
-      application_name: `kcont:${this.token}`,
+      application_name: this.#name,
       keepAlive: true,
     };
   }
 
   /** Makes a pool whose connections end with the session. */
-  makePool(options: PoolConfig, made: typeof Pool = Pool): Pool {
-    // Parts of pg that its types do not have; `verify` is called before a new connection is used.
+  makePool(
+    options: PoolConfig,
+    made: typeof Pool = this.Pool,
+    settings: ConnectionSettings = OWN,
+  ): Pool {
+    // Parts of pg that its types do not have.
     const verified: Omit<PoolConfig, 'Client'> & { verify: Verify; Client: unknown } = {
       ...this.#config,
       Client: this.Client,
       ...options,
-      verify: (client, done) => this.#verify(client, done),
+      verify: (client, done) => this.#verify(client, settings, done),
     };
     const pool = new made(verified as PoolConfig);
     pool.on('error', (error) => this.lost(error));
@@ -164,15 +206,21 @@ export class Session {
     return pool;
   }
 
-  #verify(client: PoolClient, done: (error?: Error) => void): void {
-    const { own } = this.settings.schemas;
-    client.query(`select ${own}.check_session($1, $2)`, [this.node, this.token]).then(
+  #verify(client: PoolClient, settings: ConnectionSettings, done: (error?: Error) => void): void {
+    this.#check(client, settings).then(
       () => done(),
       (error: Error) => {
         this.lost(error);
         done(error);
       },
     );
+  }
+
+  async #check(client: PoolClient, settings: ConnectionSettings): Promise<void> {
+    const { own } = this.settings.schemas;
+    // The connection can be ended by its name before it is checked.
+    await configure(client, { ...settings, application_name: this.#name });
+    await client.query(`select ${own}.check_session($1, $2)`, [this.node, this.token]);
   }
 
   /** Records which worker runs what this session has taken. */
@@ -186,7 +234,7 @@ export class Session {
 
   /** A schema of graphile-worker has been changed in this database. If it is that of this session, the session ends. */
   #migrated(): void {
-    checkRevision(this.handlers, this.settings.schemas, this.#owner.revision).catch(
+    checkRevision(this.statements, this.settings.schemas, this.#owner.revision).catch(
       (error: unknown) => this.lost(error),
     );
   }
@@ -213,7 +261,9 @@ export class Session {
     // What preferred a node that is down may be taken now.
     if (hasFewer) this.onWake(1000);
     for (const { name, session } of beat.dead) {
-      const recovered = this.#liveness.query(`select ${own}.recover($1, $2)`, [name, session]);
+      // What holds up the recovery of others must not hold up the next sign of life.
+      if (monotonicMs() - this.#lastBeatMs > BEAT_MS / 2) break;
+      const recovered = this.#liveness.query(`select ${own}.recover($1, $2, 100)`, [name, session]);
       // It may be that another node was first, or that it has to be tried again.
       await recovered.catch((error: unknown) => {
         if (isConnectionError(error)) throw error;
@@ -224,6 +274,7 @@ export class Session {
 
   #beatLater(): void {
     if (this.isOver) return;
+    const delayMs = Math.max(this.#lastBeatMs + BEAT_MS - monotonicMs(), 0);
     this.#timer = real.setTimeout(() => {
       const overdue = real.setTimeout(
         () => this.lost(new Error('the database does not answer')),
@@ -232,7 +283,7 @@ export class Session {
       this.#beat()
         .catch((error: unknown) => this.lost(error))
         .finally(() => real.clearTimeout(overdue));
-    }, BEAT_MS);
+    }, delayMs);
   }
 
   /** Ends the session, because a connection was lost or the node was cut off. */
@@ -250,15 +301,15 @@ export class Session {
     const { own } = this.settings.schemas;
     this.#gone.abort(new KcontError('ECPUDIED', `node ${this.node} has left the cluster`));
     real.clearTimeout(this.#timer);
-    try {
-      // No statement of the worker may follow.
-      await this.#liveness.query(
-        `select case when ${own}.cut_off($2) then ${own}.leave($1, $2, true) end`,
-        [this.node, this.token],
-      );
-    } catch (error) {
-      this.#owner.report(error);
-    }
+    // No statement of the worker may follow.
+    const left = this.#liveness
+      .query(`select case when ${own}.cut_off($2, 1000) then ${own}.leave($1, $2, true) end`, [
+        this.node,
+        this.token,
+      ])
+      .catch((error: unknown) => this.#owner.report(error));
+    if (!(await inTime(left, LEAVE_MS))) cutOff(this.#liveness);
+    await left;
     await this.#end();
   }
 
@@ -267,7 +318,9 @@ export class Session {
     this.wakes.stop();
     if (!this.isOver) this.#gone.abort(asDied(this.node, new Error('it could not join')));
     this.#endPools();
-    await this.#liveness.end().catch(nothing);
+    const ended = this.#liveness.end().catch(nothing);
+    if (!(await inTime(ended, END_MS))) cutOff(this.#liveness);
+    await ended;
   }
 
   #endPools(): void {
@@ -290,12 +343,4 @@ function clientOf(onMigrated: () => void): typeof Client {
       return true;
     }
   };
-}
-
-/** Ends a connection, even in the middle of a statement. */
-function cutOff(client: PoolClient): void {
-  const { connection } = client as unknown as {
-    connection?: { stream?: { destroy(): void } };
-  };
-  connection?.stream?.destroy();
 }

@@ -18,7 +18,7 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import { Pool, type Client, type PoolClient, type PoolConfig } from 'pg';
+import type { Client, Pool, PoolClient, PoolConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
 import { isConnectionError } from './connection-errors.ts';
@@ -162,7 +162,7 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
     }
   }
 
-  class WorkerPgPool extends Pool {
+  class WorkerPgPool extends session.Pool {
     override connect(): Promise<PoolClient>;
     override connect(
       callback: (
