@@ -8,6 +8,7 @@ import { KcontError, invalid, isA, show } from '../base/errors.ts';
 import { nothing } from '../base/nothing.ts';
 import { race } from '../base/race.ts';
 import { reportLater } from '../core/invoke.ts';
+import type { Kcont } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { makeStandIn } from '../core/own-kcont.ts';
 import type { Unfinished } from '../core/shutdown.ts';
@@ -154,28 +155,18 @@ export class Runs {
 
   #fail(definition: Definition<unknown>, invocation: Invocation, error: unknown): BackendOutcome {
     const onError = definition._onError ?? this.#onError;
-    let unhandled = error;
-    let isHandled = false;
-    if (onError !== undefined) {
-      try {
-        onError(error, invocation);
-        isHandled = true;
-      } catch (thrown) {
-        unhandled = thrown;
-      }
-    }
-    if (!isHandled) reportLater(makeStandIn(definition.wq, invocation.id), unhandled);
+    const standIn = (): Kcont<unknown> => makeStandIn(definition.wq, invocation.id);
+    if (onError === undefined) reportLater(standIn(), error);
+    else void tell(onError, error, invocation, standIn);
     return { kind: 'failed', error: textOf(error) };
   }
 
   /** Reports an error of the backend that belongs to no call. */
   report(error: unknown): void {
     if (this.#onError === undefined) return;
-    try {
-      this.#onError(error, undefined);
-    } catch (thrown) {
-      reportLater(makeStandIn(this.#kernel.wq.softclock, `node ${this.#node}`), thrown);
-    }
+    void tell(this.#onError, error, undefined, () =>
+      makeStandIn(this.#kernel.wq.softclock, `node ${this.#node}`),
+    );
   }
 
   drain(signal?: AbortSignal): Promise<void> {
@@ -227,4 +218,18 @@ function textOf(error: unknown): string {
   }
   const short = text.slice(0, LONGEST_ERROR).replaceAll('\0', '\\0');
   return short.replaceAll(/\p{Cs}/gu, '\uFFFD');
+}
+
+/** Calls a handler of errors. What it throws, or what its promise is rejected with, goes to the kernel. */
+async function tell<I extends Invocation | undefined>(
+  onError: (error: unknown, invocation: I) => unknown,
+  error: unknown,
+  invocation: I,
+  standIn: () => Kcont<unknown>,
+): Promise<void> {
+  try {
+    await onError(error, invocation);
+  } catch (thrown) {
+    reportLater(standIn(), thrown);
+  }
 }

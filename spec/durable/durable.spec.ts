@@ -306,6 +306,24 @@ describe('durable()', () => {
       expect(await kc.state()).to.include({ running: false, lastError: 'Error: no' });
     });
 
+    it('of the promise of an onError go to the kernel too', async () => {
+      // oxlint-disable-next-line unicorn/no-thenable -- what it is about
+      const hostile = Object.defineProperty({}, 'then', {
+        get(): never {
+          throw new Error('hostile');
+        },
+      });
+      const handlers: (() => unknown)[] = [() => Promise.reject(new Error('later')), () => hostile];
+      for (const [index, onError] of handlers.entries()) {
+        jobs.define(`fail${index}`, { onError }, () => {
+          throw new Error('no');
+        });
+        await jobs.kcont(`${index}`, `fail${index}`, null).schedule();
+      }
+      await clock.advance(5);
+      expect(errors).to.deep.equal(['0: Error: later', '1: Error: hostile']);
+    });
+
     it('include a promise on a soft workqueue', async () => {
       jobs.define('soft', { wq: 'softnet' }, () => Promise.resolve());
       await jobs.kcont('x', 'soft', null).schedule();

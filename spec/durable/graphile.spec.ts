@@ -332,6 +332,18 @@ describe('graphile()', function () {
       expect(errors).to.deep.equal([]);
     });
 
+    it('read numbers and dates as they are, whatever the format of the connection string', async () => {
+      const formatted = new URL(url);
+      formatted.searchParams.set('options', '-c extra_float_digits=-10 -c datestyle=German');
+      const jobs = await node('a', {
+        backend: graphile({ connectionString: formatted.href, schema }),
+      });
+      jobs.define('note', () => undefined);
+      const kc = jobs.kcont('x', 'note', 'x');
+      await kc.schedule(123_456_789);
+      expect((await kc.state()).dueInMs).to.be.within(123_356_789, 123_456_789);
+    });
+
     it('are waited for, and no run is lost, while the server has none free', async () => {
       const role = `${schema}_role`;
       const { pathname } = new URL(url);

@@ -2,8 +2,8 @@
  * What is the same for all connections to the database: their settings, and how they are made and ended.
  *
  * A role or a connection string may have settings that would break the work of a node: a limit for idle sessions, or
- * for statements that wait, an isolation level that makes statements fail, another `application_name`. So they are set
- * on each connection after it has been made.
+ * for statements that wait, an isolation level that makes statements fail, numbers or dates that are read wrongly,
+ * another `application_name`. So they are set on each connection after it has been made.
  */
 
 import { Pool, type PoolClient, type PoolConfig } from 'pg';
@@ -18,12 +18,20 @@ export type Verify = (client: PoolClient, done: (error?: Error) => void) => void
 /** Settings of a connection by name. A server of an older version does not know all of them. */
 export type ConnectionSettings = Readonly<Record<string, string>>;
 
+/** How numbers and dates are written, which both ends have to agree on. */
+const FORMATS: ConnectionSettings = {
+  datestyle: 'ISO',
+  extra_float_digits: '1',
+  intervalstyle: 'postgres',
+};
+
 /**
  * The settings of connections whose statements are all of this library.
  *
  * @internal
  */
 export const OWN: ConnectionSettings = {
+  ...FORMATS,
   default_transaction_isolation: 'read committed',
   idle_in_transaction_session_timeout: '0',
   idle_session_timeout: '0',
@@ -45,6 +53,7 @@ export const FUNCTIONS: ConnectionSettings = { idle_session_timeout: '0' };
  * @internal
  */
 export const OPERATIONS: ConnectionSettings = {
+  ...FORMATS,
   default_transaction_isolation: 'read committed',
   idle_session_timeout: '0',
 };
