@@ -329,10 +329,10 @@ describe('the data of the inspector', () => {
       return waits;
     });
     other.clock.tick(1);
-    // Two of one name are told apart.
-    for (const runs of [1, 2]) {
-      const lock = new Mutex({ name: 'pool' });
-      for (let n = 0; n < runs; n++) {
+    // Two of one name are told apart. A lock that nobody has any more is not shown.
+    const pools = [1, 2].map(() => new Mutex({ name: 'pool' }));
+    for (const [index, lock] of pools.entries()) {
+      for (let n = 0; n <= index; n++) {
         lab.sync('quick', { lock }).schedule();
         lab.clock.tick(1);
       }
@@ -356,6 +356,7 @@ describe('the data of the inspector', () => {
       ['pool', 0, 1],
       ['pool', 0, 2],
     ]);
+    expect(pools.map(({ name }) => name)).to.deep.equal(['pool', 'pool']);
     for (const waits of others) waits.destroy();
   });
 
