@@ -9,6 +9,7 @@ import { existsSync, rmSync } from 'node:fs';
 import { execFileSync } from 'node:child_process';
 import { build } from 'rolldown';
 import { pkg } from './consumer.mjs';
+import { buildPage } from './page.mjs';
 
 const OUT = 'dist';
 
@@ -49,3 +50,4 @@ await build({
     },
   },
 });
+await buildPage(OUT);

@@ -36,12 +36,24 @@ const typesOnly = readdirSync('build/lib', { recursive: true, encoding: 'utf8' }
 const skipped = process.env['DATABASE_URL'] === undefined ? ['lib/durable/graphile/**'] : [];
 for (const files of skipped) console.log(`SKIPPED ${files}: set DATABASE_URL to cover it`);
 
+/** What runs in a browser; spec/observe/inspector/browser.spec.ts does that. */
+const inBrowser = [
+  'connection',
+  'details',
+  'dom',
+  'main',
+  'overview',
+  'table',
+  'timeline',
+  'virtual-table',
+].map((name) => `lib/observe/inspector/page/${name}.ts`);
+
 rmSync('coverage', { recursive: true, force: true });
 const { status } = spawnSync(
   process.execPath,
   [
     'node_modules/c8/bin/c8.js',
-    ...[...typesOnly, ...skipped].flatMap((file) => ['--exclude', file]),
+    ...[...typesOnly, ...skipped, ...inBrowser].flatMap((file) => ['--exclude', file]),
     ...mochaCall(process.argv.slice(2)).args,
   ],
   { stdio: 'inherit' },

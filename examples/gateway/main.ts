@@ -7,7 +7,7 @@ process.exitCode = await main(process.argv.slice(2));
 async function main(args: readonly string[]): Promise<number> {
   try {
     const options = parseOptions(args);
-    if (options.mode === 'serve') return await serve(options.port);
+    if (options.mode === 'serve') return await serve(options.port, options.devices);
     if (options.mode === 'demo') return await runDemo(options.devices, options.seconds);
     console.log(USAGE);
     return 0;

@@ -3,7 +3,7 @@ import { parseArgs } from 'node:util';
 /** The options of the command line. */
 export type Options =
   | { readonly mode: 'help' }
-  | { readonly mode: 'serve'; readonly port: number }
+  | { readonly mode: 'serve'; readonly port: number; readonly devices: number | undefined }
   | { readonly mode: 'demo'; readonly devices: number | undefined; readonly seconds: number };
 
 /** The usage message. */
@@ -13,7 +13,8 @@ export const USAGE = `Usage: npm start                     devices against both 
   --devices N   how many devices connect (10 to 20000; default: what this machine can carry at
                 present, 2000 at most)
   --seconds S   how long the two gateways take together, about (6 to 600; default 20)
-  --serve       run as a server to talk to by hand, with nc for instance
+  --serve       run as a server to talk to by hand, with nc for instance; it prints the link of an inspector.
+                With --devices N, so many devices connect to it too
   --port N      with --serve: the port (default: one that is free)
   --help        this text`;
 
@@ -27,16 +28,16 @@ export class UsageError extends Error {}
 export function parseOptions(args: readonly string[]): Options {
   const given = parse(args);
   if (given.help === true) return { mode: 'help' };
+  const devices =
+    given.devices === undefined ? undefined : wholeNumber('--devices', given.devices, 10, 20_000);
   if (given.serve === true) {
-    if (given.devices !== undefined) throw new UsageError('--devices does not go with --serve');
     if (given.seconds !== undefined) throw new UsageError('--seconds does not go with --serve');
-    return { mode: 'serve', port: wholeNumber('--port', given.port ?? '0', 0, 65_535) };
+    return { mode: 'serve', port: wholeNumber('--port', given.port ?? '0', 0, 65_535), devices };
   }
   if (given.port !== undefined) throw new UsageError('--port goes with --serve only');
   return {
     mode: 'demo',
-    devices:
-      given.devices === undefined ? undefined : wholeNumber('--devices', given.devices, 10, 20_000),
+    devices,
     seconds: wholeNumber('--seconds', given.seconds ?? '20', 6, 600),
   };
 }

@@ -80,6 +80,11 @@ export class List<E extends Links> implements Links {
     return first;
   }
 
+  /** Calls a function for each entry in order; it must not change the list. Faster than the iterator. */
+  forEach(visit: (entry: E) => void): void {
+    for (let entry = this._next; entry !== this; entry = entry._next) visit(entry as E);
+  }
+
   /** The entries in order. The current entry may be removed during the iteration. */
   *[Symbol.iterator](): Generator<E, void, undefined> {
     for (let entry = this._next; entry !== this;) {

@@ -44,8 +44,19 @@ export function toEndOfEra(): void {
   counter.seq = ERA - 2;
 }
 
+/** A place in a list: behind the entry with this number. */
+export interface Mark {
+  _seq: number;
+  _era: number;
+}
+
+/** Returns the place before all entries. */
+export function startMark(): Mark {
+  return { _seq: 0, _era: -1 };
+}
+
 /** Whether `a` came after `b`. */
-export function after(a: Entry, b: Entry): boolean {
+export function after(a: Mark, b: Mark): boolean {
   return a._era === b._era ? a._seq > b._seq : a._era > b._era;
 }
 
@@ -83,6 +94,31 @@ export class OrderedList<E extends Links> extends List<E> implements Entry {
   detachUnsorted(): Entry {
     this.#unsorted = false;
     return super.detach() as Entry;
+  }
+
+  override forEach(visit: (entry: E) => void): void {
+    if (this.#unsorted) this.#sort();
+    super.forEach(visit);
+  }
+
+  /**
+   * Calls a function for at most `count` entries that come after a mark, and moves the mark to the last of them. So a
+   * long list is visited in steps, between which it may change: each entry that stays is visited once. The entries up to
+   * the mark are passed over, at some ns each.
+   *
+   * @returns whether there may be more
+   */
+  visitAfter(mark: Mark, count: number, visit: (entry: E) => void): boolean {
+    if (this.#unsorted) this.#sort();
+    let entry = this._next;
+    while (entry !== this && !after(entry, mark)) entry = entry._next;
+    for (let left = count; entry !== this; entry = entry._next) {
+      if (left-- === 0) return true;
+      mark._seq = entry._seq;
+      mark._era = entry._era;
+      visit(entry as Links as E);
+    }
+    return false;
   }
 
   override *[Symbol.iterator](): Generator<E, void, undefined> {

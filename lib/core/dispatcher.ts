@@ -405,7 +405,7 @@ export class Dispatcher implements Driven, Timekeeper {
 
   tellDeadlines(deadlines: Deadlines | null): boolean {
     const { wheel } = this;
-    wheel.deadlines = deadlines;
+    wheel.tellDeadlines(deadlines);
     this.sampler.deadlines = deadlines;
     this.armedTicks = FAR;
     if (deadlines !== null) return this.collector.tellDeadlines(deadlines);

@@ -30,24 +30,41 @@ export function visitQueued(
   dispatcher: Dispatcher,
   visit: (kc: Kcont<unknown>, place: Place) => void,
 ): void {
-  const { runq, queues, deferred, asyncRuns } = dispatcher;
-  // Not by workqueue: a lock may have promoted one to a priority that no workqueue has.
-  let level = runq.highest();
-  for (; level !== undefined; level = runq.highest(level.priority)) {
-    for (const kc of level) visit(kc, RUN_QUEUE);
-  }
-  for (const kc of deferred) visit(kc, RUN_QUEUE);
-  for (const { _waiting: waiting } of queues) for (const kc of waiting) visit(kc, LIMIT_QUEUE);
+  const { queues, asyncRuns } = dispatcher;
+  visitRunnable(dispatcher, (kc) => visit(kc, RUN_QUEUE));
+  for (const { _waiting: waiting } of queues) waiting.forEach((kc) => visit(kc, LIMIT_QUEUE));
   visitWaiters((waiter) => {
     if (waiter instanceof Kcont && waiter._wq._dispatcher === dispatcher) {
       visit(waiter as Kcont<unknown>, LOCK_QUEUE);
     }
   });
-  for (const { kc } of asyncRuns) {
-    if ((kc._state & (QUEUED | RUNNING)) === (QUEUED | RUNNING) && kc._next === kc) {
-      visit(kc, ASIDE_QUEUE);
-    }
-  }
+  asyncRuns.forEach(({ kc }) => {
+    if (isSetAside(kc)) visit(kc, ASIDE_QUEUE);
+  });
+}
+
+/**
+ * Whether a continuation that is running has been scheduled again, and is in no list.
+ *
+ * @internal
+ */
+export function isSetAside(kc: Kcont<unknown>): boolean {
+  return (kc._state & (QUEUED | RUNNING)) === (QUEUED | RUNNING) && kc._next === kc;
+}
+
+/**
+ * Calls a function for each continuation in the run queue, by priority and then in their order.
+ *
+ * @internal
+ */
+export function visitRunnable(
+  { runq, deferred }: Dispatcher,
+  visit: (kc: Kcont<unknown>) => void,
+): void {
+  // Not by workqueue: a lock may have promoted one to a priority that no workqueue has.
+  let level = runq.highest();
+  for (; level !== undefined; level = runq.highest(level.priority)) level.forEach(visit);
+  deferred.forEach(visit);
 }
 
 /**
@@ -56,5 +73,5 @@ export function visitQueued(
  * @internal
  */
 export function visitWaiters(visit: (waiter: Waiter, turnstile: Turnstile) => void): void {
-  for (const turnstile of contended) for (const waiter of turnstile) visit(waiter, turnstile);
+  for (const turnstile of contended) turnstile.forEach((waiter) => visit(waiter, turnstile));
 }

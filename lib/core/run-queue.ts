@@ -106,6 +106,13 @@ export class Level<R extends Runnable> {
     }
   }
 
+  /** Calls a function for each entry, in their order. */
+  forEach(visit: (entry: R) => void): void {
+    this.resumed.forEach(visit);
+    this.timed.forEach(visit);
+    this.direct.forEach(visit);
+  }
+
   /** All entries. */
   *[Symbol.iterator](): Generator<R, void, undefined> {
     yield* this.resumed;

@@ -265,6 +265,16 @@ export class Turnstile implements Links {
     this.#unlinkIfEmpty();
   }
 
+  /** The queues of waiters, by priority; there can be several of one priority. */
+  get queues(): OrderedList<Waiter>[] {
+    return this.#ranks.map(({ waiters }) => waiters);
+  }
+
+  /** Calls a function for each waiter, which must not change the queue. */
+  forEach(visit: (waiter: Waiter) => void): void {
+    for (const { waiters } of this.#ranks) waiters.forEach(visit);
+  }
+
   /** All waiters. */
   *[Symbol.iterator](): Generator<Waiter, void, undefined> {
     for (const { waiters } of this.#ranks) yield* waiters;

@@ -102,21 +102,34 @@ export interface KernelCounters {
  */
 export function counters(kernel: Kernel): KernelCounters {
   const observer = observerFor(kernel, counters);
-  const { dispatcher, sinceMs } = observer;
-  const queues = [...dispatcher.queues].toSorted((a, b) => b.priority - a.priority);
   return {
-    sinceMs,
-    workqueues: queues.map((wq) => ofQueue(observer, wq)),
-    locks: Array.from(observer.namedLocks(), (lock) => ofLock(observer, lock)),
-    cpus: kernel.cpus.map(({ index, state, lagMs }) => {
-      return {
-        index,
-        state,
-        lagMs,
-        passes: index === kernel._cpu.index ? dispatcher.passes : null,
-      };
-    }),
+    sinceMs: observer.sinceMs,
+    workqueues: workqueueCounters(observer),
+    locks: Array.from(observer.namedLocks(), (lock) => lockCounters(observer, lock)),
+    cpus: cpuCounters(observer),
   };
+}
+
+/**
+ * The counters of all workqueues, highest priority first.
+ *
+ * @internal
+ */
+export function workqueueCounters(observer: KernelObserver): WorkqueueCounters[] {
+  const queues = [...observer.dispatcher.queues].toSorted((a, b) => b.priority - a.priority);
+  return queues.map((wq) => ofQueue(observer, wq));
+}
+
+/**
+ * The counters of all CPUs, by index.
+ *
+ * @internal
+ */
+export function cpuCounters({ dispatcher }: KernelObserver): CpuCounters[] {
+  const { kernel, passes } = dispatcher;
+  return kernel.cpus.map(({ index, state, lagMs }) => {
+    return { index, state, lagMs, passes: index === kernel._cpu.index ? passes : null };
+  });
 }
 
 function ofQueue(observer: KernelObserver, wq: Workqueue): WorkqueueCounters {
@@ -139,9 +152,21 @@ function ofQueue(observer: KernelObserver, wq: Workqueue): WorkqueueCounters {
   };
 }
 
-function ofLock(observer: KernelObserver, lock: BaseLock): LockCounters {
-  const { taken, contended, longestWait } = observer.ofLock(lock);
-  const longestWaitMs = longestWait / TICKS_PER_MS;
+function lockCounters(observer: KernelObserver, lock: BaseLock): LockCounters {
+  const { taken, contended, longestWaitMs } = lockActivity(observer, lock);
   const { held } = lock;
   return { name: lockLabel(lock), held, taken, contended, waiting: waitersOf(lock), longestWaitMs };
+}
+
+/**
+ * The counters of a lock, without those that wait for it.
+ *
+ * @internal
+ */
+export function lockActivity(
+  observer: KernelObserver,
+  lock: BaseLock,
+): Pick<LockCounters, 'taken' | 'contended' | 'longestWaitMs'> {
+  const { taken, contended, longestWait } = observer.ofLock(lock);
+  return { taken, contended, longestWaitMs: longestWait / TICKS_PER_MS };
 }

@@ -10,12 +10,14 @@ import { Kcont } from '../core/kcont.ts';
 import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
-import { allObservers } from './kernel-observer.ts';
+import type { Waiter } from '../locks/turnstile.ts';
+import { RUNNING } from '../core/state.ts';
+import { allObservers, type KernelObserver } from './kernel-observer.ts';
 import { holdingsOf, type Owner } from './debug/owners.ts';
 import { atSite, type Site } from './debug/sites.ts';
 import { codeName, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
-import { running } from './walk.ts';
+import { running, walkRunsInSteps } from './walk.ts';
 
 /** The name of a holder that is not known. */
 const UNKNOWN = 'an unknown holder';
@@ -110,7 +112,12 @@ export function lockState(lock: Lock): LockState {
   };
 }
 
-function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
+/**
+ * Describes one that waits for a lock.
+ *
+ * @internal
+ */
+export function describeWaiter(waiter: Waiter): LockWaiter {
   const name = waiter instanceof Kcont ? label(waiter) : codeName(waiter);
   return { name, id: numberOf(waiter), priority: waiter._priority };
 }
@@ -122,23 +129,96 @@ function describeWaiter(waiter: object & { readonly _priority: number }): LockWa
  */
 export function holdersOf(lock: BaseLock): LockHolder[] {
   if (!lock.held) return [];
-  // The lock of a run is found below, with the beginning of the run.
+  const runs: Run[] = [];
+  for (const observer of allObservers()) {
+    for (const kc of running(observer.dispatcher))
+      if (kc._lock === lock) runs.push({ observer, kc });
+  }
+  return describeHolders(lock, runs);
+}
+
+/** A run in flight. */
+interface Run {
+  readonly observer: KernelObserver;
+  readonly kc: Kcont<unknown>;
+}
+
+function describeHolders(lock: BaseLock, runs: readonly Run[]): LockHolder[] {
+  // The lock of a run is found with the beginning of the run.
   const holders = holdingsOf(lock)
     .filter(({ site }) => site !== undefined)
     .map(({ owner, site, sinceMs }) => holderByCode(owner, site, sinceMs));
-  for (const observer of allObservers()) {
-    for (const kc of running(observer.dispatcher)) {
-      if (kc._lock !== lock) continue;
-      holders.push({
-        name: label(kc),
-        id: numberOf(kc),
-        workqueue: kc._wq.name,
-        sinceMs: observer.runningSince(kc),
-      });
-    }
+  for (const { observer, kc } of runs) {
+    holders.push({
+      name: label(kc),
+      id: numberOf(kc),
+      workqueue: kc._wq.name,
+      sinceMs: observer.runningSince(kc),
+    });
   }
   if (holders.length > 0) return holders;
   return [{ name: UNKNOWN, id: null, workqueue: null, sinceMs: null }];
+}
+
+/**
+ * The holders of many locks: the runs in flight are gone through once, and not for each lock.
+ *
+ * @internal
+ */
+export class Holders {
+  readonly #runs = new Map<BaseLock, Run[]>();
+  readonly #texts = new Map<BaseLock, string>();
+  #isPartial = false;
+
+  /**
+   * Looks at the runs in flight, in steps between which they may change.
+   *
+   * @param most - after about so many it ends; locks of others then have an unknown holder
+   */
+  *collect(most: number = Infinity): Generator<void, void, undefined> {
+    let left = most;
+    for (const observer of allObservers()) {
+      const steps = walkRunsInSteps(observer, (kc, { state }) => {
+        if (state === 'running' && kc._lock !== null) this.#add(kc._lock, { observer, kc });
+        left--;
+      });
+      for (const _ of steps) {
+        this.#isPartial = left <= 0;
+        if (this.#isPartial) return;
+        yield;
+      }
+    }
+  }
+
+  /** Looks at all runs in flight, for reports that are made at once. */
+  static now(): Holders {
+    const holders = new Holders();
+    for (const _ of holders.collect());
+    return holders;
+  }
+
+  #add(lock: BaseLock, run: Run): void {
+    const runs = this.#runs.get(lock);
+    if (runs === undefined) this.#runs.set(lock, [run]);
+    else runs.push(run);
+  }
+
+  /** The holders of a lock. */
+  of(lock: BaseLock): LockHolder[] {
+    if (!lock.held) return [];
+    const runs = (this.#runs.get(lock) ?? []).filter(
+      ({ kc }) => (kc._state & RUNNING) !== 0 && kc._lock === lock,
+    );
+    // It may have got another holder meanwhile.
+    return runs.length > 0 || this.#isPartial ? describeHolders(lock, runs) : holdersOf(lock);
+  }
+
+  /** The same as {@link lockAndHolder}; for one lock always the same text. */
+  textOf(lock: BaseLock): string {
+    let text = this.#texts.get(lock);
+    if (text === undefined) this.#texts.set(lock, (text = lockAnd(lock, this.of(lock))));
+    return text;
+  }
 }
 
 function holderByCode(owner: Owner | null, site: Site | undefined, sinceMs: number): LockHolder {
@@ -152,7 +232,11 @@ function holderByCode(owner: Owner | null, site: Site | undefined, sinceMs: numb
  * @internal
  */
 export function lockAndHolder(lock: BaseLock): string {
-  const holders = holdersOf(lock).map(({ name }) => name);
-  const by = holders.length === 0 ? 'which is free' : `held by ${holders.join(', ')}`;
+  return lockAnd(lock, holdersOf(lock));
+}
+
+function lockAnd(lock: BaseLock, holders: readonly LockHolder[]): string {
+  const names = holders.map(({ name }) => name);
+  const by = names.length === 0 ? 'which is free' : `held by ${names.join(', ')}`;
   return `lock ${lockLabel(lock)}, ${by}`;
 }

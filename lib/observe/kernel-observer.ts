@@ -109,9 +109,17 @@ export class KernelObserver implements Observer {
     return counts;
   }
 
+  /** Whether continuations have taken a lock or waited for it. */
+  knows(lock: BaseLock): boolean {
+    return this.#locks.has(lock);
+  }
+
   /** The locks with a name that continuations have taken or waited for. */
-  namedLocks(): BaseLock[] {
-    return Array.from(this.#named, (ref) => ref.deref()).filter((lock) => lock !== undefined);
+  *namedLocks(): Generator<BaseLock, void, undefined> {
+    for (const ref of this.#named) {
+      const lock = ref.deref();
+      if (lock !== undefined) yield lock;
+    }
   }
 
   /** A program may make a lock with a name for each of its users: nothing is left of one that is gone. */
@@ -216,9 +224,9 @@ export class KernelObserver implements Observer {
     };
   }
 
-  /** The asynchronous runs that began since the kernel is observed. */
-  get runs(): Iterable<Kcont<unknown>> {
-    return this.#runs.keys();
+  /** The asynchronous runs that began since the kernel is observed, and when. */
+  get runs(): ReadonlyMap<Kcont<unknown>, number> {
+    return this.#runs;
   }
 
   /** When a run in flight began, in ms; null: before the kernel was observed. */

@@ -2,8 +2,8 @@
  * Lists of what a kernel has in hand.
  *
  * `list` makes all entries at once. An entry takes 1 to 3 us, so a list of 100,000 would block the event loop
- * for a tenth of a second or more: `entries` finds all continuations at once, and then describes them in slices,
- * between which the loop goes on.
+ * for a tenth of a second or more: `entries` walks over the timers and describes everything in slices, between
+ * which the loop goes on.
  */
 
 import type { Caller } from '../base/errors.ts';
@@ -21,11 +21,11 @@ import {
 import type { Kcont } from '../core/kcont.ts';
 import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import type { BaseLock } from '../locks/lock.ts';
-import { commonMs, nextTurn } from '../time/host-clock.ts';
+import type { Waiter } from '../locks/turnstile.ts';
 import { observerOf, type KernelObserver } from './kernel-observer.ts';
 import { PENDING_ROLE, describe, describeCode, type ListEntry, type Role } from './list-entry.ts';
 import type { ListState, ListWait } from './list-entry.ts';
-import { stillHas, visitCode, walkActive } from './walk.ts';
+import { PendingWalk, Slices, stillHas, visitCode, walkActive, walkActiveInSteps } from './walk.ts';
 
 /**
  * Which entries a {@link list} contains: those that match all of these.
@@ -81,34 +81,43 @@ interface Described {
   readonly lock: BaseLock | null;
 }
 
-/** What was found: the timers of this CPU, of which there can be many, are not looked at yet. */
-interface Found {
-  readonly active: { readonly kc: Kcont<unknown>; readonly role: Role }[];
-  readonly code: Described[];
-  readonly timers: readonly Kcont<unknown>[];
+/** What is in hand, except the timers of this CPU, of which there can be the most. No object for each of them. */
+interface Active {
+  readonly kcs: readonly Kcont<unknown>[];
+  readonly roles: readonly Role[];
+  /** Code that awaits locks. */
+  readonly code: readonly Waiter[];
 }
 
-function find({ dispatcher }: KernelObserver, filter: ListFilter): Found {
-  const { state, waitsFor, workqueue } = filter;
-  const found: Found = {
-    active: [],
-    code: [],
-    timers:
-      (state ?? 'pending') === 'pending' && waitsFor === undefined ? dispatcher.wheel.all() : [],
-  };
-  walkActive(dispatcher, (kc, role) => {
+/** Collects what is in hand. */
+class ActiveList implements Active {
+  readonly kcs: Kcont<unknown>[] = [];
+  readonly roles: Role[] = [];
+  readonly code: Waiter[] = [];
+  readonly #filter: ListFilter;
+  readonly #wantsCode: boolean;
+
+  constructor(kernel: Kernel, filter: ListFilter) {
+    this.#filter = filter;
+    this.#wantsCode = kernel === processKernel && wantsCode(filter);
+  }
+
+  add(kc: Kcont<unknown>, role: Role): void {
+    const { state, waitsFor, workqueue } = this.#filter;
     if (state !== undefined && state !== role.state) return;
     if (waitsFor !== undefined && waitsFor !== role.waitsFor) return;
-    if (workqueue === undefined || workqueue === kc._wq.name) found.active.push({ kc, role });
-  });
-  const { index } = dispatcher.kernel._cpu;
-  if (dispatcher.kernel === processKernel && wantsCode(filter)) {
-    visitCode((waiter) => {
-      const lock = waiter._lock as BaseLock;
-      found.code.push({ entry: describeCode(lock, waiter, index), lock });
-    });
+    if (workqueue !== undefined && workqueue !== kc._wq.name) return;
+    this.kcs.push(kc);
+    this.roles.push(role);
   }
-  return found;
+
+  addCode(waiter: Waiter): void {
+    if (this.#wantsCode) this.code.push(waiter);
+  }
+
+  get length(): number {
+    return this.kcs.length + this.code.length;
+  }
 }
 
 /** Whether code that awaits a lock can be in a list. */
@@ -116,28 +125,37 @@ function wantsCode({ state = 'waiting', waitsFor = 'lock', workqueue }: ListFilt
   return state === 'waiting' && waitsFor === 'lock' && workqueue === undefined;
 }
 
-function sizeOf({ active, code, timers }: Found): number {
-  return active.length + code.length + timers.length;
+/** Whether timers can be in a list. */
+function wantsTimers({ state = 'pending', waitsFor }: ListFilter): boolean {
+  return state === 'pending' && waitsFor === undefined;
 }
 
 /** The entry of one that was found; undefined if it has changed its state since, or does not match. */
 function entryAt(
   observer: KernelObserver,
-  { active, code, timers }: Found,
+  { kcs, roles, code }: Active,
   at: number,
   filter: ListFilter,
   nowMs: number,
 ): Described | undefined {
-  const one = active[at];
-  let kc = one?.kc;
-  const { role = PENDING_ROLE } = one ?? {};
-  if (kc === undefined) {
-    const described = code[at - active.length];
-    if (described !== undefined) return fits(described.entry, filter) ? described : undefined;
-    kc = timers[at - active.length - code.length] as Kcont<unknown>;
-    const { workqueue } = filter;
-    if (workqueue !== undefined && workqueue !== kc._wq.name) return undefined;
-  }
+  const kc = kcs[at];
+  if (kc !== undefined) return entryOf(observer, kc, roles[at] as Role, filter, nowMs);
+  const waiter = code[at - kcs.length] as Waiter;
+  // It has the lock, or does not want it any more.
+  if (waiter._next === waiter) return undefined;
+  const lock = waiter._lock as BaseLock;
+  const entry = describeCode(lock, waiter, observer.dispatcher.kernel._cpu.index);
+  return fits(entry, filter) ? { entry, lock } : undefined;
+}
+
+function entryOf(
+  observer: KernelObserver,
+  kc: Kcont<unknown>,
+  role: Role,
+  filter: ListFilter,
+  nowMs: number,
+): Described | undefined {
+  if (filter.workqueue !== undefined && filter.workqueue !== kc._wq.name) return undefined;
   if (!stillHas(kc, role)) return undefined;
   const entry = describe(observer, kc, role, nowMs);
   return fits(entry, filter) ? { entry, lock: kc._lock } : undefined;
@@ -178,11 +196,15 @@ export function list(kernel: Kernel, filter?: ListFilter): ListEntry[] {
   const { limit = Infinity } = options;
   const nowMs = kernel.now();
   const all: ListEntry[] = [];
-  const found = find(observer, options);
-  for (let at = 0; at < sizeOf(found); at++) {
-    const described = entryAt(observer, found, at, options, nowMs);
+  const add = (described: Described | undefined): void => {
     if (described !== undefined) all.push(described.entry);
-  }
+  };
+  const active = new ActiveList(kernel, options);
+  walkActive(observer.dispatcher, (kc, role) => active.add(kc, role));
+  visitCode((waiter) => active.addCode(waiter));
+  for (let at = 0; at < active.length; at++) add(entryAt(observer, active, at, options, nowMs));
+  const timers = wantsTimers(options) ? observer.dispatcher.wheel.all() : [];
+  for (const kc of timers) add(entryOf(observer, kc, PENDING_ROLE, options, nowMs));
   all.sort(byDeadline);
   return all.length > limit ? all.slice(0, limit) : all;
 }
@@ -192,17 +214,14 @@ function byDeadline(a: ListEntry, b: ListEntry): number {
   return (a.deadlineMs ?? -Infinity) - (b.deadlineMs ?? -Infinity) || 0;
 }
 
-/** How long a slice may take before the event loop goes on, in ms. */
-const SLICE_MS = 2;
-/** After how many entries the clock is read. */
-const LOOK = 64;
-
 /**
  * Lists the same as {@link list}, in slices of about 2 ms, between which the event loop goes on.
  *
  * @remarks
- * What is found is what the kernel had in hand when the first entry was asked for; what has changed its state by
- * the time its entry is made is left out. Timers are in no particular order.
+ * What runs, is runnable or waits is what did so when the first entry was asked for; what has changed its state by the
+ * time its entry is made is left out. Of the timers, each that is pending from the first entry to the last is listed
+ * once, even if it is moved meanwhile; one that is scheduled or ends meanwhile at most once. They are in no particular
+ * order.
  *
  * @param kernel - the kernel
  * @param filter - which entries; by default all
@@ -229,20 +248,37 @@ export async function* slices<T>(
   options: ListFilter,
   pick: (entry: ListEntry, lock: BaseLock | null) => T,
 ): AsyncGenerator<T, void, undefined> {
-  const { kernel } = observer.dispatcher;
+  const { dispatcher } = observer;
+  const { kernel } = dispatcher;
   let { limit = Infinity } = options;
   let nowMs = kernel.now();
-  let untilMs = commonMs() + SLICE_MS;
-  const found = find(observer, options);
-  for (let at = 0; at < sizeOf(found); at++) {
-    if (at % LOOK === 0 && commonMs() >= untilMs) {
-      await nextTurn();
-      untilMs = commonMs() + SLICE_MS;
-      nowMs = kernel.now();
+  const slice = new Slices();
+  const timers = wantsTimers(options) ? new PendingWalk(dispatcher) : undefined;
+  try {
+    const active = new ActiveList(kernel, options);
+    const steps = walkActiveInSteps(
+      observer,
+      (kc, role) => active.add(kc, role),
+      (waiter) => active.addCode(waiter),
+    );
+    for (const _ of steps) if (slice.isOver) await slice.next();
+    for (let at = 0; ; at++) {
+      if (slice.isOverSoon) {
+        await slice.next();
+        nowMs = kernel.now();
+      }
+      let described: Described | undefined;
+      if (at < active.length) described = entryAt(observer, active, at, options, nowMs);
+      else {
+        const kc = timers?.next();
+        if (kc === undefined) return;
+        if (kc !== null) described = entryOf(observer, kc, PENDING_ROLE, options, nowMs);
+      }
+      if (described === undefined) continue;
+      yield pick(described.entry, described.lock);
+      if (--limit === 0) return;
     }
-    const described = entryAt(observer, found, at, options, nowMs);
-    if (described === undefined) continue;
-    yield pick(described.entry, described.lock);
-    if (--limit === 0) return;
+  } finally {
+    timers?.end();
   }
 }

@@ -25,7 +25,7 @@ import {
   type RecordOptions,
   type Recording,
 } from './recorder/recording.ts';
-import { report } from './report.ts';
+import { reportInSlices } from './report.ts';
 import { openSocket } from './socket/server.ts';
 import { StallDetector } from './stall-detector.ts';
 import type { Stall, StallLimits } from './stall.ts';
@@ -147,7 +147,8 @@ export interface Observation {
  *
  * @remarks
  * A handler of a signal does not keep the process alive. A signal that is sent while a function blocks the event
- * loop is handled when the function has returned.
+ * loop is handled when the function has returned. Its report is made in slices of about 2 ms, between which the event
+ * loop goes on; a further signal meanwhile has no effect.
  *
  * @param options - what is to be reported, and how; nothing by default
  * @returns an object that ends it
@@ -175,7 +176,8 @@ export function observe(options?: ObserveOptions): Observation {
   const limits = asked === undefined ? undefined : readLimits(asked);
   const record = readRecordOptions(given.record, observe);
   const closeSocket = given.socket === true ? open() : undefined;
-  const print = (): void => write(reportAll());
+  const printer = new Printer(write);
+  const print = (): void => printer.print();
   if (signal !== undefined) {
     try {
       process.on(signal, print);
@@ -225,16 +227,37 @@ function stallOf(watched: Watched, { ms, stack }: Block, limitMs: number, atMs: 
   return { kind: 'block', message: inLine(message), ...watched, ms, limitMs, atMs, ...rest, stack };
 }
 
+/** Prints reports, which are made in slices. */
+class Printer {
+  readonly #write: (text: string) => void;
+  #isBusy = false;
+
+  constructor(write: (text: string) => void) {
+    this.#write = write;
+  }
+
+  /** A signal that comes while a report is being made asks for the same. */
+  print(): void {
+    if (this.#isBusy) return;
+    this.#isBusy = true;
+    void reportAll().then((text) => {
+      this.#isBusy = false;
+      // What it throws is an uncaught exception, as in a handler of a signal.
+      queueMicrotask(() => this.#write(text));
+    });
+  }
+}
+
 /** The reports of the process-wide kernel, and of all others that have something in hand. */
-function reportAll(): string {
+async function reportAll(): Promise<string> {
   let text = '';
   let number = 0;
-  for (const { dispatcher } of allObservers()) {
+  for (const observer of Array.from(allObservers())) {
     number++;
-    const { kernel } = dispatcher;
+    const { kernel } = observer.dispatcher;
     if (number > 1 && isIdle(kernel)) continue;
     const title = number === 1 ? 'the process-wide kernel' : `kernel ${number}`;
-    text += `kcont, process ${process.pid}: ${title}\n${report(kernel)}`;
+    text += `kcont, process ${process.pid}: ${title}\n${await reportInSlices(observer)}`;
   }
   return text;
 }

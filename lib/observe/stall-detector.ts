@@ -146,7 +146,7 @@ export class StallDetector extends Tap {
 
   #lookAtRuns(nowMs: number): void {
     const { runMs: limitMs } = this.#limits;
-    for (const kc of this.#observer.runs) {
+    for (const kc of this.#observer.runs.keys()) {
       const ms = nowMs - (this.#observer.runningSince(kc) ?? nowMs);
       if (ms <= limitMs || this.#reported.has(kc)) continue;
       this.#reported.add(kc);

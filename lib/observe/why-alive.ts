@@ -2,11 +2,13 @@ import type { Kcont } from '../core/kcont.ts';
 import type { Kernel } from '../core/kernel.ts';
 import { SCHEDULED, UNREF } from '../core/state.ts';
 import { duration } from './duration.ts';
-import { lockAndHolder } from './holder.ts';
+import { Earliest } from './earliest.ts';
+import { Holders } from './holder.ts';
 import { inLine } from './in-line.ts';
+import type { KernelObserver } from './kernel-observer.ts';
 import { describe, type ListEntry, type ListWait, type Role } from './list-entry.ts';
 import { observerFor } from './list.ts';
-import { walk } from './walk.ts';
+import { stillHas, walk } from './walk.ts';
 
 /**
  * Tells what keeps the process alive, as far as a kernel does: everything that is scheduled and not
@@ -31,30 +33,47 @@ import { walk } from './walk.ts';
  */
 export function whyAlive(kernel: Kernel): string[] {
   const observer = observerFor(kernel, whyAlive);
-  const nowMs = kernel.now();
-  const kept: { readonly entry: ListEntry; readonly line: string }[] = [];
+  const kept = new Earliest(Infinity);
   walk(observer.dispatcher, (kc, role) => {
-    if (!keepsAlive(kc, role)) return;
-    const entry = describe(observer, kc, role, nowMs);
-    kept.push({ entry, line: inLine(lineOf(kc, entry, nowMs)) });
+    if (keepsAlive(kc, role)) kept.add(kc, role);
   });
-  kept.sort((a, b) => (a.entry.deadlineMs ?? 0) - (b.entry.deadlineMs ?? 0));
-  return kept.map(({ line }) => line);
+  return linesOf(observer, kept, Holders.now());
 }
 
-function keepsAlive(kc: Kcont<unknown>, { state }: Role): boolean {
+/**
+ * One line for each that keeps the process alive.
+ *
+ * @internal
+ */
+export function linesOf(observer: KernelObserver, kept: Earliest, holders: Holders): string[] {
+  const nowMs = observer.dispatcher.kernel.now();
+  return kept
+    .take()
+    .filter(({ kc, role }) => stillHas(kc, role))
+    .map(({ kc, role }) => {
+      const entry = describe(observer, kc, role, nowMs);
+      return inLine(lineOf(kc, entry, nowMs, holders));
+    });
+}
+
+/**
+ * Whether a continuation keeps the process alive.
+ *
+ * @internal
+ */
+export function keepsAlive(kc: Kcont<unknown>, { state }: Role): boolean {
   const bits = kc._bits;
   if ((bits & UNREF) !== 0) return false;
   // Other CPUs' functions are counted until they settle.
   return state === 'running' ? kc._remote !== null : (bits & SCHEDULED) !== 0;
 }
 
-function lineOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number): string {
+function lineOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number, holders: Holders): string {
   const { name, workqueue, state, cpu } = entry;
   const what = state === 'pending' ? 'timer' : state === 'running' ? 'run' : 'job';
   const where = cpu === null || cpu === kc._wq.kernel._cpu.index ? '' : ` of CPU ${cpu}`;
   const made = entry.createdAt === null ? '' : `, created at ${entry.createdAt}`;
-  return `${what} ${name} on ${workqueue}${where}: ${stateOf(kc, entry, nowMs)}${made}`;
+  return `${what} ${name} on ${workqueue}${where}: ${stateOf(kc, entry, nowMs, holders)}${made}`;
 }
 
 /**
@@ -62,7 +81,12 @@ function lineOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number): string {
  *
  * @internal
  */
-export function stateOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number): string {
+export function stateOf(
+  kc: Kcont<unknown>,
+  entry: ListEntry,
+  nowMs: number,
+  holders: Holders,
+): string {
   const { state, waitsFor, deadlineMs, sinceMs, lateMs } = entry;
   const sinceText = sinceMs === null ? undefined : duration(nowMs - sinceMs);
   if (deadlineMs !== null) {
@@ -72,11 +96,15 @@ export function stateOf(kc: Kcont<unknown>, entry: ListEntry, nowMs: number): st
   }
   const since = sinceText === undefined ? '' : ` for ${sinceText}`;
   if (state !== 'waiting') return `${state}${since}`;
-  return `waits${since} for ${waitOf(kc, waitsFor)}`;
+  return `waits${since} for ${waitOf(kc, waitsFor, holders)}`;
 }
 
-function waitOf({ _lock: lock, _wq: wq }: Kcont<unknown>, waitsFor: ListWait | null): string {
-  if (waitsFor === 'lock' && lock !== null) return lockAndHolder(lock);
+function waitOf(
+  { _lock: lock, _wq: wq }: Kcont<unknown>,
+  waitsFor: ListWait | null,
+  holders: Holders,
+): string {
+  if (waitsFor === 'lock' && lock !== null) return holders.textOf(lock);
   if (waitsFor === 'maxActive') return `one of the ${wq.maxActive} places of its workqueue`;
   return waitsFor === 'run' ? 'its own run to settle' : 'a CPU that can run it';
 }

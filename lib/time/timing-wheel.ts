@@ -47,6 +47,7 @@
 import type { Deadlines } from './clock.ts';
 import { unlink } from '../base/list.ts';
 import { OrderedList, type Entry } from '../base/ordered-list.ts';
+import { WheelWalk } from './wheel-walk.ts';
 
 /** An entry of the wheel. */
 export interface Timer extends Entry {
@@ -114,6 +115,10 @@ export class Wheel<T extends Timer> {
   count = 0;
   /** Notified of timers that are removed; null, except under fake timers. */
   deadlines: Deadlines | null = null;
+  /** Those who walk over all timers. */
+  #walks: WeakRef<WheelWalk<T>>[] = [];
+  /** Whether somebody is to be told of timers that are removed. */
+  #tells = false;
   /** The tick to which the wheel has advanced, relative to the base. */
   #elapsed = 0;
   readonly #slots: OrderedList<T>[] = Array.from(
@@ -164,8 +169,28 @@ export class Wheel<T extends Timer> {
   /** Removes a timer. */
   remove(timer: T): void {
     this.count--;
+    if (this.#tells) this.#tellRemoval(timer);
     unlink(timer);
-    if (this.deadlines !== null) this.deadlines.drop(timer);
+  }
+
+  /** Notifies an observer of timers that are removed; null: no more. */
+  tellDeadlines(deadlines: Deadlines | null): void {
+    this.deadlines = deadlines;
+    this.#tells = deadlines !== null || this.#walks.length > 0;
+  }
+
+  #tellRemoval(timer: T): void {
+    this.deadlines?.drop(timer);
+    this.#walks = this.#walks.filter((walk) => walk.deref()?.leaves(timer) === true);
+    this.#tells = this.deadlines !== null || this.#walks.length > 0;
+  }
+
+  /** Begins a walk over all timers, between whose steps the wheel may change. */
+  walk(): WheelWalk<T> {
+    const walk = new WheelWalk<T>([...this.#slots, this.#overflow]);
+    this.#walks.push(new WeakRef(walk));
+    this.#tells = true;
+    return walk;
   }
 
   /** All timers, in no particular order. A plain loop, because a report may copy 100,000 of them. */
@@ -330,7 +355,9 @@ export class Wheel<T extends Timer> {
   #reached(at: number, level: number): OrderedList<T> {
     const slot = (at >> (level * BITS)) & (SLOTS - 1);
     this.#occupied[level * 2 + (slot >> 5)]! &= ~(1 << (slot & 31));
-    return this.#slots[level * SLOTS + slot] as OrderedList<T>;
+    const index = level * SLOTS + slot;
+    for (const walk of this.#walks) walk.deref()?.empties(index);
+    return this.#slots[index] as OrderedList<T>;
   }
 
   /**
@@ -343,6 +370,7 @@ export class Wheel<T extends Timer> {
     this.base += step;
     this.#elapsed = 0;
     this.#overflowFrom = Infinity;
+    for (const walk of this.#walks) walk.deref()?.empties(LEVELS * SLOTS);
     for (let entry = this.#overflow.detach(); entry !== this.#overflow;) {
       const timer = entry as T;
       entry = entry._next;

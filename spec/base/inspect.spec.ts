@@ -15,6 +15,7 @@ import * as queues from '../../lib/compat/p-queue/index.ts';
 import * as observe from '../support/observe.ts';
 import * as otel from '../../lib/observe/otel/index.ts';
 import * as prometheus from '../../lib/observe/prometheus/index.ts';
+import * as inspectors from '../../lib/observe/inspector/index.ts';
 import * as pipelines from '../../lib/pipeline/index.ts';
 import * as schedulers from '../../lib/compat/scheduler/index.ts';
 import * as signals from '../../lib/compat/abort-deadline.ts';
@@ -43,6 +44,7 @@ const modules: Readonly<Record<string, object>> = {
   './observe': observe,
   './otel': otel,
   './prometheus': prometheus,
+  './inspector': inspectors,
   './periodic': periodic,
   './retry': retries,
   './durable': durables,

@@ -11,6 +11,7 @@ import { KcontPQueue, KcontQueue, createExecutor } from '../../lib/compat/p-queu
 import { entries, list, observe, report, type Recording } from '../support/observe.ts';
 import { instrument } from '../../lib/observe/otel/index.ts';
 import { collect } from '../../lib/observe/prometheus/index.ts';
+import { serveInspector } from '../../lib/observe/inspector/index.ts';
 import { metrics, trace } from '@opentelemetry/api';
 import { Registry } from 'prom-client';
 import { graphile } from '../../lib/durable/graphile/index.ts';
@@ -728,6 +729,29 @@ const rows: readonly Row[] = [
     calls: [(options) => collect(options).stop()],
     good: { kernel, registry: new Registry(), maxNames: 5 },
     bad: { registry: [{}], maxNames: [-1, 1.5] },
+  },
+  {
+    of: 'serveInspector',
+    api: ['serveInspector'],
+    calls: [
+      async (options) => {
+        const inspector = await serveInspector(options);
+        await inspector.close();
+      },
+    ],
+    good: {
+      kernel,
+      port: 0,
+      host: 'localhost',
+      allowedHosts: ['build.example'],
+      token: 'a-token-of-a-spec_0123',
+    },
+    bad: {
+      port: [-1, 1.5, 65_536],
+      host: ['', 'a b'],
+      allowedHosts: [[''], [5]],
+      token: ['', 'short', 'not only of these characters!'],
+    },
   },
   {
     of: 'observe',

@@ -1,7 +1,14 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { moveAll, unlink } from '../../lib/base/list.ts';
-import { OrderedList, after, stamp, toEndOfEra, type Entry } from '../../lib/base/ordered-list.ts';
+import {
+  OrderedList,
+  after,
+  stamp,
+  startMark,
+  toEndOfEra,
+  type Entry,
+} from '../../lib/base/ordered-list.ts';
 
 class Item implements Entry {
   _next: Entry = this;
@@ -90,5 +97,47 @@ describe('sequence numbers', () => {
     expect(after(items[1]!, items[0]!)).to.equal(true);
     expect(after(items[0]!, items[1]!)).to.equal(false);
     expect(after(items[2]!, items[1]!)).to.equal(true);
+  });
+
+  it('is visited in order by a function', () => {
+    const list = new OrderedList<Item>();
+    for (const number of [3, 1, 2]) list.insert(new Item(number));
+    const seen: number[] = [];
+    list.forEach((item) => seen.push(item._seq));
+    list.forEach((item) => seen.push(item._seq));
+    expect(seen).to.deep.equal([1, 2, 3, 1, 2, 3]);
+  });
+
+  it('is visited in steps, between which it changes: what stays is visited once', () => {
+    fc.assert(
+      fc.property(
+        fc.uniqueArray(fc.nat(40), { minLength: 1 }),
+        fc.array(fc.record({ number: fc.nat(40), isRemoved: fc.boolean() })),
+        fc.integer({ min: 1, max: 5 }),
+        (numbers, changes, count) => {
+          const list = new OrderedList<Item>();
+          const items = new Map(numbers.map((number) => [number, new Item(number)]));
+          for (const item of items.values()) list.insert(item);
+          const stays = new Set(numbers);
+          const seen: number[] = [];
+          const mark = startMark();
+          const rest = [...changes];
+          while (list.visitAfter(mark, count, (item) => seen.push(item._seq))) {
+            const change = rest.pop();
+            if (change === undefined) continue;
+            const { number, isRemoved } = change;
+            const item = items.get(number) ?? new Item(number);
+            items.set(number, item);
+            unlink(item);
+            if (isRemoved) stays.delete(number);
+            else list.insert(item);
+          }
+          const found = seen.filter((number) => stays.has(number));
+          expect(found).to.deep.equal([...stays].toSorted((a, b) => a - b));
+          expect(new Set(seen).size).to.equal(seen.length);
+        },
+      ),
+    );
+    expect(new OrderedList<Item>().visitAfter(startMark(), 1, () => expect.fail())).to.equal(false);
   });
 });

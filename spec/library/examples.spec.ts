@@ -85,6 +85,19 @@ describe('examples/gateway', function () {
       expect(stdout).to.match(/continuations unfinished: none/);
     });
 
+    it('prints the link of an inspector, which shows its continuations', async () => {
+      typist.say('HELLO seen\n');
+      expect(await typist.hear()).to.equal('WELCOME seen');
+      const [, origin = '', token] = await program.printed(/Inspector: (http:.*)\/#token=(.*)$/m);
+      const answer = await fetch(`${origin}/api/continuations`, {
+        method: 'POST',
+        headers: { origin, authorization: `Bearer ${token}`, 'content-type': 'application/json' },
+        body: '{}',
+      });
+      expect(answer.status).to.equal(200);
+      expect(await answer.text()).to.include('heartbeat');
+    });
+
     it('sends a command again until it is acknowledged', async () => {
       typist.say('HELLO deaf\n');
       const heard = [await typist.hear(), await typist.hear(), await typist.hear()];
@@ -108,7 +121,7 @@ describe('examples/gateway', function () {
       ['--seconds 5', /--seconds must be a whole number from 6 to 600, got 5/],
       ['--serve --port 65536', /--port must be a whole number from 0 to 65535, got 65536/],
       ['--port 80', /--port goes with --serve only/],
-      ['--serve --devices 20', /--devices does not go with --serve/],
+      ['--serve --devices 9', /--devices must be a whole number from 10 to 20000, got 9/],
       ['--serve --seconds 20', /--seconds does not go with --serve/],
       ['now', /Unexpected argument 'now'/],
     ];

@@ -1,4 +1,5 @@
 import { expect } from 'chai';
+import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import {
   Kcont,
@@ -9,7 +10,8 @@ import {
   type Kernel,
 } from '../../lib/index.ts';
 import { entries, list, type ListEntry, type ListFilter } from '../support/observe.ts';
-import { codeOf, Lab, settled } from '../support/lab.ts';
+import { numberOf } from '../../lib/observe/numbers.ts';
+import { codeOf, Lab, settled, soak } from '../support/lab.ts';
 
 /** One entry in a few words. */
 function brief({ name, state, waitsFor }: ListEntry): string {
@@ -283,5 +285,136 @@ describe('entries()', () => {
       await settled();
     }
     expect(found).to.have.length(1);
+  });
+
+  /** Counts the entries of each name, while something is done for each entry. */
+  async function countAll(kernel: Kernel, each: () => unknown): Promise<Map<string, number>> {
+    const counts = new Map<string, number>();
+    for await (const { name } of entries(kernel)) {
+      counts.set(name, (counts.get(name) ?? 0) + 1);
+      await each();
+    }
+    return counts;
+  }
+
+  it('has each timer once that is pending all the time, while timers are moved, stopped and added', async () => {
+    await fc.assert(
+      fc.asyncProperty(fc.integer({ min: 1, max: 2 ** 30 }), async (seed) => {
+        const lab = new Lab();
+        let state = seed;
+        const random = (below: number): number => {
+          state = (state * 48_271) % 2_147_483_647;
+          return state % below;
+        };
+        const delays = [1, 2, 8, 50, 600, 40_000, 3_000_000, 200_000_000, 400_000_000];
+        const delay = (): number => (delays[random(delays.length)] as number) + random(5);
+        const stays = new Set<string>();
+        const kcs = Array.from({ length: 60 }, (_, n) => {
+          const kc = lab.sync(`${n}`, { options: { name: `${n}` } });
+          kc.schedule(delay() + 60);
+          stays.add(kc.name);
+          return kc;
+        });
+        let added = 0;
+        const counts = await countAll(lab.kernel, async () => {
+          const kc = kcs[random(kcs.length)] as Kcont<string>;
+          const what = random(6);
+          if (what === 0) {
+            stays.delete(kc.name);
+            kc.stop();
+          } else if (what === 1) {
+            const name = `new ${added++}`;
+            lab.sync(name, { options: { name } }).schedule(delay());
+          } else if (what === 2) kc.touch();
+          else if (what < 5 && kc.pending) kc.reset(delay() + 60);
+          else {
+            lab.clock.tick(random(3) === 0 ? 70 : 1);
+            for (const name of lab.take()) stays.delete(name);
+          }
+          if (random(8) === 0) await settled();
+        });
+        for (const name of stays) expect(counts.get(name), name).to.equal(1);
+        for (const [name, count] of counts) expect(count, name).to.equal(1);
+        await lab.kernel.close({ graceMs: 0 });
+      }),
+      { numRuns: 60 * soak },
+    );
+  });
+
+  it('has each once that runs, waits for a lock or for a place all the time, while others come and go', async () => {
+    const lab = new Lab();
+    list(lab.kernel);
+    const lock = new Mutex();
+    const narrow = lab.kernel.acquire(120, { maxActive: 1 });
+    const made = (name: string): Kcont<string>[] =>
+      Array.from({ length: 3000 }, (_, n) => {
+        const where = name === 'place' ? { wq: narrow } : name === 'lock' ? { lock } : {};
+        return lab.async(`${name} ${n}`, { ...where, options: { name: `${name} ${n}` } });
+      });
+    const kinds = [made('run'), made('lock'), made('place')] as const;
+    for (const kcs of kinds) for (const kc of kcs) kc.schedule();
+    lab.clock.tick(1);
+    const changed = new Set<string>();
+    let at = 0;
+    const counts = await countAll(lab.kernel, async () => {
+      at += 7;
+      if (at % 70 !== 0) return;
+      for (const kcs of kinds) {
+        const kc = kcs[at % kcs.length] as Kcont<string>;
+        changed.add(kc.name);
+        if (kc.running) await lab.end(kc);
+        else kc.stop();
+        lab.clock.tick(0);
+        for (const other of kcs.filter(({ running }) => running).slice(0, 2))
+          changed.add(other.name);
+        kc.schedule();
+      }
+      lab.clock.tick(1);
+    });
+    for (const { name } of kinds.flat())
+      if (!changed.has(name)) expect(counts.get(name), name).to.equal(1);
+    for (const kc of kinds.flat()) kc.destroy();
+  });
+
+  it('finds the runs that began before the kernel was observed', async () => {
+    const { kernel, clock, wq } = new Lab();
+    const { _dispatcher: dispatcher } = wq.softclock;
+    dispatcher.observer = null;
+    const never = (): Promise<void> => new Promise(() => undefined);
+    const old = new Kcont(wq.prilow, null, never, 0, { name: 'old' });
+    old.schedule();
+    clock.tick(1);
+    list(kernel);
+    new Kcont(wq.prilow, null, never, 0, { name: 'new' }).schedule();
+    clock.tick(1);
+    old.reset();
+    clock.tick(1);
+    expect(await all(kernel)).to.have.members(['old running', 'old waiting run', 'new running']);
+  });
+
+  it('leaves out code that has got its lock meanwhile', async () => {
+    const lock = new Mutex({ name: 'passed on' });
+    lock.tryEnter();
+    const waits = [1, 2].map(async () => {
+      await lock.enter();
+      lock.exit();
+    });
+    const found: string[] = [];
+    for await (const entry of entries(processKernel, { waitsFor: 'lock' })) {
+      if (entry.lock !== 'passed on') continue;
+      found.push(entry.kind);
+      if (found.length === 1) lock.exit();
+      await Promise.all(waits);
+    }
+    expect(found).to.deep.equal(['code']);
+  });
+});
+
+describe('the id of an entry', () => {
+  it('stays the same, and tells 100,000 apart', () => {
+    const objects = Array.from({ length: 100_000 }, () => ({}));
+    const ids = objects.map(numberOf);
+    expect(objects.map(numberOf)).to.deep.equal(ids);
+    expect(new Set(ids).size).to.equal(ids.length);
   });
 });

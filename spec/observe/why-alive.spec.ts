@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Mutex, kernel } from '../../lib/index.ts';
+import { Kcont, Mutex, kernel } from '../../lib/index.ts';
+import { Earliest } from '../../lib/observe/earliest.ts';
 import { list, report, whyAlive } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
@@ -107,5 +108,69 @@ describe('report()', () => {
     );
     lock.exit();
     await entered;
+  });
+
+  it('makes no text of what it does not show, and has the first timers of many', () => {
+    const lab = observed();
+    let names = 0;
+    const func = (): undefined => undefined;
+    Object.defineProperty(func, 'name', {
+      get: () => {
+        names++;
+        return 'work';
+      },
+    });
+    for (let n = 0; n < 1000; n++) {
+      new Kcont(lab.wq.softclock, null, func, 0).schedule(1000 + ((n * 389) % 1000));
+    }
+    names = 0;
+    const text = report(lab.kernel, { limit: 3 });
+    expect(names).to.be.at.most(24);
+    expect(text).to.match(
+      /^pending: 1000\n(?: {2}work on softclock: due in 1 s.*\n){3} {2}and 997 more$/m,
+    );
+    expect(text).to.match(
+      /^keeps the process alive: 1000\n(?: {2}timer work on softclock.*\n){3} {2}and 997 more$/m,
+    );
+  });
+
+  it('sorts timers by deadline, those of one deadline in their order, among any number', () => {
+    for (const limit of [1, 2, 5, Infinity]) {
+      const earliest = new Earliest(limit);
+      const all = Array.from({ length: 40 }, (_, n) => ({ n, deadline: (n * 7) % 13 }));
+      for (const kc of all) earliest.add(kc as never, { state: 'pending', waitsFor: null });
+      const runs = { n: -1, deadline: 0 };
+      earliest.add(runs as never, { state: 'running', waitsFor: null });
+      const sorted = [runs, ...all.toSorted((a, b) => a.deadline - b.deadline)];
+      expect(earliest.count).to.equal(41);
+      expect(earliest.take().map(({ kc }) => kc as never)).to.deep.equal(sorted.slice(0, limit));
+    }
+  });
+
+  it('goes through the runs in flight once, however many locks are waited for', async () => {
+    const lab = observed();
+    let looks = 0;
+    const kcs = Array.from({ length: 200 }, (_, n) => {
+      const lock = new Mutex({ name: `lock ${n}` });
+      const holder = lab.async(`holder ${n}`, { lock, options: { name: `holder ${n}` } });
+      const waiter = lab.sync(`waiter ${n}`, { lock, options: { name: `waiter ${n}` } });
+      holder.schedule();
+      waiter.schedule();
+      return { holder, waiter, lock };
+    });
+    lab.clock.tick(1);
+    for (const { holder, lock } of kcs) {
+      Object.defineProperty(holder, '_lock', {
+        get: () => {
+          looks++;
+          return lock;
+        },
+      });
+    }
+    const lines = whyAlive(lab.kernel);
+    expect(lines).to.have.length(200);
+    expect(lines[77]).to.include('for lock lock 77, held by holder 77');
+    expect(looks).to.be.at.most(200 * 8);
+    for (const { waiter } of kcs) waiter.destroy();
   });
 });

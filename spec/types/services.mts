@@ -8,6 +8,7 @@ import {
   debounceAsync,
   throttle,
 } from 'kcont/limits';
+import { serveInspector, type Inspector, type InspectorOptions } from 'kcont/inspector';
 import { list, observe, waitGraph, whyAlive, type ListEntry, type Stall } from 'kcont/observe';
 import { at, every, type PeriodicTask } from 'kcont/periodic';
 import { Retry, RetryBudget, retry } from 'kcont/retry';
@@ -92,3 +93,13 @@ console.log(
   waitGraph(kernel).deadlocks.length,
   observation.recording?.records(),
 );
+
+const inspectorOptions: InspectorOptions = {
+  port: 0,
+  host: '127.0.0.1',
+  allowedHosts: ['build.example'],
+};
+await using inspector: Inspector = await serveInspector(inspectorOptions);
+const link: string = inspector.url;
+console.log(link, inspector.port.toFixed());
+await inspector.close();

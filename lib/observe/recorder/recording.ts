@@ -152,7 +152,7 @@ export class FlightRecorder implements Recording {
   stop(): void {
     this.recorder.stop();
     this.#stopDumping();
-    const given = getEnvironmentData(KEY) as Rings | undefined;
+    const given = sharedRings();
     if (given?.buffer === this.rings.buffer && isMainThread) setEnvironmentData(KEY, undefined);
   }
 
@@ -189,6 +189,15 @@ function dumpOnException(rings: Rings): () => void {
   return () => process.off('uncaughtExceptionMonitor', dump);
 }
 
+/**
+ * The rings of the flight recorder of the process-wide kernel; undefined: it is not running.
+ *
+ * @internal
+ */
+export function sharedRings(): Rings | undefined {
+  return getEnvironmentData(KEY) as Rings | undefined;
+}
+
 /** The recorder of this thread if another one has created its memory. */
 let joined: FlightRecorder | null = null;
 
@@ -198,7 +207,7 @@ let joined: FlightRecorder | null = null;
  * @internal
  */
 export function joinRecording(kernel: Kernel): void {
-  const rings = getEnvironmentData(KEY) as Rings | undefined;
+  const rings = sharedRings();
   if (joined !== null || isMainThread || rings === undefined || kernel._cpu.index === 0) return;
   joined = new FlightRecorder(kernel, rings);
 }

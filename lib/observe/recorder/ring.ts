@@ -53,7 +53,8 @@ const NAMES_USED = 1;
 const CPU = 2;
 const NAMES = 3;
 const HEADER_BYTES = 16;
-const RECORD_BYTES = 24;
+/** The size of a record. @internal */
+export const RECORD_BYTES = 24;
 const DOUBLES = RECORD_BYTES / Float64Array.BYTES_PER_ELEMENT;
 const WORDS = RECORD_BYTES / Int32Array.BYTES_PER_ELEMENT;
 const NAMES_BYTES = 2 ** 17;
@@ -106,6 +107,25 @@ function ringBytes(capacity: number): number {
  */
 export function createRings(cpus: number, capacity: number): SharedArrayBuffer {
   return new SharedArrayBuffer(cpus * ringBytes(capacity));
+}
+
+/**
+ * The end of a ring, as it is stored.
+ *
+ * @internal
+ */
+export interface RingTail {
+  /** The index of the CPU. */
+  readonly cpu: number;
+  /** How many records were written up to this end. */
+  readonly written: number;
+  /** How many records are missing that were written after those that the reader has. */
+  readonly lost: number;
+  readonly records: number;
+  /** The records, each 24 bytes. */
+  readonly bytes: Uint8Array;
+  /** The names that the reader does not have, each JSON. */
+  readonly names: readonly string[];
 }
 
 /**
@@ -205,5 +225,46 @@ export class Ring {
     const used = Atomics.load(this.#header, NAMES_USED);
     const text = Buffer.from(this.#names.slice(0, used)).toString();
     return { cpu, lost: oldest, names: text.split('\n').slice(0, -1), records };
+  }
+
+  /**
+   * Returns the records that were written after the first `after` ones, without decoding them; undefined: no CPU
+   * has used it.
+   *
+   * @param names - how many names the reader has
+   * @param most - at most so many records, the newest
+   */
+  tail(after: number, names: number, most: number): RingTail | undefined {
+    const cpu = (this.#header[CPU] as number) - 1;
+    if (cpu < 0) return undefined;
+    const written = Atomics.load(this.#header, WRITTEN);
+    // The reader may have read another ring, or the count has gone back.
+    const known = after <= written ? after : 0;
+    const first = Math.max(known, written - Math.min(most, this.capacity));
+    const copy = new Uint8Array((written - first) * RECORD_BYTES);
+    const begin = (first & this.#mask) * WORDS;
+    const end = begin + (written - first) * WORDS;
+    const { length } = this.#words;
+    const words = new Int32Array(copy.buffer);
+    words.set(this.#words.subarray(begin, Math.min(end, length)));
+    if (end > length) words.set(this.#words.subarray(0, end - length), length - begin);
+    // The next record may have been begun, too.
+    const oldest = Math.max(0, Atomics.load(this.#header, WRITTEN) + 1 - this.capacity);
+    const from = Math.min(written, Math.max(first, oldest));
+    return {
+      cpu,
+      written,
+      lost: from - known,
+      records: written - from,
+      bytes: copy.subarray((from - first) * RECORD_BYTES),
+      names: this.#namesFrom(names),
+    };
+  }
+
+  #namesFrom(known: number): string[] {
+    if (known >= this.names) return [];
+    const used = Atomics.load(this.#header, NAMES_USED);
+    const text = Buffer.from(this.#names.slice(0, used)).toString();
+    return text.split('\n').slice(known, -1);
   }
 }

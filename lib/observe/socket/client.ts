@@ -4,12 +4,13 @@ import { hostPerformance } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { commonMs } from '../../time/host-clock.ts';
-import { counters } from '../counters.ts';
-import { holdersOf } from '../holder.ts';
+import { cpuCounters } from '../counters.ts';
+import { Holders } from '../holder.ts';
 import { allObservers, type KernelObserver } from '../kernel-observer.ts';
 import type { ListEntry } from '../list-entry.ts';
 import { slices } from '../list.ts';
 import { numberOf } from '../numbers.ts';
+import { Slices } from '../walk.ts';
 import { Activity } from './activity.ts';
 import {
   LONGEST_PAUSE_MS,
@@ -112,13 +113,17 @@ export class Client {
   async #tree(): Promise<void> {
     let text = textOf(describeProcess());
     let count = 0;
+    const holders = new Holders();
+    const slice = new Slices();
+    for (const _ of holders.collect()) if (slice.isOver) await slice.next();
+    const known = new Map<BaseLock, readonly Holder[]>();
     for (const [kernel, observer] of [...allObservers()].entries()) {
       text += textOf({ type: 'kernel', ...describeKernel(observer, kernel) });
-      const known = new Map<BaseLock, readonly Holder[]>();
       const pick = (entry: ListEntry, lock: BaseLock | null): string => {
         const lockId = lock === null ? null : numberOf(lock);
-        const holders = lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known);
-        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders };
+        const by =
+          lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known, holders);
+        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders: by };
         return textOf(line);
       };
       for await (const line of slices(observer, {}, pick)) {
@@ -172,19 +177,23 @@ function describeProcess(): ProcessLine {
   return { type: 'process', pid, thread: threadId, title, node: version, uptimeS };
 }
 
-function describeKernel({ dispatcher }: KernelObserver, index: number): KernelState {
-  const { kernel } = dispatcher;
+function describeKernel(observer: KernelObserver, index: number): KernelState {
+  const { kernel } = observer.dispatcher;
   const { pending, queued, running } = kernel.inspect();
-  const { cpus } = counters(kernel);
+  const cpus = cpuCounters(observer);
   return { kernel: index, nowMs: kernel.now(), pending, queued, running, cpus };
 }
 
 /** The holders of a lock, which are looked for once in an answer. */
-function holdersFor(lock: BaseLock, known: Map<BaseLock, readonly Holder[]>): readonly Holder[] {
-  let holders = known.get(lock);
-  if (holders === undefined) {
-    holders = holdersOf(lock).map(({ name, id }) => ({ name, id }));
-    known.set(lock, holders);
+function holdersFor(
+  lock: BaseLock,
+  known: Map<BaseLock, readonly Holder[]>,
+  holders: Holders,
+): readonly Holder[] {
+  let by = known.get(lock);
+  if (by === undefined) {
+    by = holders.of(lock).map(({ name, id }) => ({ name, id }));
+    known.set(lock, by);
   }
-  return holders;
+  return by;
 }

@@ -61,16 +61,17 @@ async function connected(): Promise<Socket> {
   return socket.setEncoding('utf8');
 }
 
-/** Reads lines until one has the type `end` or `error`. */
+/** Reads lines until one has the type `end` or `error`. Other specs may have left any number of continuations. */
 async function answer(socket: Socket): Promise<Json[]> {
+  const all: Json[] = [];
   let text = '';
-  for (;;) {
+  while (!['end', 'error'].includes(all.at(-1)?.type ?? '')) {
     const [chunk] = (await once(socket, 'data')) as [string];
-    text += chunk;
-    const lines = text.split('\n').slice(0, -1);
-    const all = lines.map((line) => JSON.parse(line) as Json);
-    if (['end', 'error'].includes(all.at(-1)?.type ?? '')) return all;
+    const lines = (text + chunk).split('\n');
+    text = lines.pop() ?? '';
+    for (const line of lines) all.push(JSON.parse(line) as Json);
   }
+  return all;
 }
 
 function ask(socket: Socket, request: unknown): Promise<Json[]> {
