@@ -7,9 +7,11 @@
 import { check, kindOf, type Kind } from '../base/options-check.ts';
 import type { Caller } from '../base/errors.ts';
 import { Kcont } from '../core/kcont.ts';
+import { prioritiesOf } from '../core/inheritance.ts';
 import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
+import type { Waiter } from '../locks/turnstile.ts';
 import { allObservers } from './kernel-observer.ts';
 import { holdingsOf, type Owner } from './debug/owners.ts';
 import { atSite, type Site } from './debug/sites.ts';
@@ -54,6 +56,8 @@ export interface LockWaiter {
   readonly id: number;
   /** Its priority, 0 … 223. */
   readonly priority: number;
+  /** The priority that it has inherited, at which it waits; null: none. */
+  readonly inherited: number | null;
 }
 
 /**
@@ -110,9 +114,9 @@ export function lockState(lock: Lock): LockState {
   };
 }
 
-function describeWaiter(waiter: object & { readonly _priority: number }): LockWaiter {
-  const name = waiter instanceof Kcont ? label(waiter) : codeName(waiter);
-  return { name, id: numberOf(waiter), priority: waiter._priority };
+function describeWaiter(waiter: Waiter): LockWaiter {
+  const name = waiter instanceof Kcont ? label(waiter as Kcont<unknown>) : codeName(waiter);
+  return { name, id: numberOf(waiter), ...prioritiesOf(waiter) };
 }
 
 /**
