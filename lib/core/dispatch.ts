@@ -16,6 +16,7 @@
 import type { Budget } from './budget.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { inherited, reachedLimit } from './inheritance.ts';
 import { enter, enterPlain } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
@@ -93,6 +94,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     setAside(kc);
     lock?._leave(kc);
     wq._await(kc);
+    if (inherited.size > 0) reachedLimit(kc);
   } else if (lock !== null && !lock._takeFor(kc)) {
     const { backlogTick } = dispatcher;
     const since = backlogTick < Infinity ? backlogTick : NONE;

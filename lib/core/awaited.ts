@@ -1,0 +1,202 @@
+/*
+ * What is known of runs in flight and of what they await: the nodes and edges that inheritance.ts follows.
+ *
+ *   AwaitingRun ---awaits---> Awaited: a run, a yield, a pipeline item, or a wait for a lock
+ *       \-------holds-------> lock
+ *
+ * Only runs that await something are here; the others have nothing to pass a priority on to.
+ */
+
+import { List, type Links } from '../base/list.ts';
+import { stamp } from '../base/ordered-list.ts';
+import type { Kcont } from './kcont.ts';
+import type { LockHolder, LockWait } from '../locks/inheriting.ts';
+import type { Awaiter, BaseLock } from '../locks/lock.ts';
+import { NONE, type Waiter } from '../locks/turnstile.ts';
+
+/** The sequence number of the next that goes before all others: these are negative, and others are not. */
+let first = -(2 ** 30);
+
+/**
+ * Something that a run awaits: a continuation of the library's own, or its wait for a lock.
+ *
+ * @internal
+ */
+export class Awaited implements Links, LockWait {
+  _next: Links = this;
+  _prev: Links = this;
+  /** Either this or `awaiter` is not null. */
+  readonly kc: Kcont<unknown> | null;
+  readonly awaiter: Awaiter | null;
+  /** Who awaits it; null: its function is still on the stack, or has not become asynchronous. */
+  by: AwaitingRun | null = null;
+  /** The priority that it has inherited; NONE: none that is higher than its own. */
+  level: number = NONE;
+  /** The priority of code that waits for a lock, without what it has inherited. */
+  readonly #own: number;
+  /** Whether it has been moved since it became runnable. */
+  isMoved = false;
+  /** Its old place in the order, if it was given another one. */
+  #seq = 0;
+  #era = NONE;
+
+  constructor(kc: Kcont<unknown> | null, awaiter: Awaiter | null) {
+    this.kc = kc;
+    this.awaiter = awaiter;
+    this.#own = awaiter === null ? NONE : awaiter._priority;
+  }
+
+  /** Its priority, without what it has inherited. */
+  get own(): number {
+    return this.kc === null ? this.#own : this.kc._wq.priority;
+  }
+
+  get #entry(): Waiter {
+    return (this.kc ?? this.awaiter) as Waiter;
+  }
+
+  /** Gives it a new place in the order, and remembers the first one. */
+  stamp(): void {
+    const entry = this.#entry;
+    if (this.#era === NONE) {
+      this.#seq = entry._seq;
+      this.#era = entry._era;
+    }
+    stamp(entry);
+  }
+
+  /** Gives it a new place before all that have inherited nothing. */
+  stampFirst(): void {
+    this.stamp();
+    const entry = this.#entry;
+    entry._era = 0;
+    entry._seq = first++;
+  }
+
+  /** Gives it back its place in the order, if it was the one before all others. */
+  leavesLimit(): void {
+    if (this.#entry._seq < 0) this.restore();
+  }
+
+  /** Gives it back its place in the order. */
+  restore(): void {
+    if (this.#era === NONE) return;
+    const entry = this.#entry;
+    entry._seq = this.#seq;
+    entry._era = this.#era;
+    this.#era = NONE;
+  }
+}
+
+/**
+ * A run in flight that awaits something: of a continuation, or of a function that `run` of a lock has called.
+ *
+ * @internal
+ */
+export class AwaitingRun implements LockHolder {
+  readonly owner: RunOwner;
+  /** The lock that was taken for it. */
+  readonly lock: BaseLock | null;
+  readonly awaits: List<Awaited> = new List<Awaited>();
+  /** The highest priority of those who wait for what it holds, or for it; NONE: nobody does. */
+  inherited: number = NONE;
+
+  constructor(owner: RunOwner, lock: BaseLock | null) {
+    this.owner = owner;
+    this.lock = lock;
+  }
+
+  /** The lock that was taken for it, unless its function has replaced that since, or priorities are not inherited through it. */
+  get held(): BaseLock | null {
+    const { owner, lock } = this;
+    if (lock === null || lock._whole === null) return null;
+    return owner.kc === null || owner.kc._lock === lock ? lock : null;
+  }
+}
+
+/**
+ * On whose behalf code runs.
+ *
+ * @internal
+ */
+export interface RunOwner {
+  /** The continuation whose run it is; null: it is code. */
+  readonly kc: Kcont<unknown> | null;
+}
+
+/**
+ * What is known of the owners of locks after an await.
+ *
+ * @internal
+ */
+export interface Ownership {
+  /** On whose behalf the present code runs, also after an await; null: not known. */
+  current(): RunOwner | null;
+  /** Those that are known to hold a lock. */
+  holders(lock: BaseLock): Iterable<RunOwner>;
+  /** The locks that are known to be held by one. */
+  locks(owner: RunOwner): Iterable<BaseLock>;
+}
+
+/**
+ * Set by debug mode. Null: owners are not known.
+ *
+ * @internal
+ */
+export const ownership: { of: Ownership | null } = { of: null };
+
+/**
+ * The runs in flight that await something: by continuation; those of code by owner.
+ *
+ * @internal
+ */
+export const runs: Map<object, AwaitingRun> = new Map<object, AwaitingRun>();
+
+/** The same, and the calls of `run` of a lock, by the `_whole` of the lock that was taken for each. */
+const holders = new Map<object, AwaitingRun[]>();
+
+/**
+ * Adds a run that is about to await something.
+ *
+ * @internal
+ */
+export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
+  const run = new AwaitingRun(owner, lock);
+  const whole = lock?._whole ?? null;
+  if (whole === null) return run;
+  const known = holders.get(whole);
+  if (known === undefined) holders.set(whole, [run]);
+  else known.push(run);
+  return run;
+}
+
+/**
+ * Removes a run.
+ *
+ * @internal
+ */
+export function remove(run: AwaitingRun): void {
+  runs.delete(run.owner.kc ?? run.owner);
+  const whole = run.lock?._whole ?? null;
+  if (whole === null) return;
+  const known = holders.get(whole) as AwaitingRun[];
+  if (known.length === 1) holders.delete(whole);
+  else known.splice(known.indexOf(run), 1);
+}
+
+/**
+ * Those who hold a lock and await something.
+ *
+ * @internal
+ */
+export function holdersOf(lock: BaseLock): AwaitingRun[] {
+  const whole = lock._whole;
+  if (whole === null) return [];
+  const known = holders.get(whole);
+  const found = known === undefined ? [] : known.filter(({ held }) => held !== null);
+  for (const owner of ownership.of?.holders(lock) ?? []) {
+    const run = runs.get(owner.kc ?? owner);
+    if (run !== undefined) found.push(run);
+  }
+  return found;
+}

@@ -1,0 +1,362 @@
+/*
+ * Inheritance of priorities: what the holder of a lock awaits is dispatched at the priority of those who wait for
+ * the lock, so that they do not wait for all that lies between the two priorities.
+ *
+ *   H, prihigh --waits--> lock 1 --held by--> B --awaits--> lock 2 --held by--> C --awaits--> run R, prilow
+ *
+ *                R is dispatched at prihigh; B goes before the lower waiters of lock 2
+ *
+ * Locks have no owner. What is known costs nothing more to know: a run holds the lock of its continuation, and
+ * what is called in the synchronous part of its function is called by it. Each run, yield, pipeline item and wait for a
+ * lock that begins there is noted in `begun`; if the function turns out to be asynchronous, they are what it
+ * awaits. After an await, a call belongs to a run only if `ownership` is set, as debug mode does.
+ *
+ * A run that awaits something is an `AwaitingRun`, and is found by the lock that it holds. Priorities are computed
+ * when the waiters of such a lock change, and when such a run begins or ceases to await something or to hold a
+ * lock, in three steps (see `update`): which runs can be reached from there; what each of them inherits, from the
+ * waiters of its lock and from the run that awaits it; and then each entry that it awaits is moved, if its priority
+ * has changed. The second step counts no priority that comes from the reached runs themselves before it is
+ * computed anew. So a circle of waits, a deadlock, ends like any other, and keeps no priority that nobody has
+ * brought in.
+ *
+ *   in the run queue        to the tail of the new level. On the way back: before those of its own level that have
+ *                           not been reached, in the order of all that were set aside
+ *   waits for `maxActive`   before those that have inherited nothing. The limit itself is kept
+ *   waits for its lock      to the tail of those who wait at the new priority
+ *   its timer runs,         nothing; it is moved when it becomes runnable
+ *   or it waits for a slot
+ *
+ * Not: what has a lock between threads, or is sent to another one.
+ *
+ * Source: L. Sha, R. Rajkumar and J. Lehoczky, "Priority inheritance protocols" (1990); Solaris and FreeBSD
+ * turnstile(9), for following a chain of holders.
+ */
+
+import { unlink } from '../base/list.ts';
+import { listOf, stamp } from '../base/ordered-list.ts';
+import {
+  holdersOf,
+  ownership,
+  runs,
+  type Awaited,
+  type AwaitingRun,
+  type RunOwner,
+} from './awaited.ts';
+import type { Dispatcher } from './dispatcher.ts';
+import type { Kcont } from './kcont.ts';
+import type { Level } from './run-queue.ts';
+import { label, taskOf } from './schedule.ts';
+import { QUEUED, RUNNING, SCHEDULED, WAITED } from './state.ts';
+import { inheriting } from '../locks/inheriting.ts';
+import type { Awaiter, BaseLock } from '../locks/lock.ts';
+import { NONE, type Turnstile, type Waiter } from '../locks/turnstile.ts';
+
+/**
+ * What has inherited a priority.
+ *
+ * @internal
+ */
+export const inherited: Set<Awaited> = new Set<Awaited>();
+
+const nobody: ReadonlySet<AwaitingRun> = new Set<AwaitingRun>();
+
+let isUpdating = false;
+
+/** The runs that have to be looked at again, because waiters changed during an update. */
+let again: AwaitingRun[] = [];
+
+/**
+ * Called when the waiters of a lock have changed.
+ *
+ * @internal
+ */
+export function changed(lock: BaseLock): void {
+  const found = holdersOf(lock);
+  if (found.length > 0 && !found.every(isRight)) update(found);
+}
+
+/**
+ * Called when a run awaits more than before.
+ *
+ * @internal
+ */
+export function changedRun(run: AwaitingRun): void {
+  if (run.inherited !== NONE || !isRight(run)) update([run]);
+}
+
+/** Whether a run has what it inherits, without any doubt: it comes from those who have inherited nothing themselves. */
+function isRight(run: AwaitingRun): boolean {
+  return (
+    run.inherited === sourceOf(run, nobody) &&
+    (inherited.size === 0 || run.inherited === sourceOf(run, null))
+  );
+}
+
+/**
+ * Called when a lock has been entered or released on behalf of an owner, if owners are known.
+ *
+ * @internal
+ */
+export function holdsChanged(owner: RunOwner): void {
+  const run = runs.get(owner.kc ?? owner);
+  if (run !== undefined) update([run]);
+}
+
+/**
+ * The runs that something awaited waits for.
+ *
+ * @internal
+ */
+export function reachedBy({ kc, awaiter }: Awaited): AwaitingRun[] {
+  if (kc === null) return holdersOf((awaiter as Awaiter)._lock);
+  if ((kc._state & RUNNING) !== 0) {
+    const run = runs.get(kc);
+    return run === undefined ? [] : [run];
+  }
+  return turnstileOf(kc) === null ? [] : holdersOf(kc._lock as BaseLock);
+}
+
+/** Where a continuation waits for its lock; null: it does not. */
+function turnstileOf(kc: Kcont<unknown>): Turnstile | null {
+  if ((kc._state & WAITED) === 0) return null;
+  const turnstile = kc._lock?._turnstile ?? null;
+  return turnstile !== null && turnstile.has(kc) ? turnstile : null;
+}
+
+/**
+ * Sets the priority that something has inherited; NONE: none.
+ *
+ * @internal
+ */
+export function setLevel(awaited: Awaited, level: number): void {
+  awaited.level = level;
+  if (level === NONE) inherited.delete(awaited);
+  else inherited.add(awaited);
+  inheriting.count = inherited.size;
+}
+
+/**
+ * Computes anew what runs inherit, and all runs that can be reached from them.
+ *
+ * @internal
+ */
+export function update(changedRuns: readonly AwaitingRun[]): void {
+  if (isUpdating) {
+    again.push(...changedRuns);
+    return;
+  }
+  isUpdating = true;
+  for (let some = changedRuns; some.length > 0; some = again) {
+    const reached = new Set(some);
+    for (const run of reached) {
+      run.inherited = NONE;
+      for (const awaited of run.awaits) for (const next of reachedBy(awaited)) reached.add(next);
+    }
+    for (const run of reached) raise(run, sourceOf(run, reached));
+    // Waking readers may change waiters.
+    again = [];
+    for (const { awaits, inherited: level } of reached) {
+      for (const awaited of awaits) place(awaited, level);
+    }
+  }
+  isUpdating = false;
+}
+
+/** The priority that a run inherits from others than the reached ones; null: than all runs that await something. */
+function sourceOf({ owner, held }: AwaitingRun, reached: ReadonlySet<AwaitingRun> | null): number {
+  let highest = NONE;
+  const isReached = (run: AwaitingRun): boolean => reached === null || reached.has(run);
+  const count = (waiter: Waiter): number => {
+    const awaited = awaitedOf(waiter);
+    if (awaited === null || awaited.by === null) return waiter._priority;
+    return isReached(awaited.by) ? awaited.own : waiter._priority;
+  };
+  const look = (lock: BaseLock): void => {
+    const turnstile = lock._turnstile;
+    if (turnstile !== null) highest = Math.max(highest, turnstile.highest(count));
+  };
+  if (held !== null) look(held);
+  for (const entered of ownership.of?.locks(owner) ?? []) look(entered);
+  const by = (owner.kc && taskOf(owner.kc))?._awaited?.by ?? null;
+  return by === null || isReached(by) ? highest : Math.max(highest, by.inherited);
+}
+
+function awaitedOf(waiter: Waiter): Awaited | null {
+  // Awaiting code has no clock.
+  if (waiter._timekeeper === null) return (waiter as Awaiter)._awaited as Awaited | null;
+  return taskOf(waiter as Kcont<unknown>)?._awaited ?? null;
+}
+
+/**
+ * The priority at which a continuation is dispatched: that of its workqueue, or a higher one that it has inherited.
+ *
+ * @internal
+ */
+export function priorityOf(kc: Kcont<unknown>): number {
+  const level = inheriting.count === 0 ? NONE : (taskOf(kc)?._awaited?.level ?? NONE);
+  return level === NONE ? kc._wq.priority : level;
+}
+
+/**
+ * The own priority of a waiter, or of a continuation, and the one that it has inherited.
+ *
+ * @internal
+ */
+export function prioritiesOf(waiter: Waiter): { priority: number; inherited: number | null } {
+  const awaited = awaitedOf(waiter);
+  if (awaited === null || awaited.level === NONE) {
+    return { priority: waiter._priority, inherited: null };
+  }
+  return { priority: awaited.own, inherited: awaited.level };
+}
+
+/**
+ * Whether a continuation is dispatched at a priority that it has inherited.
+ *
+ * @internal
+ */
+export function hasInherited(kc: Kcont<unknown>): boolean {
+  return priorityOf(kc) !== kc._wq.priority;
+}
+
+/**
+ * The level at which a continuation is resumed that has inherited a priority, or that its lock has promoted.
+ *
+ * @internal
+ */
+export function levelFor(kc: Kcont<unknown>, priority: number): Level<Kcont<unknown>> {
+  const { _dispatcher: dispatcher, _level: own } = kc._wq;
+  if (priority !== priorityOf(kc)) own.promotedIn = dispatcher.passes;
+  taskOf(kc)?._awaited?.leavesLimit();
+  return dispatcher.runq.level(priority);
+}
+
+/**
+ * A continuation that is dispatched at a higher priority than that of its workqueue, because the holder of a lock
+ * awaits it.
+ *
+ * @public
+ */
+export interface InheritedPriority {
+  /** Its name. */
+  readonly name: string;
+  /** The name of its workqueue. */
+  readonly workqueue: string;
+  /** The priority of its workqueue. */
+  readonly priority: number;
+  /** The priority that it has inherited from one that waits for the lock. */
+  readonly inherited: number;
+}
+
+/**
+ * The continuations of a dispatcher that are scheduled and have inherited a priority.
+ *
+ * @internal
+ */
+export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
+  const found: InheritedPriority[] = [];
+  for (const { kc, level } of inherited) {
+    if (kc === null || kc._wq._dispatcher !== dispatcher) continue;
+    if ((kc._state & SCHEDULED) === 0) continue;
+    const { name, priority } = kc._wq;
+    found.push({ name: label(kc), workqueue: name, priority, inherited: level });
+  }
+  return found;
+}
+
+/**
+ * Called when a continuation has begun to wait for the limit of its workqueue, if `inherited` is not empty.
+ *
+ * @internal
+ */
+export function reachedLimit(kc: Kcont<unknown>): void {
+  const awaited = taskOf(kc)?._awaited ?? null;
+  if (awaited !== null && awaited.level !== NONE) move(awaited, kc);
+}
+
+/**
+ * Called after timers have expired, if `inherited` is not empty.
+ *
+ * @internal
+ */
+export function timersExpired(): void {
+  for (const awaited of inherited) {
+    if (awaited.kc !== null && !awaited.isMoved) move(awaited, awaited.kc);
+  }
+}
+
+/** Lets a run inherit a priority, and all that can be reached from it. */
+function raise(from: AwaitingRun, level: number): void {
+  const left = [from];
+  for (let run = left.pop(); run !== undefined; run = left.pop()) {
+    if (level <= run.inherited) continue;
+    run.inherited = level;
+    for (const awaited of run.awaits) left.push(...reachedBy(awaited));
+  }
+}
+
+/**
+ * Moves something awaited to a priority that its run has inherited, or back to its own.
+ *
+ * @internal
+ */
+export function place(awaited: Awaited, from: number): void {
+  const { kc, awaiter, own } = awaited;
+  const lock = kc === null ? (awaiter as Awaiter)._lock : kc._lock;
+  // The waiters of a lock between threads stay where they are.
+  if (lock !== null && lock._whole === null) return;
+  const level = from > own ? from : NONE;
+  if (level === awaited.level) return;
+  setLevel(awaited, level);
+  awaited.isMoved = false;
+  if (kc === null) {
+    const code = awaiter as Awaiter;
+    const turnstile = code._lock._turnstile as Turnstile;
+    const isQueued = turnstile.has(code);
+    code._priority = level === NONE ? own : level;
+    // Otherwise it is just being granted the lock.
+    if (isQueued) reorder(awaited, turnstile, code);
+  } else move(awaited, kc);
+}
+
+function reorder(awaited: Awaited, turnstile: Turnstile, waiter: Waiter): void {
+  if (awaited.level === NONE) awaited.restore();
+  else awaited.stamp();
+  turnstile.reorder(waiter);
+}
+
+/** Moves a continuation that is runnable, or waits for its lock or its limit. */
+function move(awaited: Awaited, kc: Kcont<unknown>): void {
+  // Otherwise its timer runs, it waits for a slot of its pipeline, or it has been entered.
+  if ((kc._state & QUEUED) === 0 || kc._next === kc) return;
+  awaited.isMoved = true;
+  const { level } = awaited;
+  const wq = kc._wq;
+  const { runq } = wq._dispatcher;
+  if (level !== NONE) {
+    const to = runq.level(level);
+    to.leastPatienceMs = Math.min(to.leastPatienceMs, wq.patienceMs);
+  }
+  const turnstile = turnstileOf(kc);
+  if (turnstile !== null) reorder(awaited, turnstile, kc);
+  else if ((kc._state & WAITED) !== 0 && listOf(kc) === wq._waiting) {
+    unlink(kc);
+    if (level === NONE) {
+      awaited.restore();
+      wq._waiting.insert(kc);
+    } else {
+      awaited.stampFirst();
+      wq._waiting.insertEarly(kc);
+    }
+  } else {
+    unlink(kc);
+    if (level !== NONE) runq.addJob(runq.level(level), kc);
+    else {
+      if ((kc._state & WAITED) === 0) {
+        kc._state |= WAITED;
+        stamp(kc);
+      } else awaited.restore();
+      runq.addResumed(wq._level, kc);
+    }
+  }
+}
