@@ -11,6 +11,7 @@ const SUITE: Record<string, () => Promise<{ readonly bench: Bench }>> = {
   lateness: () => import('./lateness.ts'),
   timers: () => import('./timers.ts'),
   lock: () => import('./lock.ts'),
+  shares: () => import('./shares.ts'),
   sync: () => import('./sync.ts'),
   'cpu-lock': () => import('./cpu-lock.ts'),
   async: () => import('./async.ts'),

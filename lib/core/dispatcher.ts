@@ -38,9 +38,9 @@ import { Budget } from './budget.ts';
 import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import type { CpuLink } from './cpu-link.ts';
-import { dispatch, dispatchAll } from './dispatch.ts';
+import { dispatchAll, goOnAtTop, settleAtTop } from './dispatch.ts';
 import { levelFor } from './inheritance.ts';
-import { settle, type AsyncRun, type AtTop, type OnError } from './invoke.ts';
+import type { AsyncRun, AtTop, OnError } from './invoke.ts';
 import { inPass } from './in-pass.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
@@ -50,11 +50,12 @@ import { isHostsTime } from '../base/host-functions.ts';
 import { unlink } from '../base/list.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { Timekeeper } from '../locks/turnstile.ts';
-import { firstStarved, mayBePromoted } from './patience.ts';
+import { mayBePromoted, serveStarved } from './patience.ts';
 import { restartTimerFrom } from './schedule.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import { Refs } from './refs.ts';
 import type { RunQueue } from './run-queue.ts';
+import { ShareMeter } from './share-meter.ts';
 import { OPEN, PENDING, UNREF, type Phase, stopped } from './state.ts';
 import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
@@ -122,6 +123,9 @@ export class Dispatcher implements Driven, Timekeeper {
   /** After how many ms a pass yields to I/O. */
   readonly budgetMs: number;
 
+  /** Measures the functions of workqueues with shares. */
+  readonly meter: ShareMeter;
+
   readonly #waker: Waker;
   /** Scheduled continuations that keep the process alive. */
   readonly refs: Refs;
@@ -159,6 +163,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.wheel = this.collector.wheel;
     this.runq = this.collector.runq;
     this.sampler = this.collector.sampler;
+    this.meter = new ShareMeter(clock);
     this.#budget = new Budget(clock, budgetMs);
     this.#endless = new Budget(clock, Infinity);
     this.#look = () => this.#lookAgain();
@@ -277,6 +282,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   #begin(): void {
+    this.meter.end();
     this.passes = (this.passes + 1) | 0;
     this.#passing = true;
     this.#isRequested = false;
@@ -302,8 +308,8 @@ export class Dispatcher implements Driven, Timekeeper {
       this.cpuLink?.wake();
       const { collectable } = this.collector;
       if (collectable > this.wheel.tick) this.collector.collect(collectable);
-      if (this.backlogTick < Infinity) this.#serveStarved();
-      dispatchAll(this, this.#budget);
+      if (this.backlogTick < Infinity) serveStarved(this, this.#budget);
+      if (!this.resumes) dispatchAll(this, this.#budget);
       for (;;) {
         const kc = this.atTop;
         if (kc !== null) {
@@ -312,7 +318,7 @@ export class Dispatcher implements Driven, Timekeeper {
           try {
             (kc._arg as AtTop).run();
           } finally {
-            settle(this, kc);
+            settleAtTop(this, kc);
           }
         } else if (!this.#takesMore()) break;
         if (this.resumes) break;
@@ -344,6 +350,7 @@ export class Dispatcher implements Driven, Timekeeper {
   }
 
   #lookAgain(): void {
+    this.meter.end();
     if (this.runq.empty) {
       if (this.#microtasks > 1) this.#lookAfterMicrotasks(this.#microtasks - 1);
       return;
@@ -352,7 +359,7 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#begin();
     try {
       do dispatchAll(this, this.#budget);
-      while (this.#goOnAtTop());
+      while (goOnAtTop(this));
     } catch (error) {
       this.clock._raise(error);
     } finally {
@@ -424,43 +431,15 @@ export class Dispatcher implements Driven, Timekeeper {
     try {
       this.collector.collect(this.collector.tick());
       do dispatchAll(this, this.#endless);
-      while (this.#goOnAtTop());
+      while (goOnAtTop(this));
     } finally {
       this.#end();
     }
   }
 
-  /** Runs what continues in the pass itself. Returns whether there was anything, and the pass goes on. */
-  #goOnAtTop(): boolean {
-    const kc = this.atTop;
-    if (kc === null) return false;
-    this.atTop = null;
-    try {
-      (kc._arg as AtTop).run();
-    } finally {
-      settle(this, kc);
-    }
-    return !this.resumes;
-  }
-
   #rejoin(): void {
     for (let kc = this.deferred.shift(); kc !== undefined; kc = this.deferred.shift()) {
       this.runq.addJob(kc._wq._level, kc);
-    }
-  }
-
-  #serveStarved(): void {
-    const highest = this.runq.highest();
-    if (highest === undefined) return;
-    this.#budget.begin();
-    const now = this.presentTick();
-    let level = this.runq.highest(highest.priority);
-    for (; level !== undefined; level = this.runq.highest(level.priority)) {
-      // Only time since the backlog began counts as waiting.
-      const starved = firstStarved(level, this.backlogTick, now);
-      if (starved === undefined) continue;
-      unlink(starved);
-      dispatch(this, starved);
     }
   }
 

@@ -226,7 +226,7 @@ export function hasInherited(kc: Kcont<unknown>): boolean {
  */
 export function levelFor(kc: Kcont<unknown>, priority: number): Level<Kcont<unknown>> {
   const { _dispatcher: dispatcher, _level: own } = kc._wq;
-  if (priority !== priorityOf(kc)) own.promotedIn = dispatcher.passes;
+  if (priority !== priorityOf(kc)) own.root.promotedIn = dispatcher.passes;
   taskOf(kc)?._awaited?.leavesLimit();
   return dispatcher.runq.level(priority);
 }
@@ -350,7 +350,7 @@ function move(awaited: Awaited, kc: Kcont<unknown>): void {
     }
   } else {
     unlink(kc);
-    if (level !== NONE) runq.addJob(runq.level(level), kc);
+    if (level !== NONE) runq.addInherited(runq.level(level), kc);
     else {
       if ((kc._state & WAITED) === 0) {
         kc._state |= WAITED;

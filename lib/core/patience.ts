@@ -7,8 +7,12 @@
  * (see dispatcher.ts); a lock promotes it (see locks/turnstile.ts).
  */
 
+import { unlink } from '../base/list.ts';
 import type { Waiter } from '../locks/turnstile.ts';
 import { TICKS_PER_MS } from '../time/timing-wheel.ts';
+import type { Budget } from './budget.ts';
+import { dispatch, goOnAtTop } from './dispatch.ts';
+import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 
@@ -19,11 +23,52 @@ import type { Level } from './run-queue.ts';
 export function mayBePromoted(waiter: Waiter, since: number, now: number): boolean {
   const kc = waiter as Kcont<unknown>;
   const { _dispatcher: dispatcher, _level: level, patienceMs } = kc._wq;
-  return waited(kc, since, now) > patienceMs && level.promotedIn !== dispatcher.passes;
+  return waited(kc, since, now) > patienceMs && level.root.promotedIn !== dispatcher.passes;
 }
 
-/** The first starved entry of a level: not always the head, whose workqueue may have more patience. */
-export function firstStarved(
+/**
+ * Dispatches one starved entry of each level below the highest. Several of them may go on in the pass itself: each
+ * does so before the next is dispatched.
+ */
+export function serveStarved(dispatcher: Dispatcher, budget: Budget): void {
+  const { runq, backlogTick } = dispatcher;
+  const highest = runq.highest();
+  if (highest === undefined) return;
+  budget.begin();
+  const now = dispatcher.presentTick();
+  let level = runq.highest(highest.priority);
+  for (; level !== undefined; level = runq.highest(level.priority)) {
+    // Only time since the backlog began counts as waiting.
+    const starved = firstStarved(level, backlogTick, now);
+    if (starved === undefined) continue;
+    unlink(starved);
+    dispatch(dispatcher, starved);
+    goOnAtTop(dispatcher);
+  }
+}
+
+/**
+ * The first starved entry of a level: not always the head, whose workqueue may have more patience. Its lanes keep their
+ * turns.
+ */
+function firstStarved(
+  level: Level<Kcont<unknown>>,
+  since: number,
+  now: number,
+): Kcont<unknown> | undefined {
+  if (level.group === null) return firstIn(level, since, now);
+  const promoted = level.resumed.first;
+  if (promoted !== undefined && waited(promoted, since, now) > promoted._wq.patienceMs) {
+    return promoted;
+  }
+  for (const part of level.group.levels()) {
+    const starved = firstIn(part, since, now);
+    if (starved !== undefined) return starved;
+  }
+  return undefined;
+}
+
+function firstIn(
   level: Level<Kcont<unknown>>,
   since: number,
   now: number,

@@ -29,40 +29,62 @@ import { takeFirst } from '../base/list.ts';
 import { OrderedList, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import type { Lane, ShareGroup } from './share-group.ts';
 
 /** An entry. `_due`: the tick at which it became runnable, relative to the wheel's base. */
 export interface Runnable extends Entry {
   _due: number;
 }
 
-/** The runnable entries of one priority. */
+/** The runnable entries of one priority, or of one of its lanes (see share-group.ts). */
 export class Level<R extends Runnable> {
   readonly priority: number;
+  /** The level that the run queue knows: itself, or for a lane that of its priority. */
+  readonly root: Level<R>;
+  /** The lane whose entries it holds; null: it is a root. */
+  readonly lane: Lane<R> | null;
+  /** The lanes between which a root chooses; null: its entries are in its own lists. */
+  group: ShareGroup<R> | null = null;
   readonly resumed: OrderedList<R> = new OrderedList<R>();
   readonly timed: OrderedList<R> = new OrderedList<R>();
   /** Jobs are added in their order. A user that inserts into it takes by `first`, not by `shift`. */
   readonly direct: OrderedList<R> = new OrderedList<R>();
   /** Timers that an expiry batch has put aside. Empty between two batches. */
   readonly aside: OrderedList<R> = new OrderedList<R>();
-  /** Whether `resumed` or `timed` may have entries. */
+  /** Whether `resumed` or `timed` may have entries. Always, if it has lanes. */
   #hasOthers = false;
   /** The shortest patience of the workqueues of this priority, in ms. */
   leastPatienceMs: number = Infinity;
   /** The pass in which a lock last promoted an entry of this level. */
   promotedIn: number = -1;
 
-  constructor(priority: number) {
+  constructor(priority: number, root?: Level<R>, lane: Lane<R> | null = null) {
     this.priority = priority;
+    this.root = root ?? this;
+    this.lane = lane;
+  }
+
+  /** From now on its entries are in lanes. */
+  beginSharing(group: ShareGroup<R>): void {
+    this.group = group;
+    this.#hasOthers = true;
+  }
+
+  /** From now on its entries are in its own lists again. No lane has any. */
+  endSharing(): void {
+    this.group = null;
   }
 
   /** The next entry, if any. */
   get first(): R | undefined {
+    if (this.group !== null) return this.group.first;
     return this.resumed.first ?? this.timed.first ?? this.direct.first;
   }
 
   /** Removes and returns the next entry, whose `_prev` is left as it was. */
   shift(): R | undefined {
     if (this.#hasOthers) {
+      if (this.group !== null) return this.group.shift();
       const entry = this.resumed.shift() ?? this.timed.shift();
       if (entry !== undefined) return entry;
       this.#hasOthers = false;
@@ -106,18 +128,20 @@ export class Level<R extends Runnable> {
     }
   }
 
-  /** Calls a function for each entry, in their order. */
+  /** Calls a function for each entry, in their order. Those of lanes come lane by lane, in the order of their turns. */
   forEach(visit: (entry: R) => void): void {
     this.resumed.forEach(visit);
     this.timed.forEach(visit);
     this.direct.forEach(visit);
+    if (this.group !== null) for (const level of this.group.levels()) level.forEach(visit);
   }
 
-  /** All entries. */
+  /** All entries. Those of lanes come lane by lane, in the order of their turns. */
   *[Symbol.iterator](): Generator<R, void, undefined> {
     yield* this.resumed;
     yield* this.timed;
     yield* this.direct;
+    if (this.group !== null) for (const level of this.group.levels()) yield* level;
   }
 }
 
@@ -141,6 +165,15 @@ export class RunQueue<R extends Runnable> {
     direct.push(job);
   }
 
+  /** Adds an entry that has inherited this priority, after all others; before its lanes, if it has any. */
+  addInherited(level: Level<R>, entry: R): void {
+    if (level.group === null) this.addJob(level, entry);
+    else {
+      level.resumed.push(entry);
+      this.mark(level);
+    }
+  }
+
   /** Adds an entry that was set aside, or that a lock promoted to this level. */
   addResumed(level: Level<R>, entry: R): void {
     level.addResumed(entry);
@@ -149,8 +182,9 @@ export class RunQueue<R extends Runnable> {
 
   /** Marks a level that has got an entry. */
   mark(level: Level<R>): void {
+    if (level.lane !== null) level.lane.join();
     const top = this.#top;
-    if (top === null || top.priority < level.priority) this.#top = level;
+    if (top === null || top.priority < level.priority) this.#top = level.root;
     const word = level.priority >> 5;
     this.#words[word]! |= 1 << (level.priority & 31);
     this.#summary |= 1 << word;

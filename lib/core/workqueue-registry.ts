@@ -16,12 +16,14 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 import { PRIORITY } from '../base/priorities.ts';
+import { SHARES } from '../base/stride.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { ShedOptions, ShedSettings } from './shedder.ts';
 import { Workqueue, defaultName, type Criteria, type WorkqueueOptions } from './workqueue.ts';
 
 /**
- * Creates a workqueue that `acquire` never returns, with the patience and error handler of another.
+ * Creates a workqueue that `acquire` never returns, with the patience and error handler of another. At
+ * the same priority it uses the shares of the other one; at another priority it has as many.
  *
  * @param of - the other workqueue
  * @param name - its name in reports
@@ -47,8 +49,10 @@ export function createPrivate(
     onError,
     name: undefined,
     shed: undefined,
+    shares: of.shares,
   };
-  const queue = Workqueue._make(of._dispatcher, criteria, name, true);
+  const home = of.priority === priority ? of._home : undefined;
+  const queue = Workqueue._make(of._dispatcher, criteria, name, true, home);
   if (typeof limit === 'object') {
     const sharing = (limit._sharing ??= [limit]);
     queue._sharing = sharing;
@@ -75,6 +79,7 @@ export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueu
       queue.maxActive === criteria.maxActive &&
       queue.patienceMs === criteria.patienceMs &&
       queue.onError === criteria.onError &&
+      queue.shares === criteria.shares &&
       queue._shed?.targetMs === criteria.shed?.targetMs &&
       queue._shed?.intervalMs === criteria.shed?.intervalMs &&
       (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
@@ -94,6 +99,7 @@ const ACQUIRE = optionsOf<WorkqueueOptions>('acquire', {
   patienceMs: PATIENCE,
   onError: FUNCTION,
   name: NAME,
+  shares: SHARES,
   shed: OPTIONS,
 });
 
@@ -133,6 +139,7 @@ export function criteriaFor(
     patienceMs = PATIENCE_MS,
     onError,
     name,
+    shares,
     shed,
   } = readOptions(options, ACQUIRE, caller);
   if (perCpu && shed !== undefined) {
@@ -147,5 +154,6 @@ export function criteriaFor(
     onError,
     name: asked,
     shed: shedSettings(shed, caller),
+    shares,
   };
 }

@@ -15,6 +15,7 @@ import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { LOWEST_FAST } from '../base/priorities.ts';
 import type { ClockSampler } from '../time/clock-sampling.ts';
 import type { Level } from './run-queue.ts';
+import { joinLevel, leaveLevel, type Lane } from './share-group.ts';
 import { Shedder, type Backlog, type ShedOptions, type ShedSettings } from './shedder.ts';
 
 /**
@@ -39,6 +40,14 @@ export interface WorkqueueOptions {
    * the name is made of the priority: `pri110`, or `pri110/percpu`.
    */
   name?: string;
+  /**
+   * How much of the time that its priority gets is for this workqueue, in proportion to the other workqueues of the
+   * same priority while they have something to run: an integer, 1 … 1000. Those that were acquired without this option
+   * count as 1, also the predefined ones. What counts is the time for which functions run, until they return or first
+   * `await`, and after each `yield`. Default: as long as no workqueue of the priority has shares, first in first out
+   * among all of them.
+   */
+  shares?: number;
   /**
    * Refuses new runs while earlier ones wait for too long, with {@link ShedError}. Not together with
    * `perCpu`. Default: no run is refused because of load.
@@ -81,6 +90,8 @@ export interface Criteria {
   readonly name: string | undefined;
   /** Undefined: no run is refused because of load. */
   readonly shed: ShedSettings | undefined;
+  /** Undefined: it has one share if others have shares. */
+  readonly shares: number | undefined;
 }
 
 /** The number that stands for "no limit": the largest power of two that is a small integer. */
@@ -108,6 +119,8 @@ export class Workqueue {
   readonly maxActive: number;
   /** How long higher priorities may keep its continuations waiting, in ms. */
   readonly patienceMs: number;
+  /** Its shares; undefined if it was acquired without, which counts as 1 where others have shares. */
+  readonly shares: number | undefined;
   /** The kernel it belongs to. */
   readonly kernel: Kernel;
   /** @internal */
@@ -125,8 +138,26 @@ export class Workqueue {
    * @internal
    */
   readonly _sampler: ClockSampler<Kcont<unknown>>;
-  /** @internal */
-  readonly _level: Level<Kcont<unknown>>;
+  /**
+   * Where its continuations are runnable: the level of its priority, or of its lane.
+   * @internal
+   */
+  declare _level: Level<Kcont<unknown>>;
+  /**
+   * Its lane, if workqueues of its priority have shares.
+   * @internal
+   */
+  _lane: Lane<Kcont<unknown>> | null = null;
+  /**
+   * Whether its functions need nothing but to be called: it has no handler of errors, and no lane.
+   * @internal
+   */
+  _isPlain = true;
+  /**
+   * The workqueue whose lane it uses: itself, or that of the same priority it was made of.
+   * @internal
+   */
+  _home: Workqueue;
   /**
    * Continuations that cannot run because maxActive are in flight.
    * @internal
@@ -208,6 +239,7 @@ export class Workqueue {
     criteria: Criteria,
     name: string | undefined,
     isPrivate: boolean,
+    home: Workqueue | undefined,
   ) {
     this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
@@ -227,14 +259,14 @@ export class Workqueue {
     this._shed = criteria.shed;
     if (criteria.shed !== undefined)
       this._backlog = new Shedder(dispatcher, criteria.shed).add(this.name);
-    const level = dispatcher.runq.level(criteria.priority);
-    level.leastPatienceMs = Math.min(level.leastPatienceMs, criteria.patienceMs);
-    this._level = level;
+    this.shares = criteria.shares;
+    this._home = home ?? this;
+    joinLevel(this, criteria.shares);
     dispatcher.queues.add(this);
   }
 
   /**
-   * Creates a workqueue. `name` is given for predefined and private ones.
+   * Creates a workqueue. `name` is given for predefined and private ones, `home` if it uses the lane of another.
    * @internal
    */
   static _make(
@@ -242,8 +274,9 @@ export class Workqueue {
     criteria: Criteria,
     name?: string,
     isPrivate: boolean = false,
+    home?: Workqueue,
   ): Workqueue {
-    return new Workqueue(dispatcher, criteria, name, isPrivate);
+    return new Workqueue(dispatcher, criteria, name, isPrivate, home);
   }
 
   /**
@@ -410,6 +443,7 @@ export class Workqueue {
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
     this._dispatcher.queues.delete(this);
+    leaveLevel(this);
   }
 
   /**

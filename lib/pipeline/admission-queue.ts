@@ -2,11 +2,28 @@ import { List, unlink } from '../base/list.ts';
 import type { Item } from './item.ts';
 
 /**
+ * Holds the items that wait for a slot of a stage, and chooses which is next.
+ *
+ * @internal
+ */
+export interface Admission {
+  /** The number of items that wait. */
+  readonly size: number;
+  add(item: Item): void;
+  /** Removes an item that leaves without being admitted. */
+  remove(item: Item): void;
+  /** Tells whether an item would have to wait behind others. */
+  mustWait(item: Item): boolean;
+  /** Takes the next item for which there is a slot: one for urgent items, one for others. */
+  shift(urgentToo: boolean, othersToo: boolean): Item | undefined;
+}
+
+/**
  * Holds the items that wait for a slot of a stage: urgent items first, then first come, first served.
  *
  * @internal
  */
-export class AdmissionQueue {
+export class AdmissionQueue implements Admission {
   readonly #urgent: List<Item> = new List<Item>();
   readonly #others: List<Item> = new List<Item>();
   size = 0;

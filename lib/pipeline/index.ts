@@ -16,5 +16,6 @@ export {
   type StageQueue,
   type StartOptions,
 } from './plan.ts';
+export type { KeyByOptions } from './keys.ts';
 export type { PipelineSink } from './sink.ts';
 export type { PipelineSource, ReadableStreamLike } from './source.ts';

@@ -83,6 +83,8 @@ export class Item implements Task, Links, StageContext {
   group: Key | null = null;
   /** The stage in which it holds a slot. Until the next stage admits it, this is the one it finished. */
   holder: Stage | null = null;
+  /** Whether its run there is not over. */
+  #isUnfinished = false;
   /** Whether its slot there is one for urgent items. */
   #heldAsUrgent = false;
   readonly kc: Kcont<Item>;
@@ -183,6 +185,7 @@ export class Item implements Task, Links, StageContext {
     else if (stage.isFullFor(this)) {
       this.#phase = WAITING;
       stage.admission.add(this);
+      if (this.#onAdmit !== undefined) stage.whenHeld(() => this.#toldSource());
     } else this.admit(stage);
   }
 
@@ -206,7 +209,8 @@ export class Item implements Task, Links, StageContext {
     const wasUrgent = this.#heldAsUrgent;
     this.holder = stage;
     this.#heldAsUrgent = this.urgent;
-    stage.took(this);
+    stage.took(this, this.#lock);
+    this.#isUnfinished = true;
     this.#phase = ADMITTED;
     repoint(this.kc, stage.queueFor(this), this.#lock, stage.enter);
     try {
@@ -216,13 +220,25 @@ export class Item implements Task, Links, StageContext {
     } catch (error) {
       this.#fail(error);
     }
-    this.#onAdmit?.();
-    this.#onAdmit = undefined;
+    this.#toldSource();
     if (before !== null) {
       before.passed++;
       before.left(wasUrgent);
     }
     if (this.#failed) this.#leave();
+  }
+
+  /** Lets the source be read on. */
+  #toldSource(): void {
+    this.#onAdmit?.();
+    this.#onAdmit = undefined;
+  }
+
+  /** Called when its run in the stage that holds it is over, or will not begin. */
+  #ran(): void {
+    if (!this.#isUnfinished) return;
+    this.#isUnfinished = false;
+    this.holder?.ran(this, this.#lock);
   }
 
   /** Calls the stage's function. Called by the continuation. */
@@ -303,8 +319,13 @@ export class Item implements Task, Links, StageContext {
   hop(): void {
     const stage = this.#at;
     stage.running--;
+    this.#ran();
     if (this.#failed || stage.next === undefined) this.#leave();
-    else this.arrive(stage.next);
+    else {
+      this.arrive(stage.next);
+      // If it waits for the next stage, another one may run here meanwhile.
+      if (this.holder === stage) stage.pull();
+    }
   }
 
   /** Makes the item leave the pipeline, in whatever phase it is. */
@@ -341,10 +362,11 @@ export class Item implements Task, Links, StageContext {
     if (this.arrival !== null) unlink(this.arrival);
     this.#deadline?.end();
     if (this.#signal !== undefined) leave(this.#signal, this);
+    this.#ran();
     this.#unkey();
     if (this.#failed) this.#at.failed++;
     else this.#at.passed++;
-    this.#onAdmit?.();
+    this.#toldSource();
     holder?.left(this.#heldAsUrgent);
     this.runner.gone(this, this.#failed);
     try {

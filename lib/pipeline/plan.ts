@@ -5,6 +5,7 @@ import { Kernel, kernel as processKernel, type PredefinedWorkqueues } from '../c
 import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
 import {
+  FLAG,
   FUNCTION,
   NAME,
   SIGNAL,
@@ -18,6 +19,7 @@ import {
 } from '../base/options-check.ts';
 import { Workqueue } from '../core/workqueue.ts';
 import { DEADLINE, countFrom } from './check.ts';
+import type { KeyBy, KeyByOptions } from './keys.ts';
 import { PipelineRunner, type Failure, type Settings } from './runner.ts';
 import { Pipeline } from './pipeline.ts';
 
@@ -151,11 +153,13 @@ export interface Step {
   readonly deadlineMs: number | undefined;
   // oxlint-disable-next-line typescript/no-explicit-any -- as for func
   readonly lock: Lock | null | undefined | ((value: any) => Lock | null);
-  readonly keyOf: KeyFunction | undefined;
+  /** The `keyBy` just before it. */
+  readonly keyBy: KeyBy | undefined;
+  /** Whether keys take turns. */
+  readonly fair: boolean;
 }
 
-// oxlint-disable-next-line typescript/no-explicit-any -- as for func
-type KeyFunction = (value: any) => unknown;
+const KEY_BY = optionsOf<KeyByOptions<never>>('keyBy', { fair: FLAG, shares: FUNCTION });
 
 /**
  * Describes a pipeline. It is immutable: each method returns a new, longer description.
@@ -179,12 +183,12 @@ export class PipelinePlan<In, Out> {
   /** Its name in reports. */
   readonly name: string;
   readonly #steps: readonly Step[];
-  readonly #keyOf: KeyFunction | undefined;
+  readonly #keyBy: KeyBy | undefined;
 
-  private constructor(name: string, steps: readonly Step[], keyOf?: KeyFunction) {
+  private constructor(name: string, steps: readonly Step[], keyBy?: KeyBy) {
     this.name = name;
     this.#steps = steps;
-    this.#keyOf = keyOf;
+    this.#keyBy = keyBy;
   }
 
   /** @internal */
@@ -227,8 +231,9 @@ export class PipelinePlan<In, Out> {
       STAGE as unknown as Shape<StageOptions<Out, R>>,
       PipelinePlan.prototype.stage,
     );
-    const keyOf = this.#keyOf;
-    const step: Step = { name, func, wq, limit, buffer, deadlineMs, lock, keyOf };
+    const keyBy = this.#keyBy;
+    const fair = keyBy?.fair ?? this.#steps.at(-1)?.fair ?? false;
+    const step: Step = { name, func, wq, limit, buffer, deadlineMs, lock, keyBy, fair };
     return new PipelinePlan<In, Awaited<R>>(this.name, [...this.#steps, step]);
   }
 
@@ -236,12 +241,23 @@ export class PipelinePlan<In, Out> {
    * Keeps the items of one key in order through all the stages that follow.
    *
    * @param key - returns the key of an item, compared as in a Map; undefined or null for no key
+   * @param options - optional settings: whether keys take turns. Items without a key take turns as one
    * @returns a new description
-   * @throws KcontError EINVAL if `key` is not a function
+   * @throws KcontError EINVAL if `key` is not a function, for an invalid option, and for `shares` without `fair`
    */
-  keyBy(key: (value: Out) => unknown): PipelinePlan<In, Out> {
-    checkFunction(key, 'key', PipelinePlan.prototype.keyBy);
-    return new PipelinePlan<In, Out>(this.name, this.#steps, key);
+  keyBy<K>(key: (value: Out) => K, options?: KeyByOptions<NonNullable<K>>): PipelinePlan<In, Out> {
+    const caller = PipelinePlan.prototype.keyBy;
+    checkFunction(key, 'key', caller);
+    const { fair = false, shares } = readOptions(
+      options,
+      KEY_BY as Shape<KeyByOptions<NonNullable<K>>>,
+      caller,
+    );
+    if (shares !== undefined && !fair) {
+      throw traceFrom(caller, invalid('shares', 'absent without fair: true', shares));
+    }
+    const keyBy = { of: key, fair, sharesOf: shares as KeyBy['sharesOf'] };
+    return new PipelinePlan<In, Out>(this.name, this.#steps, keyBy);
   }
 
   /**
@@ -268,7 +284,7 @@ export class PipelinePlan<In, Out> {
       onError,
       context = 'none',
     } = readOptions(options, START as Shape<StartOptions<In>>);
-    if (this.#steps.length === 0 || this.#keyOf !== undefined) {
+    if (this.#steps.length === 0 || this.#keyBy !== undefined) {
       throw new KcontError('EINVAL', `pipeline ${this.name} must end with a stage`);
     }
     const capturesContext = context === 'create';
@@ -286,8 +302,8 @@ export class PipelinePlan<In, Out> {
   /** Shows the stages in `util.inspect`. */
   static {
     defineInspect<PipelinePlan<unknown, unknown>>(PipelinePlan, (it) => {
-      const stages = it.#steps.map(({ name, keyOf }) =>
-        keyOf === undefined ? name : `by ${keyOf.name || 'key'}: ${name}`,
+      const stages = it.#steps.map(({ name, keyBy }) =>
+        keyBy === undefined ? name : `by ${keyBy.of.name || 'key'}: ${name}`,
       );
       return `PipelinePlan ${it.name} { ${stages.join(', ')} }`;
     });

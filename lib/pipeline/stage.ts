@@ -16,7 +16,7 @@
  * Urgent items have slots of their own; otherwise they would wait at a full stage for the slowest
  * ordinary item. Invariant: while a slot is free, no item that may take it waits in the admission
  * queue; and no ordinary item is admitted while an urgent one waits, so no item overtakes another of
- * its key. Restored in `pull`, which is called whenever an item has left.
+ * its key. If keys take turns (fair-queue.ts), a slot is for an item that runs next. Restored in `pull`, which is called whenever an item has left.
  */
 
 import { invalid } from '../base/errors.ts';
@@ -28,7 +28,8 @@ import { checkLock } from '../locks/lock-check.ts';
 import { type Workqueue } from '../core/workqueue.ts';
 import type { Backlog } from '../core/shedder.ts';
 import { createPrivate } from '../core/workqueue-registry.ts';
-import { AdmissionQueue } from './admission-queue.ts';
+import { AdmissionQueue, type Admission } from './admission-queue.ts';
+import { FairQueue } from './fair-queue.ts';
 import type { Item } from './item.ts';
 import { Keys } from './keys.ts';
 import type { Step } from './plan.ts';
@@ -57,7 +58,9 @@ export class Stage {
   readonly keys: Keys | undefined;
   /** The function of an item's continuation in this stage. It has the name of the stage. */
   readonly enter: KcontFunction<Item>;
-  readonly admission: AdmissionQueue = new AdmissionQueue();
+  readonly admission: Admission;
+  /** The same queue, if keys take turns. */
+  readonly #fair: FairQueue | null;
   readonly priority: number;
   /** The name of the workqueue that the user chose for this stage. */
   readonly queueName: string;
@@ -67,6 +70,11 @@ export class Stage {
   inside = 0;
   urgentInside = 0;
   running = 0;
+  /** Number of items that were admitted and whose run is not over, and of the urgent ones among them. */
+  #unfinished = 0;
+  #urgentUnfinished = 0;
+  /** What to call when the stage holds no more items than it may: items that sources wait for. */
+  readonly #outside: (() => void)[] = [];
   passed = 0;
   failed = 0;
   readonly #ordinary: Workqueue;
@@ -92,7 +100,9 @@ export class Stage {
     this.limit = base.fast ? 1 : limited ? base.maxActive : (step.limit ?? LIMIT);
     this.buffer = step.buffer ?? BUFFER;
     this.deadlineMs = step.deadlineMs;
-    this.keys = step.keyOf === undefined ? undefined : new Keys(step.keyOf);
+    this.keys = step.keyBy === undefined ? undefined : new Keys(step.keyBy);
+    this.#fair = step.fair ? new FairQueue() : null;
+    this.admission = this.#fair ?? new AdmissionQueue();
     this.#lock = step.lock;
     this.priority = base.priority;
     this.queueName = base.name;
@@ -106,17 +116,28 @@ export class Stage {
     Object.defineProperty(this.enter, 'name', { value: label });
   }
 
-  /** Whether an ordinary item would have to wait in the admission queue. */
+  /**
+   * Whether it has no place for another ordinary item. If keys take turns, items that wait for their turn take places,
+   * and the buffer has no others for items that have not run.
+   */
   get full(): boolean {
+    if (this.#fair !== null) return this.#held >= this.limit + this.buffer;
     return !this.#hasSlot || this.admission.size > 0;
   }
 
+  /** The number of ordinary items that it holds and of those that wait. */
+  get #held(): number {
+    return this.inside - this.urgentInside + this.admission.size;
+  }
+
   get #hasSlot(): boolean {
-    return this.inside - this.urgentInside < this.limit + this.buffer;
+    if (this.inside - this.urgentInside >= this.limit + this.buffer) return false;
+    return this.#fair === null || this.#unfinished - this.#urgentUnfinished < this.limit;
   }
 
   get #hasUrgentSlot(): boolean {
-    return this.urgentInside < this.limit + this.buffer;
+    if (this.urgentInside >= this.limit + this.buffer) return false;
+    return this.#fair === null || this.#urgentUnfinished < this.limit;
   }
 
   /** Whether this item has to wait in the admission queue. */
@@ -125,10 +146,32 @@ export class Stage {
     return item.urgent ? !this.#hasUrgentSlot : !this.#hasSlot;
   }
 
-  /** Counts an item that has taken a slot. */
-  took(item: Item): void {
+  /** Counts an item that has taken a slot, and runs under a lock. */
+  took(item: Item, lock: BaseLock | null): void {
     this.inside++;
-    if (item.urgent) this.urgentInside++;
+    this.#unfinished++;
+    if (item.urgent) {
+      this.urgentInside++;
+      this.#urgentUnfinished++;
+    }
+    if (item.group?.owns(lock, this.index) === true) this.#fair?.began(item.group);
+  }
+
+  /** Called when the run of an item that has taken a slot is over, or will not begin. */
+  ran(item: Item, lock: BaseLock | null): void {
+    this.#unfinished--;
+    if (item.urgent) this.#urgentUnfinished--;
+    if (item.group?.owns(lock, this.index) === true) this.#fair?.ended(item.group);
+  }
+
+  /**
+   * Calls a function of an item that waits, when the stage holds no more items than it may. Without turns this is when
+   * the item is admitted.
+   */
+  whenHeld(told: () => void): void {
+    if (this.#fair === null) return;
+    if (this.#held <= this.limit + this.buffer) told();
+    else this.#outside.push(told);
   }
 
   /** Number of items that are finished here and wait for the next stage. */
@@ -155,10 +198,11 @@ export class Stage {
   left(urgent: boolean): void {
     this.inside--;
     if (urgent) this.urgentInside--;
-    this.#pull();
+    this.pull();
   }
 
-  #pull(): void {
+  /** Admits items that wait. */
+  pull(): void {
     // An item that cannot be scheduled leaves at once and calls this again; the loop below goes on.
     if (this.#pulling) return;
     this.#pulling = true;
@@ -168,6 +212,9 @@ export class Stage {
       item.admit(this);
     }
     this.#pulling = false;
+    while (this.#outside.length > 0 && this.#held <= this.limit + this.buffer) {
+      this.#outside.shift()?.();
+    }
     if (!this.full) this.onSlotFree?.();
   }
 

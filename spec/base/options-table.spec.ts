@@ -305,9 +305,10 @@ const rows: readonly Row[] = [
       patienceMs: 50,
       onError: nothing,
       name: 'database',
+      shares: 3,
       shed: { targetMs: 5 },
     },
-    bad: { maxActive: [0, 1.5], name: [''] },
+    bad: { maxActive: [0, 1.5], name: [''], shares: [0, 1.5, 1001, Infinity] },
     // Its own row has what is refused.
     takesAll: ['shed'],
   },
@@ -498,6 +499,13 @@ const rows: readonly Row[] = [
     calls: [(options) => pipeline('site').stage('parse', nothing, options)],
     good: { wq: 'prilow', limit: Infinity, buffer: 0, deadlineMs: 5, lock: new Mutex() },
     bad: { wq: ['low', null, {}], limit: [0, 1.5], buffer: [1.5], deadlineMs: [0, Infinity] },
+  },
+  {
+    of: 'keyBy',
+    api: ['PipelinePlan.keyBy'],
+    calls: [(options) => pipeline('site').keyBy(nothing, options)],
+    good: { fair: true, shares: (): number => 1 },
+    bad: {},
   },
   {
     of: 'start',

@@ -2,7 +2,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { Kcont, Kernel, Mutex, type Workqueue } from '../../lib/index.ts';
 import { close } from '../../lib/core/shutdown.ts';
-import { Lab, deferred, rejectionOf, soak } from '../support/lab.ts';
+import { Lab, deferred, rejectionOf, settled, soak } from '../support/lab.ts';
 
 describe('Workqueue.yield()', () => {
   for (const time of ['virtual', 'host'] as const) {
@@ -150,6 +150,31 @@ describe('Workqueue.yield()', () => {
     const wq = lab.kernel.acquire(90, { name: 'own' });
     wq.release();
     expect(await rejectionOf(wq.yield())).to.equal('EINVAL');
+  });
+
+  it('comes back on each of several levels that have run out of patience in one pass', async () => {
+    const kernel = new Kernel({ budgetMs: 0.001 });
+    const low = kernel.acquire(90, { patienceMs: 0 });
+    const lowest = kernel.acquire(80, { patienceMs: 0 });
+    const back: string[] = [];
+    let left = 5000;
+    const flood = new Kcont(
+      kernel.wq.prihigh,
+      null,
+      (_: null, kc) => {
+        if (back.length === 2 || --left === 0) return;
+        kc.ack();
+        kc.schedule();
+      },
+      null,
+    );
+    flood.schedule();
+    void low.yield().then(() => back.push('low'));
+    void lowest.yield().then(() => back.push('lowest'));
+    await kernel.drain();
+    await settled();
+    expect(back).to.deep.equal(['low', 'lowest']);
+    expect(left).to.be.greaterThan(0);
   });
 
   // The dullest model: a sorted array of what is runnable, one entered at a time.

@@ -505,9 +505,14 @@ describe('pipeline', () => {
       const property = fc.asyncProperty(
         fc.array(stage, { minLength: 1, maxLength: 4 }),
         fc.array(entry, { minLength: 1, maxLength: 20 }),
-        async (stages, entries) => {
+        fc.constantFrom(
+          {},
+          { fair: true },
+          { fair: true, shares: (by: string) => by.charCodeAt(0) },
+        ),
+        async (stages, entries, options) => {
           const { clock, kernel, errors } = new Lab();
-          let plan = pipeline<Value>().keyBy((value) => value.key);
+          let plan = pipeline<Value>().keyBy((value) => value.key, options);
           for (const [index, { wq, limit, buffer }] of stages.entries()) {
             const lastOf = new Map<string, number>();
             let running = 0;
@@ -587,7 +592,7 @@ describe('pipeline', () => {
           }
         },
       );
-      await fc.assert(property, { numRuns: 60 * soak });
+      await fc.assert(property, { numRuns: 120 * soak });
     }).timeout(60_000 * soak);
   });
 

@@ -10,16 +10,18 @@ interface Request {
 const lock = new Mutex();
 const plan: PipelinePlan<string, { html: string }> = pipeline<string>('site')
   .stage('parse', (text): Request => ({ user: text }), { wq: 'softnet' })
-  .keyBy((request) => request.user)
+  .keyBy((request) => request.user, { fair: true, shares: (user) => (user.length > 3 ? 3 : 1) })
   .stage('authenticate', async (request, { signal }: StageContext) => {
     signal.throwIfAborted();
     return request.user;
   })
   .stage('render', (user) => ({ html: user }), {
-    wq: kernel.acquire(110, { maxActive: 3 }),
+    wq: kernel.acquire(110, { maxActive: 3, shares: 2 }),
     lock: (user) => (user === '' ? null : lock),
   });
 
+// @ts-expect-error -- the key is a string
+plan.keyBy((page) => page.html, { fair: true, shares: (key: number) => key });
 // @ts-expect-error -- html is no number
 plan.stage('wrong', (page: { html: number }) => page);
 // @ts-expect-error -- an asynchronous function on a queue for synchronous ones

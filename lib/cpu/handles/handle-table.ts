@@ -56,6 +56,7 @@ import {
   nextGeneration,
   packSpec,
   priorityOf,
+  sharesOf,
 } from '../memory/control-block.ts';
 import { grabBlocks } from '../memory/block-allocator.ts';
 import { Codec, Sent, uncloneable, type TokenHandles } from '../messages/tokens.ts';
@@ -192,12 +193,7 @@ export class HandleTable implements TokenHandles {
     words[block + TIED] = ANY;
     words[block + HOME] = index;
     words[block + FUNCTION] = number;
-    words[block + SPEC] = packSpec(
-      wq.priority,
-      wq.perCpu,
-      AFFINITIES.indexOf(extras.affinity),
-      kind,
-    );
+    words[block + SPEC] = packSpec(wq, AFFINITIES.indexOf(extras.affinity), kind);
     words[block + MAX_ACTIVE] = wq.maxActive === Infinity ? 0 : wq.maxActive;
     words[block + PATIENCE] = wq.patienceMs < 2 ** 31 ? wq.patienceMs : -1;
     words[block + SLACK] = extras.slackTicks;
@@ -336,13 +332,15 @@ export class HandleTable implements TokenHandles {
     const spec = words[block + SPEC] as number;
     const maxActive = words[block + MAX_ACTIVE] as number;
     const patience = words[block + PATIENCE] as number;
-    const criteria = `${priorityOf(spec)} ${isPerCpu(spec)} ${maxActive} ${patience}`;
+    const shares = sharesOf(spec);
+    const criteria = `${priorityOf(spec)} ${isPerCpu(spec)} ${maxActive} ${patience} ${shares}`;
     const known = this.#queues.get(criteria);
     if (known !== undefined) return known;
     const queue = kernel.acquire(priorityOf(spec), {
       perCpu: isPerCpu(spec),
       maxActive: maxActive || Infinity,
       patienceMs: patience < 0 ? Infinity : patience,
+      ...(shares !== undefined && { shares }),
     });
     this.#queues.set(criteria, queue);
     return queue;

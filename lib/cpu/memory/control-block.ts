@@ -28,6 +28,7 @@
  */
 
 import { KcontError } from '../../base/errors.ts';
+import type { Workqueue } from '../../core/workqueue.ts';
 import {
   DEAD,
   EXPIRED,
@@ -68,7 +69,7 @@ export const RUN = 13;
 export const HOME = 16;
 /** The index of the function among the functions of the CPU module, sorted by name. */
 export const FUNCTION = 17;
-/** Priority, flags of the workqueue, affinity and kind: see packSpec. */
+/** Priority, flags and shares of the workqueue, affinity and kind: see packSpec. */
 export const SPEC = 18;
 export const MAX_ACTIVE = 19;
 export const PATIENCE = 20;
@@ -180,14 +181,17 @@ export const CARRIED: number =
 export const HANDLE_KIND = 0;
 export const JOB_KIND = 1;
 
-/** Packs the priority and flags of the workqueue, the affinity and the kind into one word. */
+/** Packs what the workqueue is, the affinity and the kind into one word. `shares` is 0 for a workqueue without. */
 export function packSpec(
-  priority: number,
-  perCpu: boolean,
+  { priority, perCpu, shares = 0 }: Pick<Workqueue, 'priority' | 'perCpu' | 'shares'>,
   affinity: number,
   kind: number,
 ): number {
-  return priority | (perCpu ? 256 : 0) | (affinity << 9) | (kind << 11);
+  return priority | (perCpu ? 256 : 0) | (affinity << 9) | (kind << 11) | (shares << 12);
+}
+
+export function sharesOf(spec: number): number | undefined {
+  return spec >> 12 || undefined;
 }
 
 export function priorityOf(spec: number): number {

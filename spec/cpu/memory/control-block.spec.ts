@@ -12,6 +12,7 @@ import {
   isPerCpu,
   kindOf,
   priorityOf,
+  sharesOf,
   readWord,
   rescueWord,
 } from '../../../lib/cpu/memory/control-block.ts';
@@ -39,12 +40,19 @@ describe('the word of a control block', () => {
   });
 
   it('packs the kind and the workqueue into another word', () => {
-    const spec = packSpec(223, true, 2, 1);
-    expect([priorityOf(spec), isPerCpu(spec), affinityOf(spec), kindOf(spec)]).to.deep.equal([
-      223,
-      true,
-      2,
-      1,
+    const unpack = (spec: number): unknown[] => [
+      priorityOf(spec),
+      isPerCpu(spec),
+      affinityOf(spec),
+      kindOf(spec),
+      sharesOf(spec),
+    ];
+    expect([
+      unpack(packSpec({ priority: 223, perCpu: true, shares: undefined }, 2, 1)),
+      unpack(packSpec({ priority: 0, perCpu: false, shares: 1000 }, 0, 0)),
+    ]).to.deep.equal([
+      [223, true, 2, 1, undefined],
+      [0, false, 0, 0, 1000],
     ]);
   });
 });

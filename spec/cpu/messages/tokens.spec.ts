@@ -263,6 +263,26 @@ describe('where a continuation runs', () => {
     expect(Array.from(log.subarray(1, 6))).to.deep.equal([215, 199, 127, 103, 100]);
   });
 
+  it('lets workqueues with shares take turns there', async () => {
+    const { kernel, queue, work, cpus } = await startTestKernel(1);
+    const cpu = cpus[1] as Cpu;
+    const gate = shared(WORDS);
+    const log = shared(32);
+    void queue.run(work.gate, { arg: gate, cpu });
+    await until(() => Atomics.load(gate, GATE) === 1);
+    for (const shares of [2, 1]) {
+      const wq = kernel.acquire(100, { perCpu: true, shares });
+      for (let i = 0; i < 10; i++) {
+        new Kcont(wq, null, work.write, { log, what: shares }).schedule(0, cpu);
+      }
+    }
+    Atomics.store(gate, OPEN, 1);
+    Atomics.notify(gate, OPEN);
+    await kernel.drain();
+    // Who is next after that depends on how long they take.
+    expect(Array.from(log.subarray(0, 3))).to.deep.equal([20, 2, 1]);
+  });
+
   it('gets another argument together with its function', async () => {
     const { queue, cpus, work } = await startTestKernel(1);
     const cpu = cpus[1] ?? null;
