@@ -1,5 +1,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
+import { unlink } from '../../lib/base/list.ts';
+import { Budget } from '../../lib/core/budget.ts';
+import { serveStarved } from '../../lib/core/patience.ts';
 import { Kcont, Kernel, Mutex, VirtualClock, type Workqueue } from '../../lib/index.ts';
 import { list } from '../../lib/observe/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
@@ -519,6 +522,52 @@ describe('the option shares', () => {
     await kernel.drain();
     expect([had, left > 0]).to.deep.equal([true, true]);
     await kernel.close();
+  });
+
+  it('leaves what has been promoted before all turns, also if shares are acquired later', () => {
+    for (const isLater of [false, true]) {
+      const { kernel, clock, wq } = new Lab();
+      const acquire = (): Workqueue => kernel.acquire(PRIORITY, { name: 'a', shares: 1 });
+      if (!isLater) acquire();
+      const ran: string[] = [];
+      fill(ran, wq.prilow, 2);
+      const [low] = fill(ran, kernel.acquire(90), 1, 'promoted') as [Kcont<null>];
+      // As a lock does whose waiter has run out of patience.
+      unlink(low);
+      wq.prilow._dispatcher.resume(low, PRIORITY);
+      if (isLater) acquire();
+      expect(list(kernel).map(({ workqueue }) => workqueue)).to.deep.equal([
+        'pri90',
+        'prilow',
+        'prilow',
+      ]);
+      clock.tick(0);
+      expect(ran).to.deep.equal(['promoted', 'prilow', 'prilow']);
+    }
+  });
+
+  it('serves what has been promoted when it is starved, or else the lane that is', () => {
+    for (const [patienceMs, served] of [
+      [0, 'promoted'],
+      [Infinity, 'a'],
+    ] as const) {
+      const clock = new WorkClock();
+      const kernel = new Kernel({ clock });
+      const a = kernel.acquire(PRIORITY, { name: 'a', shares: 1, patienceMs: 0 });
+      const dispatcher = a._dispatcher;
+      const ran: string[] = [];
+      fill(ran, kernel.wq.softnet, 1);
+      fill(ran, a, 1);
+      const [low] = fill(ran, kernel.acquire(90, { patienceMs }), 1, 'promoted') as [Kcont<null>];
+      unlink(low);
+      dispatcher.resume(low, PRIORITY);
+      clock.workMs += 5;
+      dispatcher.backlogTick = 0;
+      serveStarved(dispatcher, new Budget(clock, 2));
+      expect(ran).to.deep.equal([served]);
+      clock.tick(0);
+      expect(ran).to.have.length(3);
+    }
   });
 
   it('is served in the grace of close, and lists what is queued', async () => {
