@@ -114,6 +114,52 @@ describe('inheritance of priorities', () => {
     expect(ran).to.deep.equal(['a', 'b', 'part', 'low', 'high']);
   });
 
+  for (const when of ['before', 'after'] as const) {
+    it(`goes before the turns of workqueues with shares that were acquired ${when} it inherited`, async () => {
+      const { prihigh, primedhigh, prilow } = kernel.wq;
+      const acquire = (): Workqueue => kernel.acquire(127, { name: 'shared', shares: 3 });
+      const shared = when === 'before' ? acquire() : null;
+      holder(prilow, lock, async () => {
+        job(prihigh, 'high', lock);
+        job(prihigh, 'a');
+        const parts = [part(prilow, 'first'), part(prilow, 'second')];
+        const late = shared ?? acquire();
+        for (const name of ['b', 'c', 'd']) job(late, name);
+        job(primedhigh, 'middle');
+        await Promise.all(parts);
+        ran.push('holder');
+      });
+      await clock.advance(0);
+      expect(ran.slice(0, 2)).to.deep.equal(['first', 'second']);
+      expect(ran.slice(2, 6)).to.have.members(['a', 'b', 'c', 'd']);
+      expect(ran.slice(6)).to.deep.equal(['middle', 'holder', 'high']);
+      expect(inherited()).to.deep.equal([]);
+    });
+  }
+
+  it('leaves the turns when what it has inherited ends before it is entered', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const shared = kernel.acquire(103, { name: 'shared', shares: 2 });
+    const gate = deferred();
+    holder(shared, lock, async () => {
+      const high = job(prihigh, 'high', lock);
+      const parts = [part(shared, 'a'), part(prilow, 'b')];
+      high.stop();
+      job(prilow, 'c');
+      job(shared, 'd');
+      await Promise.all([...parts, gate.promise]);
+    });
+    await clock.advance(0);
+    expect(ran.toSorted()).to.deep.equal(['a', 'b', 'c', 'd']);
+    expect([
+      ran.indexOf('a') < ran.indexOf('d'),
+      ran.indexOf('b') < ran.indexOf('c'),
+    ]).to.deep.equal([true, true]);
+    gate.resolve();
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+  });
+
   it('keeps the order of those that have inherited nothing', async () => {
     const { prihigh, prilow } = kernel.wq;
     holder(prilow, lock, async () => {
