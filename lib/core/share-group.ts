@@ -149,8 +149,10 @@ function share(dispatcher: Dispatcher, root: Level<Kcont<unknown>>): void {
 
 function addLane(wq: Workqueue, group: ShareGroup<Kcont<unknown>>, shares?: number): void {
   const lane = new Lane(group, shares);
-  if (lane.asked) group.asked++;
-  group.whenIdle = null;
+  if (lane.asked) {
+    group.asked++;
+    group.whenIdle = null;
+  }
   moveTo(wq, lane.level, lane);
 }
 

@@ -102,7 +102,7 @@ export class Keys {
   }
 
   #add(by: unknown, urgent: boolean): Key {
-    const shares = this.#sharesOf?.(by) ?? 1;
+    const shares = this.#sharesOf === undefined ? 1 : this.#sharesOf(by);
     check('what shares returns', SHARES, shares);
     // The user's function may have added an item of this key.
     let key = this.#keys.get(by);

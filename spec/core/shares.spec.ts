@@ -241,6 +241,21 @@ describe('the option shares', () => {
     expect(ran.splice(0).join(' ')).to.equal(ordinary);
   });
 
+  it('ends also if a workqueue without shares is acquired before it could', () => {
+    const { kernel, clock, wq } = new Lab();
+    const a = kernel.acquire(PRIORITY, { name: 'a', shares: 3 });
+    const ran: string[] = [];
+    fill(ran, wq.prilow, 1);
+    a.release();
+    const plain = kernel.acquire(PRIORITY, { name: 'plain' });
+    fill(ran, plain, 1);
+    clock.tick(0);
+    fill(ran, wq.prilow, 2);
+    fill(ran, plain, 2);
+    clock.tick(0);
+    expect(ran.join(' ')).to.equal('prilow plain prilow prilow plain plain');
+  });
+
   it('goes on if others are acquired before it could end', () => {
     const { kernel, clock, wq } = new Lab();
     const a = kernel.acquire(PRIORITY, { name: 'a', shares: 1 });

@@ -363,16 +363,27 @@ describe('keyBy(key, { fair: true })', () => {
     const lab = new Lab();
     const shares = (key: string): number => {
       if (key === 'throws') throw new Error('no shares');
-      return { good: 2, most: 1000, zero: 0, half: 1.5, many: 1001 }[key] ?? Number.NaN;
+      const of: Record<string, unknown> = {
+        good: 2,
+        most: 1000,
+        zero: 0,
+        half: 1.5,
+        many: 1001,
+        nan: NaN,
+        null: null,
+      };
+      return of[key] as number;
     };
     const line = oneStage(lab, {}, { fair: true, shares });
-    const keys = ['throws', 'zero', 'good', 'half', 'many', 'none', 'most'];
+    const keys = ['throws', 'zero', 'good', 'half', 'many', 'nan', 'null', 'undefined', 'most'];
     const results = Promise.all(keys.map((key) => rejectionOf(line.run({ key, name: key }))));
     await lab.clock.advance(10);
     expect(await results).to.deep.equal([
       'Error: no shares',
       'EINVAL',
       'none',
+      'EINVAL',
+      'EINVAL',
       'EINVAL',
       'EINVAL',
       'EINVAL',
