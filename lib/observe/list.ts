@@ -95,11 +95,11 @@ class ActiveList implements Active {
   readonly roles: Role[] = [];
   readonly code: Waiter[] = [];
   readonly #filter: ListFilter;
-  readonly #wantsCode: boolean;
+  readonly wantsCode: boolean;
 
   constructor(kernel: Kernel, filter: ListFilter) {
     this.#filter = filter;
-    this.#wantsCode = kernel === processKernel && wantsCode(filter);
+    this.wantsCode = kernel === processKernel && wantsCode(filter);
   }
 
   add(kc: Kcont<unknown>, role: Role): void {
@@ -112,7 +112,7 @@ class ActiveList implements Active {
   }
 
   addCode(waiter: Waiter): void {
-    if (this.#wantsCode) this.code.push(waiter);
+    if (this.wantsCode) this.code.push(waiter);
   }
 
   get length(): number {
@@ -201,7 +201,7 @@ export function list(kernel: Kernel, filter?: ListFilter): ListEntry[] {
   };
   const active = new ActiveList(kernel, options);
   walkActive(observer.dispatcher, (kc, role) => active.add(kc, role));
-  visitCode((waiter) => active.addCode(waiter));
+  if (active.wantsCode) visitCode((waiter) => active.addCode(waiter));
   for (let at = 0; at < active.length; at++) add(entryAt(observer, active, at, options, nowMs));
   const timers = wantsTimers(options) ? observer.dispatcher.wheel.all() : [];
   for (const kc of timers) add(entryOf(observer, kc, PENDING_ROLE, options, nowMs));

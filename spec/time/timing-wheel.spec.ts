@@ -1,29 +1,8 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
-import { stamp, type Entry } from '../../lib/base/ordered-list.ts';
-import { BLOCK, FAR, Wheel, type Timer } from '../../lib/time/timing-wheel.ts';
-
-class Alarm implements Timer {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
-  _due = 0;
-  farTick = 0;
-  readonly name: string;
-
-  constructor(name: string) {
-    this.name = name;
-  }
-
-  _farTick(): number {
-    return this.farTick;
-  }
-
-  _setFarTick(tick: number): void {
-    this.farTick = tick;
-  }
-}
+import { stamp } from '../../lib/base/ordered-list.ts';
+import { BLOCK, FAR, Wheel } from '../../lib/time/timing-wheel.ts';
+import { Alarm } from '../support/alarm.ts';
 
 /** The simplest wheel: an array. */
 class Model {

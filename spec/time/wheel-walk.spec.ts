@@ -1,41 +1,20 @@
 import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
-import { stamp, type Entry } from '../../lib/base/ordered-list.ts';
-import { BLOCK, Wheel, type Timer } from '../../lib/time/timing-wheel.ts';
+import { stamp } from '../../lib/base/ordered-list.ts';
+import { BLOCK, Wheel } from '../../lib/time/timing-wheel.ts';
 import type { WheelWalk } from '../../lib/time/wheel-walk.ts';
+import { Alarm } from '../support/alarm.ts';
 import { soak } from '../support/lab.ts';
 
-class Alarm implements Timer {
-  _next: Entry = this;
-  _prev: Entry = this;
-  _seq = 0;
-  _era = 0;
-  _due = 0;
-  farTick = 0;
-  readonly name: number;
-
-  constructor(name: number) {
-    this.name = name;
-  }
-
-  _farTick(): number {
-    return this.farTick;
-  }
-
-  _setFarTick(tick: number): void {
-    this.farTick = tick;
-  }
-}
-
-function put(wheel: Wheel<Alarm>, alarm: Alarm, ticks: number): void {
+function put(wheel: Wheel<Alarm<number>>, alarm: Alarm<number>, ticks: number): void {
   stamp(alarm);
   wheel.setDue(alarm, wheel.tick - wheel.base + ticks);
   wheel.add(alarm);
 }
 
-function advance(wheel: Wheel<Alarm>, ticks: number): Alarm[] {
-  const expired: Alarm[] = [];
+function advance(wheel: Wheel<Alarm<number>>, ticks: number): Alarm<number>[] {
+  const expired: Alarm<number>[] = [];
   wheel.advance(
     wheel.tick + ticks,
     (alarm) => expired.push(alarm),
@@ -44,15 +23,18 @@ function advance(wheel: Wheel<Alarm>, ticks: number): Alarm[] {
   return expired;
 }
 
-function rest(walk: WheelWalk<Alarm>): number[] {
+function rest(walk: WheelWalk<Alarm<number>>): number[] {
   const found: number[] = [];
   for (let alarm = walk.next(); alarm !== undefined; alarm = walk.next()) found.push(alarm.name);
   return found;
 }
 
 /** A wheel with timers that are due after so many ticks, named by them. */
-function wheelOf(...ticks: readonly number[]): { wheel: Wheel<Alarm>; alarms: Alarm[] } {
-  const wheel = new Wheel<Alarm>(0);
+function wheelOf(...ticks: readonly number[]): {
+  wheel: Wheel<Alarm<number>>;
+  alarms: Alarm<number>[];
+} {
+  const wheel = new Wheel<Alarm<number>>(0);
   const alarms = ticks.map((name) => new Alarm(name));
   for (const alarm of alarms) put(wheel, alarm, alarm.name);
   return { wheel, alarms };
@@ -85,19 +67,19 @@ describe('WheelWalk', () => {
         fc.array(ticks, { minLength: 1, maxLength: 20 }),
         fc.array(step, { maxLength: 60 }),
         (first, steps) => {
-          const wheel = new Wheel<Alarm>(0);
+          const wheel = new Wheel<Alarm<number>>(0);
           const alarms = Array.from({ length: 20 }, (_, name) => new Alarm(name));
-          const inWheel = new Set<Alarm>();
+          const inWheel = new Set<Alarm<number>>();
           for (const [at, due] of first.entries()) {
-            put(wheel, alarms[at] as Alarm, due);
-            inWheel.add(alarms[at] as Alarm);
+            put(wheel, alarms[at] as Alarm<number>, due);
+            inWheel.add(alarms[at] as Alarm<number>);
           }
           const stayed = new Set(inWheel);
-          const moved = new Set<Alarm>();
-          const found: Alarm[] = [];
+          const moved = new Set<Alarm<number>>();
+          const found: Alarm<number>[] = [];
           const walk = wheel.walk();
           for (const { op, timer, ticks: by } of steps) {
-            const alarm = alarms[timer] as Alarm;
+            const alarm = alarms[timer] as Alarm<number>;
             const has = inWheel.has(alarm);
             if (op === 'next') {
               const next = walk.next();
@@ -139,14 +121,14 @@ describe('WheelWalk', () => {
   });
 
   it('finds nothing in an empty wheel', () => {
-    expect(rest(new Wheel<Alarm>(0).walk())).to.deep.equal([]);
+    expect(rest(new Wheel<Alarm<number>>(0).walk())).to.deep.equal([]);
   });
 
   it('goes on behind a timer that is removed when its turn has come', () => {
     const { wheel, alarms } = wheelOf(5, 5, 5);
     const walk = wheel.walk();
     expect(walk.next()).to.equal(alarms[0]);
-    wheel.remove(alarms[1] as Alarm);
+    wheel.remove(alarms[1] as Alarm<number>);
     expect(walk.next()).to.equal(alarms[2]);
     // It left a list; whether it is still a timer, the caller knows.
     expect(rest(walk)).to.deep.equal([5]);
@@ -157,8 +139,8 @@ describe('WheelWalk', () => {
     const { wheel, alarms } = wheelOf(1, 2, 5000);
     const walk = wheel.walk();
     expect([walk.next()?.name, walk.next()?.name]).to.deep.equal([1, 2]);
-    wheel.remove(alarms[2] as Alarm);
-    put(wheel, alarms[2] as Alarm, 1);
+    wheel.remove(alarms[2] as Alarm<number>);
+    put(wheel, alarms[2] as Alarm<number>, 1);
     expect(rest(walk)).to.deep.equal([5000]);
   });
 
@@ -187,17 +169,17 @@ describe('WheelWalk', () => {
     const { wheel, alarms } = wheelOf(1, 2, 70);
     const ended = wheel.walk();
     ended.next();
-    wheel.remove(alarms[1] as Alarm);
+    wheel.remove(alarms[1] as Alarm<number>);
     ended.end();
     expect(ended.next()).to.equal(undefined);
     const over = wheel.walk();
     rest(over);
-    wheel.remove(alarms[0] as Alarm);
+    wheel.remove(alarms[0] as Alarm<number>);
     advance(wheel, 64);
-    expect([ended.leaves(alarms[2] as Alarm), over.leaves(alarms[2] as Alarm)]).to.deep.equal([
-      false,
-      false,
-    ]);
+    expect([
+      ended.leaves(alarms[2] as Alarm<number>),
+      over.leaves(alarms[2] as Alarm<number>),
+    ]).to.deep.equal([false, false]);
     over.empties(0);
     expect([ended.next(), over.next()]).to.deep.equal([undefined, undefined]);
   });
