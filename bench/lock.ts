@@ -3,12 +3,21 @@
 import { Mutex as AsyncMutex } from 'async-mutex';
 import PQueue from 'p-queue';
 import { Kcont, Kernel, Mutex } from '../lib/index.ts';
-import { costs, sized, type Bench, type Case, type Effort, type Goal } from './harness/bench.ts';
+import {
+  costs,
+  sized,
+  type Bench,
+  type Case,
+  type Effort,
+  type Goal,
+  type Side,
+} from './harness/bench.ts';
 import { awaited, bareCalls, soon } from './harness/floors.ts';
 import { expectSame, expectTrue, timed } from './harness/timed.ts';
 
 const ASYNC_MUTEX = 'async-mutex';
 const P_QUEUE = 'p-queue, concurrency 1';
+const SAME = 'of the same priority';
 const MANY = 1000;
 const CROWD = 100;
 
@@ -255,8 +264,54 @@ function crowd(effort: Effort): Case {
   };
 }
 
+/** A holder awaits another run, and somebody waits for its lock: the run is moved to the priority of the waiter. */
+function inverted(effort: Effort): Case {
+  const count = sized(effort, CROWD);
+  return {
+    name: 'a holder awaits a run, while one of higher priority waits',
+    metrics: costs('ns', { against: SAME, atMost: 1.5 }),
+    sides() {
+      const make = (role: 'kcont' | 'peer', title: string, high: 'prihigh' | 'prilow'): Side => {
+        let ran = 0;
+        const { wq } = new Kernel();
+        const pass = (): void => void ran++;
+        const holders = Array.from({ length: count }, () => {
+          const lock = new Mutex();
+          const waiter = new Kcont(wq[high], lock, pass, null);
+          const part = async (): Promise<void> => {
+            waiter.schedule();
+            await wq.prilow.run(pass);
+          };
+          return new Kcont(wq.prilow, lock, part, null);
+        });
+        return timed(role, title, {
+          batch: count,
+          async run(ops) {
+            for (let done = 0; done < ops; done += count) {
+              for (const holder of holders) holder.schedule();
+              await wq.prilow.drain();
+              await wq[high].drain();
+            }
+          },
+          check(ops) {
+            expectSame('runs', ran, 2 * ops);
+            ran = 0;
+          },
+        });
+      };
+      return [make('kcont', 'kcont', 'prihigh'), make('peer', SAME, 'prilow')];
+    },
+  };
+}
+
 export const bench: Bench = {
   name: 'lock',
   about: 'A mutex: by the dispatcher, by code that awaits it, and with a hundred who want it.',
-  cases: (effort) => [uncontended(effort), enterExit(), contended(effort), crowd(effort)],
+  cases: (effort) => [
+    uncontended(effort),
+    enterExit(),
+    contended(effort),
+    crowd(effort),
+    inverted(effort),
+  ],
 };

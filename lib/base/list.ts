@@ -25,6 +25,16 @@ export function unlink(entry: Links): void {
   entry._prev = entry;
 }
 
+/** Puts an entry that is not in a list at the place of another one, which it removes from its list. */
+export function replace(old: Links, entry: Links): void {
+  const prev = old._prev;
+  entry._prev = prev;
+  entry._next = old;
+  prev._next = entry;
+  old._prev = entry;
+  unlink(old);
+}
+
 /** A queue: first in, first out. The object is the head of its ring. */
 export class List<E extends Links> implements Links {
   _next: Links = this;

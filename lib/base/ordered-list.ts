@@ -60,6 +60,13 @@ export function after(a: Mark, b: Mark): boolean {
   return a._era === b._era ? a._seq > b._seq : a._era > b._era;
 }
 
+/** The list that an entry is in; undefined: it is in none. It is found by following the links. */
+export function listOf(entry: Entry): OrderedList<Entry> | undefined {
+  let at = entry._next;
+  while (at !== entry && !(at instanceof OrderedList)) at = at._next;
+  return at === entry ? undefined : (at as OrderedList<Entry>);
+}
+
 /** A list ordered by sequence number. */
 export class OrderedList<E extends Links> extends List<E> implements Entry {
   declare _next: Entry;

@@ -16,15 +16,16 @@
 import type { Budget } from './budget.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
+import { inherited, reachedLimit, reachedPlaceholder } from './inheritance.ts';
 import { enter, enterPlain, settle, type AtTop } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
 import { release } from '../locks/lock-check.ts';
 import { NONE } from '../locks/turnstile.ts';
-import { LIMIT, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
+import { LIMIT, PLACEHOLDER, REMOTE, RUNNING, UNREF, WAITED } from './state.ts';
 
 /** A plain continuation has none of these bits. */
-const NOT_PLAIN: number = RUNNING | REMOTE | UNREF;
+const NOT_PLAIN: number = RUNNING | REMOTE | UNREF | PLACEHOLDER;
 
 /** Whether a continuation without the bits of NOT_PLAIN is plain. */
 function isPlain({ _lock: lock, _details: details, _wq: wq }: Kcont<unknown>): boolean {
@@ -81,6 +82,12 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
   // The run queue has left this link as it was.
   kc._prev = kc;
   const wq = kc._wq;
+  if ((kc._state & PLACEHOLDER) !== 0) {
+    const due = reachedPlaceholder(kc);
+    if (due !== null) return dispatch(dispatcher, due);
+    if (wq._lane !== null) dispatcher.meter.setAside(wq._lane);
+    return false;
+  }
   const remote = (kc._state & REMOTE) === 0 ? null : remoteOf(kc);
   const admission = remote === null ? ADMITTED : remote.admit();
   const lock = kc._lock;
@@ -93,6 +100,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     setAside(kc);
     lock?._leave(kc);
     wq._await(kc);
+    if (inherited.size > 0) reachedLimit(kc);
   } else if (lock !== null && !lock._takeFor(kc)) {
     const { backlogTick } = dispatcher;
     const since = backlogTick < Infinity ? backlogTick : NONE;

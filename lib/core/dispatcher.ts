@@ -39,7 +39,9 @@ import type { Clock, Deadlines, Driven, Waker } from '../time/clock.ts';
 import { Collector } from './collector.ts';
 import type { CpuLink } from './cpu-link.ts';
 import { dispatchAll, goOnAtTop, settleAtTop } from './dispatch.ts';
+import { levelFor } from './inheritance.ts';
 import type { AsyncRun, AtTop, OnError } from './invoke.ts';
+import { inPass } from './in-pass.ts';
 import type { Task } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
@@ -62,18 +64,6 @@ import type { Workqueue } from './workqueue.ts';
 const MICROTASK_ROUNDS = 4;
 
 const settled: Promise<void> = Promise.resolve();
-
-/** The dispatcher whose functions are on the stack; several kernels may share a thread. */
-let entered: Dispatcher | null = null;
-
-/**
- * Returns the dispatcher in whose pass this is called; null: not in a pass.
- *
- * @internal
- */
-export function dispatcherInPass(): Dispatcher | null {
-  return entered;
-}
 
 /**
  * Collects the continuations of one CPU, and dispatches them in order.
@@ -265,15 +255,14 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#waker.arm(Infinity);
   }
 
-  /** Puts a continuation that was set aside back into the run queue, at its old place or promoted. */
-  resume(kc: Kcont<unknown>, priority: number = kc._wq.priority): void {
-    let level = kc._wq._level;
-    if (priority !== kc._wq.priority) {
-      level.root.promotedIn = this.passes;
-      level = this.runq.level(priority);
-    }
+  /**
+   * Puts a continuation that was set aside back into the run queue, at its old place, promoted, or at the priority
+   * that it has inherited.
+   */
+  resume(kc: Kcont<unknown>, priority: number = kc._priority): void {
+    const { priority: own, _level: level } = kc._wq;
     this.collector.returned(kc);
-    this.runq.addResumed(level, kc);
+    this.runq.addResumed(priority === own ? level : levelFor(kc, priority), kc);
     this.request();
   }
 
@@ -299,15 +288,15 @@ export class Dispatcher implements Driven, Timekeeper {
     this.#isRequested = false;
     this.takesJobs = this.isPlain;
     this.resumes = false;
-    this.#outer = entered;
-    entered = this;
+    this.#outer = inPass.dispatcher;
+    inPass.dispatcher = this;
   }
 
   #end(): void {
     this.#passing = false;
     this.takesJobs = false;
     this.current = undefined;
-    entered = this.#outer;
+    inPass.dispatcher = this.#outer;
     this.#outer = null;
   }
 

@@ -13,6 +13,8 @@
  * The entry is not subject to `maxActive`: the function that waits for it occupies a place itself.
  */
 
+import type { Awaited } from './awaited.ts';
+import { beginAwait, endAwait } from './begin-await.ts';
 import { AT_TOP } from './invoke.ts';
 import { traceFrom, type Caller } from '../base/errors.ts';
 import type { Kcont } from './kcont.ts';
@@ -25,6 +27,7 @@ import type { Workqueue } from './workqueue.ts';
 /** A function that has given way, and waits in the run queue. */
 class Yield implements Task {
   readonly _name = 'yield';
+  readonly _awaited: Awaited | null;
   readonly #kc: Kcont<Yield>;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
@@ -35,6 +38,7 @@ class Yield implements Task {
     this.#kc = makeOwn<Yield>(QUIET | TASK | LIMIT, wq, null, atTop, this);
     try {
       scheduleOrThrow(this.#kc);
+      this._awaited = beginAwait(this.#kc);
     } catch (error) {
       this.#kc.destroy();
       throw error;
@@ -45,6 +49,7 @@ class Yield implements Task {
   run(): void {
     const { _dispatcher: dispatcher } = this.#kc._wq;
     this.#kc.destroy();
+    this.#end();
     dispatcher.resumes = true;
     dispatcher.needsMicrotasks = true;
     this.#resolve();
@@ -52,7 +57,12 @@ class Yield implements Task {
 
   _abort(reason: unknown): void {
     this.#kc.destroy();
+    this.#end();
     this.#reject(reason);
+  }
+
+  #end(): void {
+    if (this._awaited !== null) endAwait(this._awaited);
   }
 }
 

@@ -3,6 +3,7 @@
  */
 
 import { KcontError, traceFrom, type Caller } from '../base/errors.ts';
+import { ownership } from './awaited.ts';
 import type { Lock } from '../locks/lock.ts';
 import { whenSettled } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
@@ -37,7 +38,9 @@ export async function halt<A>(
 
 /** Throws if the caller is the function of the continuation, which would wait for itself. */
 export function mayHalt<A>(kc: Kcont<A>): void {
-  if (kc._wq._dispatcher.current !== kc || !kc.running) return;
+  const isOwn = kc._wq._dispatcher.current === kc && kc.running;
+  // In debug mode the caller is known after an await, too.
+  if (!isOwn && ownership.of?.current()?.kc !== kc) return;
   throw new KcontError('EDEADLK', `${label(kc)} cannot wait for itself to settle`);
 }
 

@@ -14,6 +14,8 @@
 import { remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { KcontError, asynchronous, markError } from '../base/errors.ts';
+import { runs } from './awaited.ts';
+import { begun, runEnds, runGoesOn } from './begin-await.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Links } from '../base/list.ts';
 import { release } from '../locks/lock-check.ts';
@@ -197,6 +199,7 @@ function follow(dispatcher: Dispatcher, kc: Kcont<unknown>, promise: unknown, th
   dispatcher.asyncRuns.push(run);
   dispatcher.needsMicrotasks = true;
   wq._addActive(1);
+  if (!begun.empty) runGoesOn(kc);
   if (dispatcher.observer !== null) dispatcher.observer.suspended(kc);
   whenDone(promise, then, run.fulfilled, run.rejected);
   const what = misuse(kc);
@@ -213,6 +216,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
   run.kc = nobody;
   if (dispatcher.freeRuns.length < SPARE) dispatcher.freeRuns.push(run);
   kc._wq._addActive(-1);
+  if (runs.size > 0) runEnds(kc);
   settle(dispatcher, kc);
   return kc;
 }

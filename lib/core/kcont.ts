@@ -3,6 +3,8 @@ import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, Far, type Affinity } from './extras.ts';
 import { beginHalt, endHalt, halt } from './halt.ts';
+import { runs } from './awaited.ts';
+import { holdsChanged, priorityOf } from './inheritance.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom } from '../base/errors.ts';
 import type { KcontSettings, KcontSettingsWithoutArg } from './fast-workqueue.ts';
@@ -301,12 +303,12 @@ export class Kcont<A> {
    * Stops it and waits until it is not running. Until then it cannot be scheduled.
    *
    * @remarks
-   * A call from its own function after an `await` cannot be distinguished from any other call, and
+   * A call from its own function after an `await` cannot be distinguished from any other call, except in debug mode, and
    * waits forever: use {@link KcontHandle.drainAsync | Kcont.drainAsync} there.
    *
    * @param interlock - a lock that the caller holds; released while waiting, and taken again afterwards
    * @returns a promise of true: it waited for a run; or false: it was not running. The promise is
-   * rejected with KcontError EDEADLK when called from its own function before the first `await`, EINVAL
+   * rejected with KcontError EDEADLK when called from its own function before the first `await`, or in debug mode, EINVAL
    * for an interlock that is not a lock of kcont, EPERM for one that is not held; nothing has changed
    * then. It is also rejected if the interlock cannot be taken again. In every case the continuation
    * can be scheduled afterwards
@@ -527,6 +529,7 @@ export class Kcont<A> {
     mayChange(this, 'setLock', Kcont.prototype.setLock);
     this._remote?.setLock(lock);
     this._lock = lock;
+    if (runs.size > 0) holdsChanged({ kc: this });
     // It keeps its sequence number, and so its place in the order, while it waits for the new lock.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
     return old;
@@ -559,7 +562,7 @@ export class Kcont<A> {
 
   /** @internal */
   get _priority(): number {
-    return this._wq.priority;
+    return priorityOf(this);
   }
 
   /** @internal */

@@ -4,7 +4,9 @@ import { defineInspect } from '../base/inspect.ts';
 import { hostClock } from '../time/host-clock.ts';
 import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
-import { Dispatcher, dispatcherInPass } from './dispatcher.ts';
+import { Dispatcher } from './dispatcher.ts';
+import { inPass } from './in-pass.ts';
+import { inheritedIn, type InheritedPriority } from './inheritance.ts';
 import type { OnError } from './invoke.ts';
 import { Kcont } from './kcont.ts';
 import { nothing } from '../base/nothing.ts';
@@ -108,6 +110,8 @@ export interface KernelReport {
   readonly closed: boolean;
   /** The statistics of each workqueue, highest priority first. */
   readonly workqueues: readonly WorkqueueStats[];
+  /** The continuations that are scheduled and have inherited a priority. */
+  readonly inherited: readonly InheritedPriority[];
 }
 
 /**
@@ -364,6 +368,7 @@ export class Kernel {
       running,
       closed: this.#dispatcher.closed,
       workqueues,
+      inherited: inheritedIn(this.#dispatcher),
     };
   }
 }
@@ -404,5 +409,5 @@ export const wq: PredefinedWorkqueues = kernel.wq;
  * @public
  */
 export function curcpu(): Cpu {
-  return (dispatcherInPass()?.kernel ?? kernel)._cpu;
+  return (inPass.dispatcher?.kernel ?? kernel)._cpu;
 }

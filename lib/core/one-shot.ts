@@ -1,5 +1,8 @@
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import type { Cpu } from './cpu.ts';
+import type { Awaited } from './awaited.ts';
+import { beginAwait, endAwait } from './begin-await.ts';
+import { hasInherited } from './inheritance.ts';
 import { adopt, countFailure, thenOf, whenDone, type Then } from './invoke.ts';
 import {
   asynchronous,
@@ -127,6 +130,8 @@ export interface Task extends AbortMember {
   readonly _name?: string | undefined;
   /** The scope that it is a part of. */
   readonly _scope?: Scope | undefined;
+  /** What is known of the run that awaits it. */
+  readonly _awaited?: Awaited | null;
   /** There will be no result. Called after the scheduled run was withdrawn, or during the run. */
   _abort(reason: unknown): void;
   /** The asynchronous run has settled, and its lock has been released. */
@@ -151,6 +156,7 @@ export class Job<T> implements Task {
   readonly #kc: Kcont<Job<T>>;
   /** Its place among the runs that wait, on a workqueue that refuses runs because of load. */
   #arrival: Arrival | null = null;
+  _awaited: Awaited | null = null;
   #controller: AbortController | undefined = undefined;
 
   constructor(
@@ -173,6 +179,7 @@ export class Job<T> implements Task {
       const arrival = backlog?.admit() ?? null;
       scheduleOrThrow(this.#kc, delayMs, cpu);
       if (arrival !== null) backlog?.add((this.#arrival = arrival));
+      this._awaited = beginAwait(this.#kc);
     } catch (error) {
       this.#kc.destroy();
       throw error;
@@ -212,7 +219,11 @@ export class Job<T> implements Task {
   enter(): undefined | Promise<T> {
     let result: T | PromiseLike<T>;
     let then: Then | undefined;
-    if (this.#arrival !== null) this.#kc.wq._backlog?.entered(this.#arrival);
+    if (this.#arrival !== null) {
+      // One that goes first because of what it has inherited says nothing of those before it.
+      if (hasInherited(this.#kc)) unlink(this.#arrival);
+      else this.#kc.wq._backlog?.entered(this.#arrival);
+    }
     try {
       const func = this.#func;
       const options = this.#options;
@@ -260,6 +271,7 @@ export class Job<T> implements Task {
 
   #finish(): void {
     this.#kc.destroy();
+    if (this._awaited !== null) endAwait(this._awaited);
     if (this.#arrival !== null) unlink(this.#arrival);
     const { signal } = this.#options;
     if (signal !== undefined) leave(signal, this);

@@ -5,7 +5,7 @@
 
 import type { Dispatcher } from './dispatcher.ts';
 import { Kcont } from './kcont.ts';
-import { QUEUED, RUNNING } from './state.ts';
+import { PLACEHOLDER, QUEUED, RUNNING } from './state.ts';
 import { contended, type Turnstile, type Waiter } from '../locks/turnstile.ts';
 
 /** The continuation is in the run queue. @internal */
@@ -63,7 +63,11 @@ export function visitRunnable(
 ): void {
   // Not by workqueue: a lock may have promoted one to a priority that no workqueue has.
   let level = runq.highest();
-  for (; level !== undefined; level = runq.highest(level.priority)) level.forEach(visit);
+  for (; level !== undefined; level = runq.highest(level.priority)) {
+    level.forEach((kc) => {
+      if ((kc._state & PLACEHOLDER) === 0) visit(kc);
+    });
+  }
   deferred.forEach(visit);
 }
 

@@ -26,7 +26,7 @@
  */
 
 import { takeFirst } from '../base/list.ts';
-import { OrderedList, type Entry } from '../base/ordered-list.ts';
+import { OrderedList, stamp, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
 import type { Lane, ShareGroup } from './share-group.ts';
@@ -122,10 +122,10 @@ export class Level<R extends Runnable> {
    * timers; FAR, the last, stays last.
    */
   rebase(ticks: number, most: number): void {
-    this.forEach((entry) => {
+    for (const entry of this) {
       const due = entry._due === FAR ? FAR : Math.max(entry._due - ticks, -1);
       entry._due = Math.min(due, most);
-    });
+    }
   }
 
   /** Calls a function for each entry, in their order. Those of lanes come lane by lane, in the order of their turns. */
@@ -136,11 +136,12 @@ export class Level<R extends Runnable> {
     if (this.group !== null) for (const level of this.group.levels()) level.forEach(visit);
   }
 
-  /** The entries of its own lists, in their order. */
+  /** All entries. Those of lanes come lane by lane, in the order of their turns. */
   *[Symbol.iterator](): Generator<R, void, undefined> {
     yield* this.resumed;
     yield* this.timed;
     yield* this.direct;
+    if (this.group !== null) for (const level of this.group.levels()) yield* level;
   }
 }
 
@@ -162,6 +163,15 @@ export class RunQueue<R extends Runnable> {
     const { direct } = level;
     if (direct.empty) this.mark(level);
     direct.push(job);
+  }
+
+  /** Adds an entry that has inherited this priority, after all others; before the lanes, if there are any. */
+  addInherited(level: Level<R>, entry: R): void {
+    if (level.group === null) this.addJob(level, entry);
+    else {
+      stamp(entry);
+      this.addResumed(level, entry);
+    }
   }
 
   /** Adds an entry that was set aside, or that a lock promoted to this level. */

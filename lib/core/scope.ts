@@ -14,7 +14,7 @@
  */
 
 import { join, leave } from '../base/abort-listeners.ts';
-import { dispatcherInPass } from './dispatcher.ts';
+import { inPass } from './in-pass.ts';
 import { KcontError, isMistake, traceFrom } from '../base/errors.ts';
 import { mayHalt } from './halt.ts';
 import { defineInspect } from '../base/inspect.ts';
@@ -429,7 +429,7 @@ export class Scope {
    * this one or one in it.
    */
   #mayWaitFor(scopeOf: (kc: Kcont<unknown>) => Scope | undefined): void {
-    const current = dispatcherInPass()?.current;
+    const current = inPass.dispatcher?.current;
     if (current?.running !== true) return;
     let scope = scopeOf(current);
     while (scope !== undefined && scope !== this) scope = scope.#parent;

@@ -7,7 +7,7 @@
  * A level whose workqueues have no shares has no group, and costs nothing. When a workqueue with shares is acquired,
  * each workqueue of its priority gets a lane, which is a level of its own; those without the option have one share. The
  * run queue knows only the root, which passes on what it is asked. Its own lists hold what locks have promoted from
- * lower levels; that goes first, as on other levels. When the last workqueue with shares has been freed and nothing is
+ * lower levels, and what has inherited the priority; that goes first. When the last workqueue with shares has been freed and nothing is
  * runnable, the lanes are given up.
  *
  * What a lane is charged for is the time that its functions run (see share-meter.ts).
@@ -16,6 +16,7 @@
  */
 
 import { unlink } from '../base/list.ts';
+import { stamp } from '../base/ordered-list.ts';
 import { Stride, StrideQueue } from '../base/stride.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont } from './kcont.ts';
@@ -135,8 +136,15 @@ function share(dispatcher: Dispatcher, root: Level<Kcont<unknown>>): void {
   for (const list of [root.resumed, root.timed, root.direct]) {
     for (const kc of list) {
       const { _level: level } = kc._wq;
-      // One that a lock has promoted stays.
-      if (level.root !== root) continue;
+      if (level.root !== root) {
+        // What a lock has promoted, or what has inherited the priority, stays in front of the lanes.
+        if (list !== root.resumed) {
+          unlink(kc);
+          stamp(kc);
+          root.resumed.push(kc);
+        }
+        continue;
+      }
       unlink(kc);
       if (list === root.resumed) level.addResumed(kc);
       else if (list === root.timed) level.addTimer(kc);

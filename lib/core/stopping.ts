@@ -10,7 +10,7 @@
  * returned.
  */
 
-import { dispatcherInPass } from './dispatcher.ts';
+import { inPass } from './in-pass.ts';
 import { KcontError, invalid, isA, traceFrom } from '../base/errors.ts';
 import { Kcont } from './kcont.ts';
 
@@ -60,7 +60,7 @@ export function madeFor(signal: AbortSignal, kc: Kcont<unknown>): void {
  */
 export function stopping(of?: StoppableRun): boolean {
   if (of === undefined) {
-    const current = dispatcherInPass()?.current;
+    const current = inPass.dispatcher?.current;
     if (current?.running === true) return current.stopping;
     const what =
       'stopping() without an argument must be called by a function before its first await';

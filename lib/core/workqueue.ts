@@ -9,6 +9,7 @@ import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { unlink } from '../base/list.ts';
+import { takeWaiting } from './inheritance.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
@@ -508,10 +509,7 @@ export class Workqueue {
    */
   _wake(): void {
     if (this._available === 0) return;
-    const next =
-      this._sharing === null
-        ? this._waiting.shift()
-        : this._sharing.find((queue) => !queue._waiting.empty)?._waiting.shift();
+    const next = takeWaiting(this);
     if (next !== undefined) this._dispatcher.resume(next);
   }
 

@@ -147,10 +147,10 @@ export class Condition {
         const what = `wait for a condition of a ${lock.constructor.name} that is not held`;
         throw traceFrom(caller, new KcontError('EPERM', what));
       }
-      const served = (): void => resolve(lock._await(undefined, priority));
+      const served = (): void => resolve(lock._await(undefined, priority, false));
       const aborted = (reason: unknown): void => {
         // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
-        void lock._await(undefined, priority).then(() => reject(reason));
+        void lock._await(undefined, priority, false).then(() => reject(reason));
       };
       this.#waiters.add(signal, served, aborted);
       lock._release();

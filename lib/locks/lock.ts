@@ -5,6 +5,7 @@ import { stamp, type Entry } from '../base/ordered-list.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
 import { PRI_PRIHIGH, PRIORITY } from '../base/priorities.ts';
 import { nameLock, nameOf, readName, titled, type LockOptions } from './lock-names.ts';
+import { inheriting, takeHolder, type LockHolder, type LockWait } from './inheriting.ts';
 import { NONE, Turnstile, type Waiter } from './turnstile.ts';
 
 /**
@@ -34,8 +35,12 @@ const ENTER = optionsOf<EnterOptions>('enter', { signal: SIGNAL, priority: PRIOR
  * Continuations and code that awaits {@link Lock.enter} wait in one queue, by priority and then in order
  * of arrival. A continuation that has been passed over for longer than the patience of its workqueue
  * goes first, at most every other time. Locks have no owner and are not recursive: a function that
- * enters the same exclusive lock twice waits forever. Entering a read side again waits only behind a waiting
- * writer.
+ * enters the same exclusive lock twice waits forever; in debug mode it is rejected with EDEADLK. Entering a read side
+ * again waits only behind a waiting writer.
+ *
+ * While somebody waits, what the holder awaits through kcont is dispatched at the priority of the highest waiter, if that is
+ * higher than its own. It is known of a continuation, and of a function that `run` of a lock has called, what it awaits
+ * before its first `await`; in debug mode also after it.
  *
  * @public
  */
@@ -112,6 +117,15 @@ export abstract class BaseLock implements Lock {
    * @internal
    */
   readonly _spin: boolean = false;
+
+  /**
+   * What holders of any of its sides have in common: the lock itself, if it has no sides. Null: priorities are not
+   * inherited through it, because it is between threads.
+   * @internal
+   */
+  get _whole(): object | null {
+    return this;
+  }
 
   /**
    * The queue of waiters; null: the lock has never been contended.
@@ -198,17 +212,22 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
-   * Implements `enter`, with options that have been checked.
+   * Implements `enter`, with options that have been checked. `byCaller`: it is the caller who waits.
    * @internal
    */
-  _await(signal: AbortSignal | undefined, priority: number = PRI_PRIHIGH): Promise<void> {
+  _await(
+    signal: AbortSignal | undefined,
+    priority: number = PRI_PRIHIGH,
+    byCaller: boolean = true,
+  ): Promise<void> {
     // oxlint-disable-next-line prefer-promise-reject-errors -- the reason is the caller's
     if (signal?.aborted === true) return Promise.reject(signal.reason);
     if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, signal, resolve, reject);
-      if (signal !== undefined) join(signal, awaiter);
       this._wait(awaiter);
+      if (byCaller) awaiter._awaited = inheriting.begin(awaiter);
+      if (signal !== undefined) join(signal, awaiter);
     });
   }
 
@@ -282,6 +301,7 @@ export abstract class BaseLock implements Lock {
     if (turnstile === null) return;
     turnstile.remove(waiter);
     turnstile.wake();
+    if (inheriting.changed !== null) inheriting.changed(this);
   }
 
   /**
@@ -309,10 +329,13 @@ export class Awaiter implements Waiter {
   _seq = 0;
   _era = 0;
   readonly _lock: BaseLock;
-  readonly _priority: number;
+  /** Its own, or that which it has inherited: see `_awaited`. */
+  _priority: number;
   readonly _hasWaited: boolean = true;
   readonly _timekeeper: null = null;
   readonly _patienceMs: number = Infinity;
+  /** What is known of the run on whose behalf it waits. */
+  _awaited: LockWait | null = null;
   readonly #signal: AbortSignal | undefined;
   readonly #resolve: () => void;
   readonly #reject: (reason: unknown) => void;
@@ -337,6 +360,7 @@ export class Awaiter implements Waiter {
     // It has been aborted and will be removed: leave the lock to the next waiter.
     if (signal?.aborted === true) return true;
     this._lock._grant();
+    if (this._awaited !== null) inheriting.end(this._awaited);
     if (signal !== undefined) leave(signal, this);
     this.#resolve();
     return true;
@@ -344,6 +368,7 @@ export class Awaiter implements Waiter {
 
   _abort(reason: unknown): void {
     this.#reject(reason);
+    if (this._awaited !== null) inheriting.end(this._awaited);
     // If it was a writer, readers may have been waiting behind it.
     this._lock._leave(this);
   }
@@ -382,9 +407,16 @@ export async function runLocked<T>(
 ): Promise<T> {
   checkFunction(func, 'func', caller);
   await lock._enter(options, caller);
+  let holder: LockHolder | null = null;
   try {
-    return await func();
+    inheriting.lock = lock;
+    const result = func();
+    holder = takeHolder();
+    return await result;
   } finally {
+    // The function has thrown.
+    if (inheriting.lock !== null) holder = takeHolder();
+    if (holder !== null) inheriting.settled(holder);
     lock.exit();
   }
 }

@@ -29,6 +29,10 @@ class ReadSide extends ShareableLock {
     return this.#sides.readers > 0;
   }
 
+  override get _whole(): object {
+    return this.#sides;
+  }
+
   override get _turnstile(): Turnstile | null {
     return this.#sides.turnstile;
   }
@@ -60,6 +64,10 @@ class WriteSide extends BaseLock {
 
   override get held(): boolean {
     return this.#sides.writing;
+  }
+
+  override get _whole(): object {
+    return this.#sides;
   }
 
   override get _turnstile(): Turnstile | null {

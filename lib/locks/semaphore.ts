@@ -16,6 +16,7 @@ import { KcontError, checkFunction, traceFrom, type Caller } from '../base/error
 import { defineInspect } from '../base/inspect.ts';
 import { PRIORITY, PRI_PRIHIGH } from '../base/priorities.ts';
 import { SIGNAL, check, integerOf, optionsOf, readOptions } from '../base/options-check.ts';
+import { inheriting, takeHolder, type LockHolder } from './inheriting.ts';
 import { waitersOf, type BaseLock, type EnterOptions } from './lock.ts';
 import { titled, type LockOptions } from './lock-names.ts';
 import { ShareableLock } from './shareable-lock.ts';
@@ -61,6 +62,10 @@ class WeightedSide extends ShareableLock {
   override get held(): boolean {
     const { capacity, value } = this.#semaphore;
     return capacity - value >= this.weight;
+  }
+
+  override get _whole(): object {
+    return this.#semaphore;
   }
 
   override get _turnstile(): Turnstile | null {
@@ -284,9 +289,16 @@ export class Semaphore extends ShareableLock {
     const { weight = 1, signal, priority } = readOptions(options, ENTER, caller);
     const side = this._of(weight);
     await side._await(signal, priority);
+    let holder: LockHolder | null = null;
     try {
-      return await func();
+      inheriting.lock = side;
+      const result = func();
+      holder = takeHolder();
+      return await result;
     } finally {
+      // The function has thrown.
+      if (inheriting.lock !== null) holder = takeHolder();
+      if (holder !== null) inheriting.settled(holder);
       side._release();
     }
   }

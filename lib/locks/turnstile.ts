@@ -26,11 +26,15 @@
  * one continuation of each priority is promoted in a pass, as in the run queue. The release by a promoted
  * waiter promotes nobody, so that high priorities are not starved in turn.
  *
+ * Inheritance: a waiter whose run is waited for by a higher priority is moved to the rank of that priority while
+ * that lasts (see `reorder`, and core/inheritance.ts, which decides about it).
+ *
  * Source: the name is that of Solaris and NetBSD, turnstile(9).
  */
 
 import { unlink, type Links } from '../base/list.ts';
-import { OrderedList, after, type Entry } from '../base/ordered-list.ts';
+import { OrderedList, after, listOf, type Entry } from '../base/ordered-list.ts';
+import { inheriting } from './inheriting.ts';
 import type { BaseLock } from './lock.ts';
 
 /** A waiter of a lock. */
@@ -106,9 +110,10 @@ export class Turnstile implements Links {
     return best._priority > this.#promotedTo ? best : promoted;
   }
 
-  /** The priority at which a waiter queues here. */
-  #priorityOf(waiter: Waiter): number {
-    return waiter === this.#promoted ? this.#promotedTo : waiter._priority;
+  /** The priority at which a waiter queues here, or is dispatched as the heir. */
+  priorityOf(waiter: Waiter): number {
+    const { _priority: priority } = waiter;
+    return waiter === this.#promoted ? Math.max(this.#promotedTo, priority) : priority;
   }
 
   /**
@@ -122,6 +127,43 @@ export class Turnstile implements Links {
     rank.waiters.insert(waiter);
     if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
     if (this._next === this) contended.push(this);
+    if (inheriting.changed !== null) inheriting.changed(waiter._lock as BaseLock);
+  }
+
+  /** Whether a waiter is in the queue; if it is the heir, it is not. */
+  has(waiter: Waiter): boolean {
+    const list = listOf(waiter);
+    return list !== undefined && this.#ranks.some(({ waiters }) => waiters === list);
+  }
+
+  /** Moves a waiter that is in the queue, because its priority or its sequence number has changed. */
+  reorder(waiter: Waiter): void {
+    unlink(waiter);
+    this.#rankOf(waiter).waiters.insert(waiter);
+    // A reader that has been behind a writer may go before it now.
+    this.wake();
+  }
+
+  /**
+   * The highest priority in the queue; NONE: it is empty.
+   *
+   * @param priorityOf - returns the priority that counts for a waiter: its own or a lower one than that at which it queues
+   */
+  highest(priorityOf: (waiter: Waiter) => number): number {
+    let highest = NONE;
+    for (const { priority, waiters } of this.#ranks) {
+      if (priority <= highest) break;
+      const { first } = waiters;
+      if (first === undefined) continue;
+      highest = Math.max(highest, priorityOf(first));
+      // Most ranks have none that has inherited its priority.
+      if (highest === priority) break;
+      for (const waiter of waiters) {
+        highest = Math.max(highest, priorityOf(waiter));
+        if (highest === priority) break;
+      }
+    }
+    return highest;
   }
 
   #rankOf({ _priority: priority, _patienceMs: patienceMs, _timekeeper: timekeeper }: Waiter): Rank {
@@ -220,21 +262,21 @@ export class Turnstile implements Links {
   /** Whether the heir goes before a newcomer of this priority. */
   heirGoesBefore(priority: number): boolean {
     const { heir } = this;
-    return heir !== null && this.#priorityOf(heir) >= priority;
+    return heir !== null && this.priorityOf(heir) >= priority;
   }
 
   /** Whether a waiter in the queue goes before a newcomer of this priority. */
   bestGoesBefore(priority: number): boolean {
     const { best } = this;
-    return best !== undefined && this.#priorityOf(best) >= priority;
+    return best !== undefined && this.priorityOf(best) >= priority;
   }
 
   /** Whether the best waiter goes before this one, which is not in the queue. */
   bestOutranks(waiter: Waiter): boolean {
     const { best } = this;
     if (best === undefined) return false;
-    const bestPriority = this.#priorityOf(best);
-    const priority = this.#priorityOf(waiter);
+    const bestPriority = this.priorityOf(best);
+    const priority = this.priorityOf(waiter);
     if (bestPriority !== priority) return bestPriority > priority;
     const promoted = this.#promoted;
     if (promoted === best || promoted === waiter) return promoted === best;
@@ -246,12 +288,14 @@ export class Turnstile implements Links {
    * follow it.
    */
   wake(): void {
+    let woken: Waiter | null = null;
     for (let { best } = this; best !== undefined && best._lock?._open === true; { best } = this) {
       const { heir } = this;
       // The heir takes the lock when it is dispatched, unless a better waiter has arrived meanwhile.
       if (heir !== null && !this.bestOutranks(heir)) break;
       unlink(best);
-      if (best._wake(this.#priorityOf(best))) {
+      woken = best;
+      if (best._wake(this.priorityOf(best))) {
         this.#tookPromoted = false;
         continue;
       }
@@ -263,6 +307,7 @@ export class Turnstile implements Links {
       break;
     }
     this.#unlinkIfEmpty();
+    if (woken !== null && inheriting.changed !== null) inheriting.changed(woken._lock as BaseLock);
   }
 
   /** The queues of waiters, by priority; there can be several of one priority. */

@@ -7,6 +7,7 @@
 import { check, kindOf, type Kind } from '../base/options-check.ts';
 import type { Caller } from '../base/errors.ts';
 import { Kcont } from '../core/kcont.ts';
+import { prioritiesOf } from '../core/inheritance.ts';
 import { label } from '../core/schedule.ts';
 import type { BaseLock, Lock } from '../locks/lock.ts';
 import { isLock } from '../locks/lock-check.ts';
@@ -56,6 +57,8 @@ export interface LockWaiter {
   readonly id: number;
   /** Its priority, 0 … 223. */
   readonly priority: number;
+  /** The priority that it has inherited, at which it waits; null: none. */
+  readonly inherited: number | null;
 }
 
 /**
@@ -118,8 +121,8 @@ export function lockState(lock: Lock): LockState {
  * @internal
  */
 export function describeWaiter(waiter: Waiter): LockWaiter {
-  const name = waiter instanceof Kcont ? label(waiter) : codeName(waiter);
-  return { name, id: numberOf(waiter), priority: waiter._priority };
+  const name = waiter instanceof Kcont ? label(waiter as Kcont<unknown>) : codeName(waiter);
+  return { name, id: numberOf(waiter), ...prioritiesOf(waiter) };
 }
 
 /**

@@ -1,5 +1,6 @@
 import { functionName } from '../base/errors.ts';
 import type { Dispatcher } from '../core/dispatcher.ts';
+import { prioritiesOf } from '../core/inheritance.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { label, lastDelay, taskOf } from '../core/schedule.ts';
 import { EXPIRED, PENDING, REMOTE } from '../core/state.ts';
@@ -60,6 +61,11 @@ export interface ListEntry {
   readonly workqueue: string | null;
   /** Its priority, 0 … 223. */
   readonly priority: number;
+  /**
+   * The priority that it has inherited, because the holder of a lock awaits it and a higher priority waits for that
+   * lock; null: none.
+   */
+  readonly inherited: number | null;
   /**
    * When this state began, in ms on the clock of `kernel.now()`, to the millisecond. For `'pending'`, the last
    * `schedule` or `touch`; for `'runnable'` and `'waiting'`, when it became runnable, or began to wait for its
@@ -150,7 +156,7 @@ export function describe(
     state,
     waitsFor,
     workqueue: kc._wq.name,
-    priority: kc._wq.priority,
+    ...prioritiesOf(kc),
     sinceMs,
     deadlineMs,
     lateMs: due === null ? 0 : Math.max(0, nowMs - due),
@@ -176,7 +182,7 @@ export function describeCode(lock: BaseLock, waiter: Waiter, cpu: number): ListE
     state: 'waiting',
     waitsFor: 'lock',
     workqueue: null,
-    priority: waiter._priority,
+    ...prioritiesOf(waiter),
     sinceMs: null,
     deadlineMs: null,
     lateMs: 0,

@@ -19,6 +19,9 @@ import { AsyncResource } from 'node:async_hooks';
 import { join, leave } from '../base/abort-listeners.ts';
 import { thenOf, whenDone, type Then, reportLater } from '../core/invoke.ts';
 import { asynchronous } from '../base/errors.ts';
+import type { Awaited } from '../core/awaited.ts';
+import { beginAwait, endAwait, goesOn } from '../core/begin-await.ts';
+import { hasInherited } from '../core/inheritance.ts';
 import type { Task } from '../core/one-shot.ts';
 import { defineInspect } from '../base/inspect.ts';
 import type { Kcont } from '../core/kcont.ts';
@@ -85,6 +88,8 @@ export class Item implements Task, Links, StageContext {
   /** Whether its slot there is one for urgent items. */
   #heldAsUrgent = false;
   readonly kc: Kcont<Item>;
+  /** What is known of the run that awaits it. */
+  _awaited: Awaited | null = null;
   readonly #wantsUrgent: boolean;
   #answer: Answer;
   #onAdmit: (() => void) | undefined;
@@ -123,6 +128,8 @@ export class Item implements Task, Links, StageContext {
     this.#onAdmit = onAdmit;
     this.#at = first;
     this.kc = makeOwn<Item>(TASK, first.queueFor(this), null, first.enter, this);
+    // What is read from a source is awaited by nobody.
+    if (onAdmit === undefined) this._awaited = beginAwait(this.kc);
     if (runner.capturesContext)
       this.#asyncContext = new AsyncResource('KCONT', { requireManualDestroy: true });
     const { signal, deadlineMs } = options;
@@ -208,6 +215,7 @@ export class Item implements Task, Links, StageContext {
     repoint(this.kc, stage.queueFor(this), this.#lock, stage.enter);
     try {
       scheduleOrThrow(this.kc);
+      if (this._awaited !== null) goesOn(this._awaited);
       this.#deadline?.enter(stage);
     } catch (error) {
       this.#fail(error);
@@ -237,7 +245,10 @@ export class Item implements Task, Links, StageContext {
   enter(): void | Promise<void> {
     const stage = this.#at;
     this.#phase = RUNNING;
-    if (this.arrival !== null) stage.backlog?.entered(this.arrival);
+    if (this.arrival !== null) {
+      if (hasInherited(this.kc)) unlink(this.arrival);
+      else stage.backlog?.entered(this.arrival);
+    }
     stage.running++;
     const { func } = stage;
     const asyncContext = this.#asyncContext;
@@ -347,6 +358,7 @@ export class Item implements Task, Links, StageContext {
     const { holder } = this;
     this.#phase = GONE;
     this.kc.destroy();
+    if (this._awaited !== null) endAwait(this._awaited);
     if (this.arrival !== null) unlink(this.arrival);
     this.#deadline?.end();
     if (this.#signal !== undefined) leave(this.#signal, this);

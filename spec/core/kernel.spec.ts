@@ -279,7 +279,13 @@ describe('Kernel', () => {
     make('a').schedule(10);
     make('b').schedule();
     const { workqueues, ...figures } = kernel.inspect();
-    expect(figures).to.deep.equal({ pending: 1, queued: 1, running: 0, closed: false });
+    expect(figures).to.deep.equal({
+      pending: 1,
+      queued: 1,
+      running: 0,
+      closed: false,
+      inherited: [],
+    });
     expect(workqueues[3]).to.deep.equal({
       name: 'softclock',
       priority: 199,

@@ -69,6 +69,7 @@ const PLAIN: Ground = {
   modes: ['sync'],
   swaps: false,
   runs: false,
+  awaits: false,
   hectic: false,
   timersOnly: false,
 };
@@ -181,6 +182,37 @@ describe('the library agrees with its simplest model', () => {
       },
     ],
     [
+      'on runs that inherit the priority of what waits for the lock of their caller',
+      3000,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 5,
+        steps: 40,
+        queues: [0, 2, 3, 4],
+        locks: [0, 1],
+        modes: ['sync', 'soon', 'later', 'later', 'later'],
+        runs: true,
+        awaits: true,
+      },
+    ],
+    [
+      'on inherited priorities, readers and writers, full workqueues and swapped locks',
+      3000,
+      {
+        ...PLAIN,
+        handles: 5,
+        funcs: 5,
+        steps: 40,
+        queues: [2, 3, 4, 5, 6],
+        locks: [0, 1, 2, 3],
+        modes: ['sync', 'soon', 'later', 'later', 'later'],
+        swaps: true,
+        runs: true,
+        awaits: true,
+      },
+    ],
+    [
       'on everything at once',
       1500,
       {
@@ -192,6 +224,7 @@ describe('the library agrees with its simplest model', () => {
         modes: ['sync', 'sync', 'soon', 'later', 'later'],
         swaps: true,
         runs: true,
+        awaits: false,
         hectic: false,
         timersOnly: false,
       },

@@ -101,6 +101,7 @@ const GROUND: Ground = {
   modes: ['sync', 'soon', 'later'],
   swaps: false,
   runs: true,
+  awaits: false,
   hectic: false,
   timersOnly: false,
 };

@@ -1,6 +1,6 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
-import { Mutex, RWLock, SpinLock } from '../../lib/index.ts';
+import { Kcont, Mutex, RWLock, SpinLock } from '../../lib/index.ts';
 import { list, lockState } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
@@ -42,6 +42,52 @@ describe('lockState()', () => {
     ]);
     await lab.end(flush);
     expect(lockState(lock).holders).to.deep.equal([]);
+  });
+
+  it('and list() tell the own and the inherited priority of those that wait', async () => {
+    const lab = observed();
+    const { prihigh, prilow } = lab.wq;
+    const [outer, inner] = [new Mutex(), new Mutex()];
+    inner.tryEnter();
+    const part = (name: string, delayMs: number, lock: Mutex | null): Promise<void> =>
+      prilow.run(() => undefined, { name, delayMs, lock });
+    const holder = new Kcont(
+      prilow,
+      outer,
+      async () => {
+        const code = inner.enter({ priority: 103 }).then(() => inner.exit());
+        await Promise.all([part('with a lock', 0, inner), part('timer', 10, null), code]);
+      },
+      null,
+    );
+    holder.schedule();
+    lab.clock.tick(0);
+    const entries = (): unknown[] =>
+      list(lab.kernel)
+        .filter(({ name }) => name !== 'async' && name !== '(anonymous)')
+        .map(({ name, priority, inherited }) => [name, priority, inherited]);
+    const before = entries();
+    new Kcont(prihigh, outer, () => undefined, null, { name: 'high' }).schedule();
+    lab.clock.tick(0);
+    expect(before).to.deep.equal([
+      ['with a lock', 103, null],
+      ['timer', 103, null],
+    ]);
+    expect(entries()).to.deep.equal([
+      ['with a lock', 103, 127],
+      ['high', 127, null],
+      ['timer', 103, 127],
+    ]);
+    expect(
+      lockState(inner).waiters.map(({ name, priority, inherited }) => [name, priority, inherited]),
+    ).to.deep.equal([
+      ['(code)', 103, 127],
+      ['with a lock', 103, 127],
+    ]);
+    inner.exit();
+    await lab.clock.advance(10);
+    await lab.clock.advance(0);
+    expect([outer.held, inner.held]).to.deep.equal([false, false]);
   });
 
   it('names all readers', async () => {

@@ -1,7 +1,7 @@
 // The simplest possible model of the library on one thread: arrays, linear scans, a sort at every step. It
 // shares no code with the library; if they disagree, the specification decides.
 /* oxlint-disable typescript/consistent-return -- tsc checks that every case returns */
-import { LOCKS, QUEUES } from './program.ts';
+import { FAST_FROM, LOCKS, QUEUES } from './program.ts';
 import type { Action, Host, Machine, Program } from './program.ts';
 
 /** A continuation. */
@@ -37,6 +37,16 @@ class Handle {
   halts = 0;
   drains = 0;
   aborted = false;
+  /** Who awaits it: the run in which it was begun, if that is asynchronous. */
+  by: Handle | null = null;
+  /** The priority that it has inherited; NONE: none. */
+  inherited = NONE;
+  /** Its place, if it had inherited nothing. */
+  home: Place | null = null;
+  /** What its run in flight has begun to await. */
+  begun: (Handle | Code)[] = [];
+  /** The lock that was taken for its run in flight. */
+  taken: number | null = null;
 
   constructor(
     id: number,
@@ -64,8 +74,28 @@ interface Code {
   readonly id: number;
   readonly lock: number;
   readonly priority: number;
-  readonly arrival: number;
+  arrival: number;
+  by: Handle | null;
+  inherited: number;
+  home: Place | null;
 }
+
+/** The place of a continuation in the order, or of awaiting code, which has only the last number. */
+interface Place {
+  tick: number;
+  sequence: number;
+  arrival: number;
+}
+
+/** A continuation in the run queue, or the place that it would have if it had inherited nothing. */
+interface Candidate extends Place {
+  readonly handle: Handle;
+  readonly priority: number;
+  readonly hasInherited: boolean;
+  readonly isHome: boolean;
+}
+
+const NONE = -1;
 
 /** A waiter in a lock's queue. */
 interface Waiter {
@@ -97,6 +127,8 @@ export class Model implements Machine {
   /** Promises that have settled and were not handled yet. */
   readonly #settling: Settling[] = [];
   #inside: Handle | null = null;
+  /** Everything that a run has begun to await, in this order. */
+  #awaited: (Handle | Code)[] = [];
 
   constructor(host: Host, program: Program) {
     this.#host = host;
@@ -116,6 +148,12 @@ export class Model implements Machine {
   // Calls
 
   act(action: Action): string {
+    const answer = this.#act(action);
+    this.#inherit();
+    return answer;
+  }
+
+  #act(action: Action): string {
     switch (action.do) {
       case 'schedule':
         return this.#schedule(this.#handle(action.h), action.ms);
@@ -171,13 +209,18 @@ export class Model implements Machine {
         return this.#exit(action.lock) ? 'void' : 'EPERM';
       case 'enter': {
         const id = this.#entersMade++;
-        this.#codes.push({
+        const code = {
           id,
           lock: action.lock,
           priority: action.priority,
           arrival: ++this.#arrivals,
-        });
+          by: null,
+          inherited: NONE,
+          home: null,
+        };
+        this.#codes.push(code);
         this.#grant(action.lock);
+        if (this.#codes.includes(code)) this.#begin(code);
         return `enter ${id}`;
       }
       case 'abortEnter': {
@@ -193,6 +236,7 @@ export class Model implements Machine {
         const handle = new Handle(id, true, action.q, action.lock, action.f, id);
         this.#oneShots.push(handle);
         this.#schedule(handle, action.ms);
+        this.#begin(handle);
         return `run ${id}`;
       }
       case 'abortRun': {
@@ -358,7 +402,8 @@ export class Model implements Machine {
     const pair = pairOf(lock);
     const waiters: Waiter[] = [];
     for (const code of this.#codes) {
-      if (pairOf(code.lock) === pair) waiters.push({ ...code, handle: null, code });
+      if (pairOf(code.lock) !== pair) continue;
+      waiters.push({ ...code, priority: levelOf(code), handle: null, code });
     }
     for (const handle of [...this.#handles, ...this.#oneShots]) {
       if (handle.waiting && handle.lock !== null && pairOf(handle.lock) === pair) {
@@ -391,6 +436,99 @@ export class Model implements Machine {
     if (facet(lock) !== 'read') return true;
     const me = waiterOf(handle, lock);
     return !this.#waiters(lock).some((other) => isWriter(other) && compareWaiters(other, me) < 0);
+  }
+
+  // Inheritance
+
+  /** Notes that the function on the stack has begun something. */
+  #begin(what: Handle | Code): void {
+    if (this.#inside !== null && !isFast(this.#inside)) this.#inside.begun.push(what);
+  }
+
+  /** Who holds a lock and awaits something. A run that has replaced its lock is not known to hold one. */
+  #isHolder(run: Handle, lock: number): boolean {
+    const { taken } = run;
+    return run.open && taken !== null && run.lock === taken && pairOf(taken) === pairOf(lock);
+  }
+
+  /** Raises priorities along all waits, from everybody's own priority, until nothing changes. */
+  #levels(): Map<Handle, number> {
+    const runs = [...this.#handles, ...this.#oneShots].filter((handle) => handle.open);
+    const levels = new Map(runs.map((run) => [run, NONE]));
+    const of = (by: Handle | null): number => (by === null ? NONE : (levels.get(by) ?? NONE));
+    const waiters = [
+      ...this.#codes,
+      ...[...this.#handles, ...this.#oneShots].filter(({ waiting, woken }) => waiting && !woken),
+    ];
+    for (let isStable = false; !isStable;) {
+      isStable = true;
+      for (const run of runs) {
+        const sources = waiters
+          .filter(({ lock }) => lock !== null && this.#isHolder(run, lock))
+          .map((waiter) => Math.max(ownOf(waiter), of(waiter.by)));
+        const level = Math.max(NONE, of(run.by), ...sources);
+        if (level === of(run)) continue;
+        levels.set(run, level);
+        isStable = false;
+      }
+    }
+    return levels;
+  }
+
+  /** Moves what has inherited another priority than before. */
+  #inherit(): boolean {
+    let any = false;
+    for (let isStable = false; !isStable;) {
+      isStable = true;
+      const levels = this.#levels();
+      for (const what of this.#awaited) {
+        const from = what.by === null ? NONE : (levels.get(what.by) ?? NONE);
+        const level = from > ownOf(what) ? from : NONE;
+        if (level === what.inherited) continue;
+        what.inherited = level;
+        this.#move(what);
+        isStable = false;
+        any = true;
+      }
+    }
+    return any;
+  }
+
+  #move(what: Handle | Code): void {
+    if (what instanceof Handle) {
+      const { lock } = what;
+      if (!what.queued) return;
+      const wasWaiting = what.waiting;
+      if (what.inherited === NONE) {
+        Object.assign(what, what.home);
+        what.home = null;
+        // It has not been set aside.
+        if (what.arrival === 0) what.waiting = what.woken = false;
+      } else this.#toTail(what);
+      if (wasWaiting && lock !== null) this.#grant(lock);
+    } else if (this.#codes.includes(what)) {
+      what.home ??= { tick: 0, sequence: 0, arrival: what.arrival };
+      what.arrival = ++this.#arrivals;
+      if (what.inherited === NONE) {
+        what.arrival = what.home.arrival;
+        what.home = null;
+      }
+      this.#grant(what.lock);
+    }
+  }
+
+  #toTail(handle: Handle): void {
+    const { tick, sequence, arrival } = handle;
+    handle.home ??= { tick, sequence, arrival };
+    handle.tick = this.#nowMs;
+    handle.sequence = ++this.#sequence;
+    if (arrival !== 0) handle.arrival = ++this.#arrivals;
+  }
+
+  /** Called when a run has settled: it awaits nothing any more. */
+  #endAwaits(run: Handle): void {
+    for (const what of run.begun) what.by = null;
+    run.begun = [];
   }
 
   // Time
@@ -452,6 +590,10 @@ export class Model implements Machine {
         handle.tick = due;
       }
     }
+    for (const what of this.#awaited) {
+      const isDue = what instanceof Handle && what.queued && what.tick === due;
+      if (isDue && what.inherited !== NONE && what.home === null) this.#toTail(what);
+    }
   }
 
   // Dispatch
@@ -463,13 +605,24 @@ export class Model implements Machine {
   }
 
   #enterNext(): boolean {
-    const runnable = [...this.#handles, ...this.#oneShots].filter((handle) => handle.queued);
-    for (const handle of runnable.toSorted(compareHandles)) {
+    const handles = [...this.#handles, ...this.#oneShots].filter((handle) => handle.queued);
+    const homes = handles.filter(({ home }) => home !== null);
+    const candidates = [...handles.map(candidate), ...homes.map(homeOf)];
+    for (const { handle, isHome } of candidates.toSorted(compareCandidates)) {
+      if (isHome) {
+        // It would be set aside now.
+        const { home } = handle;
+        if (handle.waiting && home !== null && home.arrival === 0) home.arrival = ++this.#arrivals;
+        continue;
+      }
+      const wasWaiting = handle.waiting && !handle.woken;
       if (this.#canEnter(handle)) {
         this.#enter(handle);
         return true;
       }
       if (handle.arrival === 0) handle.arrival = ++this.#arrivals;
+      const isWaiting = handle.waiting && !handle.woken;
+      if (wasWaiting !== isWaiting && this.#inherit()) return this.#enterNext();
     }
     return false;
   }
@@ -498,6 +651,9 @@ export class Model implements Machine {
     const { id, oneShot, f, arg, lock } = handle;
     handle.queued = false;
     handle.waiting = handle.woken = false;
+    handle.home = null;
+    handle.begun = [];
+    handle.taken = lock;
     handle.running = true;
     handle.acked = false;
     handle.expired = true;
@@ -509,6 +665,10 @@ export class Model implements Machine {
     this.#inside = handle;
     const outcome = this.#host.entered(id, oneShot, f, arg, lock);
     this.#inside = null;
+    if (outcome !== 'return' && outcome !== 'throw') {
+      for (const what of handle.begun) what.by = handle;
+      this.#awaited.push(...handle.begun);
+    }
     switch (outcome) {
       case 'return':
         this.#settle(handle, null);
@@ -528,6 +688,7 @@ export class Model implements Machine {
         handle.unsettled = true;
         break;
     }
+    this.#inherit();
   }
 
   #settlePromise(handle: Handle, ok: boolean): string {
@@ -542,6 +703,8 @@ export class Model implements Machine {
     handle.acked = false;
     if (handle.open) {
       handle.open = false;
+      this.#endAwaits(handle);
+      this.#inherit();
       this.#inFlight[handle.q] = (this.#inFlight[handle.q] ?? 0) - 1;
     }
     if (handle.lock !== null && !this.#exit(handle.lock)) this.#fail(handle, 'EPERM');
@@ -552,6 +715,7 @@ export class Model implements Machine {
     } else if (error !== null) {
       this.#fail(handle, error);
     }
+    this.#inherit();
   }
 
   #fail(handle: Handle, what: string): void {
@@ -598,23 +762,64 @@ function isWriter(waiter: Waiter): boolean {
   return facet(waiter.lock) === 'write';
 }
 
-function priorityOf(handle: Handle): number {
-  return QUEUES[handle.q]?.priority ?? 0;
+function isFast({ q }: Handle): boolean {
+  return (QUEUES[q]?.priority ?? 0) >= FAST_FROM;
+}
+
+/** Its own priority. */
+function ownOf(what: Handle | Code): number {
+  return what instanceof Handle ? (QUEUES[what.q]?.priority ?? 0) : what.priority;
+}
+
+/** Its own priority, or the higher one that it has inherited. */
+function levelOf(what: Handle | Code): number {
+  return Math.max(what.inherited, ownOf(what));
 }
 
 function waiterOf(handle: Handle, lock: number): Waiter {
   const arrival = handle.arrival === 0 ? Infinity : handle.arrival;
-  return { lock, priority: priorityOf(handle), arrival, handle, code: null };
+  return { lock, priority: levelOf(handle), arrival, handle, code: null };
 }
 
-/** Highest priority first, then in the order in which they became runnable. */
-function compareHandles(a: Handle, b: Handle): number {
-  return priorityOf(b) - priorityOf(a) || a.tick - b.tick || a.sequence - b.sequence;
+function candidate(handle: Handle): Candidate {
+  const { tick, sequence, arrival, inherited } = handle;
+  const hasInherited = inherited !== NONE;
+  return {
+    tick,
+    sequence,
+    arrival,
+    handle,
+    priority: levelOf(handle),
+    hasInherited,
+    isHome: false,
+  };
+}
+
+function homeOf(handle: Handle): Candidate {
+  const place = handle.home ?? { tick: 0, sequence: 0, arrival: 0 };
+  return { ...place, handle, priority: ownOf(handle), hasInherited: false, isHome: true };
+}
+
+/**
+ * Highest priority first, then in the order in which they became runnable. Those that have inherited the priority go
+ * behind the others, but those that were set aside go before those that were not.
+ */
+function compareCandidates(a: Candidate, b: Candidate): number {
+  if (a.priority !== b.priority) return b.priority - a.priority;
+  if (a.hasInherited || b.hasInherited) {
+    if ((a.arrival === 0) !== (b.arrival === 0)) return a.arrival === 0 ? 1 : -1;
+    if (a.arrival !== 0) return a.arrival - b.arrival;
+  }
+  return a.tick - b.tick || a.sequence - b.sequence;
 }
 
 /** Highest priority first; continuations in their own order, awaiting code in order of arrival. */
 function compareWaiters(a: Waiter, b: Waiter): number {
   if (a.priority !== b.priority) return b.priority - a.priority;
-  if (a.handle !== null && b.handle !== null) return compareHandles(a.handle, b.handle);
+  if (a.handle !== null && b.handle !== null) {
+    const one = candidate(a.handle);
+    const other = candidate(b.handle);
+    if (!one.hasInherited && !other.hasInherited) return compareCandidates(one, other);
+  }
   return a.arrival - b.arrival;
 }

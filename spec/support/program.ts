@@ -126,7 +126,7 @@ export interface Machine {
 const FUEL = 6;
 
 /** The maximum number of one-shots per program. */
-const RUNS = 8;
+const RUNS = 12;
 
 /** Runs a program on a machine and records what happens. */
 export class Player implements Host {
@@ -404,6 +404,8 @@ export interface Ground {
   readonly modes: readonly FuncSpec['mode'][];
   readonly swaps: boolean;
   readonly runs: boolean;
+  /** Many runs and waits for locks that begin in a function. */
+  readonly awaits: boolean;
   /** Hardly any time passes: more stops, and locks change hands more often. */
   readonly hectic: boolean;
   /** Few actions, many timers. */
@@ -458,7 +460,7 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
         arbitrary: fc.record({ do: fc.constant('exit' as const), lock }),
       },
       {
-        weight: 3,
+        weight: ground.awaits ? 8 : 3,
         arbitrary: fc.record({ do: fc.constant('enter' as const), lock, priority }),
       },
       { weight: 2, arbitrary: fc.record({ do: fc.constant('abortEnter' as const), nth }) },
@@ -496,7 +498,10 @@ export function programs(ground: Ground): fc.Arbitrary<Program> {
         );
   if (ground.runs) {
     actions.push(
-      { weight: 2, arbitrary: fc.record({ do: fc.constant('run' as const), q, lock, ms, f }) },
+      {
+        weight: ground.awaits ? 16 : 2,
+        arbitrary: fc.record({ do: fc.constant('run' as const), q, lock, ms, f }),
+      },
       { weight: 1, arbitrary: fc.record({ do: fc.constant('abortRun' as const), nth }) },
     );
   }

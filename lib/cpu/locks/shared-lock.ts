@@ -124,6 +124,11 @@ export abstract class SharedLock extends BaseLock {
   }
 
   /** @internal */
+  override get _whole(): null {
+    return null;
+  }
+
+  /** @internal */
   override _wait(waiter: Waiter, since: number = NONE): void {
     this._gate.wait(waiter, since);
   }

@@ -13,8 +13,10 @@
  * Locks between CPUs have methods of their own for this, and are not followed.
  */
 
+import { KcontError, traceFrom } from '../../base/errors.ts';
 import { Kcont } from '../../core/kcont.ts';
 import { Awaiter, BaseLock } from '../../locks/lock.ts';
+import { nameOf } from '../../locks/lock-names.ts';
 import { Mutex } from '../../locks/mutex.ts';
 import type { Waiter } from '../../locks/turnstile.ts';
 import {
@@ -24,8 +26,11 @@ import {
   endWait,
   hold,
   holdingOf,
+  ownerTitle,
   runAs,
+  setOwnership,
   wait,
+  wouldWaitForItself,
   type Holding,
   type Wait,
 } from './owners.ts';
@@ -74,6 +79,7 @@ export function setLockHooks(hooks: LockHooks): void {
   hookExit(hooks);
   hookRun(hooks);
   hookHalts(hooks);
+  setOwnership();
 }
 
 function hookGrants(hooks: LockHooks): void {
@@ -112,6 +118,11 @@ function hookGrants(hooks: LockHooks): void {
     const it = wait(this, null, captureSite(hookedWait));
     waits.set(waiter, it);
     hooks.waits(it.by);
+    const { owner } = it;
+    if (!wouldWaitForItself(this, owner)) return;
+    this._leave(waiter);
+    const what = `${ownerTitle(owner)} cannot enter lock ${nameOf(this) || this.constructor.name}: it holds it itself`;
+    throw traceFrom(hookedWait, new KcontError('EDEADLK', what));
   };
 
   BaseLock.prototype._leave = function hookedLeave(this: BaseLock, waiter: Waiter): void {

@@ -10,11 +10,14 @@
  */
 
 import { AsyncLocalStorage } from 'node:async_hooks';
+import { ownership, type RunOwner } from '../../core/awaited.ts';
+import { holdsChanged } from '../../core/inheritance.ts';
 import type { Dispatcher } from '../../core/dispatcher.ts';
 import type { Kcont } from '../../core/kcont.ts';
 import { label } from '../../core/schedule.ts';
 import type { BaseLock } from '../../locks/lock.ts';
 import { Mutex } from '../../locks/mutex.ts';
+import { Semaphore } from '../../locks/semaphore.ts';
 import { SpinLock } from '../../locks/spin-lock.ts';
 import { hostClock } from '../../time/host-clock.ts';
 import { numberOf } from '../numbers.ts';
@@ -230,6 +233,7 @@ export function hold(lock: BaseLock, by: Owner | null, site: Site | undefined): 
     holdings.set(lock, [holding]);
     if (hasSides(lock)) sides.add(lock);
   } else known.push(holding);
+  if (by !== null) holdsChanged(by);
 }
 
 /**
@@ -244,9 +248,11 @@ export function drop(holding: Holding): void {
   const at = known?.indexOf(holding) ?? -1;
   if (known === undefined || at === -1) return;
   known.splice(at, 1);
-  if (known.length > 0) return;
-  holdings.delete(lock);
-  sides.delete(lock);
+  if (known.length === 0) {
+    holdings.delete(lock);
+    sides.delete(lock);
+  }
+  if (by !== null) holdsChanged(by);
 }
 
 /**
@@ -295,6 +301,37 @@ export function blockersOf(lock: BaseLock): readonly Holding[] {
     }
   }
   return found;
+}
+
+/**
+ * Whether an owner that is about to wait for a lock would wait for itself. The units of a semaphore may be given back by
+ * others.
+ *
+ * @internal
+ */
+export function wouldWaitForItself(lock: BaseLock, owner: Owner | null): owner is Owner {
+  if (owner === null || lock._whole instanceof Semaphore) return false;
+  return blockersOf(lock).some((one) => one.owner === owner);
+}
+
+/**
+ * Tells the core on whose behalf code runs and who holds locks, so that priorities are inherited after an await, too, and a
+ * run that halts itself is refused.
+ *
+ * @internal
+ */
+export function setOwnership(): void {
+  ownership.of = {
+    current: currentOwner,
+    holders: (lock) => blockersOf(lock).flatMap(({ owner }) => owner ?? []),
+    locks: locksOf,
+  };
+}
+
+function locksOf(owner: RunOwner): BaseLock[] {
+  const it = owner.kc === null ? owner : ownerOf(owner.kc);
+  if (!(it instanceof Owner)) return [];
+  return Array.from(it.held).flatMap((one) => (one.owner === it ? one.lock : []));
 }
 
 function hasSides(lock: BaseLock): boolean {

@@ -2,10 +2,11 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex } from '../../../lib/index.ts';
-import type { Cpu } from '../../../lib/index.ts';
+import type { Cpu, Lock } from '../../../lib/index.ts';
+import { nothing } from '../../../lib/base/nothing.ts';
 import { SharedMutex, SharedRWLock } from '../../../lib/cpu/index.ts';
 import { Arena } from '../../../lib/cpu/locks/arena.ts';
-import { codeOf } from '../../support/lab.ts';
+import { codeOf, deferred } from '../../support/lab.ts';
 import { closeAfterEach, startTestKernel } from '../../support/cpus.ts';
 import { GATE, OPEN, WORDS } from '../../support/cpu-work.ts';
 
@@ -28,6 +29,40 @@ describe('a lock between CPUs', () => {
     expect(codeOf(() => kc.setLock(new Mutex()))).to.equal('EINVAL');
     expect(kc.lock).to.equal(lock);
     lock.exit();
+  });
+
+  it('passes no priority on: neither to what its holder awaits, nor through its waiters', async () => {
+    const { kernel } = await startTestKernel(1);
+    const { prihigh, prilow } = kernel.wq;
+    const [outer, inner] = [new SharedMutex(), new SharedMutex()];
+    const lock = new Mutex();
+    const end = deferred();
+    const start = (on: Lock, func: () => Promise<unknown>): void => {
+      new Kcont(prilow, on, func, null).schedule();
+    };
+    start(outer, async () => {
+      void prilow.run(nothing, { name: 'of outer', delayMs: 10 });
+      await end.promise;
+    });
+    inner.tryEnter();
+    start(lock, async () => {
+      const part = prilow.run(nothing, { name: 'with inner', lock: inner });
+      const code = inner.enter({ priority: 103 }).then(() => inner.exit());
+      const local = prilow.run(nothing, { name: 'local', delayMs: 10 });
+      await Promise.all([part, code, local]);
+    });
+    await kernel.wq.prilow.run(nothing);
+    new Kcont(prihigh, lock, nothing, null).schedule();
+    new Kcont(prihigh, outer, nothing, null).schedule();
+    await kernel.wq.prihigh.run(nothing);
+    expect(kernel.inspect().inherited.map(({ name }) => name)).to.deep.equal(['local']);
+    expect(Array.from(inner._turnstile ?? [], (waiter) => waiter._priority)).to.deep.equal([
+      103, 103,
+    ]);
+    inner.exit();
+    end.resolve();
+    await kernel.drain();
+    expect([outer.held, inner.held, lock.held]).to.deep.equal([false, false, false]);
   });
 
   it('keeps a continuation waiting on another CPU until it is free here', async () => {

@@ -11,6 +11,8 @@ import {
 } from '../../../lib/index.ts';
 import { KcontPQueue } from '../../../lib/compat/p-queue/index.ts';
 import { createLocks } from '../../../lib/compat/web-locks.ts';
+import { waitersOf } from '../../../lib/locks/lock.ts';
+import { Semaphore } from '../../../lib/sync.ts';
 import { ProcessEnd } from '../../../lib/observe/debug/process-end.ts';
 import { deferred, settled } from '../../support/lab.ts';
 import {
@@ -65,6 +67,10 @@ class Debugged {
   take(): string[] {
     return this.found.splice(0).map(({ message }) => message);
   }
+}
+
+function codeOfError(error: unknown): unknown {
+  return (error as { code?: unknown }).code;
 }
 
 function sitesOf(findings: readonly Finding[]): (string | null)[] {
@@ -181,6 +187,76 @@ describe('debug mode', () => {
       'deadlock: flush on prilow waits for lock own, which it holds itself',
       'deadlock: twice on prilow waits for lock journal, which it holds itself',
     ]);
+    expect(lab.errors.map(String)).to.deep.equal([
+      'KcontError: flush on prilow cannot enter lock own: it holds it itself',
+      'KcontError: twice on prilow cannot enter lock journal: it holds it itself',
+    ]);
+    expect(lab.errors.map(codeOfError)).to.deep.equal(['EDEADLK', 'EDEADLK']);
+    // That of `own` waits for the other one.
+    expect([waitersOf(lock), waitersOf(own), own.held]).to.deep.equal([1, 0, false]);
+  });
+
+  it('refuses no unit of a semaphore, and nothing on behalf of code without an owner', async () => {
+    const lab = new Debugged();
+    const units = new Semaphore(1, { name: 'units' });
+    lab.start('twice', async () => {
+      await units.enter();
+      await units.enter();
+    });
+    const lock = new Mutex({ name: 'lock' });
+    await lock.enter();
+    void lock.enter();
+    await lab.clock.advance(0);
+    expect([lab.errors, waitersOf(lock), units.waiting]).to.deep.equal([[], 1, 1]);
+    lock.exit();
+    units.exit();
+    await lab.clock.advance(0);
+    expect([waitersOf(lock), units.waiting]).to.deep.equal([0, 0]);
+  });
+
+  it('lets what a holder awaits after an await inherit the priority of a waiter', async () => {
+    const lab = new Debugged();
+    const { prihigh, prilow } = lab.wq;
+    const inherited = (): unknown[] =>
+      lab.kernel.inspect().inherited.map(({ name, inherited: level }) => [name, level]);
+    const [journal, entered] = [new Mutex(), new Mutex()];
+    const work = (name: string): Promise<void> =>
+      prilow.run(() => undefined, { name, delayMs: 10 });
+    lab.start(
+      'holder',
+      async () => {
+        await work('first');
+        await entered.enter();
+        await work('second');
+        entered.exit();
+        await Promise.all([work('third'), work('fourth')]);
+      },
+      journal,
+    );
+    const code = entered.run(async () => {
+      await settled();
+      await work('of code');
+    });
+    await lab.clock.advance(1);
+    new Kcont(prihigh, entered, () => undefined, null, { name: 'high' }).schedule();
+    await lab.clock.advance(1);
+    expect(inherited()).to.deep.equal([['of code', 127]]);
+    await lab.clock.advance(10);
+    await code;
+    await lab.clock.advance(1);
+    const second = new Kcont(prihigh, entered, () => undefined, null);
+    second.schedule();
+    await lab.clock.advance(1);
+    expect(inherited()).to.deep.equal([['second', 127]]);
+    await lab.clock.advance(10);
+    expect(inherited()).to.deep.equal([]);
+    journal.enter().then(() => journal.exit(), String);
+    expect(inherited()).to.deep.equal([
+      ['third', 127],
+      ['fourth', 127],
+    ]);
+    await lab.clock.advance(10);
+    expect([inherited(), journal.held, lab.errors]).to.deep.equal([[], false, []]);
   });
 
   it('finds it in Mutex.run of code outside of a run, too', async () => {
@@ -221,11 +297,11 @@ describe('debug mode', () => {
     const graph = waitGraph(lab.kernel);
     expect(graph.waits.map(({ waiter, what }) => [waiter.name, what])).to.deep.equal([
       ['writer', 'routes.write'],
-      ['reader', 'routes.read'],
     ]);
+    expect(lab.errors.map(codeOfError)).to.deep.equal(['EDEADLK']);
   });
 
-  it('finds a halt of oneself after an await, and halts in a circle', async () => {
+  it('refuses a halt of oneself after an await, and finds halts in a circle', async () => {
     const lab = new Debugged();
     lab.start('poll', async (kc) => {
       await settled();
@@ -234,9 +310,8 @@ describe('debug mode', () => {
     lab.clock.tick(0);
     await settled();
     await settled();
-    expect(lab.take()).to.deep.equal([
-      'deadlock: poll on prilow waits in halt() of poll for itself to settle',
-    ]);
+    expect(lab.take()).to.deep.equal([]);
+    expect(lab.errors.map(codeOfError)).to.deep.equal(['EDEADLK']);
     const lock = new Mutex({ name: 'state' });
     const worker = lab.start('worker', async () => {
       await settled();
@@ -251,7 +326,6 @@ describe('debug mode', () => {
     ]);
     const halts = waitGraph(lab.kernel).waits.filter(({ waitsFor }) => waitsFor === 'run');
     expect(halts.map(({ waiter, what }) => [waiter.name, what])).to.deep.equal([
-      ['poll', 'poll'],
       ['stopper', 'worker'],
     ]);
   });

@@ -67,8 +67,9 @@ describe('a process with KCONT_DEBUG=1', function () {
       const lock = new Mutex({ name: 'journal' });
       start('flush', async () => { await lock.enter(); await pause(); await lock.enter(); });
     `);
+    expect(inRun.err).to.include("code: 'EDEADLK'");
     expect([inRun.code, inRun.found]).to.deep.equal([
-      0,
+      1,
       ['deadlock: flush on prilow waits for lock journal, which it holds itself'],
     ]);
     const outside = await run(`
@@ -97,14 +98,13 @@ describe('a process with KCONT_DEBUG=1', function () {
     expect(err).to.include('waits for lock journal, held by flush on prilow at ');
   });
 
-  it('names a halt of oneself after an await', async () => {
-    const { code, found } = await run(`
+  it('refuses a halt of oneself after an await', async () => {
+    const { code, found, err } = await run(`
       start('poll', async (kc) => { await pause(); await kc.halt(); });
     `);
-    expect([code, found]).to.deep.equal([
-      0,
-      ['deadlock: poll on prilow waits in halt() of poll for itself to settle'],
-    ]);
+    expect([code, found]).to.deep.equal([1, []]);
+    expect(err).to.include('poll cannot wait for itself to settle');
+    expect(err).to.include("code: 'EDEADLK'");
   });
 
   it('names a deadlock before process.exit()', async () => {

@@ -1,0 +1,212 @@
+/*
+ * What is known of runs in flight and of what they await: the nodes and edges that inheritance.ts follows.
+ *
+ *   AwaitingRun ---awaits---> Awaited: a run, a yield, a pipeline item, or a wait for a lock
+ *       \-------holds-------> lock
+ *
+ * Only runs that await something are here; the others have nothing to pass a priority on to.
+ */
+
+import { List, type Links } from '../base/list.ts';
+import { stamp, type Mark } from '../base/ordered-list.ts';
+import type { Kcont } from './kcont.ts';
+import type { LockHolder, LockWait } from '../locks/inheriting.ts';
+import type { Awaiter, BaseLock } from '../locks/lock.ts';
+import { NONE, type Waiter } from '../locks/turnstile.ts';
+
+/** Counts what has been awaited. */
+let count = 0;
+
+/**
+ * Something that a run awaits: a continuation of the library's own, or its wait for a lock.
+ *
+ * @internal
+ */
+export class Awaited implements Links, LockWait {
+  _next: Links = this;
+  _prev: Links = this;
+  /** Either this or `awaiter` is not null. */
+  readonly kc: Kcont<unknown> | null;
+  readonly awaiter: Awaiter | null;
+  /** Who awaits it; null: its function is still on the stack, or has not become asynchronous. */
+  by: AwaitingRun | null = null;
+  /** The priority that it has inherited; NONE: none that is higher than its own. */
+  level: number = NONE;
+  /** The priority of code that waits for a lock, without what it has inherited. */
+  readonly #own: number;
+  /** Whether it has been moved since it became runnable. */
+  isMoved = false;
+  /** The order in which they have begun to be awaited. */
+  readonly id: number = count++;
+  /** What keeps its place in the run queue while it has inherited a priority; null: it has no place there, or was set aside. */
+  placeholder: Kcont<Awaited> | null = null;
+  /** Its old place among all that were set aside, if it was given another one. */
+  #seq = 0;
+  #era = NONE;
+
+  constructor(kc: Kcont<unknown> | null, awaiter: Awaiter | null) {
+    this.kc = kc;
+    this.awaiter = awaiter;
+    this.#own = awaiter === null ? NONE : awaiter._priority;
+  }
+
+  /** Its priority, without what it has inherited. */
+  get own(): number {
+    return this.kc === null ? this.#own : this.kc._wq.priority;
+  }
+
+  get #entry(): Waiter {
+    return (this.kc ?? this.awaiter) as Waiter;
+  }
+
+  /** Gives it a new place among all that were set aside, and remembers the first one. */
+  stamp(): void {
+    const entry = this.#entry;
+    if (this.#era === NONE) this.remember(entry);
+    stamp(entry);
+  }
+
+  /** Remembers its place among all that were set aside: that which it has, or would have if it had inherited nothing. */
+  remember({ _seq: seq, _era: era }: Mark): void {
+    this.#seq = seq;
+    this.#era = era;
+  }
+
+  /** Forgets its old place: it has not been set aside, or no longer. */
+  forget(): void {
+    this.#era = NONE;
+  }
+
+  /** Gives it back its place in the order. */
+  restore(): void {
+    if (this.#era === NONE) return;
+    const entry = this.#entry;
+    entry._seq = this.#seq;
+    entry._era = this.#era;
+    this.#era = NONE;
+  }
+}
+
+/**
+ * A run in flight that awaits something: of a continuation, or of a function that `run` of a lock has called.
+ *
+ * @internal
+ */
+export class AwaitingRun implements LockHolder {
+  readonly owner: RunOwner;
+  /** The lock that was taken for it. */
+  readonly lock: BaseLock | null;
+  readonly awaits: List<Awaited> = new List<Awaited>();
+  /** The highest priority of those who wait for what it holds, or for it; NONE: nobody does. */
+  inherited: number = NONE;
+  /** The last update that has reached it. */
+  round = 0;
+
+  constructor(owner: RunOwner, lock: BaseLock | null) {
+    this.owner = owner;
+    this.lock = lock;
+  }
+
+  /** The lock that was taken for it, unless its function has replaced that since, or priorities are not inherited through it. */
+  get held(): BaseLock | null {
+    const { owner, lock } = this;
+    if (lock === null || lock._whole === null) return null;
+    return owner.kc === null || owner.kc._lock === lock ? lock : null;
+  }
+}
+
+/**
+ * On whose behalf code runs.
+ *
+ * @internal
+ */
+export interface RunOwner {
+  /** The continuation whose run it is; null: it is code. */
+  readonly kc: Kcont<unknown> | null;
+}
+
+/**
+ * What is known of the owners of locks after an await.
+ *
+ * @internal
+ */
+export interface Ownership {
+  /** On whose behalf the present code runs, also after an await; null: not known. */
+  current(): RunOwner | null;
+  /** Those that are known to hold a lock. */
+  holders(lock: BaseLock): Iterable<RunOwner>;
+  /** The locks that are known to be held by one. */
+  locks(owner: RunOwner): Iterable<BaseLock>;
+}
+
+/**
+ * Set by debug mode. Null: owners are not known.
+ *
+ * @internal
+ */
+export const ownership: { of: Ownership | null } = { of: null };
+
+/**
+ * The runs in flight that await something: by continuation; those of code by owner.
+ *
+ * @internal
+ */
+export const runs: Map<object, AwaitingRun> = new Map<object, AwaitingRun>();
+
+/** The same, and the calls of `run` of a lock, by the `_whole` of the lock that was taken for each. */
+const holders = new Map<object, AwaitingRun[]>();
+
+/**
+ * Adds a run that is about to await something.
+ *
+ * @internal
+ */
+export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
+  const run = new AwaitingRun(owner, lock);
+  const whole = lock?._whole ?? null;
+  if (whole === null) return run;
+  const known = holders.get(whole);
+  if (known === undefined) holders.set(whole, [run]);
+  else known.push(run);
+  return run;
+}
+
+/**
+ * Removes a run.
+ *
+ * @internal
+ */
+export function remove(run: AwaitingRun): void {
+  runs.delete(run.owner.kc ?? run.owner);
+  const whole = run.lock?._whole ?? null;
+  if (whole === null) return;
+  const known = holders.get(whole) as AwaitingRun[];
+  if (known.length === 1) holders.delete(whole);
+  else known.splice(known.indexOf(run), 1);
+}
+
+/** @internal */
+export const NO_RUNS: readonly AwaitingRun[] = [];
+
+function isHeld({ held }: AwaitingRun): boolean {
+  return held !== null;
+}
+
+/**
+ * Those who hold a lock and await something.
+ *
+ * @internal
+ */
+export function holdersOf(lock: BaseLock): readonly AwaitingRun[] {
+  const whole = lock._whole;
+  if (whole === null) return NO_RUNS;
+  const known = holders.size === 0 ? NO_RUNS : (holders.get(whole) ?? NO_RUNS);
+  const found = known.every(isHeld) ? known : known.filter(isHeld);
+  if (ownership.of === null) return found;
+  const all = Array.from(found);
+  for (const owner of ownership.of.holders(lock)) {
+    const run = runs.get(owner.kc ?? owner);
+    if (run !== undefined) all.push(run);
+  }
+  return all;
+}

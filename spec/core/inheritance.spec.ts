@@ -1,0 +1,757 @@
+import { expect } from 'chai';
+import { beforeEach, describe, it } from 'mocha';
+import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
+import { nothing } from '../../lib/base/nothing.ts';
+import type { Lock, Workqueue } from '../../lib/index.ts';
+import { Condition, Semaphore } from '../../lib/sync.ts';
+import { deferred } from '../support/lab.ts';
+
+describe('inheritance of priorities', () => {
+  let clock: VirtualClock;
+  let kernel: Kernel;
+  let ran: string[];
+  let lock: Mutex;
+
+  beforeEach(() => {
+    clock = new VirtualClock();
+    kernel = new Kernel({ clock });
+    ran = [];
+    lock = new Mutex();
+  });
+
+  function note(name: string): () => void {
+    return () => void ran.push(name);
+  }
+
+  /** Schedules a continuation that notes when it is entered. */
+  function job(wq: Workqueue, name: string, on: Lock | null = null, delayMs = 0): Kcont<null> {
+    const kc = new Kcont(wq, on, note(name), null, { name });
+    kc.schedule(delayMs);
+    return kc;
+  }
+
+  /** Schedules an asynchronous function that holds a lock. */
+  function holder(wq: Workqueue, on: Lock | null, func: () => Promise<unknown>): Kcont<null> {
+    const kc = new Kcont<null>(wq, on, func, null, { name: 'holder' });
+    kc.schedule();
+    return kc;
+  }
+
+  /** Runs a function that notes when it is entered. */
+  function part(wq: Workqueue, name: string, delayMs = 0, on: Lock | null = null): Promise<void> {
+    return wq.run(note(name), { name, delayMs, lock: on });
+  }
+
+  function inherited(): string[] {
+    return kernel.inspect().inherited.map(({ name, inherited: level }) => `${name} ${level}`);
+  }
+
+  /** Three priorities: the lowest one holds a lock that the highest one wants, and the middle one is busy. */
+  function invert(): void {
+    const { prihigh, primedhigh } = kernel.wq;
+    const low = kernel.acquire(90, { patienceMs: Infinity });
+    let left = 200;
+    const middle = new Kcont(
+      primedhigh,
+      null,
+      (_, kc) => {
+        if (ran.at(-1) !== 'middle') ran.push('middle');
+        if (--left > 0) kc.reset();
+      },
+      null,
+    );
+    holder(low, lock, async () => {
+      middle.schedule();
+      job(prihigh, 'high', lock);
+      await part(low, 'part');
+      ran.push('holder');
+    });
+  }
+
+  it('lets what the holder awaits go before the middle priority', async () => {
+    invert();
+    await clock.advance(0);
+    // In virtual time, all that is runnable runs before a promise can settle.
+    expect(ran).to.deep.equal(['part', 'middle', 'holder', 'high']);
+  });
+
+  it('lets the highest priority go before the middle one on the host', async () => {
+    kernel = new Kernel({ budgetMs: 1e-6 });
+    invert();
+    await kernel.drain();
+    expect(ran.filter((name) => name !== 'middle')).to.deep.equal(['part', 'holder', 'high']);
+    expect(ran.at(-1)).to.equal('middle');
+  });
+
+  it('takes effect when a timer of the holder expires', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    holder(prilow, lock, async () => {
+      await part(prilow, 'part', 10);
+    });
+    await clock.advance(5);
+    job(prihigh, 'high', lock);
+    await clock.advance(1);
+    expect(kernel.inspect().inherited).to.deep.equal([
+      { name: 'part', workqueue: 'prilow', priority: 103, inherited: 127 },
+    ]);
+    job(primedhigh, 'middle', null, 4);
+    job(prihigh, 'before', null, 4);
+    await clock.advance(4);
+    expect(ran).to.deep.equal(['before', 'part', 'middle', 'high']);
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('puts an entry behind those of the higher priority that are runnable already', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    holder(prilow, lock, async () => {
+      job(prihigh, 'high', lock);
+      job(prihigh, 'a');
+      job(prihigh, 'b');
+      job(prilow, 'low');
+      await part(prilow, 'part');
+    });
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['a', 'b', 'part', 'low', 'high']);
+  });
+
+  for (const when of ['before', 'after'] as const) {
+    it(`goes before the turns of workqueues with shares that were acquired ${when} it inherited`, async () => {
+      const { prihigh, primedhigh, prilow } = kernel.wq;
+      const acquire = (): Workqueue => kernel.acquire(127, { name: 'shared', shares: 3 });
+      const shared = when === 'before' ? acquire() : null;
+      holder(prilow, lock, async () => {
+        job(prihigh, 'high', lock);
+        job(prihigh, 'a');
+        const parts = [part(prilow, 'first'), part(prilow, 'second')];
+        const late = shared ?? acquire();
+        for (const name of ['b', 'c', 'd']) job(late, name);
+        job(primedhigh, 'middle');
+        await Promise.all(parts);
+        ran.push('holder');
+      });
+      await clock.advance(0);
+      expect(ran.slice(0, 2)).to.deep.equal(['first', 'second']);
+      expect(ran.slice(2, 6)).to.have.members(['a', 'b', 'c', 'd']);
+      expect(ran.slice(6)).to.deep.equal(['middle', 'holder', 'high']);
+      expect(inherited()).to.deep.equal([]);
+    });
+  }
+
+  it('goes before the turns also if the workqueue with shares is acquired while it is runnable', async () => {
+    const { softnet, prihigh, prilow } = kernel.wq;
+    const acquire = (): void => {
+      const late = kernel.acquire(127, { name: 'late', shares: 3 });
+      job(late, 'late');
+      expect(inherited()).to.deep.equal(['first 127', 'second 127']);
+    };
+    const urgent = new Kcont(softnet, null, acquire, null);
+    holder(prilow, lock, async () => {
+      job(prihigh, 'high', lock);
+      new Kcont(prihigh, null, () => void urgent.schedule(), null).schedule();
+      await Promise.all([part(prilow, 'first'), part(prilow, 'second')]);
+    });
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['first', 'second', 'late', 'high']);
+  });
+
+  it('leaves nothing in the turns of its workqueue when it is entered', async () => {
+    const shared = kernel.acquire(103, { name: 'shared', shares: 2 });
+    const free = deferred();
+    holder(shared, lock, async () => {
+      job(kernel.wq.prihigh, 'high', lock);
+      const asynchronous = shared.run(() => {
+        ran.push('part');
+        return free.promise;
+      });
+      job(shared, 'a');
+      job(kernel.wq.prilow, 'b');
+      await asynchronous;
+    });
+    await clock.advance(0);
+    expect(ran[0]).to.equal('part');
+    expect(ran.slice(1)).to.have.members(['a', 'b']);
+    // Only that which waits for the lock.
+    expect(kernel.inspect().queued).to.equal(1);
+    free.resolve();
+    await clock.advance(0);
+    expect(ran.at(-1)).to.equal('high');
+  });
+
+  it('leaves the turns when what it has inherited ends before it is entered', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const shared = kernel.acquire(103, { name: 'shared', shares: 2 });
+    const gate = deferred();
+    holder(shared, lock, async () => {
+      const high = job(prihigh, 'high', lock);
+      const parts = [part(shared, 'a'), part(prilow, 'b')];
+      high.stop();
+      job(prilow, 'c');
+      job(shared, 'd');
+      await Promise.all([...parts, gate.promise]);
+    });
+    await clock.advance(0);
+    expect(ran.toSorted()).to.deep.equal(['a', 'b', 'c', 'd']);
+    expect([
+      ran.indexOf('a') < ran.indexOf('d'),
+      ran.indexOf('b') < ran.indexOf('c'),
+    ]).to.deep.equal([true, true]);
+    gate.resolve();
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('keeps the order of those that have inherited nothing', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    holder(prilow, lock, async () => {
+      job(prihigh, 'high', lock);
+      job(prilow, 'a');
+      const first = part(prilow, 'first');
+      job(prilow, 'b');
+      const second = part(prilow, 'second');
+      job(prilow, 'c');
+      await Promise.all([first, second]);
+    });
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['first', 'second', 'a', 'b', 'c', 'high']);
+  });
+
+  it('follows a chain of locks, and of runs that are in flight', async () => {
+    const { prihigh, primedhigh, primedlow, prilow } = kernel.wq;
+    const inner = new Mutex();
+    const entered = deferred();
+    holder(prilow, inner, async () => {
+      // A run in flight that awaits another one.
+      await prilow.run(
+        async () => {
+          await part(prilow, 'innermost', 20);
+        },
+        { name: 'outer part' },
+      );
+    });
+    await clock.advance(1);
+    holder(primedlow, lock, async () => {
+      await inner.enter({ priority: primedlow.priority });
+      ran.push('entered');
+      inner.exit();
+      entered.resolve();
+    });
+    await clock.advance(1);
+    void inner.enter({ priority: primedhigh.priority }).then(() => {
+      ran.push('other');
+      inner.exit();
+    });
+    expect(inherited()).to.deep.equal(['innermost 119']);
+    job(prihigh, 'high', lock);
+    await clock.advance(1);
+    expect(inherited()).to.deep.equal(['innermost 127']);
+    await clock.advance(20);
+    await entered.promise;
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['innermost', 'entered', 'other', 'high']);
+  });
+
+  it('lets a run go before lower waiters of its lock, and behind those of its new priority', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    const inner = new Mutex();
+    inner.tryEnter();
+    holder(prilow, lock, async () => {
+      await part(prilow, 'part', 0, inner);
+    });
+    await clock.advance(0);
+    job(primedhigh, 'lower', inner);
+    job(prihigh, 'equal', inner);
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    job(prihigh, 'later', inner);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['part 127']);
+    inner.exit();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['equal', 'part', 'later', 'lower', 'high']);
+  });
+
+  describe('ends', () => {
+    it('when the waiter is stopped: an entry goes back to its old place', async () => {
+      const { softnet, prihigh, prilow } = kernel.wq;
+      const high = new Kcont(prihigh, lock, note('high'), null);
+      const stopper = new Kcont(softnet, null, () => void high.stop(), null);
+      holder(prilow, lock, async () => {
+        high.schedule();
+        job(prihigh, 'busy', null);
+        const first = new Kcont(prihigh, null, () => void stopper.schedule(), null);
+        first.schedule();
+        job(prilow, 'a');
+        await part(prilow, 'part');
+      });
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['busy', 'a', 'part']);
+    });
+
+    it('when the signal of the waiter is aborted', async () => {
+      const { prilow } = kernel.wq;
+      const controller = new AbortController();
+      holder(prilow, lock, async () => {
+        await part(prilow, 'part', 10);
+      });
+      await clock.advance(0);
+      const waits = lock.enter({ signal: controller.signal }).catch(note('aborted'));
+      expect(inherited()).to.deep.equal(['part 127']);
+      controller.abort();
+      expect(inherited()).to.deep.equal([]);
+      await waits;
+      job(kernel.wq.primedhigh, 'middle', null, 10);
+      await clock.advance(10);
+      expect(ran).to.deep.equal(['aborted', 'middle', 'part']);
+    });
+
+    it('when the lock is released before the entry is entered', async () => {
+      const { prihigh, prilow } = kernel.wq;
+      const released = deferred();
+      holder(prilow, lock, async () => {
+        void part(prilow, 'part', 10);
+        void part(prilow, 'over', 1);
+        await released.promise;
+      });
+      await clock.advance(0);
+      job(prihigh, 'high', lock);
+      await clock.advance(1);
+      expect(inherited()).to.deep.equal(['part 127']);
+      released.resolve();
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['over', 'high']);
+      expect(inherited()).to.deep.equal([]);
+    });
+
+    it('at the next lower priority that still waits', async () => {
+      const { primedhigh, prilow } = kernel.wq;
+      const controller = new AbortController();
+      holder(prilow, lock, async () => {
+        await part(prilow, 'part', 10);
+      });
+      await clock.advance(0);
+      lock.enter({ signal: controller.signal }).catch(note('aborted'));
+      const other = job(primedhigh, 'other', lock);
+      await clock.advance(0);
+      expect(inherited()).to.deep.equal(['part 127']);
+      controller.abort();
+      expect(inherited()).to.deep.equal(['part 119']);
+      other.stop();
+      expect(inherited()).to.deep.equal([]);
+      await clock.advance(10);
+      expect(ran).to.deep.equal(['aborted', 'part']);
+    });
+  });
+
+  it('is that of all readers that a writer waits for', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const both = new RWLock();
+    for (const name of ['a', 'b']) {
+      holder(prilow, both.read, async () => {
+        await part(prilow, name, 10);
+      });
+    }
+    await clock.advance(0);
+    const write = job(prihigh, 'write', both.write);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['a 127', 'b 127']);
+    write.stop();
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('lets a reader that has inherited a priority pass a writer that waits', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    const both = new RWLock();
+    both.read.tryEnter();
+    job(primedhigh, 'write', both.write);
+    await clock.advance(0);
+    holder(prilow, lock, async () => {
+      await part(prilow, 'read', 0, both.read);
+      await part(prilow, 'again', 0, both.read);
+    });
+    await clock.advance(0);
+    expect(ran).to.deep.equal([]);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['read']);
+    both.read.exit();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['read', 'write', 'again', 'high']);
+  });
+
+  it('is that of all holders of a semaphore, until the waiter has got its unit', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const units = new Semaphore(2);
+    const free = deferred();
+    holder(prilow, units, async () => {
+      void part(prilow, 'a', 20);
+      await free.promise;
+    });
+    holder(prilow, units.ofWeight(1), async () => {
+      await part(prilow, 'b', 20);
+    });
+    await clock.advance(0);
+    job(prihigh, 'high', units);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['a 127', 'b 127']);
+    free.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['high']);
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('lets an entry go first among those that wait for maxActive, whose limit is kept', async () => {
+    const { prihigh } = kernel.wq;
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    const low = kernel.wq.prilow;
+    for (const name of ['a', 'b']) job(one, name);
+    await clock.advance(0);
+    const inner = new AbortController();
+    holder(low, lock, async () => {
+      await Promise.all([part(one, 'first'), part(one, 'second')]);
+    });
+    await clock.advance(0);
+    job(one, 'c');
+    await clock.advance(0);
+    lock.enter({ signal: inner.signal }).then(note('code'), note('aborted'));
+    expect(inherited()).to.deep.equal(['first 127', 'second 127']);
+    inner.abort();
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['aborted']);
+    free.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['aborted', 'first', 'second', 'a', 'b', 'c', 'high']);
+  });
+
+  it('lets an entry go first that has inherited a priority before it reaches the limit', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    holder(kernel.wq.prilow, lock, async () => {
+      await part(one, 'timer', 10);
+    });
+    await clock.advance(0);
+    for (const name of ['a', 'b']) job(one, name);
+    job(kernel.wq.prihigh, 'high', lock);
+    await clock.advance(10);
+    job(one, 'c');
+    await clock.advance(0);
+    free.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['timer', 'a', 'b', 'c', 'high']);
+  });
+
+  it('lets those go first that have inherited the highest priority, each in their order', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    const other = new Mutex();
+    holder(kernel.wq.prilow, lock, () => Promise.all([part(one, 'a'), part(one, 'b')]));
+    holder(kernel.wq.prilow, other, () => part(one, 'c'));
+    await clock.advance(0);
+    job(one, 'last');
+    void lock.enter({ priority: 111 }).then(() => lock.exit());
+    void other.enter({ priority: 119 }).then(() => other.exit());
+    free.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['c', 'a', 'b', 'last']);
+  });
+
+  it('gives an entry back its place among those that wait for maxActive', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    job(one, 'a');
+    holder(kernel.wq.prilow, lock, async () => {
+      await part(one, 'part');
+    });
+    await clock.advance(0);
+    job(one, 'b');
+    await clock.advance(0);
+    const controller = new AbortController();
+    lock.enter({ signal: controller.signal }).catch(note('aborted'));
+    controller.abort();
+    free.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['aborted', 'a', 'part', 'b']);
+  });
+
+  it('is known of a function that run() of a lock has called, before its first await', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    const units = new Semaphore(1);
+    const mutexRun = lock.run(async () => {
+      await part(prilow, 'a', 1);
+      await part(prilow, 'b', 1);
+    });
+    const unitsRun = units.run(() => part(prilow, 'c', 1));
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    job(prihigh, 'high too', units);
+    job(primedhigh, 'middle', null, 1);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['a 127', 'c 127']);
+    await clock.advance(1);
+    expect(ran).to.deep.equal(['a', 'c', 'middle', 'high too']);
+    expect(inherited()).to.deep.equal([]);
+    await clock.advance(1);
+    await Promise.all([mutexRun, unitsRun]);
+    await clock.advance(0);
+    expect(ran.slice(4)).to.deep.equal(['b', 'high']);
+  });
+
+  it('ends when the function that run() of a lock has called throws', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const units = new Semaphore(1);
+    const fail = (name: string) => (): void => {
+      void part(prilow, name, 10);
+      throw new Error(name);
+    };
+    const failed = [lock.run(fail('a')), units.run(fail('b')), lock.run(nothing)];
+    const results = Promise.allSettled(failed);
+    await clock.advance(0);
+    expect((await results).map(({ status }) => status)).to.deep.equal([
+      'rejected',
+      'rejected',
+      'fulfilled',
+    ]);
+    lock.tryEnter();
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect([inherited(), units.held]).to.deep.equal([[], false]);
+  });
+
+  it('is that of a function that gives way', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    holder(prilow, lock, async () => {
+      job(primedhigh, 'middle');
+      job(prihigh, 'high', lock);
+      await prilow.yield();
+      ran.push('holder');
+    });
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['holder', 'high', 'middle']);
+  });
+
+  it('is not passed on by those of the same or a lower priority', async () => {
+    const { primedlow, prilow } = kernel.wq;
+    holder(primedlow, lock, async () => {
+      await part(primedlow, 'part', 10);
+    });
+    await clock.advance(0);
+    job(primedlow, 'same', lock);
+    job(prilow, 'low', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('is only for what the function of that run has begun to await', async () => {
+    const { softnet, prihigh, prilow } = kernel.wq;
+    let entries = 0;
+    const twice = new Kcont<null>(
+      prilow,
+      lock,
+      // It is asynchronous the second time only.
+      (): void | Promise<void> => {
+        const run = part(prilow, `part ${++entries}`, 10);
+        return entries === 1 ? undefined : run;
+      },
+      null,
+    );
+    twice.schedule();
+    await clock.advance(0);
+    twice.schedule();
+    await clock.advance(0);
+    const sync = new Kcont(softnet, null, () => void part(prilow, 'of softnet', 10), null);
+    sync.schedule();
+    const other = new Kcont(prilow, new Mutex(), () => void part(prilow, 'of sync', 10), null);
+    other.schedule();
+    holder(prilow, null, async () => undefined);
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['part 2 127']);
+    await clock.advance(10);
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['part 2', 'part 1', 'of softnet', 'of sync', 'high']);
+  });
+
+  it('ends for a run whose signal is aborted, and when the kernel closes', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const controller = new AbortController();
+    const { signal } = controller;
+    holder(prilow, lock, async () => {
+      const aborted = prilow.run(note('never'), { name: 'aborted', delayMs: 10, signal });
+      const closed = part(prilow, 'closed', 10);
+      await Promise.all([aborted.catch(note('aborted')), closed.catch(note('closed'))]);
+    });
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['aborted 127', 'closed 127']);
+    controller.abort();
+    expect(inherited()).to.deep.equal(['closed 127']);
+    const closing = kernel.close();
+    expect(inherited()).to.deep.equal([]);
+    await clock.advance(0);
+    await closing;
+    expect(ran).to.deep.equal(['aborted', 'closed', 'high']);
+  });
+
+  it('is not passed on to the holder of a lock that the function has replaced', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const free = deferred();
+    const other = new Mutex();
+    const kc = holder(prilow, lock, async () => {
+      void part(prilow, 'part', 10);
+      await free.promise;
+      other.tryEnter();
+      kc.setLock(other)?.exit();
+      await deferred().promise;
+    });
+    await clock.advance(0);
+    free.resolve();
+    await clock.advance(0);
+    lock.tryEnter();
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+  });
+
+  it('is not for those whom the holder notifies: they wait for themselves', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const changed = new Condition(lock);
+    const free = deferred();
+    const waits = lock.run(() => changed.wait({ priority: 103 }));
+    await clock.advance(0);
+    holder(prilow, lock, async () => {
+      void part(prilow, 'part', 10);
+      changed.notify();
+      await free.promise;
+    });
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['part 127']);
+    expect(Array.from(lock._turnstile ?? [], (one) => one._priority)).to.deep.equal([127, 103]);
+    free.resolve();
+    await clock.advance(0);
+    await waits;
+    expect(ran).to.deep.equal(['high']);
+  });
+
+  it('keeps the patience of an entry at a priority that no workqueue has', async () => {
+    kernel = new Kernel({ budgetMs: 1e-6 });
+    const low = kernel.acquire(90, { patienceMs: 0 });
+    const patient = kernel.acquire(90, { patienceMs: Infinity });
+    let left = 100_000;
+    const busy = new Kcont<null>(
+      kernel.wq.prihigh,
+      null,
+      (_, kc) => {
+        if (left-- > 0 && ran.length === 0) kc.reset();
+        else ran.push('busy');
+      },
+      null,
+    );
+    holder(low, lock, async () => {
+      busy.schedule();
+      const parts = [part(patient, 'patient'), part(low, 'part')];
+      void lock.enter({ priority: 120 }).then(() => lock.exit());
+      await Promise.all(parts);
+    });
+    await kernel.drain();
+    expect(ran).to.deep.equal(['part', 'busy', 'patient']);
+  });
+
+  describe('while an even higher priority is busy', () => {
+    let controller: AbortController;
+    let high: Workqueue;
+    let low: Workqueue;
+
+    /** Lets `busy` go on until so many others have been entered, which are served because they starve. */
+    async function starve(others: number, inside: Mutex | null): Promise<void> {
+      kernel = new Kernel({ budgetMs: 1e-6 });
+      high = kernel.acquire(127, { patienceMs: 0 });
+      low = kernel.acquire(90, { patienceMs: 0 });
+      controller = new AbortController();
+      const { signal } = controller;
+      const over = deferred();
+      const busy = new Kcont<null>(
+        kernel.wq.softnet,
+        null,
+        (_, kc) => (ran.length < others ? void kc.reset() : over.resolve()),
+        null,
+      );
+      holder(low, lock, async () => {
+        busy.schedule();
+        for (const name of ['x', 'y', 'z']) job(high, name);
+        lock.enter({ signal }).then(() => lock.exit(), note('aborted'));
+        await part(low, 'part', 0, inside);
+      });
+      await over.promise;
+    }
+
+    it('is entered at its own place, if its own priority is served there', async () => {
+      await starve(4, null);
+      await kernel.drain();
+      expect(ran).to.deep.equal(['x', 'part', 'y', 'z']);
+    });
+
+    it('waits for its lock from there, and keeps that place when it loses the priority', async () => {
+      const inside = new Mutex();
+      inside.tryEnter();
+      await starve(3, inside);
+      expect(ran).to.deep.equal(['x', 'y', 'z']);
+      expect(inherited()).to.deep.equal(['part 127']);
+      controller.abort();
+      job(low, 'later', inside);
+      inside.exit();
+      await kernel.drain();
+      expect(ran).to.deep.equal(['x', 'y', 'z', 'aborted', 'part', 'later']);
+    });
+  });
+
+  describe('in a deadlock', () => {
+    it('comes to an end, and is lost when the waiter from outside has left', async () => {
+      const { prihigh, prilow, primedlow } = kernel.wq;
+      const other = new Mutex();
+      other.tryEnter();
+      const controller = new AbortController();
+      const { signal } = controller;
+      holder(prilow, lock, async () => {
+        void part(prilow, 'a', 50);
+        await other.enter({ priority: 103, signal }).catch(note('aborted'));
+      });
+      await clock.advance(0);
+      holder(primedlow, other, async () => {
+        void part(primedlow, 'b', 50);
+        await lock.enter({ priority: 111 });
+        ran.push('entered');
+        lock.exit();
+      });
+      await clock.advance(0);
+      other.exit();
+      await clock.advance(0);
+      expect(inherited()).to.deep.equal(['a 111']);
+      const high = job(prihigh, 'high', lock);
+      await clock.advance(0);
+      expect(inherited()).to.deep.equal(['a 127', 'b 127']);
+      high.stop();
+      expect(inherited()).to.deep.equal(['a 111']);
+      high.schedule();
+      await clock.advance(0);
+      controller.abort();
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['aborted', 'high', 'entered']);
+      expect(inherited()).to.deep.equal([]);
+    });
+  });
+});
