@@ -175,7 +175,7 @@ async function follow(
     retry === undefined ? payloadOf(request) : payloadOf(request, failed + 1, retry.delayMs);
   const { own } = session.settings.schemas;
   await session.statements.query(
-    `select ${own}.follow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+    `select ${own}.follow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
     [
       session.node,
       session.token,
@@ -192,6 +192,7 @@ async function follow(
       flagsOf(affinity, node, retry?.delayMs ?? everyMs),
       failed + 1,
       outcome.kind === 'retry' || outcome.kind === 'failed' ? outcome.error : null,
+      payload.firstDue ?? null,
     ],
   );
 }

@@ -249,7 +249,8 @@ begin
   if v_job is null then
     return false;
   end if;
-  perform 1 from ${worker}.reschedule_jobs(array[v_job], run_at => clock_timestamp(), attempts => 0);
+  -- Its time has passed, and is kept: what is periodic counts from there.
+  perform 1 from ${worker}.reschedule_jobs(array[v_job], attempts => 0);
   perform ${own}.announce(clock_timestamp());
   return true;
 end $$;
