@@ -64,7 +64,7 @@ export function readPayload(value: unknown): Payload | undefined {
     typeof it.catchUp === 'boolean' &&
     Number.isSafeInteger(it.failed) &&
     isMs(it.backoffMs) &&
-    (it.firstDue === undefined || TIME.test(String(it.firstDue)));
+    (it.firstDue === undefined || (typeof it.firstDue === 'string' && TIME.test(it.firstDue)));
   return fits ? (value as Payload) : undefined;
 }
 
