@@ -82,8 +82,8 @@ export class StallDetector extends Tap {
       kc.reset(this.#everyMs);
     };
     this.#timer = new Kcont(kernel.wq.softserial, null, look, null, { name: NAME, ref: false });
-    if (least < Infinity && !kernel.closed) this.#timer.schedule(this.#everyMs);
     this.#remove = observer.add(this);
+    if (least < Infinity && !kernel.closed) this.#timer.schedule(this.#everyMs);
   }
 
   stop(): void {

@@ -37,10 +37,15 @@ class ObservationServer {
     // In a cluster, each process has its own.
     this.#server.listen({ path: this.#path, exclusive: true });
     this.#server.unref();
-    // A path is bound at once. Until this is done, the folder keeps others away.
-    if (!isWindows && this.#server.listening) chmodSync(this.#path, SOCKET_MODE);
-    process.on('exit', this.#removeAtExit);
-    removeStale();
+    try {
+      // A path is bound at once. Until this is done, the folder keeps others away.
+      if (!isWindows && this.#server.listening) chmodSync(this.#path, SOCKET_MODE);
+      process.on('exit', this.#removeAtExit);
+      removeStale();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   close(): void {
