@@ -51,6 +51,7 @@ export interface Percentiles {
 export interface WorkqueueSample {
   readonly name: string;
   readonly priority: number;
+  readonly shares: number | null;
   readonly entered: number;
   readonly failed: number;
   readonly running: number;

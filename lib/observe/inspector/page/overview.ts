@@ -47,6 +47,12 @@ const WORKQUEUES: readonly TableColumn<WorkqueueRow>[] = [
   { title: 'Workqueue', text: ({ name }) => name },
   { title: 'Priority', kind: 'number', text: ({ priority }) => String(priority) },
   {
+    title: 'Shares',
+    hint: 'of the time of its priority',
+    kind: 'number',
+    text: ({ shares }) => (shares === null ? '–' : String(shares)),
+  },
+  {
     title: 'Runnable',
     hint: 'runnable or waiting',
     kind: 'number',
