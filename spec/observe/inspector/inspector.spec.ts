@@ -551,10 +551,12 @@ interface Stalled {
 
 /** Replaces the inspector by one with other limits, of which a page has asked a list that it does not read. */
 async function stallAt(limits: Limits): Promise<Stalled> {
-  for (let n = 0; n < 100_000; n++) {
+  const timers = Array.from({ length: 100_000 }, (_, n) => {
     const name = `timer ${n} ${'x'.repeat(180)}`;
-    new Kcont(lab.wq.prilow, null, () => undefined, n, { name }).schedule(n + 1);
-  }
+    const timer = new Kcont(lab.wq.prilow, null, () => undefined, n, { name });
+    timer.schedule(n + 1);
+    return timer;
+  });
   await inspector.close();
   const guard = new Guard('127.0.0.1', [], TOKEN);
   const server = new InspectorServer(observerOf(lab.kernel), guard, limits);
@@ -574,7 +576,12 @@ async function stallAt(limits: Limits): Promise<Stalled> {
     if (socket.destroyed) resolve();
     else socket.on('close', () => resolve());
   });
-  return { lost, destroy: () => page.destroy() };
+  const destroy = (): void => {
+    page.destroy();
+    // Other specs list what all kernels have in hand.
+    for (const timer of timers) timer.destroy();
+  };
+  return { lost, destroy };
 }
 
 /** The next connection that the server of a port accepts. */
