@@ -121,6 +121,7 @@ class Batch {
 /** One debounced function, or that of one key. */
 class AsyncUnit implements Unit<Promise<unknown>> {
   readonly #func: (...args: never[]) => unknown;
+  readonly #name: string | undefined;
   readonly #debouncer: Debouncer<void>;
   readonly #runner: Kcont<AsyncUnit>;
   readonly #hasTrailing: boolean;
@@ -142,14 +143,19 @@ class AsyncUnit implements Unit<Promise<unknown>> {
     idle: (() => void) | undefined,
   ) {
     const { wq = processWorkqueues.prihigh, lock = null, ref = true } = options;
-    const { name = functionName(func) } = options;
     this.#func = func;
+    this.#name = options.name;
     this.#hasTrailing = timing.trailing;
     this.#whenIdle = idle;
     if (idle !== undefined) this._idle = () => this.#checkIdle();
     const { softclock } = wq.kernel.wq;
-    this.#debouncer = new Debouncer<void>(this, timing, { wq: softclock, bits: TASK, name, ref });
-    this.#runner = makeOwn<AsyncUnit>(QUIET | TASK, wq, lock, enter, this, { name });
+    this.#debouncer = new Debouncer<void>(this, timing, { wq: softclock, bits: TASK, ref });
+    this.#runner = makeOwn<AsyncUnit>(QUIET | TASK, wq, lock, enter, this);
+  }
+
+  /** The given name, or that of its function, which is read only for a report. */
+  get _name(): string {
+    return this.#name ?? functionName(this.#func);
   }
 
   get pending(): boolean {
