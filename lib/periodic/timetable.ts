@@ -12,8 +12,12 @@ import { dateAt, msOfDate } from '../time/wall-clock.ts';
  * @internal
  */
 export interface Timetable {
-  /** The time with which a task begins at `nowMs`; Infinity: there is none. */
-  first(nowMs: number): number;
+  /**
+   * Begins the times anew: returns the time with which a task begins at `nowMs`; Infinity: there is none.
+   *
+   * @param isAgain - whether the task was stopped before
+   */
+  begin(nowMs: number, isAgain: boolean): number;
   /** The first time that is not before `atMs`; Infinity: there is none. */
   from(atMs: number): number;
   /** The first time after one of its times; Infinity: there is none. */
@@ -29,16 +33,23 @@ export interface Timetable {
  * @internal
  */
 export class FixedRate implements Timetable {
-  readonly #firstMs: number;
   readonly #periodMs: number;
+  /** NaN: the times are multiples of the period. */
+  readonly #initialDelayMs: number;
+  #firstMs = NaN;
 
-  constructor(firstMs: number, periodMs: number) {
-    this.#firstMs = firstMs;
+  /**
+   * @param initialDelayMs - the time from the beginning to the first time; NaN: the times are multiples of the period
+   */
+  constructor(periodMs: number, initialDelayMs: number) {
     this.#periodMs = periodMs;
+    this.#initialDelayMs = initialDelayMs;
   }
 
-  first(nowMs: number): number {
-    return this.from(nowMs);
+  begin(nowMs: number): number {
+    const delayMs = this.#initialDelayMs;
+    const isAligned = Number.isNaN(delayMs);
+    return (this.#firstMs = isAligned ? alignedAfter(nowMs, this.#periodMs) : nowMs + delayMs);
   }
 
   from(atMs: number): number {
@@ -52,7 +63,7 @@ export class FixedRate implements Timetable {
 
   after(timeMs: number): number {
     // From half a period later, rounding cannot lead back to this time. A step below `leastMs` would change nothing.
-    const leastMs = Math.abs(timeMs) * Number.EPSILON;
+    const leastMs = dust(timeMs);
     return this.from(timeMs + Math.max(this.#periodMs / 2, leastMs));
   }
 
@@ -65,6 +76,49 @@ export class FixedRate implements Timetable {
   }
 }
 
+/** The first multiple of a period after a time. */
+function alignedAfter(nowMs: number, periodMs: number): number {
+  const n = Math.floor(nowMs / periodMs) + 1;
+  return Number.isSafeInteger(n) ? n * periodMs : nowMs;
+}
+
+/** The least fixed delay: a tick of the timing wheel, to which shorter ones are rounded up. */
+const LEAST_MS = 1 / 8;
+
+/**
+ * A delay after each run. There is no list of times: a time is known when the run before it has settled, so none can
+ * pass meanwhile.
+ *
+ * @internal
+ */
+export class FixedDelay {
+  readonly #delayMs: number;
+  readonly #firstDelayMs: number;
+
+  constructor(delayMs: number, firstDelayMs: number) {
+    this.#delayMs = delayMs;
+    this.#firstDelayMs = firstDelayMs;
+  }
+
+  begin(nowMs: number): number {
+    return nowMs + this.#firstDelayMs;
+  }
+
+  /** The time after a run that has settled at `nowMs`. A shorter delay would be lost when it is added. */
+  afterRun(nowMs: number): number {
+    return nowMs + Math.max(this.#delayMs, LEAST_MS, 4 * dust(nowMs));
+  }
+}
+
+/**
+ * By how much the rounding of a sum may change a time.
+ *
+ * @internal
+ */
+export function dust(ms: number): number {
+  return Math.abs(ms) * Number.EPSILON;
+}
+
 /**
  * One time.
  *
@@ -72,17 +126,17 @@ export class FixedRate implements Timetable {
  */
 export class Once implements Timetable {
   readonly #ms: number;
-  readonly #isAgain: boolean;
 
-  /** `isAgain`: the task was stopped before; a date that has passed is then left out. */
-  constructor(ms: number, isAgain: boolean) {
+  constructor(ms: number) {
     this.#ms = ms;
-    this.#isAgain = isAgain;
   }
 
-  /** A date that has passed is due too: what that means is decided when it is run. */
-  first(nowMs: number): number {
-    return this.#isAgain ? this.from(nowMs) : this.#ms;
+  /**
+   * A date that has passed is due too: what that means is decided when it is run. If the task was stopped before, it is
+   * left out.
+   */
+  begin(nowMs: number, isAgain: boolean): number {
+    return isAgain ? this.from(nowMs) : this.#ms;
   }
 
   from(atMs: number): number {
@@ -123,7 +177,7 @@ export class Dates implements Timetable {
     this.#recurrence = recurrence;
   }
 
-  first(nowMs: number): number {
+  begin(nowMs: number): number {
     return this.after(nowMs);
   }
 
