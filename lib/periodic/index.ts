@@ -28,14 +28,7 @@ import {
   type TaskOptions,
   type TaskPolicy,
 } from './periodic-task.ts';
-import {
-  Dates,
-  FixedDelay,
-  FixedRate,
-  Once,
-  readExpression,
-  type Recurrence,
-} from './timetable.ts';
+import { Dates, FixedDelay, FixedRate, Once, recurrenceOf, type Recurrence } from './timetable.ts';
 
 export type { PeriodicFunction, PeriodicTask, TaskOptions } from './periodic-task.ts';
 export type { Recurrence } from './timetable.ts';
@@ -202,7 +195,7 @@ export function every(
     const delays = new FixedDelay(periodMs, initialDelayMs);
     return makeTask(func, given, every, delays, everyPolicy(given), false);
   }
-  const times = new FixedRate(periodMs, align ? NaN : initialDelayMs);
+  const times = new FixedRate(periodMs, align ? null : initialDelayMs);
   return makeTask(func, given, every, times, everyPolicy(given), align);
 }
 
@@ -302,7 +295,7 @@ export function cron(
     if (typeof expression !== 'string') {
       exclude('timeZone', 'omitted with an object that has dates', timeZone);
       dates = new Dates(expression);
-    } else dates = new Dates(readExpression(expression, timeZone));
+    } else dates = new Dates(recurrenceOf(expression, timeZone));
   } catch (error) {
     throw traceFrom(cron, error);
   }

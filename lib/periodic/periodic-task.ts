@@ -128,12 +128,13 @@ export class PeriodicTask {
   #settled: (() => void) | undefined = undefined;
   /** The time of the next run, and during a run that of this one; Infinity: there is none. */
   #dueMs = NaN;
-  /** That time, plus jitter. */
-  #fireMs = NaN;
-  /** When the last run began, or it was started, on the clock of the times. */
-  #beganMs = NaN;
-  /** During a run: the first time that counts after it; NaN: the one after `#dueMs`. */
-  #nextMs = NaN;
+  // Of the numbers below most tasks need none: as small integers or undefined, they need no memory of their own.
+  /** By how much the run is delayed. */
+  #jitterMs = 0;
+  /** With `'merge'`: when the last run began, or it was started, on the clock of the times. */
+  #beganMs: number | undefined = undefined;
+  /** During a run: the first time that counts after it; undefined: the one after `#dueMs`. */
+  #nextMs: number | undefined = undefined;
   /** Whether `runNow` asked for the next run. */
   #isNow = false;
   #isStopped = true;
@@ -228,7 +229,7 @@ export class PeriodicTask {
   get nextDate(): Date | null {
     if (!this.#kc.pending) return null;
     const wall = (this.#dates ??= this.#wall ?? wallClockOf(this.#kc.wq.kernel));
-    const date = dateAt(wall.now + this.#fireMs - this.#now());
+    const date = dateAt(wall.now + this.#dueMs + this.#jitterMs - this.#now());
     return Number.isNaN(msOfDate(date)) ? null : date;
   }
 
@@ -333,17 +334,17 @@ export class PeriodicTask {
     const wall = this.#wall;
     const nowMs = wall === null ? this.#now() : this.#guard(() => wall.now);
     const isNow = this.#isNow;
-    if (!isNow && this.#isEarly(nowMs, this.#fireMs)) {
+    if (!isNow && this.#isEarly(nowMs, this.#dueMs + this.#jitterMs)) {
       // The wall clock was set back, or is slower than the monotonic one.
       whenSettled(this.#kc, () => void this.#guard(() => this.#file(this.#now())));
       return undefined;
     }
     this.#isNow = false;
     // A run before its time is an additional one: the time keeps its own run.
-    this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : NaN;
+    this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : undefined;
     whenSettled(this.#kc, (this.#settled ??= () => this.#guard(() => this.#fileNext())));
     if (!isNow && !this.#isOnTime(nowMs)) return undefined;
-    this.#beganMs = nowMs;
+    this.#beginsAt(nowMs);
     this.#runs++;
     return this.#func.call(undefined, this);
   }
@@ -397,7 +398,7 @@ export class PeriodicTask {
   /** Chooses the first time; returns the present one. */
   #begin(isAgain: boolean): number {
     const nowMs = this.#now();
-    this.#beganMs = nowMs;
+    this.#beginsAt(nowMs);
     this.#due(this.#times.begin(nowMs, isAgain));
     return nowMs;
   }
@@ -406,16 +407,20 @@ export class PeriodicTask {
   #beginAfterRun(): void {
     const nowMs = this.#now();
     const times = this.#times;
-    this.#beganMs = nowMs;
+    this.#beginsAt(nowMs);
     if (this.#policy.once || times instanceof FixedDelay) return;
     if (this.#wall === null) this.#nextMs = Math.max(this.#after(times), times.from(nowMs));
     else this.#nextMs = times.begin(nowMs, true);
   }
 
+  #beginsAt(nowMs: number): void {
+    if (this.#policy.overrun === 'merge') this.#beganMs = nowMs;
+  }
+
   #due(dueMs: number): void {
     const { jitterMs, random } = this.#policy;
     this.#dueMs = dueMs;
-    this.#fireMs = jitterMs === 0 ? dueMs : dueMs + draw(random) * jitterMs;
+    if (jitterMs > 0) this.#jitterMs = draw(random) * jitterMs;
   }
 
   /** Whether the time that has come, or a later one that has come too, is run; the others are skipped. */
@@ -436,7 +441,7 @@ export class PeriodicTask {
 
   /** The first time that counts after a run. */
   #after(timetable: Timetable): number {
-    return Number.isNaN(this.#nextMs) ? timetable.after(this.#dueMs) : this.#nextMs;
+    return this.#nextMs ?? timetable.after(this.#dueMs);
   }
 
   /** A run has settled: chooses the next time. */
@@ -450,7 +455,7 @@ export class PeriodicTask {
     else {
       const nextMs = this.#after(times);
       let fromMs = -Infinity;
-      if (overrun === 'merge') fromMs = afterMs(times, this.#beganMs);
+      if (overrun === 'merge') fromMs = afterMs(times, this.#beganMs as number);
       if (overrun === 'skip') fromMs = nowMs - graceMs - jitterMs;
       const laterMs = nextMs < fromMs ? times.from(fromMs) : nextMs;
       if (laterMs !== nextMs) this.#skipped += times.count(nextMs, laterMs);
@@ -472,7 +477,7 @@ export class PeriodicTask {
 
   /** Schedules the run of its time; returns an errno. The clock of the kernel is read once, by the caller. */
   #schedule(nowMs: number): number {
-    const waitMs = this.#isNow ? 0 : Math.max(this.#fireMs - nowMs, 0);
+    const waitMs = this.#isNow ? 0 : Math.max(this.#dueMs + this.#jitterMs - nowMs, 0);
     const delayMs = Math.min(waitMs, Number.MAX_SAFE_INTEGER);
     if (delayMs > 0 && this.#wall === null) {
       const errno = scheduleFrom(this.#kc, nowMs, delayMs);
