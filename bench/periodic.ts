@@ -30,8 +30,8 @@ function madeEvery(): Case {
       const lives = every(FAR_MS, nothing, { wq });
       const livesToo = setInterval(nothing, FAR_MS).unref();
       lives.unref();
-      const job = new SimpleIntervalJob({ milliseconds: FAR_MS }, new Task('lives', nothing));
-      scheduler.addSimpleIntervalJob(job);
+      const other = new SimpleIntervalJob({ milliseconds: FAR_MS }, new Task('lives', nothing));
+      scheduler.addSimpleIntervalJob(other);
       return [
         timed('kcont', 'kcont', {
           run(ops) {
