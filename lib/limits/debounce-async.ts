@@ -9,7 +9,7 @@
  * each other, and nothing piles up.
  */
 
-import { functionName, invalid } from '../base/errors.ts';
+import { EBUSY, functionName, invalid } from '../base/errors.ts';
 import { nothing } from '../base/nothing.ts';
 import {
   FINITE_MS,
@@ -191,10 +191,14 @@ class AsyncUnit implements Unit<Promise<unknown>> {
     if (errno !== 0) this.#rejectWaiting(refusal(this.#runner, errno, 0, null));
   }
 
-  /** Called when its timer was withdrawn, or cannot be started, because the kernel closes. */
+  /**
+   * Called when its timer was withdrawn, or cannot be started, because the kernel closes. A run that is already
+   * scheduled is served in the grace, and `_abort` tells if it is not.
+   */
   _withdrawn(reason: unknown): void {
-    const errno = reason === undefined ? reset(this.#runner, 0, null) : 0;
-    this.#rejectWaiting(reason ?? refusal(this.#runner, errno, 0, null));
+    const batch = this.#batch;
+    this.#batch = undefined;
+    batch?.reject(reason ?? refusal(this.#runner, EBUSY, 0, null));
   }
 
   /** Called when the kernel closes, and the scheduled run was withdrawn or the grace of a run in flight is over. */
