@@ -36,7 +36,7 @@ import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
 import { dateAt, msOfDate } from '../time/wall-clock.ts';
 import { FixedDelay, dust, type Timetable } from './timetable.ts';
-import { WallClock, wallClockOf } from './wall-clock.ts';
+import { BACK_MS, WallClock, wallClockOf } from './wall-clock.ts';
 
 /**
  * A function that is called at certain times. It gets its task.
@@ -135,6 +135,8 @@ export class PeriodicTask {
   #beganMs: number | undefined = undefined;
   /** During a run: the first time that counts after it; undefined: the one after `#dueMs`. */
   #nextMs: number | undefined = undefined;
+  /** By the wall clock: the last time that was run, unless the clock was found to be wrong then. */
+  #ranMs: number | undefined = undefined;
   /** Whether `runNow` asked for the next run. */
   #isNow = false;
   #isStopped = true;
@@ -341,9 +343,11 @@ export class PeriodicTask {
     }
     this.#isNow = false;
     // A run before its time is an additional one: the time keeps its own run.
-    this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : undefined;
+    const isExtra = isNow && this.#isEarly(nowMs, this.#dueMs);
+    this.#nextMs = isExtra ? this.#dueMs : undefined;
     whenSettled(this.#kc, (this.#settled ??= () => this.#guard(() => this.#fileNext())));
     if (!isNow && !this.#isOnTime(nowMs)) return undefined;
+    if (wall !== null && !isExtra) this.#ranMs = this.#dueMs;
     this.#beginsAt(nowMs);
     this.#runs++;
     return this.#func.call(undefined, this);
@@ -356,6 +360,7 @@ export class PeriodicTask {
   _moved(wasWrong: boolean): void {
     // A date of its own stays, and the times of a run that is in flight are chosen when it has settled.
     const isAnew = wasWrong && !this.#policy.once;
+    if (isAnew) this.#ranMs = undefined;
     if (this.#kc.running && !isAnew) return;
     try {
       this.#guard(() => {
@@ -399,8 +404,19 @@ export class PeriodicTask {
   #begin(isAgain: boolean): number {
     const nowMs = this.#now();
     this.#beginsAt(nowMs);
-    this.#due(this.#times.begin(nowMs, isAgain));
+    this.#due(this.#first(this.#times, nowMs, isAgain));
     return nowMs;
+  }
+
+  /**
+   * The first time that has not been run. If the clock was set back a little while the task was stopped, the task has
+   * not been told.
+   */
+  #first(times: Timetable | FixedDelay, nowMs: number, isAgain: boolean): number {
+    const firstMs = times.begin(nowMs, isAgain);
+    const ranMs = this.#ranMs;
+    if (ranMs === undefined || firstMs > ranMs || ranMs - nowMs > BACK_MS) return firstMs;
+    return (times as Timetable).after(ranMs);
   }
 
   /** The same during a run: the times after it begin now. Those of a monotonic clock are kept. */
@@ -410,7 +426,7 @@ export class PeriodicTask {
     this.#beginsAt(nowMs);
     if (this.#policy.once || times instanceof FixedDelay) return;
     if (this.#wall === null) this.#nextMs = Math.max(this.#after(times), times.from(nowMs));
-    else this.#nextMs = times.begin(nowMs, true);
+    else this.#nextMs = this.#first(times, nowMs, true);
   }
 
   #beginsAt(nowMs: number): void {

@@ -259,6 +259,34 @@ describe('tasks by the wall clock', () => {
       expect(lab.take()).to.deep.equal(['06-01T00:30', '06-01T01:00', '06-01T01:30']);
     });
 
+    for (const isRunning of [false, true]) {
+      const when = isRunning ? 'during a run' : 'between two runs';
+      it(`does not run a date again when it was stopped while the clock was set back, ${when}`, async () => {
+        const run = deferred();
+        const work = (task: PeriodicTask): unknown => {
+          note(task);
+          return isRunning && task.runs === 2 ? run.promise : undefined;
+        };
+        const tasks = [
+          cron('*/30 * * * *', work, options),
+          every(HOUR_MS / 2, work, { wq: lab.wq.prihigh, wallClock: wall, align: true }),
+        ];
+        await lab.clock.advance(HOUR_MS);
+        for (const task of tasks) task.stop();
+        wall.set(START + HOUR_MS / 4);
+        for (const task of tasks) task.start();
+        run.resolve();
+        await lab.clock.advance(HOUR_MS + HOUR_MS / 4);
+        const times = ['06-01T00:30', '06-01T01:00', '06-01T01:30'];
+        expect(lab.take()).to.deep.equal(times.flatMap((time) => [time, time]));
+        for (const task of tasks) task.stop();
+        wall.set(START - 10 * HOUR_MS);
+        for (const task of tasks) task.start();
+        await lab.clock.advance(HOUR_MS / 2);
+        expect(lab.take()).to.deep.equal(['05-31T14:30', '05-31T14:30']);
+      });
+    }
+
     it('begins again when the clock was wrong by hours', async () => {
       wall.set(Date.UTC(2038, 0, 1, 12, 20));
       const tasks = [cron('0 * * * *', note, options)];
