@@ -16,6 +16,7 @@ import {
   REMOTE_REQUIRED,
   label,
   makeRunnable,
+  nameOfArg,
   refuse,
   refused,
   reset,
@@ -23,7 +24,6 @@ import {
   scheduleAtOnce,
   scheduleRemote,
   startTimer,
-  taskOf,
   whyNot,
 } from './schedule.ts';
 import {
@@ -466,7 +466,7 @@ export class Kcont<A> {
 
   /** Its name; by default the name of its function. */
   get name(): string {
-    return taskOf(this)?._name ?? this._details?.name ?? functionName(this._func);
+    return nameOfArg(this) ?? this._details?.name ?? functionName(this._func);
   }
 
   /** How strongly it prefers a CPU. */
