@@ -264,43 +264,53 @@ function crowd(effort: Effort): Case {
   };
 }
 
+/** Holders of a lock that await another run, while one of priority `high` waits for the lock. */
+function holders(
+  count: number,
+  role: Side['role'],
+  title: string,
+  high: 'prihigh' | 'prilow',
+  isLocked: boolean,
+): Side {
+  let ran = 0;
+  const { wq } = new Kernel();
+  const pass = (): void => void ran++;
+  const all = Array.from({ length: count }, () => {
+    const lock = isLocked ? new Mutex() : null;
+    const waiter = new Kcont(wq[high], lock, pass, null);
+    const part = async (): Promise<void> => {
+      waiter.schedule();
+      await wq.prilow.run(pass);
+    };
+    return new Kcont(wq.prilow, lock, part, null);
+  });
+  return timed(role, title, {
+    batch: count,
+    async run(ops) {
+      for (let done = 0; done < ops; done += count) {
+        for (const holder of all) holder.schedule();
+        await wq.prilow.drain();
+        await wq[high].drain();
+      }
+    },
+    check(ops) {
+      expectSame('runs', ran, 2 * ops);
+      ran = 0;
+    },
+  });
+}
+
 /** A holder awaits another run, and somebody waits for its lock: the run is moved to the priority of the waiter. */
 function inverted(effort: Effort): Case {
   const count = sized(effort, CROWD);
   return {
     name: 'a holder awaits a run, while one of higher priority waits',
     metrics: costs('ns', { against: SAME, atMost: 1.5 }),
-    sides() {
-      const make = (role: 'kcont' | 'peer', title: string, high: 'prihigh' | 'prilow'): Side => {
-        let ran = 0;
-        const { wq } = new Kernel();
-        const pass = (): void => void ran++;
-        const holders = Array.from({ length: count }, () => {
-          const lock = new Mutex();
-          const waiter = new Kcont(wq[high], lock, pass, null);
-          const part = async (): Promise<void> => {
-            waiter.schedule();
-            await wq.prilow.run(pass);
-          };
-          return new Kcont(wq.prilow, lock, part, null);
-        });
-        return timed(role, title, {
-          batch: count,
-          async run(ops) {
-            for (let done = 0; done < ops; done += count) {
-              for (const holder of holders) holder.schedule();
-              await wq.prilow.drain();
-              await wq[high].drain();
-            }
-          },
-          check(ops) {
-            expectSame('runs', ran, 2 * ops);
-            ran = 0;
-          },
-        });
-      };
-      return [make('kcont', 'kcont', 'prihigh'), make('peer', SAME, 'prilow')];
-    },
+    sides: () => [
+      holders(count, 'kcont', 'kcont', 'prihigh', true),
+      holders(count, 'peer', SAME, 'prilow', true),
+      holders(count, 'floor', 'without a lock', 'prihigh', false),
+    ],
   };
 }
 

@@ -2,17 +2,23 @@
 
 import { Cron } from 'croner';
 import { SimpleIntervalJob, Task, ToadScheduler } from 'toad-scheduler';
-import { Kernel, VirtualClock } from '../lib/index.ts';
+import { Kcont, Kernel, VirtualClock } from '../lib/index.ts';
 import { cron, every } from '../lib/periodic/index.ts';
 import { costs, sized, type Bench, type Case, type Effort } from './harness/bench.ts';
-import { expectSame, timed } from './harness/timed.ts';
+import { expectSame, expectTrue, sink, timed } from './harness/timed.ts';
 
 const nothing = (): void => undefined;
 const INTERVAL = 'setInterval';
 const CRONER = 'croner';
 const TOAD = 'toad-scheduler';
 
-/** Made and stopped, as for a connection. */
+/** So long that it does not expire: below the longest delay of Node's timers, 2^31 ms. */
+const FAR_MS = 2e9;
+
+/**
+ * Made and stopped, as for a connection. On each side one more lives, as those of other connections do: without any,
+ * each full garbage collection discards the code that was compiled for them.
+ */
 function madeEvery(): Case {
   return {
     name: 'every: made and stopped, random periods',
@@ -21,12 +27,32 @@ function madeEvery(): Case {
       const scheduler = new ToadScheduler();
       const wq = new Kernel().wq.prihigh;
       const period = (i: number): number => 1000 + ((i * 7919) % 60_000);
+      const lives = every(FAR_MS, nothing, { wq });
+      const livesToo = setInterval(nothing, FAR_MS).unref();
+      lives.unref();
+      const other = new SimpleIntervalJob({ milliseconds: FAR_MS }, new Task('lives', nothing));
+      scheduler.addSimpleIntervalJob(other);
       return [
         timed('kcont', 'kcont', {
           run(ops) {
             for (let i = 0; i < ops; i++) every(period(i), nothing, { wq }).stop();
           },
-          check: () => expectSame('pending', wq.kernel.inspect().pending, 0),
+          check: () => {
+            expectSame('pending', wq.kernel.inspect().pending, 1);
+            expectTrue('the others live', lives.state === 'waiting' && !livesToo.hasRef());
+          },
+        }),
+        timed('floor', 'a continuation made, scheduled and stopped, and a clock read', {
+          run(ops) {
+            let sum = 0;
+            for (let i = 0; i < ops; i++) {
+              const kc = new Kcont(wq, null, nothing, null);
+              kc.schedule(period(i));
+              kc.stop();
+              sum += performance.now();
+            }
+            sink(sum);
+          },
         }),
         timed('peer', INTERVAL, {
           run(ops) {
@@ -48,9 +74,12 @@ function madeEvery(): Case {
   };
 }
 
-function madeCron(): Case {
+const daily = (i: number): string => `${i % 60} ${Math.floor(i / 60) % 24} * * *`;
+
+/** Created and stopped. kcont reads an expression once and remembers 256 of them. */
+function madeCron(name: string, expressionOf: (i: number) => string): Case {
   return {
-    name: 'cron: made and stopped',
+    name,
     metrics: costs('ns', { against: CRONER, atLeast: 1 }),
     sides() {
       const wq = new Kernel().wq.prihigh;
@@ -58,14 +87,14 @@ function madeCron(): Case {
         timed('kcont', 'kcont', {
           run(ops) {
             for (let i = 0; i < ops; i++) {
-              cron('30 2 * * *', nothing, { wq, timeZone: 'Europe/Berlin' }).stop();
+              cron(expressionOf(i), nothing, { wq, timeZone: 'Europe/Berlin' }).stop();
             }
           },
         }),
         timed('peer', CRONER, {
           run(ops) {
             for (let i = 0; i < ops; i++) {
-              new Cron('30 2 * * *', { timezone: 'Europe/Berlin' }, nothing).stop();
+              new Cron(expressionOf(i), { timezone: 'Europe/Berlin' }, nothing).stop();
             }
           },
         }),
@@ -107,5 +136,10 @@ function runs(effort: Effort): Case {
 export const bench: Bench = {
   name: 'periodic',
   about: 'Tasks that run at a fixed rate or by a cron expression.',
-  cases: (effort) => [madeEvery(), madeCron(), runs(effort)],
+  cases: (effort) => [
+    madeEvery(),
+    madeCron('cron: made and stopped', () => '30 2 * * *'),
+    madeCron('cron: made and stopped, 1,440 expressions', daily),
+    runs(effort),
+  ],
 };

@@ -4,8 +4,16 @@ import { setMaxListeners } from 'node:events';
 import pRetry from 'p-retry';
 import { Kernel } from '../lib/index.ts';
 import { retry } from '../lib/retry/index.ts';
-import { costs, sized, type Bench, type Case, type Effort, type Role } from './harness/bench.ts';
-import { awaited } from './harness/floors.ts';
+import {
+  costs,
+  sized,
+  type Bench,
+  type Case,
+  type Effort,
+  type Role,
+  type Side,
+} from './harness/bench.ts';
+import { soon } from './harness/floors.ts';
 import { bursts, timed } from './harness/timed.ts';
 
 const PEER = 'p-retry';
@@ -13,16 +21,44 @@ const MANY = 1000;
 /** One error for all: the trace of a new one costs more than the rest, and is deeper in a pass. */
 const failure = new Error('no');
 
-/** A thousand at a time, each of which fails so often. */
-function failing(effort: Effort, name: string, failures: number): Case {
-  const count = sized(effort, MANY);
-  const make = (): (() => Promise<number>) => {
-    let left = failures;
-    return async () => {
-      if (left-- > 0) throw failure;
-      return 1;
-    };
+/** When a function fails: when it is called, or after an await, as one that waits for I/O. */
+type Moment = 'at once' | 'later';
+
+/** A function that fails so often. */
+function make(failures: number, moment: Moment): () => Promise<number> {
+  let left = failures;
+  const next = (): number => {
+    if (left-- > 0) throw failure;
+    return 1;
   };
+  if (moment === 'at once') return async () => next();
+  return async () => {
+    await soon;
+    return next();
+  };
+}
+
+/** The functions of `count` retries, called from an immediate for each attempt, without anything that retries them. */
+function bareAttempts(count: number, failures: number, moment: Moment): Side {
+  return timed('floor', 'the attempts alone, from immediates', {
+    batch: count,
+    async run(ops) {
+      for (let done = 0; done < ops; done += count) {
+        const funcs = Array.from({ length: count }, () => make(failures, moment));
+        for (let attempt = 0; attempt <= failures; attempt++) {
+          const turn = (resolve: (all: unknown) => void): void => {
+            resolve(Promise.all(funcs.map((func) => func().catch(() => undefined))));
+          };
+          await new Promise((resolve) => void setImmediate(turn, resolve));
+        }
+      }
+    },
+  });
+}
+
+/** A thousand at a time, each of which fails so often. */
+function failing(effort: Effort, name: string, failures: number, moment: Moment): Case {
+  const count = sized(effort, MANY);
   return {
     name,
     metrics: costs('ns', { against: PEER, atLeast: failures === 0 ? 1 : 2 }),
@@ -36,9 +72,9 @@ function failing(effort: Effort, name: string, failures: number): Case {
         run: () => Promise<number>,
       ): ReturnType<typeof timed> => timed(role, title, bursts(count, run, count));
       return [
-        side('kcont', 'kcont', () => retry(make(), own)),
-        side('peer', PEER, () => pRetry(make(), theirs)),
-        awaited(),
+        side('kcont', 'kcont', () => retry(make(failures, moment), own)),
+        side('peer', PEER, () => pRetry(make(failures, moment), theirs)),
+        bareAttempts(count, failures, moment),
       ];
     },
   };
@@ -97,8 +133,9 @@ export const bench: Bench = {
   name: 'retry',
   about: 'A function is called until it succeeds. The time for each result.',
   cases: (effort) => [
-    failing(effort, 'no failure, 1 k at a time', 0),
-    failing(effort, 'three failures with waits of 1 ms, 1 k at a time', 3),
+    failing(effort, 'no failure, 1 k at a time', 0, 'at once'),
+    failing(effort, 'three failures with waits of 1 ms, 1 k at a time', 3, 'at once'),
+    failing(effort, 'three failures after an await, waits of 1 ms, 1 k at a time', 3, 'later'),
     stopped(effort),
   ],
 };

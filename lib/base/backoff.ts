@@ -145,6 +145,11 @@ export class Backoff {
  * @internal
  */
 export function backoffOf(backoff: BackoffOptions | BackoffFunction | undefined): BackoffFunction {
+  if (backoff === undefined) {
+    // Most functions succeed at once, and need no backoff.
+    let defaults: Backoff | undefined;
+    return (retry) => (defaults ??= new Backoff()).waitMs(retry, 0);
+  }
   if (typeof backoff !== 'function') {
     const settings = new Backoff(backoff);
     let lastMs = 0;

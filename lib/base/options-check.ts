@@ -11,7 +11,7 @@
  * of another library.
  */
 
-import { KcontError, invalid, isCallable, traceFrom, type Caller } from './errors.ts';
+import { KcontError, causedBy, invalid, isCallable, traceFrom, type Caller } from './errors.ts';
 
 /**
  * The check of an option's value: a description and a test.
@@ -198,13 +198,22 @@ export function readOptions<O extends object>(
     for (const name of readNames(options, kinds)) {
       const kind = kinds[name];
       if (kind === undefined) throw unknown(name, shape);
-      const value = (options as Record<string, unknown>)[name];
+      const value = readOption(options, name, kind);
       if (value !== undefined) check(name, kind, value);
       found[name] = value;
     }
     return found as O;
   } catch (error) {
     throw traceFrom(caller, error);
+  }
+}
+
+function readOption(options: object, name: string, { expected }: Kind): unknown {
+  try {
+    return (options as Record<string, unknown>)[name];
+  } catch (error) {
+    const why = `${name} must be ${expected}, got a getter that throws`;
+    throw causedBy(new KcontError('EINVAL', why), error);
   }
 }
 

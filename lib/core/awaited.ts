@@ -151,10 +151,17 @@ export const ownership: { of: Ownership | null } = { of: null };
  *
  * @internal
  */
-export const runs: Map<object, AwaitingRun> = new Map<object, AwaitingRun>();
+export const runs: WeakMap<object, AwaitingRun> = new WeakMap<object, AwaitingRun>();
+
+/**
+ * How many runs await something, or have been dropped with their kernel while they did.
+ *
+ * @internal
+ */
+export const awaiting: { count: number } = { count: 0 };
 
 /** The same, and the calls of `run` of a lock, by the `_whole` of the lock that was taken for each. */
-const holders = new Map<object, AwaitingRun[]>();
+const holders = new WeakMap<object, AwaitingRun[]>();
 
 /**
  * Adds a run that is about to await something.
@@ -162,6 +169,7 @@ const holders = new Map<object, AwaitingRun[]>();
  * @internal
  */
 export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
+  awaiting.count++;
   const run = new AwaitingRun(owner, lock);
   const whole = lock?._whole ?? null;
   if (whole === null) return run;
@@ -177,6 +185,7 @@ export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
  * @internal
  */
 export function remove(run: AwaitingRun): void {
+  awaiting.count--;
   runs.delete(run.owner.kc ?? run.owner);
   const whole = run.lock?._whole ?? null;
   if (whole === null) return;
@@ -200,7 +209,7 @@ function isHeld({ held }: AwaitingRun): boolean {
 export function holdersOf(lock: BaseLock): readonly AwaitingRun[] {
   const whole = lock._whole;
   if (whole === null) return NO_RUNS;
-  const known = holders.size === 0 ? NO_RUNS : (holders.get(whole) ?? NO_RUNS);
+  const known = awaiting.count === 0 ? NO_RUNS : (holders.get(whole) ?? NO_RUNS);
   const found = known.every(isHeld) ? known : known.filter(isHeld);
   if (ownership.of === null) return found;
   const all = Array.from(found);

@@ -16,7 +16,7 @@ import type { Clock, Deadlines } from '../time/clock.ts';
 import { remoteOf } from './cpu-link.ts';
 import type { Kcont } from './kcont.ts';
 import { ExpiryBatch } from './expiry-batch.ts';
-import { inherited, timersExpired } from './inheritance.ts';
+import { timersExpired } from './inheritance.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
 import type { Observer } from './observer.ts';
 import { RunQueue } from './run-queue.ts';
@@ -107,7 +107,7 @@ export class Collector {
     else this.wheel.advance(tick, this.#expired, this.#rebased, this.batches ? this.#batch : null);
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
-    if (inherited.size > 0) timersExpired();
+    if (this.runq.inherited.size > 0) timersExpired(this.runq.inherited);
   }
 
   /** Reports each future deadline to fakes. True: some deadlines have passed, so a pass is needed. */

@@ -16,7 +16,7 @@
 import type { Budget } from './budget.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { inherited, reachedLimit, reachedPlaceholder } from './inheritance.ts';
+import { reachedLimit, reachedPlaceholder } from './inheritance.ts';
 import { enter, enterPlain, settle, type AtTop } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';
@@ -100,7 +100,7 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
     setAside(kc);
     lock?._leave(kc);
     wq._await(kc);
-    if (inherited.size > 0) reachedLimit(kc);
+    if (dispatcher.runq.inherited.size > 0) reachedLimit(kc);
   } else if (lock !== null && !lock._takeFor(kc)) {
     const { backlogTick } = dispatcher;
     const since = backlogTick < Infinity ? backlogTick : NONE;

@@ -62,16 +62,6 @@ import { inheriting } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
 import { NONE, type Turnstile, type Waiter } from '../locks/turnstile.ts';
 
-/**
- * What has inherited a priority.
- *
- * @internal
- */
-export const inherited: Set<Awaited> = new Set<Awaited>();
-
-/** Those of them that wait for the limit of their workqueue. */
-const limited: Set<Awaited> = new Set<Awaited>();
-
 type MakesPlaceholder = new (
   wq: Workqueue,
   lock: null,
@@ -90,6 +80,9 @@ const NOBODY = -2;
 
 /** The runs that the present update has reached. */
 const reached: AwaitingRun[] = [];
+
+/** What `timersExpired` looks at. */
+const unmoved: Awaited[] = [];
 
 /** What they await. */
 const reachedAwaits: Awaited[] = [];
@@ -120,7 +113,7 @@ export function changedRun(run: AwaitingRun): void {
 function isRight(run: AwaitingRun): boolean {
   return (
     run.inherited === sourceOf(run, NOBODY) &&
-    (inherited.size === 0 || run.inherited === sourceOf(run, ALL))
+    (inheriting.count === 0 || run.inherited === sourceOf(run, ALL))
   );
 }
 
@@ -161,12 +154,17 @@ function turnstileOf(kc: Kcont<unknown>): Turnstile | null {
  * @internal
  */
 export function setLevel(awaited: Awaited, level: number): void {
+  if (awaited.level === NONE) inheriting.count++;
+  if (level === NONE) inheriting.count--;
   awaited.level = level;
-  if (level === NONE) {
+  const { kc } = awaited;
+  if (kc === null) return;
+  const { inherited, limited } = kc._wq._dispatcher.runq;
+  if (level !== NONE) inherited.add(awaited);
+  else {
     inherited.delete(awaited);
     limited.delete(awaited);
-  } else inherited.add(awaited);
-  inheriting.count = inherited.size;
+  }
 }
 
 /**
@@ -320,9 +318,8 @@ export interface InheritedPriority {
  */
 export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
   const found: InheritedPriority[] = [];
-  for (const { kc, level } of inherited) {
-    if (kc === null || kc._wq._dispatcher !== dispatcher) continue;
-    if ((kc._state & SCHEDULED) === 0) continue;
+  for (const { kc, level } of dispatcher.runq.inherited) {
+    if (kc === null || (kc._state & SCHEDULED) === 0) continue;
     const { name, priority } = kc._wq;
     found.push({ name: label(kc), workqueue: name, priority, inherited: level });
   }
@@ -336,7 +333,7 @@ export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
  */
 export function reachedLimit(kc: Kcont<unknown>): void {
   const awaited = taskOf(kc)?._awaited ?? null;
-  if (awaited !== null && awaited.level !== NONE) limited.add(awaited);
+  if (awaited !== null && awaited.level !== NONE) kc._wq._dispatcher.runq.limited.add(awaited);
 }
 
 /**
@@ -347,6 +344,7 @@ export function reachedLimit(kc: Kcont<unknown>): void {
  */
 export function takeWaiting(wq: Workqueue): Kcont<unknown> | undefined {
   let highest: Awaited | null = null;
+  const { limited } = wq._dispatcher.runq;
   for (const awaited of limited) {
     const { _wq: itsWq } = awaited.kc as Kcont<unknown>;
     if (itsWq !== wq && wq._sharing?.includes(itsWq) !== true) continue;
@@ -389,13 +387,15 @@ export function reachedPlaceholder(placeholder: Kcont<unknown>): Kcont<unknown> 
 }
 
 /**
- * Called after timers have expired, if `inherited` is not empty.
+ * Called after timers have expired, if some of the continuations have inherited a priority.
  *
  * @internal
  */
-export function timersExpired(): void {
-  const moved = Array.from(inherited).filter(({ kc, isMoved }) => kc !== null && !isMoved);
-  for (const awaited of moved.toSorted(inOrder)) move(awaited, awaited.kc as Kcont<unknown>);
+export function timersExpired(continuations: ReadonlySet<Awaited>): void {
+  for (const awaited of continuations) if (!awaited.isMoved) unmoved.push(awaited);
+  if (unmoved.length > 1) unmoved.sort(inOrder);
+  for (const awaited of unmoved) move(awaited, awaited.kc as Kcont<unknown>);
+  unmoved.length = 0;
 }
 
 /** Lets a run inherit a priority, and all that can be reached from it. */
@@ -488,7 +488,7 @@ function moveAside(awaited: Awaited, kc: Kcont<unknown>): void {
   if (!isLimited) wq._dispatcher.resume(kc);
   else {
     wq._await(kc);
-    if (awaited.level !== NONE) limited.add(awaited);
+    if (awaited.level !== NONE) wq._dispatcher.runq.limited.add(awaited);
   }
 }
 

@@ -14,7 +14,7 @@
 import { remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import { KcontError, asynchronous, markError } from '../base/errors.ts';
-import { runs } from './awaited.ts';
+import { awaiting } from './awaited.ts';
 import { begun, runEnds, runGoesOn } from './begin-await.ts';
 import type { Kcont } from './kcont.ts';
 import { unlink, type Links } from '../base/list.ts';
@@ -216,7 +216,7 @@ function complete(dispatcher: Dispatcher, run: AsyncRun): Kcont<unknown> {
   run.kc = nobody;
   if (dispatcher.freeRuns.length < SPARE) dispatcher.freeRuns.push(run);
   kc._wq._addActive(-1);
-  if (runs.size > 0) runEnds(kc);
+  if (awaiting.count > 0) runEnds(kc);
   settle(dispatcher, kc);
   return kc;
 }

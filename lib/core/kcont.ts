@@ -3,7 +3,7 @@ import type { RemoteState } from './cpu-link.ts';
 import { defineInspect } from '../base/inspect.ts';
 import { Details, Extras, Far, type Affinity } from './extras.ts';
 import { beginHalt, endHalt, halt } from './halt.ts';
-import { runs } from './awaited.ts';
+import { awaiting } from './awaited.ts';
 import { holdsChanged, priorityOf } from './inheritance.ts';
 import { whenSettled } from './invoke.ts';
 import { KcontError, checkFunction, functionName, traceFrom } from '../base/errors.ts';
@@ -18,6 +18,7 @@ import {
   REMOTE_REQUIRED,
   label,
   makeRunnable,
+  nameOfArg,
   refuse,
   refused,
   reset,
@@ -25,7 +26,6 @@ import {
   scheduleAtOnce,
   scheduleRemote,
   startTimer,
-  taskOf,
   whyNot,
 } from './schedule.ts';
 import {
@@ -468,7 +468,7 @@ export class Kcont<A> {
 
   /** Its name; by default the name of its function. */
   get name(): string {
-    return taskOf(this)?._name ?? this._details?.name ?? functionName(this._func);
+    return nameOfArg(this) ?? this._details?.name ?? functionName(this._func);
   }
 
   /** How strongly it prefers a CPU. */
@@ -529,7 +529,7 @@ export class Kcont<A> {
     mayChange(this, 'setLock', Kcont.prototype.setLock);
     this._remote?.setLock(lock);
     this._lock = lock;
-    if (runs.size > 0) holdsChanged({ kc: this });
+    if (awaiting.count > 0) holdsChanged({ kc: this });
     // It keeps its sequence number, and so its place in the order, while it waits for the new lock.
     if (old !== null && (this._state & WAITED) !== 0) this._wq._requeue(this, old);
     return old;

@@ -14,7 +14,7 @@ import type { Workqueue } from './workqueue.ts';
 /**
  * Creates a continuation for the library's own use.
  *
- * @param bits - permanent state bits: TASK, LIMIT, QUIET
+ * @param bits - permanent state bits: TASK, NAMED, LIMIT, QUIET, UNREF
  *
  * @internal
  */

@@ -29,6 +29,7 @@ import { takeFirst } from '../base/list.ts';
 import { OrderedList, stamp, type Entry } from '../base/ordered-list.ts';
 import { PRIORITIES } from '../base/priorities.ts';
 import { FAR } from '../time/timing-wheel.ts';
+import type { Awaited } from './awaited.ts';
 import type { Lane, ShareGroup } from './share-group.ts';
 
 /** An entry. `_due`: the tick at which it became runnable, relative to the wheel's base. */
@@ -150,6 +151,10 @@ export class RunQueue<R extends Runnable> {
   readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
   readonly #words = new Int32Array(PRIORITIES / 32);
   #summary = 0;
+  /** The continuations that have inherited a priority, in the run queue or not (see inheritance.ts). */
+  readonly inherited: Set<Awaited> = new Set<Awaited>();
+  /** Those of them that wait for the limit of their workqueue. */
+  readonly limited: Set<Awaited> = new Set<Awaited>();
   /** The highest level that may have entries; null: none has. */
   #top: Level<R> | null = null;
 

@@ -27,6 +27,7 @@ import {
   HALTING,
   INVOKING,
   LIMIT,
+  NAMED,
   OPEN,
   PENDING,
   QUEUED,
@@ -183,6 +184,11 @@ export function taskOf<A>(kc: Kcont<A>): Task | undefined {
   return (kc._state & TASK) === 0 ? undefined : (kc._arg as Task);
 }
 
+/** Returns the name that its argument has for it, if any. */
+export function nameOfArg<A>(kc: Kcont<A>): string | undefined {
+  return (kc._state & (TASK | NAMED)) === 0 ? undefined : (kc._arg as Task)._name;
+}
+
 /** The state of a continuation that is to be scheduled without further checks has none of these bits. */
 const NOT_PLAIN: number = PENDING | INVOKING | DEAD | HALTING | UNREF | REMOTE | ANY_CPU;
 
@@ -207,8 +213,7 @@ function makeRunnableAtOnce<A>(kc: Kcont<A>): boolean {
  */
 function startTimerAtOnce<A>(kc: Kcont<A>, delayMs: number): boolean {
   const state = kc._state;
-  if ((state & NOT_PLAIN) !== 0 || kc._details !== null || typeof delayMs !== 'number')
-    return false;
+  if ((state & NOT_PLAIN) !== 0 || kc._extras !== null || typeof delayMs !== 'number') return false;
   const ticks = delayMs * TICKS_PER_MS;
   const whole = ticks | 0;
   if (whole !== ticks || whole <= 0 || whole === FAR) return false;

@@ -60,8 +60,10 @@ export const REMOTE = 4096;
 export const ANY_CPU = 8192;
 /** The run in flight has been asked to stop. Cleared when it settles; on shared continuations not used. */
 export const STOPPING = 16_384;
+/** Its argument has its name: `_name`. So a continuation of the library needs no object for it. */
+export const NAMED = 32_768;
 /** It keeps the place of another one that has inherited a priority: see inheritance.ts. It is never entered. */
-export const PLACEHOLDER = 32_768;
+export const PLACEHOLDER = 65_536;
 
 /** The shutdown phase of a kernel. */
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;

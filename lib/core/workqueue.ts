@@ -66,6 +66,8 @@ export interface WorkqueueStats {
   readonly name: string;
   /** Its priority. */
   readonly priority: number;
+  /** Its part in the turns of its priority; null: no workqueue of its priority has been acquired with `shares`. */
+  readonly shares: number | null;
   /** Number of continuations that are runnable and have not been entered. */
   readonly queued: number;
   /** Number of functions that have been entered and have not settled. */
@@ -405,6 +407,7 @@ export class Workqueue {
     return {
       name: this.name,
       priority: this.priority,
+      shares: this._lane?.shares ?? null,
       queued: this._load - running,
       running,
       entered: this._done - this._withdrawn + running,

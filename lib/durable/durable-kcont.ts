@@ -187,8 +187,8 @@ export class DurableKcont<A> {
    *
    * @remarks
    * The next run is scheduled by the transaction in which a run ends, whether it has succeeded or failed for
-   * good; its time is that of the last one plus the period, so that it does not drift. A function may stop
-   * its own continuation.
+   * good; its time is that of the first attempt of the last one plus the period, so that it does not drift.
+   * A function may stop its own continuation.
    *
    * @param periodMs - 1 … 2^53-1 ms
    * @param options - optional settings: the first delay, what happens to missed runs, and a client

@@ -397,7 +397,7 @@ export class Durable {
   }
 
   /**
-   * Schedules a parked continuation to run at once, with its old argument; its crashes are forgotten.
+   * Lets a parked continuation run at once, with its old argument and deadline; its crashes are forgotten.
    *
    * @param id - its name
    * @returns a promise of true: scheduled; false: it is not parked

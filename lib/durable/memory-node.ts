@@ -22,6 +22,8 @@ export interface Entry {
   readonly request: ScheduleRequest;
   /** Its deadline, in ms on the clock of the store. */
   readonly dueMs: number;
+  /** The deadline of the first attempt, from which the next period counts. */
+  readonly firstDueMs: number;
   readonly seq: number;
   readonly failed: number;
   readonly backoffMs: number;

@@ -68,6 +68,9 @@ function isFirst(a: Entry, b: Entry): boolean {
   return by > 0 || (by === 0 && isEarlier(a, b));
 }
 
+/** What is the same for all first attempts. */
+const FIRST = { failed: 0, backoffMs: 0, lastError: null };
+
 /** How many failures are remembered. */
 const FAILURES = 10_000;
 
@@ -119,7 +122,7 @@ class MemoryStore implements DurableBackend, Store {
       this.#detach(old);
     } else if (old !== undefined) this.#withdraw(old);
     this.#failures.delete(id);
-    this.#add(request, this.now() + request.delayMs, 0, 0, null);
+    this.#add({ request, dueMs: this.now() + request.delayMs, ...FIRST });
     return old === undefined || old.isInFlight ? 'scheduled' : 'moved';
   }
 
@@ -136,10 +139,10 @@ class MemoryStore implements DurableBackend, Store {
   touch(id: string): boolean {
     const entry = this.#named.get(id);
     if (entry === undefined || entry.place !== this.#pending) return false;
-    const { request, failed, backoffMs, lastError } = entry;
+    const { request, failed, backoffMs } = entry;
     entry.place = null;
-    const delayMs = failed === 0 ? request.delayMs : backoffMs;
-    this.#add(request, this.now() + delayMs, failed, backoffMs, lastError);
+    const dueMs = this.now() + (failed === 0 ? request.delayMs : backoffMs);
+    this.#add({ ...entry, dueMs, firstDueMs: failed === 0 ? dueMs : entry.firstDueMs });
     return true;
   }
 
@@ -230,22 +233,23 @@ class MemoryStore implements DurableBackend, Store {
 
   /** Schedules what follows a run that has kept its name. */
   #follow(entry: Entry, outcome: BackendOutcome): void {
-    const { request, failed, dueMs, backoffMs, lastError } = entry;
+    const { request, failed, firstDueMs } = entry;
     const { id, everyMs, catchUp } = request;
     if (outcome.kind === 'refused') {
-      this.#add(request, dueMs, failed, backoffMs, lastError);
+      this.#add(entry);
       return;
     }
     if (outcome.kind === 'retry') {
-      const due = this.now() + outcome.delayMs;
-      this.#add(request, due, failed + 1, outcome.delayMs, outcome.error);
+      const { delayMs: backoffMs, error: lastError } = outcome;
+      const dueMs = this.now() + backoffMs;
+      this.#add({ request, dueMs, firstDueMs, failed: failed + 1, backoffMs, lastError });
       return;
     }
     if (outcome.kind === 'failed') this.#remember(id, failed + 1, outcome.error);
     if (everyMs === 0) return;
-    const missed = catchUp ? 0 : Math.max(0, Math.floor((this.now() - dueMs) / everyMs));
-    const due = dueMs + (missed + 1) * everyMs;
-    this.#add({ ...request, delayMs: everyMs }, due, 0, 0, null);
+    const missed = catchUp ? 0 : Math.max(0, Math.floor((this.now() - firstDueMs) / everyMs));
+    const dueMs = firstDueMs + (missed + 1) * everyMs;
+    this.#add({ request: { ...request, delayMs: everyMs }, dueMs, ...FIRST });
   }
 
   #remember(id: string, failed: number, lastError: string): void {
@@ -259,16 +263,12 @@ class MemoryStore implements DurableBackend, Store {
     }
   }
 
-  #add(
-    request: ScheduleRequest,
-    dueMs: number,
-    failed: number,
-    backoffMs: number,
-    lastError: string | null,
-  ): void {
+  #add(what: Omit<Entry, 'seq' | 'place' | 'isInFlight' | 'firstDueMs'> & Partial<Entry>): void {
+    const { request, dueMs, firstDueMs = dueMs, failed, backoffMs, lastError } = what;
     const entry: Entry = {
       request,
       dueMs,
+      firstDueMs,
       seq: this.#seq++,
       failed,
       backoffMs,

@@ -9,7 +9,7 @@
  * each other, and nothing piles up.
  */
 
-import { functionName, invalid } from '../base/errors.ts';
+import { EBUSY, functionName, invalid } from '../base/errors.ts';
 import { nothing } from '../base/nothing.ts';
 import {
   FINITE_MS,
@@ -121,6 +121,7 @@ class Batch {
 /** One debounced function, or that of one key. */
 class AsyncUnit implements Unit<Promise<unknown>> {
   readonly #func: (...args: never[]) => unknown;
+  readonly #name: string | undefined;
   readonly #debouncer: Debouncer<void>;
   readonly #runner: Kcont<AsyncUnit>;
   readonly #hasTrailing: boolean;
@@ -142,14 +143,19 @@ class AsyncUnit implements Unit<Promise<unknown>> {
     idle: (() => void) | undefined,
   ) {
     const { wq = processWorkqueues.prihigh, lock = null, ref = true } = options;
-    const { name = functionName(func) } = options;
     this.#func = func;
+    this.#name = options.name;
     this.#hasTrailing = timing.trailing;
     this.#whenIdle = idle;
     if (idle !== undefined) this._idle = () => this.#checkIdle();
     const { softclock } = wq.kernel.wq;
-    this.#debouncer = new Debouncer<void>(this, timing, { wq: softclock, bits: TASK, name, ref });
-    this.#runner = makeOwn<AsyncUnit>(QUIET | TASK, wq, lock, enter, this, { name });
+    this.#debouncer = new Debouncer<void>(this, timing, { wq: softclock, bits: TASK, ref });
+    this.#runner = makeOwn<AsyncUnit>(QUIET | TASK, wq, lock, enter, this);
+  }
+
+  /** The given name, or that of its function, which is read only for a report. */
+  get _name(): string {
+    return this.#name ?? functionName(this.#func);
   }
 
   get pending(): boolean {
@@ -185,10 +191,14 @@ class AsyncUnit implements Unit<Promise<unknown>> {
     if (errno !== 0) this.#rejectWaiting(refusal(this.#runner, errno, 0, null));
   }
 
-  /** Called when its timer was withdrawn, or cannot be started, because the kernel closes. */
+  /**
+   * Called when its timer was withdrawn, or cannot be started, because the kernel closes. A run that is already
+   * scheduled is served in the grace, and `_abort` tells if it is not.
+   */
   _withdrawn(reason: unknown): void {
-    const errno = reason === undefined ? reset(this.#runner, 0, null) : 0;
-    this.#rejectWaiting(reason ?? refusal(this.#runner, errno, 0, null));
+    const batch = this.#batch;
+    this.#batch = undefined;
+    batch?.reject(reason ?? refusal(this.#runner, EBUSY, 0, null));
   }
 
   /** Called when the kernel closes, and the scheduled run was withdrawn or the grace of a run in flight is over. */

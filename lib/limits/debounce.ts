@@ -119,6 +119,7 @@ export function readTiming(
 /** Calls the user's function itself. */
 class SyncUnit<R> implements Unit<R | undefined> {
   readonly #func: (...args: never[]) => R;
+  readonly #name: string | undefined;
   readonly #debouncer: Debouncer<R>;
   readonly _idle?: () => void;
 
@@ -128,10 +129,16 @@ class SyncUnit<R> implements Unit<R | undefined> {
     options: ThrottleOptions,
     idle: (() => void) | undefined,
   ) {
-    const { wq = processWorkqueues.softclock, ref = true, name = functionName(func) } = options;
+    const { wq = processWorkqueues.softclock, ref = true, name } = options;
     this.#func = func;
+    this.#name = name;
     if (idle !== undefined) this._idle = idle;
-    this.#debouncer = new Debouncer<R>(this, timing, { wq, bits: 0, name, ref });
+    this.#debouncer = new Debouncer<R>(this, timing, { wq, bits: 0, ref });
+  }
+
+  /** The given name, or that of its function, which is read only for a report. */
+  get _name(): string {
+    return this.#name ?? functionName(this.#func);
   }
 
   get pending(): boolean {

@@ -24,8 +24,9 @@
 import type { Kcont } from '../core/kcont.ts';
 import { makeOwn } from '../core/own-kcont.ts';
 import { reset } from '../core/schedule.ts';
-import { QUEUED, SCHEDULED } from '../core/state.ts';
+import { NAMED, QUEUED, SCHEDULED, UNREF } from '../core/state.ts';
 import type { Workqueue } from '../core/workqueue.ts';
+import { FAR } from '../time/timing-wheel.ts';
 
 /**
  * When a function is invoked.
@@ -46,6 +47,8 @@ export interface Timing {
  * @internal
  */
 export interface DebouncerHost<R> {
+  /** The name of its timers. */
+  readonly _name: string;
   /** Calls the function. */
   _invoke(self: unknown, args: readonly unknown[]): R;
   /** Called when a new debouncer would give the same results, so that this one can be freed. */
@@ -58,7 +61,6 @@ export interface DebouncerHost<R> {
 interface TimerSettings {
   readonly wq: Workqueue;
   readonly bits: number;
-  readonly name: string;
   readonly ref: boolean;
 }
 
@@ -78,18 +80,25 @@ export class Debouncer<R> {
   /** The time of the last call, while `#wait` is not running; -Infinity: its wait has passed. */
   #lastCallMs = -Infinity;
   #lastInvokeMs = 0;
+  /** The deadline of `#wait` in ticks, as `_due`, for which the limit was last found not to have passed. */
+  #seenDue = -1;
   /** Whether `#wait` runs only to remember the time of the last call. */
   #isCooling = false;
 
   constructor(host: DebouncerHost<R>, timing: Timing, settings: TimerSettings) {
-    const { wq, bits, name, ref } = settings;
+    const { wq, ref } = settings;
     this.#host = host;
     this.#timing = timing;
-    const own = { name, ref };
-    this.#wait = makeOwn<Debouncer<R>>(bits, wq, null, waited, this, own);
+    const bits = settings.bits | NAMED | (ref ? 0 : UNREF);
+    this.#wait = makeOwn<Debouncer<R>>(bits, wq, null, waited, this);
     this.#limit = Number.isNaN(timing.maxWaitMs)
       ? null
-      : makeOwn<Debouncer<R>>(bits, wq, null, limited, this, own);
+      : makeOwn<Debouncer<R>>(bits, wq, null, limited, this);
+  }
+
+  /** The name of its timers. */
+  get _name(): string {
+    return this.#host._name;
   }
 
   /** Whether the wait of a call is in progress, so that an invocation may follow. */
@@ -195,6 +204,10 @@ export class Debouncer<R> {
 
   /** If the loop was blocked and no timer could run, the call that finds the limit passed invokes the function. */
   #checkLimit(hasWaited: boolean): R | undefined {
+    // Calls of one tick have the same deadline, so the first one answers for all. Computing the time takes 30 ns.
+    const due = this.#wait._due;
+    if (!hasWaited && due === this.#seenDue && due !== FAR) return this.#result;
+    this.#seenDue = due;
     const { waitMs, maxWaitMs } = this.#timing;
     const limitMs = this.#lastInvokeMs + maxWaitMs;
     if (!hasWaited && this.#wait.deadline - waitMs < limitMs) return this.#result;

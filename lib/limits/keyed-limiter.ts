@@ -7,39 +7,60 @@ import { RateLimiter } from './rate-limiter.ts';
 /** The longest time between two sweeps, as a power of 2. */
 const LONGEST = 52;
 
-/** Keys whose limiters take a similar time to become full. */
+/** How many keys are looked at before others may run: a look takes 0.1 to 1 us. */
+const PART = 256;
+
+/**
+ * Keys whose limiters take a similar time to become full. They are looked through in parts, at the lowest priority:
+ * there may be a million of them.
+ */
 class Group<K> {
   readonly #limiters: Map<K, RateLimiter>;
   readonly #keys = new Set<K>();
   readonly #sweepMs: number;
   readonly #kc: Kcont<Group<K>>;
+  /** Where the sweep goes on. */
+  #sweep: Iterator<K> | null = null;
+  /** How many keys are left to it: those that are added meanwhile wait for the next one. */
+  #left = 0;
 
   constructor(limiters: Map<K, RateLimiter>, kernel: Kernel, sweepMs: number) {
     this.#limiters = limiters;
     this.#sweepMs = sweepMs;
     const options = { name: 'KeyedLimiter', ref: false };
-    this.#kc = new Kcont<Group<K>>(kernel.wq.softclock, null, sweep, this, options);
+    this.#kc = new Kcont<Group<K>>(kernel.wq.prilow, null, sweep, this, options);
   }
 
   add(key: K): void {
     this.#keys.add(key);
-    if (!this.#kc.pending) this.#start();
+    if (!this.#kc.busy) this.#schedule(this.#sweepMs);
   }
 
-  /** Frees the limiters that are full. */
+  /** Frees the limiters that are full, in the next part of the keys. */
   _sweep(): void {
-    for (const key of this.#keys) {
+    if (this.#sweep === null) {
+      this.#sweep = this.#keys.values();
+      this.#left = this.#keys.size;
+    }
+    const most = Math.min(PART, this.#left);
+    for (let i = 0; i < most; i++) {
+      const key = this.#sweep.next().value as K;
       if (!isUnused(this.#limiters.get(key) as RateLimiter)) continue;
       this.#limiters.delete(key);
       this.#keys.delete(key);
     }
-    if (this.#keys.size > 0) this.#start();
+    this.#left -= most;
+    if (this.#left > 0) this.#schedule(0);
+    else {
+      this.#sweep = null;
+      if (this.#keys.size > 0) this.#schedule(this.#sweepMs);
+    }
   }
 
-  #start(): void {
+  #schedule(delayMs: number): void {
     this.#kc.ack();
     // The errno is ignored: on a closed kernel nothing is freed.
-    this.#kc._schedule(this.#sweepMs, null);
+    this.#kc._schedule(delayMs, null);
   }
 }
 

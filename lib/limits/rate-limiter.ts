@@ -1,6 +1,11 @@
 /*
  * What all rate limits have in common: who waits, in which order, and the timer of the first waiter.
  *
+ *   limiter ---> line, created by the first wait: its waiters, and a continuation for the first of them
+ *
+ * There may be a million limiters, one for each address, of which few ever make somebody wait. So a limiter is small,
+ * and what a wait needs is created when it is needed.
+ *
  * Waiters are served first in, first out, so small amounts do not starve a large one: `tryTake` fails while somebody
  * waits. There is one timer, for the first waiter; when it is served, the timer is set for the next one. A shutdown
  * leaves it running as long as runs in flight may be waiting for it; then the waiters are rejected.
@@ -9,14 +14,7 @@
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { checkFunction, invalid, isA, traceFrom, type Caller } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
-import {
-  SIGNAL,
-  integerOf,
-  kindOf,
-  optionsOf,
-  readOptions,
-  type Kind,
-} from '../base/options-check.ts';
+import { SIGNAL, kindOf, optionsOf, readOptions, type Kind } from '../base/options-check.ts';
 import type { Kcont } from '../core/kcont.ts';
 import { Kernel, kernel as processKernel } from '../core/kernel.ts';
 import { makeOwn } from '../core/own-kcont.ts';
@@ -27,6 +25,9 @@ import { LIMIT, TASK } from '../core/state.ts';
 export const KERNEL: Kind = kindOf('a Kernel', (value) => isA(value, Kernel));
 
 const TAKE = optionsOf<{ signal?: AbortSignal }>('take', { signal: SIGNAL });
+
+/** What a call awaits for which the limit is not reached. */
+const GRANTED: Promise<void> = Promise.resolve();
 
 /** Somebody who waits. */
 class Waiter implements AbortMember {
@@ -55,6 +56,31 @@ class Waiter implements AbortMember {
   }
 }
 
+/** Those who wait for one limiter, and the timer of the first one. */
+class Line {
+  readonly waiters = new Set<Waiter>();
+  readonly kc: Kcont<RateLimiter>;
+  /** How much they all wait for. */
+  amount = 0;
+
+  constructor(limiter: RateLimiter) {
+    const bits = TASK | LIMIT;
+    this.kc = makeOwn<RateLimiter>(bits, limiter.kernel.wq.softclock, null, serve, limiter);
+  }
+
+  add(waiter: Waiter): void {
+    this.waiters.add(waiter);
+    this.amount += waiter.amount;
+    if (waiter.signal !== undefined) join(waiter.signal, waiter);
+  }
+
+  delete(waiter: Waiter): void {
+    this.waiters.delete(waiter);
+    this.amount -= waiter.amount;
+    if (waiter.signal !== undefined) leave(waiter.signal, waiter);
+  }
+}
+
 /**
  * A limit for how much may be taken in some time.
  *
@@ -64,7 +90,7 @@ class Waiter implements AbortMember {
  * @public
  */
 export abstract class RateLimiter {
-  static readonly #line: (limiter: RateLimiter) => string =
+  static readonly #described: (limiter: RateLimiter) => string =
     /* @__PURE__ */ defineInspect<RateLimiter>(
       this,
       ({ available, waiting }, name) => `${name} { ${available} available, ${waiting} waiting }`,
@@ -74,18 +100,20 @@ export abstract class RateLimiter {
   readonly kernel: Kernel;
   /** The largest amount that can be taken at once. */
   readonly most: number;
-  readonly #kind: Kind;
-  readonly #waiters = new Set<Waiter>();
-  readonly #kc: Kcont<RateLimiter>;
-  #waitingAmount = 0;
+  #line: Line | null = null;
 
   /** @internal */
   constructor(kernel: Kernel = processKernel, most: number) {
     this.kernel = kernel;
     this.most = most;
-    this.#kind = integerOf(`an integer from 1 to ${most}`, 1, most);
-    const name = new.target.name;
-    this.#kc = makeOwn<RateLimiter>(TASK | LIMIT, kernel.wq.softclock, null, serve, this, { name });
+  }
+
+  /**
+   * The name of its continuation in reports.
+   * @internal
+   */
+  get _name(): string {
+    return this.constructor.name;
   }
 
   /** How much could be taken now if nobody waited. */
@@ -112,7 +140,7 @@ export abstract class RateLimiter {
 
   /** Number of calls of `take` that wait. */
   get waiting(): number {
-    return this.#waiters.size;
+    return this.#line === null ? 0 : this.#line.waiters.size;
   }
 
   /**
@@ -149,17 +177,23 @@ export abstract class RateLimiter {
    * @returns a promise of the function's result. Rejected as {@link RateLimiter.take}, and with what the function
    * throws
    */
-  async run<T>(
+  run<T>(
     func: () => T | PromiseLike<T>,
     amount: number = 1,
     options?: { signal?: AbortSignal },
   ): Promise<T> {
-    const caller = RateLimiter.prototype.run;
-    checkFunction(func, 'func', caller);
-    const signal = this.#mayTake(amount, options, caller);
-    // The function is never called by this call itself, whether the limit is reached or not.
-    await (this.#tryTake(amount) ? undefined : this.#wait(amount, signal));
-    return func();
+    let granted = GRANTED;
+    try {
+      const caller = RateLimiter.prototype.run;
+      checkFunction(func, 'func', caller);
+      const signal = this.#mayTake(amount, options, caller);
+      if (!this.#tryTake(amount)) granted = this.#wait(amount, signal);
+    } catch (error) {
+      return Promise.reject(error);
+    }
+    // The function is never called by this call itself, whether the limit is reached or not. An async function that
+    // awaits the same takes 80 ns more.
+    return granted.then(() => func());
   }
 
   /**
@@ -171,7 +205,7 @@ export abstract class RateLimiter {
    */
   waitMs(amount: number = 1): number {
     this.#check(amount, RateLimiter.prototype.waitMs);
-    return this._untilMs(this.kernel.now(), this.#waitingAmount + amount);
+    return this._untilMs(this.kernel.now(), (this.#line?.amount ?? 0) + amount);
   }
 
   /**
@@ -179,7 +213,7 @@ export abstract class RateLimiter {
    * @internal
    */
   _leave(waiter: Waiter, reason: unknown): void {
-    this.#delete(waiter);
+    this.#line?.delete(waiter);
     waiter.reject(reason);
     this._serve();
   }
@@ -189,8 +223,9 @@ export abstract class RateLimiter {
    * @internal
    */
   _serve(): void {
-    const kc = this.#kc;
-    for (const waiter of this.#waiters) {
+    const line = this.#line as Line;
+    const { kc } = line;
+    for (const waiter of line.waiters) {
       const nowMs = this.kernel.now();
       const untilMs = this._untilMs(nowMs, waiter.amount);
       if (untilMs > 0) {
@@ -201,7 +236,7 @@ export abstract class RateLimiter {
         return;
       }
       this._grant(nowMs, waiter.amount);
-      this.#delete(waiter);
+      line.delete(waiter);
       waiter.resolve();
     }
     kc.stop();
@@ -212,15 +247,16 @@ export abstract class RateLimiter {
    * @internal
    */
   _abort(reason: unknown): void {
-    for (const waiter of this.#waiters) {
-      this.#delete(waiter);
+    const line = this.#line as Line;
+    for (const waiter of line.waiters) {
+      line.delete(waiter);
       waiter.reject(reason);
     }
   }
 
   /** @internal */
   toString(): string {
-    return RateLimiter.#line(this);
+    return RateLimiter.#described(this);
   }
 
   /** Checks the arguments of a call that may wait, and throws the reason if its signal is aborted. */
@@ -238,31 +274,24 @@ export abstract class RateLimiter {
 
   #wait(amount: number, signal: AbortSignal | undefined): Promise<void> {
     return new Promise((resolve, reject) => {
-      const waiter = new Waiter(this, amount, signal, resolve, reject);
-      this.#waiters.add(waiter);
-      this.#waitingAmount += amount;
-      if (signal !== undefined) join(signal, waiter);
-      if (this.#waiters.size === 1) this._serve();
+      const line = (this.#line ??= new Line(this));
+      line.add(new Waiter(this, amount, signal, resolve, reject));
+      if (line.waiters.size === 1) this._serve();
     });
   }
 
   #tryTake(amount: number): boolean {
-    if (this.#waiters.size > 0) return false;
+    if (this.waiting > 0) return false;
     const nowMs = this.kernel.now();
     if (this._untilMs(nowMs, amount) > 0) return false;
     this._grant(nowMs, amount);
     return true;
   }
 
-  #delete(waiter: Waiter): void {
-    this.#waiters.delete(waiter);
-    this.#waitingAmount -= waiter.amount;
-    if (waiter.signal !== undefined) leave(waiter.signal, waiter);
-  }
-
-  #check(amount: number, caller: Caller): void {
-    if (!this.#kind.fits(amount))
-      throw traceFrom(caller, invalid('amount', this.#kind.expected, amount));
+  #check(amount: unknown, caller: Caller): void {
+    if (Number.isInteger(amount) && (amount as number) >= 1 && (amount as number) <= this.most)
+      return;
+    throw traceFrom(caller, invalid('amount', `an integer from 1 to ${this.most}`, amount));
   }
 }
 

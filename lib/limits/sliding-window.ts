@@ -40,6 +40,9 @@ const WINDOW = optionsOf<SlidingWindowOptions>('SlidingWindow', KINDS);
 /** Times that have left the window are removed from the array when there are so many, and they are half of it. */
 const COMPACT = 1024;
 
+/** Stands for two arrays while nothing was taken in the window; never written to. */
+const NONE: number[] = [];
+
 /**
  * A rate limit that no window exceeds.
  *
@@ -57,9 +60,9 @@ const COMPACT = 1024;
 export class SlidingWindow extends RateLimiter {
   readonly #windowMs: number;
   /** When something was taken, in order; those before `#first` have left the window. */
-  #times: number[] = [];
+  #times: number[] = NONE;
   /** How much was taken up to each time, that time included. */
-  #sums: number[] = [];
+  #sums: number[] = NONE;
   #first = 0;
   /** How much was taken in all, and of this, how much has left the window. */
   #taken = 0;
@@ -98,7 +101,11 @@ export class SlidingWindow extends RateLimiter {
     const times = this.#times;
     if (this.#taken + amount > Number.MAX_SAFE_INTEGER) this.#rebase();
     this.#taken += amount;
-    if (times.at(-1) === nowMs) this.#sums[times.length - 1] = this.#taken;
+    if (times.length === 0) {
+      // An array that is made with an element has no room for sixteen more, which most keys of many would not use.
+      this.#times = [nowMs];
+      this.#sums = [this.#taken];
+    } else if (times.at(-1) === nowMs) this.#sums[times.length - 1] = this.#taken;
     else {
       times.push(nowMs);
       this.#sums.push(this.#taken);
@@ -118,8 +125,9 @@ export class SlidingWindow extends RateLimiter {
     while (first < times.length && endOf(times[first] as number, this.#windowMs) <= nowMs) first++;
     if (first > this.#first) this.#left = this.#sums[first - 1] as number;
     if (first === times.length) {
-      this.#times = [];
-      this.#sums = [];
+      if (first === 0) return 0;
+      this.#times = NONE;
+      this.#sums = NONE;
       this.#taken = 0;
       this.#left = 0;
       first = 0;

@@ -17,6 +17,8 @@ export interface WorkqueueCounters {
   readonly name: string;
   /** Its priority, 0 … 223. */
   readonly priority: number;
+  /** Its part in the turns of its priority; null: no workqueue of its priority has been acquired with `shares`. */
+  readonly shares: number | null;
   /** Number of calls that scheduled a continuation: `schedule`, `reset` and `run`. */
   readonly scheduled: number;
   /** How many of them found its timer running, and moved its deadline. `touch` is not counted. */
@@ -133,12 +135,13 @@ export function cpuCounters({ dispatcher }: KernelObserver): CpuCounters[] {
 }
 
 function ofQueue(observer: KernelObserver, wq: Workqueue): WorkqueueCounters {
-  const { name, priority, queued, running, entered, failed } = wq.stats();
+  const { name, priority, shares, queued, running, entered, failed } = wq.stats();
   const { scheduled, moved, expired, stopped, refused, longestWait } = observer.of(wq);
   const longestWaitMs = longestWait / TICKS_PER_MS;
   return {
     name,
     priority,
+    shares,
     scheduled,
     moved,
     expired,

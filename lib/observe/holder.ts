@@ -14,7 +14,7 @@ import { isLock } from '../locks/lock-check.ts';
 import type { Waiter } from '../locks/turnstile.ts';
 import { RUNNING } from '../core/state.ts';
 import { allObservers, type KernelObserver } from './kernel-observer.ts';
-import { holdingsOf, type Owner } from './debug/owners.ts';
+import { blockersOf, holdingsOf, type Holding, type Owner } from './debug/owners.ts';
 import { atSite, type Site } from './debug/sites.ts';
 import { codeName, lockLabel } from './list-entry.ts';
 import { numberOf } from './numbers.ts';
@@ -137,7 +137,7 @@ export function holdersOf(lock: BaseLock): LockHolder[] {
     for (const kc of running(observer.dispatcher))
       if (kc._lock === lock) runs.push({ observer, kc });
   }
-  return describeHolders(lock, runs);
+  return describeHolders(holdingsOf(lock), runs);
 }
 
 /** A run in flight. */
@@ -146,9 +146,30 @@ interface Run {
   readonly kc: Kcont<unknown>;
 }
 
-function describeHolders(lock: BaseLock, runs: readonly Run[]): LockHolder[] {
+/**
+ * Those because of whom a lock cannot be entered: its holders, and those of the other sides of it. If it can be entered,
+ * its holders.
+ *
+ * @internal
+ */
+export function blockingOf(lock: BaseLock): LockHolder[] {
+  if (lock._open) return holdersOf(lock);
+  const runs: Run[] = [];
+  for (const observer of allObservers()) {
+    for (const kc of running(observer.dispatcher))
+      if (kc._lock !== null && keyOf(kc._lock) === keyOf(lock)) runs.push({ observer, kc });
+  }
+  return describeHolders(blockersOf(lock), runs);
+}
+
+/** The same for the sides of one lock that has been waited for: they have one queue. */
+function keyOf(lock: BaseLock): object {
+  return lock._turnstile ?? lock;
+}
+
+function describeHolders(holdings: readonly Holding[], runs: readonly Run[]): LockHolder[] {
   // The lock of a run is found with the beginning of the run.
-  const holders = holdingsOf(lock)
+  const holders = holdings
     .filter(({ site }) => site !== undefined)
     .map(({ owner, site, sinceMs }) => holderByCode(owner, site, sinceMs));
   for (const { observer, kc } of runs) {
@@ -169,7 +190,8 @@ function describeHolders(lock: BaseLock, runs: readonly Run[]): LockHolder[] {
  * @internal
  */
 export class Holders {
-  readonly #runs = new Map<BaseLock, Run[]>();
+  /** By the key of their locks. */
+  readonly #runs = new Map<object, Run[]>();
   readonly #texts = new Map<BaseLock, string>();
   #isPartial = false;
 
@@ -201,19 +223,22 @@ export class Holders {
   }
 
   #add(lock: BaseLock, run: Run): void {
-    const runs = this.#runs.get(lock);
-    if (runs === undefined) this.#runs.set(lock, [run]);
+    const key = keyOf(lock);
+    const runs = this.#runs.get(key);
+    if (runs === undefined) this.#runs.set(key, [run]);
     else runs.push(run);
   }
 
-  /** The holders of a lock. */
+  /** The same as {@link blockingOf}. */
   of(lock: BaseLock): LockHolder[] {
-    if (!lock.held) return [];
-    const runs = (this.#runs.get(lock) ?? []).filter(
-      ({ kc }) => (kc._state & RUNNING) !== 0 && kc._lock === lock,
+    const isOpen = lock._open;
+    if (isOpen && !lock.held) return [];
+    const runs = (this.#runs.get(keyOf(lock)) ?? []).filter(
+      ({ kc }) => (kc._state & RUNNING) !== 0 && (kc._lock === lock || !isOpen),
     );
     // It may have got another holder meanwhile.
-    return runs.length > 0 || this.#isPartial ? describeHolders(lock, runs) : holdersOf(lock);
+    if (runs.length === 0 && !this.#isPartial) return blockingOf(lock);
+    return describeHolders(isOpen ? holdingsOf(lock) : blockersOf(lock), runs);
   }
 
   /** The same as {@link lockAndHolder}; for one lock always the same text. */
@@ -235,7 +260,7 @@ function holderByCode(owner: Owner | null, site: Site | undefined, sinceMs: numb
  * @internal
  */
 export function lockAndHolder(lock: BaseLock): string {
-  return lockAnd(lock, holdersOf(lock));
+  return lockAnd(lock, blockingOf(lock));
 }
 
 function lockAnd(lock: BaseLock, holders: readonly LockHolder[]): string {

@@ -1,4 +1,5 @@
 import { constants } from 'node:os';
+import { isMainThread } from 'node:worker_threads';
 import { KcontError, traceFrom } from '../base/errors.ts';
 import {
   ANYTHING,
@@ -11,13 +12,13 @@ import {
   readOptions,
 } from '../base/options-check.ts';
 import { kernel as processKernel, type Kernel } from '../core/kernel.ts';
-import { nothing } from '../base/nothing.ts';
 import { listen } from './debug/debug-mode.ts';
 import type { Finding } from './debug/finding.ts';
 import { duration } from './duration.ts';
 import { inLine } from './in-line.ts';
 import { allObservers, observerOf } from './kernel-observer.ts';
 import { KERNEL } from './list.ts';
+import { Parts } from './parts.ts';
 import { publishStall } from './publisher.ts';
 import {
   FlightRecorder,
@@ -40,7 +41,8 @@ import { Watcher, type Watched } from './watcher.ts';
 export interface ObserveOptions {
   /**
    * A signal of the operating system, such as `'SIGUSR2'`, that prints the {@link report} of each kernel. Not
-   * `'SIGKILL'` and `'SIGSTOP'`, which no process can handle. Default: none.
+   * `'SIGKILL'` and `'SIGSTOP'`, which no process can handle. On the main thread only, where signals arrive. Default:
+   * none.
    */
   signal?: NodeJS.Signals;
   /** Gets the text of reports. Default: it is written to the standard error stream. */
@@ -152,8 +154,9 @@ export interface Observation {
  *
  * @param options - what is to be reported, and how; nothing by default
  * @returns an object that ends it
- * @throws KcontError EINVAL for an invalid option, ENOTSUP for a signal that this operating system does not have, EPERM
- * if there is no folder for the socket that no other user can change
+ * @throws KcontError EINVAL for an invalid option, ENOTSUP for a signal that this operating system does not have or on
+ * a worker thread, EPERM if there is no folder for the socket that no other user can change; what the system throws if
+ * it has no memory or no thread. Nothing has been started then
  *
  * @example
  * ```ts
@@ -175,48 +178,50 @@ export function observe(options?: ObserveOptions): Observation {
   const { limits: asked = onStall === undefined && !watch ? undefined : {} } = given;
   const limits = asked === undefined ? undefined : readLimits(asked);
   const record = readRecordOptions(given.record, observe);
-  const closeSocket = given.socket === true ? open() : undefined;
-  const printer = new Printer(write);
-  const print = (): void => printer.print();
-  if (signal !== undefined) {
-    try {
-      process.on(signal, print);
-    } catch {
-      closeSocket?.();
-      const what = `this operating system has no ${signal}`;
-      throw traceFrom(observe, new KcontError('ENOTSUP', what));
-    }
+  if (signal !== undefined && !isMainThread) {
+    const what = 'signals arrive on the main thread only: call observe({ signal }) there';
+    throw traceFrom(observe, new KcontError('ENOTSUP', what));
   }
-  const tell = onStall ?? ((stall: Stall): void => write(`kcont: ${stall.message}\n`));
-  const detector =
-    limits === undefined ? undefined : new StallDetector(observerOf(kernel), limits, tell);
-  const recorder = record === undefined ? undefined : new FlightRecorder(kernel, record);
-  const watcher =
-    limits === undefined || !watch
-      ? undefined
-      : new Watcher(observerOf(kernel), limits.blockMs, recorder, (watched, block) => {
-          const stall = stallOf(watched, block, limits.blockMs, kernel.now());
-          publishStall(kernel, stall);
-          onStall?.(stall);
-        });
-  const unlisten = onFinding === undefined ? nothing : listen(kernel, onFinding);
-  const stop = (): void => {
-    unlisten();
-    if (signal !== undefined) process.off(signal, print);
-    detector?.stop();
-    watcher?.stop();
-    recorder?.stop();
-    closeSocket?.();
-  };
-  return { recording: recorder ?? null, stop, [Symbol.dispose]: stop };
-}
-
-function open(): () => void {
+  const parts = new Parts();
   try {
-    return openSocket();
+    if (given.socket === true) parts.add(openSocket());
+    if (signal !== undefined) parts.add(printAt(signal, write));
+    const observer = observerOf(kernel);
+    if (limits !== undefined) {
+      const tell = onStall ?? ((stall: Stall): void => write(`kcont: ${stall.message}\n`));
+      const detector = new StallDetector(observer, limits, tell);
+      parts.add(() => detector.stop());
+    }
+    const recorder = record === undefined ? null : new FlightRecorder(kernel, record);
+    parts.add(() => recorder?.stop());
+    if (limits !== undefined && watch) {
+      const { blockMs } = limits;
+      const watcher = new Watcher(observer, blockMs, recorder, (watched, block) => {
+        const stall = stallOf(watched, block, blockMs, kernel.now());
+        publishStall(kernel, stall);
+        onStall?.(stall);
+      });
+      parts.add(() => watcher.stop());
+    }
+    if (onFinding !== undefined) parts.add(listen(kernel, onFinding));
+    const stop = (): void => parts.stop();
+    return { recording: recorder, stop, [Symbol.dispose]: stop };
   } catch (error) {
+    parts.stop();
     throw traceFrom(observe, error);
   }
+}
+
+/** Prints reports when a signal arrives. Returns what ends that. */
+function printAt(signal: NodeJS.Signals, write: (text: string) => void): () => void {
+  const printer = new Printer(write);
+  const print = (): void => printer.print();
+  try {
+    process.on(signal, print);
+  } catch {
+    throw new KcontError('ENOTSUP', `this operating system has no ${signal}`);
+  }
+  return () => process.off(signal, print);
 }
 
 /** The stall of a block that the watching thread has found. */

@@ -140,9 +140,10 @@ class Report {
 function queuesOf(observer: KernelObserver): string[] {
   return workqueueCounters(observer)
     .filter(({ entered }) => entered > 0)
-    .map(({ name, entered, queued, running, failed, longestWaitMs }) => {
+    .map(({ name, shares, entered, queued, running, failed, longestWaitMs }) => {
+      const turns = shares === null ? '' : `, ${shares} ${shares === 1 ? 'share' : 'shares'}`;
       const now = `${queued} queued, ${running} running, ${entered} entered, ${failed} failed`;
-      return `${name}: ${now}, longest wait ${duration(longestWaitMs)}`;
+      return `${name}${turns}: ${now}, longest wait ${duration(longestWaitMs)}`;
     });
 }
 

@@ -14,7 +14,7 @@ import type { BaseLock } from '../locks/lock.ts';
 import { FAR } from '../time/timing-wheel.ts';
 import { Causes } from './causes.ts';
 import { duration } from './duration.ts';
-import { holdersOf } from './holder.ts';
+import { blockingOf } from './holder.ts';
 import { inLine } from './in-line.ts';
 import type { KernelObserver } from './kernel-observer.ts';
 import { functionOf, lockLabel } from './list-entry.ts';
@@ -82,8 +82,8 @@ export class StallDetector extends Tap {
       kc.reset(this.#everyMs);
     };
     this.#timer = new Kcont(kernel.wq.softserial, null, look, null, { name: NAME, ref: false });
-    if (least < Infinity && !kernel.closed) this.#timer.schedule(this.#everyMs);
     this.#remove = observer.add(this);
+    if (least < Infinity && !kernel.closed) this.#timer.schedule(this.#everyMs);
   }
 
   stop(): void {
@@ -168,7 +168,7 @@ export class StallDetector extends Tap {
     for (const [lock, { kc, sinceMs, count }] of locks) {
       const ms = nowMs - sinceMs;
       if (ms <= lockMs) continue;
-      const holders = holdersOf(lock).map(({ name }) => name);
+      const holders = blockingOf(lock).map(({ name }) => name);
       const held = holders.length === 0 ? '' : `, held by ${holders.join(', ')}`;
       const message = `${label(kc)} on ${kc._wq.name} has waited ${duration(ms)} for lock ${lockLabel(lock)}${held}; ${count} wait for it`;
       const extent = { ms, limitMs: lockMs, message, holders, waiting: count };

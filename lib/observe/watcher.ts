@@ -68,13 +68,13 @@ export class Watcher extends Tap {
   /**
    * Starts the thread.
    *
-   * @param recorder - whose recording is written for a block; undefined: none
+   * @param recorder - whose recording is written for a block; null: none
    * @param tell - called with each block, when the event loop is free again
    */
   constructor(
     observer: KernelObserver,
     blockMs: number,
-    recorder: FlightRecorder | undefined,
+    recorder: FlightRecorder | null,
     tell: (watched: Watched, block: Block) => void,
   ) {
     super();
@@ -85,15 +85,25 @@ export class Watcher extends Tap {
       isMain: isMainThread,
       rings: recorder?.rings ?? null,
     };
-    // It needs no options of this process, some of which a thread would refuse.
-    this.#worker = new Worker(ENTRY_URL, { workerData, execArgv: [], name: 'kcont/observe' });
+    this.#remove = observer.add(this);
+    try {
+      // It needs no options of this process, some of which a thread would refuse.
+      this.#worker = new Worker(ENTRY_URL, { workerData, execArgv: [], name: 'kcont/observe' });
+    } catch (error) {
+      this.#remove();
+      throw error;
+    }
     this.#worker.on('message', (block: Block) => {
       tell(this.#watched[block.label] ?? OTHERS, block);
     });
-    // After the listener, which keeps the process alive.
+    // The process goes on without it.
+    this.#worker.on('error', ({ message }: Error) => {
+      this.stop();
+      process.stderr.write(`kcont: nothing watches the event loop any more: ${message}\n`);
+    });
+    // After the listeners, which keep the process alive.
     this.#worker.unref();
     recorder?.recorder.followTicks(this.#words, TICKS);
-    this.#remove = observer.add(this);
   }
 
   stop(): void {

@@ -26,8 +26,9 @@ import {
   type PeriodicFunction,
   type PeriodicTask,
   type TaskOptions,
+  type TaskPolicy,
 } from './periodic-task.ts';
-import { Dates, FixedRate, Once, readExpression, type Recurrence } from './timetable.ts';
+import { Dates, FixedDelay, FixedRate, Once, recurrenceOf, type Recurrence } from './timetable.ts';
 
 export type { PeriodicFunction, PeriodicTask, TaskOptions } from './periodic-task.ts';
 export type { Recurrence } from './timetable.ts';
@@ -112,15 +113,32 @@ const RECURRENCE: Kind = kindOf(
     (isObject(value) && typeof (value as Partial<Recurrence>).nextRun === 'function'),
 );
 
-const EVERY = optionsOf<EveryOptions>('every', {
-  fixed: oneOf("'rate' or 'delay'", 'rate', 'delay'),
-  overrun: oneOf("'skip', 'queue' or 'merge'", 'skip', 'queue', 'merge'),
-  jitterMs: FINITE_MS,
-  align: FLAG,
-  initialDelayMs: FINITE_MS,
-  random: FUNCTION,
-  ...TASK_KINDS,
-});
+const EVERY = optionsOf<EveryOptions>(
+  'every',
+  {
+    fixed: oneOf("'rate' or 'delay'", 'rate', 'delay'),
+    overrun: oneOf("'skip', 'queue' or 'merge'", 'skip', 'queue', 'merge'),
+    jitterMs: FINITE_MS,
+    align: FLAG,
+    initialDelayMs: FINITE_MS,
+    random: FUNCTION,
+    ...TASK_KINDS,
+  },
+  () => ({
+    fixed: undefined,
+    overrun: undefined,
+    jitterMs: undefined,
+    align: undefined,
+    initialDelayMs: undefined,
+    random: undefined,
+    wq: undefined,
+    lock: undefined,
+    name: undefined,
+    ref: undefined,
+    signal: undefined,
+    wallClock: undefined,
+  }),
+);
 const AT = optionsOf<AtOptions>('at', {
   missed: oneOf("'skip' or 'once'", 'skip', 'once'),
   graceMs: FINITE_MS,
@@ -172,24 +190,28 @@ export function every(
   options?: EveryOptions,
 ): PeriodicTask {
   const given = readEvery(periodMs, options);
-  const { fixed = 'rate', overrun = 'skip', jitterMs = 0, align = false } = given;
-  const { initialDelayMs = periodMs, random = Math.random } = given;
-  const timetable = (nowMs: number): FixedRate | null => {
-    if (fixed === 'delay') return null;
-    return new FixedRate(align ? alignedAfter(nowMs, periodMs) : nowMs + initialDelayMs, periodMs);
-  };
-  return makeTask(func, given, every, (wall) => ({
-    timetable,
-    firstDelayMs: initialDelayMs,
-    delayMs: periodMs,
-    once: false,
-    wall: align ? wall : null,
-    overrun,
-    graceMs: 0,
-    latestMs: Infinity,
-    jitterMs,
-    random,
-  }));
+  const { align = false, initialDelayMs = periodMs } = given;
+  if (given.fixed === 'delay') {
+    const delays = new FixedDelay(periodMs, initialDelayMs);
+    return makeTask(func, given, every, delays, everyPolicy(given), false);
+  }
+  const times = new FixedRate(periodMs, align ? null : initialDelayMs);
+  return makeTask(func, given, every, times, everyPolicy(given), align);
+}
+
+/** What most tasks do about times that have passed. */
+const SKIP: TaskPolicy = {
+  overrun: 'skip',
+  graceMs: 0,
+  latestMs: Infinity,
+  jitterMs: 0,
+  random: Math.random,
+  once: false,
+};
+
+function everyPolicy({ overrun = 'skip', jitterMs = 0, random }: EveryOptions): TaskPolicy {
+  if (overrun === 'skip' && jitterMs === 0) return SKIP;
+  return { ...SKIP, overrun, jitterMs, random: random ?? Math.random };
 }
 
 function readEvery(periodMs: number, options: EveryOptions | undefined): EveryOptions {
@@ -206,12 +228,6 @@ function readEvery(periodMs: number, options: EveryOptions | undefined): EveryOp
   } catch (error) {
     throw traceFrom(every, error);
   }
-}
-
-/** The first multiple of a period after a time. */
-function alignedAfter(nowMs: number, periodMs: number): number {
-  const n = Math.floor(nowMs / periodMs) + 1;
-  return Number.isSafeInteger(n) ? n * periodMs : nowMs;
 }
 
 /**
@@ -238,19 +254,9 @@ export function at(date: Date | number, func: PeriodicFunction, options?: AtOpti
     throw traceFrom(at, error);
   }
   const ms = typeof date === 'number' ? date : msOfDate(date);
-  const { missed = 'once', graceMs = GRACE_MS } = given;
-  return makeTask(func, given, at, (wall) => ({
-    timetable: (_nowMs, isAgain) => new Once(ms, isAgain),
-    once: true,
-    firstDelayMs: 0,
-    delayMs: 0,
-    wall,
-    overrun: missed === 'skip' ? 'skip' : 'queue',
-    graceMs: 0,
-    latestMs: graceMs,
-    jitterMs: 0,
-    random: Math.random,
-  }));
+  const { missed = 'once', graceMs: latestMs = GRACE_MS } = given;
+  const overrun = missed === 'skip' ? 'skip' : 'queue';
+  return makeTask(func, given, at, new Once(ms), { ...SKIP, overrun, latestMs, once: true }, true);
 }
 
 /**
@@ -289,23 +295,14 @@ export function cron(
     if (typeof expression !== 'string') {
       exclude('timeZone', 'omitted with an object that has dates', timeZone);
       dates = new Dates(expression);
-    } else dates = new Dates(readExpression(expression, timeZone));
+    } else dates = new Dates(recurrenceOf(expression, timeZone));
   } catch (error) {
     throw traceFrom(cron, error);
   }
   const { missed = 'skip', graceMs = GRACE_MS, jitterMs = 0, random = Math.random } = given;
-  return makeTask(func, given, cron, (wall) => ({
-    timetable: () => dates,
-    once: false,
-    firstDelayMs: 0,
-    delayMs: 0,
-    wall,
-    overrun: OVERRUNS[missed],
-    graceMs,
-    latestMs: graceMs,
-    jitterMs,
-    random,
-  }));
+  const overrun = OVERRUNS[missed];
+  const policy = { ...SKIP, overrun, graceMs, latestMs: graceMs, jitterMs, random };
+  return makeTask(func, given, cron, dates, policy, true);
 }
 
 const OVERRUNS = { skip: 'skip', once: 'merge', all: 'queue' } as const;

@@ -26,15 +26,17 @@ import { checkFunction, functionName, invalid, type Caller, traceFrom } from '..
 import { defineInspect } from '../base/inspect.ts';
 import { FLAG, SIGNAL, TEXT, kindOf, type Kind } from '../base/options-check.ts';
 import { reportLater, whenSettled } from '../core/invoke.ts';
-import { Kcont } from '../core/kcont.ts';
+import type { Kcont } from '../core/kcont.ts';
 import { wq as processWorkqueues } from '../core/kernel.ts';
-import { scheduleOrThrow } from '../core/schedule.ts';
+import { makeOwn } from '../core/own-kcont.ts';
+import { REMOTE_REQUIRED, refusal, scheduleFrom } from '../core/schedule.ts';
+import { NAMED, UNREF } from '../core/state.ts';
 import { Workqueue } from '../core/workqueue.ts';
 import type { Lock } from '../locks/lock.ts';
 import { LOCK } from '../locks/lock-check.ts';
 import { dateAt, msOfDate } from '../time/wall-clock.ts';
-import type { Timetable } from './timetable.ts';
-import { WallClock, wallClockOf } from './wall-clock.ts';
+import { FixedDelay, dust, type Timetable } from './timetable.ts';
+import { BACK_MS, WallClock, wallClockOf } from './wall-clock.ts';
 
 /**
  * A function that is called at certain times. It gets its task.
@@ -78,22 +80,11 @@ export const TASK_KINDS: { readonly [N in keyof TaskOptions]-?: Kind } = {
 };
 
 /**
- * What a task does at which times.
+ * What a task does about times that have passed. Most tasks share one.
  *
  * @internal
  */
-export interface TaskPlan {
-  /** Creates the times; null: at a fixed delay after each run. `isAgain`: the task was stopped before. */
-  readonly timetable: (nowMs: number, isAgain: boolean) => Timetable | null;
-  /** Whether it ends after a run, whatever asked for that. */
-  readonly once: boolean;
-  /** For a fixed delay: how long after a start the first run is. */
-  readonly firstDelayMs: number;
-  /** For a fixed delay: how long after a run the next one is. */
-  readonly delayMs: number;
-  /** The clock of the times; null: the kernel's monotonic clock. */
-  readonly wall: WallClock | null;
-  /** What is done about times that have passed. */
+export interface TaskPolicy {
   readonly overrun: 'skip' | 'merge' | 'queue';
   /** With `'skip'`: how late a run may begin because the run before it took long. */
   readonly graceMs: number;
@@ -101,10 +92,9 @@ export interface TaskPlan {
   readonly latestMs: number;
   readonly jitterMs: number;
   readonly random: () => number;
+  /** Whether it ends after a run, whatever asked for that. */
+  readonly once: boolean;
 }
-
-/** The least fixed delay: a tick of the timing wheel, to which shorter ones are rounded up. */
-const LEAST_MS = 1 / 8;
 
 /**
  * The handle of a task, created by {@link every}, {@link at} and {@link cron}.
@@ -126,20 +116,27 @@ export class PeriodicTask {
     );
   readonly #kc: Kcont<PeriodicTask>;
   readonly #func: PeriodicFunction;
-  readonly #plan: TaskPlan;
-  readonly #wall: WallClock;
-  readonly #settled: () => void;
-  readonly #tooEarly: () => void;
+  readonly #name: string | undefined;
+  readonly #times: Timetable | FixedDelay;
+  readonly #policy: TaskPolicy;
+  /** The clock of the times; null: the kernel's monotonic clock. */
+  readonly #wall: WallClock | null;
+  /** The clock of the dates that are shown; undefined: the kernel's own, which has not been needed yet. */
+  #dates: WallClock | undefined;
   readonly #signal: AbortSignal | undefined;
-  #timetable: Timetable | null = null;
+  /** Called when a run has settled; made by the first run. */
+  #settled: (() => void) | undefined = undefined;
   /** The time of the next run, and during a run that of this one; Infinity: there is none. */
   #dueMs = NaN;
-  /** That time, plus jitter. */
-  #fireMs = NaN;
-  /** When the last run began, or it was started, on the clock of the times. */
-  #beganMs = NaN;
-  /** During a run: the first time that counts after it; NaN: the one after `#dueMs`. */
-  #nextMs = NaN;
+  // Of the numbers below most tasks need none: as small integers or undefined, they need no memory of their own.
+  /** By how much the run is delayed. */
+  #jitterMs = 0;
+  /** With `'merge'`: when the last run began, or it was started, on the clock of the times. */
+  #beganMs: number | undefined = undefined;
+  /** During a run: the first time that counts after it; undefined: the one after `#dueMs`. */
+  #nextMs: number | undefined = undefined;
+  /** By the wall clock: the last time that was run, unless the clock was found to be wrong then. */
+  #ranMs: number | undefined = undefined;
   /** Whether `runNow` asked for the next run. */
   #isNow = false;
   #isStopped = true;
@@ -147,24 +144,35 @@ export class PeriodicTask {
   #skipped = 0;
 
   /** @internal */
-  constructor(func: PeriodicFunction, plan: TaskPlan, options: TaskOptions, wall: WallClock) {
-    const { wq = processWorkqueues.prihigh, lock = null, name = functionName(func) } = options;
-    const { ref = true, signal } = options;
+  constructor(
+    func: PeriodicFunction,
+    times: Timetable | FixedDelay,
+    policy: TaskPolicy,
+    isByWall: boolean,
+    options: TaskOptions,
+  ) {
+    const { wq = processWorkqueues.prihigh, lock = null, ref = true, signal, wallClock } = options;
+    const bits = ref ? NAMED : NAMED | UNREF;
     this.#func = func;
-    this.#plan = plan;
-    this.#wall = wall;
-    this.#settled = () => this.#guard(() => this.#fileNext());
-    this.#tooEarly = () => void this.#guard(() => this.#file());
+    this.#name = options.name;
+    this.#times = times;
+    this.#policy = policy;
+    this.#wall = isByWall ? (wallClock ?? wallClockOf(wq.kernel)) : null;
+    this.#dates = wallClock;
     this.#signal = signal;
-    this.#kc = new Kcont<PeriodicTask>(wq, lock, run, this, { ref, name });
+    this.#kc = makeOwn<PeriodicTask>(bits, wq, lock, run, this);
     try {
       if (signal?.aborted === true) this.#kc.destroy();
       else {
         this.#isStopped = false;
-        this.#begin(false);
-        if (this.#hasEnded) return;
-        scheduleOrThrow(this.#kc, this.#delayMs());
-        plan.wall?._add(this);
+        const nowMs = this.#begin(false);
+        if (this.#hasEnded) {
+          this[Symbol.dispose]();
+          return;
+        }
+        const errno = this.#schedule(nowMs);
+        if (errno !== 0) throw refusal(this.#kc, errno, 0, null);
+        this.#wall?._add(this);
         if (signal !== undefined) join(signal, this);
       }
     } catch (error) {
@@ -176,6 +184,14 @@ export class PeriodicTask {
   /** Its name in reports. */
   get name(): string {
     return this.#kc.name;
+  }
+
+  /**
+   * The given name, or that of its function, which is read only for a report.
+   * @internal
+   */
+  get _name(): string {
+    return this.#name ?? functionName(this.#func);
   }
 
   /**
@@ -214,7 +230,8 @@ export class PeriodicTask {
    */
   get nextDate(): Date | null {
     if (!this.#kc.pending) return null;
-    const date = dateAt(this.#wall.now + this.#fireMs - this.#now());
+    const wall = (this.#dates ??= this.#wall ?? wallClockOf(this.#kc.wq.kernel));
+    const date = dateAt(wall.now + this.#dueMs + this.#jitterMs - this.#now());
     return Number.isNaN(msOfDate(date)) ? null : date;
   }
 
@@ -226,7 +243,7 @@ export class PeriodicTask {
   stop(): boolean {
     this.#isStopped = true;
     this.#isNow = false;
-    this.#plan.wall?._delete(this);
+    this.#wall?._delete(this);
     this.#kc.stop();
     return this.#kc.running;
   }
@@ -242,13 +259,10 @@ export class PeriodicTask {
     if (!this.#isStopped || this.#kc.destroyed) return false;
     this.#isStopped = false;
     return this.#guard(() => {
-      if (!this.#kc.running) {
-        this.#begin(true);
-        return this.#file();
-      }
+      if (!this.#kc.running) return this.#file(this.#begin(true));
       // A run in flight files the next time when it settles.
       this.#beginAfterRun();
-      this.#plan.wall?._add(this);
+      this.#wall?._add(this);
       return true;
     });
   }
@@ -319,20 +333,22 @@ export class PeriodicTask {
    * @internal
    */
   _run(): unknown {
-    const { wall } = this.#plan;
+    const wall = this.#wall;
     const nowMs = wall === null ? this.#now() : this.#guard(() => wall.now);
     const isNow = this.#isNow;
-    if (!isNow && this.#isEarly(nowMs, this.#fireMs)) {
+    if (!isNow && this.#isEarly(nowMs, this.#dueMs + this.#jitterMs)) {
       // The wall clock was set back, or is slower than the monotonic one.
-      whenSettled(this.#kc, this.#tooEarly);
+      whenSettled(this.#kc, () => void this.#guard(() => this.#file(this.#now())));
       return undefined;
     }
     this.#isNow = false;
     // A run before its time is an additional one: the time keeps its own run.
-    this.#nextMs = isNow && this.#isEarly(nowMs, this.#dueMs) ? this.#dueMs : NaN;
-    whenSettled(this.#kc, this.#settled);
+    const isExtra = isNow && this.#isEarly(nowMs, this.#dueMs);
+    this.#nextMs = isExtra ? this.#dueMs : undefined;
+    whenSettled(this.#kc, (this.#settled ??= () => this.#guard(() => this.#fileNext())));
     if (!isNow && !this.#isOnTime(nowMs)) return undefined;
-    this.#beganMs = nowMs;
+    if (wall !== null && !isExtra) this.#ranMs = this.#dueMs;
+    this.#beginsAt(nowMs);
     this.#runs++;
     return this.#func.call(undefined, this);
   }
@@ -343,15 +359,13 @@ export class PeriodicTask {
    */
   _moved(wasWrong: boolean): void {
     // A date of its own stays, and the times of a run that is in flight are chosen when it has settled.
-    const isAnew = wasWrong && !this.#plan.once;
+    const isAnew = wasWrong && !this.#policy.once;
+    if (isAnew) this.#ranMs = undefined;
     if (this.#kc.running && !isAnew) return;
     try {
       this.#guard(() => {
         if (this.#kc.running) this.#beginAfterRun();
-        else {
-          if (isAnew) this.#begin(true);
-          this.#file();
-        }
+        else this.#file(isAnew ? this.#begin(true) : this.#now());
       });
     } catch (error) {
       // The timers of the other tasks are set all the same.
@@ -374,13 +388,7 @@ export class PeriodicTask {
   }
 
   #now(): number {
-    const { wall } = this.#plan;
-    return wall === null ? this.#kc.wq.kernel.now() : wall.now;
-  }
-
-  #delayMs(): number {
-    if (this.#isNow) return 0;
-    return Math.min(Math.max(this.#fireMs - this.#now(), 0), Number.MAX_SAFE_INTEGER);
+    return this.#wall === null ? this.#kc.wq.kernel.now() : this.#wall.now;
   }
 
   /**
@@ -392,85 +400,106 @@ export class PeriodicTask {
     return timeMs - nowMs > dust(timeMs) + dust(this.#kc.wq.kernel.now());
   }
 
-  /** Chooses the first time. */
-  #begin(isAgain: boolean): void {
+  /** Chooses the first time; returns the present one. */
+  #begin(isAgain: boolean): number {
     const nowMs = this.#now();
-    this.#timetable = this.#plan.timetable(nowMs, isAgain);
-    this.#beganMs = nowMs;
-    const { firstDelayMs } = this.#plan;
-    this.#due(this.#timetable === null ? nowMs + firstDelayMs : this.#timetable.first(nowMs));
+    this.#beginsAt(nowMs);
+    this.#due(this.#first(this.#times, nowMs, isAgain));
+    return nowMs;
+  }
+
+  /**
+   * The first time that has not been run. If the clock was set back a little while the task was stopped, the task has
+   * not been told.
+   */
+  #first(times: Timetable | FixedDelay, nowMs: number, isAgain: boolean): number {
+    const firstMs = times.begin(nowMs, isAgain);
+    const ranMs = this.#ranMs;
+    if (ranMs === undefined || firstMs > ranMs || ranMs - nowMs > BACK_MS) return firstMs;
+    return (times as Timetable).after(ranMs);
   }
 
   /** The same during a run: the times after it begin now. Those of a monotonic clock are kept. */
   #beginAfterRun(): void {
     const nowMs = this.#now();
-    const { wall, timetable, once } = this.#plan;
-    this.#beganMs = nowMs;
-    if (once || this.#timetable === null) return;
-    if (wall === null) {
-      this.#nextMs = Math.max(this.#after(this.#timetable), this.#timetable.from(nowMs));
-    } else {
-      this.#timetable = timetable(nowMs, true) as Timetable;
-      this.#nextMs = this.#timetable.first(nowMs);
-    }
+    const times = this.#times;
+    this.#beginsAt(nowMs);
+    if (this.#policy.once || times instanceof FixedDelay) return;
+    if (this.#wall === null) this.#nextMs = Math.max(this.#after(times), times.from(nowMs));
+    else this.#nextMs = this.#first(times, nowMs, true);
+  }
+
+  #beginsAt(nowMs: number): void {
+    if (this.#policy.overrun === 'merge') this.#beganMs = nowMs;
   }
 
   #due(dueMs: number): void {
-    const { jitterMs, random } = this.#plan;
+    const { jitterMs, random } = this.#policy;
     this.#dueMs = dueMs;
-    this.#fireMs = jitterMs === 0 ? dueMs : dueMs + draw(random) * jitterMs;
+    if (jitterMs > 0) this.#jitterMs = draw(random) * jitterMs;
   }
 
   /** Whether the time that has come, or a later one that has come too, is run; the others are skipped. */
   #isOnTime(nowMs: number): boolean {
-    const { overrun, latestMs, jitterMs } = this.#plan;
+    const { overrun, latestMs, jitterMs } = this.#policy;
+    const times = this.#times;
     const fromMs = nowMs - latestMs - jitterMs;
-    if (overrun !== 'skip' || this.#timetable === null || !(this.#dueMs < fromMs)) return true;
-    const nextMs = this.#timetable.from(fromMs);
+    if (overrun !== 'skip' || times instanceof FixedDelay || !(this.#dueMs < fromMs)) return true;
+    const nextMs = times.from(fromMs);
     if (nextMs > nowMs) {
       this.#skipped++;
       return false;
     }
-    this.#skipped += this.#timetable.count(this.#dueMs, nextMs);
+    this.#skipped += times.count(this.#dueMs, nextMs);
     this.#dueMs = nextMs;
     return true;
   }
 
   /** The first time that counts after a run. */
   #after(timetable: Timetable): number {
-    return Number.isNaN(this.#nextMs) ? timetable.after(this.#dueMs) : this.#nextMs;
+    return this.#nextMs ?? timetable.after(this.#dueMs);
   }
 
   /** A run has settled: chooses the next time. */
   #fileNext(): void {
-    const timetable = this.#timetable;
-    const { overrun, graceMs, jitterMs, delayMs, once } = this.#plan;
+    const times = this.#times;
+    const { overrun, graceMs, jitterMs, once } = this.#policy;
+    if (this.#isStopped && !once) return;
+    const nowMs = this.#now();
     if (once) this.#due(Infinity);
-    else if (this.#isStopped) return;
-    else if (timetable === null) {
-      const nowMs = this.#now();
-      this.#due(nowMs + Math.max(delayMs, LEAST_MS, 4 * dust(nowMs)));
-    } else {
-      const nextMs = this.#after(timetable);
+    else if (times instanceof FixedDelay) this.#due(times.afterRun(nowMs));
+    else {
+      const nextMs = this.#after(times);
       let fromMs = -Infinity;
-      if (overrun === 'merge') fromMs = afterMs(timetable, this.#beganMs);
-      if (overrun === 'skip') fromMs = this.#now() - graceMs - jitterMs;
-      const laterMs = nextMs < fromMs ? timetable.from(fromMs) : nextMs;
-      if (laterMs !== nextMs) this.#skipped += timetable.count(nextMs, laterMs);
+      if (overrun === 'merge') fromMs = afterMs(times, this.#beganMs as number);
+      if (overrun === 'skip') fromMs = nowMs - graceMs - jitterMs;
+      const laterMs = nextMs < fromMs ? times.from(fromMs) : nextMs;
+      if (laterMs !== nextMs) this.#skipped += times.count(nextMs, laterMs);
       this.#due(laterMs);
     }
-    this.#file();
+    this.#file(nowMs);
   }
 
   /** Starts the timer. False: there is no further time, or the kernel is closing. */
-  #file(): boolean {
+  #file(nowMs: number): boolean {
     if (this.#hasEnded) {
       this[Symbol.dispose]();
       return false;
     }
-    if (this.#kc._schedule(this.#delayMs(), null) !== 0) return false;
-    this.#plan.wall?._add(this);
+    if (this.#schedule(nowMs) !== 0) return false;
+    this.#wall?._add(this);
     return true;
+  }
+
+  /** Schedules the run of its time; returns an errno. The clock of the kernel is read once, by the caller. */
+  #schedule(nowMs: number): number {
+    const waitMs = this.#isNow ? 0 : Math.max(this.#dueMs + this.#jitterMs - nowMs, 0);
+    const delayMs = Math.min(waitMs, Number.MAX_SAFE_INTEGER);
+    if (delayMs > 0 && this.#wall === null) {
+      const errno = scheduleFrom(this.#kc, nowMs, delayMs);
+      if (errno !== REMOTE_REQUIRED) return errno;
+    }
+    return this.#kc._schedule(delayMs, null);
   }
 
   /** @internal */
@@ -481,11 +510,6 @@ export class PeriodicTask {
 
 function run(task: PeriodicTask): unknown {
   return task._run();
-}
-
-/** By how much the rounding of a sum may change a time. */
-function dust(ms: number): number {
-  return Math.abs(ms) * Number.EPSILON;
 }
 
 /** The first time of a timetable after any time. */
@@ -504,22 +528,25 @@ function draw(random: () => number): number {
 /**
  * Creates a task.
  *
+ * @param isByWall - whether its times are those of the wall clock
+ *
  * @internal
  */
 export function makeTask(
   func: PeriodicFunction,
   options: TaskOptions,
   caller: Caller,
-  plan: (wall: WallClock) => TaskPlan,
+  times: Timetable | FixedDelay,
+  policy: TaskPolicy,
+  isByWall: boolean,
 ): PeriodicTask {
   try {
     checkFunction(func);
-    const { wq = processWorkqueues.prihigh } = options;
-    const { wallClock = wallClockOf(wq.kernel) } = options;
-    if (wallClock.kernel !== wq.kernel) {
+    const { wq = processWorkqueues.prihigh, wallClock } = options;
+    if (wallClock !== undefined && wallClock.kernel !== wq.kernel) {
       throw invalid('wallClock', TASK_KINDS.wallClock.expected, wallClock);
     }
-    return new PeriodicTask(func, plan(wallClock), options, wallClock);
+    return new PeriodicTask(func, times, policy, isByWall, options);
   } catch (error) {
     throw traceFrom(caller, error);
   }

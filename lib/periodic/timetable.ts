@@ -12,8 +12,12 @@ import { dateAt, msOfDate } from '../time/wall-clock.ts';
  * @internal
  */
 export interface Timetable {
-  /** The time with which a task begins at `nowMs`; Infinity: there is none. */
-  first(nowMs: number): number;
+  /**
+   * Begins the times anew: returns the time with which a task begins at `nowMs`; Infinity: there is none.
+   *
+   * @param isAgain - whether the task was stopped before
+   */
+  begin(nowMs: number, isAgain: boolean): number;
   /** The first time that is not before `atMs`; Infinity: there is none. */
   from(atMs: number): number;
   /** The first time after one of its times; Infinity: there is none. */
@@ -29,16 +33,23 @@ export interface Timetable {
  * @internal
  */
 export class FixedRate implements Timetable {
-  readonly #firstMs: number;
   readonly #periodMs: number;
+  readonly #initialDelayMs: number | null;
+  #firstMs = NaN;
 
-  constructor(firstMs: number, periodMs: number) {
-    this.#firstMs = firstMs;
+  /**
+   * @param initialDelayMs - the time from the beginning to the first time; null: the times are multiples of the period
+   */
+  constructor(periodMs: number, initialDelayMs: number | null) {
     this.#periodMs = periodMs;
+    this.#initialDelayMs = initialDelayMs;
   }
 
-  first(nowMs: number): number {
-    return this.from(nowMs);
+  begin(nowMs: number): number {
+    const delayMs = this.#initialDelayMs;
+    const firstMs = delayMs === null ? alignedAfter(nowMs, this.#periodMs) : nowMs + delayMs;
+    this.#firstMs = firstMs;
+    return firstMs;
   }
 
   from(atMs: number): number {
@@ -52,7 +63,7 @@ export class FixedRate implements Timetable {
 
   after(timeMs: number): number {
     // From half a period later, rounding cannot lead back to this time. A step below `leastMs` would change nothing.
-    const leastMs = Math.abs(timeMs) * Number.EPSILON;
+    const leastMs = dust(timeMs);
     return this.from(timeMs + Math.max(this.#periodMs / 2, leastMs));
   }
 
@@ -65,6 +76,49 @@ export class FixedRate implements Timetable {
   }
 }
 
+/** The first multiple of a period after a time. */
+function alignedAfter(nowMs: number, periodMs: number): number {
+  const n = Math.floor(nowMs / periodMs) + 1;
+  return Number.isSafeInteger(n) ? n * periodMs : nowMs;
+}
+
+/** The least fixed delay: a tick of the timing wheel, to which shorter ones are rounded up. */
+const LEAST_MS = 1 / 8;
+
+/**
+ * A delay after each run. There is no list of times: a time is known when the run before it has settled, so none can
+ * pass meanwhile.
+ *
+ * @internal
+ */
+export class FixedDelay {
+  readonly #delayMs: number;
+  readonly #firstDelayMs: number;
+
+  constructor(delayMs: number, firstDelayMs: number) {
+    this.#delayMs = delayMs;
+    this.#firstDelayMs = firstDelayMs;
+  }
+
+  begin(nowMs: number): number {
+    return nowMs + this.#firstDelayMs;
+  }
+
+  /** The time after a run that has settled at `nowMs`. A shorter delay would be lost when it is added. */
+  afterRun(nowMs: number): number {
+    return nowMs + Math.max(this.#delayMs, LEAST_MS, 4 * dust(nowMs));
+  }
+}
+
+/**
+ * By how much the rounding of a sum may change a time.
+ *
+ * @internal
+ */
+export function dust(ms: number): number {
+  return Math.abs(ms) * Number.EPSILON;
+}
+
 /**
  * One time.
  *
@@ -72,17 +126,17 @@ export class FixedRate implements Timetable {
  */
 export class Once implements Timetable {
   readonly #ms: number;
-  readonly #isAgain: boolean;
 
-  /** `isAgain`: the task was stopped before; a date that has passed is then left out. */
-  constructor(ms: number, isAgain: boolean) {
+  constructor(ms: number) {
     this.#ms = ms;
-    this.#isAgain = isAgain;
   }
 
-  /** A date that has passed is due too: what that means is decided when it is run. */
-  first(nowMs: number): number {
-    return this.#isAgain ? this.from(nowMs) : this.#ms;
+  /**
+   * A date that has passed is due too: what that means is decided when it is run. If the task was stopped before, it is
+   * left out.
+   */
+  begin(nowMs: number, isAgain: boolean): number {
+    return isAgain ? this.from(nowMs) : this.#ms;
   }
 
   from(atMs: number): number {
@@ -123,7 +177,7 @@ export class Dates implements Timetable {
     this.#recurrence = recurrence;
   }
 
-  first(nowMs: number): number {
+  begin(nowMs: number): number {
     return this.after(nowMs);
   }
 
@@ -154,6 +208,66 @@ interface Croner {
   ) => Recurrence;
 }
 
+/** croner, if it has been imported: a look for its file takes 20 us. */
+let croner: unknown;
+
+function importCroner(): unknown {
+  return (croner ??= createRequire(import.meta.url)('croner'));
+}
+
+/** Expressions that have been read, by time zone and expression; the earliest is dropped when there are too many. */
+const expressions = new Map<string, Recurrence>();
+const MOST_EXPRESSIONS = 256;
+
+/**
+ * Reads a cron expression with croner, which has to be installed. Equal expressions share a result, which takes a third
+ * of the time.
+ *
+ * @throws KcontError ENOTSUP if croner cannot be imported, EINVAL for an invalid expression or time zone
+ *
+ * @internal
+ */
+export function recurrenceOf(expression: string, timeZone: string | undefined): Recurrence {
+  const key = `${timeZone ?? ''}\n${expression}`;
+  const known = expressions.get(key);
+  if (known !== undefined) return known;
+  const read = readExpression(expression, timeZone);
+  // The local time zone may be changed by the program, so its dates are not remembered.
+  const recurrence = timeZone === undefined ? read : new Remembered(read);
+  if (expressions.size === MOST_EXPRESSIONS) {
+    for (const earliest of expressions.keys()) {
+      expressions.delete(earliest);
+      break;
+    }
+  }
+  expressions.set(key, recurrence);
+  return recurrence;
+}
+
+/**
+ * A recurrence that remembers its last answer: there is no other date between the date given and the one returned. In a
+ * time zone, an answer takes 60 us, and many tasks with one expression ask at the same time.
+ */
+class Remembered implements Recurrence {
+  readonly #recurrence: Recurrence;
+  #afterMs = NaN;
+  #next: Date | null = null;
+
+  constructor(recurrence: Recurrence) {
+    this.#recurrence = recurrence;
+  }
+
+  nextRun(after: Date): Date | null {
+    const afterMs = msOfDate(after);
+    const nextMs = this.#next === null ? Infinity : msOfDate(this.#next);
+    if (!(afterMs >= this.#afterMs && afterMs < nextMs)) {
+      this.#next = this.#recurrence.nextRun(after);
+      this.#afterMs = afterMs;
+    }
+    return this.#next;
+  }
+}
+
 /**
  * Reads a cron expression with croner, which has to be installed.
  *
@@ -165,11 +279,11 @@ interface Croner {
 export function readExpression(
   expression: string,
   timeZone: string | undefined,
-  load: () => unknown = () => createRequire(import.meta.url)('croner'),
+  load: () => unknown = importCroner,
 ): Recurrence {
-  let croner: Croner;
+  let found: Croner;
   try {
-    croner = load() as Croner;
+    found = load() as Croner;
   } catch (error) {
     const what = "cron expressions need the package 'croner' to be installed";
     throw causedBy(new KcontError('ENOTSUP', what), error);
@@ -179,7 +293,7 @@ export function readExpression(
     const options = Object.create(null) as { paused: boolean; timezone?: string };
     options.paused = true;
     if (timeZone !== undefined) options.timezone = checkZone(timeZone);
-    return new croner.Cron(expression, options);
+    return new found.Cron(expression, options);
   } catch (error) {
     const where = timeZone === undefined ? '' : ` in the time zone ${show(timeZone)}`;
     const what = `${show(expression)}${where} cannot be read: ${(error as Error).message}`;

@@ -23,8 +23,12 @@ import { VirtualClock } from '../time/virtual-clock.ts';
 const CHECK_MS = 1000;
 /** By how much their difference may change without being noticed, in ms. */
 const DRIFT_MS = 10;
-/** A clock that is set back by more than this is assumed to have been wrong, and times are run again. */
-const BACK_MS = 3 * 3_600_000;
+/**
+ * A clock that is set back by more than this is assumed to have been wrong, and times are run again.
+ *
+ * @internal
+ */
+export const BACK_MS: number = 3 * 3_600_000;
 /** What is expected of a time. */
 const EXPECTED = 'ms since 1970, within the range of a Date';
 

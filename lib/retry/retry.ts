@@ -159,7 +159,7 @@ export class Retry<T> {
     Retry<unknown>
   >(
     this,
-    ({ name, state, attempt }) => `Retry ${name} { ${state}, attempt ${attempt} }`,
+    ({ name, state, attempt }) => `Retry ${name || '(anonymous)'} { ${state}, attempt ${attempt} }`,
     ({ name, state, attempt }) => ({ name, state, attempt }),
   );
   /**
@@ -171,6 +171,7 @@ export class Retry<T> {
   /** How often the function is called at most. */
   readonly attempts: number;
   readonly #func: RetryFunction<T>;
+  readonly #name: string | undefined;
   readonly #kc: Kcont<Retry<T>>;
   readonly #backoff: BackoffFunction;
   readonly #retryIf: RetryOptions['retryIf'];
@@ -179,7 +180,8 @@ export class Retry<T> {
   readonly #budget: RetryBudget | undefined;
   readonly #deadlineMs: number;
   #deadline: Kcont<Retry<T>> | undefined = undefined;
-  readonly #errors: AttemptErrors = new AttemptErrors();
+  /** The errors of its attempts, if one has failed. */
+  #errors: AttemptErrors | undefined = undefined;
   #resolve: (value: T) => void = nothing;
   #reject: (reason: unknown) => void = nothing;
   #state: RetryState = 'queued';
@@ -203,7 +205,7 @@ export class Retry<T> {
     try {
       checkFunction(func);
       const given = readOptions(options, RETRY);
-      const { wq = processWorkqueues.prihigh, lock = null, context = 'none', name } = given;
+      const { wq = processWorkqueues.prihigh, lock = null, context = 'none' } = given;
       checkBudget(given.budget, wq.kernel);
       this.attempts = given.attempts ?? ATTEMPTS;
       this.#func = func;
@@ -213,8 +215,8 @@ export class Retry<T> {
       this.#signal = given.signal;
       this.#budget = given.budget;
       given.signal?.throwIfAborted();
-      const label = name ?? functionName(func);
-      const made = label === '' ? { context } : { context, name: label };
+      this.#name = given.name;
+      const made = context === 'none' ? undefined : { context };
       this.#kc = makeOwn<Retry<T>>(QUIET | TASK, wq, lock, enter, this, made);
       const { deadlineMs } = given;
       this.#deadlineMs = deadlineMs === undefined ? Infinity : wq.kernel.now() + deadlineMs;
@@ -242,6 +244,14 @@ export class Retry<T> {
   }
 
   /**
+   * The given name, or that of its function, which is read only for a report.
+   * @internal
+   */
+  get _name(): string {
+    return this.#name ?? functionName(this.#func);
+  }
+
+  /**
    * `'queued'`: before an attempt, also while it waits for the lock; `'running'`: during an attempt;
    * `'waiting'`: in backoff; `'fulfilled'` or `'rejected'`: it has ended.
    */
@@ -266,7 +276,7 @@ export class Retry<T> {
 
   /** The errors of up to eleven attempts, the earliest first. */
   get errors(): readonly unknown[] {
-    return this.#errors.all;
+    return this.#errors?.all ?? [];
   }
 
   /**
@@ -370,7 +380,7 @@ export class Retry<T> {
   #failed(error: unknown): void {
     if (this.#state !== 'running') return;
     this.#isOver = true;
-    this.#errors.add(error);
+    (this.#errors ??= new AttemptErrors()).add(error);
     try {
       if (this.#mayRetry(error) && this.#wait(error)) return;
     } catch (thrown) {
@@ -425,8 +435,8 @@ export class Retry<T> {
   _deadlinePassed(): void {
     const what = `${this.name || 'a retry'}: its deadline is over, in attempt ${this.#attempt}`;
     const error = new KcontError('ETIMEDOUT', what);
-    this.#errors.link();
-    const last = this.#errors.all.at(-1);
+    this.#errors?.link();
+    const last = this.#errors?.all.at(-1);
     this.#controller?.abort(error);
     this.#fail(last === undefined ? error : causedBy(error, last));
   }

@@ -1106,6 +1106,31 @@ describe('every options object', () => {
         }
       });
 
+      it('refuses an option that cannot be read, and keeps what was thrown as the cause', async () => {
+        for (const call of calls) {
+          for (const name of options) {
+            const thrown = new Error('stuck');
+            const given = Object.defineProperty({ ...good }, name, {
+              enumerable: true,
+              get() {
+                throw thrown;
+              },
+            });
+            let error: unknown;
+            try {
+              await call(given as never);
+            } catch (refused) {
+              error = refused;
+            }
+            expect(error).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
+            expect(String(error)).to.match(
+              new RegExp(`${name} must be .*, got a getter that throws`),
+            );
+            expect((error as Error).cause).to.equal(thrown);
+          }
+        }
+      });
+
       if (passesOn) return;
 
       it('ignores properties of Object.prototype', async () => {

@@ -1,3 +1,5 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import { beforeEach, describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
@@ -717,6 +719,29 @@ describe('inheritance of priorities', () => {
       await kernel.drain();
       expect(ran).to.deep.equal(['x', 'y', 'z', 'aborted', 'part', 'later']);
     });
+  });
+
+  it('keeps nothing of a kernel that is dropped while its runs await each other', async () => {
+    setFlagsFromString('--expose-gc');
+    const gc = runInNewContext('gc') as () => void;
+    const leave = async (): Promise<WeakRef<object>[]> => {
+      const dropped = new VirtualClock();
+      const { wq } = new Kernel({ clock: dropped });
+      const held = new Mutex();
+      const never = (): Promise<void> => new Promise(nothing);
+      holder(wq.prilow, held, () =>
+        Promise.all([wq.prilow.run(nothing, { delayMs: 10 }), wq.prilow.run(never)]),
+      );
+      await dropped.advance(0);
+      return [new WeakRef(wq.prilow.kernel), new WeakRef(held)];
+    };
+    const left = await leave();
+    // What a WeakRef returns is kept until the end of the turn.
+    for (let round = 0; round < 10 && left.some((one) => one.deref() !== undefined); round++) {
+      await new Promise<void>((resolve) => void setImmediate(resolve));
+      gc();
+    }
+    expect(left.map((one) => one.deref())).to.deep.equal([undefined, undefined]);
   });
 
   describe('in a deadlock', () => {

@@ -289,6 +289,7 @@ describe('Kernel', () => {
     expect(workqueues[3]).to.deep.equal({
       name: 'softclock',
       priority: 199,
+      shares: null,
       queued: 1,
       running: 0,
       entered: 0,

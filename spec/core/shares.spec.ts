@@ -45,6 +45,29 @@ describe('the option shares', () => {
     expect(ran.join(' ')).to.equal('b0 a0 a1 a2 a3 b1 a4 a5 a6 a7 b2 b3');
   });
 
+  it('is among the figures of all workqueues of the priority, as long as they take turns', () => {
+    const { kernel, clock } = new Lab();
+    const shares = (): Record<string, number | null> =>
+      Object.fromEntries(
+        kernel
+          .inspect()
+          .workqueues.filter(({ name }) => name.length === 1 || name.startsWith('pri'))
+          .map(({ name, shares: some }) => [name, some]),
+      );
+    const none = { prihigh: null, primedlow: null, primedhigh: null, prilow: null };
+    expect(shares()).to.deep.equal(none);
+    const a = kernel.acquire(PRIORITY, { name: 'a', shares: 4 });
+    const b = kernel.acquire(PRIORITY, { name: 'b' });
+    expect(a.priority).to.equal(kernel.wq.prilow.priority);
+    expect(shares()).to.deep.equal({ ...none, prilow: 1, a: 4, b: 1 });
+    expect(a.stats().shares).to.equal(4);
+    a.release();
+    clock.tick(0);
+    expect(shares()).to.deep.equal({ ...none, b: null });
+    expect(b.stats().shares).to.equal(null);
+    b.release();
+  });
+
   it('lets the flood of one workqueue not hold up the others', () => {
     const { kernel, clock } = new Lab();
     const names = ['a', 'b', 'c'];

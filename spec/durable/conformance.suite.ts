@@ -531,6 +531,40 @@ export function conform(backend: string, start: () => Promise<Cluster>): void {
         await kc.halt();
         expect(errors).to.deep.equal(['x: Error: once']);
       });
+
+      it('does not drift, whatever delays a run: backoffs, and a touch between them', async () => {
+        let count = 0;
+        const backoff = { baseMs: 300, jitter: 'none' } as const;
+        jobs.define('tick', { maxAttempts: 3, backoff }, () => {
+          if (++count < 3) throw new Error('not yet');
+        });
+        const kc = jobs.kcont('x', 'tick', 'ä\u0000');
+        await kc.every(100_000, { firstMs: 0 });
+        await cluster.until(async () => (await kc.state()).failed === 1);
+        expect(await kc.touch()).to.equal(true);
+        await cluster.until(async () => count === 3 && (await kc.state()).pending);
+        const { dueInMs, failed } = await kc.state();
+        expect(failed).to.equal(0);
+        // The attempts were 300 and 600 ms apart, after which 99.1 s are left until the next time.
+        expect(dueInMs).to.be.within(90_000, 99_100);
+        await kc.stop();
+      });
+
+      it('makes up for the times that passed during a backoff, with catchUp', async () => {
+        let count = 0;
+        const backoff = { baseMs: 1000, jitter: 'none' } as const;
+        jobs.define('tick', { maxAttempts: 2, backoff }, () => {
+          if (++count === 1) throw new Error('not yet');
+        });
+        const kc = jobs.kcont('x', 'tick', null);
+        await kc.every(200, { firstMs: 0, catchUp: true });
+        // At 0, where it fails and is tried again at 1000; and for 200, 400, 600 and 800, right after that.
+        await cluster.until(() => count >= 2);
+        const second = jobs.kernel.now();
+        await cluster.until(() => count >= 6);
+        expect(jobs.kernel.now() - second).to.be.below(500);
+        await kc.stop();
+      });
     });
 
     describe('several nodes', () => {

@@ -396,6 +396,33 @@ describe('graphile()', function () {
       }
     });
 
+    it('end with the node, also those that are still being made', async () => {
+      const proxy = await Proxy.start();
+      const backend = graphile({ connectionString: proxy.url, schema });
+      const jobs = await durable({ backend, node: 'a', kernel: new Kernel() });
+      try {
+        const failed: unknown[] = [];
+        jobs.define('ask', async (_: null, { client }) => {
+          const open = proxy.open;
+          proxy.fill(true);
+          const asked = client.query('select 1').catch((error: unknown) => failed.push(error));
+          // Of the pool for operations, which is busy with the first.
+          const touched = [1, 2].map(() => jobs.kcont('y', 'ask', null).touch());
+          void Promise.allSettled(touched);
+          await until(async () => proxy.open >= open + 4);
+          failed.push('asked');
+          await asked;
+        });
+        await jobs.kcont('x', 'ask', null).schedule();
+        await until(async () => failed.length > 0);
+        await jobs.close({ graceMs: 0 });
+        await until(async () => proxy.open === 0);
+        expect(failed[1]).to.include({ code: 'ECPUDIED' });
+      } finally {
+        proxy.stop();
+      }
+    });
+
     it('may not answer any more: a node can be closed nevertheless', async () => {
       const proxy = await Proxy.start();
       const backend = graphile({ connectionString: proxy.url, schema });

@@ -227,6 +227,45 @@ describe('debounceAsync', () => {
     for (const end of ends) expect(end()).to.include('closed');
   });
 
+  it('serves a run that is queued when the kernel closes, and rejects only later calls', async () => {
+    for (const graceful of [false, true]) {
+      const own = new Lab();
+      const begun: string[] = [];
+      const save = debounceAsync(
+        async (text: string) => {
+          begun.push(text);
+          // The kernel may also close during a run, while the next one is queued behind it.
+          if (graceful && begun.length === 1) await gate.promise;
+          return text;
+        },
+        10,
+        { wq: own.wq.prihigh, leading: true },
+      );
+      const gate = deferred();
+      const ends = [outcome(save('a'))];
+      if (graceful) {
+        await own.clock.advance(0);
+        ends.push(outcome(save('b')));
+        await own.clock.advance(10);
+      }
+      void own.kernel.close({ graceMs: 50 });
+      ends.push(outcome(save('c')));
+      gate.resolve();
+      await own.clock.advance(100);
+      const [late = '', ...served] = ends.map((end) => end()).toReversed();
+      expect([begun, served.toReversed()]).to.deep.equal(
+        graceful
+          ? [
+              ['a', 'b'],
+              ['a', 'b'],
+            ]
+          : [['a'], ['a']],
+      );
+      expect(late).to.include('closed');
+      expect(own.reported).to.deep.equal([]);
+    }
+  });
+
   it('refuses a function without an edge', () => {
     const none = { ...options, leading: false, trailing: false };
     expect(codeOf(() => debounceAsync(note, 5, none))).to.equal('EINVAL');

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import pThrottle from 'p-throttle';
 import { useFakeTimers } from 'sinon';
-import { Kernel } from '../../lib/index.ts';
+import { Kcont, Kernel } from '../../lib/index.ts';
 import {
   KeyedLimiter,
   SlidingWindow,
@@ -510,6 +510,27 @@ describe('KeyedLimiter', () => {
     for (const ratePerSecond of [1e300, 5e-324, 1e-300]) keyed.tryTake(ratePerSecond);
     await lab.clock.advance(10);
     expect(keyed.size).to.equal(2);
+  });
+
+  it('lets others run while it looks through many keys', () => {
+    const lab = new Lab();
+    let looks = 0;
+    let seen = NaN;
+    const other = new Kcont(lab.wq.prihigh, null, () => void (seen = looks), undefined);
+    class Counted extends TokenBucket {
+      override get available(): number {
+        if (lab.clock.now > 0 && looks++ === 0) other.schedule();
+        return super.available;
+      }
+    }
+    const { kernel } = lab;
+    const perUser = new KeyedLimiter<number>(
+      () => new Counted({ ratePerSecond: 1, burst: 1, kernel }),
+    );
+    for (let key = 0; key < 10_000; key++) perUser.tryTake(key);
+    lab.clock.tick(2000);
+    expect([perUser.size, looks >= 10_000]).to.deep.equal([0, true]);
+    expect(seen).to.be.lessThan(1000);
   });
 
   it('keeps no key of which nothing was taken', async () => {

@@ -1,13 +1,13 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, VirtualClock } from '../../lib/index.ts';
-import { counters, type WorkqueueCounters } from '../support/observe.ts';
+import { counters, report, type WorkqueueCounters } from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
 /** The counts of prihigh that are not 0. */
 function counted(lab: Lab): Partial<WorkqueueCounters> {
   const found = counters(lab.kernel).workqueues.find(({ name }) => name === 'prihigh') ?? {};
-  const { name: _, priority: __, ...counts } = found as Record<string, unknown>;
+  const { name: _, priority: __, shares: ___, ...counts } = found as Record<string, unknown>;
   return Object.fromEntries(Object.entries(counts).filter(([, count]) => count !== 0));
 }
 
@@ -22,6 +22,24 @@ describe('counters()', () => {
     expect(counted(lab)).to.deep.equal({ scheduled: 2, moved: 1 });
     lab.clock.tick(20);
     expect(counted(lab)).to.deep.equal({ scheduled: 2, moved: 1, expired: 1, entered: 1 });
+  });
+
+  it('tell the shares of a workqueue, and the report has those that count', () => {
+    const { kernel, clock } = new Lab();
+    const wq = kernel.acquire(kernel.wq.prilow.priority, { name: 'paying', shares: 3 });
+    for (const queue of [wq, kernel.wq.prilow, kernel.wq.prihigh])
+      new Kcont(queue, null, () => undefined, 0).schedule();
+    clock.tick(0);
+    const found = counters(kernel).workqueues.filter(({ entered }) => entered > 0);
+    expect(found.map(({ name, shares }) => [name, shares])).to.deep.equal([
+      ['prihigh', null],
+      ['prilow', 1],
+      ['paying', 3],
+    ]);
+    const text = report(kernel);
+    expect(text).to.include('  prihigh: 0 queued');
+    expect(text).to.include('  prilow, 1 share: 0 queued');
+    expect(text).to.include('  paying, 3 shares: 0 queued');
   });
 
   it('count jobs that are queued, stopped and refused', () => {

@@ -1,7 +1,17 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex, RWLock, SpinLock } from '../../lib/index.ts';
-import { list, lockState } from '../support/observe.ts';
+import { Semaphore } from '../../lib/sync.ts';
+import type { BaseLock } from '../../lib/locks/lock.ts';
+import {
+  list,
+  lockState,
+  observe,
+  report,
+  waitGraph,
+  whyAlive,
+  type Stall,
+} from '../support/observe.ts';
 import { codeOf, Lab } from '../support/lab.ts';
 
 /** A lab whose kernel is observed. */
@@ -140,5 +150,66 @@ describe('lockState()', () => {
     for (const wrong of [undefined, null, {}, new RWLock()]) {
       expect(codeOf(() => lockState(wrong as never))).to.equal('EINVAL');
     }
+  });
+});
+
+describe('a wait for one side of a lock', () => {
+  /** A kernel with holders of some sides, and one that waits for another side. */
+  async function waits(
+    holding: readonly BaseLock[],
+    lock: BaseLock,
+    check: (lab: Lab) => void,
+  ): Promise<void> {
+    const lab = observed();
+    const holders = holding.map((side, n) =>
+      lab.async(`holder ${n}`, { lock: side, options: { name: `holder ${n}` } }),
+    );
+    for (const kc of holders) kc.schedule();
+    lab.clock.tick(1);
+    const waiter = lab.sync('waiter', { lock, options: { name: 'waiter' } });
+    waiter.schedule();
+    lab.clock.tick(2000);
+    check(lab);
+    waiter.destroy();
+    for (const kc of holders) await lab.end(kc);
+  }
+
+  const names = new RWLock({ name: 'routes' });
+  const memory = new Semaphore(4, { name: 'memory' });
+  const heavy = memory.ofWeight(3);
+  for (const { title, holding, lock } of [
+    { title: 'readers', holding: [names.read, names.read], lock: names.write },
+    { title: 'a writer', holding: [names.write], lock: names.read },
+    { title: 'those who have units', holding: [memory, heavy], lock: memory.ofWeight(2) },
+  ]) {
+    const expected = holding.map((_, n) => `holder ${n}`);
+
+    it(`names ${title}`, () =>
+      waits(holding, lock, ({ kernel }) => {
+        const line = whyAlive(kernel).find((text) => text.includes('waiter'));
+        expect(line).to.match(new RegExp(`held by ${expected.join(', ')}$`));
+        expect(report(kernel)).to.include(`held by ${expected.join(', ')}\n`);
+        const [edge] = waitGraph(kernel).waits;
+        expect(edge?.holders.map(({ name }) => name)).to.deep.equal(expected);
+      }));
+  }
+
+  it('names them in a stall', async () => {
+    const stalls: Stall[] = [];
+    const lab = observed();
+    const reads = lab.async('reads', { lock: names.read, options: { name: 'reads' } });
+    using _ = observe({
+      kernel: lab.kernel,
+      limits: { lockMs: 100, lateMs: Infinity },
+      onStall: (stall) => stalls.push(stall),
+    });
+    reads.schedule();
+    lab.clock.tick(1);
+    const writes = lab.sync('writes', { lock: names.write, options: { name: 'writes' } });
+    writes.schedule();
+    await lab.clock.advance(500);
+    expect(stalls.map(({ holders }) => holders)).to.deep.equal([['reads']]);
+    writes.destroy();
+    await lab.end(reads);
   });
 });

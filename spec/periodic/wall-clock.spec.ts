@@ -120,6 +120,50 @@ describe('tasks by the wall clock', () => {
       expect(cron({ nextRun: () => null }, note, { wq, wallClock }).state).to.equal('ended');
     });
 
+    it('does not keep its workqueue if it has no date', () => {
+      const wq = lab.kernel.acquire(110, { name: 'own' });
+      const { wallClock } = options as Required<CronOptions>;
+      const task = cron({ nextRun: () => null }, note, { wq, wallClock });
+      wq.release();
+      const names = lab.kernel.inspect().workqueues.map(({ name }) => name);
+      expect([task.state, task.start(), names.includes('own')]).to.deep.equal([
+        'ended',
+        false,
+        false,
+      ]);
+    });
+
+    it('has the dates of its expression, whichever task asked before it', () => {
+      const begin = Date.UTC(2025, 9, 25);
+      const dates = (hours: number): string => {
+        wall.set(begin + hours * HOUR_MS);
+        const own = { ...options, timeZone: 'Europe/Berlin' };
+        const task = cron('30 2 * * *', note, own);
+        task.stop();
+        return minute(task.dueMs);
+      };
+      // At 01:00 UTC on 26 October clocks are set back: 02:30 is at 00:30 UTC and not again at 01:30.
+      expect([0, 1, 24.6, 24.4, 0, 48, 24.4, -24].map(dates)).to.deep.equal([
+        '10-25T00:30',
+        '10-26T00:30',
+        '10-27T01:30',
+        '10-26T00:30',
+        '10-25T00:30',
+        '10-27T01:30',
+        '10-26T00:30',
+        '10-24T00:30',
+      ]);
+    });
+
+    it('reads more expressions than it remembers', () => {
+      const daily = (i: number): string => `${i % 60} ${Math.floor(i / 60)} * * *`;
+      for (const i of [...Array(600).keys(), 0]) {
+        const task = cron(daily(i), note, options);
+        expect(task.dueMs - START).to.equal((i === 0 ? 24 * 60 : i) * 60_000);
+        task.stop();
+      }
+    });
+
     it('refuses bad expressions, time zones and dates', () => {
       for (const bad of ['61 * * * *', 'never', '', 5, null, {}]) {
         expect(codeOf(() => cron(bad as string, note, options))).to.equal('EINVAL');
@@ -214,6 +258,34 @@ describe('tasks by the wall clock', () => {
       await lab.clock.advance(HOUR_MS + HOUR_MS / 4);
       expect(lab.take()).to.deep.equal(['06-01T00:30', '06-01T01:00', '06-01T01:30']);
     });
+
+    for (const isRunning of [false, true]) {
+      const when = isRunning ? 'during a run' : 'between two runs';
+      it(`does not run a date again when it was stopped while the clock was set back, ${when}`, async () => {
+        const run = deferred();
+        const work = (task: PeriodicTask): unknown => {
+          note(task);
+          return isRunning && task.runs === 2 ? run.promise : undefined;
+        };
+        const tasks = [
+          cron('*/30 * * * *', work, options),
+          every(HOUR_MS / 2, work, { wq: lab.wq.prihigh, wallClock: wall, align: true }),
+        ];
+        await lab.clock.advance(HOUR_MS);
+        for (const task of tasks) task.stop();
+        wall.set(START + HOUR_MS / 4);
+        for (const task of tasks) task.start();
+        run.resolve();
+        await lab.clock.advance(HOUR_MS + HOUR_MS / 4);
+        const times = ['06-01T00:30', '06-01T01:00', '06-01T01:30'];
+        expect(lab.take()).to.deep.equal(times.flatMap((time) => [time, time]));
+        for (const task of tasks) task.stop();
+        wall.set(START - 10 * HOUR_MS);
+        for (const task of tasks) task.start();
+        await lab.clock.advance(HOUR_MS / 2);
+        expect(lab.take()).to.deep.equal(['05-31T14:30', '05-31T14:30']);
+      });
+    }
 
     it('begins again when the clock was wrong by hours', async () => {
       wall.set(Date.UTC(2038, 0, 1, 12, 20));

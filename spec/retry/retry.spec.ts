@@ -448,6 +448,20 @@ describe('Retry', () => {
     expect(String(loading)).to.equal('Retry load { rejected, attempt 1 }');
   });
 
+  it('has no name of the library if its function has none', async () => {
+    const hanging = new Retry(() => new Promise(() => undefined), {
+      wq: lab.wq.prihigh,
+      deadlineMs: 5,
+    });
+    const ended = errorOf(hanging.result);
+    expect([hanging.name, inspect(hanging)]).to.deep.equal([
+      '',
+      'Retry (anonymous) { queued, attempt 0 }',
+    ]);
+    await lab.clock.advance(5);
+    expect(await ended).to.include({ message: 'a retry: its deadline is over, in attempt 1' });
+  });
+
   it('ends its wait by retryNow', async () => {
     let calls = 0;
     const loading = new Retry(() => {

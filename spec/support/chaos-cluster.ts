@@ -50,10 +50,12 @@ export class Proxy {
   readonly #target: URL;
   readonly #sockets = new Set<Socket>();
   #isHeld = false;
+  #isFull = false;
 
   private constructor(target: URL) {
     this.#target = target;
     this.#server = createServer((socket) => {
+      const isSilent = this.#isFull;
       const upstream = connect(Number(target.port || '5432'), target.hostname);
       for (const one of [socket, upstream]) {
         this.#sockets.add(one);
@@ -64,7 +66,7 @@ export class Proxy {
           upstream.destroy();
         });
       }
-      socket.on('data', (data) => this.#isHeld || upstream.write(data));
+      socket.on('data', (data) => this.#isHeld || isSilent || upstream.write(data));
       upstream.on('data', (data) => this.#isHeld || socket.write(data));
     });
   }
@@ -86,6 +88,16 @@ export class Proxy {
   /** Passes nothing on any more; all connections stay open. */
   hold(): void {
     this.#isHeld = true;
+  }
+
+  /** Whether connections that are made from now on get no answer; the others stay as they are. */
+  fill(isFull: boolean): void {
+    this.#isFull = isFull;
+  }
+
+  /** How many sockets are open, of both sides. */
+  get open(): number {
+    return this.#sockets.size;
   }
 
   cut(): void {

@@ -15,9 +15,41 @@ export const BEAT_MS = 500;
  */
 export function isConnectionError(error: unknown): boolean {
   const code = codeOf(error);
-  // Errors of sockets have codes such as ECONNRESET; errors of pg itself have none.
-  if (code === undefined || !/^[0-9A-Z]{5}$/.test(code)) return true;
-  return code === 'KC002' || /^(?:08|57P|53300)/.test(code);
+  return !isAnswer(code) || code === 'KC002' || /^(?:08|57P|53300)/.test(code);
+}
+
+/** Whether a code is one of the database. Errors of sockets have others, such as ECONNRESET; those of pg have none. */
+function isAnswer(code: string | undefined): code is string {
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code);
+}
+
+/**
+ * Whether a connection that could not be made may be made later: the server has none free or is starting, the network is
+ * down, or it took longer than it may.
+ *
+ * @internal
+ */
+export function isPassing(error: unknown): boolean {
+  const code = codeOf(error);
+  return !isAnswer(code) || /^(?:08|57P03|53300)/.test(code);
+}
+
+/**
+ * Whether a statement can be executed again after an error: a conflict with another transaction.
+ *
+ * @internal
+ */
+export function isConflict(error: unknown): boolean {
+  return /^40(?:001|P01)$/.test(codeOf(error) ?? '');
+}
+
+/**
+ * Whether a limit of the role for idle or long transactions has ended a connection.
+ *
+ * @internal
+ */
+export function isLimit(error: unknown): boolean {
+  return /^25P0[34]$/.test(codeOf(error) ?? '');
 }
 
 /**

@@ -6,22 +6,24 @@
  * another `application_name`. So they are set on each connection after it has been made.
  */
 
-import { Pool, type PoolClient, type PoolConfig } from 'pg';
+import { Client, Pool, type ClientConfig, type PoolClient, type PoolConfig } from 'pg';
 import { Backoff } from '../../base/backoff.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import type { DurableClient } from '../backend.ts';
-
-/** Part of pg that its types do not have: it is called before a new connection of a pool is used. */
-export type Verify = (client: PoolClient, done: (error?: Error) => void) => void;
+import { isPassing } from './connection-errors.ts';
+import { OWN_TYPES } from './type-parsers.ts';
 
 /** Settings of a connection by name. A server of an older version does not know all of them. */
 export type ConnectionSettings = Readonly<Record<string, string>>;
 
-/** How numbers and dates are written, which both ends have to agree on. */
-const FORMATS: ConnectionSettings = {
+/** What makes statements of this library fail, or is read wrongly. */
+const BASE: ConnectionSettings = {
   datestyle: 'ISO',
+  default_transaction_isolation: 'read committed',
+  default_transaction_read_only: 'off',
   extra_float_digits: '1',
+  idle_session_timeout: '0',
   intervalstyle: 'postgres',
 };
 
@@ -31,32 +33,31 @@ const FORMATS: ConnectionSettings = {
  * @internal
  */
 export const OWN: ConnectionSettings = {
-  ...FORMATS,
-  default_transaction_isolation: 'read committed',
+  ...BASE,
   idle_in_transaction_session_timeout: '0',
-  idle_session_timeout: '0',
   lock_timeout: '0',
   statement_timeout: '0',
+  timezone: 'UTC',
   transaction_timeout: '0',
 };
 
 /**
- * The settings of connections for the statements of functions: other limits of the role apply to them.
+ * The settings of connections for the statements of functions: other limits of the role apply to them. The check of the
+ * session locks a row, which needs the right to write.
  *
  * @internal
  */
-export const FUNCTIONS: ConnectionSettings = { idle_session_timeout: '0' };
+export const FUNCTIONS: ConnectionSettings = {
+  default_transaction_read_only: 'off',
+  idle_session_timeout: '0',
+};
 
 /**
  * The settings of connections for operations, which fail as the role wishes, but not for want of retries.
  *
  * @internal
  */
-export const OPERATIONS: ConnectionSettings = {
-  ...FORMATS,
-  default_transaction_isolation: 'read committed',
-  idle_session_timeout: '0',
-};
+export const OPERATIONS: ConnectionSettings = BASE;
 
 /**
  * Applies settings to a connection.
@@ -80,11 +81,12 @@ export async function configure(
  * @internal
  */
 export function configured(config: PoolConfig, settings: ConnectionSettings): PoolConfig {
-  const verify: Verify = (client, done) => {
-    configure(client, settings).then(() => done(), done);
+  return {
+    ...config,
+    verify: (client, done) => {
+      configure(client, settings).then(() => done(), done);
+    },
   };
-  const result: PoolConfig & { verify: Verify } = { ...config, verify };
-  return result;
 }
 
 /**
@@ -97,19 +99,63 @@ export function cutOff(client: object): void {
   connection?.stream?.destroy();
 }
 
-/** How a pool tries again while the server has no free connection. */
-const FULL: Backoff = new Backoff({ baseMs: 50, maxMs: 1000 });
-
 /**
- * Returns a class of pools that wait while the server, the database or the role has no free connection, instead of
- * failing: then a session that has its connections would end, and with it all its runs.
- *
- * @param mayWait - called with the error of the first try
+ * A connection whose statements are all of this library: how the program, its pool or pg's defaults read results, and how
+ * long they wait for them, does not apply to it.
  *
  * @internal
  */
-export function patientPool(mayWait: (error: unknown, isFirst: boolean) => boolean): typeof Pool {
-  return class extends Pool {
+export class OwnClient extends Client {
+  constructor(config?: string | ClientConfig) {
+    super(withOptions(config, { types: OWN_TYPES, pipeline: false }));
+    // The defaults of pg and the connection string have these too.
+    Object.assign(this, { binary: false });
+    const { connectionParameters } = this as { connectionParameters?: object };
+    Object.assign(connectionParameters ?? {}, { query_timeout: 0 });
+  }
+}
+
+/** Adds options to those of a connection. The password of a pool is a property that is not enumerable. */
+function withOptions(config: string | ClientConfig | undefined, more: ClientConfig): ClientConfig {
+  const given = typeof config === 'string' ? { connectionString: config } : (config ?? {});
+  const all = Object.defineProperties({}, Object.getOwnPropertyDescriptors(given));
+  return Object.assign(all, more);
+}
+
+/**
+ * Returns a class of connections that are in a set from the moment they are made until they have ended: also one that is
+ * still being made has to be cut off, or its socket would keep the process alive.
+ *
+ * @param timeoutMs - how long making one may take, in ms; undefined: any time
+ *
+ * @internal
+ */
+export function tracked(
+  base: typeof Client,
+  clients: Set<Client>,
+  timeoutMs: number | undefined,
+): typeof Client {
+  return class extends base {
+    constructor(config?: string | ClientConfig) {
+      super(withOptions(config, { connectionTimeoutMillis: timeoutMs }));
+      clients.add(this);
+      this.once('end', () => clients.delete(this));
+    }
+  };
+}
+
+/**
+ * Returns a class of pools that get their connections by a function.
+ *
+ * @param connect - called with the function that gets one from the pool
+ *
+ * @internal
+ */
+export function poolBy(
+  connect: (get: () => Promise<PoolClient>) => Promise<PoolClient>,
+  base: typeof Pool = Pool,
+): typeof Pool {
+  return class extends base {
     override connect(): Promise<PoolClient>;
     override connect(
       callback: (
@@ -119,7 +165,7 @@ export function patientPool(mayWait: (error: unknown, isFirst: boolean) => boole
       ) => void,
     ): void;
     override connect(callback?: Parameters<Pool['connect']>[0]): Promise<PoolClient> | void {
-      const connected = this.#connect(1);
+      const connected = connect(() => super.connect());
       if (callback === undefined) return connected;
       connected.then(
         (client) => callback(undefined, client, (error) => client.release(error)),
@@ -127,14 +173,31 @@ export function patientPool(mayWait: (error: unknown, isFirst: boolean) => boole
       );
       return undefined;
     }
+  };
+}
 
-    #connect(attempt: number): Promise<PoolClient> {
-      return super.connect().catch(async (error: unknown) => {
-        const { code } = error as { code?: unknown };
-        if (code !== '53300' || !mayWait(error, attempt === 1)) throw error;
-        await new Promise((resolve) => real.setTimeout(resolve, FULL.waitMs(attempt, 0)).unref());
-        return await this.#connect(attempt + 1);
-      });
+/** How a pool tries again to get a connection. */
+const AGAIN: Backoff = new Backoff({ baseMs: 50, maxMs: 1000 });
+
+/**
+ * Returns a class of pools that try again while no connection can be made, instead of failing: then a session that has
+ * its connections would end, and with it all its runs.
+ *
+ * @param mayWait - called before each new try, with the error of the last one
+ *
+ * @internal
+ */
+export function patientPool(mayWait: (error: unknown, isFirst: boolean) => boolean): typeof Pool {
+  const connect = async (get: () => Promise<PoolClient>, attempt: number): Promise<PoolClient> => {
+    try {
+      return await get();
+    } catch (error) {
+      if (!isPassing(error)) throw error;
+      await new Promise((resolve) => real.setTimeout(resolve, AGAIN.waitMs(attempt, 0)).unref());
+      // If the session has lost its other connections too, it is over by now.
+      if (!mayWait(error, attempt === 1)) throw error;
+      return await connect(get, attempt + 1);
     }
   };
+  return poolBy((get) => connect(get, 1));
 }

@@ -10,7 +10,7 @@ import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { never } from '../../base/nothing.ts';
 import type { BackendHost, BackendOutcome, BackendRun, DurableClient } from '../backend.ts';
-import { isFenced } from './connection-errors.ts';
+import { isFenced, isLimit } from './connection-errors.ts';
 import { flagsOf, payloadOf, readPayload, taskOf, type Payload } from './payload.ts';
 import type { Session } from './session.ts';
 import type { Job } from './worker.ts';
@@ -91,6 +91,11 @@ async function fenced<T>(
     const client = await session.handlers.connect();
     let isOpen = true;
     let isBroken = false;
+    let ended: unknown;
+    const onEnded = (error: unknown): void => {
+      ended ??= error;
+    };
+    client.on('error', onEnded);
     try {
       await client.query('begin');
       await client.query(`select ${own}.check_session($1, $2)`, [session.node, session.token]);
@@ -113,9 +118,12 @@ async function fenced<T>(
       return result;
     } catch (error) {
       isOpen = false;
+      if (isLimit(error)) session.limit(client);
       isBroken = !(await rolledBack(client));
-      throw error;
+      // What a statement says after that is only that there is no connection any more.
+      throw isLimit(ended) ? ended : error;
     } finally {
+      client.off('error', onEnded);
       client.release(isBroken);
     }
   } catch (error) {
@@ -175,7 +183,7 @@ async function follow(
     retry === undefined ? payloadOf(request) : payloadOf(request, failed + 1, retry.delayMs);
   const { own } = session.settings.schemas;
   await session.statements.query(
-    `select ${own}.follow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)`,
+    `select ${own}.follow($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)`,
     [
       session.node,
       session.token,
@@ -192,6 +200,7 @@ async function follow(
       flagsOf(affinity, node, retry?.delayMs ?? everyMs),
       failed + 1,
       outcome.kind === 'retry' || outcome.kind === 'failed' ? outcome.error : null,
+      payload.firstDue ?? null,
     ],
   );
 }

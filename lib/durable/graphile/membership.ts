@@ -17,14 +17,17 @@ begin
   end if;
 end $$;
 
--- Schedules what follows a run, if it has kept its name, and records a failure.
+-- Schedules what follows a run, if it has kept its name, and records a failure. p_first_due is the time of the first
+-- attempt, if this was another one.
 create function ${own}.follow(
   p_node text, p_session text, p_job bigint, p_id text, p_task text, p_payload json, p_queue text,
   p_delay_ms double precision, p_every_ms double precision, p_catch_up boolean,
-  p_crash_limit integer, p_priority integer, p_flags text[], p_failed integer, p_error text
+  p_crash_limit integer, p_priority integer, p_flags text[], p_failed integer, p_error text,
+  p_first_due timestamptz
 ) returns boolean language plpgsql as $$
 declare
   due timestamptz;
+  payload json := p_payload;
 begin
   perform ${own}.check_session(p_node, p_session);
   perform ${own}.lock_name(p_id);
@@ -39,7 +42,13 @@ begin
   else
     delete from ${own}.failures where id = p_id;
   end if;
+  -- The next period counts from the first attempt.
+  due := coalesce(p_first_due, due);
   if p_delay_ms is not null then
+    if p_every_ms > 0 then
+      -- Added to the text: not everything in it can be a jsonb.
+      payload := '{"firstDue":' || to_json(due) || ',' || substr(p_payload::text, 2);
+    end if;
     due := clock_timestamp() + p_delay_ms * interval '1 ms';
   elsif p_every_ms > 0 then
     due := due + p_every_ms * interval '1 ms';
@@ -51,7 +60,7 @@ begin
     return true;
   end if;
   perform ${worker}.add_job(
-    identifier => p_task, payload => p_payload, queue_name => p_queue, run_at => due,
+    identifier => p_task, payload => payload, queue_name => p_queue, run_at => due,
     max_attempts => p_crash_limit, job_key => p_id, priority => p_priority, flags => p_flags
   );
   perform ${own}.announce(due);

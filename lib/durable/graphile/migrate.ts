@@ -1,10 +1,10 @@
 import { runMigrations } from 'graphile-worker';
-import { Client, Pool } from 'pg';
+import { Pool } from 'pg';
 import { KcontError, causedBy } from '../../base/errors.ts';
 import { nothing } from '../../base/nothing.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { DurableClient } from '../backend.ts';
-import { OWN, configure, configured } from './connection.ts';
+import { OWN, OwnClient, configure, configured } from './connection.ts';
 import { MIGRATIONS, type Schemas } from './migrations.ts';
 import type { Settings } from './options.ts';
 
@@ -18,7 +18,7 @@ import type { Settings } from './options.ts';
  */
 export async function migrate({ config, schemas }: Settings): Promise<number> {
   const { own, name } = schemas;
-  const client = new Client(config);
+  const client = new OwnClient(config);
   client.on('error', nothing);
   try {
     await client.connect();
@@ -83,7 +83,7 @@ async function revisionOf(client: DurableClient, { worker }: Schemas): Promise<n
 }
 
 async function migrateWorker(config: Settings['config'], schema: string): Promise<void> {
-  const pgPool = new Pool(configured({ ...config, max: 2 }, OWN));
+  const pgPool = new Pool(configured({ ...config, Client: OwnClient, max: 2 }, OWN));
   // A pool listens only while a connection is idle. Without both, graphile-worker writes a warning.
   pgPool.on('error', nothing).on('connect', (client) => client.on('error', nothing));
   const { exitCode } = process;

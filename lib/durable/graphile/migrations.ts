@@ -242,14 +242,16 @@ $$;
 create function ${own}.release(p_id text) returns boolean language plpgsql as $$
 declare
   v_job bigint;
+  v_due timestamptz;
 begin
   perform ${own}.lock_name(p_id);
-  select j.id into v_job from ${worker}.jobs j
+  select j.id, least(j.run_at, clock_timestamp()) into v_job, v_due from ${worker}.jobs j
   where j.key = p_id and j.locked_at is null and j.attempts >= j.max_attempts;
   if v_job is null then
     return false;
   end if;
-  perform 1 from ${worker}.reschedule_jobs(array[v_job], run_at => clock_timestamp(), attempts => 0);
+  -- A time that has passed is kept: what is periodic counts from there.
+  perform 1 from ${worker}.reschedule_jobs(array[v_job], run_at => v_due, attempts => 0);
   perform ${own}.announce(clock_timestamp());
   return true;
 end $$;

@@ -2,7 +2,7 @@
  * A node on PostgreSQL: its operations, and one session after the other.
  */
 
-import { Pool, type PoolClient } from 'pg';
+import { Client, Pool } from 'pg';
 import type { CronItem, TaskList } from 'graphile-worker';
 import { Backoff } from '../../base/backoff.ts';
 import type { KcontError } from '../../base/errors.ts';
@@ -20,7 +20,8 @@ import type {
   ScheduleRequest,
 } from '../backend.ts';
 import { neverUp } from '../names.ts';
-import { OPERATIONS, configured, cutOff } from './connection.ts';
+import { ask } from './ask.ts';
+import { OPERATIONS, configured, cutOff, tracked } from './connection.ts';
 import { Cron, TICK, cronItemOf, runTick } from './cron.ts';
 import { inTime } from './in-time.ts';
 import { runJob } from './job-run.ts';
@@ -43,6 +44,13 @@ type StateRow = Omit<DurableState, 'dueInMs' | 'lastError'> & {
   readonly last_error: string | null;
 };
 
+/** A row of the function `parked`. */
+interface ParkedRow {
+  readonly id: string;
+  readonly task: string;
+  readonly crashes: number;
+}
+
 /** A list without a prototype: a function may be called `constructor`. */
 function emptyList(): TaskList {
   return Object.create(null) as TaskList;
@@ -60,7 +68,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
   readonly #settings: Settings;
   readonly #pool: Pool | undefined;
   /** The connections of that pool. */
-  readonly #clients = new Set<PoolClient>();
+  readonly #clients = new Set<Client>();
   readonly #commands: DurableClient;
   readonly #handlers = new Set<string>();
   readonly #crons = new Map<string, CronItem>();
@@ -80,13 +88,9 @@ export class GraphileNode implements BackendNode, SessionOwner {
     this.#settings = settings;
     if (settings.pool === undefined) {
       const config = { ...settings.config, application_name: `kcont/${host.node}` };
-      this.#pool = new Pool(configured(config, OPERATIONS));
-      this.#pool.on('error', nothing);
-      this.#pool.on('connect', (client) => {
-        this.#clients.add(client);
-        client.on('error', nothing);
-      });
-      this.#pool.on('remove', (client) => this.#clients.delete(client));
+      const made = { ...config, Client: tracked(Client, this.#clients, undefined) };
+      this.#pool = new Pool(configured(made, OPERATIONS));
+      this.#pool.on('error', nothing).on('connect', (client) => client.on('error', nothing));
     }
     this.#commands = settings.pool ?? (this.#pool as Pool);
     this.#session = undefined as unknown as Session;
@@ -194,11 +198,8 @@ export class GraphileNode implements BackendNode, SessionOwner {
     );
   }
 
-  async stop(id: string, client: DurableClient | undefined): Promise<Cancelled> {
-    const { rows } = await (client ?? this.#commands).query(`select * from ${this.#own}.stop($1)`, [
-      id,
-    ]);
-    return rows[0] as Cancelled;
+  stop(id: string, client: DurableClient | undefined): Promise<Cancelled> {
+    return this.#read('stop', [id], client);
   }
 
   touch(id: string, client: DurableClient | undefined): Promise<boolean> {
@@ -210,8 +211,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
   }
 
   async state(id: string): Promise<DurableState> {
-    const { rows } = await this.#commands.query(`select * from ${this.#own}.state($1)`, [id]);
-    const { due_in_ms, last_error, ...rest } = rows[0] as StateRow;
+    const { due_in_ms, last_error, ...rest } = await this.#read<StateRow>('state', [id]);
     return { ...rest, dueInMs: due_in_ms ?? NaN, lastError: last_error };
   }
 
@@ -227,10 +227,11 @@ export class GraphileNode implements BackendNode, SessionOwner {
   }
 
   async parked(): Promise<ParkedKcont[]> {
-    const { rows } = await this.#commands.query(`select * from ${this.#own}.parked()`);
-    return (rows as { id: string; task: string; crashes: number }[]).map(
-      ({ id, task, crashes }) => ({ id, handler: task.split('@', 1)[0] ?? task, crashes }),
-    );
+    const all = "coalesce(json_agg(p), '[]')";
+    const rows = await ask<ParkedRow[]>(this.#commands, all, [], `${this.#own}.parked() p`);
+    return rows.map(({ id, task, crashes }) => {
+      return { id, handler: task.split('@', 1)[0] ?? task, crashes };
+    });
   }
 
   release(id: string): Promise<boolean> {
@@ -241,9 +242,8 @@ export class GraphileNode implements BackendNode, SessionOwner {
     const { id, node } = request;
     const item = cronItemOf(request);
     if (node !== null) {
-      const sql = `select 1 from ${this.#own}.nodes where name = $1`;
-      const { rows } = await this.#commands.query(sql, [node]);
-      if (rows.length === 0) throw neverUp(id, node);
+      const known = `exists (select from ${this.#own}.nodes where name = $1)`;
+      if (!(await ask<boolean>(this.#commands, known, [node]))) throw neverUp(id, node);
     }
     this.#crons.set(id, item);
     await this.#startCron();
@@ -283,12 +283,18 @@ export class GraphileNode implements BackendNode, SessionOwner {
     return this.#settings.schemas.own;
   }
 
-  async #ask<T>(name: string, values: unknown[], client?: DurableClient): Promise<T> {
-    const parameters = values.map((_, index) => `$${index + 1}`).join(', ');
-    const { rows } = await (client ?? this.#commands).query(
-      `select ${this.#own}.${name}(${parameters}) as answer`,
-      values,
-    );
-    return (rows[0] as { answer: T }).answer;
+  /** Calls a function that returns one value. */
+  #ask<T>(name: string, values: unknown[], client?: DurableClient): Promise<T> {
+    return ask(client ?? this.#commands, `${this.#own}.${name}(${parameters(values)})`, values);
   }
+
+  /** Calls a function that returns a row. */
+  #read<T>(name: string, values: unknown[], client?: DurableClient): Promise<T> {
+    const row = `${this.#own}.${name}(${parameters(values)}) r`;
+    return ask(client ?? this.#commands, 'r', values, row);
+  }
+}
+
+function parameters(values: unknown[]): string {
+  return values.map((_, index) => `$${index + 1}`).join(', ');
 }

@@ -1,5 +1,5 @@
 import type { PoolConfig } from 'pg';
-import { KcontError } from '../../base/errors.ts';
+import { KcontError, causedBy } from '../../base/errors.ts';
 import {
   NAME,
   isObject,
@@ -110,7 +110,14 @@ const CONNECTION = /^(?:postgres(?:ql)?:\/\/|socket:|\/)/;
 
 /** The settings of a pool, with the password, which is not enumerable. */
 function copyOf({ options }: PoolLike): PoolConfig {
-  const { password, ssl, ...rest } = options as PoolConfig;
+  try {
+    return settingsOf(options);
+  } catch (error) {
+    throw causedBy(new KcontError('EINVAL', 'the options of pool cannot be read'), error);
+  }
+}
+
+function settingsOf({ password, ssl, ...rest }: PoolConfig): PoolConfig {
   const given = Object.fromEntries(
     Object.entries(rest).filter(([name]) => !SIZES.has(name)),
   ) as PoolConfig;

@@ -17,6 +17,8 @@ export interface Payload {
   /** How many attempts have failed, and the delay after the last. */
   readonly failed: number;
   readonly backoffMs: number;
+  /** When the first attempt was due, if it is periodic and this is another one: written by the database. */
+  readonly firstDue?: string;
   /** The argument; omitted for undefined. */
   readonly arg?: unknown;
 }
@@ -36,6 +38,9 @@ export function payloadOf(
   const text = JSON.stringify(head);
   return arg === undefined ? text : `${text.slice(0, -1)},"arg":${arg}}`;
 }
+
+/** A time as `to_json` writes it. */
+const TIME = /^\d{4}-\d\d-\d\dT[\d:.]+[+-][\d:]+$/;
 
 /**
  * Reads the payload of a job, which any program with access to the table may have written.
@@ -58,7 +63,8 @@ export function readPayload(value: unknown): Payload | undefined {
     isMs(it.everyMs) &&
     typeof it.catchUp === 'boolean' &&
     Number.isSafeInteger(it.failed) &&
-    isMs(it.backoffMs);
+    isMs(it.backoffMs) &&
+    (it.firstDue === undefined || (typeof it.firstDue === 'string' && TIME.test(it.firstDue)));
   return fits ? (value as Payload) : undefined;
 }
 

@@ -27,13 +27,14 @@ import { nothing } from '../../base/nothing.ts';
 import {
   FUNCTIONS,
   OWN,
+  OwnClient,
   configure,
   cutOff,
   patientPool,
+  tracked,
   type ConnectionSettings,
-  type Verify,
 } from './connection.ts';
-import { BEAT_MS, asDied, isConnectionError } from './connection-errors.ts';
+import { BEAT_MS, asDied, isConnectionError, isLimit } from './connection-errors.ts';
 import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
@@ -44,6 +45,9 @@ const JOIN_MS = 10_000;
 /** How long leaving may take, in ms, and then ending the connection. */
 const LEAVE_MS = 3000;
 const END_MS = 500;
+
+/** Options of a pool, with the class of its connections. */
+type SessionPoolConfig = Omit<PoolConfig, 'Client'> & { readonly Client?: typeof Client };
 
 interface Beat {
   readonly is_current: boolean;
@@ -72,8 +76,8 @@ export class Session {
   readonly token: string = randomBytes(12).toString('hex');
   readonly settings: Settings;
   readonly wakes: Wakes;
-  /** The class of the connections of its pools. */
-  readonly Client: typeof Client = clientOf(() => this.#migrated());
+  /** The class of the connections of its pools, but for that of functions. */
+  readonly Client: typeof Client = quiet(OwnClient, () => this.#migrated());
   /** The class of its pools. */
   readonly Pool: typeof Pool = patientPool((error, isFirst) => {
     if (isFirst && !this.isOver) this.#owner.report(error);
@@ -91,7 +95,9 @@ export class Session {
   readonly #gone = new AbortController();
   readonly #liveness: Client;
   readonly #pools: Pool[] = [];
-  readonly #clients = new Set<PoolClient>();
+  readonly #clients = new Set<Client>();
+  /** Connections of functions that a limit of the role has ended. */
+  readonly #limited = new WeakSet<object>();
   #timer: NodeJS.Timeout | undefined = undefined;
   #lastBeatMs: number = monotonicMs();
 
@@ -103,7 +109,8 @@ export class Session {
     this.#liveness.on('error', (error) => this.lost(error));
     this.#liveness.on('end', () => this.lost(new Error('the connection has ended')));
     this.statements = this.makePool({ max: 4 });
-    this.handlers = this.makePool({ max: 10 }, this.Pool, FUNCTIONS);
+    const options = { max: 10, Client: quiet(Client, () => this.#migrated()) };
+    this.handlers = this.makePool(options, this.Pool, FUNCTIONS);
   }
 
   /**
@@ -183,27 +190,35 @@ export class Session {
 
   /** Makes a pool whose connections end with the session. */
   makePool(
-    options: PoolConfig,
-    made: typeof Pool = this.Pool,
+    { Client: made = this.Client, ...options }: SessionPoolConfig,
+    Made: typeof Pool = this.Pool,
     settings: ConnectionSettings = OWN,
   ): Pool {
-    // Parts of pg that its types do not have.
-    const verified: Omit<PoolConfig, 'Client'> & { verify: Verify; Client: unknown } = {
-      ...this.#config,
-      Client: this.Client,
+    const { connectionTimeoutMillis: timeoutMs, onConnect, ...config } = this.#config;
+    const pool = new Made({
+      ...config,
+      // The user's, which may change whatever belongs to a connection.
+      ...(settings === FUNCTIONS ? { onConnect } : {}),
+      Client: tracked(made, this.#clients, timeoutMs),
       ...options,
       verify: (client, done) => this.#verify(client, settings, done),
-    };
-    const pool = new made(verified as PoolConfig);
-    pool.on('error', (error) => this.lost(error));
-    pool.on('connect', (client) => {
-      this.#clients.add(client);
-      // A pool listens only while a connection is idle.
-      client.on('error', (error) => this.lost(error));
     });
-    pool.on('remove', (client) => this.#clients.delete(client));
+    pool.on('error', (error, client) => this.#failed(error, client));
+    // A pool listens only while a connection is idle.
+    pool.on('connect', (client) => client.on('error', (error) => this.#failed(error, client)));
     this.#pools.push(pool);
     return pool;
+  }
+
+  /** A connection of a pool is lost. */
+  #failed(error: Error, client: object): void {
+    if (isLimit(error)) this.limit(client);
+    else if (!this.#limited.has(client)) this.lost(error);
+  }
+
+  /** Notes that a limit of the role ends a connection, which is a matter of one transaction. */
+  limit(client: object): void {
+    this.#limited.add(client);
   }
 
   #verify(client: PoolClient, settings: ConnectionSettings, done: (error?: Error) => void): void {
@@ -247,11 +262,10 @@ export class Session {
     if (askedMs - this.#lastBeatMs > settings.livenessMs) {
       throw new Error(`it was blocked for more than ${settings.livenessMs} ms`);
     }
-    const { rows } = await this.#liveness.query<Beat>(`select * from ${own}.beat($1, $2, $3)`, [
-      this.node,
-      this.token,
-      settings.livenessMs,
-    ]);
+    const { rows } = await this.#liveness.query<Beat>(
+      `select is_current, now_ms, to_json(up) as up, dead from ${own}.beat($1, $2, $3)`,
+      [this.node, this.token, settings.livenessMs],
+    );
     const beat = rows[0] as Beat;
     this.#lastBeatMs = monotonicMs();
     this.wakes.synchronize(beat.now_ms, askedMs, this.#lastBeatMs);
@@ -332,8 +346,8 @@ export class Session {
 }
 
 /** Returns a class of connections that call a function instead of telling of an incompatible change of a schema. */
-function clientOf(onMigrated: () => void): typeof Client {
-  return class extends Client {
+function quiet(base: typeof Client, onMigrated: () => void): typeof Client {
+  return class extends base {
     override emit(event: string, ...args: unknown[]): boolean {
       const { channel, payload = '' } = (args[0] ?? {}) as Partial<Notification>;
       if (event !== 'notification' || channel !== 'worker:migrate') {

@@ -18,10 +18,11 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import type { Client, Pool, PoolClient, PoolConfig } from 'pg';
+import type { Client, Pool, PoolConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
-import { isConnectionError } from './connection-errors.ts';
+import { poolBy } from './connection.ts';
+import { isConflict, isConnectionError } from './connection-errors.ts';
 import { Looks, type Found } from './looks.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
@@ -120,14 +121,9 @@ export class Worker {
   }
 }
 
-/** Whether a statement ends a job. If it fails, nothing is tried again. */
+/** Whether a statement ends a job. If it fails, graphile-worker tries again after a conflict only. */
 function isLastStatement(name: string): boolean {
   return /^(?:complete|fail)_job/.test(name);
-}
-
-/** Whether graphile-worker executes a statement again after an error: a conflict with another transaction. */
-function isRetryable(error: unknown): boolean {
-  return /^40(?:001|P01)$/.test(String((error as { code?: unknown } | null)?.code));
 }
 
 /** Makes the pool of a worker: what fails because a connection is lost ends the session, and never settles. */
@@ -153,7 +149,7 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
           return value;
         },
         (error: unknown) => {
-          const isFinal = isLastStatement(name) && !isRetryable(error);
+          const isFinal = isLastStatement(name) && !isConflict(error);
           if (isFinal || isConnectionError(error)) return lost(error);
           throw error;
         },
@@ -162,28 +158,10 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
     }
   }
 
-  class WorkerPgPool extends session.Pool {
-    override connect(): Promise<PoolClient>;
-    override connect(
-      callback: (
-        error: Error | undefined,
-        client: PoolClient | undefined,
-        done: (release?: boolean | Error) => void,
-      ) => void,
-    ): void;
-    override connect(callback?: Parameters<Pool['connect']>[0]): Promise<PoolClient> | void {
-      const connected = session.isOver ? never : super.connect().catch(lost);
-      if (callback === undefined) return connected;
-      void connected.then((client) =>
-        callback(undefined, client, (error) => client.release(error)),
-      );
-      return undefined;
-    }
-  }
-
+  const made = poolBy((get) => (session.isOver ? never : get().catch(lost)), session.Pool);
   const options: PoolConfig & { Client: typeof Client } = {
     max: Math.min(concurrency, 20) + 2,
     Client: WorkerClient,
   };
-  return session.makePool(options, WorkerPgPool);
+  return session.makePool(options, made);
 }

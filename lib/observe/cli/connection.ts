@@ -6,7 +6,7 @@ import { findSockets, type SocketName } from '../socket/socket-path.ts';
 import { clean } from './text.ts';
 
 /** The longest line that is accepted, in characters. */
-const LONGEST_LINE = 2 ** 20;
+const LONGEST_LINE = 2 ** 22;
 
 /**
  * Something to be told to the user in one line. The command ends with this exit code.

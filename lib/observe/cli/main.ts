@@ -98,7 +98,7 @@ async function run(): Promise<void> {
     const count = values.count === undefined ? Infinity : integer('--count', values.count, 1);
     const intervalMs = integer('--interval', values.interval, 10, LONGEST_PAUSE_MS);
     const { stdin: input, stdout: output } = process;
-    await top({ ...shown, ...target, sort, count, intervalMs, input, output });
+    await top({ ...shown, ...target, sort, count, intervalMs, input, output, warn });
   } else
     throw wrong(command === undefined ? 'which command?' : `there is no command ${clean(command)}`);
 }

@@ -157,7 +157,7 @@ function lockLines(
   byId: ReadonlyMap<number, EntryLine>,
   nowMs: number,
 ): string[] {
-  const { waitsFor, lock, lockId, holders } = entry;
+  const { waitsFor, lock, lockId, holders, holding } = entry;
   if (waitsFor !== 'lock' || lock === null) return [];
   const text = [`        lock ${clean(lock)} (#${lockId})`];
   for (const { id, name } of holders) {
@@ -165,6 +165,7 @@ function lockLines(
     const what = holder === undefined ? clean(name) : describeEntry(holder, nowMs);
     text.push(`          held by ${what}`);
   }
-  if (holders.length === 0) text.push('          free');
+  if (holding > holders.length) text.push(`          and ${holding - holders.length} more`);
+  if (holding === 0) text.push('          free');
   return text;
 }

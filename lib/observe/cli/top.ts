@@ -1,9 +1,11 @@
 import type { ReadStream, WriteStream } from 'node:tty';
+import { race } from '../../base/race.ts';
 import { real } from '../../base/host-functions.ts';
 import { duration } from '../duration.ts';
-import type { ActivityRow, Line, ProcessLine, SampleLine } from '../socket/protocol.ts';
+import type { ActivityRow, SampleLine } from '../socket/protocol.ts';
 import { Failure, connect, titleOf, type Connection, type Target } from './connection.ts';
 import { clean, cleanJson, fit, ms, table, type Column } from './text.ts';
+import { Threads, type Sampled } from './threads.ts';
 
 /** By what the rows are sorted. @internal */
 export type SortKey = 'late' | 'run' | 'wait' | 'cpu';
@@ -21,7 +23,15 @@ export interface TopOptions extends Target {
   readonly input: ReadStream;
   readonly output: WriteStream;
   readonly print: (line: string) => void;
+  /** Told of each thread that does not answer any more, if another one does. */
+  readonly warn: (message: string) => void;
   readonly width: number;
+}
+
+/** A row, of one of several threads. */
+interface ThreadRow extends ActivityRow {
+  readonly thread: number;
+  readonly intervalMs: number;
 }
 
 const VALUES: Readonly<Record<SortKey, (row: ActivityRow) => number>> = {
@@ -55,27 +65,10 @@ export async function top(options: TopOptions): Promise<void> {
       throw new Failure(`several processes answer, so name one of them: ${pids}`, 2);
     }
     const isLive = options.output.isTTY && !options.json;
-    await (isLive ? new Screen(connection, options).run() : printSamples(connection, options));
+    await (isLive ? new Screen(connections, options).run() : printSamples(connections, options));
   } finally {
     for (const one of connections) one.close();
   }
-}
-
-/** One answer. */
-interface Sampled {
-  readonly process: ProcessLine;
-  readonly sample: SampleLine;
-}
-
-async function sampleOf(connection: Connection, late?: (ms: number) => void): Promise<Sampled> {
-  const lines: Line[] = [];
-  await connection.ask('sample', (line) => lines.push(line), late);
-  const process = lines.find((line) => line.type === 'process');
-  const sample = lines.find((line) => line.type === 'sample');
-  if (process === undefined || sample === undefined) {
-    throw new Failure(`process ${connection.name.pid} does not answer as kcont does`);
-  }
-  return { process, sample };
 }
 
 function pause(forMs: number): Promise<void> {
@@ -84,26 +77,29 @@ function pause(forMs: number): Promise<void> {
   });
 }
 
-async function printSamples(connection: Connection, options: TopOptions): Promise<void> {
-  const { intervalMs, count, json, sort, width, print } = options;
-  await sampleOf(connection);
+async function printSamples(
+  connections: readonly Connection[],
+  options: TopOptions,
+): Promise<void> {
+  const { intervalMs, count, json, sort, width, print, warn } = options;
+  const threads = new Threads(connections, warn);
+  await threads.take();
   for (let n = 0; n < count; n++) {
     await pause(intervalMs);
-    const { process, sample } = await sampleOf(connection);
-    if (json) print(cleanJson({ ...process, ...sample }));
-    else for (const line of formatSample(process, sample, sort, width)) print(line);
+    const all = await threads.take();
+    if (json) for (const { process, sample } of all) print(cleanJson({ ...process, ...sample }));
+    else for (const line of formatSamples(all, sort, width)) print(line);
   }
 }
 
-/** The columns for an interval of so many ms. */
-const columnsFor = (intervalMs: number): readonly Column<ActivityRow>[] => [
+const COLUMNS: readonly Column<ThreadRow>[] = [
   { title: 'NAME', of: ({ name }) => clean(name), takesRest: true },
   { title: 'WORKQUEUE', of: ({ workqueue }) => fit(clean(workqueue), 16) },
   { title: 'CALLS', of: ({ entered }) => `${entered}`, isNumber: true },
   { title: 'OPEN', of: ({ running }) => `${running}`, isNumber: true },
   {
     title: 'CPU %',
-    of: ({ runMs }) => ((100 * runMs) / Math.max(intervalMs, 1)).toFixed(1),
+    of: ({ runMs, intervalMs }) => ((100 * runMs) / Math.max(intervalMs, 1)).toFixed(1),
     isNumber: true,
   },
   { title: 'RUN ms', of: ({ longestMs }) => ms(longestMs), isNumber: true },
@@ -111,39 +107,66 @@ const columnsFor = (intervalMs: number): readonly Column<ActivityRow>[] => [
   { title: 'WAIT ms', of: ({ waitMs }) => ms(waitMs), isNumber: true },
   { title: 'FAILED', of: ({ failed }) => `${failed}`, isNumber: true },
 ];
+const THREAD: Column<ThreadRow> = {
+  title: 'THREAD',
+  of: ({ thread }) => `${thread}`,
+  isNumber: true,
+};
+
+function mb(bytes: number): string {
+  return `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+}
+
+function percentOf(part: number, intervalMs: number): string {
+  return `${((100 * part) / Math.max(intervalMs, 1)).toFixed(0)} %`;
+}
 
 /**
- * The lines of one sample.
+ * The lines of one sample of each thread of a process; none without a sample.
  *
  * @internal
  */
-export function formatSample(
-  process: ProcessLine,
-  sample: SampleLine,
-  sort: SortKey,
-  width: number,
-): string[] {
-  const { intervalMs, cpuMs, activeMs, rssBytes, heapBytes, kernels, rows } = sample;
-  const percent = (part: number): string =>
-    `${((100 * part) / Math.max(intervalMs, 1)).toFixed(0)} %`;
-  const mb = (bytes: number): string => `${(bytes / 2 ** 20).toFixed(0)} MiB`;
+export function formatSamples(all: readonly Sampled[], sort: SortKey, width: number): string[] {
+  const [first] = all;
+  if (first === undefined) return [];
+  const { process, sample } = first;
+  const isOne = all.length === 1;
+  const rows = all
+    .flatMap(({ process: { thread }, sample: { intervalMs, rows: some } }) =>
+      some.map((row): ThreadRow => ({ ...row, thread, intervalMs })),
+    )
+    .toSorted((a, b) => VALUES[sort](b) - VALUES[sort](a) || b.entered - a.entered);
+  return [
+    `${clean(titleOf(process))}, up ${duration(process.uptimeS * 1000)}`,
+    ...(isOne ? lonelyLines(sample) : all.flatMap((one, at) => threadLines(one, at))),
+    ...lagLines(sample),
+    `in ${duration(sample.intervalMs)}, by ${sort}:`,
+    ...table(isOne ? COLUMNS : [THREAD, ...COLUMNS], rows, width),
+  ].map((line) => fit(line, width));
+}
+
+function lonelyLines(sample: SampleLine): string[] {
+  const { intervalMs, cpuMs, activeMs, rssBytes, heapBytes } = sample;
+  const busy = `CPU ${percentOf(cpuMs, intervalMs)}, event loop ${percentOf(activeMs, intervalMs)}`;
+  return [`${busy}, RSS ${mb(rssBytes)}, heap ${mb(heapBytes)}`, handText(sample)];
+}
+
+/** CPU time and RSS are those of the process, the rest is that of a thread. */
+function threadLines({ process: { thread }, sample }: Sampled, at: number): string[] {
+  const { intervalMs, cpuMs, activeMs, rssBytes, heapBytes } = sample;
+  const whole = `CPU ${percentOf(cpuMs, intervalMs)}, RSS ${mb(rssBytes)}`;
+  const own = `event loop ${percentOf(activeMs, intervalMs)}, heap ${mb(heapBytes)}`;
+  return [...(at === 0 ? [whole] : []), `thread ${thread}: ${own}, ${handText(sample)}`];
+}
+
+function handText({ kernels }: SampleLine): string {
   let [pending, queued, running] = [0, 0, 0];
   for (const kernel of kernels) {
     pending += kernel.pending;
     queued += kernel.queued;
     running += kernel.running;
   }
-  const sorted = rows.toSorted(
-    (a, b) => VALUES[sort](b) - VALUES[sort](a) || b.entered - a.entered,
-  );
-  return [
-    `${clean(titleOf(process))}, up ${duration(process.uptimeS * 1000)}`,
-    `CPU ${percent(cpuMs)}, event loop ${percent(activeMs)}, RSS ${mb(rssBytes)}, heap ${mb(heapBytes)}`,
-    `${running} running, ${queued} queued, ${pending} pending`,
-    ...lagLines(sample),
-    `in ${duration(intervalMs)}, by ${sort}:`,
-    ...table(columnsFor(intervalMs), sorted, width),
-  ].map((line) => fit(line, width));
+  return `${running} running, ${queued} queued, ${pending} pending`;
 }
 
 function lagLines({ kernels }: SampleLine): string[] {
@@ -157,18 +180,19 @@ function lagLines({ kernels }: SampleLine): string[] {
 
 /** A terminal that is drawn again for each sample, for each key, and when its size has changed. */
 class Screen {
-  readonly #connection: Connection;
+  readonly #threads: Threads;
   readonly #options: TopOptions;
   #sort: SortKey;
-  #last: Sampled | null = null;
-  #note = '';
+  /** What is shown. */
+  #shown: readonly Sampled[] = [];
   #isPaused = false;
   #isOver = false;
   /** Ends a pause between two samples. */
   #wake: () => void = () => undefined;
 
-  constructor(connection: Connection, options: TopOptions) {
-    this.#connection = connection;
+  constructor(connections: readonly Connection[], options: TopOptions) {
+    // What is told of a thread that has ended would be drawn over.
+    this.#threads = new Threads(connections, () => undefined);
     this.#options = options;
     this.#sort = options.sort;
   }
@@ -214,19 +238,11 @@ class Screen {
   }
 
   async #sample(): Promise<void> {
-    const asked = sampleOf(this.#connection, (silentMs) => {
-      this.#note = `no answer for ${duration(silentMs)}: the event loop is blocked`;
-      this.#draw();
-    });
+    const asked = this.#threads.watch(() => this.#draw());
     // A key can end it while the process does not answer.
-    const ended = new Promise<null>((resolve) => (this.#wake = () => resolve(null)));
-    const sampled = await new Promise<Sampled | null>((resolve, reject) => {
-      asked.then(resolve, reject);
-      void ended.then(resolve);
-    });
-    if (sampled === null) return;
-    this.#note = '';
-    if (!this.#isPaused) this.#last = sampled;
+    const ended = new Promise<void>((resolve) => (this.#wake = resolve));
+    await race([asked, ended]);
+    if (!this.#isPaused) this.#shown = this.#threads.last;
   }
 
   #press(keys: string): void {
@@ -247,10 +263,20 @@ class Screen {
     const { output } = this.#options;
     const { columns, rows } = output;
     const keys = 'keys: l late  r run  w wait  c cpu  p pause  q quit';
-    const state = this.#note !== '' ? this.#note : this.#isPaused ? 'paused' : keys;
-    const last = this.#last;
-    const text = last === null ? [] : formatSample(last.process, last.sample, this.#sort, columns);
+    const state = this.#silence() ?? (this.#isPaused ? 'paused' : keys);
+    const text = formatSamples(this.#shown, this.#sort, columns);
     const lines = [...text.slice(0, rows - 1), fit(state, columns)];
     output.write(HOME + lines.map((line) => line + CLEAR_LINE).join('\r\n') + CLEAR_REST);
+  }
+
+  /** What is said about threads that do not answer. */
+  #silence(): string | undefined {
+    const { silent } = this.#threads;
+    if (silent.length === 0) return undefined;
+    const isOne = this.#threads.size === 1;
+    const who = silent.map(({ thread, ms: forMs }) => {
+      return `${isOne ? '' : ` of thread ${thread}`} for ${duration(forMs)}`;
+    });
+    return `no answer${who.join(',')}: the event loop is blocked`;
   }
 }

@@ -15,43 +15,42 @@ import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
 import { LOCK_QUEUE, visitQueued } from '../../core/queued.ts';
 import { observing } from '../../core/observer.ts';
 import { label } from '../../core/schedule.ts';
-import type { BaseLock } from '../../locks/lock.ts';
 import { hostClock } from '../../time/host-clock.ts';
 import { duration } from '../duration.ts';
 import { allObservers, observerOf, type KernelObserver } from '../kernel-observer.ts';
 import { describe, lockLabel, WAITS_FOR_LOCK } from '../list-entry.ts';
 import { running } from '../walk.ts';
-import { creationOf } from './creations.ts';
-import { DebugTap, detail, noteDestroyed } from './debug-tap.ts';
+import { DebugTap, noteDestroyed } from './debug-tap.ts';
 import type { Finding } from './finding.ts';
+import {
+  END,
+  createdAt,
+  detailsOfStep,
+  hasEntered,
+  longWait,
+  remedyFor,
+  unsettled,
+  waitOfCode,
+  whatFor,
+  type Found,
+} from './found.ts';
 import type { Findings } from './findings.ts';
 import { setLockHooks } from './lock-hooks.ts';
-import {
-  blockersOf,
-  ownerOf,
-  ownerTitle,
-  waitsOfCode,
-  type Holding,
-  type Owner,
-  type Wait,
-} from './owners.ts';
+import { ownerOf, ownerTitle, waitsOfCode, type Holding, type Owner, type Wait } from './owners.ts';
 import { ProcessEnd } from './process-end.ts';
 import { atSite, isCall, siteText, type Site } from './sites.ts';
-import { circleFrom, describeCircle, type Step } from './wait-graph.ts';
+import { circleFrom, describeCircle } from './wait-graph.ts';
 
 /** The name of the timer that looks for long waits. */
 const NAME = 'kcont/debug';
 /** After how long a wait is reported, in ms, and how often it is looked at. */
 const LONG_MS = 1000;
 const LOOK_MS = 250;
-/** How many holders, and how many runs at the end of the process, are described. */
-const MOST_HOLDERS = 5;
+/** How many runs are described at the end of the process. */
 const MOST_AT_END = 20;
 /** How many long waits for the same are reported, and how many at once: fewer than the causes that are remembered. */
 const MOST_WAITERS = 5;
 const MOST_WAITS = 100;
-
-type Found = Omit<Finding, 'atMs' | 'suppressed'>;
 
 /** The debug mode of one kernel. */
 class DebugMode {
@@ -168,8 +167,6 @@ class DebugMode {
   }
 }
 
-const END = ': the event loop is empty, and the process exits';
-
 const modes = new WeakMap<KernelObserver, DebugMode>();
 
 /** The modes of all kernels that have not been closed, in the order in which they were created. */
@@ -220,121 +217,6 @@ function lookAt(owner: Owner | null): void {
     createdAt: siteText(createdAt(owner)),
   }));
   for (const { wait } of circle) deadlocked.add(wait);
-}
-
-function createdAt({ kc }: Owner): Site | undefined {
-  return kc === null ? undefined : creationOf(kc);
-}
-
-function detailsOfStep({ wait: { lock, owner, site } }: Step, at: number, all: Step[]): string[] {
-  const title = ownerTitle(owner);
-  const before = all.at(at - 1) as Step;
-  const held = before.wait.lock;
-  const holding = held === null ? undefined : blockersOf(held).find((one) => one.owner === owner);
-  const what = lock === null ? 'halt()' : `lock ${lockLabel(lock)}`;
-  const has = holding === undefined ? [] : [`${title} ${hasEntered(holding)}`];
-  const made = owner === null ? undefined : createdAt(owner);
-  return [`${title} waits for ${what}${atSite(site)}${atSite(made, ', created at ')}`, ...has];
-}
-
-function hasEntered({ lock, owner, site }: Holding): string {
-  const name = lockLabel(lock);
-  // What has no owner is called after the place.
-  if (owner === null) return `holds lock ${name}`;
-  return site === undefined
-    ? `holds lock ${name}, because it is the lock of the continuation`
-    : `holds lock ${name}, which it has entered${atSite(site)}`;
-}
-
-function remedyFor(circle: readonly Step[]): string {
-  const [{ wait }] = circle as readonly [Step, ...Step[]];
-  if (circle.length > 1) {
-    return 'Enter locks in the same order everywhere; or limit the wait, as in lock.enter({ signal: AbortSignal.timeout(1000) }).';
-  }
-  if (wait.lock === null)
-    return 'A function cannot wait for its own end. Call stop(), or drainAsync() with what is to follow.';
-  return 'Locks are not recursive. Do not enter a lock again, nor the lock of the continuation in its function.';
-}
-
-/** What code waits for, in words. */
-function whatFor({ lock, kc }: Wait): string {
-  if (lock === null) return `in halt() of ${label(kc as Kcont<unknown>)}`;
-  const by = blockersOf(lock).map(({ owner, site }) => ownerTitle(owner, site));
-  const held = by.length === 0 ? '' : `, held by ${some(by)}`;
-  return `for lock ${lockLabel(lock)}${held}`;
-}
-
-function some(names: readonly string[]): string {
-  if (names.length <= MOST_HOLDERS) return names.join(', ');
-  return `${names.slice(0, MOST_HOLDERS).join(', ')} and ${names.length - MOST_HOLDERS} more`;
-}
-
-function longWait(kc: Kcont<unknown>, title: string): Found {
-  const lock = kc._lock as BaseLock;
-  const by = blockersOf(lock).map(({ owner, site }) => ownerTitle(owner, site));
-  const held = by.length === 0 ? '' : `, held by ${some(by)}`;
-  const made = creationOf(kc);
-  return {
-    kind: 'wait',
-    message: `${title} for lock ${lockLabel(lock)}${held}`,
-    details: [...detail('created', made), ...detailsOfHolders(lock)],
-    name: label(kc),
-    site: null,
-    createdAt: siteText(made),
-  };
-}
-
-function waitOfCode(kind: 'wait' | 'unsettled', wait: Wait, message: string): Found {
-  const { lock, owner, site } = wait;
-  const made = owner === null ? undefined : createdAt(owner);
-  const about = lock === null ? [] : detailsOfHolders(lock);
-  return {
-    kind,
-    message,
-    details: [
-      ...(owner === null ? [] : detail('waits', site)),
-      ...detail('created', made),
-      ...about,
-    ],
-    name: owner?.name || 'code',
-    site: siteText(site),
-    createdAt: siteText(made),
-  };
-}
-
-function detailsOfHolders(lock: BaseLock): string[] {
-  const lines: string[] = [];
-  for (const holding of blockersOf(lock).slice(0, MOST_HOLDERS)) {
-    const { owner, site } = holding;
-    const title = ownerTitle(owner, site);
-    const made = owner === null ? undefined : createdAt(owner);
-    lines.push(`${title} ${hasEntered(holding)}${atSite(made, ', created at ')}`);
-    for (const wait of owner?.waits ?? []) {
-      lines.push(`${title} itself waits ${whatFor(wait)}${atSite(wait.site)}`);
-    }
-  }
-  return lines;
-}
-
-function unsettled(kc: Kcont<unknown>, owner: Owner | undefined): Found {
-  const made = creationOf(kc);
-  const waits = [...(owner?.waits ?? [])];
-  const held = [...(owner?.held ?? [])];
-  const waiting =
-    waits.length === 0
-      ? ['What it awaits is not known: it awaits a promise that nothing settles.']
-      : waits.flatMap((one) => [
-          `waits ${whatFor(one)}${atSite(one.site)}`,
-          ...(one.lock === null ? [] : detailsOfHolders(one.lock)),
-        ]);
-  return {
-    kind: 'unsettled',
-    message: `${label(kc)} on ${kc._wq.name} has not settled${END}`,
-    details: [...detail('created', made), ...waiting, ...held.map(hasEntered)],
-    name: label(kc),
-    site: siteText(waits[0]?.site),
-    createdAt: siteText(made),
-  };
 }
 
 function exited(holding: Holding, by: Owner | null, site: Site): void {
@@ -413,8 +295,13 @@ function start(observer: KernelObserver): DebugMode {
   if (known !== undefined) return known;
   setHooks();
   const mode = new DebugMode(observer);
+  try {
+    atEnd.add();
+  } catch (error) {
+    mode.stop();
+    throw error;
+  }
   modes.set(observer, mode);
-  atEnd.add();
   return mode;
 }
 

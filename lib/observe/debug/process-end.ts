@@ -21,8 +21,8 @@ export class ProcessEnd {
 
   /** Adds a user. */
   add(): void {
-    if (this.#users++ > 0) return;
-    process.on('beforeExit', this.#onIdle).on('exit', this.#onExit);
+    if (this.#users === 0) process.on('beforeExit', this.#onIdle).on('exit', this.#onExit);
+    this.#users++;
   }
 
   /** Removes one. */

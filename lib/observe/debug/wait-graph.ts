@@ -14,7 +14,7 @@ import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
 import { label } from '../../core/schedule.ts';
 import { RUNNING } from '../../core/state.ts';
 import type { BaseLock } from '../../locks/lock.ts';
-import { holdersOf } from '../holder.ts';
+import { blockingOf } from '../holder.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import { describe, lockLabel, type ListWait } from '../list-entry.ts';
 import { observerFor } from '../list.ts';
@@ -203,7 +203,7 @@ function runner(observer: KernelObserver, kc: Kcont<unknown>): WaitHolder {
 function lockHolders(lock: BaseLock): WaitHolder[] {
   const known = blockersOf(lock);
   if (known.length > 0) return known.map(holderOf);
-  return holdersOf(lock).map(({ name, id, workqueue, sinceMs }) => ({
+  return blockingOf(lock).map(({ name, id, workqueue, sinceMs }) => ({
     id,
     name,
     workqueue,

@@ -11,7 +11,7 @@
 
 import { createHash, timingSafeEqual } from 'node:crypto';
 import type { IncomingMessage } from 'node:http';
-import { isIP } from 'node:net';
+import { isIP, isIPv6 } from 'node:net';
 
 /**
  * Why a request is not answered.
@@ -35,6 +35,22 @@ const LOOPBACK: ReadonlySet<string> = new Set(['localhost', '127.0.0.1', '::1'])
 export function hostOf(header: string | undefined): string | null {
   const found = /^(?:\[([\da-f:.]+)\]|([\w.-]+))(?::\d{1,5})?$/i.exec(header ?? '');
   return (found?.[1] ?? found?.[2])?.toLowerCase() ?? null;
+}
+
+/**
+ * Returns the form in which a browser sends a host name or an address in a Host header, without brackets; null: it is
+ * neither, or one that no header can have. A port is not part of it, since headers are compared without theirs.
+ *
+ * @internal
+ */
+export function nameInHeader(name: string): string | null {
+  const isAddress = isIPv6(name);
+  if (!isAddress && !/^[\w.-]+$/.test(name)) return null;
+  try {
+    return hostOf(new URL(`http://${isAddress ? `[${name}]` : name}`).hostname);
+  } catch {
+    return null;
+  }
 }
 
 /**
@@ -62,7 +78,8 @@ export class Guard {
 
   /** @param names - those under which it may be reached, beside its addresses */
   constructor(host: string, names: readonly string[], token: string) {
-    this.#names = new Set([host, ...LOOPBACK, ...names].map((name) => name.toLowerCase()));
+    const all = [host, ...LOOPBACK, ...names];
+    this.#names = new Set(all.map((name) => nameInHeader(name) ?? name));
     this.#isRemote = !isLoopback(host);
     this.#token = digest(token);
   }

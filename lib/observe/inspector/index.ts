@@ -6,11 +6,12 @@
  */
 
 import { randomBytes } from 'node:crypto';
+import { isIP } from 'node:net';
 import { integerOf, kindOf, optionsOf, readOptions } from '../../base/options-check.ts';
 import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
 import { observerOf } from '../kernel-observer.ts';
 import { KERNEL } from '../list.ts';
-import { Guard } from './guard.ts';
+import { Guard, nameInHeader } from './guard.ts';
 import { InspectorServer } from './inspector-server.ts';
 
 /**
@@ -29,8 +30,8 @@ export interface InspectorOptions {
    */
   host?: string;
   /**
-   * Further host names under which the page may be opened. Addresses are always allowed, as far as `host` lets them
-   * connect; names are not, because any page can have a name that leads here. Default: none.
+   * Further host names under which the page may be opened, at any port; without a port. Addresses are always allowed, as
+   * far as `host` lets them connect; names are not, because any page can have a name that leads here. Default: none.
    */
   allowedHosts?: readonly string[];
   /**
@@ -65,19 +66,23 @@ export interface Inspector {
 const TOKEN = /^[\w-]{16,512}$/;
 const TOKEN_BYTES = 24;
 const MOST_PORTS = 65_535;
-const HOST_NAME = /^[\w.:%-]+$/;
+const HOST_NAME = /^[\w.-]+$/;
 
 const HOST = kindOf(
-  'a host name or an address',
-  (value) => typeof value === 'string' && HOST_NAME.test(value),
+  'a host name or an address, without a port',
+  (value) => typeof value === 'string' && (HOST_NAME.test(value) || isIP(value) !== 0),
 );
 const OPTIONS = optionsOf<InspectorOptions>('serveInspector', {
   kernel: KERNEL,
   port: integerOf('an integer from 0 to 65535', 0, MOST_PORTS),
   host: HOST,
   allowedHosts: kindOf(
-    'an array of host names',
-    (value) => Array.isArray(value) && Array.from(value).every((name) => HOST.fits(name)),
+    'an array of host names without ports',
+    (value) =>
+      Array.isArray(value) &&
+      Array.from<unknown>(value).every(
+        (name) => typeof name === 'string' && nameInHeader(name) !== null,
+      ),
   ),
   token: kindOf('16 to 512 of the characters A-Z a-z 0-9 - _', isToken),
 });

@@ -2,14 +2,18 @@
  * The HTTP server of the inspector. Nothing of it keeps the process alive. Continuations are measured and recorded
  * while a page asks for samples, and for a few seconds after.
  *
- * Each answer is bounded. A list is written in slices and no faster than the page reads, one list at a time.
+ * Each answer is bounded. A list is written in slices and no faster than the page reads, one list at a time. A page
+ * that reads nothing for STALL_MS is disconnected; one that reads slowly keeps the list for itself for LIST_MS, and after
+ * that until another page asks.
  */
 
 import { createServer, type IncomingMessage, type Server, type ServerResponse } from 'node:http';
 import type { AddressInfo, Socket } from 'node:net';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
+import { commonMs } from '../../time/host-clock.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
+import { shorten } from '../shorten.ts';
 import type { Guard, Refusal } from './guard.ts';
 import { listing } from './listing.ts';
 import { readPage, type PageFile } from './page-files.ts';
@@ -22,6 +26,10 @@ const IDLE_MS = 5000;
 const HEADERS_MS = 5000;
 const REQUEST_MS = 10_000;
 const KEEP_ALIVE_MS = 5000;
+/** For how long an answer may stand still because nothing of it is read, in ms. */
+const STALL_MS = 10_000;
+/** For how long a list keeps other pages from getting theirs, in ms. */
+const LIST_MS = 30_000;
 const MOST_CONNECTIONS = 24;
 /** The longest body of a request, in bytes. */
 const LONGEST_BODY = 4096;
@@ -52,6 +60,22 @@ const BUSY: Refusal = {
   headers: { 'retry-after': '1' },
 };
 
+/**
+ * How long others wait for a page that does not read what it has asked for.
+ *
+ * @internal
+ */
+export interface Limits {
+  readonly stallMs?: number;
+  readonly listMs?: number;
+}
+
+/** A list that is being sent. */
+interface Sending {
+  readonly response: ServerResponse;
+  readonly sinceMs: number;
+}
+
 type Call = (body: unknown, response: ServerResponse) => void | Promise<void>;
 
 /**
@@ -68,14 +92,20 @@ export class InspectorServer {
   readonly #rings: RingReader;
   readonly #closed: Promise<void>;
   #idle: NodeJS.Timeout | null = null;
-  #isListing = false;
+  readonly #listMs: number;
+  #sending: Sending | null = null;
   readonly #calls: ReadonlyMap<string, Call> = new Map<string, Call>([
     ['/api/sample', (_, response) => this.#sample(response)],
     ['/api/continuations', (_, response) => this.#list(response)],
     ['/api/records', (body, response) => this.#records(body, response)],
   ]);
 
-  constructor(observer: KernelObserver, guard: Guard) {
+  constructor(
+    observer: KernelObserver,
+    guard: Guard,
+    { stallMs = STALL_MS, listMs = LIST_MS }: Limits = {},
+  ) {
+    this.#listMs = listMs;
     this.#observer = observer;
     this.#guard = guard;
     this.#sampler = new Sampler(observer);
@@ -86,6 +116,8 @@ export class InspectorServer {
       keepAliveTimeout: KEEP_ALIVE_MS,
       connectionsCheckingInterval: HEADERS_MS,
     });
+    // Begins anew with each byte that is read. Without a listener for it, the connection is destroyed.
+    this.#server.timeout = stallMs;
     this.#server.maxConnections = MOST_CONNECTIONS;
     this.#server.on('connection', (socket: Socket) => socket.unref());
     this.#server.on('request', (request, response) => void this.#answer(request, response));
@@ -179,11 +211,16 @@ export class InspectorServer {
   }
 
   async #list(response: ServerResponse): Promise<void> {
-    if (this.#isListing) {
-      refuse(response, BUSY);
-      return;
+    const nowMs = commonMs();
+    if (this.#sending !== null) {
+      if (nowMs - this.#sending.sinceMs < this.#listMs) {
+        refuse(response, BUSY);
+        return;
+      }
+      this.#sending.response.destroy();
     }
-    this.#isListing = true;
+    const sending: Sending = { response, sinceMs: nowMs };
+    this.#sending = sending;
     try {
       response.setHeader('content-type', 'application/x-ndjson');
       for await (const line of listing(this.#observer)) {
@@ -192,14 +229,24 @@ export class InspectorServer {
       }
       response.end();
     } finally {
-      this.#isListing = false;
+      // Another one may have taken its place.
+      if (this.#sending === sending) this.#sending = null;
     }
   }
 }
 
 function sendJson(response: ServerResponse, value: unknown): void {
   response.setHeader('content-type', 'application/json');
-  response.end(JSON.stringify(value));
+  response.end(JSON.stringify(value, shortened));
+}
+
+/** The longest sentence, in characters: it can have several names. */
+const LONGEST_MESSAGE = 2000;
+
+/** Bounds each text of an answer, whatever it is. */
+function shortened(key: string, value: unknown): unknown {
+  if (typeof value !== 'string') return value;
+  return key === 'message' ? shorten(value, LONGEST_MESSAGE) : shorten(value);
 }
 
 function refuse(response: ServerResponse, { status, message, headers = {} }: Refusal): void {

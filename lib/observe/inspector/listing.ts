@@ -2,14 +2,13 @@ import { commonMs } from '../../time/host-clock.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import type { ListEntry } from '../list-entry.ts';
 import { slices } from '../list.ts';
+import { shorten } from '../shorten.ts';
 import { COLUMNS, TEXT_COLUMNS, type Chunk, type Listing, type ListingEnd } from './protocol.ts';
 
 /** How many rows a line has. */
 const ROWS = 128;
 /** How many rows are sent. */
 const MOST_ROWS = 200_000;
-/** What is not shorter than this is cut off. */
-const LONGEST_TEXT = 200;
 
 function lineOf(line: Listing | Chunk | ListingEnd): string {
   return `${JSON.stringify(line)}\n`;
@@ -39,8 +38,7 @@ export async function* listing(observer: KernelObserver): AsyncGenerator<string,
     COLUMNS.map((column, at) => {
       const value =
         (entry as unknown as Record<string, string | number | boolean | null>)[column] ?? null;
-      if (at < TEXT_COLUMNS)
-        return value === null ? null : numberOf(String(value).slice(0, LONGEST_TEXT));
+      if (at < TEXT_COLUMNS) return value === null ? null : numberOf(shorten(String(value)));
       return value === null ? null : Number(value);
     });
   let count = 0;

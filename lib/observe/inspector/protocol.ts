@@ -51,6 +51,7 @@ export interface Percentiles {
 export interface WorkqueueSample {
   readonly name: string;
   readonly priority: number;
+  readonly shares: number | null;
   readonly entered: number;
   readonly failed: number;
   readonly running: number;
@@ -65,7 +66,10 @@ export interface WorkqueueSample {
 export interface LockSample {
   readonly name: string;
   readonly held: boolean;
+  /** The first of those who hold it; for one side of a lock that cannot be entered, those of the other sides too. */
   readonly holders: readonly { readonly name: string; readonly sinceMs: number | null }[];
+  /** How many hold it. */
+  readonly holding: number;
   /** The first of those who wait. */
   readonly waiters: readonly { readonly name: string }[];
   /** How many wait; {@link MOST_COUNTED}: as many or more. */
@@ -98,7 +102,10 @@ export interface WaitSample {
   readonly what: string;
   readonly site: string | null;
   readonly sinceMs: number | null;
+  /** The first of those who have it. */
   readonly holders: readonly PartySample[];
+  /** How many have it. */
+  readonly holding: number;
 }
 
 /** The wait graph. @internal */

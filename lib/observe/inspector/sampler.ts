@@ -12,7 +12,7 @@ import { Holders, describeWaiter, type LockWaiter } from '../holder.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
 import { RUNNING_ROLE, describe, lockLabel, type ListEntry } from '../list-entry.ts';
 import { running } from '../walk.ts';
-import { waitGraph } from '../debug/wait-graph.ts';
+import { waitGraph, type WaitEdge } from '../debug/wait-graph.ts';
 import {
   MOST_COUNTED,
   type GraphSample,
@@ -20,13 +20,15 @@ import {
   type Percentiles,
   type ProcessInfo,
   type Sample,
+  type WaitSample,
   type WorkqueueSample,
 } from './protocol.ts';
 
-/** How many workqueues, locks, waiters of one lock and runs are sent. */
+/** How many workqueues, locks, waiters and holders of one lock and runs are sent. */
 const MOST_WORKQUEUES = 64;
 const MOST_LOCKS = 64;
 const MOST_WAITERS = 16;
+const MOST_HOLDERS = 16;
 const MOST_RUNS = 100;
 /** How many locks are looked at to find those that are sent. */
 const MOST_LOOKS = 10_000;
@@ -181,7 +183,10 @@ function sampleLock(observer: KernelObserver, lock: BaseLock, found: Holders): L
   }
   const counters = observer.knows(lock) ? lockActivity(observer, lock) : null;
   const { held } = lock;
-  return { name: lockLabel(lock), held, holders: found.of(lock), waiters, waiting, counters };
+  const all = found.of(lock);
+  const holders = all.slice(0, MOST_HOLDERS);
+  const holding = all.length;
+  return { name: lockLabel(lock), held, holders, holding, waiters, waiting, counters };
 }
 
 function isContended({ _turnstile: turnstile }: BaseLock): boolean {
@@ -208,9 +213,16 @@ function graphOf(kernel: Kernel): GraphSample {
   const { waits, deadlocks } = waitGraph(kernel);
   return {
     total: waits.length,
-    waits: waits.slice(0, MOST_WAITS),
-    deadlocks: deadlocks.slice(0, MOST_DEADLOCKS),
+    waits: waits.slice(0, MOST_WAITS).map(sampleWait),
+    deadlocks: deadlocks.slice(0, MOST_DEADLOCKS).map(({ message, waits: circle }) => {
+      return { message, waits: circle.slice(0, MOST_WAITS).map(sampleWait) };
+    }),
   };
+}
+
+function sampleWait(wait: WaitEdge): WaitSample {
+  const { holders } = wait;
+  return { ...wait, holders: holders.slice(0, MOST_HOLDERS), holding: holders.length };
 }
 
 function describeProcess(): ProcessInfo {

@@ -20,6 +20,7 @@ import {
   optionsOf,
   readOptions,
 } from '../../base/options-check.ts';
+import { nothing } from '../../base/nothing.ts';
 import { kernel as processKernel, type Kernel } from '../../core/kernel.ts';
 import { HostClock, commonMs } from '../../time/host-clock.ts';
 import { observerOf } from '../kernel-observer.ts';
@@ -142,11 +143,17 @@ export class FlightRecorder implements Recording {
       const buffer = createRings(cpus, capacity);
       const originMs = isHosts ? commonMs() - clock.now : 0;
       rings = { buffer, cpus, capacity, originMs, isHosts, budgetMs, folder, onException };
-      if (cpus > 1) setEnvironmentData(KEY, rings);
     }
     this.rings = rings;
-    this.recorder = new Recorder(observer, new Ring(rings.buffer, index, rings.capacity));
-    this.#stopDumping = rings.onException ? dumpOnException(rings) : () => undefined;
+    this.#stopDumping = rings.onException ? dumpOnException(rings) : nothing;
+    try {
+      this.recorder = new Recorder(observer, new Ring(rings.buffer, index, rings.capacity));
+    } catch (error) {
+      this.#stopDumping();
+      throw error;
+    }
+    // Other CPUs find them from now on.
+    if (rings !== options && rings.cpus > 1) setEnvironmentData(KEY, rings);
   }
 
   stop(): void {

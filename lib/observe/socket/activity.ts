@@ -8,6 +8,7 @@ import { label } from '../../core/schedule.ts';
 import { WAITED } from '../../core/state.ts';
 import { FAR } from '../../time/timing-wheel.ts';
 import type { KernelObserver } from '../kernel-observer.ts';
+import { shorten } from '../shorten.ts';
 import { Tap } from '../tap.ts';
 import type { ActivityRow } from './protocol.ts';
 
@@ -121,8 +122,9 @@ export class Activity extends Tap {
   }
 
   #rowOf(kc: Kcont<unknown>): Row {
-    const { name: workqueue, priority } = kc._wq;
-    const name = label(kc);
+    const { priority } = kc._wq;
+    const workqueue = shorten(kc._wq.name);
+    const name = shorten(label(kc));
     const key = `${workqueue}\0${name}`;
     const known = this.#rows.get(key);
     if (known !== undefined) return known;

@@ -10,12 +10,14 @@ import { allObservers, type KernelObserver } from '../kernel-observer.ts';
 import type { ListEntry } from '../list-entry.ts';
 import { slices } from '../list.ts';
 import { numberOf } from '../numbers.ts';
+import { shorten } from '../shorten.ts';
 import { Slices } from '../walk.ts';
 import { Activity } from './activity.ts';
 import {
   LONGEST_PAUSE_MS,
   LONGEST_REQUEST,
   parseRequest,
+  type ActivityRow,
   type EntryLine,
   type Holder,
   type KernelState,
@@ -24,10 +26,13 @@ import {
   type Request,
 } from './protocol.ts';
 
-/** After which time a client is disconnected that asks nothing, or does not take its answer, in ms. */
-const IDLE_MS = 30_000;
+/** After which time a client is disconnected that asks nothing, or does not take its answer, in ms. @internal */
+export const IDLE_MS = 30_000;
 /** How much text is written at once, in characters. */
 const CHUNK = 2 ** 14;
+/** How many holders of a lock, and rows of a sample, are sent. */
+const MOST_HOLDERS = 16;
+const MOST_ROWS = 1000;
 
 /**
  * One client of the socket.
@@ -77,6 +82,7 @@ export class Client {
   #refuse(message: string): void {
     this.#socket.removeAllListeners('data');
     this.#socket.resume();
+    this.#socket.setTimeout(IDLE_MS);
     this.#socket.end(textOf({ type: 'error', message }));
   }
 
@@ -116,14 +122,14 @@ export class Client {
     const holders = new Holders();
     const slice = new Slices();
     for (const _ of holders.collect()) if (slice.isOver) await slice.next();
-    const known = new Map<BaseLock, readonly Holder[]>();
+    const known = new Map<BaseLock, Held>();
     for (const [kernel, observer] of [...allObservers()].entries()) {
       text += textOf({ type: 'kernel', ...describeKernel(observer, kernel) });
       const pick = (entry: ListEntry, lock: BaseLock | null): string => {
         const lockId = lock === null ? null : numberOf(lock);
-        const by =
-          lock === null || entry.waitsFor !== 'lock' ? [] : holdersFor(lock, known, holders);
-        const line: EntryLine = { type: 'entry', kernel, ...entry, lockId, holders: by };
+        const held =
+          lock === null || entry.waitsFor !== 'lock' ? FREE : holdersFor(lock, known, holders);
+        const line: EntryLine = { type: 'entry', kernel, ...shortened(entry), lockId, ...held };
         return textOf(line);
       };
       for await (const line of slices(observer, {}, pick)) {
@@ -147,7 +153,8 @@ export class Client {
     const { user, system } = process.cpuUsage(this.#cpu);
     const loop = hostPerformance.eventLoopUtilization();
     const { rss, heapUsed } = process.memoryUsage();
-    const rows = Array.from(this.#activities.values(), (activity) => activity.take()).flat();
+    const all = Array.from(this.#activities.values(), (activity) => activity.take()).flat();
+    const rows = all.length > MOST_ROWS ? all.toSorted(byTime).slice(0, MOST_ROWS) : all;
     const sample = textOf({
       type: 'sample',
       intervalMs: isFirst ? 0 : nowMs - this.#sampledMs,
@@ -174,7 +181,7 @@ function describeProcess(): ProcessLine {
   // A program that has not named itself is called by its file.
   const title = process.title === 'node' ? (argv[1] ?? 'node') : process.title;
   const uptimeS = process.uptime();
-  return { type: 'process', pid, thread: threadId, title, node: version, uptimeS };
+  return { type: 'process', pid, thread: threadId, title: shorten(title), node: version, uptimeS };
 }
 
 function describeKernel(observer: KernelObserver, index: number): KernelState {
@@ -184,16 +191,42 @@ function describeKernel(observer: KernelObserver, index: number): KernelState {
   return { kernel: index, nowMs: kernel.now(), pending, queued, running, cpus };
 }
 
+function shortened(entry: ListEntry): ListEntry {
+  const { name, function: func, workqueue, lock, createdAt } = entry;
+  return {
+    ...entry,
+    name: shorten(name),
+    function: shorten(func),
+    workqueue: workqueue === null ? null : shorten(workqueue),
+    lock: lock === null ? null : shorten(lock),
+    createdAt: createdAt === null ? null : shorten(createdAt),
+  };
+}
+
+/** What took or waited most comes first. */
+function byTime(a: ActivityRow, b: ActivityRow): number {
+  return timeOf(b) - timeOf(a);
+}
+
+function timeOf({ runMs, latestMs, waitMs }: ActivityRow): number {
+  return runMs + latestMs + waitMs;
+}
+
+/** What an entry says about the lock for which it waits. */
+type Held = Pick<EntryLine, 'holders' | 'holding'>;
+
+const FREE: Held = { holders: [], holding: 0 };
+
 /** The holders of a lock, which are looked for once in an answer. */
-function holdersFor(
-  lock: BaseLock,
-  known: Map<BaseLock, readonly Holder[]>,
-  holders: Holders,
-): readonly Holder[] {
-  let by = known.get(lock);
-  if (by === undefined) {
-    by = holders.of(lock).map(({ name, id }) => ({ name, id }));
-    known.set(lock, by);
+function holdersFor(lock: BaseLock, known: Map<BaseLock, Held>, holders: Holders): Held {
+  let held = known.get(lock);
+  if (held === undefined) {
+    const all = holders.of(lock);
+    const first: Holder[] = all.slice(0, MOST_HOLDERS).map(({ name, id }) => {
+      return { name: shorten(name), id };
+    });
+    held = { holders: first, holding: all.length };
+    known.set(lock, held);
   }
-  return by;
+  return held;
 }

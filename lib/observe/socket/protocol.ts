@@ -66,8 +66,10 @@ export interface EntryLine extends ListEntry {
   readonly kernel: number;
   /** Tells locks apart, whose names may be the same; null: it has none. */
   readonly lockId: number | null;
-  /** Who holds the lock for which it waits; empty otherwise. */
+  /** The first of those who hold the lock for which it waits; empty otherwise. */
   readonly holders: readonly Holder[];
+  /** How many hold it. */
+  readonly holding: number;
 }
 
 /** What the continuations of one name have done on a workqueue since the last sample. @internal */
@@ -103,6 +105,7 @@ export interface SampleLine {
   readonly rssBytes: number;
   readonly heapBytes: number;
   readonly kernels: readonly KernelState[];
+  /** At most 1000. */
   readonly rows: readonly ActivityRow[];
 }
 

@@ -12,7 +12,7 @@ import { createConnection, createServer, type Server, type Socket } from 'node:n
 import { threadId } from 'node:worker_threads';
 import { nothing } from '../../base/nothing.ts';
 import { findSockets, newSocketPath } from './socket-path.ts';
-import { Client } from './client.ts';
+import { Client, IDLE_MS } from './client.ts';
 
 /** How many clients are served at once. */
 const MOST_CLIENTS = 8;
@@ -37,10 +37,15 @@ class ObservationServer {
     // In a cluster, each process has its own.
     this.#server.listen({ path: this.#path, exclusive: true });
     this.#server.unref();
-    // A path is bound at once. Until this is done, the folder keeps others away.
-    if (!isWindows && this.#server.listening) chmodSync(this.#path, SOCKET_MODE);
-    process.on('exit', this.#removeAtExit);
-    removeStale();
+    try {
+      // A path is bound at once. Until this is done, the folder keeps others away.
+      if (!isWindows && this.#server.listening) chmodSync(this.#path, SOCKET_MODE);
+      process.on('exit', this.#removeAtExit);
+      removeStale();
+    } catch (error) {
+      this.close();
+      throw error;
+    }
   }
 
   close(): void {
@@ -53,6 +58,8 @@ class ObservationServer {
     socket.unref();
     if (this.#clients.size >= MOST_CLIENTS) {
       socket.on('error', nothing);
+      // It need neither read this nor close its side.
+      socket.setTimeout(IDLE_MS, () => socket.destroy());
       socket.end(`${JSON.stringify({ type: 'error', message: 'it has too many clients' })}\n`);
       return;
     }

@@ -167,6 +167,59 @@ describe('the command kcont', function () {
     expect(shown.filter((line) => line.length > 60 * 2)).to.deep.equal([]);
   });
 
+  it('top shows the threads of a process, and goes on while one is blocked or has ended', async () => {
+    const observing = new URL(
+      `../../../lib/observe/index${import.meta.url.slice(-3)}`,
+      import.meta.url,
+    ).href;
+    const library = new URL(`../../../lib/index${import.meta.url.slice(-3)}`, import.meta.url).href;
+    const work = `
+      import(${JSON.stringify(library)}).then(async ({ Kcont, wq }) => {
+        const { observe } = await import(${JSON.stringify(observing)});
+        const { parentPort } = await import('node:worker_threads');
+        observe({ socket: true });
+        new Kcont(wq.softnet, null, (_, kc) => kc.reset(5), 0, { name: 'thread ticker' }).schedule();
+        parentPort.on('message', () => { for (;;); });
+        parentPort.postMessage('up');
+      });
+    `;
+    const several = await startProgram(
+      folder,
+      `
+      import { Worker } from 'node:worker_threads';
+      observe({ socket: true });
+      new Kcont(wq.softnet, null, (_, kc) => kc.reset(5), 0, { name: 'main ticker' }).schedule();
+      const worker = new Worker(${JSON.stringify(work)}, { eval: true });
+      await new Promise((resolve) => worker.once('message', resolve));
+      process.on('SIGUSR2', () => worker.postMessage('block'));
+    `,
+    );
+    others.push(several);
+    const pid = `${several.pid}`;
+    const text = await kcont(folder, 'top', pid, '--count', '1', '--interval', '200');
+    expect([text.code, text.err]).to.deep.equal([0, '']);
+    expect(text.out).to.match(/^CPU \d+ %, RSS \d+ MiB$/m);
+    expect(text.out).to.match(/^thread 0: event loop \d+ %, heap \d+ MiB, \d+ running, /m);
+    expect(text.out).to.match(/^thread 1: event loop /m);
+    expect(text.out).to.match(/^THREAD {2}NAME/m);
+    expect(text.out).to.match(/^ +0 {2}main ticker /m);
+    expect(text.out).to.match(/^ +1 {2}thread ticker /m);
+    const json = await kcont(folder, 'top', pid, '--json', '--count', '1', '--interval', '50');
+    const lines = json.out.trimEnd().split('\n');
+    const threads = lines.map((line) => (JSON.parse(line) as { thread: number }).thread);
+    expect(threads).to.deep.equal([0, 1]);
+    several.kill('SIGUSR2');
+    const asked = ['--count', '1', '--interval', '50', '--timeout', '1000'];
+    let blocked = { code: 0, out: '', err: '' };
+    // It may still have answered the first time.
+    while (blocked.err === '') blocked = await kcont(folder, 'top', pid, ...asked);
+    expect(blocked.code).to.equal(0);
+    expect(blocked.err).to.match(
+      /^kcont: process \d+ has not answered for \d+ ms: its event loop is blocked\n$/,
+    );
+    expect(blocked.out).to.include('main ticker').and.to.not.include('thread ticker');
+  });
+
   it('says that a process does not answer, with exit code 1', async () => {
     const { code, out, err } = await kcont(folder, 'ps', '999999');
     expect([code, out]).to.deep.equal([1, '']);

@@ -1,9 +1,13 @@
+import { once } from 'node:events';
 import { request } from 'node:http';
-import { connect } from 'node:net';
+import { connect, type Socket } from 'node:net';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { expect } from 'chai';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { Kcont, Mutex, type Kernel } from '../../../lib/index.ts';
+import { Kcont, Mutex, RWLock, type KcontOptions, type Kernel } from '../../../lib/index.ts';
+import { Guard } from '../../../lib/observe/inspector/guard.ts';
 import { serveInspector, type Inspector } from '../../../lib/observe/inspector/index.ts';
+import { InspectorServer, type Limits } from '../../../lib/observe/inspector/inspector-server.ts';
 import { MOST_COUNTED, type Sample } from '../../../lib/observe/inspector/protocol.ts';
 import { observerOf } from '../../../lib/observe/kernel-observer.ts';
 import { Continuations } from '../../../lib/observe/inspector/page/continuations.ts';
@@ -214,6 +218,18 @@ describe('serveInspector()', () => {
       { token: 'with spaces and more' },
       { allowedHosts: [''] },
       { allowedHosts: 'localhost' },
+      // A Host header is compared without its port, so a name with one would never match.
+      { allowedHosts: ['build.example:8080'] },
+      { allowedHosts: ['192.0.2.1:80'] },
+      { allowedHosts: ['[2001:db8::1]:80'] },
+      { allowedHosts: ['build.example', 'build.example:'] },
+      { allowedHosts: ['http://build.example'] },
+      { allowedHosts: ['2001:db8::g'] },
+      { allowedHosts: ['fe80::1%eth0'] },
+      { allowedHosts: ['256.0.0.1'] },
+      { host: 'localhost:80' },
+      { host: '127.0.0.1:80' },
+      { host: '[::1]:80' },
       { kernel: {} },
       { hosts: 'x' },
       7,
@@ -250,6 +266,20 @@ describe('serveInspector()', () => {
     expect(await status('[2001:db8::1]')).to.equal(200);
     expect(await status('build.example')).to.equal(200);
     expect(await status('evil.example')).to.equal(403);
+  });
+
+  it('takes an address in allowedHosts as a browser writes it, and as the system does', async () => {
+    await inspector.close();
+    inspector = await serveInspector({
+      token: TOKEN,
+      allowedHosts: ['2001:DB8:0::1', '192.0.2.1'],
+    });
+    const status = (host: string): Promise<number> =>
+      statusOf({ headers: { host, origin: `http://${host}` } });
+    expect(await status('[2001:db8::1]:80')).to.equal(200);
+    expect(await status('[2001:db8::2]')).to.equal(403);
+    expect(await status('192.0.2.1:80')).to.equal(200);
+    expect(await status('192.0.2.2:80')).to.equal(403);
   });
 
   it('closes all connections, and is closed once', async () => {
@@ -391,6 +421,32 @@ describe('the data of the inspector', () => {
     for (const one of all) one.destroy();
   });
 
+  it('have no text that is longer than a few lines, nor more holders than can be shown', async () => {
+    const long = 'long '.repeat(50_000);
+    const lock = new RWLock({ name: `lock ${long}` });
+    const named = (name: string): KcontOptions => ({ name: `${name} ${long} end` });
+    const wq = lab.kernel.acquire(lab.wq.prilow.priority, { name: `wq ${long}` });
+    for (let n = 0; n < 100; n++)
+      lab.async('reads', { wq, lock: lock.read, options: named(`read ${n}`) }).schedule();
+    lab.clock.tick(1);
+    lab.async('writes', { wq, lock: lock.write, options: named('write') }).schedule();
+    lab.clock.tick(1);
+    const { status, body } = await ask();
+    expect(status).to.equal(200);
+    // 100 runs with four texts each.
+    expect(body.length).to.be.below(200_000);
+    const found = JSON.parse(body.toString()) as Sample;
+    const [first] = found.runs;
+    expect(first?.name).to.match(/^read 0 long long .*…/);
+    expect(first?.name).to.match(/long  end$/);
+    expect(first?.name).to.have.length(200);
+    const seen = found.locks.find(({ name }) => name.startsWith('lock long'));
+    expect([seen?.holders.length, seen?.holding]).to.deep.equal([16, 100]);
+    const list = await ask({ path: '/api/continuations' });
+    expect(list.body.length).to.be.below(200_000);
+    expect(list.body.toString()).to.include('long  end"');
+  });
+
   it('are every continuation, in slices', async () => {
     for (let n = 0; n < 300; n++) {
       new Kcont(lab.wq.prilow, null, () => undefined, n, { name: `timer ${n % 3}` }).schedule(
@@ -412,6 +468,32 @@ describe('the data of the inspector', () => {
       lateMs: 0,
       ref: 1,
     });
+  });
+
+  it('wait for a page that does not read them for a bounded time, and then go to others', async () => {
+    // Long enough for requests that are not stalled, on a busy machine.
+    const { lost, destroy } = await stallAt({ stallMs: 1000 });
+    await lost;
+    const { status, body } = await ask({ path: '/api/continuations' });
+    expect(status).to.equal(200);
+    expect(body.toString().trimEnd().split('\n').at(-1)).to.match(/^\{"count":100000,/);
+    destroy();
+  });
+
+  it('go to another page that asks, if one has taken long to read them', async () => {
+    const { lost, destroy } = await stallAt({ listMs: 0 });
+    const { status, body } = await ask({ path: '/api/continuations' });
+    expect(status).to.equal(200);
+    expect(body.toString().trimEnd().split('\n').at(-1)).to.match(/^\{"count":100000,/);
+    await lost;
+    destroy();
+  });
+
+  it('are refused to another page as long as one has not taken long', async () => {
+    const { destroy } = await stallAt({});
+    const { status, headers } = await ask({ path: '/api/continuations' });
+    expect([status, headers['retry-after']]).to.deep.equal([429, '1']);
+    destroy();
   });
 
   it('are made for one page at a time', async () => {
@@ -459,6 +541,61 @@ describe('the data of the inspector', () => {
     expect(history.runs.map(({ name }) => name)).to.include('recorded before');
   });
 });
+
+/** A page that has asked for a list which is larger than all buffers, and does not read it. */
+interface Stalled {
+  /** Resolves when the server has ended the connection. */
+  readonly lost: Promise<void>;
+  readonly destroy: () => void;
+}
+
+/** Replaces the inspector by one with other limits, of which a page has asked a list that it does not read. */
+async function stallAt(limits: Limits): Promise<Stalled> {
+  const timers = Array.from({ length: 100_000 }, (_, n) => {
+    const name = `timer ${n} ${'x'.repeat(180)}`;
+    const timer = new Kcont(lab.wq.prilow, null, () => undefined, n, { name });
+    timer.schedule(n + 1);
+    return timer;
+  });
+  await inspector.close();
+  const guard = new Guard('127.0.0.1', [], TOKEN);
+  const server = new InspectorServer(observerOf(lab.kernel), guard, limits);
+  const port = await server.listen(0, '127.0.0.1');
+  inspector = { ...inspector, port, close: () => server.close() };
+  const accepted = acceptedAt(port);
+  const page = connect(port, '127.0.0.1');
+  page.on('error', () => undefined);
+  page.write(
+    `POST /api/continuations HTTP/1.1\r\nhost: 127.0.0.1:${port}\r\norigin: http://127.0.0.1:${port}\r\n` +
+      `authorization: Bearer ${TOKEN}\r\ncontent-type: application/json\r\ncontent-length: 2\r\n\r\n{}`,
+  );
+  // The answer has begun.
+  await once(page, 'readable');
+  const socket = await accepted;
+  const lost = new Promise<void>((resolve) => {
+    if (socket.destroyed) resolve();
+    else socket.on('close', () => resolve());
+  });
+  const destroy = (): void => {
+    page.destroy();
+    // Other specs list what all kernels have in hand.
+    for (const timer of timers) timer.destroy();
+  };
+  return { lost, destroy };
+}
+
+/** The next connection that the server of a port accepts. */
+function acceptedAt(port: number): Promise<Socket> {
+  return new Promise((resolve) => {
+    const note = (message: unknown): void => {
+      const { socket } = message as { socket: Socket };
+      if (socket.localPort !== port) return;
+      unsubscribe('net.server.socket', note);
+      resolve(socket);
+    };
+    subscribe('net.server.socket', note);
+  });
+}
 
 /** A sample is sent again for 400 ms of the host's time. */
 function waitForFreshSample(): Promise<void> {

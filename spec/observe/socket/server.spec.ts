@@ -10,15 +10,17 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createConnection, createServer, type Socket } from 'node:net';
+import { subscribe, unsubscribe } from 'node:diagnostics_channel';
 import { once } from 'node:events';
-import { PassThrough } from 'node:stream';
+import { Duplex } from 'node:stream';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { threadId } from 'node:worker_threads';
 import { expect } from 'chai';
 import { afterEach, beforeEach, describe, it } from 'mocha';
-import { Kcont, Kernel, Mutex, Scope, VirtualClock } from '../../../lib/index.ts';
+import { Kcont, Kernel, Mutex, RWLock, Scope, VirtualClock } from '../../../lib/index.ts';
 import { Client } from '../../../lib/observe/socket/client.ts';
+import { nothing } from '../../../lib/base/nothing.ts';
 import { findSockets } from '../../../lib/observe/socket/socket-path.ts';
 import { list, observe, type Observation } from '../../support/observe.ts';
 import { codeOf, settled } from '../../support/lab.ts';
@@ -266,7 +268,7 @@ describe('observe({ socket: true })', function () {
 
   it('gives a client 30 s to ask and to take the answer, and over an hour until it asks again', async () => {
     const limits: number[] = [];
-    const socket = new PassThrough();
+    const socket = new Duplex({ read: nothing, write: (_, __, done) => done() });
     Object.assign(socket, { setTimeout: (ms: number) => void limits.push(ms) });
     const client = new Client(socket as unknown as Socket, () => {});
     expect(limits).to.deep.equal([30_000]);
@@ -274,6 +276,76 @@ describe('observe({ socket: true })', function () {
     await settled();
     expect(limits).to.deep.equal([30_000, 30_000, 3_630_000]);
     client.end();
+  });
+
+  it('gives a client that it has refused 30 s to read why, also after an answer', async () => {
+    const limits: number[] = [];
+    const socket = new Duplex({ read: nothing, write: (_, __, done) => done() });
+    Object.assign(socket, { setTimeout: (ms: number) => void limits.push(ms) });
+    const client = new Client(socket as unknown as Socket, () => {});
+    socket.emit('data', '{"kcont":1,"get":"sample"}\n');
+    await settled();
+    socket.emit('data', 'hello\n');
+    expect(limits).to.deep.equal([30_000, 30_000, 3_630_000, 30_000]);
+    client.end();
+  });
+
+  it('sends no text that is longer than a few lines, nor more holders than can be shown', async () => {
+    const clock = new VirtualClock();
+    const kernel = new Kernel({ clock });
+    list(kernel);
+    const long = 'long '.repeat(50_000);
+    const lock = new RWLock({ name: `lock ${long}` });
+    const wq = kernel.acquire(kernel.wq.prilow.priority, { name: `wq ${long}` });
+    open();
+    const socket = await connected();
+    await ask(socket, { kcont: 1, get: 'sample' });
+    for (let n = 0; n < 40; n++) {
+      const name = `scan ${n} ${long}`;
+      new Kcont(wq, lock.read, () => new Promise(() => {}), 0, { name }).schedule();
+    }
+    clock.tick(1);
+    new Kcont(wq, lock.write, () => undefined, 0, { name: `append ${long}` }).schedule();
+    clock.tick(1);
+    const lines = await ask(socket, { kcont: 1, get: 'tree' });
+    for (const line of lines) {
+      if (line.type === 'entry') expect(JSON.stringify(line).length).to.be.below(10_000);
+    }
+    const append = lines.find(({ name }) => String(name).startsWith('append long'));
+    expect(append?.['name']).to.have.length(200);
+    expect(append?.['holders']).to.have.length(16);
+    expect(append?.['holding']).to.equal(40);
+    const [, sample] = await ask(socket, { kcont: 1, get: 'sample' });
+    const rows = sample?.['rows'] as Json[];
+    const own = rows.filter(({ name }) => String(name).startsWith('scan '));
+    expect(own).to.have.length(40);
+    for (const { name, workqueue } of own) {
+      expect([name, workqueue].map((text) => String(text).length)).to.deep.equal([200, 200]);
+    }
+  });
+
+  it('sends at most 1000 rows in a sample, of all kernels: those that took most time', async () => {
+    open();
+    const socket = await connected();
+    const clocks = [new VirtualClock(), new VirtualClock()];
+    const kernels = clocks.map((clock) => new Kernel({ clock }));
+    for (const kernel of kernels) list(kernel);
+    await ask(socket, { kcont: 1, get: 'sample' });
+    const lock = new Mutex();
+    expect(lock.tryEnter()).to.equal(true);
+    for (const [index, { wq }] of kernels.entries()) {
+      for (let n = 0; n < 700; n++) {
+        const waits = n === 600 ? lock : null;
+        new Kcont(wq.prilow, waits, () => undefined, n, { name: `${index} ${n}` }).schedule();
+      }
+    }
+    for (const clock of clocks) clock.tick(5);
+    lock.exit();
+    for (const clock of clocks) clock.tick(1);
+    const [, sample] = await ask(socket, { kcont: 1, get: 'sample' });
+    const rows = sample?.['rows'] as Json[];
+    expect(rows).to.have.length(1000);
+    expect(rows.slice(0, 2).map(({ name }) => name)).to.have.members(['0 600', '1 600']);
   });
 
   it('refuses a request without an end before it is long, and keeps nothing of it', async () => {
@@ -292,10 +364,19 @@ describe('observe({ socket: true })', function () {
         'end',
       );
     }
+    const accepted: Socket[] = [];
+    const note = (message: unknown): void =>
+      void accepted.push((message as { socket: Socket }).socket);
+    subscribe('net.server.socket', note);
     const ninth = await connected();
     expect(await answer(ninth)).to.deep.equal([
       { type: 'error', message: 'it has too many clients' },
     ]);
+    unsubscribe('net.server.socket', note);
+    // It may neither read nor close: it has its place in the process for a while only.
+    expect(accepted.map(({ timeout }) => timeout)).to.deep.equal([30_000]);
+    accepted[0]?.emit('timeout');
+    expect(accepted[0]?.destroyed).to.equal(true);
   });
 
   it('writes no faster than a client reads, and survives one that goes away', async () => {

@@ -47,6 +47,12 @@ const WORKQUEUES: readonly TableColumn<WorkqueueRow>[] = [
   { title: 'Workqueue', text: ({ name }) => name },
   { title: 'Priority', kind: 'number', text: ({ priority }) => String(priority) },
   {
+    title: 'Shares',
+    hint: 'of the time of its priority',
+    kind: 'number',
+    text: ({ shares }) => (shares === null ? '–' : String(shares)),
+  },
+  {
     title: 'Runnable',
     hint: 'runnable or waiting',
     kind: 'number',
@@ -102,20 +108,24 @@ const CPUS: readonly TableColumn<CpuSample>[] = [
   },
 ];
 
+/** The first of so many names. */
+function someOf(names: readonly string[], all: number): string {
+  const text = names.join(', ');
+  return all > names.length ? `${text}, …` : text || '–';
+}
+
 function lockColumns(nowMs: () => number): readonly TableColumn<LockSample>[] {
   return [
     { title: 'Lock', text: ({ name }) => name },
     {
       title: 'Held by',
       kind: 'text',
-      text: ({ held, holders }) =>
-        held
-          ? holders
-              .map(({ name, sinceMs }) =>
-                sinceMs === null ? name : `${name} for ${duration(Math.max(0, nowMs() - sinceMs))}`,
-              )
-              .join(', ')
-          : '–',
+      text: ({ holders, holding }) => {
+        const names = holders.map(({ name, sinceMs }) =>
+          sinceMs === null ? name : `${name} for ${duration(Math.max(0, nowMs() - sinceMs))}`,
+        );
+        return someOf(names, holding);
+      },
     },
     {
       title: 'Waiting',
@@ -127,10 +137,11 @@ function lockColumns(nowMs: () => number): readonly TableColumn<LockSample>[] {
       title: 'Waiters',
       hint: 'the first of them, in their order',
       kind: 'text',
-      text: ({ waiters, waiting }) => {
-        const names = waiters.map(({ name }) => name).join(', ');
-        return waiting > waiters.length ? `${names}, …` : names || '–';
-      },
+      text: ({ waiters, waiting }) =>
+        someOf(
+          waiters.map(({ name }) => name),
+          waiting,
+        ),
     },
     {
       title: 'Taken',
@@ -206,7 +217,7 @@ function waitColumns(nowMs: () => number): readonly TableColumn<WaitRow>[] {
     {
       title: 'Held by',
       kind: 'text',
-      text: ({ holders }) => holders.map(party).join(', ') || '–',
+      text: ({ holders, holding }) => someOf(holders.map(party), holding),
     },
     { title: 'Where', kind: 'text', text: ({ site }) => site ?? '–' },
   ];
