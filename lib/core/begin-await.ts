@@ -63,7 +63,7 @@ export function beginAwait(kc: Kcont<unknown>): Awaited | null {
   return note(current, kc, null);
 }
 
-inheriting.begin = (awaiter) => note(inPass.dispatcher?.current, null, awaiter);
+inheriting.begin = (awaiter) => void note(inPass.dispatcher?.current, null, awaiter);
 
 inheriting.end = (wait) => endAwait(wait as Awaited);
 
@@ -82,16 +82,23 @@ function note(
       begunBy = current;
       begunEntry = entry;
     }
-    const awaited = new Awaited(kc, awaiter);
+    const awaited = make(kc, awaiter);
     begun.push(awaited);
     return awaited;
   }
   const run = callRun() ?? ownedRun();
   if (run === null) return null;
-  const awaited = new Awaited(kc, awaiter);
+  const awaited = make(kc, awaiter);
   awaited.by = run;
   run.awaits.push(awaited);
   changedRun(run);
+  return awaited;
+}
+
+function make(kc: Kcont<unknown> | null, awaiter: Awaiter | null): Awaited {
+  const awaited = new Awaited(kc, awaiter);
+  // Before anything is moved: a reader that inherits a priority may be granted its lock at once.
+  if (awaiter !== null) awaiter._awaited = awaited;
   return awaited;
 }
 

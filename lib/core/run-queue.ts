@@ -151,9 +151,15 @@ export class RunQueue<R extends Runnable> {
   readonly #levels: (Level<R> | undefined)[] = Array.from({ length: PRIORITIES }, () => undefined);
   readonly #words = new Int32Array(PRIORITIES / 32);
   #summary = 0;
-  /** The continuations that have inherited a priority, in the run queue or not (see inheritance.ts). */
+  /**
+   * The continuations that have inherited a priority, in the run queue or not (see inheritance.ts).
+   * @internal
+   */
   readonly inherited: Set<Awaited> = new Set<Awaited>();
-  /** Those of them that wait for the limit of their workqueue. */
+  /**
+   * Those of them that wait for the limit of their workqueue.
+   * @internal
+   */
   readonly limited: Set<Awaited> = new Set<Awaited>();
   /** The highest level that may have entries; null: none has. */
   #top: Level<R> | null = null;

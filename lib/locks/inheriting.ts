@@ -20,8 +20,8 @@ export interface LockHolder {
 
 /** The functions of `core/inheritance.ts`. */
 export const inheriting: {
-  /** Code has begun to wait for a lock. Null: it is not known on whose behalf. */
-  begin: (awaiter: Awaiter) => LockWait | null;
+  /** Code has begun to wait for a lock. Sets its `_awaited`, if it is known on whose behalf. */
+  begin: (awaiter: Awaiter) => void;
   /** The wait is over. */
   end: (wait: LockWait) => void;
   /** The waiters of a lock have changed. Null: no holder that awaits something has been known yet. */
@@ -35,7 +35,7 @@ export const inheriting: {
   /** How many waiters and continuations have inherited a priority. */
   count: number;
 } = {
-  begin: () => null,
+  begin: nothing,
   end: nothing,
   changed: null,
   settled: nothing,

@@ -226,7 +226,7 @@ export abstract class BaseLock implements Lock {
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, signal, resolve, reject);
       this._wait(awaiter);
-      if (byCaller) awaiter._awaited = inheriting.begin(awaiter);
+      if (byCaller) inheriting.begin(awaiter);
       if (signal !== undefined) join(signal, awaiter);
     });
   }

@@ -381,6 +381,35 @@ describe('inheritance of priorities', () => {
     expect(ran).to.deep.equal(['read', 'write', 'again', 'high']);
   });
 
+  it('is lost by all that a reader has passed it on to, if that lets it go at once', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const { read, write } = new RWLock();
+    const gate = deferred();
+    // Holds the read side, and awaits a run that wants the lock of the function below.
+    holder(prilow, read, () => part(prilow, 'part', 0, lock));
+    lock.tryEnter();
+    await clock.advance(0);
+    void write.enter({ priority: 103 }).then(() => write.exit());
+    const code = lock.run(
+      async () => {
+        await read.enter({ priority: 103 });
+        await gate.promise;
+        read.exit();
+      },
+      { priority: 111 },
+    );
+    job(prihigh, 'high', lock);
+    void lock.enter({ priority: 111 }).then(() => lock.exit());
+    await clock.advance(0);
+    lock.exit();
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+    gate.resolve();
+    await code;
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['high', 'part']);
+  });
+
   it('is that of all holders of a semaphore, until the waiter has got its unit', async () => {
     const { prihigh, prilow } = kernel.wq;
     const units = new Semaphore(2);
