@@ -45,7 +45,7 @@ class Program {
     else if (op === 'stop') kc?.stop();
     else if (kc?.pending !== true) return;
     else if (op === 'touch') moveOutward(kc, ticks);
-    else kc.schedule((kc._due + ticks) / TICKS_PER_MS);
+    else kc.schedule((this.#dispatcher.wheel.dueTick(kc) + ticks) / TICKS_PER_MS);
   }
 
   timer(queue: number, ticks: number): Kcont<number> {
