@@ -123,10 +123,10 @@ export class Level<R extends Runnable> {
    * timers; FAR, the last, stays last.
    */
   rebase(ticks: number, most: number): void {
-    for (const entry of this) {
+    this.forEach((entry) => {
       const due = entry._due === FAR ? FAR : Math.max(entry._due - ticks, -1);
       entry._due = Math.min(due, most);
-    }
+    });
   }
 
   /** Calls a function for each entry, in their order. Those of lanes come lane by lane, in the order of their turns. */
@@ -137,12 +137,11 @@ export class Level<R extends Runnable> {
     if (this.group !== null) for (const level of this.group.levels()) level.forEach(visit);
   }
 
-  /** All entries. Those of lanes come lane by lane, in the order of their turns. */
+  /** The entries of its own lists, in their order. */
   *[Symbol.iterator](): Generator<R, void, undefined> {
     yield* this.resumed;
     yield* this.timed;
     yield* this.direct;
-    if (this.group !== null) for (const level of this.group.levels()) yield* level;
   }
 }
 

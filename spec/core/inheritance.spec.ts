@@ -6,7 +6,8 @@ import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
 import { nothing } from '../../lib/base/nothing.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
 import { Condition, Semaphore } from '../../lib/sync.ts';
-import { deferred } from '../support/lab.ts';
+import { createPrivate } from '../../lib/core/workqueue-registry.ts';
+import { deferred, settled } from '../support/lab.ts';
 
 describe('inheritance of priorities', () => {
   let clock: VirtualClock;
@@ -493,6 +494,69 @@ describe('inheritance of priorities', () => {
     free.resolve();
     await clock.advance(0);
     expect(ran).to.deep.equal(['c', 'a', 'b', 'last']);
+  });
+
+  it('counts only among those of the same limit', async () => {
+    const { prilow } = kernel.wq;
+    const ones = ['one', 'two'].map((name) => kernel.acquire(103, { maxActive: 1, name }));
+    const [one, two] = ones as [Workqueue, Workqueue];
+    // Shares the limit of the first.
+    const urgent = createPrivate(one, 'urgent', 111, one);
+    const gates = ones.map((wq) => {
+      const gate = deferred();
+      holder(wq, null, () => gate.promise);
+      return gate;
+    });
+    await clock.advance(0);
+    job(one, 'a');
+    job(two, 'b');
+    holder(prilow, lock, () =>
+      Promise.all([part(two, 'of two'), part(urgent, 'urgent'), part(one, 'of one')]),
+    );
+    await clock.advance(0);
+    job(kernel.wq.prihigh, 'high', lock);
+    await clock.advance(0);
+    gates[0]?.resolve();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['urgent', 'of one', 'a']);
+    gates[1]?.resolve();
+    await clock.advance(0);
+    expect(ran.slice(3)).to.deep.equal(['of two', 'b', 'high']);
+    urgent.release();
+  });
+
+  it('moves an entry that has its turn within maxActive, and has not been entered', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    holder(kernel.wq.prilow, lock, () => part(one, 'part'));
+    await clock.advance(0);
+    job(kernel.wq.primedlow, 'between');
+    free.resolve();
+    await settled();
+    void lock.enter().then(() => lock.exit());
+    expect(inherited()).to.deep.equal(['part 127']);
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['part', 'between']);
+  });
+
+  it('gives an entry that waits for its lock back its place in the run queue', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const inner = new Mutex();
+    inner.tryEnter();
+    holder(prilow, lock, async () => {
+      const high = job(prihigh, 'high', lock);
+      new Kcont(prihigh, null, () => void ender.schedule(), null).schedule();
+      const ender = new Kcont(prihigh, null, () => void high.stop(), null);
+      job(prilow, 'a', inner);
+      await part(prilow, 'part', 0, inner);
+    });
+    await clock.advance(0);
+    inner.exit();
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['a', 'part']);
+    expect(inherited()).to.deep.equal([]);
   });
 
   it('gives an entry back its place among those that wait for maxActive', async () => {

@@ -608,6 +608,24 @@ describe('the option shares', () => {
     }
   });
 
+  it('serves no lane of a lower priority that has not starved', () => {
+    const clock = new WorkClock();
+    const kernel = new Kernel({ clock });
+    const a = kernel.acquire(PRIORITY, { name: 'a', shares: 1, patienceMs: 50 });
+    const ran: string[] = [];
+    fill(ran, kernel.wq.softnet, 1);
+    fill(ran, a, 2);
+    a._dispatcher.backlogTick = 0;
+    clock.workMs += 5;
+    serveStarved(a._dispatcher, new Budget(clock, 2));
+    expect(ran).to.deep.equal([]);
+    clock.workMs += 50;
+    serveStarved(a._dispatcher, new Budget(clock, 2));
+    expect(ran).to.deep.equal(['a']);
+    clock.tick(0);
+    expect(ran).to.deep.equal(['a', 'softnet', 'a']);
+  });
+
   it('is served in the grace of close, and lists what is queued', async () => {
     const { kernel, clock } = new Lab();
     const a = kernel.acquire(PRIORITY, { name: 'a', shares: 1 });
