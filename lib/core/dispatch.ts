@@ -99,8 +99,11 @@ export function dispatch(dispatcher: Dispatcher, kc: Kcont<unknown>): boolean {
   else if (wq._available === 0 && (kc._state & LIMIT) === 0) {
     setAside(kc);
     lock?._leave(kc);
-    wq._await(kc);
-    if (dispatcher.runq.inherited.size > 0) reachedLimit(kc);
+    // Unless it has been moved because what it inherits has changed.
+    if (kc._next === kc) {
+      wq._await(kc);
+      if (dispatcher.runq.inherited.size > 0) reachedLimit(kc);
+    }
   } else if (lock !== null && !lock._takeFor(kc)) {
     const { backlogTick } = dispatcher;
     const since = backlogTick < Infinity ? backlogTick : NONE;

@@ -17,7 +17,7 @@
  * waiters of its lock and from the run that awaits it; and then each entry that it awaits is moved, if its priority
  * has changed. The second step counts no priority that comes from the reached runs themselves before it is
  * computed anew. So a circle of waits, a deadlock, ends like any other, and keeps no priority that nobody has
- * brought in.
+ * brought in. A new waiter only raises priorities, so that only runs are visited whose priority it raises.
  *
  *   in the run queue        to the tail of the new level; if it was set aside before, to the tail of those that were
  *   waits for `maxActive`   before those of lower priorities, which have inherited nothing. The limit itself is kept
@@ -56,7 +56,7 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 import { label, taskOf } from './schedule.ts';
-import { PLACEHOLDER, QUEUED, RUNNING, SCHEDULED, WAITED } from './state.ts';
+import { PLACEHOLDER, QUEUED, REMOTE, RUNNING, SCHEDULED, WAITED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { inheriting } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
@@ -93,11 +93,16 @@ let again: AwaitingRun[] = [];
 /**
  * Called when the waiters of a lock have changed.
  *
+ * @param isMore - whether there are more of them: then no priority can become lower
+ *
  * @internal
  */
-export function changed(lock: BaseLock): void {
+export function changed(lock: BaseLock, isMore: boolean): void {
   const found = holdersOf(lock);
-  if (found.length > 0 && !found.every(isRight)) update(found);
+  if (found.length === 0) return;
+  if (!isMore) {
+    if (!found.every(isRight)) update(found);
+  } else if (found.some(isTooLow)) update(found, true);
 }
 
 /**
@@ -106,7 +111,11 @@ export function changed(lock: BaseLock): void {
  * @internal
  */
 export function changedRun(run: AwaitingRun): void {
-  if (run.inherited !== NONE || !isRight(run)) update([run]);
+  if (run.inherited !== NONE || isTooLow(run)) update([run], true);
+}
+
+function isTooLow(run: AwaitingRun): boolean {
+  return run.inherited < sourceOf(run, NOBODY);
 }
 
 /** Whether a run has what it inherits, without any doubt: it comes from those who have inherited nothing themselves. */
@@ -168,34 +177,58 @@ export function setLevel(awaited: Awaited, level: number): void {
 }
 
 /**
- * Computes anew what runs inherit, and all runs that can be reached from them.
+ * Computes anew what runs inherit, and all that inherit from them.
+ *
+ * @param isMore - whether no priority can become lower: then only what rises is followed
  *
  * @internal
  */
-export function update(changedRuns: readonly AwaitingRun[]): void {
+export function update(changedRuns: readonly AwaitingRun[], isMore: boolean = false): void {
   if (isUpdating) {
     again.push(...changedRuns);
     return;
   }
   isUpdating = true;
-  for (let some = changedRuns; some.length > 0; some = again) {
+  let some = changedRuns;
+  if (isMore) {
+    raiseAll(changedRuns);
+    some = again;
+  }
+  for (; some.length > 0; some = again) {
     round++;
     some.forEach(reach);
     for (const run of reached) {
+      former = run.inherited;
       run.inherited = NONE;
       run.awaits.forEach(follow);
     }
     for (const run of reached) raise(run, sourceOf(run, round));
-    if (reached.length > 1) reachedAwaits.sort(inOrder);
-    // Waking readers may change waiters.
-    again = [];
-    for (const awaited of reachedAwaits) {
-      if (awaited.by !== null) place(awaited, awaited.by.inherited);
-    }
-    reached.length = 0;
-    reachedAwaits.length = 0;
+    placeReached();
   }
   isUpdating = false;
+}
+
+function raiseAll(changedRuns: readonly AwaitingRun[]): void {
+  round++;
+  for (const run of changedRuns) {
+    const level = Math.max(run.inherited, sourceOf(run, NOBODY));
+    run.inherited = NONE;
+    raise(run, level);
+  }
+  placeReached();
+}
+
+/** Moves what the reached runs await. */
+function placeReached(): void {
+  for (const { awaits } of reached) awaits.forEach((awaited) => void reachedAwaits.push(awaited));
+  if (reached.length > 1) reachedAwaits.sort(inOrder);
+  // Waking readers may change waiters.
+  again = [];
+  for (const awaited of reachedAwaits) {
+    if (awaited.by !== null) place(awaited, awaited.by.inherited);
+  }
+  reached.length = 0;
+  reachedAwaits.length = 0;
 }
 
 function reach(run: AwaitingRun): void {
@@ -204,9 +237,14 @@ function reach(run: AwaitingRun): void {
   reached.push(run);
 }
 
+/** The priority that the run had inherited whose awaits are followed. */
+let former = NONE;
+
+/** Reaches those that may have inherited from a run. A wait for a lock has passed on its own priority, if that was higher. */
 function follow(awaited: Awaited): void {
-  reachedAwaits.push(awaited);
-  reachedBy(awaited).forEach(reach);
+  const { kc, own } = awaited;
+  if (former > own || (kc !== null && (kc._state & RUNNING) !== 0))
+    reachedBy(awaited).forEach(reach);
 }
 
 /** Several that move at once are in the order in which they have begun to be awaited. */
@@ -405,6 +443,7 @@ function raise(from: AwaitingRun, level: number): void {
   for (let run = left.pop(); run !== undefined; run = left.pop()) {
     if (level <= run.inherited) continue;
     run.inherited = level;
+    reach(run);
     run.awaits.forEach((awaited) => left.push(...reachedBy(awaited)));
   }
 }
@@ -441,8 +480,8 @@ function reorder(awaited: Awaited, turnstile: Turnstile, waiter: Waiter): void {
 
 /** Moves a continuation that is runnable, or waits for its lock or its limit. */
 function move(awaited: Awaited, kc: Kcont<unknown>): void {
-  // Otherwise its timer runs, it waits for a slot of its pipeline, or it has been entered.
-  if ((kc._state & QUEUED) === 0 || kc._next === kc) return;
+  // Otherwise its timer runs, it waits for a slot of its pipeline, has been entered, or may run on another CPU.
+  if ((kc._state & (QUEUED | RUNNING | REMOTE)) !== QUEUED) return;
   awaited.isMoved = true;
   const { level } = awaited;
   const wq = kc._wq;

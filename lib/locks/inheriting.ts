@@ -24,8 +24,8 @@ export const inheriting: {
   begin: (awaiter: Awaiter) => void;
   /** The wait is over. */
   end: (wait: LockWait) => void;
-  /** The waiters of a lock have changed. Null: no holder that awaits something has been known yet. */
-  changed: ((lock: BaseLock) => void) | null;
+  /** The waiters of a lock have changed: `isMore`: there are more. Null: no holder that awaits something has been known yet. */
+  changed: ((lock: BaseLock, isMore: boolean) => void) | null;
   /** The function of a holder has settled, and its lock is about to be released. */
   settled: (holder: LockHolder) => void;
   /** The lock of the function on the stack that `run` of the lock has called; null: none. */

@@ -301,7 +301,7 @@ export abstract class BaseLock implements Lock {
     if (turnstile === null) return;
     turnstile.remove(waiter);
     turnstile.wake();
-    if (inheriting.changed !== null) inheriting.changed(this);
+    if (inheriting.changed !== null) inheriting.changed(this, false);
   }
 
   /**

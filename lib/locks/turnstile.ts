@@ -127,7 +127,7 @@ export class Turnstile implements Links {
     rank.waiters.insert(waiter);
     if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
     if (this._next === this) contended.push(this);
-    if (inheriting.changed !== null) inheriting.changed(waiter._lock as BaseLock);
+    if (inheriting.changed !== null) inheriting.changed(waiter._lock as BaseLock, true);
   }
 
   /** Whether a waiter is in the queue; if it is the heir, it is not. */
@@ -307,7 +307,8 @@ export class Turnstile implements Links {
       break;
     }
     this.#unlinkIfEmpty();
-    if (woken !== null && inheriting.changed !== null) inheriting.changed(woken._lock as BaseLock);
+    if (woken !== null && inheriting.changed !== null)
+      inheriting.changed(woken._lock as BaseLock, false);
   }
 
   /** The queues of waiters, by priority; there can be several of one priority. */

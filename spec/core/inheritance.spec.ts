@@ -6,8 +6,9 @@ import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
 import { nothing } from '../../lib/base/nothing.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
 import { Condition, Semaphore } from '../../lib/sync.ts';
+import { waitersOf } from '../../lib/locks/lock.ts';
 import { createPrivate } from '../../lib/core/workqueue-registry.ts';
-import { deferred, settled } from '../support/lab.ts';
+import { deferred, settled, type Deferred } from '../support/lab.ts';
 
 describe('inheritance of priorities', () => {
   let clock: VirtualClock;
@@ -559,6 +560,63 @@ describe('inheritance of priorities', () => {
     expect(inherited()).to.deep.equal([]);
   });
 
+  describe('that ends while the entry is being set aside, because maxActive is reached,', () => {
+    let one: Workqueue;
+    let gate: Deferred<void>;
+
+    beforeEach(() => {
+      // The lock is released on behalf of the holder, which then cannot.
+      kernel = new Kernel({ clock, onError: nothing });
+      one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+      gate = deferred();
+    });
+
+    it('gives it back its place among those that wait for that', async () => {
+      const { prihigh, prilow } = kernel.wq;
+      holder(prilow, lock, () => part(one, 'part', 0, lock));
+      await clock.advance(0);
+      holder(one, null, () => gate.promise);
+      await clock.advance(0);
+      job(one, 'a');
+      await clock.advance(0);
+      for (const name of ['high', 'behind']) job(prihigh, name, lock);
+      await clock.advance(0);
+      expect(inherited()).to.deep.equal(['part 127']);
+      lock.exit();
+      await clock.advance(0);
+      expect(inherited()).to.deep.equal([]);
+      gate.resolve();
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['high', 'behind', 'part', 'a']);
+    });
+
+    it('gives it back its place in the run queue, if it has not been reached there', async () => {
+      const { prihigh, prilow } = kernel.wq;
+      const urgent = createPrivate(one, 'urgent', 127, one);
+      const free = new Kcont(prihigh, null, () => lock.exit(), null);
+      holder(prilow, lock, async () => {
+        job(prihigh, 'high', lock);
+        const later = (): void => {
+          job(prihigh, 'behind', lock);
+          holder(urgent, null, () => gate.promise);
+          free.schedule();
+        };
+        new Kcont(prihigh, null, later, null).schedule();
+        job(prilow, 'a');
+        const parts = part(one, 'part', 0, lock);
+        job(one, 'b');
+        await parts;
+      });
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['high', 'behind', 'a']);
+      expect(inherited()).to.deep.equal([]);
+      gate.resolve();
+      await clock.advance(0);
+      expect(ran.slice(3)).to.deep.equal(['part', 'b']);
+      urgent.release();
+    });
+  });
+
   it('gives an entry back its place among those that wait for maxActive', async () => {
     const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
     const free = deferred();
@@ -835,6 +893,42 @@ describe('inheritance of priorities', () => {
       gc();
     }
     expect(left.map((one) => one.deref())).to.deep.equal([undefined, undefined]);
+  });
+
+  it('is passed on only where it makes a difference: a long chain of locks costs no more per lock', async () => {
+    let looks = 0;
+    class Counted extends Mutex {
+      override get _whole(): object {
+        looks++;
+        return this;
+      }
+    }
+    const { prihigh, prilow } = kernel.wq;
+    const costOf = async (count: number): Promise<number> => {
+      const locks = Array.from({ length: count + 1 }, () => new Counted());
+      locks.at(-1)?.tryEnter();
+      looks = 0;
+      for (let at = count - 1; at >= 0; at--) {
+        const next = locks[at + 1] as Counted;
+        const pass = async (): Promise<void> => {
+          await next.enter({ priority: 103 });
+          next.exit();
+        };
+        void prilow.run(pass, { lock: locks[at] as Counted });
+      }
+      await clock.advance(0);
+      job(prihigh, 'high', locks[0]);
+      const low = job(prilow, 'low', locks[0]);
+      await clock.advance(0);
+      low.stop();
+      expect(waitersOf(locks.at(-1) as Counted)).to.equal(1);
+      locks.at(-1)?.exit();
+      await clock.advance(0);
+      return looks / count;
+    };
+    const [short, long] = [await costOf(10), await costOf(1000)];
+    expect(ran).to.deep.equal(['high', 'high']);
+    expect(long).to.be.at.most(short * 1.5);
   });
 
   describe('in a deadlock', () => {
