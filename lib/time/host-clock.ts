@@ -224,8 +224,7 @@ export class HostClock implements Clock {
     for (const ref of wakers) ref.deref()?.sourceChanged();
     if (this._fakes === null) {
       this.#asking.clear();
-      underFakes.delete(this);
-      if (underFakes.size === 0) process.off('beforeExit', lookAll);
+      this.#forget();
     }
   }
 
@@ -249,7 +248,14 @@ export class HostClock implements Clock {
       }
       this.#asking.delete(waker);
     }
+    this.#forget();
   };
+
+  /** Nothing is requested from the fakes: whether they are gone is noticed when the clock is read. */
+  #forget(): void {
+    underFakes.delete(this);
+    if (underFakes.size === 0) process.off('beforeExit', lookAll);
+  }
 
   /** Checks whether fakes have been removed. */
   _lookForEnd(): void {

@@ -68,6 +68,28 @@ describe('the host clock', function () {
       for (const kc of kcs) kc.destroy();
     });
 
+    it('has none while nothing is requested from the fakes, for a clock that is not read again', async () => {
+      const { wq } = new Kernel({ clock: new HostClock() });
+      const kc = new Kcont(wq.softclock, null, () => {}, null);
+      const count = (): number => process.listenerCount('beforeExit');
+      while (count() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+      const later = setTimeout;
+      const fake = sinon.useFakeTimers();
+      try {
+        kc.schedule(5);
+        expect(count()).to.equal(1);
+        fake.tick(6);
+        expect(kc.invoking || kc.pending).to.equal(false);
+        while (count() > 0) await new Promise((resolve) => later(resolve, 5));
+        kc.schedule(5);
+        expect(count()).to.equal(1);
+        kc.stop();
+      } finally {
+        fake.restore();
+      }
+      while (count() > 0) await new Promise((resolve) => setTimeout(resolve, 5));
+    });
+
     it('continues when they are removed with requests pending', async () => {
       const kernel = new Kernel();
       const ran: string[] = [];
