@@ -86,27 +86,33 @@ describe('OrderedList', () => {
     for (const item of list) unlink(item);
     expect(list.empty).to.equal(true);
   });
-});
 
-describe('sequence numbers', () => {
-  it('keep rising when the range of small integers is used up', () => {
-    toEndOfEra();
-    const items = [0, 0, 0].map((seq) => new Item(seq));
-    for (const item of items) stamp(item);
-    expect(items[1]!._seq).to.equal(0);
-    expect(after(items[1]!, items[0]!)).to.equal(true);
-    expect(after(items[0]!, items[1]!)).to.equal(false);
-    expect(after(items[2]!, items[1]!)).to.equal(true);
-  });
-
-  it('is visited in order by a function', () => {
-    const list = new OrderedList<Item>();
-    for (const number of [3, 1, 2]) list.insert(new Item(number));
-    const seen: number[] = [];
-    list.forEach((item) => seen.push(item._seq));
-    list.forEach((item) => seen.push(item._seq));
-    expect(seen).to.deep.equal([1, 2, 3, 1, 2, 3]);
-  });
+  const ways: [string, (list: OrderedList<Item>, seen: number[]) => void][] = [
+    ['first', (list, seen) => void seen.push(list.first!._seq)],
+    ['shift', (list, seen) => void seen.push(list.shift()!._seq)],
+    ['detach', (list, seen) => void seen.push(list.detach()._seq)],
+    ['forEach', (list, seen) => list.forEach((item) => seen.push(item._seq))],
+    [
+      'visitAfter',
+      (list, seen) => void list.visitAfter(startMark(), 1, (item) => seen.push(item._seq)),
+    ],
+    ['an iterator', (list, seen) => void seen.push(...seqs(list))],
+  ];
+  for (const [name, take] of ways) {
+    it(`is in order for ${name}, whether entries were added in order or not`, () => {
+      for (const numbers of [
+        [1, 2, 3],
+        [3, 1, 2],
+      ]) {
+        const list = new OrderedList<Item>();
+        for (const number of numbers) list.insert(new Item(number));
+        const seen: number[] = [];
+        take(list, seen);
+        expect(seen).to.deep.equal([1, 2, 3].slice(0, seen.length));
+        expect(seen).not.to.deep.equal([]);
+      }
+    });
+  }
 
   it('is visited in steps, between which it changes: what stays is visited once', () => {
     fc.assert(
@@ -139,5 +145,17 @@ describe('sequence numbers', () => {
       ),
     );
     expect(new OrderedList<Item>().visitAfter(startMark(), 1, () => expect.fail())).to.equal(false);
+  });
+});
+
+describe('sequence numbers', () => {
+  it('keep rising when the range of small integers is used up', () => {
+    toEndOfEra();
+    const items = [0, 0, 0].map((seq) => new Item(seq));
+    for (const item of items) stamp(item);
+    expect(items[1]!._seq).to.equal(0);
+    expect(after(items[1]!, items[0]!)).to.equal(true);
+    expect(after(items[0]!, items[1]!)).to.equal(false);
+    expect(after(items[2]!, items[1]!)).to.equal(true);
   });
 });

@@ -206,11 +206,11 @@ export async function hold({ words, ack }: Held, kc: Kcont<Held>): Promise<void>
   Atomics.add(words, SETTLED, 1);
 }
 
-/** Runs until it is released, schedules itself again, and reports the result: 1 or 2. */
+/** Runs until it is released. The first run schedules itself again, and reports the result: 1 or 2. */
 export async function again({ words }: Held, kc: Kcont<Held>): Promise<void> {
   const run = Atomics.add(words, ENTERED, 1) + 1;
   while (Atomics.load(words, RELEASED) < run) await sleep(0);
-  Atomics.store(words, PLACE, kc.reset(1) ? 1 : 2);
+  if (run === 1) Atomics.store(words, PLACE, kc.reset(1) ? 1 : 2);
 }
 
 /** The results of `schedule`, `reset` and the proposal's function for each handle. */
