@@ -3,6 +3,8 @@
 import { expect } from 'chai';
 import sinon from 'sinon';
 import { Kcont, Kernel, Mutex, VirtualClock, type Workqueue } from '../../lib/index.ts';
+import { ADMITTED } from '../../lib/core/cpu-link.ts';
+import { REMOTE } from '../../lib/core/state.ts';
 
 class Lab {
   readonly clock: VirtualClock = new VirtualClock();
@@ -131,6 +133,26 @@ describe('dispatch', () => {
       'handled',
       'plain again',
     ]);
+  });
+
+  it('releases the lock for an entry that another CPU has stopped after it was checked', () => {
+    const lab = new Lab();
+    const { prilow } = lab.kernel.wq;
+    const lock = new Mutex();
+    const kc = new Kcont(prilow, lock, () => void lab.ran.push('stopped'), null);
+    const other = new Kcont(prilow, lock, () => void lab.ran.push('other'), null);
+    kc.schedule();
+    other.schedule();
+    kc._state |= REMOTE;
+    const states: boolean[] = [];
+    const enter = (): boolean => {
+      states.push(lock.held);
+      return false;
+    };
+    Object.defineProperty(kc, '_remote', { value: { bits: 0, admit: () => ADMITTED, enter } });
+    lab.clock.tick(0);
+    expect(states).to.deep.equal([true]);
+    expect([lab.ran, lock.held, prilow.stats().queued]).to.deep.equal([['other'], false, 0]);
   });
 
   it('moves to fakes that are installed between two jobs of one turn', () => {

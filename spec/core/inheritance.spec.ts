@@ -480,6 +480,58 @@ describe('inheritance of priorities', () => {
     expect(ran).to.deep.equal(['timer', 'a', 'b', 'c', 'high']);
   });
 
+  it('is higher when somebody of a higher priority comes while the entry has been moved already', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    const wants = (priority: number): void =>
+      void lock.enter({ priority }).then(() => {
+        ran.push(`got at ${priority}`);
+        lock.exit();
+      });
+    const urge = (): void => {
+      job(primedhigh, 'middle');
+      wants(111);
+      wants(127);
+    };
+    holder(prilow, lock, async () => {
+      new Kcont(prihigh, null, urge, null).schedule();
+      await part(prilow, 'part');
+    });
+    job(prilow, 'other');
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['part', 'middle', 'other', 'got at 127', 'got at 111']);
+  });
+
+  it('moves one that has been granted its lock and is not entered yet, and moves it back', async () => {
+    const { primedhigh, primedlow, prilow } = kernel.wq;
+    for (const isAborted of [false, true]) {
+      ran.length = 0;
+      const other = new Mutex();
+      other.tryEnter();
+      const held = new Mutex();
+      holder(prilow, held, () => part(prilow, 'part', 0, other));
+      await clock.advance(0);
+      other.exit();
+      job(primedhigh, 'middle');
+      const controller = new AbortController();
+      const { signal } = controller;
+      const entering = held.enter({ priority: 127, signal }).then(note('got'), note('aborted'));
+      expect(inherited()).to.deep.equal(['part 127']);
+      if (isAborted) {
+        void other.enter({ priority: primedlow.priority }).then(() => {
+          ran.push('code');
+          other.exit();
+        });
+        controller.abort();
+        expect(inherited()).to.deep.equal([]);
+      }
+      await clock.advance(0);
+      await entering;
+      expect(ran).to.deep.equal(
+        isAborted ? ['middle', 'aborted', 'code', 'part'] : ['part', 'middle', 'got'],
+      );
+    }
+  });
+
   it('lets those go first that have inherited the highest priority, each in their order', async () => {
     const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
     const free = deferred();

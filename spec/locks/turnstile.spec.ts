@@ -1,0 +1,71 @@
+import { expect } from 'chai';
+import { beforeEach, describe, it } from 'mocha';
+import { stamp } from '../../lib/base/ordered-list.ts';
+import { Mutex } from '../../lib/index.ts';
+import { NONE, Turnstile, type Waiter } from '../../lib/locks/turnstile.ts';
+
+describe('the turnstile of a lock', () => {
+  const PATIENCE = 100;
+  let now: number;
+  let woken: [waiter: Waiter, priority: number][];
+  let turnstile: Turnstile;
+
+  beforeEach(() => {
+    now = 0;
+    woken = [];
+    turnstile = new Turnstile();
+  });
+
+  /** A waiter that becomes the heir when it is woken. */
+  function waiter(priority: number): Waiter {
+    const made: Waiter = {
+      _next: undefined as never,
+      _prev: undefined as never,
+      _seq: 0,
+      _era: 0,
+      _lock: new Mutex(),
+      _priority: priority,
+      _hasWaited: false,
+      _timekeeper: {
+        presentTick: () => now,
+        mayPromote: (_, since) => now - since >= PATIENCE,
+      },
+      _patienceMs: PATIENCE,
+      _wake(at) {
+        woken.push([made, at]);
+        return false;
+      },
+    };
+    made._next = made;
+    made._prev = made;
+    stamp(made);
+    return made;
+  }
+
+  it('counts the patience of a priority from the earliest time that a waiter of it has brought', () => {
+    const low = waiter(10);
+    const second = Object.assign(waiter(10), { _timekeeper: low._timekeeper });
+    turnstile.add(low, 50);
+    turnstile.add(second, 20);
+    turnstile.add(waiter(20), NONE);
+    now = 119;
+    turnstile.promote();
+    expect(turnstile.priorityOf(low)).to.equal(10);
+    now = 120;
+    turnstile.promote();
+    expect(turnstile.priorityOf(low)).to.equal(20);
+    expect(turnstile.best).to.equal(low);
+    turnstile.wake();
+    expect(woken).to.deep.equal([[low, 20]]);
+  });
+
+  it('keeps the earliest time when a later one is brought', () => {
+    const low = waiter(10);
+    turnstile.add(low, 20);
+    turnstile.add(Object.assign(waiter(10), { _timekeeper: low._timekeeper }), 50);
+    turnstile.add(waiter(20), NONE);
+    now = 120;
+    turnstile.promote();
+    expect(turnstile.priorityOf(low)).to.equal(20);
+  });
+});
