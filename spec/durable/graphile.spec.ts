@@ -332,6 +332,31 @@ describe('graphile()', function () {
       expect(errors).to.deep.equal([]);
     });
 
+    it('include one on which all looks for a job of a lock are made, one after the other', async () => {
+      const jobs = await node('a');
+      let ran = 0;
+      jobs.define('count', () => void ran++);
+      const numbers = Array.from({ length: 50 }, (_, i) => i);
+      // The first looks are made before it is there.
+      await until(async () => {
+        const begin = await withClient((client) => client.query('select clock_timestamp() as at'));
+        ran = 0;
+        await Promise.all(
+          numbers.map((i) => jobs.kcont(`k${i}`, 'count', null, { lock: `l${i % 20}` }).schedule()),
+        );
+        await until(async () => ran === numbers.length && jobs.running === 0);
+        const { rows } = await withClient((client) =>
+          client.query(
+            `select count(*)::integer as count from pg_stat_activity
+             join ${schema}.nodes on application_name = 'kcont:' || session
+             where query like '%job_queues.is_available%' and query_start > $1`,
+            [begin.rows[0].at],
+          ),
+        );
+        return rows[0].count === 1;
+      });
+    });
+
     it('read numbers and dates as they are, whatever the format of the connection string', async () => {
       const formatted = new URL(url);
       formatted.searchParams.set('options', '-c extra_float_digits=-10 -c datestyle=German');
@@ -544,6 +569,26 @@ describe('graphile()', function () {
       expect(performance.now() - killedMs).to.be.below(5000);
       await start('p');
       await hasLog('x', 'begin', /^p \d+ 1 1/);
+    });
+
+    it('may be started again before the server has noticed', async () => {
+      await (await node('a')).close();
+      const starting = await withClient(async (client) => {
+        await client.query(`select pg_advisory_lock(lock_key) from ${schema}.nodes`);
+        await client.query(`update ${schema}.nodes set is_up = true, beat = clock_timestamp()`);
+        const again = node('a');
+        again.catch(() => undefined);
+        await until(async () => {
+          const { rows } = await client.query(
+            `select 1 from pg_stat_activity
+             where query like '%"${schema}".join_cluster%' and pid <> pg_backend_pid()`,
+          );
+          return rows.length > 0;
+        });
+        await client.query('select pg_advisory_unlock_all()');
+        return again;
+      });
+      expect(starting.running).to.equal(0);
     });
 
     it('parks a run that has killed three, until it is released or scheduled anew', async () => {

@@ -11,13 +11,16 @@ const PLAIN: Found = { rows: [{ job_queue_id: null }] };
 /** Looks whose statements are answered by the spec. */
 class LooksLab {
   readonly looks: Looks<Found> = new Looks<Found>();
+  /** Those that are executed one after the other. */
+  readonly inLine: string[] = [];
   /** What happened, in order. */
   readonly log: string[] = [];
   readonly open: { name: string; resolve(found: Found): void; reject(error: Error): void }[] = [];
 
   look(name: string, question: string = 'q'): void {
     const answer = deferred<Found>();
-    const looked = this.looks.look(question, () => {
+    const looked = this.looks.look(question, (isInLine) => {
+      if (isInLine) this.inLine.push(name);
       this.log.push(`${name} begins`);
       this.open.push({ name, resolve: answer.resolve, reject: answer.reject });
       return answer.promise;
@@ -45,6 +48,18 @@ describe('looks for a job', () => {
     expect(await lab.answer(OF_LOCK)).to.have.members(['a: 1', 'b begins']);
     expect(await lab.answer(OF_LOCK)).to.have.members(['b: 1', 'c begins']);
     expect(await lab.answer(OF_LOCK)).to.deep.equal(['c: 1']);
+  });
+
+  it('are sent ahead where they are executed one after the other', async () => {
+    const lab = new LooksLab();
+    lab.looks.ahead = 2;
+    for (const name of ['a', 'b', 'c', 'd']) lab.look(name);
+    expect(lab.log.splice(0)).to.deep.equal(['a begins', 'b begins']);
+    expect(await lab.answer(OF_LOCK)).to.have.members(['a: 1', 'c begins']);
+    expect(await lab.answer(PLAIN)).to.have.members(['b: 1', 'd begins']);
+    expect(await lab.answer(NONE)).to.deep.equal(['c: 0']);
+    expect(await lab.answer(NONE)).to.deep.equal(['d: 0']);
+    expect(lab.inLine).to.deep.equal(['a', 'b', 'c']);
   });
 
   it('go together when a job without a lock was found, until one of a lock is', async () => {

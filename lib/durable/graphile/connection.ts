@@ -115,6 +115,20 @@ export class OwnClient extends Client {
   }
 }
 
+/**
+ * Returns a class of connections that send a statement before the one before has been answered, if this version of pg can.
+ *
+ * @internal
+ */
+export function pipelined(base: typeof Client): typeof Client {
+  return class extends base {
+    constructor(config?: string | ClientConfig) {
+      super(config);
+      if ('pipeline' in this) Object.assign(this, { pipeline: true });
+    }
+  };
+}
+
 /** Adds options to those of a connection. The password of a pool is a property that is not enumerable. */
 function withOptions(config: string | ClientConfig | undefined, more: ClientConfig): ClientConfig {
   const given = typeof config === 'string' ? { connectionString: config } : (config ?? {});

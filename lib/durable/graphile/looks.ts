@@ -6,8 +6,11 @@
  * looks nine would be wasted, and each goes through all locks.
  *
  *   the last job that was found     looks at a time
- *   one of a lock                   one
+ *   one of a lock                   one; the next is on its way
  *   one without a lock              all that are asked for
+ *
+ * One after the other they are sent on one connection, in pipeline mode: the next waits in the server, which begins it
+ * when the one before has been committed, and not only when this process has read the answer.
  *
  * When a look finds nothing, those that were waiting when it began, and ask the same, have their answer.
  *
@@ -19,11 +22,14 @@ export interface Found {
   readonly rows: readonly { readonly job_queue_id?: unknown }[];
 }
 
+/** Executes a look; `isInLine`: where one after the other is executed. */
+type Ask<T> = (isInLine: boolean) => Promise<T>;
+
 interface Waiting<T> {
   /** How many looks had begun when it was asked for. */
   readonly asked: number;
   readonly question: string;
-  readonly ask: () => Promise<T>;
+  readonly ask: Ask<T>;
   readonly resolve: (found: T) => void;
   readonly reject: (error: unknown) => void;
 }
@@ -34,6 +40,8 @@ interface Waiting<T> {
  * @internal
  */
 export class Looks<T extends Found> {
+  /** How many may have been sent while they go one after the other. */
+  ahead = 1;
   #open = 0;
   /** How many have begun. */
   #begun = 0;
@@ -46,7 +54,7 @@ export class Looks<T extends Found> {
    * @param question - equal for looks that can share an answer
    * @param ask - executes the statement
    */
-  look(question: string, ask: () => Promise<T>): Promise<T> {
+  look(question: string, ask: Ask<T>): Promise<T> {
     return new Promise((resolve, reject) => {
       this.#waiting.push({ asked: this.#begun, question, ask, resolve, reject });
       this.#begin();
@@ -54,7 +62,7 @@ export class Looks<T extends Found> {
   }
 
   #begin(): void {
-    while (this.#waiting.length > 0 && (this.#open === 0 || !this.#oneAtATime)) {
+    while (this.#waiting.length > 0 && (this.#open < this.ahead || !this.#oneAtATime)) {
       const look = this.#waiting.shift() as Waiting<T>;
       this.#open++;
       void this.#run(look, this.#begun++);
@@ -63,7 +71,7 @@ export class Looks<T extends Found> {
 
   async #run(look: Waiting<T>, begun: number): Promise<void> {
     try {
-      this.#found(look, await look.ask(), begun);
+      this.#found(look, await look.ask(this.#oneAtATime), begun);
     } catch (error) {
       look.reject(error);
     }

@@ -42,6 +42,9 @@ import { Wakes, monotonicMs } from './wakes.ts';
 
 /** How long joining may take, in ms, unless `livenessMs` is longer. */
 const JOIN_MS = 10_000;
+/** How long the server may need to notice that the process of a node has died, in ms, and how often that is looked for. */
+const GONE_MS = 1000;
+const AGAIN_MS = 50;
 /** How long leaving may take, in ms, and then ending the connection. */
 const LEAVE_MS = 3000;
 const END_MS = 500;
@@ -153,14 +156,22 @@ export class Session {
     );
     // How long it took to get here does not matter.
     this.#lastBeatMs = monotonicMs();
-    const joined = await client.query<{ joined: boolean }>(
-      `select ${own}.join_cluster($1, $2, $3, $4) as joined`,
-      [node, this.token, key.rows[0]?.key, this.settings.livenessMs],
-    );
-    if (joined.rows[0]?.joined !== true) {
-      throw new KcontError('EBUSY', `a node ${node} is up`);
+    const untilMs = monotonicMs() + GONE_MS;
+    while (!(await this.#join(key.rows[0]?.key))) {
+      if (monotonicMs() > untilMs) throw new KcontError('EBUSY', `a node ${node} is up`);
+      await new Promise((resolve) => real.setTimeout(resolve, AGAIN_MS));
     }
     await this.#beat();
+  }
+
+  /** Returns whether it has joined. False: a node of that name is up, or was until a moment ago. */
+  async #join(key: string | undefined): Promise<boolean> {
+    const { schemas, livenessMs } = this.settings;
+    const { rows } = await this.#liveness.query<{ joined: boolean }>(
+      `select ${schemas.own}.join_cluster($1, $2, $3, $4) as joined`,
+      [this.#owner.node, this.token, key, livenessMs],
+    );
+    return rows[0]?.joined === true;
   }
 
   /** Aborted, with KcontError ECPUDIED, when the session has ended. */

@@ -18,16 +18,18 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import type { Client, Pool, PoolConfig } from 'pg';
+import type { Client, Pool, PoolClient, PoolConfig, QueryConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
-import { poolBy } from './connection.ts';
+import { pipelined, poolBy } from './connection.ts';
 import { isConflict, isConnectionError } from './connection-errors.ts';
 import { Looks, type Found } from './looks.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
 import { monotonicMs } from './wakes.ts';
 
+/** How many looks that go one after the other are sent ahead. */
+const AHEAD = 2;
 /** How long the last statements may take when a node is closed, in ms. */
 const LAST_MS = 2000;
 
@@ -134,13 +136,19 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
   };
 
   const looks = new Looks<Found>();
+  /** The connection for looks that go one after the other, as soon as there is one. */
+  let line: PoolClient | undefined;
 
   class WorkerClient extends session.Client {
     override query(...args: unknown[]): never {
       const { name = '', values } = (args[0] ?? {}) as { name?: string; values?: unknown };
       const execute = (): unknown => Reflect.apply(super.query, this, args);
+      const look = async (isInLine: boolean): Promise<Found> =>
+        isInLine && line !== undefined
+          ? await line.query(args[0] as QueryConfig)
+          : ((await execute()) as Found);
       const result = name.startsWith('get_job')
-        ? looks.look(`${name} ${JSON.stringify(values)}`, execute as () => Promise<Found>)
+        ? looks.look(`${name} ${JSON.stringify(values)}`, look)
         : execute();
       if (!(result instanceof Promise)) return result as never;
       const settled = result.then(
@@ -163,5 +171,12 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
     max: Math.min(concurrency, 20) + 2,
     Client: WorkerClient,
   };
-  return session.makePool(options, made);
+  const pool = session.makePool(options, made);
+  const linePool = session.makePool({ max: 1, Client: pipelined(session.Client) }, made);
+  void linePool.connect().then((client) => {
+    line = client;
+    // Older versions of pg have no pipeline mode.
+    if ((client as { pipeline?: boolean }).pipeline === true) looks.ahead = AHEAD;
+  });
+  return pool;
 }
