@@ -43,7 +43,9 @@
 import { replace, unlink } from '../base/list.ts';
 import { nothing } from '../base/nothing.ts';
 import { after, listOf, stamp } from '../base/ordered-list.ts';
+import { levelOf } from '../base/priorities.ts';
 import {
+  awaiting,
   holdersOf,
   NO_RUNS,
   ownership,
@@ -56,11 +58,20 @@ import type { Dispatcher } from './dispatcher.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
 import { label, taskOf } from './schedule.ts';
-import { PLACEHOLDER, QUEUED, REMOTE, RUNNING, SCHEDULED, WAITED } from './state.ts';
+import {
+  MOVES,
+  PENDING,
+  PLACEHOLDER,
+  QUEUED,
+  REMOTE,
+  RUNNING,
+  SCHEDULED,
+  WAITED,
+} from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { inheriting } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
-import { NONE, type Turnstile, type Waiter } from '../locks/turnstile.ts';
+import { NONE, NOT_KNOWN, type Turnstile, type Waiter } from '../locks/turnstile.ts';
 
 type MakesPlaceholder = new (
   wq: Workqueue,
@@ -78,13 +89,16 @@ let round = 0;
 const ALL = -1;
 const NOBODY = -2;
 
+/** How many waiters are looked at before all is computed anew. */
+const FEW = 8;
+
 /** The runs that the present update has reached. */
 const reached: AwaitingRun[] = [];
 
 /** What `timersExpired` looks at. */
 const unmoved: Awaited[] = [];
 
-/** What they await. */
+/** What they await, or have begun to await just now. */
 const reachedAwaits: Awaited[] = [];
 
 /** The runs that have to be looked at again, because waiters changed during an update. */
@@ -98,6 +112,15 @@ let again: AwaitingRun[] = [];
  * @internal
  */
 export function changed(lock: BaseLock, isMore: boolean): void {
+  const turnstile = lock._turnstile as Turnstile;
+  const { passedOn } = turnstile;
+  turnstile.passedOn = NOT_KNOWN;
+  if (awaiting.count === 0) return;
+  leftOut = NOBODY;
+  const highest = highestWaiter(lock);
+  turnstile.passedOn = highest;
+  // As with most waiters of a lock that has many holders, none of which is looked at.
+  if (highest === passedOn && (isMore || isOwn(lock, highest))) return;
   const found = holdersOf(lock);
   if (found.length === 0) return;
   if (!isMore) {
@@ -106,12 +129,33 @@ export function changed(lock: BaseLock, isMore: boolean): void {
 }
 
 /**
- * Called when a run awaits more than before.
+ * Called when a run has begun to await something.
  *
  * @internal
  */
 export function changedRun(run: AwaitingRun): void {
-  if (run.inherited !== NONE || isTooLow(run)) update([run], true);
+  if (isTooLow(run)) update([run], true);
+}
+
+/**
+ * Called when a run awaits one thing more. All that it has awaited before has what it inherits, unless that rises.
+ *
+ * @internal
+ */
+export function awaitsMore(run: AwaitingRun, awaited: Awaited): void {
+  const { inherited } = run;
+  if (isTooLow(run)) update([run], true);
+  else if (inherited !== NONE) {
+    reachedAwaits.push(awaited);
+    update(reachedBy(awaited), true, inherited);
+  }
+}
+
+/** Whether it is certain that a priority of the waiters of a lock is that of one who has not inherited it. */
+function isOwn(lock: BaseLock, priority: number): boolean {
+  if (inheriting.count === 0) return true;
+  leftOut = ALL;
+  return highestWaiter(lock) === priority;
 }
 
 function isTooLow(run: AwaitingRun): boolean {
@@ -180,18 +224,23 @@ export function setLevel(awaited: Awaited, level: number): void {
  * Computes anew what runs inherit, and all that inherit from them.
  *
  * @param isMore - whether no priority can become lower: then only what rises is followed
+ * @param least - a priority that the runs inherit, too
  *
  * @internal
  */
-export function update(changedRuns: readonly AwaitingRun[], isMore: boolean = false): void {
+export function update(
+  changedRuns: readonly AwaitingRun[],
+  isMore: boolean = false,
+  least: number = NONE,
+): void {
   if (isUpdating) {
-    again.push(...changedRuns);
+    for (const run of changedRuns) again.push(run);
     return;
   }
   isUpdating = true;
   let some = changedRuns;
   if (isMore) {
-    raiseAll(changedRuns);
+    raiseAll(changedRuns, least);
     some = again;
   }
   for (; some.length > 0; some = again) {
@@ -208,20 +257,17 @@ export function update(changedRuns: readonly AwaitingRun[], isMore: boolean = fa
   isUpdating = false;
 }
 
-function raiseAll(changedRuns: readonly AwaitingRun[]): void {
+function raiseAll(changedRuns: readonly AwaitingRun[], least: number): void {
   round++;
-  for (const run of changedRuns) {
-    const level = Math.max(run.inherited, sourceOf(run, NOBODY));
-    run.inherited = NONE;
-    raise(run, level);
-  }
+  for (const run of changedRuns) raise(run, Math.max(least, sourceOf(run, NOBODY)));
   placeReached();
 }
 
 /** Moves what the reached runs await. */
 function placeReached(): void {
+  const isMixed = reached.length + reachedAwaits.length > 1;
   for (const { awaits } of reached) awaits.forEach((awaited) => void reachedAwaits.push(awaited));
-  if (reached.length > 1) reachedAwaits.sort(inOrder);
+  if (isMixed) reachedAwaits.sort(inOrder);
   // Waking readers may change waiters.
   again = [];
   for (const awaited of reachedAwaits) {
@@ -266,8 +312,10 @@ function countedPriority(waiter: Waiter): number {
   return isLeftOut(awaited.by) ? awaited.own : waiter._priority;
 }
 
+/** If all are left out, a result that is too low says only that it is not known. */
 function highestWaiter(lock: BaseLock): number {
-  return lock._turnstile?.highest(countedPriority) ?? NONE;
+  const most = leftOut === ALL ? FEW : Infinity;
+  return levelOf(lock._turnstile?.highest(countedPriority, most) ?? NONE);
 }
 
 /** The priority that a run inherits from others than those of a round. */
@@ -329,7 +377,7 @@ export function hasInherited(kc: Kcont<unknown>): boolean {
 export function levelFor(kc: Kcont<unknown>, priority: number): Level<Kcont<unknown>> {
   const { _dispatcher: dispatcher, _level: own } = kc._wq;
   if (priority !== priorityOf(kc)) own.root.promotedIn = dispatcher.passes;
-  return dispatcher.runq.level(priority);
+  return dispatcher.runq.level(Math.max(levelOf(priority), kc._wq.priority));
 }
 
 /**
@@ -375,8 +423,8 @@ export function reachedLimit(kc: Kcont<unknown>): void {
 }
 
 /**
- * Removes and returns the next of those that wait for the limit of a workqueue: that with the highest inherited priority, or
- * else the first.
+ * Removes and returns the next of those that wait for the limit of a workqueue: the first of the highest priority, inherited
+ * or not.
  *
  * @internal
  */
@@ -388,12 +436,16 @@ export function takeWaiting(wq: Workqueue): Kcont<unknown> | undefined {
     if (itsWq !== wq && wq._sharing?.includes(itsWq) !== true) continue;
     if (highest === null || goesBefore(awaited, highest)) highest = awaited;
   }
-  if (highest === null) {
-    if (wq._sharing === null) return wq._waiting.shift();
-    return wq._sharing.find((queue) => !queue._waiting.empty)?._waiting.shift();
+  if (wq._sharing === null && highest === null) return wq._waiting.shift();
+  const next = wq._sharing?.find((queue) => !queue._waiting.empty);
+  if (highest === null) return next?._waiting.shift();
+  const kc = highest.kc as Kcont<unknown>;
+  // The first of a queue of this priority has inherited none, for that would be higher.
+  if (next !== undefined && next.priority >= highest.level) {
+    const first = next._waiting.first as Kcont<unknown>;
+    if (next.priority > highest.level || after(kc, first)) return next._waiting.shift();
   }
   limited.delete(highest);
-  const kc = highest.kc as Kcont<unknown>;
   unlink(kc);
   return kc;
 }
@@ -425,12 +477,17 @@ export function reachedPlaceholder(placeholder: Kcont<unknown>): Kcont<unknown> 
 }
 
 /**
- * Called after timers have expired, if some of the continuations have inherited a priority.
+ * Called after timers have expired, of which some are those of continuations that have inherited a priority meanwhile.
  *
  * @internal
  */
-export function timersExpired(continuations: ReadonlySet<Awaited>): void {
-  for (const awaited of continuations) if (!awaited.isMoved) unmoved.push(awaited);
+export function timersExpired(continuations: Kcont<unknown>[]): void {
+  for (const kc of continuations.splice(0)) {
+    kc._state &= ~MOVES;
+    const awaited = taskOf(kc)?._awaited as Awaited;
+    // It may have lost the priority meanwhile.
+    if (awaited.level !== NONE) unmoved.push(awaited);
+  }
   if (unmoved.length > 1) unmoved.sort(inOrder);
   for (const awaited of unmoved) move(awaited, awaited.kc as Kcont<unknown>);
   unmoved.length = 0;
@@ -444,7 +501,7 @@ function raise(from: AwaitingRun, level: number): void {
     if (level <= run.inherited) continue;
     run.inherited = level;
     reach(run);
-    run.awaits.forEach((awaited) => left.push(...reachedBy(awaited)));
+    for (const awaited of run.awaits) for (const next of reachedBy(awaited)) left.push(next);
   }
 }
 
@@ -461,7 +518,6 @@ export function place(awaited: Awaited, from: number): void {
   const level = from > own ? from : NONE;
   if (level === awaited.level) return;
   setLevel(awaited, level);
-  awaited.isMoved = false;
   if (kc === null) {
     const code = awaiter as Awaiter;
     const turnstile = code._lock._turnstile as Turnstile;
@@ -480,9 +536,10 @@ function reorder(awaited: Awaited, turnstile: Turnstile, waiter: Waiter): void {
 
 /** Moves a continuation that is runnable, or waits for its lock or its limit. */
 function move(awaited: Awaited, kc: Kcont<unknown>): void {
+  const state = kc._state;
+  if ((state & (PENDING | REMOTE)) === PENDING) kc._state |= MOVES;
   // Otherwise its timer runs, it waits for a slot of its pipeline, has been entered, or may run on another CPU.
-  if ((kc._state & (QUEUED | RUNNING | REMOTE)) !== QUEUED) return;
-  awaited.isMoved = true;
+  if ((state & (QUEUED | RUNNING | REMOTE)) !== QUEUED) return;
   const { level } = awaited;
   const wq = kc._wq;
   if (level !== NONE) {

@@ -160,6 +160,11 @@ export class RunQueue<R extends Runnable> {
    * @internal
    */
   readonly limited: Set<Awaited> = new Set<Awaited>();
+  /**
+   * Those whose timers have just expired.
+   * @internal
+   */
+  readonly moving: R[] = [];
   /** The highest level that may have entries; null: none has. */
   #top: Level<R> | null = null;
 

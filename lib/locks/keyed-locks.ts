@@ -73,6 +73,10 @@ class KeyLock<K> extends Mutex {
     return this.#find()?.held === true;
   }
 
+  override get _whole(): object {
+    return this.#find() ?? this;
+  }
+
   override get _turnstile(): Turnstile | null {
     return this.#find()?.turnstile ?? null;
   }

@@ -225,9 +225,10 @@ export abstract class BaseLock implements Lock {
     if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, signal, resolve, reject);
+      // First, because a reader that inherits a priority may be granted the lock at once.
+      if (signal !== undefined) join(signal, awaiter);
       this._wait(awaiter);
       if (byCaller) inheriting.begin(awaiter);
-      if (signal !== undefined) join(signal, awaiter);
     });
   }
 
