@@ -128,6 +128,14 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
+   * The lock itself. While a key is in use, the same for all locks of that key.
+   * @internal
+   */
+  get _identity(): BaseLock {
+    return this;
+  }
+
+  /**
    * The queue of waiters; null: the lock has never been contended.
    * @internal
    */
@@ -225,9 +233,9 @@ export abstract class BaseLock implements Lock {
     if (this._tryFor(priority)) return entered;
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, signal, resolve, reject);
-      // First, because a reader that inherits a priority may be granted the lock at once.
-      if (signal !== undefined) join(signal, awaiter);
       this._wait(awaiter);
+      // Before `begin`: a reader that inherits a priority may be granted the lock at once.
+      if (signal !== undefined) join(signal, awaiter);
       if (byCaller) inheriting.begin(awaiter);
     });
   }
