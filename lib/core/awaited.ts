@@ -7,8 +7,8 @@
  * Only runs that await something are here; the others have nothing to pass a priority on to.
  */
 
-import { List, type Links } from '../base/list.ts';
-import { stamp, type Mark } from '../base/ordered-list.ts';
+import { List, unlink, type Links } from '../base/list.ts';
+import { stamp, type Entry, type Mark } from '../base/ordered-list.ts';
 import type { Kcont } from './kcont.ts';
 import type { LockHolder, LockWait } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
@@ -38,6 +38,8 @@ export class Awaited implements Links, LockWait {
   readonly id: number = count++;
   /** What keeps its place in the run queue while it has inherited a priority; null: it has no place there, or was set aside. */
   placeholder: Kcont<Awaited> | null = null;
+  /** Its place among those that wait for the limit of a workqueue and have inherited the same priority; null: it does not. */
+  limitPlace: LimitPlace | null = null;
   /** Its old place among all that were set aside, if it was given another one. */
   #seq = 0;
   #era = NONE;
@@ -75,6 +77,13 @@ export class Awaited implements Links, LockWait {
     this.#era = NONE;
   }
 
+  /** Leaves those that wait for the limit and have inherited the same priority. */
+  leaveLimit(): void {
+    if (this.limitPlace === null) return;
+    unlink(this.limitPlace);
+    this.limitPlace = null;
+  }
+
   /** Gives it back its place in the order. */
   restore(): void {
     if (this.#era === NONE) return;
@@ -82,6 +91,28 @@ export class Awaited implements Links, LockWait {
     entry._seq = this.#seq;
     entry._era = this.#era;
     this.#era = NONE;
+  }
+}
+
+/**
+ * The place of a continuation among those that wait for the limit of a workqueue and have inherited the same priority. It is
+ * in the list of all that wait, too.
+ *
+ * @internal
+ */
+export class LimitPlace implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq: number;
+  _era: number;
+  readonly awaited: Awaited;
+  readonly kc: Kcont<unknown>;
+
+  constructor(awaited: Awaited, kc: Kcont<unknown>) {
+    this.awaited = awaited;
+    this.kc = kc;
+    this._seq = kc._seq;
+    this._era = kc._era;
   }
 }
 

@@ -42,11 +42,12 @@
 
 import { replace, unlink } from '../base/list.ts';
 import { nothing } from '../base/nothing.ts';
-import { after, listOf, stamp } from '../base/ordered-list.ts';
+import { after, listOf, OrderedList, stamp } from '../base/ordered-list.ts';
 import { levelOf } from '../base/priorities.ts';
 import {
   awaiting,
   holdersOf,
+  LimitPlace,
   NO_RUNS,
   ownership,
   runs,
@@ -212,12 +213,10 @@ export function setLevel(awaited: Awaited, level: number): void {
   awaited.level = level;
   const { kc } = awaited;
   if (kc === null) return;
-  const { inherited, limited } = kc._wq._dispatcher.runq;
-  if (level !== NONE) inherited.add(awaited);
-  else {
-    inherited.delete(awaited);
-    limited.delete(awaited);
-  }
+  const { inherited } = kc._wq._dispatcher.runq;
+  if (level === NONE) inherited.delete(awaited);
+  else inherited.add(awaited);
+  awaited.leaveLimit();
 }
 
 /**
@@ -419,7 +418,15 @@ export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
  */
 export function reachedLimit(kc: Kcont<unknown>): void {
   const awaited = taskOf(kc)?._awaited ?? null;
-  if (awaited !== null && awaited.level !== NONE) kc._wq._dispatcher.runq.limited.add(awaited);
+  if (awaited !== null && awaited.level !== NONE) joinLimit(awaited, kc);
+}
+
+function joinLimit(awaited: Awaited, kc: Kcont<unknown>): void {
+  const raised = (kc._wq._raised ??= new Map<number, OrderedList<LimitPlace>>());
+  let places = raised.get(awaited.level);
+  if (places === undefined) raised.set(awaited.level, (places = new OrderedList<LimitPlace>()));
+  awaited.limitPlace = new LimitPlace(awaited, kc);
+  places.insert(awaited.limitPlace);
 }
 
 /**
@@ -429,30 +436,44 @@ export function reachedLimit(kc: Kcont<unknown>): void {
  * @internal
  */
 export function takeWaiting(wq: Workqueue): Kcont<unknown> | undefined {
-  let highest: Awaited | null = null;
-  const { limited } = wq._dispatcher.runq;
-  for (const awaited of limited) {
-    const { _wq: itsWq } = awaited.kc as Kcont<unknown>;
-    if (itsWq !== wq && wq._sharing?.includes(itsWq) !== true) continue;
-    if (highest === null || goesBefore(awaited, highest)) highest = awaited;
-  }
-  if (wq._sharing === null && highest === null) return wq._waiting.shift();
-  const next = wq._sharing?.find((queue) => !queue._waiting.empty);
+  const { _sharing: sharing } = wq;
+  const { inherited } = wq._dispatcher.runq;
+  const highest = inherited.size === 0 ? null : highestRaised(sharing ?? [wq]);
+  if (sharing === null && highest === null) return wq._waiting.shift();
+  const next = sharing?.find((queue) => !queue._waiting.empty);
   if (highest === null) return next?._waiting.shift();
-  const kc = highest.kc as Kcont<unknown>;
+  const { awaited, kc } = highest;
   // The first of a queue of this priority has inherited none, for that would be higher.
-  if (next !== undefined && next.priority >= highest.level) {
+  if (next !== undefined && next.priority >= awaited.level) {
     const first = next._waiting.first as Kcont<unknown>;
-    if (next.priority > highest.level || after(kc, first)) return next._waiting.shift();
+    if (next.priority > awaited.level || after(kc, first)) return next._waiting.shift();
   }
-  limited.delete(highest);
+  awaited.leaveLimit();
   unlink(kc);
   return kc;
 }
 
-function goesBefore(a: Awaited, b: Awaited): boolean {
-  if (a.level !== b.level) return a.level > b.level;
-  return after(b.kc as Kcont<unknown>, a.kc as Kcont<unknown>);
+/** The first of those that have inherited the highest priority, and wait for the limit of some workqueues. */
+function highestRaised(queues: readonly Workqueue[]): LimitPlace | null {
+  let highest: LimitPlace | null = null;
+  for (const { _raised: raised } of queues) {
+    if (raised === null) continue;
+    for (const places of raised.values()) {
+      let { first } = places;
+      // It is just being withdrawn.
+      while (first !== undefined && (first.kc._state & QUEUED) === 0) {
+        first.awaited.leaveLimit();
+        ({ first } = places);
+      }
+      if (first !== undefined && (highest === null || goesBefore(first, highest))) highest = first;
+    }
+  }
+  return highest;
+}
+
+function goesBefore(a: LimitPlace, b: LimitPlace): boolean {
+  const [one, other] = [a.awaited.level, b.awaited.level];
+  return one === other ? after(b, a) : one > other;
 }
 
 /**
@@ -584,7 +605,7 @@ function moveAside(awaited: Awaited, kc: Kcont<unknown>): void {
   if (!isLimited) wq._dispatcher.resume(kc);
   else {
     wq._await(kc);
-    if (awaited.level !== NONE) wq._dispatcher.runq.limited.add(awaited);
+    if (awaited.level !== NONE) joinLimit(awaited, kc);
   }
 }
 

@@ -156,11 +156,6 @@ export class RunQueue<R extends Runnable> {
    */
   readonly inherited: Set<Awaited> = new Set<Awaited>();
   /**
-   * Those of them that wait for the limit of their workqueue.
-   * @internal
-   */
-  readonly limited: Set<Awaited> = new Set<Awaited>();
-  /**
    * Those whose timers have just expired.
    * @internal
    */

@@ -1,4 +1,5 @@
 import { untilAborted } from '../base/abort-listeners.ts';
+import type { LimitPlace } from './awaited.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import { giveWay } from './give-way.ts';
@@ -166,6 +167,11 @@ export class Workqueue {
    * @internal
    */
   readonly _waiting: OrderedList<Kcont<unknown>> = new OrderedList<Kcont<unknown>>();
+  /**
+   * Those of them that have inherited a priority, by that; null: there have been none.
+   * @internal
+   */
+  _raised: Map<number, OrderedList<LimitPlace>> | null = null;
   /**
    * How many more asynchronous functions may be in flight. A small integer even without a limit.
    * @internal

@@ -1027,6 +1027,34 @@ describe('inheritance of priorities', () => {
     });
   });
 
+  it('does not run what is withdrawn while a place within maxActive is free', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const done = lock.run(() =>
+      Promise.all([
+        part(one, 'a'),
+        one.run(note('withdrawn'), { signal }).catch(note('aborted')),
+        part(one, 'b'),
+      ]),
+    );
+    await clock.advance(0);
+    const entered = lock.enter().then(() => lock.exit());
+    free.resolve();
+    await settled();
+    controller.abort();
+    await clock.advance(0);
+    await Promise.all([done, entered]);
+    expect(ran).to.deep.equal(['a', 'b', 'aborted']);
+    expect(one.stats()).to.deep.include({ queued: 0, running: 0, entered: 3 });
+    job(one, 'later');
+    await clock.advance(0);
+    expect(ran.at(-1)).to.equal('later');
+  });
+
   it('lets an entry not pass a higher priority that waits for the same limit', async () => {
     const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
     const urgent = createPrivate(one, 'urgent', 107, one);
