@@ -42,12 +42,11 @@
 
 import { replace, unlink } from '../base/list.ts';
 import { nothing } from '../base/nothing.ts';
-import { after, listOf, OrderedList, stamp } from '../base/ordered-list.ts';
+import { listOf, stamp } from '../base/ordered-list.ts';
 import { levelOf } from '../base/priorities.ts';
 import {
   awaiting,
   holdersOf,
-  LimitPlace,
   NO_RUNS,
   ownership,
   runs,
@@ -55,20 +54,11 @@ import {
   type AwaitingRun,
   type RunOwner,
 } from './awaited.ts';
-import type { Dispatcher } from './dispatcher.ts';
+import { joinLimit } from './inherited-limit.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
-import { label, taskOf } from './schedule.ts';
-import {
-  MOVES,
-  PENDING,
-  PLACEHOLDER,
-  QUEUED,
-  REMOTE,
-  RUNNING,
-  SCHEDULED,
-  WAITED,
-} from './state.ts';
+import { taskOf } from './schedule.ts';
+import { MOVES, PENDING, PLACEHOLDER, QUEUED, REMOTE, RUNNING, WAITED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { inheriting } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
@@ -377,103 +367,6 @@ export function levelFor(kc: Kcont<unknown>, priority: number): Level<Kcont<unkn
   const { _dispatcher: dispatcher, _level: own } = kc._wq;
   if (priority !== priorityOf(kc)) own.root.promotedIn = dispatcher.passes;
   return dispatcher.runq.level(Math.max(levelOf(priority), kc._wq.priority));
-}
-
-/**
- * A continuation that is dispatched at a higher priority than that of its workqueue, because the holder of a lock
- * awaits it.
- *
- * @public
- */
-export interface InheritedPriority {
-  /** Its name. */
-  readonly name: string;
-  /** The name of its workqueue. */
-  readonly workqueue: string;
-  /** The priority of its workqueue. */
-  readonly priority: number;
-  /** The priority that it has inherited from one that waits for the lock. */
-  readonly inherited: number;
-}
-
-/**
- * The continuations of a dispatcher that are scheduled and have inherited a priority.
- *
- * @internal
- */
-export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
-  const found: InheritedPriority[] = [];
-  for (const { kc, level } of dispatcher.runq.inherited) {
-    if (kc === null || (kc._state & SCHEDULED) === 0) continue;
-    const { name, priority } = kc._wq;
-    found.push({ name: label(kc), workqueue: name, priority, inherited: level });
-  }
-  return found;
-}
-
-/**
- * Called when a continuation has begun to wait for the limit of its workqueue, if `inherited` is not empty.
- *
- * @internal
- */
-export function reachedLimit(kc: Kcont<unknown>): void {
-  const awaited = taskOf(kc)?._awaited ?? null;
-  if (awaited !== null && awaited.level !== NONE) joinLimit(awaited, kc);
-}
-
-function joinLimit(awaited: Awaited, kc: Kcont<unknown>): void {
-  const raised = (kc._wq._raised ??= new Map<number, OrderedList<LimitPlace>>());
-  let places = raised.get(awaited.level);
-  if (places === undefined) raised.set(awaited.level, (places = new OrderedList<LimitPlace>()));
-  awaited.limitPlace = new LimitPlace(awaited, kc);
-  places.insert(awaited.limitPlace);
-}
-
-/**
- * Removes and returns the next of those that wait for the limit of a workqueue: the first of the highest priority, inherited
- * or not.
- *
- * @internal
- */
-export function takeWaiting(wq: Workqueue): Kcont<unknown> | undefined {
-  const { _sharing: sharing } = wq;
-  const { inherited } = wq._dispatcher.runq;
-  const highest = inherited.size === 0 ? null : highestRaised(sharing ?? [wq]);
-  if (sharing === null && highest === null) return wq._waiting.shift();
-  const next = sharing?.find((queue) => !queue._waiting.empty);
-  if (highest === null) return next?._waiting.shift();
-  const { awaited, kc } = highest;
-  // The first of a queue of this priority has inherited none, for that would be higher.
-  if (next !== undefined && next.priority >= awaited.level) {
-    const first = next._waiting.first as Kcont<unknown>;
-    if (next.priority > awaited.level || after(kc, first)) return next._waiting.shift();
-  }
-  awaited.leaveLimit();
-  unlink(kc);
-  return kc;
-}
-
-/** The first of those that have inherited the highest priority, and wait for the limit of some workqueues. */
-function highestRaised(queues: readonly Workqueue[]): LimitPlace | null {
-  let highest: LimitPlace | null = null;
-  for (const { _raised: raised } of queues) {
-    if (raised === null) continue;
-    for (const places of raised.values()) {
-      let { first } = places;
-      // It is just being withdrawn.
-      while (first !== undefined && (first.kc._state & QUEUED) === 0) {
-        first.awaited.leaveLimit();
-        ({ first } = places);
-      }
-      if (first !== undefined && (highest === null || goesBefore(first, highest))) highest = first;
-    }
-  }
-  return highest;
-}
-
-function goesBefore(a: LimitPlace, b: LimitPlace): boolean {
-  const [one, other] = [a.awaited.level, b.awaited.level];
-  return one === other ? after(b, a) : one > other;
 }
 
 /**

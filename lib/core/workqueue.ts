@@ -10,7 +10,7 @@ import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { unlink } from '../base/list.ts';
-import { takeWaiting } from './inheritance.ts';
+import { takeWaiting } from './inherited-limit.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
