@@ -144,7 +144,6 @@ export function awaitsMore(run: AwaitingRun, awaited: Awaited): void {
 
 /** Whether it is certain that a priority of the waiters of a lock is that of one who has not inherited it. */
 function isOwn(lock: BaseLock, priority: number): boolean {
-  if (inheriting.count === 0) return true;
   leftOut = ALL;
   return highestWaiter(lock) === priority;
 }
