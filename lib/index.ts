@@ -23,7 +23,7 @@ export {
   type StartCpusOptions,
 } from './core/cpu.ts';
 export type { Affinity, ContextPolicy } from './core/extras.ts';
-export type { InheritedPriority } from './core/inheritance.ts';
+export type { InheritedPriority } from './core/inherited.ts';
 export type { OnError } from './core/invoke.ts';
 export { KcontError, type KcontErrorCode } from './base/errors.ts';
 export type { RunOptions } from './core/one-shot.ts';

@@ -60,11 +60,19 @@ export function after(a: Mark, b: Mark): boolean {
   return a._era === b._era ? a._seq > b._seq : a._era > b._era;
 }
 
-/** The list that an entry is in; undefined: it is in none. It is found by following the links. */
+/**
+ * The list that an entry is in; undefined: it is in none. It is found by following the links in both directions, so that it
+ * costs nothing near the ends of a long list, where most are looked for.
+ */
 export function listOf(entry: Entry): OrderedList<Entry> | undefined {
-  let at = entry._next;
-  while (at !== entry && !(at instanceof OrderedList)) at = at._next;
-  return at === entry ? undefined : (at as OrderedList<Entry>);
+  let { _next: next, _prev: prev } = entry;
+  while (next !== entry) {
+    if (next instanceof OrderedList) return next as OrderedList<Entry>;
+    if (prev instanceof OrderedList) return prev as OrderedList<Entry>;
+    next = next._next;
+    prev = prev._prev;
+  }
+  return undefined;
 }
 
 /** A list ordered by sequence number. */

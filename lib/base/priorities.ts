@@ -36,6 +36,17 @@ export const LOWEST_FAST = 192;
 export const PRIORITIES = 224;
 
 /**
+ * The priority at which a continuation can be dispatched for a waiter whose priority is any number, as in
+ * `kcont/async-mutex`: never a higher one than that of the waiter, unless that is above all; -1: none.
+ *
+ * @internal
+ */
+export function levelOf(priority: number): number {
+  // NaN is not >= 0.
+  return priority >= 0 ? Math.min(Math.floor(priority), PRIORITIES - 1) : -1;
+}
+
+/**
  * The check of a priority.
  *
  * @internal

@@ -7,8 +7,8 @@
  * Only runs that await something are here; the others have nothing to pass a priority on to.
  */
 
-import { List, type Links } from '../base/list.ts';
-import { stamp, type Mark } from '../base/ordered-list.ts';
+import { List, unlink, type Links } from '../base/list.ts';
+import { stamp, type Entry, type Mark } from '../base/ordered-list.ts';
 import type { Kcont } from './kcont.ts';
 import type { LockHolder, LockWait } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
@@ -34,12 +34,12 @@ export class Awaited implements Links, LockWait {
   level: number = NONE;
   /** The priority of code that waits for a lock, without what it has inherited. */
   readonly #own: number;
-  /** Whether it has been moved since it became runnable. */
-  isMoved = false;
   /** The order in which they have begun to be awaited. */
   readonly id: number = count++;
   /** What keeps its place in the run queue while it has inherited a priority; null: it has no place there, or was set aside. */
   placeholder: Kcont<Awaited> | null = null;
+  /** Its place among those that wait for the limit of a workqueue and have inherited the same priority; null: it does not. */
+  limitPlace: LimitPlace | null = null;
   /** Its old place among all that were set aside, if it was given another one. */
   #seq = 0;
   #era = NONE;
@@ -77,6 +77,13 @@ export class Awaited implements Links, LockWait {
     this.#era = NONE;
   }
 
+  /** Leaves those that wait for the limit and have inherited the same priority. */
+  leaveLimit(): void {
+    if (this.limitPlace === null) return;
+    unlink(this.limitPlace);
+    this.limitPlace = null;
+  }
+
   /** Gives it back its place in the order. */
   restore(): void {
     if (this.#era === NONE) return;
@@ -84,6 +91,28 @@ export class Awaited implements Links, LockWait {
     entry._seq = this.#seq;
     entry._era = this.#era;
     this.#era = NONE;
+  }
+}
+
+/**
+ * The place of a continuation among those that wait for the limit of a workqueue and have inherited the same priority. It is
+ * in the list of all that wait, too.
+ *
+ * @internal
+ */
+export class LimitPlace implements Entry {
+  _next: Entry = this;
+  _prev: Entry = this;
+  _seq: number;
+  _era: number;
+  readonly awaited: Awaited;
+  readonly kc: Kcont<unknown>;
+
+  constructor(awaited: Awaited, kc: Kcont<unknown>) {
+    this.awaited = awaited;
+    this.kc = kc;
+    this._seq = kc._seq;
+    this._era = kc._era;
   }
 }
 
@@ -96,21 +125,26 @@ export class AwaitingRun implements LockHolder {
   readonly owner: RunOwner;
   /** The lock that was taken for it. */
   readonly lock: BaseLock | null;
+  /** Its `_whole` at that time: the lock of a key has another one when the key has been out of use. */
+  readonly whole: object | null;
   readonly awaits: List<Awaited> = new List<Awaited>();
   /** The highest priority of those who wait for what it holds, or for it; NONE: nobody does. */
   inherited: number = NONE;
   /** The last update that has reached it. */
   round = 0;
+  /** Its index among the holders of the lock. */
+  at = 0;
 
   constructor(owner: RunOwner, lock: BaseLock | null) {
     this.owner = owner;
     this.lock = lock;
+    this.whole = lock === null ? null : lock._whole;
   }
 
   /** The lock that was taken for it, unless its function has replaced that since, or priorities are not inherited through it. */
   get held(): BaseLock | null {
     const { owner, lock } = this;
-    if (lock === null || lock._whole === null) return null;
+    if (this.whole === null) return null;
     return owner.kc === null || owner.kc._lock === lock ? lock : null;
   }
 }
@@ -171,11 +205,11 @@ const holders = new WeakMap<object, AwaitingRun[]>();
 export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
   awaiting.count++;
   const run = new AwaitingRun(owner, lock);
-  const whole = lock?._whole ?? null;
+  const { whole } = run;
   if (whole === null) return run;
   const known = holders.get(whole);
   if (known === undefined) holders.set(whole, [run]);
-  else known.push(run);
+  else run.at = known.push(run) - 1;
   return run;
 }
 
@@ -187,11 +221,15 @@ export function add(owner: RunOwner, lock: BaseLock | null): AwaitingRun {
 export function remove(run: AwaitingRun): void {
   awaiting.count--;
   runs.delete(run.owner.kc ?? run.owner);
-  const whole = run.lock?._whole ?? null;
+  const { whole } = run;
   if (whole === null) return;
   const known = holders.get(whole) as AwaitingRun[];
-  if (known.length === 1) holders.delete(whole);
-  else known.splice(known.indexOf(run), 1);
+  const last = known.pop() as AwaitingRun;
+  if (known.length === 0) holders.delete(whole);
+  else if (last !== run) {
+    known[run.at] = last;
+    last.at = run.at;
+  }
 }
 
 /** @internal */

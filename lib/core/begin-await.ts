@@ -18,6 +18,7 @@ import {
 } from './awaited.ts';
 import { inPass } from './in-pass.ts';
 import {
+  awaitsMore,
   changed,
   changedRun,
   dropPlaceholder,
@@ -91,7 +92,7 @@ function note(
   const awaited = make(kc, awaiter);
   awaited.by = run;
   run.awaits.push(awaited);
-  changedRun(run);
+  awaitsMore(run, awaited);
   return awaited;
 }
 
@@ -177,7 +178,7 @@ function ends(run: AwaitingRun): void {
   for (let awaited = run.awaits.shift(); awaited !== undefined; awaited = run.awaits.shift()) {
     awaited.by = null;
     place(awaited, NONE);
-    reached.push(...reachedBy(awaited));
+    for (const next of reachedBy(awaited)) reached.push(next);
   }
   if (run.inherited !== NONE) update(reached);
 }

@@ -20,7 +20,7 @@ import { timersExpired } from './inheritance.ts';
 import { ClockSampler } from '../time/clock-sampling.ts';
 import type { Observer } from './observer.ts';
 import { RunQueue } from './run-queue.ts';
-import { REMOTE, expired } from './state.ts';
+import { MOVES, REMOTE, expired } from './state.ts';
 import { BLOCK, FAR, TICKS_PER_MS, Wheel } from '../time/timing-wheel.ts';
 
 /** Collects the timers of one dispatcher. */
@@ -107,7 +107,7 @@ export class Collector {
     else this.wheel.advance(tick, this.#expired, this.#rebased, this.batches ? this.#batch : null);
     this.#jobTick = tick - this.wheel.base;
     if (this.wheel.base !== base) this.runq.rebase(0, this.#jobTick);
-    if (this.runq.inherited.size > 0) timersExpired(this.runq.inherited);
+    if (this.runq.moving.length > 0) timersExpired(this.runq.moving);
   }
 
   /** Reports each future deadline to fakes. True: some deadlines have passed, so a pass is needed. */
@@ -125,10 +125,12 @@ export class Collector {
 
   #expire(kc: Kcont<unknown>): void {
     if ((kc._state & REMOTE) !== 0 && !remoteOf(kc).expire()) return;
-    kc._state = expired(kc._state);
+    const state = kc._state;
+    kc._state = expired(state);
     const wq = kc._wq;
     wq._queued++;
     this.runq.addTimer(wq._level, kc);
+    if ((state & MOVES) !== 0) this.runq.moving.push(kc);
     if (this.observer !== null) this.observer.expired(kc);
   }
 

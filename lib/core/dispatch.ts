@@ -16,7 +16,8 @@
 import type { Budget } from './budget.ts';
 import { ADMITTED, ASIDE, STALE, remoteOf } from './cpu-link.ts';
 import type { Dispatcher } from './dispatcher.ts';
-import { reachedLimit, reachedPlaceholder } from './inheritance.ts';
+import { reachedPlaceholder } from './inheritance.ts';
+import { reachedLimit } from './inherited-limit.ts';
 import { enter, enterPlain, settle, type AtTop } from './invoke.ts';
 import type { Kcont } from './kcont.ts';
 import { stamp } from '../base/ordered-list.ts';

@@ -21,7 +21,7 @@
 import type { Kcont } from './kcont.ts';
 import { OrderedList, after, type Entry } from '../base/ordered-list.ts';
 import type { Level, RunQueue } from './run-queue.ts';
-import { expired } from './state.ts';
+import { MOVES, expired } from './state.ts';
 import { BATCH, type Batch } from '../time/timing-wheel.ts';
 
 type Timer = Kcont<unknown>;
@@ -82,7 +82,9 @@ export class ExpiryBatch implements Batch<Timer> {
   }
 
   take(kc: Timer): void {
-    kc._state = expired(kc._state);
+    const state = kc._state;
+    kc._state = expired(state);
+    if ((state & MOVES) !== 0) this.#runq.moving.push(kc);
     const wq = kc._wq;
     wq._queued++;
     const level = wq._level;

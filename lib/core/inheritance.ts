@@ -42,8 +42,10 @@
 
 import { replace, unlink } from '../base/list.ts';
 import { nothing } from '../base/nothing.ts';
-import { after, listOf, stamp } from '../base/ordered-list.ts';
+import { listOf, stamp } from '../base/ordered-list.ts';
+import { levelOf } from '../base/priorities.ts';
 import {
+  awaiting,
   holdersOf,
   NO_RUNS,
   ownership,
@@ -52,15 +54,15 @@ import {
   type AwaitingRun,
   type RunOwner,
 } from './awaited.ts';
-import type { Dispatcher } from './dispatcher.ts';
+import { joinLimit } from './inherited-limit.ts';
 import type { Kcont } from './kcont.ts';
 import type { Level } from './run-queue.ts';
-import { label, taskOf } from './schedule.ts';
-import { PLACEHOLDER, QUEUED, REMOTE, RUNNING, SCHEDULED, WAITED } from './state.ts';
+import { taskOf } from './schedule.ts';
+import { MOVES, PENDING, PLACEHOLDER, QUEUED, REMOTE, RUNNING, WAITED } from './state.ts';
 import type { Workqueue } from './workqueue.ts';
 import { inheriting } from '../locks/inheriting.ts';
 import type { Awaiter, BaseLock } from '../locks/lock.ts';
-import { NONE, type Turnstile, type Waiter } from '../locks/turnstile.ts';
+import { NONE, NOT_KNOWN, type Turnstile, type Waiter } from '../locks/turnstile.ts';
 
 type MakesPlaceholder = new (
   wq: Workqueue,
@@ -78,13 +80,16 @@ let round = 0;
 const ALL = -1;
 const NOBODY = -2;
 
+/** How many waiters are looked at before all is computed anew. */
+const FEW = 8;
+
 /** The runs that the present update has reached. */
 const reached: AwaitingRun[] = [];
 
 /** What `timersExpired` looks at. */
 const unmoved: Awaited[] = [];
 
-/** What they await. */
+/** What they await, or have begun to await just now. */
 const reachedAwaits: Awaited[] = [];
 
 /** The runs that have to be looked at again, because waiters changed during an update. */
@@ -98,6 +103,15 @@ let again: AwaitingRun[] = [];
  * @internal
  */
 export function changed(lock: BaseLock, isMore: boolean): void {
+  const turnstile = lock._turnstile as Turnstile;
+  const { passedOn } = turnstile;
+  turnstile.passedOn = NOT_KNOWN;
+  if (awaiting.count === 0) return;
+  leftOut = NOBODY;
+  const highest = highestWaiter(lock);
+  turnstile.passedOn = highest;
+  // As with most waiters of a lock that has many holders, none of which is looked at.
+  if (highest === passedOn && (isMore || isOwn(lock, highest))) return;
   const found = holdersOf(lock);
   if (found.length === 0) return;
   if (!isMore) {
@@ -106,12 +120,32 @@ export function changed(lock: BaseLock, isMore: boolean): void {
 }
 
 /**
- * Called when a run awaits more than before.
+ * Called when a run has begun to await something.
  *
  * @internal
  */
 export function changedRun(run: AwaitingRun): void {
-  if (run.inherited !== NONE || isTooLow(run)) update([run], true);
+  if (isTooLow(run)) update([run], true);
+}
+
+/**
+ * Called when a run awaits one thing more. All that it has awaited before has what it inherits, unless that rises.
+ *
+ * @internal
+ */
+export function awaitsMore(run: AwaitingRun, awaited: Awaited): void {
+  const { inherited } = run;
+  if (isTooLow(run)) update([run], true);
+  else if (inherited !== NONE) {
+    reachedAwaits.push(awaited);
+    update(reachedBy(awaited), true, inherited);
+  }
+}
+
+/** Whether it is certain that a priority of the waiters of a lock is that of one who has not inherited it. */
+function isOwn(lock: BaseLock, priority: number): boolean {
+  leftOut = ALL;
+  return highestWaiter(lock) === priority;
 }
 
 function isTooLow(run: AwaitingRun): boolean {
@@ -168,30 +202,33 @@ export function setLevel(awaited: Awaited, level: number): void {
   awaited.level = level;
   const { kc } = awaited;
   if (kc === null) return;
-  const { inherited, limited } = kc._wq._dispatcher.runq;
-  if (level !== NONE) inherited.add(awaited);
-  else {
-    inherited.delete(awaited);
-    limited.delete(awaited);
-  }
+  const { inherited } = kc._wq._dispatcher.runq;
+  if (level === NONE) inherited.delete(awaited);
+  else inherited.add(awaited);
+  awaited.leaveLimit();
 }
 
 /**
  * Computes anew what runs inherit, and all that inherit from them.
  *
  * @param isMore - whether no priority can become lower: then only what rises is followed
+ * @param least - a priority that the runs inherit, too
  *
  * @internal
  */
-export function update(changedRuns: readonly AwaitingRun[], isMore: boolean = false): void {
+export function update(
+  changedRuns: readonly AwaitingRun[],
+  isMore: boolean = false,
+  least: number = NONE,
+): void {
   if (isUpdating) {
-    again.push(...changedRuns);
+    for (const run of changedRuns) again.push(run);
     return;
   }
   isUpdating = true;
   let some = changedRuns;
   if (isMore) {
-    raiseAll(changedRuns);
+    raiseAll(changedRuns, least);
     some = again;
   }
   for (; some.length > 0; some = again) {
@@ -208,20 +245,17 @@ export function update(changedRuns: readonly AwaitingRun[], isMore: boolean = fa
   isUpdating = false;
 }
 
-function raiseAll(changedRuns: readonly AwaitingRun[]): void {
+function raiseAll(changedRuns: readonly AwaitingRun[], least: number): void {
   round++;
-  for (const run of changedRuns) {
-    const level = Math.max(run.inherited, sourceOf(run, NOBODY));
-    run.inherited = NONE;
-    raise(run, level);
-  }
+  for (const run of changedRuns) raise(run, Math.max(least, sourceOf(run, NOBODY)));
   placeReached();
 }
 
 /** Moves what the reached runs await. */
 function placeReached(): void {
+  const isMixed = reached.length + reachedAwaits.length > 1;
   for (const { awaits } of reached) awaits.forEach((awaited) => void reachedAwaits.push(awaited));
-  if (reached.length > 1) reachedAwaits.sort(inOrder);
+  if (isMixed) reachedAwaits.sort(inOrder);
   // Waking readers may change waiters.
   again = [];
   for (const awaited of reachedAwaits) {
@@ -266,8 +300,10 @@ function countedPriority(waiter: Waiter): number {
   return isLeftOut(awaited.by) ? awaited.own : waiter._priority;
 }
 
+/** If all are left out, a result that is too low says only that it is not known. */
 function highestWaiter(lock: BaseLock): number {
-  return lock._turnstile?.highest(countedPriority) ?? NONE;
+  const most = leftOut === ALL ? FEW : Infinity;
+  return levelOf(lock._turnstile?.highest(countedPriority, most) ?? NONE);
 }
 
 /** The priority that a run inherits from others than those of a round. */
@@ -329,78 +365,7 @@ export function hasInherited(kc: Kcont<unknown>): boolean {
 export function levelFor(kc: Kcont<unknown>, priority: number): Level<Kcont<unknown>> {
   const { _dispatcher: dispatcher, _level: own } = kc._wq;
   if (priority !== priorityOf(kc)) own.root.promotedIn = dispatcher.passes;
-  return dispatcher.runq.level(priority);
-}
-
-/**
- * A continuation that is dispatched at a higher priority than that of its workqueue, because the holder of a lock
- * awaits it.
- *
- * @public
- */
-export interface InheritedPriority {
-  /** Its name. */
-  readonly name: string;
-  /** The name of its workqueue. */
-  readonly workqueue: string;
-  /** The priority of its workqueue. */
-  readonly priority: number;
-  /** The priority that it has inherited from one that waits for the lock. */
-  readonly inherited: number;
-}
-
-/**
- * The continuations of a dispatcher that are scheduled and have inherited a priority.
- *
- * @internal
- */
-export function inheritedIn(dispatcher: Dispatcher): InheritedPriority[] {
-  const found: InheritedPriority[] = [];
-  for (const { kc, level } of dispatcher.runq.inherited) {
-    if (kc === null || (kc._state & SCHEDULED) === 0) continue;
-    const { name, priority } = kc._wq;
-    found.push({ name: label(kc), workqueue: name, priority, inherited: level });
-  }
-  return found;
-}
-
-/**
- * Called when a continuation has begun to wait for the limit of its workqueue, if `inherited` is not empty.
- *
- * @internal
- */
-export function reachedLimit(kc: Kcont<unknown>): void {
-  const awaited = taskOf(kc)?._awaited ?? null;
-  if (awaited !== null && awaited.level !== NONE) kc._wq._dispatcher.runq.limited.add(awaited);
-}
-
-/**
- * Removes and returns the next of those that wait for the limit of a workqueue: that with the highest inherited priority, or
- * else the first.
- *
- * @internal
- */
-export function takeWaiting(wq: Workqueue): Kcont<unknown> | undefined {
-  let highest: Awaited | null = null;
-  const { limited } = wq._dispatcher.runq;
-  for (const awaited of limited) {
-    const { _wq: itsWq } = awaited.kc as Kcont<unknown>;
-    if (itsWq !== wq && wq._sharing?.includes(itsWq) !== true) continue;
-    if (highest === null || goesBefore(awaited, highest)) highest = awaited;
-  }
-  if (highest === null) {
-    if (wq._sharing === null) return wq._waiting.shift();
-    return wq._sharing.find((queue) => !queue._waiting.empty)?._waiting.shift();
-  }
-  limited.delete(highest);
-  const kc = highest.kc as Kcont<unknown>;
-  unlink(kc);
-  return kc;
-}
-
-function goesBefore(a: Awaited, b: Awaited): boolean {
-  if (a.level !== b.level) return a.level > b.level;
-  return after(b.kc as Kcont<unknown>, a.kc as Kcont<unknown>);
+  return dispatcher.runq.level(Math.max(levelOf(priority), kc._wq.priority));
 }
 
 /**
@@ -425,12 +390,17 @@ export function reachedPlaceholder(placeholder: Kcont<unknown>): Kcont<unknown> 
 }
 
 /**
- * Called after timers have expired, if some of the continuations have inherited a priority.
+ * Called after timers have expired, of which some are those of continuations that have inherited a priority meanwhile.
  *
  * @internal
  */
-export function timersExpired(continuations: ReadonlySet<Awaited>): void {
-  for (const awaited of continuations) if (!awaited.isMoved) unmoved.push(awaited);
+export function timersExpired(continuations: Kcont<unknown>[]): void {
+  for (const kc of continuations.splice(0)) {
+    kc._state &= ~MOVES;
+    const awaited = taskOf(kc)?._awaited as Awaited;
+    // It may have lost the priority meanwhile.
+    if (awaited.level !== NONE) unmoved.push(awaited);
+  }
   if (unmoved.length > 1) unmoved.sort(inOrder);
   for (const awaited of unmoved) move(awaited, awaited.kc as Kcont<unknown>);
   unmoved.length = 0;
@@ -444,7 +414,7 @@ function raise(from: AwaitingRun, level: number): void {
     if (level <= run.inherited) continue;
     run.inherited = level;
     reach(run);
-    run.awaits.forEach((awaited) => left.push(...reachedBy(awaited)));
+    for (const awaited of run.awaits) for (const next of reachedBy(awaited)) left.push(next);
   }
 }
 
@@ -461,7 +431,6 @@ export function place(awaited: Awaited, from: number): void {
   const level = from > own ? from : NONE;
   if (level === awaited.level) return;
   setLevel(awaited, level);
-  awaited.isMoved = false;
   if (kc === null) {
     const code = awaiter as Awaiter;
     const turnstile = code._lock._turnstile as Turnstile;
@@ -480,9 +449,10 @@ function reorder(awaited: Awaited, turnstile: Turnstile, waiter: Waiter): void {
 
 /** Moves a continuation that is runnable, or waits for its lock or its limit. */
 function move(awaited: Awaited, kc: Kcont<unknown>): void {
+  const state = kc._state;
+  if ((state & (PENDING | REMOTE)) === PENDING) kc._state |= MOVES;
   // Otherwise its timer runs, it waits for a slot of its pipeline, has been entered, or may run on another CPU.
-  if ((kc._state & (QUEUED | RUNNING | REMOTE)) !== QUEUED) return;
-  awaited.isMoved = true;
+  if ((state & (QUEUED | RUNNING | REMOTE)) !== QUEUED) return;
   const { level } = awaited;
   const wq = kc._wq;
   if (level !== NONE) {
@@ -527,7 +497,7 @@ function moveAside(awaited: Awaited, kc: Kcont<unknown>): void {
   if (!isLimited) wq._dispatcher.resume(kc);
   else {
     wq._await(kc);
-    if (awaited.level !== NONE) wq._dispatcher.runq.limited.add(awaited);
+    if (awaited.level !== NONE) joinLimit(awaited, kc);
   }
 }
 

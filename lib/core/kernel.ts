@@ -6,7 +6,7 @@ import { Cpu, startCpus, type StartCpusOptions } from './cpu.ts';
 import { type CpuLink } from './cpu-link.ts';
 import { Dispatcher } from './dispatcher.ts';
 import { inPass } from './in-pass.ts';
-import { inheritedIn, type InheritedPriority } from './inheritance.ts';
+import { inheritedIn, type InheritedPriority } from './inherited.ts';
 import type { OnError } from './invoke.ts';
 import { Kcont } from './kcont.ts';
 import { nothing } from '../base/nothing.ts';

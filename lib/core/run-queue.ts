@@ -156,10 +156,10 @@ export class RunQueue<R extends Runnable> {
    */
   readonly inherited: Set<Awaited> = new Set<Awaited>();
   /**
-   * Those of them that wait for the limit of their workqueue.
+   * Those whose timers have just expired.
    * @internal
    */
-  readonly limited: Set<Awaited> = new Set<Awaited>();
+  readonly moving: R[] = [];
   /** The highest level that may have entries; null: none has. */
   #top: Level<R> | null = null;
 

@@ -64,6 +64,8 @@ export const STOPPING = 16_384;
 export const NAMED = 32_768;
 /** It keeps the place of another one that has inherited a priority: see inheritance.ts. It is never entered. */
 export const PLACEHOLDER = 65_536;
+/** It has inherited a priority while its timer runs, and is moved when that expires: see inheritance.ts. */
+export const MOVES = 131_072;
 
 /** The shutdown phase of a kernel. */
 export type Phase = typeof OPEN | typeof GRACE | typeof CLOSED;

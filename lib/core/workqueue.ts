@@ -1,4 +1,5 @@
 import { untilAborted } from '../base/abort-listeners.ts';
+import type { LimitPlace } from './awaited.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
 import { giveWay } from './give-way.ts';
@@ -9,7 +10,7 @@ import { runOnce, type RunOptions } from './one-shot.ts';
 import type { Kcont } from './kcont.ts';
 import type { Kernel } from './kernel.ts';
 import { unlink } from '../base/list.ts';
-import { takeWaiting } from './inheritance.ts';
+import { takeWaiting } from './inherited-limit.ts';
 import { OrderedList } from '../base/ordered-list.ts';
 import type { BaseLock } from '../locks/lock.ts';
 import { SIGNAL, optionsOf, readOptions } from '../base/options-check.ts';
@@ -166,6 +167,11 @@ export class Workqueue {
    * @internal
    */
   readonly _waiting: OrderedList<Kcont<unknown>> = new OrderedList<Kcont<unknown>>();
+  /**
+   * Those of them that have inherited a priority, by that; null: there have been none.
+   * @internal
+   */
+  _raised: Map<number, OrderedList<LimitPlace>> | null = null;
   /**
    * How many more asynchronous functions may be in flight. A small integer even without a limit.
    * @internal

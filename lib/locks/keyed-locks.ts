@@ -15,7 +15,7 @@
 
 import { show } from '../base/errors.ts';
 import { defineInspect } from '../base/inspect.ts';
-import { runLocked, type EnterOptions } from './lock.ts';
+import { runLocked, type BaseLock, type EnterOptions } from './lock.ts';
 import { nameLock, nameOf, readName, titled, type LockOptions } from './lock-names.ts';
 import { Mutex } from './mutex.ts';
 import type { Turnstile, Waiter } from './turnstile.ts';
@@ -71,6 +71,14 @@ class KeyLock<K> extends Mutex {
 
   override get held(): boolean {
     return this.#find()?.held === true;
+  }
+
+  override get _identity(): BaseLock {
+    return this.#find()?.lock ?? this;
+  }
+
+  override get _whole(): object {
+    return this.#find() ?? this;
   }
 
   override get _turnstile(): Turnstile | null {

@@ -128,6 +128,14 @@ export abstract class BaseLock implements Lock {
   }
 
   /**
+   * The lock itself. While a key is in use, the same for all locks of that key.
+   * @internal
+   */
+  get _identity(): BaseLock {
+    return this;
+  }
+
+  /**
    * The queue of waiters; null: the lock has never been contended.
    * @internal
    */
@@ -226,8 +234,9 @@ export abstract class BaseLock implements Lock {
     return new Promise((resolve, reject) => {
       const awaiter = new Awaiter(this, priority, signal, resolve, reject);
       this._wait(awaiter);
-      if (byCaller) inheriting.begin(awaiter);
+      // Before `begin`: a reader that inherits a priority may be granted the lock at once.
       if (signal !== undefined) join(signal, awaiter);
+      if (byCaller) inheriting.begin(awaiter);
     });
   }
 

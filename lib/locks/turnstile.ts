@@ -64,6 +64,8 @@ export interface Timekeeper {
 
 /** No tick. */
 export const NONE = -1;
+/** Not a priority: that has to be found. */
+export const NOT_KNOWN = -2;
 /** When another so many ranks have been added, the unused ones are removed. */
 const MANY = 64;
 
@@ -86,6 +88,11 @@ export class Turnstile implements Links {
   _prev: Links = this;
   /** The continuation that has been woken and not dispatched yet. */
   heir: Waiter | null = null;
+  /**
+   * The highest priority in the queue when it was last passed on to the holders of the lock (see core/inheritance.ts);
+   * NOT_KNOWN: the queue may have changed since.
+   */
+  passedOn: number = NOT_KNOWN;
   /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
   #ranks: Rank[] = [];
   /** The promoted waiter, which is queued here or is the heir. */
@@ -140,6 +147,7 @@ export class Turnstile implements Links {
   reorder(waiter: Waiter): void {
     unlink(waiter);
     this.#rankOf(waiter).waiters.insert(waiter);
+    this.passedOn = NOT_KNOWN;
     // A reader that has been behind a writer may go before it now.
     this.wake();
   }
@@ -148,9 +156,11 @@ export class Turnstile implements Links {
    * The highest priority in the queue; NONE: it is empty.
    *
    * @param priorityOf - returns the priority that counts for a waiter: its own or a lower one than that at which it queues
+   * @param most - how many waiters to look at; if there are more, the result may be too low
    */
-  highest(priorityOf: (waiter: Waiter) => number): number {
+  highest(priorityOf: (waiter: Waiter) => number, most: number = Infinity): number {
     let highest = NONE;
+    let left = most;
     for (const { priority, waiters } of this.#ranks) {
       if (priority <= highest) break;
       const { first } = waiters;
@@ -160,7 +170,7 @@ export class Turnstile implements Links {
       if (highest === priority) break;
       for (const waiter of waiters) {
         highest = Math.max(highest, priorityOf(waiter));
-        if (highest === priority) break;
+        if (highest === priority || --left <= 0) break;
       }
     }
     return highest;

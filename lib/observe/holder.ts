@@ -134,8 +134,7 @@ export function holdersOf(lock: BaseLock): LockHolder[] {
   if (!lock.held) return [];
   const runs: Run[] = [];
   for (const observer of allObservers()) {
-    for (const kc of running(observer.dispatcher))
-      if (kc._lock === lock) runs.push({ observer, kc });
+    for (const kc of running(observer.dispatcher)) if (isOf(kc, lock)) runs.push({ observer, kc });
   }
   return describeHolders(holdingsOf(lock), runs);
 }
@@ -164,7 +163,12 @@ export function blockingOf(lock: BaseLock): LockHolder[] {
 
 /** The same for the sides of one lock that has been waited for: they have one queue. */
 function keyOf(lock: BaseLock): object {
-  return lock._turnstile ?? lock;
+  return lock._turnstile ?? lock._identity;
+}
+
+/** Whether the lock of a continuation is this one, or another of the same key. */
+function isOf({ _lock: its }: Kcont<unknown>, lock: BaseLock): boolean {
+  return its !== null && its._identity === lock._identity;
 }
 
 function describeHolders(holdings: readonly Holding[], runs: readonly Run[]): LockHolder[] {
@@ -234,7 +238,7 @@ export class Holders {
     const isOpen = lock._open;
     if (isOpen && !lock.held) return [];
     const runs = (this.#runs.get(keyOf(lock)) ?? []).filter(
-      ({ kc }) => (kc._state & RUNNING) !== 0 && (kc._lock === lock || !isOpen),
+      ({ kc }) => (kc._state & RUNNING) !== 0 && (isOf(kc, lock) || !isOpen),
     );
     // It may have got another holder meanwhile.
     if (runs.length === 0 && !this.#isPartial) return blockingOf(lock);

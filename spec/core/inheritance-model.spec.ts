@@ -4,14 +4,16 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
+import { KeyedLocks, Semaphore } from '../../lib/sync.ts';
 import type { BaseLock } from '../../lib/locks/lock.ts';
 import { nothing } from '../../lib/base/nothing.ts';
 import { deferred, settled, soak } from '../support/lab.ts';
 
 const QUEUES = ['prilow', 'primedlow', 'primedhigh', 'prihigh'] as const;
 const LEVELS = [103, 111, 119, 127];
-/** The locks 2 and 3 are the two sides of one. */
-const WHOLES = [0, 1, 2, 2];
+/** The locks 2 and 3 are the two sides of one, 4 and 5 two weights of a semaphore, 6 and 7 two views of one key. */
+const WHOLES = [0, 1, 2, 2, 3, 3, 4, 4];
+const ALL_WHOLES = [0, 1, 2, 3, 4];
 const LOCKS = WHOLES.length;
 
 /** What a function begins to await. */
@@ -99,7 +101,18 @@ class World {
 
   constructor() {
     const { read, write } = new RWLock();
-    this.locks = [new Mutex(), new Mutex(), read, write];
+    const semaphore = new Semaphore(2);
+    const keyed = new KeyedLocks<string>();
+    this.locks = [
+      new Mutex(),
+      new Mutex(),
+      read,
+      write,
+      semaphore,
+      semaphore.ofWeight(2),
+      keyed.of('a'),
+      keyed.of('a'),
+    ];
   }
 
   /** Starts a function; `run` of a lock calls it, a continuation, or a run that another function awaits. */
@@ -114,7 +127,7 @@ class World {
       return actor.end.promise.then(() => void (actor.state = 'over'));
     };
     if (by !== null) void wq.run(enter, { lock: lock === null ? null : this.#lock(lock) });
-    else if (isCode && lock !== null && lock < 2) {
+    else if (isCode && lock !== null && this.#lock(lock) instanceof Mutex) {
       void (this.#lock(lock) as Mutex).run(enter, { priority: actor.level });
     } else {
       new Kcont(wq, lock === null ? null : this.#lock(lock), enter, null).schedule();
@@ -187,8 +200,11 @@ class World {
         .inherited.filter(({ name }) => name.startsWith('timer'))
         .map(({ name, inherited }) => `${name}: ${inherited}`)
         .toSorted(),
-      [0, 1, 2].map((at) =>
-        Array.from(this.#lock(at)._turnstile ?? [], ({ _priority: priority }) => priority),
+      ALL_WHOLES.map((whole) =>
+        Array.from(
+          this.#lock(WHOLES.indexOf(whole))._turnstile ?? [],
+          ({ _priority: priority }) => priority,
+        ),
       ),
     ];
   }
@@ -223,7 +239,7 @@ class World {
         .filter(({ isOver, level: own, by }) => !isOver && of(by) > own)
         .map(({ name, by }) => `${name}: ${of(by)}`)
         .toSorted(),
-      [0, 1, 2].map((whole) => waitersOf(whole).toSorted((a, b) => b - a)),
+      ALL_WHOLES.map((whole) => waitersOf(whole).toSorted((a, b) => b - a)),
     ];
   }
 }

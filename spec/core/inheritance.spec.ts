@@ -1,3 +1,4 @@
+import { getEventListeners } from 'node:events';
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
@@ -5,7 +6,10 @@ import { beforeEach, describe, it } from 'mocha';
 import { Kcont, Kernel, Mutex, RWLock, VirtualClock } from '../../lib/index.ts';
 import { nothing } from '../../lib/base/nothing.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
-import { Condition, Semaphore } from '../../lib/sync.ts';
+import { Mutex as AsyncMutex } from '../../lib/compat/async-mutex/index.ts';
+import { TICKS_PER_MS } from '../../lib/time/timing-wheel.ts';
+import { Condition, KeyedLocks, Semaphore } from '../../lib/sync.ts';
+import type { Turnstile } from '../../lib/locks/turnstile.ts';
 import { waitersOf } from '../../lib/locks/lock.ts';
 import { createPrivate } from '../../lib/core/workqueue-registry.ts';
 import { deferred, settled, type Deferred } from '../support/lab.ts';
@@ -103,6 +107,24 @@ describe('inheritance of priorities', () => {
     await clock.advance(4);
     expect(ran).to.deep.equal(['before', 'part', 'middle', 'high']);
     expect(inherited()).to.deep.equal([]);
+  });
+
+  it('takes effect when timers expire in a batch, after a stall, unless it has ended before', async () => {
+    const { prihigh, primedhigh, prilow } = kernel.wq;
+    const other = new Mutex();
+    holder(prilow, lock, () => Promise.all([part(prilow, 'b', 200), part(prilow, 'a', 100)]));
+    holder(prilow, other, () => part(prilow, 'low', 50));
+    job(primedhigh, 'middle', null, 10);
+    await clock.advance(0);
+    job(prihigh, 'high', lock);
+    const late = job(prihigh, 'late', other);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['b 127', 'a 127', 'low 127']);
+    late.stop();
+    const { collector, wheel } = prilow._dispatcher;
+    collector.collect(wheel.tick + 1000 * TICKS_PER_MS);
+    await clock.advance(0);
+    expect(ran).to.deep.equal(['b', 'a', 'middle', 'low', 'high']);
   });
 
   it('puts an entry behind those of the higher priority that are runnable already', async () => {
@@ -981,6 +1003,294 @@ describe('inheritance of priorities', () => {
     const [short, long] = [await costOf(10), await costOf(1000)];
     expect(ran).to.deep.equal(['high', 'high']);
     expect(long).to.be.at.most(short * 1.5);
+  });
+
+  describe('at a priority that is any number, as in kcont/async-mutex,', () => {
+    const cases: [priority: number, low: number, order: string[]][] = [
+      [Infinity, 90, ['part', 'high', 'middle']],
+      [1000, 90, ['part', 'high', 'middle']],
+      [0.5, 90, ['high', 'part', 'middle']],
+      [-0.5, 90, ['high', 'middle', 'part']],
+      [-1000, 90, ['high', 'middle', 'part']],
+      [-Infinity, 90, ['high', 'middle', 'part']],
+      [NaN, 90, ['high', 'middle', 'part']],
+    ];
+    for (const [priority, low, order] of cases) {
+      it(`is rounded down, and limited to those that there are: ${priority}`, async () => {
+        const mutex = new AsyncMutex();
+        const wq = kernel.acquire(low);
+        holder(wq, mutex, async () => {
+          void mutex.acquire(priority).then((release) => release());
+          await part(wq, 'part');
+        });
+        job(kernel.wq.prihigh, 'high');
+        await clock.advance(0);
+        ran = [];
+        const gate = deferred();
+        const done = mutex.run(() => {
+          void mutex.acquire(priority).then((release) => release());
+          job(kernel.acquire(126), 'middle');
+          job(kernel.wq.prihigh, 'high');
+          void part(wq, 'part').then(() => gate.resolve());
+          return gate.promise;
+        });
+        await clock.advance(0);
+        await done;
+        expect(ran).to.deep.equal(order);
+        expect(inherited()).to.deep.equal([]);
+      });
+    }
+  });
+
+  describe('through the lock of a key', () => {
+    it('is passed on whichever lock of the key holder and waiter have', async () => {
+      const keys = new KeyedLocks<string>();
+      const [one, two] = [keys.of('key'), keys.of('key')];
+      const { prihigh, primedhigh, prilow } = kernel.wq;
+      holder(prilow, one, async () => {
+        job(prihigh, 'high', two);
+        job(primedhigh, 'middle');
+        await part(prilow, 'part');
+      });
+      await clock.advance(0);
+      expect(ran).to.deep.equal(['part', 'middle', 'high']);
+      expect(keys.size).to.equal(0);
+    });
+
+    it('ends with the run, also if the key has been out of use in between', async () => {
+      const keys = new KeyedLocks<string>();
+      const [one, two] = [keys.of('key'), keys.of('key')];
+      const { prihigh, prilow } = kernel.wq;
+      const gate = deferred();
+      holder(prilow, one, async () => {
+        void part(prilow, 'part', 50);
+        one.exit();
+        await gate.promise;
+        await one.enter();
+      });
+      await clock.advance(0);
+      expect(keys.size).to.equal(0);
+      gate.resolve();
+      await settled();
+      job(prihigh, 'high', two);
+      await clock.advance(50);
+      expect(ran).to.deep.equal(['high', 'part']);
+      expect(inherited()).to.deep.equal([]);
+    });
+  });
+
+  it('does not run what is withdrawn while a place within maxActive is free', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const done = lock.run(() =>
+      Promise.all([
+        part(one, 'a'),
+        one.run(note('withdrawn'), { signal }).catch(note('aborted')),
+        part(one, 'b'),
+      ]),
+    );
+    await clock.advance(0);
+    const entered = lock.enter().then(() => lock.exit());
+    free.resolve();
+    await settled();
+    controller.abort();
+    await clock.advance(0);
+    await Promise.all([done, entered]);
+    expect(ran).to.deep.equal(['a', 'b', 'aborted']);
+    expect(one.stats()).to.deep.include({ queued: 0, running: 0, entered: 3 });
+    job(one, 'later');
+    await clock.advance(0);
+    expect(ran.at(-1)).to.equal('later');
+  });
+
+  it('lets an entry not pass a higher priority that waits for the same limit', async () => {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const urgent = createPrivate(one, 'urgent', 107, one);
+    for (const [priority, order] of [
+      [105, ['urgent', 'later', 'part', 'plain']],
+      [107, ['urgent', 'part', 'later', 'plain']],
+      [111, ['part', 'urgent', 'later', 'plain']],
+    ] as const) {
+      ran = [];
+      const free = deferred();
+      holder(one, null, () => free.promise);
+      await clock.advance(0);
+      job(one, 'plain');
+      await clock.advance(0);
+      const done = lock.run(() => part(one, 'part'));
+      await clock.advance(0);
+      job(urgent, 'urgent');
+      await clock.advance(0);
+      const entered = lock.enter({ priority }).then(() => lock.exit());
+      job(urgent, 'later');
+      await clock.advance(0);
+      free.resolve();
+      await clock.advance(0);
+      await Promise.all([done, entered]);
+      expect(ran, String(priority)).to.deep.equal(order);
+    }
+    urgent.release();
+  });
+
+  it('leaves no listener on the signal of a reader that is granted its lock at once', async () => {
+    const { read, write } = new RWLock();
+    read.tryEnter();
+    void write.enter().then(() => write.exit());
+    const { signal } = new AbortController();
+    const done = lock.run(async () => {
+      void lock.enter({ priority: 150 }).then(() => lock.exit());
+      await read.enter({ priority: 103, signal });
+      ran.push('reader');
+    });
+    await done;
+    expect(ran).to.deep.equal(['reader']);
+    expect(getEventListeners(signal, 'abort')).to.deep.equal([]);
+    read.exit();
+    read.exit();
+    await settled();
+    expect(write.held).to.equal(false);
+  });
+
+  describe('with a great number', () => {
+    /** The locks of which something is read are counted: whatever is moved or followed reads them. */
+    class Counted extends Mutex {
+      looks = 0;
+      override get _whole(): object {
+        this.looks++;
+        return this;
+      }
+    }
+
+    it('of runs that begin one by one while somebody waits: none of the others is moved again', async () => {
+      const costOf = async (count: number): Promise<number> => {
+        const inner = new Counted();
+        const done = lock.run(() => {
+          void lock.enter().then(() => lock.exit());
+          const { prilow } = kernel.wq;
+          return Promise.all(
+            Array.from({ length: count }, () => prilow.run(nothing, { lock: inner })),
+          );
+        });
+        await settled();
+        expect(inherited().length).to.equal(count);
+        const { looks } = inner;
+        await clock.advance(0);
+        await done;
+        return looks / count;
+      };
+      expect(await costOf(100)).to.equal(await costOf(10));
+    });
+
+    it('of runs whose timers expire one by one: none of the others is looked at', async () => {
+      const { prihigh, prilow } = kernel.wq;
+      holder(prilow, lock, () =>
+        Promise.all(
+          Array.from({ length: 10 }, (_, at) =>
+            prilow.run(() => prilow.run(note(`${at}`), { delayMs: 5 }), { delayMs: at }),
+          ),
+        ),
+      );
+      await clock.advance(0);
+      job(prihigh, 'high', lock);
+      await clock.advance(0);
+      let looks = 0;
+      const awaited = Array.from(prilow._dispatcher.runq.inherited);
+      expect(awaited.length).to.equal(11);
+      for (const one of awaited) {
+        const { kc } = one;
+        Object.defineProperty(one, 'kc', { get: () => (looks++, kc) });
+      }
+      await clock.advance(1);
+      const first = looks;
+      await clock.advance(1);
+      expect(looks - first).to.equal(first);
+      await clock.advance(20);
+      expect(ran).to.deep.equal([...Array.from({ length: 10 }, (_, at) => `${at}`), 'high']);
+    });
+
+    it('of holders: a waiter that changes nothing for them looks at none', async () => {
+      let looks = 0;
+      class CountedSemaphore extends Semaphore {
+        override get _turnstile(): Turnstile | null {
+          looks++;
+          return super._turnstile;
+        }
+        override set _turnstile(turnstile: Turnstile) {
+          super._turnstile = turnstile;
+        }
+      }
+      const costOf = async (count: number): Promise<number> => {
+        const units = new CountedSemaphore(count);
+        const { prilow } = kernel.wq;
+        const gate = deferred();
+        const all = Array.from({ length: count }, () =>
+          prilow.run(() => Promise.all([gate.promise, prilow.run(nothing, { delayMs: 5 })]), {
+            lock: units,
+          }),
+        );
+        all.push(prilow.run(() => gate.promise, { lock: units }) as never);
+        const other = new AbortController();
+        const { signal } = other;
+        await clock.advance(0);
+        looks = 0;
+        void units.enter({ priority: 103 }).then(() => units.exit());
+        units.enter({ priority: 103, signal }).catch(nothing);
+        other.abort();
+        await settled();
+        const before = looks;
+        gate.resolve();
+        await clock.advance(5);
+        await Promise.all(all);
+        return before;
+      };
+      expect(await costOf(100)).to.equal(await costOf(10));
+    });
+
+    it('of waiters that have inherited a priority: one that leaves looks at few of the others', async () => {
+      const inner = new Mutex();
+      const { prihigh, prilow } = kernel.wq;
+      holder(prilow, inner, () => part(prilow, 'inner', 50));
+      await clock.advance(0);
+      const controllers = Array.from({ length: 1000 }, () => new AbortController());
+      holder(prilow, lock, () =>
+        Promise.allSettled(controllers.map(({ signal }) => inner.enter({ priority: 103, signal }))),
+      );
+      await clock.advance(0);
+      job(prihigh, 'high', lock);
+      await clock.advance(0);
+      const turnstile = inner._turnstile as Turnstile;
+      const highest = turnstile.highest.bind(turnstile);
+      let looks = 0;
+      turnstile.highest = (priorityOf, most) =>
+        highest((waiter) => (looks++, priorityOf(waiter)), most);
+      for (const controller of controllers) controller.abort();
+      expect(looks).to.be.below(30 * controllers.length);
+      await clock.advance(50);
+      expect(ran).to.deep.equal(['high', 'inner']);
+    });
+
+    it('of holders that a waiter waits for: all are reached', async function () {
+      this.timeout(30_000);
+      // More than can be arguments of one call.
+      const count = 130_000;
+      const { read, write } = new RWLock();
+      const { prilow } = kernel.wq;
+      const all = Array.from({ length: count }, () =>
+        prilow.run(() => prilow.run(nothing, { delayMs: 5 }), { lock: read }),
+      );
+      await clock.advance(0);
+      const done = lock.run(() => write.enter({ priority: 103 }).then(() => write.exit()));
+      await settled();
+      const entered = lock.enter().then(() => lock.exit());
+      expect(prilow._dispatcher.runq.inherited.size).to.equal(count);
+      await clock.advance(5);
+      await Promise.all([...all, done, entered]);
+      expect(prilow._dispatcher.runq.inherited.size).to.equal(0);
+    });
   });
 
   describe('in a deadlock', () => {

@@ -1,7 +1,7 @@
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kcont, Mutex, RWLock, SpinLock } from '../../lib/index.ts';
-import { Semaphore } from '../../lib/sync.ts';
+import { KeyedLocks, Semaphore } from '../../lib/sync.ts';
 import type { BaseLock } from '../../lib/locks/lock.ts';
 import {
   list,
@@ -52,6 +52,18 @@ describe('lockState()', () => {
     ]);
     await lab.end(flush);
     expect(lockState(lock).holders).to.deep.equal([]);
+  });
+
+  it('names the holder also for another lock of the same key', async () => {
+    const lab = observed();
+    const keys = new KeyedLocks<string>({ name: 'accounts' });
+    const [one, two] = [keys.of('ann'), keys.of('ann')];
+    const flush = lab.async('flush', { lock: one, options: { name: 'flush' } });
+    flush.schedule();
+    lab.clock.tick(0);
+    expect(lockState(two).holders.map(({ name }) => name)).to.deep.equal(['flush']);
+    await lab.end(flush);
+    expect([lockState(two).holders, keys.size]).to.deep.equal([[], 0]);
   });
 
   it('and list() tell the own and the inherited priority of those that wait', async () => {

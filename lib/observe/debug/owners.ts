@@ -226,7 +226,8 @@ function nowOf(owner: Owner | null): number {
  *
  * @internal
  */
-export function hold(lock: BaseLock, by: Owner | null, site: Site | undefined): void {
+export function hold(it: BaseLock, by: Owner | null, site: Site | undefined): void {
+  const lock = it._identity;
   const holding = new Holding(lock, by, site);
   const known = holdings.get(lock);
   if (known === undefined) {
@@ -282,7 +283,7 @@ export function holdingOf(lock: BaseLock, owner: Owner | null): Holding | undefi
  * @internal
  */
 export function holdingsOf(lock: BaseLock): readonly Holding[] {
-  return holdings.get(lock) ?? [];
+  return holdings.get(lock._identity) ?? [];
 }
 
 /**

@@ -3,7 +3,7 @@ import { expect } from 'chai';
 import fc from 'fast-check';
 import { useFakeTimers } from 'sinon';
 import * as own from '../../../lib/compat/async-mutex/index.ts';
-import { VirtualClock, Kernel } from '../../../lib/index.ts';
+import { Kcont, Kernel, VirtualClock } from '../../../lib/index.ts';
 import { Lab, codeOf, rejectionOf, settled, soak } from '../../support/lab.ts';
 import { describeMutex } from '../../support/mutex-lock.ts';
 
@@ -215,6 +215,33 @@ describe('Semaphore of kcont/async-mutex', () => {
     expect(lab.take()).to.deep.equal(['call at 1']);
     expect(semaphore.getValue()).to.equal(1);
   });
+
+  for (const priority of [Infinity, 1000, 0.5]) {
+    it(`goes to a continuation whose patience is over, behind calls of priority ${priority}`, async () => {
+      const clock = new VirtualClock();
+      const { wq } = new Kernel({ clock });
+      const semaphore = new Semaphore(1);
+      const ran: string[] = [];
+      const controller = new AbortController();
+      const { signal } = controller;
+      const call = async (): Promise<void> => {
+        while (!signal.aborted) {
+          const [, release] = await semaphore.acquire(1, priority);
+          await wq.prihigh.run(() => {}, { delayMs: 20 });
+          release();
+        }
+      };
+      const calls = [call(), call()];
+      await clock.advance(5);
+      new Kcont(wq.prilow, semaphore, () => void ran.push('low'), null).schedule();
+      for (let i = 0; i < 10; i++) await clock.advance(20);
+      expect(ran).to.deep.equal(['low']);
+      controller.abort();
+      await clock.advance(40);
+      await Promise.all(calls);
+      expect(semaphore.isLocked()).to.equal(false);
+    });
+  }
 
   it('is also a semaphore of kcont', async () => {
     const semaphore = new Semaphore(3);

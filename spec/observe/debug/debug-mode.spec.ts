@@ -12,7 +12,7 @@ import {
 import { KcontPQueue } from '../../../lib/compat/p-queue/index.ts';
 import { createLocks } from '../../../lib/compat/web-locks.ts';
 import { waitersOf } from '../../../lib/locks/lock.ts';
-import { Semaphore } from '../../../lib/sync.ts';
+import { KeyedLocks, Semaphore } from '../../../lib/sync.ts';
 import { ProcessEnd } from '../../../lib/observe/debug/process-end.ts';
 import { deferred, settled } from '../../support/lab.ts';
 import {
@@ -194,6 +194,33 @@ describe('debug mode', () => {
     expect(lab.errors.map(codeOfError)).to.deep.equal(['EDEADLK', 'EDEADLK']);
     // That of `own` waits for the other one.
     expect([waitersOf(lock), waitersOf(own), own.held]).to.deep.equal([1, 0, false]);
+  });
+
+  it('knows the holder of a key by each of its locks', async () => {
+    const lab = new Debugged();
+    const keys = new KeyedLocks<string>({ name: 'accounts' });
+    const [one, two] = [keys.of('ann'), keys.of('ann')];
+    const work = (): Promise<void> =>
+      lab.wq.prilow.run(() => undefined, { name: 'work', delayMs: 5 });
+    const order: string[] = [];
+    lab.start('twice', () => two.enter(), one);
+    lab.start('holder', async () => {
+      await two.enter();
+      await settled();
+      await work();
+      order.push('holder');
+      one.exit();
+    });
+    await lab.clock.advance(1);
+    expect(lab.take()).to.deep.equal([
+      'deadlock: twice on prilow waits for lock accounts[ann], which it holds itself',
+    ]);
+    new Kcont(lab.wq.prihigh, one, () => void order.push('high'), null).schedule();
+    await lab.clock.advance(1);
+    expect(lockState(two).holders.map(({ name }) => name)).to.deep.equal(['holder']);
+    expect(lab.kernel.inspect().inherited.map(({ name }) => name)).to.deep.equal(['work']);
+    await lab.clock.advance(5);
+    expect([order, keys.size, lab.take()]).to.deep.equal([['holder', 'high'], 0, []]);
   });
 
   it('refuses no unit of a semaphore, and nothing on behalf of code without an owner', async () => {
