@@ -26,6 +26,7 @@ import {
   reachedBy,
   setLevel,
   update,
+  wakeTouched,
 } from './inheritance.ts';
 import type { Kcont } from './kcont.ts';
 import { RUNNING } from './state.ts';
@@ -181,6 +182,7 @@ function ends(run: AwaitingRun): void {
     for (const next of reachedBy(awaited)) reached.push(next);
   }
   if (run.inherited !== NONE) update(reached);
+  wakeTouched();
 }
 
 /**
@@ -192,5 +194,7 @@ export function goesOn(awaited: Awaited): void {
   setLevel(awaited, NONE);
   awaited.forget();
   dropPlaceholder(awaited);
-  if (awaited.by !== null) place(awaited, awaited.by.inherited);
+  if (awaited.by === null) return;
+  place(awaited, awaited.by.inherited);
+  wakeTouched();
 }

@@ -92,6 +92,12 @@ const unmoved: Awaited[] = [];
 /** What they await, or have begun to await just now. */
 const reachedAwaits: Awaited[] = [];
 
+/**
+ * The turnstiles with waiters that have been moved. They are woken when all have been, so that nobody is granted a lock for a
+ * priority that it is about to lose.
+ */
+const touched: Turnstile[] = [];
+
 /** The runs that have to be looked at again, because waiters changed during an update. */
 let again: AwaitingRun[] = [];
 
@@ -263,6 +269,16 @@ function placeReached(): void {
   }
   reached.length = 0;
   reachedAwaits.length = 0;
+  wakeTouched();
+}
+
+/**
+ * Wakes those that may be next for their locks because of what has been moved.
+ *
+ * @internal
+ */
+export function wakeTouched(): void {
+  for (const turnstile of touched.splice(0)) turnstile.wake();
 }
 
 function reach(run: AwaitingRun): void {
@@ -419,7 +435,8 @@ function raise(from: AwaitingRun, level: number): void {
 }
 
 /**
- * Moves something awaited to a priority that its run has inherited, or back to its own.
+ * Moves something awaited to a priority that its run has inherited, or back to its own. When all have been moved,
+ * `wakeTouched` has to be called.
  *
  * @internal
  */
@@ -445,6 +462,7 @@ function reorder(awaited: Awaited, turnstile: Turnstile, waiter: Waiter): void {
   if (awaited.level === NONE) awaited.restore();
   else awaited.stamp();
   turnstile.reorder(waiter);
+  touched.push(turnstile);
 }
 
 /** Moves a continuation that is runnable, or waits for its lock or its limit. */
@@ -487,9 +505,9 @@ function moveAside(awaited: Awaited, kc: Kcont<unknown>): void {
     if (isHeir) {
       unlink(kc);
       wq._dispatcher.resume(kc, turnstile.priorityOf(kc));
-      // Another waiter may go before it now.
-      turnstile.wake();
     } else turnstile.reorder(kc);
+    // Another waiter may go before it now.
+    touched.push(turnstile);
     return;
   }
   const isLimited = awaited.level === NONE || listOf(kc) === wq._waiting;

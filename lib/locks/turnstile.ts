@@ -143,13 +143,14 @@ export class Turnstile implements Links {
     return list !== undefined && this.#ranks.some(({ waiters }) => waiters === list);
   }
 
-  /** Moves a waiter that is in the queue, because its priority or its sequence number has changed. */
+  /**
+   * Moves a waiter that is in the queue, because its priority or its sequence number has changed. Then `wake` has to be
+   * called: a reader that has been behind a writer may go before it now.
+   */
   reorder(waiter: Waiter): void {
     unlink(waiter);
     this.#rankOf(waiter).waiters.insert(waiter);
     this.passedOn = NOT_KNOWN;
-    // A reader that has been behind a writer may go before it now.
-    this.wake();
   }
 
   /**

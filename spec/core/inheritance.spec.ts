@@ -554,6 +554,30 @@ describe('inheritance of priorities', () => {
     }
   });
 
+  it('grants no lock for a priority that is about to be lost: all are moved first', async () => {
+    const { prilow } = kernel.wq;
+    const other = new Mutex();
+    other.tryEnter();
+    holder(prilow, lock, async () => {
+      const waits = part(prilow, 'part', 0, other);
+      await other.enter({ priority: 20 });
+      ran.push('code');
+      other.exit();
+      await waits;
+    });
+    await clock.advance(0);
+    const controller = new AbortController();
+    const { signal } = controller;
+    const high = lock.enter({ priority: 127, signal }).catch(note('aborted'));
+    expect(Array.from(other._turnstile ?? [], (one) => one._priority)).to.deep.equal([127, 127]);
+    // The part is next, and has not been dispatched yet.
+    other.exit();
+    controller.abort();
+    await clock.advance(0);
+    await high;
+    expect(ran).to.deep.equal(['part', 'aborted', 'code']);
+  });
+
   it('lets those go first that have inherited the highest priority, each in their order', async () => {
     const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
     const free = deferred();

@@ -8,12 +8,15 @@ describe('the turnstile of a lock', () => {
   const PATIENCE = 100;
   let now: number;
   let woken: [waiter: Waiter, priority: number][];
+  let lock: Mutex;
   let turnstile: Turnstile;
 
   beforeEach(() => {
     now = 0;
     woken = [];
+    lock = new Mutex();
     turnstile = new Turnstile();
+    lock._turnstile = turnstile;
   });
 
   /** A waiter that becomes the heir when it is woken. */
@@ -23,7 +26,7 @@ describe('the turnstile of a lock', () => {
       _prev: undefined as never,
       _seq: 0,
       _era: 0,
-      _lock: new Mutex(),
+      _lock: lock,
       _priority: priority,
       _hasWaited: false,
       _timekeeper: {

@@ -481,23 +481,26 @@ export class Model implements Machine {
     for (let isStable = false; !isStable;) {
       isStable = true;
       const levels = this.#levels();
+      const locks: number[] = [];
       for (const what of this.#awaited) {
         const from = what.by === null ? NONE : (levels.get(what.by) ?? NONE);
         const level = from > ownOf(what) ? from : NONE;
         if (level === what.inherited) continue;
         what.inherited = level;
-        this.#move(what);
+        locks.push(...this.#move(what));
         isStable = false;
         any = true;
       }
+      for (const lock of locks) this.#grant(lock);
     }
     return any;
   }
 
-  #move(what: Handle | Code): void {
+  /** Returns the locks whose next waiter may be another one now. */
+  #move(what: Handle | Code): number[] {
     if (what instanceof Handle) {
       const { lock } = what;
-      if (!what.queued) return;
+      if (!what.queued) return [];
       const wasWaiting = what.waiting;
       if (what.inherited === NONE) {
         Object.assign(what, what.home);
@@ -505,16 +508,16 @@ export class Model implements Machine {
         // It has not been set aside.
         if (what.arrival === 0) what.waiting = what.woken = false;
       } else this.#toTail(what);
-      if (wasWaiting && lock !== null) this.#grant(lock);
-    } else if (this.#codes.includes(what)) {
-      what.home ??= { tick: 0, sequence: 0, arrival: what.arrival };
-      what.arrival = ++this.#arrivals;
-      if (what.inherited === NONE) {
-        what.arrival = what.home.arrival;
-        what.home = null;
-      }
-      this.#grant(what.lock);
+      return wasWaiting && lock !== null ? [lock] : [];
     }
+    if (!this.#codes.includes(what)) return [];
+    what.home ??= { tick: 0, sequence: 0, arrival: what.arrival };
+    what.arrival = ++this.#arrivals;
+    if (what.inherited === NONE) {
+      what.arrival = what.home.arrival;
+      what.home = null;
+    }
+    return [what.lock];
   }
 
   #toTail(handle: Handle): void {
