@@ -247,7 +247,7 @@ function isHeld({ held }: AwaitingRun): boolean {
 export function holdersOf(lock: BaseLock): readonly AwaitingRun[] {
   const whole = lock._whole;
   if (whole === null) return NO_RUNS;
-  const known = awaiting.count === 0 ? NO_RUNS : (holders.get(whole) ?? NO_RUNS);
+  const known = holders.get(whole) ?? NO_RUNS;
   const found = known.every(isHeld) ? known : known.filter(isHeld);
   if (ownership.of === null) return found;
   const all = Array.from(found);

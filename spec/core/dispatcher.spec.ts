@@ -92,7 +92,7 @@ describe('a job for the next pass', function () {
   this.timeout(60_000);
 
   it('runs after the I/O that arrives meanwhile, even if created within a pass', async () => {
-    const kernel = new Kernel();
+    const kernel = new Kernel({ budgetMs: 5000 });
     const ran: string[] = [];
     const next = new Kcont(kernel.wq.softnet, null, () => void ran.push('next'), null);
     const late = new Kcont(kernel.wq.softclock, null, () => void ran.push('this pass'), null);

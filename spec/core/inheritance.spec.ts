@@ -8,6 +8,7 @@ import { nothing } from '../../lib/base/nothing.ts';
 import type { Lock, Workqueue } from '../../lib/index.ts';
 import { Mutex as AsyncMutex } from '../../lib/compat/async-mutex/index.ts';
 import { TICKS_PER_MS } from '../../lib/time/timing-wheel.ts';
+import { SharedMutex } from '../../lib/cpu/index.ts';
 import { Condition, KeyedLocks, Semaphore } from '../../lib/sync.ts';
 import type { Turnstile } from '../../lib/locks/turnstile.ts';
 import { waitersOf } from '../../lib/locks/lock.ts';
@@ -874,6 +875,25 @@ describe('inheritance of priorities', () => {
     job(prihigh, 'high', lock);
     await clock.advance(0);
     expect(inherited()).to.deep.equal([]);
+  });
+
+  it('is not passed on to or by a lock between threads', async () => {
+    const { prihigh, prilow } = kernel.wq;
+    const shared = new SharedMutex();
+    shared.tryEnter();
+    holder(prilow, lock, () =>
+      Promise.all([part(prilow, 'timer', 10), part(prilow, 'part', 0, shared)]),
+    );
+    await clock.advance(0);
+    job(prihigh, 'waits', shared);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal([]);
+    job(prihigh, 'high', lock);
+    await clock.advance(0);
+    expect(inherited()).to.deep.equal(['timer 127']);
+    shared.exit();
+    await clock.advance(10);
+    expect(ran).to.have.members(['timer', 'waits', 'part', 'high']);
   });
 
   it('is not for those whom the holder notifies: they wait for themselves', async () => {

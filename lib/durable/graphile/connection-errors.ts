@@ -1,4 +1,8 @@
+import { constants } from 'node:os';
 import { KcontError, isA, show } from '../../base/errors.ts';
+
+/** The codes of the system. */
+const { errno } = constants;
 
 /**
  * How often a node gives a sign of life, in ms.
@@ -18,9 +22,12 @@ export function isConnectionError(error: unknown): boolean {
   return !isAnswer(code) || code === 'KC002' || /^(?:08|57P|53300)/.test(code);
 }
 
-/** Whether a code is one of the database. Errors of sockets have others, such as ECONNRESET; those of pg have none. */
+/**
+ * Whether a code is one of the database. Errors of sockets have others, such as ECONNRESET, or EPIPE, which only looks like one;
+ * those of pg have none.
+ */
 function isAnswer(code: string | undefined): code is string {
-  return code !== undefined && /^[0-9A-Z]{5}$/.test(code);
+  return code !== undefined && /^[0-9A-Z]{5}$/.test(code) && !Object.hasOwn(errno, code);
 }
 
 /**
