@@ -49,6 +49,27 @@ describe('OrderedList', () => {
     );
   });
 
+  it('looks at few entries of a long list when the first one is taken and returns', () => {
+    let looks = 0;
+    const watched = (seq: number): Item =>
+      Object.defineProperty(new Item(seq), '_seq', {
+        get: () => {
+          looks++;
+          return seq;
+        },
+      });
+    const list = new OrderedList<Item>();
+    for (let seq = 1; seq <= 1000; seq++) list.insert(watched(seq));
+    looks = 0;
+    for (let round = 0; round < 10; round++) {
+      const first = list.shift() as Item;
+      list.insert(first);
+      expect(list.first).to.equal(first);
+    }
+    expect(looks).to.be.at.most(40);
+    expect(backwards(list)).to.deep.equal(seqs(list));
+  });
+
   it('keeps equal numbers in the order of arrival', () => {
     const list = new OrderedList<Item>();
     const [a, b, c] = [new Item(5), new Item(5), new Item(1)];
