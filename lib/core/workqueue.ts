@@ -228,16 +228,8 @@ export class Workqueue {
   _references = 0;
   /** @internal */
   _freed = false;
-  /**
-   * Whether it was made for one owner, so that `acquire` must not return it.
-   * @internal
-   */
-  readonly _private: boolean;
-  /**
-   * The name it was requested by, if any.
-   * @internal
-   */
-  readonly _asked: string | undefined;
+  /** Its key among the workqueues that `acquire` returns; null: it is not one of them. */
+  #key: string | null = null;
   #acquired = 0;
   readonly #permanent: boolean;
   /** Called when nothing is queued or running any more. */
@@ -253,7 +245,6 @@ export class Workqueue {
     this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
     this._sampler = dispatcher.sampler;
-    this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
@@ -263,7 +254,6 @@ export class Workqueue {
     this.onError = criteria.onError;
     this._handler = criteria.onError ?? dispatcher.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
-    this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
     this._shed = criteria.shed;
     if (criteria.shed !== undefined)
@@ -272,6 +262,10 @@ export class Workqueue {
     this._home = home ?? this;
     joinLevel(this, criteria.shares);
     dispatcher.queues.add(this);
+    if (isPrivate) return;
+    this.#key = dispatcher.acquirable.add(this, criteria);
+    // A predefined one is found by its name as well.
+    if (name !== undefined) dispatcher.acquirable.add(this, { ...criteria, name });
   }
 
   /**
@@ -453,6 +447,7 @@ export class Workqueue {
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
     this._dispatcher.queues.delete(this);
+    if (this.#key !== null) this._dispatcher.acquirable.delete(this.#key);
     leaveLevel(this);
   }
 
