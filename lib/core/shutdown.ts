@@ -85,11 +85,11 @@ export type LocalClose = (guide?: CloseGuide) => Promise<CloseReport>;
  *
  * @internal
  */
-export async function drained(queues: Iterable<Workqueue>): Promise<void> {
+export async function drained(queues: Iterable<Workqueue>, signal?: AbortSignal): Promise<void> {
   for (;;) {
     const loaded = Array.from(queues).filter((queue) => queue._load > 0);
     if (loaded.length === 0) return;
-    await Promise.all(loaded.map((queue) => queue._drain()));
+    await Promise.all(loaded.map((queue) => queue._drain(signal)));
   }
 }
 

@@ -1,4 +1,5 @@
 import { untilAborted } from '../base/abort-listeners.ts';
+import { WaitList } from '../locks/wait-list.ts';
 import type { LimitPlace } from './awaited.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
@@ -233,7 +234,7 @@ export class Workqueue {
   #acquired = 0;
   readonly #permanent: boolean;
   /** Called when nothing is queued or running any more. */
-  #drained: (() => void)[] = [];
+  readonly #drained = new WaitList();
 
   private constructor(
     dispatcher: Dispatcher,
@@ -379,14 +380,14 @@ export class Workqueue {
    * an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    return drainBy(() => this._drain(), options, Workqueue.prototype.drain);
+    return drainBy((signal) => this._drain(signal), options, Workqueue.prototype.drain);
   }
 
   /** @internal */
-  _drain(): Promise<void> {
+  _drain(signal?: AbortSignal): Promise<void> {
     if (this._load === 0) return Promise.resolve();
     this._watched = true;
-    return new Promise((resolve) => this.#drained.push(resolve));
+    return new Promise((resolve, reject) => this.#drained.add(signal, resolve, reject));
   }
 
   /**
@@ -489,9 +490,9 @@ export class Workqueue {
   }
 
   #goOn(): void {
-    if (this._load === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    if (this._load === 0) while (this.#drained.serve());
     this._wake();
-    this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.length > 0;
+    this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.size > 0;
   }
 
   /**
@@ -542,18 +543,19 @@ const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
 /**
  * Implements `drain` with its options.
  *
- * @param wait - returns a promise that is fulfilled when drained
+ * @param wait - returns a promise that is fulfilled when drained. It gets the signal, so that what waits long can be
+ * forgotten when that is aborted
  *
  * @internal
  */
 export async function drainBy(
-  wait: () => Promise<void>,
+  wait: (signal: AbortSignal | undefined) => Promise<void>,
   options: { signal?: AbortSignal } | undefined,
   caller: Caller,
 ): Promise<void> {
   const { signal } = readOptions(options, DRAIN, caller);
   signal?.throwIfAborted();
-  return untilAborted(wait(), signal);
+  return untilAborted(wait(signal), signal);
 }
 
 /**

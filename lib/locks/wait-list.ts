@@ -57,7 +57,8 @@ export class WaitList {
 
   /** Serves the one that has waited longest. False: nobody waits. */
   serve(): boolean {
-    for (const waiter of this.#waiters) {
+    for (let at = this.#waiters._next; at !== this.#waiters; at = at._next) {
+      const waiter = at as ListWaiter;
       const { signal } = waiter;
       // It will be told of the abort by its signal; what is served here is for the next one.
       if (signal?.aborted === true) continue;
