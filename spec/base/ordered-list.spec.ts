@@ -63,11 +63,21 @@ describe('OrderedList', () => {
     looks = 0;
     for (let round = 0; round < 10; round++) {
       const first = list.shift() as Item;
-      list.insert(first);
+      list.reinsert(first);
       expect(list.first).to.equal(first);
     }
     expect(looks).to.be.at.most(40);
     expect(backwards(list)).to.deep.equal(seqs(list));
+  });
+
+  it('adds at the place of the number with reinsert too, whether the list is sorted or not', () => {
+    const list = new OrderedList<Item>();
+    for (const seq of [5, 7, 3]) list.reinsert(new Item(seq));
+    expect(backwards(list)).to.deep.equal([3, 5, 7]);
+    list.insert(new Item(4));
+    list.reinsert(new Item(1));
+    list.reinsert(new Item(6));
+    expect(seqs(list)).to.deep.equal([1, 3, 4, 5, 6, 7]);
   });
 
   it('keeps equal numbers in the order of arrival', () => {
