@@ -4,7 +4,9 @@
  * Entries nearly always arrive in the order of their numbers. An entry that does not (a timer whose
  * deadline was moved outward keeps its older number) is appended and marks the list as unsorted; the
  * next operation that takes from the list sorts it: a merge sort in place, O(k log k) for k entries, no
- * allocation. So adding is O(1) in any order of arrival.
+ * allocation. So adding is O(1) in any order of arrival. `reinsert` puts an entry that goes before all others to the front
+ * at once: the heir of a lock returns to its old place whenever it finds the lock taken, and would have a queue of
+ * 100,000 waiters sorted each time, at 11 ms.
  *
  * Where entries without numbers are linked in the hot path (asynchronous runs, turnstiles), their list is one
  * of these too, though it never has to be sorted: with list heads of two classes, `unlink` sees five kinds
@@ -93,6 +95,22 @@ export class OrderedList<E extends Links> extends List<E> implements Entry {
   insert(entry: E & Entry): void {
     if (after(this._prev, entry)) this.#unsorted = true;
     this.push(entry);
+  }
+
+  /**
+   * Adds an entry that may have been taken from the front of the list, at the place of its number. If that is the front,
+   * the list stays sorted, but `detachUnsorted` does not tell any more that it arrived last.
+   */
+  reinsert(entry: E & Entry): void {
+    const first = this._next;
+    if (this.#unsorted || !after(first, entry)) {
+      this.insert(entry);
+      return;
+    }
+    entry._prev = this;
+    entry._next = first;
+    first._prev = entry;
+    this._next = entry;
   }
 
   override shift(): E | undefined {

@@ -59,6 +59,7 @@ import { ShareMeter } from './share-meter.ts';
 import { OPEN, PENDING, UNREF, type Phase, stopped } from './state.ts';
 import { BLOCK, FAR, type Wheel } from '../time/timing-wheel.ts';
 import type { Workqueue } from './workqueue.ts';
+import { WorkqueueIndex } from './workqueue-index.ts';
 
 /** The number of microtasks within which an async function that awaits no I/O usually settles. */
 const MICROTASK_ROUNDS = 4;
@@ -91,6 +92,8 @@ export class Dispatcher implements Driven, Timekeeper {
   readonly tasks: Set<Task> = new Set<Task>();
   /** The workqueues of the kernel. */
   readonly queues: Set<Workqueue> = new Set<Workqueue>();
+  /** Those of them that `acquire` returns. */
+  readonly acquirable: WorkqueueIndex = new WorkqueueIndex();
   /**
    * If true, `isPlain`, and a pass is running or has been requested. Then, if no fakes are installed,
    * scheduling a job takes nothing but adding it to the run queue.

@@ -294,8 +294,10 @@ export class Kernel {
    * an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    const local = (): Promise<void> => drained(this.#dispatcher.queues);
-    const wait = (): Promise<void> => this.#dispatcher.cpuLink?.drain(local) ?? local();
+    const wait = (signal: AbortSignal | undefined): Promise<void> => {
+      const local = (): Promise<void> => drained(this.#dispatcher.queues, signal);
+      return this.#dispatcher.cpuLink?.drain(local) ?? local();
+    };
     return drainBy(wait, options, Kernel.prototype.drain);
   }
 

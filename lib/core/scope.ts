@@ -147,6 +147,8 @@ export class Scope {
   readonly #signal: AbortSignal | undefined;
   readonly #members = new Set<Kcont<unknown>>();
   readonly #children = new Set<Scope>();
+  /** Fulfilled when nothing of it is running, if it has ended and its parent waits for that. */
+  #over: Promise<void> | undefined = undefined;
   readonly #runs: RunGroup;
   /** When it ends, in ms on the clock of its kernel; Infinity: no deadline. */
   readonly #deadlineAtMs: number;
@@ -379,8 +381,21 @@ export class Scope {
     await this.#whenOver();
   }
 
+  /** Ends this scope and those in it. Without recursion, because they may be nested to any depth. */
   #end(reason: unknown): void {
-    if (this.#disposed) return;
+    if (!this.#beginEnd(reason)) return;
+    const ending: [scope: Scope, left: Iterator<Scope>][] = [[this, this.#children.values()]];
+    for (let last = ending.at(-1); last !== undefined; last = ending.at(-1)) {
+      const [scope, left] = last;
+      const { done, value: child } = left.next();
+      if (done === true) (ending.pop() as typeof last)[0].#finishEnd();
+      else if (child.#beginEnd(scope.#whyEnded)) ending.push([child, child.#children.values()]);
+    }
+  }
+
+  /** Ends all of it but the scopes in it. False: it had ended before. */
+  #beginEnd(reason: unknown): boolean {
+    if (this.#disposed) return false;
     this.#disposed = true;
     this.#reason = reason;
     this.#runs.ended();
@@ -390,14 +405,20 @@ export class Scope {
       if (kc.running) this.#letSettle(kc);
       kc.destroy();
     }
-    for (const child of this.#children) child.#end(this.#whyEnded);
+    return true;
+  }
+
+  /** Tells its runs, when the scopes in it have ended. */
+  #finishEnd(): void {
     if (this.#runs.open > 0 || this.#controller !== undefined) {
       (this.#controller as AbortController).abort(this.#whyEnded);
     }
     const parent = this.#parent;
     if (parent === undefined) return;
-    if (!this.#isRunning) parent.#children.delete(this);
-    else void this.#whenOver().then(() => parent.#children.delete(this));
+    const forget = (): unknown => parent.#children.delete(this);
+    const isRunning = this.#runs.open > 0 || this.#settling.size > 0 || this.#children.size > 0;
+    if (isRunning) void (this.#over = this.#whenOver()).then(forget);
+    else forget();
   }
 
   #letSettle(kc: Kcont<unknown>): void {
@@ -413,14 +434,9 @@ export class Scope {
     return this.#reason;
   }
 
-  /** Whether something of it is running after it has ended. */
-  get #isRunning(): boolean {
-    return this.#runs.open > 0 || this.#settling.size > 0 || this.#children.size > 0;
-  }
-
   /** Waits, after it has ended, until nothing of it is running. */
   async #whenOver(): Promise<void> {
-    const children = Array.from(this.#children, (child) => child.#whenOver());
+    const children = Array.from(this.#children, (child) => child.#over ?? child.#whenOver());
     await Promise.all([this.#runs.whenIdle(), ...this.#settling.values(), ...children]);
   }
 

@@ -85,11 +85,11 @@ export type LocalClose = (guide?: CloseGuide) => Promise<CloseReport>;
  *
  * @internal
  */
-export async function drained(queues: Iterable<Workqueue>): Promise<void> {
+export async function drained(queues: Iterable<Workqueue>, signal?: AbortSignal): Promise<void> {
   for (;;) {
     const loaded = Array.from(queues).filter((queue) => queue._load > 0);
     if (loaded.length === 0) return;
-    await Promise.all(loaded.map((queue) => queue._drain()));
+    await Promise.all(loaded.map((queue) => queue._drain(signal)));
   }
 }
 
@@ -129,7 +129,8 @@ export async function close(
   const local = (): Promise<void> => drained(queues);
   dispatcher.phase = GRACE;
   // After the phase has changed: tasks that are told here can schedule nothing.
-  const withdrawn = stopTimers(timers, reason);
+  const withdrawn: string[] = [];
+  stopTimers(timers, reason, withdrawn);
   for (const task of dispatcher.tasks) task._abort(reason());
   const done = finished(local).then(() => (dispatcher.phase = CLOSED));
   await race([done, after(graceMs), over]);
@@ -141,12 +142,12 @@ export async function close(
     if (kc !== alarm && withdraw(kc, reason)) unfinished.push(entry);
   }
   for (const { kc } of dispatcher.asyncRuns) taskOf(kc)?._abort(reason());
-  withdrawn.push(...stopLimits(dispatcher, reason));
+  stopLimits(dispatcher, reason, withdrawn);
   alarm.stop();
   await race([local(), after(ABORT_MS)]);
   alarm.destroy();
   dispatcher.phase = CLOSED;
-  withdrawn.push(...stopLimits(dispatcher, reason));
+  stopLimits(dispatcher, reason, withdrawn);
   for (const { kc } of dispatcher.asyncRuns) {
     unfinished.push({ name: label(kc), wq: kc._wq.name, state: 'running' });
     taskOf(kc)?._abandon?.(reason());
@@ -163,20 +164,22 @@ function queued(dispatcher: Dispatcher): Set<Kcont<unknown>> {
 }
 
 /** Stops the timers that were left to the functions in flight. */
-function stopLimits(dispatcher: Dispatcher, reason: () => KcontError): string[] {
+function stopLimits(dispatcher: Dispatcher, reason: () => KcontError, stopped: string[]): void {
   const limits = Array.from(dispatcher.wheel).filter((kc) => (kc._state & LIMIT) !== 0);
-  return stopTimers(limits, reason);
+  stopTimers(limits, reason, stopped);
 }
 
-/** Stops the timers that are PENDING, and returns their names. */
-function stopTimers(timers: readonly Kcont<unknown>[], reason: () => KcontError): string[] {
-  const stopped: string[] = [];
+/** Stops the timers that are PENDING, and adds their names. */
+function stopTimers(
+  timers: readonly Kcont<unknown>[],
+  reason: () => KcontError,
+  stopped: string[],
+): void {
   for (const kc of timers) {
     const name = label(kc);
     // A task that was told before may have stopped this timer.
     if (withdraw(kc, reason)) stopped.push(name);
   }
-  return stopped;
 }
 
 /** Withdraws a continuation and tells its task. False: it was not scheduled. */

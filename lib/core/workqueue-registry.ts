@@ -66,28 +66,13 @@ export function createPrivate(
 }
 
 /**
- * Returns the existing workqueue for these criteria, or a new one.
+ * Returns the existing workqueue for these criteria, or a new one. It is found by a key, because a program that gives each
+ * tenant a workqueue has many: with 100,000 of them, a search took 2 ms.
  *
  * @internal
  */
 export function findOrMake(dispatcher: Dispatcher, criteria: Criteria): Workqueue {
-  for (const queue of dispatcher.queues) {
-    if (
-      !queue._private &&
-      queue.priority === criteria.priority &&
-      queue.perCpu === criteria.perCpu &&
-      queue.maxActive === criteria.maxActive &&
-      queue.patienceMs === criteria.patienceMs &&
-      queue.onError === criteria.onError &&
-      queue.shares === criteria.shares &&
-      queue._shed?.targetMs === criteria.shed?.targetMs &&
-      queue._shed?.intervalMs === criteria.shed?.intervalMs &&
-      (criteria.name === undefined ? queue._asked : queue.name) === criteria.name
-    ) {
-      return queue;
-    }
-  }
-  return Workqueue._make(dispatcher, criteria);
+  return dispatcher.acquirable.find(criteria) ?? Workqueue._make(dispatcher, criteria);
 }
 
 /** Default patience, in ms. */

@@ -1,4 +1,5 @@
 import { untilAborted } from '../base/abort-listeners.ts';
+import { WaitList } from '../locks/wait-list.ts';
 import type { LimitPlace } from './awaited.ts';
 import type { Dispatcher } from './dispatcher.ts';
 import type { OnError } from './invoke.ts';
@@ -228,20 +229,12 @@ export class Workqueue {
   _references = 0;
   /** @internal */
   _freed = false;
-  /**
-   * Whether it was made for one owner, so that `acquire` must not return it.
-   * @internal
-   */
-  readonly _private: boolean;
-  /**
-   * The name it was requested by, if any.
-   * @internal
-   */
-  readonly _asked: string | undefined;
+  /** Its key among the workqueues that `acquire` returns; null: it is not one of them. */
+  #key: string | null = null;
   #acquired = 0;
   readonly #permanent: boolean;
   /** Called when nothing is queued or running any more. */
-  #drained: (() => void)[] = [];
+  readonly #drained = new WaitList();
 
   private constructor(
     dispatcher: Dispatcher,
@@ -253,7 +246,6 @@ export class Workqueue {
     this.kernel = dispatcher.kernel;
     this._dispatcher = dispatcher;
     this._sampler = dispatcher.sampler;
-    this._private = isPrivate;
     this.#permanent = name !== undefined && !isPrivate;
     this.priority = criteria.priority;
     this.perCpu = criteria.perCpu;
@@ -263,7 +255,6 @@ export class Workqueue {
     this.onError = criteria.onError;
     this._handler = criteria.onError ?? dispatcher.onError;
     this.fast = criteria.priority >= LOWEST_FAST;
-    this._asked = criteria.name;
     this.name = name ?? criteria.name ?? defaultName(criteria.priority, criteria.perCpu);
     this._shed = criteria.shed;
     if (criteria.shed !== undefined)
@@ -272,6 +263,10 @@ export class Workqueue {
     this._home = home ?? this;
     joinLevel(this, criteria.shares);
     dispatcher.queues.add(this);
+    if (isPrivate) return;
+    this.#key = dispatcher.acquirable.add(this, criteria);
+    // A predefined one is found by its name as well.
+    if (name !== undefined) dispatcher.acquirable.add(this, { ...criteria, name });
   }
 
   /**
@@ -385,14 +380,14 @@ export class Workqueue {
    * an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    return drainBy(() => this._drain(), options, Workqueue.prototype.drain);
+    return drainBy((signal) => this._drain(signal), options, Workqueue.prototype.drain);
   }
 
   /** @internal */
-  _drain(): Promise<void> {
+  _drain(signal?: AbortSignal): Promise<void> {
     if (this._load === 0) return Promise.resolve();
     this._watched = true;
-    return new Promise((resolve) => this.#drained.push(resolve));
+    return new Promise((resolve, reject) => this.#drained.add(signal, resolve, reject));
   }
 
   /**
@@ -453,6 +448,7 @@ export class Workqueue {
     this._freed = true;
     this._sharing?.splice(this._sharing.indexOf(this), 1);
     this._dispatcher.queues.delete(this);
+    if (this.#key !== null) this._dispatcher.acquirable.delete(this.#key);
     leaveLevel(this);
   }
 
@@ -494,9 +490,9 @@ export class Workqueue {
   }
 
   #goOn(): void {
-    if (this._load === 0) for (const resolve of this.#drained.splice(0)) resolve();
+    if (this._load === 0) while (this.#drained.serve());
     this._wake();
-    this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.length > 0;
+    this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.size > 0;
   }
 
   /**
@@ -547,18 +543,19 @@ const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
 /**
  * Implements `drain` with its options.
  *
- * @param wait - returns a promise that is fulfilled when drained
+ * @param wait - returns a promise that is fulfilled when drained. It gets the signal, so that what waits long can be
+ * forgotten when that is aborted
  *
  * @internal
  */
 export async function drainBy(
-  wait: () => Promise<void>,
+  wait: (signal: AbortSignal | undefined) => Promise<void>,
   options: { signal?: AbortSignal } | undefined,
   caller: Caller,
 ): Promise<void> {
   const { signal } = readOptions(options, DRAIN, caller);
   signal?.throwIfAborted();
-  return untilAborted(wait(), signal);
+  return untilAborted(wait(signal), signal);
 }
 
 /**

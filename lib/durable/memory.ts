@@ -13,7 +13,7 @@
  * that is found elsewhere is skipped. Each operation costs O(log n).
  */
 
-import { untilAborted } from '../base/abort-listeners.ts';
+import { WaitList } from '../locks/wait-list.ts';
 import { KcontError } from '../base/errors.ts';
 import type { Clock } from '../time/clock.ts';
 import type {
@@ -91,7 +91,7 @@ class MemoryStore implements DurableBackend, Store {
    * `#release` and `#withdraw`.
    */
   readonly #waiting = new Map<string, Heap<Entry>>();
-  readonly #waiters = new Map<string, (() => void)[]>();
+  readonly #waiters = new Map<string, WaitList>();
   #clock: Clock | undefined = undefined;
   #seq = 0;
   #isDispatching = false;
@@ -169,9 +169,10 @@ class MemoryStore implements DurableBackend, Store {
 
   async drain(id: string, signal: AbortSignal | undefined): Promise<boolean> {
     if (!this.#isInFlight(id)) return false;
-    const waiters = this.#waiters.get(id) ?? [];
+    signal?.throwIfAborted();
+    const waiters = this.#waiters.get(id) ?? new WaitList();
     this.#waiters.set(id, waiters);
-    await untilAborted(new Promise<void>((resolve) => waiters.push(resolve)), signal);
+    await new Promise<void>((resolve, reject) => waiters.add(signal, resolve, reject));
     return true;
   }
 
@@ -225,7 +226,7 @@ class MemoryStore implements DurableBackend, Store {
       this.#promote(name);
     }
     if (!this.#isInFlight(id)) {
-      for (const resolve of this.#waiters.get(id) ?? []) resolve();
+      while (this.#waiters.get(id)?.serve() === true);
       this.#waiters.delete(id);
     }
     this.dispatch();

@@ -3,7 +3,8 @@
  * outcome that the backend stores.
  */
 
-import { join, leave, untilAborted, type AbortMember } from '../base/abort-listeners.ts';
+import { WaitList } from '../locks/wait-list.ts';
+import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { KcontError, invalid, isA, show } from '../base/errors.ts';
 import { nothing } from '../base/nothing.ts';
 import { race } from '../base/race.ts';
@@ -45,7 +46,7 @@ export class Runs {
   readonly #onError: OnError | undefined;
   readonly #definitions = new Map<string, Definition<unknown>>();
   readonly #active = new Set<Active>();
-  #drained: (() => void)[] = [];
+  readonly #drained = new WaitList();
   #isClosing = false;
 
   constructor(node: string, kernel: Kernel, onError: OnError | undefined) {
@@ -99,7 +100,7 @@ export class Runs {
     } finally {
       leave(run.signal, member);
       this.#active.delete(active);
-      if (this.#active.size === 0) for (const resolve of this.#drained.splice(0)) resolve();
+      if (this.#active.size === 0) while (this.#drained.serve());
     }
   }
 
@@ -171,7 +172,10 @@ export class Runs {
 
   drain(signal?: AbortSignal): Promise<void> {
     if (this.#active.size === 0) return Promise.resolve();
-    return untilAborted(new Promise<void>((resolve) => this.#drained.push(resolve)), signal);
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.#drained.add(signal, resolve, reject);
+    });
   }
 
   /** Waits for the runs in flight until the grace is over, aborts them, and returns those that remain. */

@@ -95,6 +95,8 @@ export class Turnstile implements Links {
   passedOn: number = NOT_KNOWN;
   /** Sorted by priority, highest first. A lock has few ranks, so a linear search is cheap. */
   #ranks: Rank[] = [];
+  /** Whether there has been a rank whose waiters may run out of patience. */
+  #hasPatience = false;
   /** The promoted waiter, which is queued here or is the heir. */
   #promoted: Waiter | null = null;
   /** The promoted waiter goes before all waiters of this priority and lower ones. */
@@ -131,7 +133,7 @@ export class Turnstile implements Links {
   add(waiter: Waiter, since: number): void {
     if (this.heir === waiter) this.heir = null;
     const rank = this.#rankOf(waiter);
-    rank.waiters.insert(waiter);
+    rank.waiters.reinsert(waiter);
     if (since !== NONE && (rank.since === NONE || since < rank.since)) rank.since = since;
     if (this._next === this) contended.push(this);
     if (inheriting.changed !== null) inheriting.changed(waiter._lock as BaseLock, true);
@@ -200,6 +202,7 @@ export class Turnstile implements Links {
       since: NONE,
     };
     const ranks = this.#ranks;
+    if (timekeeper !== null && patienceMs !== Infinity) this.#hasPatience = true;
     ranks.splice(at, 0, rank);
     // With kcont/async-mutex, code waits at any number of priorities.
     if (ranks.length % MANY === 0) {
@@ -244,6 +247,10 @@ export class Turnstile implements Links {
       // As at most releases: nobody is passed over.
       const only = this.#ranks[0] as Rank;
       if (heir === null && only.waiters.empty) only.since = NONE;
+      return;
+    }
+    if (!this.#hasPatience) {
+      this.#passedBy = NONE;
       return;
     }
     const ofHeir = heir && this.#rankOf(heir);
@@ -318,6 +325,7 @@ export class Turnstile implements Links {
       break;
     }
     this.#unlinkIfEmpty();
+    if (this.#ranks.length > MANY) this.#dropUsed();
     if (woken !== null && inheriting.changed !== null)
       inheriting.changed(woken._lock as BaseLock, false);
   }
@@ -335,6 +343,13 @@ export class Turnstile implements Links {
   /** All waiters. */
   *[Symbol.iterator](): Generator<Waiter, void, undefined> {
     for (const { waiters } of this.#ranks) yield* waiters;
+  }
+
+  /** Drops the first ranks when many have been served, so that `best` need not pass over all of them. */
+  #dropUsed(): void {
+    const ranks = this.#ranks;
+    const used = ranks.findIndex(({ waiters, since }) => !waiters.empty || since !== NONE);
+    if (used === -1 || used >= MANY) ranks.splice(0, used === -1 ? ranks.length : used);
   }
 
   #unlinkIfEmpty(): void {

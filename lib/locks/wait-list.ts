@@ -1,36 +1,43 @@
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
+import { List, unlink, type Links } from '../base/list.ts';
 
 /** Code that waits in a list. */
-class ListWaiter implements AbortMember {
+class ListWaiter implements AbortMember, Links {
+  _next: Links = this;
+  _prev: Links = this;
   readonly signal: AbortSignal | undefined;
   readonly served: () => void;
   readonly #aborted: (reason: unknown) => void;
-  readonly #waiters: Set<ListWaiter>;
+  readonly #list: WaitList;
 
   constructor(
-    waiters: Set<ListWaiter>,
+    list: WaitList,
     signal: AbortSignal | undefined,
     served: () => void,
     aborted: (reason: unknown) => void,
   ) {
-    this.#waiters = waiters;
+    this.#list = list;
     this.signal = signal;
     this.served = served;
     this.#aborted = aborted;
   }
 
   _abort(reason: unknown): void {
-    this.#waiters.delete(this);
+    this.#list._remove(this);
     this.#aborted(reason);
   }
 }
 
-/** Code that waits until it is served, first come, first served, or until its signal is aborted. */
+/**
+ * Code that waits until it is served, first come, first served, or until its signal is aborted. A linked list, because a
+ * Set that is emptied from its front passes over all that have been deleted, each time.
+ */
 export class WaitList {
-  readonly #waiters = new Set<ListWaiter>();
+  readonly #waiters = new List<ListWaiter>();
+  #size = 0;
 
   get size(): number {
-    return this.#waiters.size;
+    return this.#size;
   }
 
   /**
@@ -42,22 +49,30 @@ export class WaitList {
     served: () => void,
     aborted: (reason: unknown) => void,
   ): void {
-    const waiter = new ListWaiter(this.#waiters, signal, served, aborted);
-    this.#waiters.add(waiter);
+    const waiter = new ListWaiter(this, signal, served, aborted);
+    this.#waiters.push(waiter);
+    this.#size++;
     if (signal !== undefined) join(signal, waiter);
   }
 
   /** Serves the one that has waited longest. False: nobody waits. */
   serve(): boolean {
-    for (const waiter of this.#waiters) {
+    for (let at = this.#waiters._next; at !== this.#waiters; at = at._next) {
+      const waiter = at as ListWaiter;
       const { signal } = waiter;
       // It will be told of the abort by its signal; what is served here is for the next one.
       if (signal?.aborted === true) continue;
-      this.#waiters.delete(waiter);
+      this._remove(waiter);
       if (signal !== undefined) leave(signal, waiter);
       waiter.served();
       return true;
     }
     return false;
+  }
+
+  /** Removes one that waits. */
+  _remove(waiter: ListWaiter): void {
+    unlink(waiter);
+    this.#size--;
   }
 }

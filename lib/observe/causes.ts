@@ -23,6 +23,8 @@ export class Causes<R> {
   readonly #tell: (report: R) => void;
   readonly #causes = new Map<string, Cause>();
   readonly #found: R[] = [];
+  /** How many of them have been delivered. */
+  #told = 0;
 
   constructor(tell: (report: R) => void) {
     this.#tell = tell;
@@ -49,8 +51,9 @@ export class Causes<R> {
     const { suppressed } = cause;
     cause.reportedMs = atMs;
     cause.suppressed = 0;
+    const found = make(suppressed);
     if (this.#found.length === 0) microtask(() => this.flush());
-    this.#found.push(make(suppressed));
+    this.#found.push(found);
   }
 
   #causeOf(key: string): Cause {
@@ -64,19 +67,16 @@ export class Causes<R> {
 
   /** Delivers what has been found and not been delivered yet. */
   flush(): void {
-    const found = this.#found.splice(0);
-    for (const [index, report] of found.entries()) {
-      try {
-        this.#tell(report);
-      } catch (error) {
-        // The others are reported too.
-        const rest = found.slice(index + 1);
-        if (rest.length > 0) {
-          this.#found.unshift(...rest);
-          microtask(() => this.flush());
-        }
-        throw error;
+    const found = this.#found;
+    try {
+      while (this.#told < found.length) this.#tell(found[this.#told++] as R);
+    } finally {
+      if (this.#told === found.length) {
+        found.length = 0;
+        this.#told = 0;
       }
+      // The receiver has thrown. The others are reported too.
+      else microtask(() => this.flush());
     }
   }
 }

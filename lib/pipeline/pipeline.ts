@@ -332,7 +332,7 @@ export class Pipeline<In, Out> {
    * EINVAL for an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    return drainBy(() => this.#runner.drain(), options, Pipeline.prototype.drain);
+    return drainBy((signal) => this.#runner.drain(signal), options, Pipeline.prototype.drain);
   }
 
   /**

@@ -2,6 +2,7 @@
  * A running pipeline as its stages and items see it: which items are inside, and how it ends.
  */
 
+import { WaitList } from '../locks/wait-list.ts';
 import { join, leave, type AbortMember } from '../base/abort-listeners.ts';
 import { afterMicrotasks } from '../time/host-clock.ts';
 import { reportLater } from '../core/invoke.ts';
@@ -107,7 +108,7 @@ export class PipelineRunner implements Task {
   readonly #signal: AbortSignal | undefined;
   readonly #onAbort: AbortMember = { _abort: (reason) => this.abort(reason) };
   #released = false;
-  #drained: (() => void)[] = [];
+  readonly #drained = new WaitList();
   #ready: (() => void)[] = [];
   #closing: Promise<PipelineReport> | undefined = undefined;
 
@@ -158,7 +159,7 @@ export class PipelineRunner implements Task {
     else this.done++;
     this.#items.delete(item);
     if (this.#items.size > 0) return;
-    callAll(this.#drained);
+    while (this.#drained.serve());
     if (this.closed) this.#release();
   }
 
@@ -169,9 +170,9 @@ export class PipelineRunner implements Task {
   }
 
   /** Resolves when no item is inside. */
-  drain(): Promise<void> {
+  drain(signal?: AbortSignal): Promise<void> {
     if (this.#items.size === 0) return Promise.resolve();
-    return new Promise((resolve) => this.#drained.push(resolve));
+    return new Promise((resolve, reject) => this.#drained.add(signal, resolve, reject));
   }
 
   /**

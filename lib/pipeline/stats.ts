@@ -102,7 +102,7 @@ export function draw(runner: PipelineRunner): string {
     `${stage.failed} failed`,
   ]);
   const widths = [0, 1, 2, 3, 4, 5, 6].map((column) =>
-    Math.max(...cells.map((row) => (row[column] as string).length)),
+    cells.reduce((most, row) => Math.max(most, (row[column] as string).length), 0),
   );
   const lines = [
     `${name}: ${state}, ${size} inside, ${done} done, ${failed} failed`,

@@ -49,6 +49,37 @@ describe('OrderedList', () => {
     );
   });
 
+  it('looks at few entries of a long list when the first one is taken and returns', () => {
+    let looks = 0;
+    const watched = (seq: number): Item =>
+      Object.defineProperty(new Item(seq), '_seq', {
+        get: () => {
+          looks++;
+          return seq;
+        },
+      });
+    const list = new OrderedList<Item>();
+    for (let seq = 1; seq <= 1000; seq++) list.insert(watched(seq));
+    looks = 0;
+    for (let round = 0; round < 10; round++) {
+      const first = list.shift() as Item;
+      list.reinsert(first);
+      expect(list.first).to.equal(first);
+    }
+    expect(looks).to.be.at.most(40);
+    expect(backwards(list)).to.deep.equal(seqs(list));
+  });
+
+  it('adds at the place of the number with reinsert too, whether the list is sorted or not', () => {
+    const list = new OrderedList<Item>();
+    for (const seq of [5, 7, 3]) list.reinsert(new Item(seq));
+    expect(backwards(list)).to.deep.equal([3, 5, 7]);
+    list.insert(new Item(4));
+    list.reinsert(new Item(1));
+    list.reinsert(new Item(6));
+    expect(seqs(list)).to.deep.equal([1, 3, 4, 5, 6, 7]);
+  });
+
   it('keeps equal numbers in the order of arrival', () => {
     const list = new OrderedList<Item>();
     const [a, b, c] = [new Item(5), new Item(5), new Item(1)];

@@ -13,7 +13,8 @@ import {
 } from '../../lib/index.ts';
 import type { Task } from '../../lib/core/one-shot.ts';
 import { makeRunnableNext, reinsertTimer } from '../../lib/core/schedule.ts';
-import { TASK } from '../../lib/core/state.ts';
+import { makeOwn } from '../../lib/core/own-kcont.ts';
+import { LIMIT, TASK } from '../../lib/core/state.ts';
 
 const code = (f: () => unknown): string => {
   try {
@@ -221,6 +222,15 @@ describe('Kernel', () => {
     ]);
     expect(await failures).to.deep.equal(['ESHUTDOWN', 'ESHUTDOWN', 'ESHUTDOWN']);
     expect(kernel.inspect()).to.include({ pending: 0, queued: 0, running: 2, closed: true });
+  });
+
+  it('closes with more timers in the grace than a call takes arguments', async () => {
+    for (let i = 0; i < 150_000; i++) {
+      makeOwn(LIMIT, kernel.wq.softclock, null, () => undefined, null, {}).schedule(1000);
+    }
+    const closed = kernel.close({ graceMs: 0 });
+    await clock.advance(200);
+    expect((await closed).withdrawn).to.have.length(150_000);
   });
 
   it('reports what was runnable, and what waited for maxActive, when the grace is over', async () => {

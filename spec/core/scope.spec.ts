@@ -19,6 +19,48 @@ describe('Scope', () => {
     expect(scope.size).to.equal(0);
   });
 
+  it('ends scopes that are nested to any depth, and waits for what runs in the last', async () => {
+    const lab = new Lab();
+    const outer = new Scope({ wq: lab.wq.prihigh });
+    let inner = outer;
+    for (let i = 0; i < 20_000; i++) inner = new Scope({ parent: inner });
+    const kc = lab.async('a', { options: { scope: inner } });
+    kc.schedule(0);
+    lab.clock.tick(0);
+    outer.abort();
+    expect([inner.disposed, kc.destroyed, kc.running]).to.deep.equal([true, true, true]);
+    let isOver = false;
+    const over = outer[Symbol.asyncDispose]().then(() => (isOver = true));
+    await settled();
+    expect(isOver).to.equal(false);
+    await lab.end(kc);
+    await over;
+  });
+
+  it('waits for each of the scopes in it once', async () => {
+    const lab = new Lab();
+    const outer = new Scope({ wq: lab.wq.prihigh });
+    let inner = outer;
+    for (let i = 0; i < 100; i++) inner = new Scope({ parent: inner });
+    const kc = lab.async('a', { options: { scope: inner } });
+    kc.schedule(0);
+    lab.clock.tick(0);
+    const { all } = Promise;
+    let waits = 0;
+    Promise.all = function (this: typeof Promise, those: readonly unknown[]) {
+      waits++;
+      return all.call(this, those);
+    } as typeof all;
+    try {
+      outer.abort();
+    } finally {
+      Promise.all = all;
+    }
+    expect(waits).to.equal(100);
+    await lab.end(kc);
+    await outer[Symbol.asyncDispose]();
+  });
+
   describe('stop()', () => {
     it('keeps its continuations from running, and no others', () => {
       const lab = new Lab();

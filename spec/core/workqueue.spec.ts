@@ -71,6 +71,49 @@ describe('Kernel.acquire', () => {
     expect(kernel.acquire(127, { maxActive: 2 })).to.not.equal(wq.prihigh);
   });
 
+  it('finds a workqueue among many without a search', () => {
+    const { kernel, wq } = new Lab();
+    const made = Array.from({ length: 1000 }, (_, i) =>
+      kernel.acquire(50, { name: `tenant ${i}` }),
+    );
+    let searches = 0;
+    const { queues } = wq.softclock._dispatcher;
+    queues[Symbol.iterator] = () => {
+      searches++;
+      return queues.values();
+    };
+    expect(kernel.acquire(50, { name: 'tenant 999' })).to.equal(made[999]);
+    expect(made).to.not.include(kernel.acquire(50, { name: 'tenant 1000' }));
+    expect(kernel.acquire(127)).to.equal(wq.prihigh);
+    expect(searches).to.equal(0);
+  });
+
+  it('returns another workqueue for another onError, shed or shares', () => {
+    const { kernel } = new Lab();
+    const [one, other] = [(): void => {}, (): void => {}];
+    const options = [
+      {},
+      { onError: one },
+      { onError: other },
+      { shed: {} },
+      { shed: { targetMs: 7 } },
+      { shares: 1 },
+      { name: '=' },
+    ];
+    const made = options.map((given) => kernel.acquire(50, given));
+    expect(new Set(made).size).to.equal(options.length);
+    expect(options.map((given) => kernel.acquire(50, given))).to.deep.equal(made);
+  });
+
+  it('returns a new workqueue when the one before has been freed', () => {
+    const { kernel } = new Lab();
+    const before = kernel.acquire(50, { name: 'a' });
+    before.release();
+    const after = kernel.acquire(50, { name: 'a' });
+    expect(after).to.not.equal(before);
+    expect(kernel.acquire(50, { name: 'a' })).to.equal(after);
+  });
+
   it('never returns a workqueue of another kernel', () => {
     expect(new Lab().kernel.acquire(50)).to.not.equal(new Lab().kernel.acquire(50));
   });

@@ -326,6 +326,14 @@ describe('the repository', () => {
     ).to.deep.equal([]);
   });
 
+  it('passes no array of unbounded length as the arguments of a call', () => {
+    // A call takes about 120,000 arguments; with more it throws RangeError.
+    const spread =
+      /(?:\.(?:push|unshift|replaceChildren|append)|Math\.(?:max|min))\((?:[^(){}]*, )?\.\.\./;
+    const found = filesBelow('lib').filter((path) => spread.test(read(path)));
+    expect(found).to.deep.equal([]);
+  });
+
   it('contains no notes about unfinished work', () => {
     const code = files.filter((path) => /^(?:lib|spec|examples|bench|scripts)\//.test(path));
     expect(find(/\b(?:[T]ODO|[F]IXME|[X]XX)\b/, code)).to.deep.equal([]);

@@ -1,6 +1,7 @@
 import { expect } from 'chai';
 import { beforeEach, describe, it } from 'mocha';
-import { stamp } from '../../lib/base/ordered-list.ts';
+import { OrderedList, stamp } from '../../lib/base/ordered-list.ts';
+import { Mutex as PriorityMutex } from '../../lib/compat/async-mutex/index.ts';
 import { Mutex } from '../../lib/index.ts';
 import { NONE, Turnstile, type Waiter } from '../../lib/locks/turnstile.ts';
 
@@ -44,6 +45,34 @@ describe('the turnstile of a lock', () => {
     stamp(made);
     return made;
   }
+
+  it('looks at few of many priorities when the lock is released', async () => {
+    const most = 2000;
+    const mutex = new PriorityMutex();
+    const release = await mutex.acquire();
+    const order: number[] = [];
+    const done = Array.from({ length: most }, (_, priority) =>
+      mutex.runExclusive(() => void order.push(priority), priority),
+    );
+    const lists = OrderedList.prototype;
+    const first = Object.getOwnPropertyDescriptor(lists, 'first') as PropertyDescriptor;
+    let looks = 0;
+    Object.defineProperty(lists, 'first', {
+      ...first,
+      get(this: OrderedList<Waiter>): unknown {
+        looks++;
+        return first.get?.call(this);
+      },
+    });
+    try {
+      release();
+      await Promise.all(done);
+    } finally {
+      Object.defineProperty(lists, 'first', first);
+    }
+    expect(order).to.deep.equal(Array.from({ length: most }, (_, i) => most - 1 - i));
+    expect(looks).to.be.below(400 * most);
+  });
 
   it('counts the patience of a priority from the earliest time that a waiter of it has brought', () => {
     const low = waiter(10);

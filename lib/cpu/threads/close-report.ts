@@ -34,8 +34,9 @@ export class LeftOver {
 
   /** Adds the report of a thread. */
   add({ withdrawn, unfinished }: CloseReport): void {
-    this.#withdrawn.push(...withdrawn);
-    this.#unfinished.push(...unfinished);
+    // Not by a spread: a call takes a limited number of arguments, about 120,000.
+    for (const name of withdrawn) this.#withdrawn.push(name);
+    for (const entry of unfinished) this.#unfinished.push(entry);
   }
 
   /** Adds a run that has ended with its thread without a report. A killed job has been settled before. */

@@ -77,7 +77,7 @@ export function formatTree(lines: readonly Line[], limit: number): string[] {
       (one) => one.type === 'entry' && one.kernel === line.kernel,
     ) as EntryLine[];
     if (entries.length === 0 && line.kernel > 0) continue;
-    text.push(...kernelLines(line, entries, left));
+    for (const one of kernelLines(line, entries, left)) text.push(one);
     left = Math.max(0, left - entries.length);
   }
   return text;

@@ -50,8 +50,10 @@ export function replay(file: string, options: ReplayOptions): void {
     ...table(COLUMNS, rows.slice(0, limit), width),
     ...(rows.length > limit ? [`and ${rows.length - limit} more`] : []),
   ];
-  if (events) lines.push('', ...perCpu.flat().toSorted(byTime).map(eventLine));
   for (const line of lines) print(fit(line, width));
+  if (!events) return;
+  print('');
+  for (const event of perCpu.flat().toSorted(byTime)) print(fit(eventLine(event), width));
 }
 
 function read(file: string): Recorded {

@@ -298,7 +298,7 @@ export function blockersOf(lock: BaseLock): readonly Holding[] {
   const found: Holding[] = [...holdingsOf(lock)];
   for (const side of sides) {
     if (side !== lock && turnstile !== null && side._turnstile === turnstile) {
-      found.push(...holdingsOf(side));
+      for (const holding of holdingsOf(side)) found.push(holding);
     }
   }
   return found;

@@ -156,7 +156,9 @@ function addCode(wait: CodeWait, seen: Set<CodeWait>): void {
   for (let next = left.pop(); next !== undefined; next = left.pop()) {
     if (seen.has(next)) continue;
     seen.add(next);
-    for (const { owner } of holdersFor(next)) if (owner !== null) left.push(...owner.waits);
+    for (const { owner } of holdersFor(next)) {
+      if (owner !== null) for (const its of owner.waits) left.push(its);
+    }
   }
 }
 

@@ -292,13 +292,14 @@ export class Overview {
     const texts = deadlocks.map(({ message }) => message);
     // What has been said is not said again.
     if (texts.join('\n') !== Array.from(list.children, (item) => item.textContent).join('\n')) {
-      list.replaceChildren(...texts.map((text) => create('li', '', text)));
+      list.replaceChildren();
+      for (const text of texts) list.append(create('li', '', text));
     }
   }
 
   #summarize(sample: Sample): void {
     const { intervalMs, cpuMs, activeMs, workqueues } = sample;
-    const latestUs = Math.max(0, ...workqueues.map(({ latenessUs }) => latenessUs.p99));
+    const latestUs = workqueues.reduce((most, { latenessUs }) => Math.max(most, latenessUs.p99), 0);
     const terms: readonly (readonly [string, string, boolean])[] = [
       ['Pending', count(sample.pending), false],
       ['Runnable, waiting', count(sample.queued), false],

@@ -208,7 +208,7 @@ export class RunHistory {
       const history = (this.#rings[index] ??= new RingHistory());
       history.next = ring.next;
       if (ring.cpu === null) continue;
-      history.names.push(...ring.names);
+      for (const name of ring.names) history.names.push(name);
       if (ring.lost > 0) history.forget();
       this.lost += ring.lost;
       const size = ring.records * RECORD_BYTES;
