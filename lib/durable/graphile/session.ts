@@ -20,7 +20,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { Client, type Notification, type Pool, type PoolClient, type PoolConfig } from 'pg';
+import type { Notification, PoolClient, PoolConfig } from 'pg';
 import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
@@ -38,6 +38,7 @@ import { BEAT_MS, asDied, isConnectionError, isLimit } from './connection-errors
 import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
+import { Client, type Pool } from './pg.ts';
 import { Wakes, monotonicMs } from './wakes.ts';
 
 /** How long joining may take, in ms, unless `livenessMs` is longer. */

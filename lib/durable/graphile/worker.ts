@@ -18,12 +18,13 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import type { Client, Pool, PoolClient, PoolConfig, QueryConfig } from 'pg';
+import type { PoolClient, PoolConfig, QueryConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
 import { pipelined, poolBy } from './connection.ts';
 import { isConflict, isConnectionError } from './connection-errors.ts';
 import { Looks, type Found } from './looks.ts';
+import type { Client, Pool } from './pg.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
 import { monotonicMs } from './wakes.ts';
