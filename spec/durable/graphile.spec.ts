@@ -591,6 +591,43 @@ describe('graphile()', function () {
       expect(starting.running).to.equal(0);
     });
 
+    it('may be started again although that takes longer than livenessMs', async () => {
+      await (await node('a')).close();
+      const backend = graphile({ connectionString: url, schema, livenessMs: 1000 });
+      const errors: string[] = [];
+      const starting = await withClient(async (client) => {
+        // Another process of that name is joining, or has only just been killed while it was.
+        const held = 'pg_advisory_xact_lock(hashtextextended($1, 2))';
+        await client.query('begin');
+        await client.query(`select ${held}`, [`"${schema}":a`]);
+        const again = node('a', { backend, onError: (error) => errors.push(String(error)) });
+        again.catch(() => undefined);
+        await until(async () => {
+          const sql = `select clock_timestamp() > query_start + interval '1.1 s' as waits
+            from pg_stat_activity where query like '%"${schema}".join_cluster(%' and wait_event = 'advisory'`;
+          // A transaction sees the same activity all the time.
+          const { rows } = await withClient((other) => other.query(sql));
+          return rows[0]?.waits === true;
+        });
+        await client.query('commit');
+        return again;
+      });
+      expect(starting.closed).to.equal(false);
+      expect(errors).to.deep.equal([]);
+    });
+
+    it('is refused with EBUSY as long as a transaction of others keeps it from being replaced', async () => {
+      await (await node('a')).close();
+      await withClient(async (client) => {
+        await client.query(`update ${schema}.nodes set is_up = true`);
+        await client.query(`begin; select 1 from ${schema}.nodes for key share`);
+        const again: unknown = await node('a').catch((error: unknown) => error);
+        expect(again).to.be.an.instanceof(KcontError).that.includes({ code: 'EBUSY' });
+        await client.query('commit');
+      });
+      expect((await node('a')).closed).to.equal(false);
+    });
+
     it('parks a run that has killed three, until it is released or scheduled anew', async () => {
       const jobs = await node('a');
       await createLog(schema);

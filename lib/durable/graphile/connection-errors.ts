@@ -44,6 +44,15 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
+ * Whether a statement has waited for a lock for longer than it may.
+ *
+ * @internal
+ */
+export function isLockTimeout(error: unknown): boolean {
+  return codeOf(error) === '55P03';
+}
+
+/**
  * Whether a limit of the role for idle or long transactions has ended a connection.
  *
  * @internal

@@ -34,7 +34,7 @@ import {
   tracked,
   type ConnectionSettings,
 } from './connection.ts';
-import { BEAT_MS, asDied, isConnectionError, isLimit } from './connection-errors.ts';
+import { BEAT_MS, asDied, isConnectionError, isLimit, isLockTimeout } from './connection-errors.ts';
 import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
@@ -155,24 +155,30 @@ export class Session {
        select key::text, pg_advisory_lock(key) from k`,
       [`${own}:${this.token}`],
     );
-    // How long it took to get here does not matter.
-    this.#lastBeatMs = monotonicMs();
     const untilMs = monotonicMs() + GONE_MS;
     while (!(await this.#join(key.rows[0]?.key))) {
       if (monotonicMs() > untilMs) throw new KcontError('EBUSY', `a node ${node} is up`);
       await new Promise((resolve) => real.setTimeout(resolve, AGAIN_MS));
     }
+    // How long it took to get here does not matter: the beat asks whether the session is still valid.
+    this.#lastBeatMs = monotonicMs();
     await this.#beat();
   }
 
-  /** Returns whether it has joined. False: a node of that name is up, or was until a moment ago. */
+  /** Returns whether it has joined. False: a node of that name is up, or cannot be taken out yet. */
   async #join(key: string | undefined): Promise<boolean> {
     const { schemas, livenessMs } = this.settings;
-    const { rows } = await this.#liveness.query<{ joined: boolean }>(
-      `select ${schemas.own}.join_cluster($1, $2, $3, $4) as joined`,
-      [this.#owner.node, this.token, key, livenessMs],
-    );
-    return rows[0]?.joined === true;
+    try {
+      const { rows } = await this.#liveness.query<{ joined: boolean }>(
+        `select ${schemas.own}.join_cluster($1, $2, $3, $4) as joined`,
+        [this.#owner.node, this.token, key, livenessMs],
+      );
+      return rows[0]?.joined === true;
+    } catch (error) {
+      // A transaction of others holds what the recovery needs.
+      if (isLockTimeout(error)) return false;
+      throw error;
+    }
   }
 
   /** Aborted, with KcontError ECPUDIED, when the session has ended. */
