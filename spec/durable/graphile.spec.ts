@@ -721,6 +721,49 @@ describe('graphile()', function () {
       expect([errors, process.exitCode]).to.deep.equal([[], exitCode]);
     });
 
+    it('goes on when its table of jobs has got another column', async () => {
+      const errors: unknown[] = [];
+      const jobs = await node('a', { onError: (error) => errors.push(error) });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      const run = async (id: string, lock: string | null): Promise<void> => {
+        await jobs.kcont(id, 'note', id, { lock }).schedule();
+        await until(async () => ran.includes(id));
+      };
+      // The connections that look for a job have prepared the statement.
+      for (let i = 0; i < 5; i++) await run(`before ${i}`, i % 2 === 0 ? null : 'one');
+      await withClient((client) =>
+        client.query(`alter table ${schema}_worker._private_jobs add column more integer`),
+      );
+      for (let i = 0; i < 5; i++) await run(`after ${i}`, i % 2 === 0 ? null : 'one');
+      expect(errors).to.deep.equal([]);
+    });
+
+    it('tells once that it cannot look for jobs, and goes on when it can', async () => {
+      const codes: string[] = [];
+      const jobs = await node('a', {
+        onError: (error) => codes.push((error as { code: string }).code),
+      });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      const run = async (id: string): Promise<void> => {
+        await jobs.kcont(id, 'note', id).schedule();
+        await until(async () => ran.includes(id));
+      };
+      await run('before');
+      const rename = (from: string, to: string): Promise<unknown> =>
+        withClient((client) =>
+          client.query(`alter table ${schema}_worker.${from} rename to ${to}`),
+        );
+      await rename('_private_job_queues', 'away');
+      await until(async () => codes.length > 0);
+      // Some more looks.
+      await beats('a', 8);
+      await rename('away', '_private_job_queues');
+      await run('after');
+      expect(codes).to.deep.equal(['42P01']);
+    });
+
     it('stops when a newer graphile-worker has changed its own schema, until it is as before', async () => {
       const { exitCode } = process;
       const errors: string[] = [];

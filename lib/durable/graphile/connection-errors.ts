@@ -44,6 +44,15 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
+ * Whether a prepared statement cannot be executed any more, because what it returns has changed.
+ *
+ * @internal
+ */
+export function isStale(error: unknown): boolean {
+  return codeOf(error) === '0A000';
+}
+
+/**
  * Whether a statement has waited for a lock for longer than it may.
  *
  * @internal

@@ -84,7 +84,7 @@ export class Session {
   readonly Client: typeof Client = quiet(OwnClient, () => this.#migrated());
   /** The class of its pools. */
   readonly Pool: typeof Pool = patientPool((error, isFirst) => {
-    if (isFirst && !this.isOver) this.#owner.report(error);
+    if (isFirst) this.report(error);
     return !this.isOver;
   });
   /** The pool for statements of this library in runs. */
@@ -316,6 +316,11 @@ export class Session {
         .catch((error: unknown) => this.lost(error))
         .finally(() => real.clearTimeout(overdue));
     }, delayMs);
+  }
+
+  /** Reports an error that does not end the session. */
+  report(error: unknown): void {
+    if (!this.isOver) this.#owner.report(error);
   }
 
   /** Ends the session, because a connection was lost or the node was cut off. */
