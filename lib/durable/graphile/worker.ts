@@ -198,7 +198,7 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
       if (!(result instanceof Promise)) return result as never;
       const settled = result.then(
         (value: unknown) => {
-          if (name.startsWith('complete_job_q')) onCompleted();
+          if (name.startsWith('complete_job_q') && !looks.renew()) onCompleted();
           return value;
         },
         (error: unknown) => {
