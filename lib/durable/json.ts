@@ -36,18 +36,13 @@ export function toJson(value: unknown): string | undefined {
   if (value === undefined) return undefined;
   let text: string;
   try {
-    checkJson(value, 'arg', 0);
+    checkJson(value, 'arg', 0, { values: 0 });
     text = JSON.stringify(value);
   } catch (error) {
     if (error instanceof KcontError) throw error;
     throw refused('arg', 'an object that cannot be read');
   }
-  if (text.length > LONGEST) {
-    throw new KcontError(
-      'EINVAL',
-      `arg must have at most ${LONGEST} characters as JSON, got ${text.length}`,
-    );
-  }
+  if (text.length > LONGEST) throw tooLong(String(text.length));
   return text;
 }
 
@@ -60,7 +55,12 @@ export function fromJson(text: string | undefined): unknown {
   return text === undefined ? undefined : (JSON.parse(text) as unknown);
 }
 
-function checkJson(value: unknown, path: string, depth: number): void {
+/**
+ * @param seen - how many values have been checked. Each is at least one character, so that what has too many need not be
+ * looked through: an object that is found along many paths is checked on each of them
+ */
+function checkJson(value: unknown, path: string, depth: number, seen: { values: number }): void {
+  if (++seen.values > LONGEST) throw tooLong('more');
   if (value === null || typeof value === 'string' || typeof value === 'boolean') return;
   if (typeof value === 'number') {
     if (!Number.isFinite(value) || Object.is(value, -0)) {
@@ -73,20 +73,29 @@ function checkJson(value: unknown, path: string, depth: number): void {
   const prototype = Object.getPrototypeOf(value) as object | null;
   const isPlain = prototype === null || prototype === Object.prototype;
   if (Array.isArray(value)) {
-    // `Array.from` turns holes into undefined.
-    for (const [index, item] of Array.from(value as unknown[]).entries()) {
-      checkJson(item, `${path}[${index}]`, depth + 1);
+    const items: readonly unknown[] = value;
+    // Holes are undefined.
+    for (let index = 0; index < items.length; index++) {
+      checkJson(items[index], `${path}[${index}]`, depth + 1, seen);
     }
     if (Object.keys(value).length !== value.length) throw refused(path, 'an array with properties');
   } else if (isPlain) {
     if (Object.getOwnPropertySymbols(value).length > 0) {
       throw refused(path, 'an object with symbols');
     }
-    for (const [key, item] of Object.entries(value)) checkJson(item, `${path}.${key}`, depth + 1);
+    for (const [key, item] of Object.entries(value))
+      checkJson(item, `${path}.${key}`, depth + 1, seen);
   } else throw refused(path, show(value));
   if (typeof (value as { toJSON?: unknown }).toJSON === 'function') {
     throw refused(path, 'an object with a method toJSON');
   }
+}
+
+function tooLong(got: string): KcontError {
+  return new KcontError(
+    'EINVAL',
+    `arg must have at most ${LONGEST} characters as JSON, got ${got}`,
+  );
 }
 
 function refused(path: string, got: string): KcontError {

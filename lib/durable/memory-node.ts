@@ -15,10 +15,10 @@ import type {
   ScheduleAnswer,
   ScheduleRequest,
 } from './backend.ts';
-import type { Heap } from './heap.ts';
+import type { Heap, HeapItem } from './heap.ts';
 
 /** One scheduled run, or one in flight. */
-export interface Entry {
+export interface Entry extends HeapItem {
   readonly request: ScheduleRequest;
   /** Its deadline, in ms on the clock of the store. */
   readonly dueMs: number;

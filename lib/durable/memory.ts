@@ -9,8 +9,7 @@
  * A name belongs to at most one entry: `named`. A run in flight that was acknowledged, stopped or reset has
  * lost its name, and is in `detached` until it settles; a new run of that name waits for it.
  *
- * Entries are not removed from the heaps when they are withdrawn: `place` says where an entry is, and one
- * that is found elsewhere is skipped. Each operation costs O(log n).
+ * `place` says which heap an entry is in, so that it can be removed when it is withdrawn. Each operation costs O(log n).
  */
 
 import { WaitList } from '../locks/wait-list.ts';
@@ -140,7 +139,7 @@ class MemoryStore implements DurableBackend, Store {
     const entry = this.#named.get(id);
     if (entry === undefined || entry.place !== this.#pending) return false;
     const { request, failed, backoffMs } = entry;
-    entry.place = null;
+    this.#pending.remove(entry);
     const dueMs = this.now() + (failed === 0 ? request.delayMs : backoffMs);
     this.#add({ ...entry, dueMs, firstDueMs: failed === 0 ? dueMs : entry.firstDueMs });
     return true;
@@ -191,7 +190,7 @@ class MemoryStore implements DurableBackend, Store {
     this.#isDispatching = true;
     const now = this.now();
     for (;;) {
-      const entry = this.#first(this.#pending);
+      const entry = this.#pending.peek();
       if (entry === undefined || entry.dueMs > now) break;
       this.#pending.pop();
       this.#makeReady(entry);
@@ -202,7 +201,7 @@ class MemoryStore implements DurableBackend, Store {
       for (const node of this.nodes.values()) taken = this.#feed(node) || taken;
     }
     this.#isDispatching = false;
-    const next = this.#first(this.#pending);
+    const next = this.#pending.peek();
     for (const node of this.nodes.values()) {
       node.wakeIn(next === undefined ? Infinity : Math.max(next.dueMs - this.now(), 0));
     }
@@ -264,7 +263,9 @@ class MemoryStore implements DurableBackend, Store {
     }
   }
 
-  #add(what: Omit<Entry, 'seq' | 'place' | 'isInFlight' | 'firstDueMs'> & Partial<Entry>): void {
+  #add(
+    what: Pick<Entry, 'request' | 'dueMs' | 'failed' | 'backoffMs' | 'lastError'> & Partial<Entry>,
+  ): void {
     const { request, dueMs, firstDueMs = dueMs, failed, backoffMs, lastError } = what;
     const entry: Entry = {
       request,
@@ -275,6 +276,7 @@ class MemoryStore implements DurableBackend, Store {
       backoffMs,
       lastError,
       place: this.#pending,
+      heapIndex: 0,
       isInFlight: false,
     };
     this.#named.set(request.id, entry);
@@ -283,6 +285,7 @@ class MemoryStore implements DurableBackend, Store {
 
   /** Takes an entry out of its heap. */
   #withdraw(entry: Entry): void {
+    entry.place?.remove(entry);
     entry.place = null;
     for (const name of locksOf(entry.request)) if (!this.#held.has(name)) this.#promote(name);
   }
@@ -290,7 +293,7 @@ class MemoryStore implements DurableBackend, Store {
   /** Makes the first entry ready that waits for a lock. */
   #promote(name: string): void {
     const waiting = this.#waiting.get(name);
-    const first = waiting === undefined ? undefined : this.#first(waiting);
+    const first = waiting?.peek();
     if (first === undefined) this.#waiting.delete(name);
     else {
       waiting?.pop();
@@ -302,7 +305,7 @@ class MemoryStore implements DurableBackend, Store {
   #mustWait(entry: Entry): boolean {
     for (const name of locksOf(entry.request)) {
       let waiting = this.#waiting.get(name);
-      const first = waiting === undefined ? undefined : this.#first(waiting);
+      const first = waiting?.peek();
       const isHeld = this.#held.has(name);
       if (!isHeld && (first === undefined || isFirst(entry, first))) continue;
       if (!isHeld) this.#promote(name);
@@ -327,15 +330,6 @@ class MemoryStore implements DurableBackend, Store {
     return this.#detached.has(id) || this.#named.get(id)?.isInFlight === true;
   }
 
-  /** The first entry that is still in this heap. */
-  #first(heap: Heap<Entry>): Entry | undefined {
-    for (;;) {
-      const entry = heap.peek();
-      if (entry === undefined || entry.place === heap) return entry;
-      heap.pop();
-    }
-  }
-
   #makeReady(entry: Entry): void {
     const { handler, node, affinity } = entry.request;
     const isBound = affinity === 'strong' || (affinity === 'weak' && this.nodes.has(node ?? ''));
@@ -351,7 +345,7 @@ class MemoryStore implements DurableBackend, Store {
       if (!key.endsWith(`@${node}`)) continue;
       this.#ready.delete(key);
       for (let entry = heap.pop(); entry !== undefined; entry = heap.pop()) {
-        if (entry.place === heap) this.#makeReady(entry);
+        this.#makeReady(entry);
       }
     }
   }
@@ -363,8 +357,7 @@ class MemoryStore implements DurableBackend, Store {
       let best: Entry | undefined;
       for (const handler of node.handlers) {
         for (const key of [`${handler}@`, `${handler}@${node.name}`]) {
-          const heap = this.#ready.get(key);
-          const entry = heap === undefined ? undefined : this.#first(heap);
+          const entry = this.#ready.get(key)?.peek();
           if (entry !== undefined && (best === undefined || isFirst(entry, best))) best = entry;
         }
       }

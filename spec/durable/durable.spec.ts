@@ -91,6 +91,19 @@ describe('durable()', () => {
       });
     }
 
+    it('refuses what has too many values without looking through all of them', () => {
+      jobs.define('note', () => undefined);
+      // 2^99 paths lead to the innermost.
+      let twice: unknown = 1;
+      for (let depth = 0; depth < 99; depth++) twice = [twice, twice];
+      expect(() => jobs.kcont('x', 'note', twice)).to.throw(
+        'arg must have at most 1048576 characters as JSON, got more',
+      );
+      const holes: unknown[] = [];
+      holes.length = 2 ** 32 - 1;
+      expect(() => jobs.kcont('x', 'note', holes)).to.throw('arg[0] must be a JSON value');
+    });
+
     it('says where in the argument it is', () => {
       jobs.define('note', () => undefined);
       expect(() => jobs.kcont('x', 'note', { list: [1, { when: new Date(0) }] })).to.throw(

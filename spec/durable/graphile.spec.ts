@@ -591,6 +591,43 @@ describe('graphile()', function () {
       expect(starting.running).to.equal(0);
     });
 
+    it('may be started again although that takes longer than livenessMs', async () => {
+      await (await node('a')).close();
+      const backend = graphile({ connectionString: url, schema, livenessMs: 1000 });
+      const errors: string[] = [];
+      const starting = await withClient(async (client) => {
+        // Another process of that name is joining, or has only just been killed while it was.
+        const held = 'pg_advisory_xact_lock(hashtextextended($1, 2))';
+        await client.query('begin');
+        await client.query(`select ${held}`, [`"${schema}":a`]);
+        const again = node('a', { backend, onError: (error) => errors.push(String(error)) });
+        again.catch(() => undefined);
+        await until(async () => {
+          const sql = `select clock_timestamp() > query_start + interval '1.1 s' as waits
+            from pg_stat_activity where query like '%"${schema}".join_cluster(%' and wait_event = 'advisory'`;
+          // A transaction sees the same activity all the time.
+          const { rows } = await withClient((other) => other.query(sql));
+          return rows[0]?.waits === true;
+        });
+        await client.query('commit');
+        return again;
+      });
+      expect(starting.closed).to.equal(false);
+      expect(errors).to.deep.equal([]);
+    });
+
+    it('is refused with EBUSY as long as a transaction of others keeps it from being replaced', async () => {
+      await (await node('a')).close();
+      await withClient(async (client) => {
+        await client.query(`update ${schema}.nodes set is_up = true`);
+        await client.query(`begin; select 1 from ${schema}.nodes for key share`);
+        const again: unknown = await node('a').catch((error: unknown) => error);
+        expect(again).to.be.an.instanceof(KcontError).that.includes({ code: 'EBUSY' });
+        await client.query('commit');
+      });
+      expect((await node('a')).closed).to.equal(false);
+    });
+
     it('parks a run that has killed three, until it is released or scheduled anew', async () => {
       const jobs = await node('a');
       await createLog(schema);
@@ -682,6 +719,49 @@ describe('graphile()', function () {
       }
       expect(ran).to.deep.equal(['before', 'after', 'later']);
       expect([errors, process.exitCode]).to.deep.equal([[], exitCode]);
+    });
+
+    it('goes on when its table of jobs has got another column', async () => {
+      const errors: unknown[] = [];
+      const jobs = await node('a', { onError: (error) => errors.push(error) });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      const run = async (id: string, lock: string | null): Promise<void> => {
+        await jobs.kcont(id, 'note', id, { lock }).schedule();
+        await until(async () => ran.includes(id));
+      };
+      // The connections that look for a job have prepared the statement.
+      for (let i = 0; i < 5; i++) await run(`before ${i}`, i % 2 === 0 ? null : 'one');
+      await withClient((client) =>
+        client.query(`alter table ${schema}_worker._private_jobs add column more integer`),
+      );
+      for (let i = 0; i < 5; i++) await run(`after ${i}`, i % 2 === 0 ? null : 'one');
+      expect(errors).to.deep.equal([]);
+    });
+
+    it('tells once that it cannot look for jobs, and goes on when it can', async () => {
+      const codes: string[] = [];
+      const jobs = await node('a', {
+        onError: (error) => codes.push((error as { code: string }).code),
+      });
+      const ran: string[] = [];
+      jobs.define('note', (text: string) => void ran.push(text));
+      const run = async (id: string): Promise<void> => {
+        await jobs.kcont(id, 'note', id).schedule();
+        await until(async () => ran.includes(id));
+      };
+      await run('before');
+      const rename = (from: string, to: string): Promise<unknown> =>
+        withClient((client) =>
+          client.query(`alter table ${schema}_worker.${from} rename to ${to}`),
+        );
+      await rename('_private_job_queues', 'away');
+      await until(async () => codes.length > 0);
+      // Some more looks.
+      await beats('a', 8);
+      await rename('away', '_private_job_queues');
+      await run('after');
+      expect(codes).to.deep.equal(['42P01']);
     });
 
     it('stops when a newer graphile-worker has changed its own schema, until it is as before', async () => {

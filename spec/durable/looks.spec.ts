@@ -50,6 +50,19 @@ describe('looks for a job', () => {
     expect(await lab.answer(OF_LOCK)).to.deep.equal(['c: 1']);
   });
 
+  it('that wait when a job may be found are not answered by one that has begun, one for each job', async () => {
+    const lab = new LooksLab();
+    for (const name of ['a', 'b', 'c', 'd', 'e']) lab.look(name);
+    expect(await lab.answer(OF_LOCK)).to.have.members(['a begins', 'a: 1', 'b begins']);
+    expect([lab.looks.renew(), lab.looks.renew()]).to.deep.equal([true, true]);
+    expect(await lab.answer(NONE)).to.have.members(['b: 0', 'e: 0', 'c begins']);
+    // d waits, but for a job that may have been found already.
+    expect(lab.looks.renew()).to.equal(false);
+    expect(await lab.answer(OF_LOCK)).to.have.members(['c: 1', 'd begins']);
+    expect(await lab.answer(NONE)).to.deep.equal(['d: 0']);
+    expect(lab.looks.renew()).to.equal(false);
+  });
+
   it('are sent ahead where they are executed one after the other', async () => {
     const lab = new LooksLab();
     lab.looks.ahead = 2;

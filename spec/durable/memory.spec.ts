@@ -1,7 +1,10 @@
+import { setFlagsFromString } from 'node:v8';
+import { runInNewContext } from 'node:vm';
 import { expect } from 'chai';
 import { describe, it } from 'mocha';
 import { Kernel, KcontError, VirtualClock } from '../../lib/index.ts';
 import { durable, memory, type Durable } from '../../lib/durable/index.ts';
+import type { BackendNode, ScheduleRequest } from '../../lib/durable/backend.ts';
 import { conform, type Cluster } from './conformance.suite.ts';
 
 /** A cluster in memory, on a virtual clock. */
@@ -51,6 +54,35 @@ function cluster(): Promise<Cluster> {
 
 conform('memory()', cluster);
 
+/** How a scheduled run leaves the backend. */
+const LEAVING: Record<string, (node: BackendNode) => Promise<unknown>> = {
+  stopped: (node) => node.stop('x', undefined),
+  moved: (node) => node.schedule(request('x', 3000), false, undefined),
+  'touched, and stopped': async (node) => {
+    await node.touch('x', undefined);
+    await node.stop('x', undefined);
+  },
+};
+
+function request(id: string, delayMs: number): ScheduleRequest {
+  return {
+    id,
+    handler: 'f',
+    arg: undefined,
+    priority: 0,
+    lock: null,
+    node: null,
+    affinity: 'none',
+    delayMs,
+    everyMs: 0,
+    catchUp: false,
+    crashLimit: 5,
+  };
+}
+
+setFlagsFromString('--expose-gc');
+const gc = runInNewContext('gc') as () => void;
+
 describe('memory()', () => {
   it('refuses nodes whose kernels have different clocks', async () => {
     const backend = memory();
@@ -68,6 +100,34 @@ describe('memory()', () => {
     expect(error).to.be.an.instanceof(KcontError).that.includes({ code: 'EINVAL' });
     await first.close();
   });
+
+  for (const [what, take] of Object.entries(LEAVING)) {
+    it(`forgets at once what is ${what}, however late it would have been due`, async () => {
+      const kernel = new Kernel({ clock: new VirtualClock() });
+      const node = await memory().open({
+        node: 'a',
+        kernel,
+        concurrency: 1,
+        run: () => Promise.resolve({ kind: 'done' }),
+        report: () => undefined,
+      });
+      await node.schedule(request('first', 1000), false, undefined);
+      const schedule = (): WeakRef<ScheduleRequest> => {
+        const later = request('x', 2000);
+        void node.schedule(later, false, undefined);
+        return new WeakRef(later);
+      };
+      const refs: WeakRef<ScheduleRequest>[] = [];
+      for (let i = 0; i < 3; i++) {
+        refs.push(schedule());
+        await take(node);
+      }
+      await new Promise<void>((resolve) => setImmediate(resolve));
+      gc();
+      expect(refs.map((ref) => ref.deref()?.id)).to.deep.equal([undefined, undefined, undefined]);
+      await node.close();
+    });
+  }
 
   it('runs at the very millisecond on a virtual clock', async () => {
     const clock = new VirtualClock();

@@ -51,6 +51,24 @@ export function isConflict(error: unknown): boolean {
 }
 
 /**
+ * Whether a prepared statement cannot be executed any more, because what it returns has changed.
+ *
+ * @internal
+ */
+export function isStale(error: unknown): boolean {
+  return codeOf(error) === '0A000';
+}
+
+/**
+ * Whether a statement has waited for a lock for longer than it may.
+ *
+ * @internal
+ */
+export function isLockTimeout(error: unknown): boolean {
+  return codeOf(error) === '55P03';
+}
+
+/**
  * Whether a limit of the role for idle or long transactions has ended a connection.
  *
  * @internal

@@ -6,12 +6,13 @@
  * another `application_name`. So they are set on each connection after it has been made.
  */
 
-import { Client, Pool, type ClientConfig, type PoolClient, type PoolConfig } from 'pg';
+import type { ClientConfig, PoolClient, PoolConfig } from 'pg';
 import { Backoff } from '../../base/backoff.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
 import type { DurableClient } from '../backend.ts';
 import { isPassing } from './connection-errors.ts';
+import { Client, Pool } from './pg.ts';
 import { OWN_TYPES } from './type-parsers.ts';
 
 /** Settings of a connection by name. A server of an older version does not know all of them. */

@@ -12,6 +12,9 @@
  * One after the other they are sent on one connection, in pipeline mode: the next waits in the server, which begins it
  * when the one before has been committed, and not only when this process has read the answer.
  *
+ * When a job has ended, its lock is free, and a worker has to look again, but only if no look waits already: a nudge for
+ * graphile-worker makes all workers that are looking look again, which with many workers delays the end of jobs.
+ *
  * When a look finds nothing, those that were waiting when it began, and ask the same, have their answer.
  *
  * Source: strategy 2 in sql/getJobs of graphile-worker 0.17.
@@ -26,8 +29,9 @@ export interface Found {
 type Ask<T> = (isInLine: boolean) => Promise<T>;
 
 interface Waiting<T> {
-  /** How many looks had begun when it was asked for. */
-  readonly asked: number;
+  /** How many looks had begun when it was asked for, or renewed. */
+  asked: number;
+  isRenewed: boolean;
   readonly question: string;
   readonly ask: Ask<T>;
   readonly resolve: (found: T) => void;
@@ -56,9 +60,29 @@ export class Looks<T extends Found> {
    */
   look(question: string, ask: Ask<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      this.#waiting.push({ asked: this.#begun, question, ask, resolve, reject });
+      this.#waiting.push({
+        asked: this.#begun,
+        isRenewed: false,
+        question,
+        ask,
+        resolve,
+        reject,
+      });
       this.#begin();
     });
+  }
+
+  /**
+   * Notes that one more job may be found now: a look that waits is not answered by one that began before.
+   *
+   * @returns false: no look waits that has not been renewed for another job, so that one more is needed
+   */
+  renew(): boolean {
+    const look = this.#waiting.find(({ isRenewed }) => !isRenewed);
+    if (look === undefined) return false;
+    look.isRenewed = true;
+    look.asked = this.#begun;
+    return true;
   }
 
   #begin(): void {

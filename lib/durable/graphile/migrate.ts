@@ -1,5 +1,4 @@
 import { runMigrations } from 'graphile-worker';
-import { Pool } from 'pg';
 import { KcontError, causedBy } from '../../base/errors.ts';
 import { nothing } from '../../base/nothing.ts';
 import { QUIET } from './quiet-logger.ts';
@@ -7,6 +6,7 @@ import type { DurableClient } from '../backend.ts';
 import { OWN, OwnClient, configure, configured } from './connection.ts';
 import { MIGRATIONS, type Schemas } from './migrations.ts';
 import type { Settings } from './options.ts';
+import { Pool } from './pg.ts';
 
 /**
  * Brings both schemas to the version of this program. Nodes that start together do it one after the other.

@@ -2,7 +2,6 @@
  * A node on PostgreSQL: its operations, and one session after the other.
  */
 
-import { Client, Pool } from 'pg';
 import type { CronItem, TaskList } from 'graphile-worker';
 import { Backoff } from '../../base/backoff.ts';
 import type { KcontError } from '../../base/errors.ts';
@@ -27,6 +26,7 @@ import { inTime } from './in-time.ts';
 import { runJob } from './job-run.ts';
 import type { Settings } from './options.ts';
 import { flagsOf, jobPriority, payloadOf, taskOf } from './payload.ts';
+import { Client, Pool } from './pg.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { Worker } from './worker.ts';
 

@@ -20,7 +20,7 @@
  */
 
 import { randomBytes } from 'node:crypto';
-import { Client, type Notification, type Pool, type PoolClient, type PoolConfig } from 'pg';
+import type { Notification, PoolClient, PoolConfig } from 'pg';
 import { KcontError } from '../../base/errors.ts';
 import { real } from '../../base/host-functions.ts';
 import { nothing } from '../../base/nothing.ts';
@@ -34,10 +34,11 @@ import {
   tracked,
   type ConnectionSettings,
 } from './connection.ts';
-import { BEAT_MS, asDied, isConnectionError, isLimit } from './connection-errors.ts';
+import { BEAT_MS, asDied, isConnectionError, isLimit, isLockTimeout } from './connection-errors.ts';
 import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
+import { Client, type Pool } from './pg.ts';
 import { Wakes, monotonicMs } from './wakes.ts';
 
 /** How long joining may take, in ms, unless `livenessMs` is longer. */
@@ -83,7 +84,7 @@ export class Session {
   readonly Client: typeof Client = quiet(OwnClient, () => this.#migrated());
   /** The class of its pools. */
   readonly Pool: typeof Pool = patientPool((error, isFirst) => {
-    if (isFirst && !this.isOver) this.#owner.report(error);
+    if (isFirst) this.report(error);
     return !this.isOver;
   });
   /** The pool for statements of this library in runs. */
@@ -154,24 +155,30 @@ export class Session {
        select key::text, pg_advisory_lock(key) from k`,
       [`${own}:${this.token}`],
     );
-    // How long it took to get here does not matter.
-    this.#lastBeatMs = monotonicMs();
     const untilMs = monotonicMs() + GONE_MS;
     while (!(await this.#join(key.rows[0]?.key))) {
       if (monotonicMs() > untilMs) throw new KcontError('EBUSY', `a node ${node} is up`);
       await new Promise((resolve) => real.setTimeout(resolve, AGAIN_MS));
     }
+    // How long it took to get here does not matter: the beat asks whether the session is still valid.
+    this.#lastBeatMs = monotonicMs();
     await this.#beat();
   }
 
-  /** Returns whether it has joined. False: a node of that name is up, or was until a moment ago. */
+  /** Returns whether it has joined. False: a node of that name is up, or cannot be taken out yet. */
   async #join(key: string | undefined): Promise<boolean> {
     const { schemas, livenessMs } = this.settings;
-    const { rows } = await this.#liveness.query<{ joined: boolean }>(
-      `select ${schemas.own}.join_cluster($1, $2, $3, $4) as joined`,
-      [this.#owner.node, this.token, key, livenessMs],
-    );
-    return rows[0]?.joined === true;
+    try {
+      const { rows } = await this.#liveness.query<{ joined: boolean }>(
+        `select ${schemas.own}.join_cluster($1, $2, $3, $4) as joined`,
+        [this.#owner.node, this.token, key, livenessMs],
+      );
+      return rows[0]?.joined === true;
+    } catch (error) {
+      // A transaction of others holds what the recovery needs.
+      if (isLockTimeout(error)) return false;
+      throw error;
+    }
   }
 
   /** Aborted, with KcontError ECPUDIED, when the session has ended. */
@@ -309,6 +316,11 @@ export class Session {
         .catch((error: unknown) => this.lost(error))
         .finally(() => real.clearTimeout(overdue));
     }, delayMs);
+  }
+
+  /** Reports an error that does not end the session. */
+  report(error: unknown): void {
+    if (!this.isOver) this.#owner.report(error);
   }
 
   /** Ends the session, because a connection was lost or the node was cut off. */

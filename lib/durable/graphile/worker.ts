@@ -7,6 +7,8 @@
  * lost or the statement fails for good, and lets it wait forever; and when the statement has been executed, a worker
  * looks again.
  *
+ * If a look fails, graphile-worker tries again after two seconds, and says nothing. The first one that fails is reported.
+ *
  * Whenever it shuts down for a reason of its own, the session ends.
  */
 
@@ -18,12 +20,13 @@ import {
   type WorkerEvents,
   type WorkerPool,
 } from 'graphile-worker';
-import type { Client, Pool, PoolClient, PoolConfig, QueryConfig } from 'pg';
+import type { PoolClient, PoolConfig, QueryConfig } from 'pg';
 import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
 import { pipelined, poolBy } from './connection.ts';
-import { isConflict, isConnectionError } from './connection-errors.ts';
+import { isConflict, isConnectionError, isStale } from './connection-errors.ts';
 import { Looks, type Found } from './looks.ts';
+import type { Client, Pool } from './pg.ts';
 import { QUIET } from './quiet-logger.ts';
 import type { Session } from './session.ts';
 import { monotonicMs } from './wakes.ts';
@@ -128,6 +131,33 @@ function isLastStatement(name: string): boolean {
   return /^(?:complete|fail)_job/.test(name);
 }
 
+/** Executes a statement. */
+type Execute<T> = (
+  client: { query(query: QueryConfig): Promise<T> },
+  query: QueryConfig,
+) => Promise<T>;
+
+/**
+ * Returns a function that executes prepared statements, and prepares them anew, under another name, when the tables have
+ * been changed: PostgreSQL refuses a prepared statement that would return other columns than before.
+ */
+function preparing(): Execute<Found> {
+  let version = 0;
+  return async (client, query) => {
+    const { name } = query;
+    const execute = (): Promise<Found> =>
+      client.query(version === 0 ? query : { ...query, name: `${name}/${version}` });
+    const tried = version;
+    try {
+      return await execute();
+    } catch (error) {
+      if (!isStale(error)) throw error;
+      if (tried === version) version++;
+      return await execute();
+    }
+  };
+}
+
 /** Makes the pool of a worker: what fails because a connection is lost ends the session, and never settles. */
 function makePool(session: Session, concurrency: number, onCompleted: () => void): Pool {
   const lost = (error: unknown): Promise<never> => {
@@ -139,21 +169,36 @@ function makePool(session: Session, concurrency: number, onCompleted: () => void
   /** The connection for looks that go one after the other, as soon as there is one. */
   let line: PoolClient | undefined;
 
+  let isFailing = false;
+  const onFound = (found: Found): Found => {
+    isFailing = false;
+    return found;
+  };
+  const onFailed = (error: unknown): never => {
+    if (!isFailing && !isConflict(error) && !isConnectionError(error)) {
+      isFailing = true;
+      session.report(error);
+    }
+    throw error;
+  };
+  const preparedAnew = preparing();
+
   class WorkerClient extends session.Client {
     override query(...args: unknown[]): never {
       const { name = '', values } = (args[0] ?? {}) as { name?: string; values?: unknown };
       const execute = (): unknown => Reflect.apply(super.query, this, args);
-      const look = async (isInLine: boolean): Promise<Found> =>
-        isInLine && line !== undefined
-          ? await line.query(args[0] as QueryConfig)
-          : ((await execute()) as Found);
+      const look = async (isInLine: boolean): Promise<Found> => {
+        const query = args[0] as QueryConfig;
+        if (isInLine && line !== undefined) return await preparedAnew(line, query);
+        return await preparedAnew({ query: (own) => super.query(own) }, query);
+      };
       const result = name.startsWith('get_job')
-        ? looks.look(`${name} ${JSON.stringify(values)}`, look)
+        ? looks.look(`${name} ${JSON.stringify(values)}`, look).then(onFound, onFailed)
         : execute();
       if (!(result instanceof Promise)) return result as never;
       const settled = result.then(
         (value: unknown) => {
-          if (name.startsWith('complete_job_q')) onCompleted();
+          if (name.startsWith('complete_job_q') && !looks.renew()) onCompleted();
           return value;
         },
         (error: unknown) => {
