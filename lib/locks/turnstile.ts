@@ -349,7 +349,7 @@ export class Turnstile implements Links {
   #dropUsed(): void {
     const ranks = this.#ranks;
     const used = ranks.findIndex(({ waiters, since }) => !waiters.empty || since !== NONE);
-    if (used === -1 || used >= MANY) ranks.splice(0, used === -1 ? ranks.length : used);
+    if (used >= MANY) ranks.splice(0, used);
   }
 
   #unlinkIfEmpty(): void {

@@ -37,6 +37,25 @@ describe('Scope', () => {
     await over;
   });
 
+  it('waits for a scope in it that is just ending', async () => {
+    const lab = new Lab();
+    const outer = new Scope({ wq: lab.wq.prihigh });
+    const inner = new Scope({ parent: outer });
+    const kc = lab.async('a', { options: { scope: inner } });
+    kc.schedule(0);
+    lab.clock.tick(0);
+    let isOver = false;
+    inner.signal.addEventListener('abort', () => {
+      void outer[Symbol.asyncDispose]().then(() => (isOver = true));
+    });
+    outer.abort();
+    await settled();
+    expect(isOver).to.equal(false);
+    await lab.end(kc);
+    await settled();
+    expect(isOver).to.equal(true);
+  });
+
   it('waits for each of the scopes in it once', async () => {
     const lab = new Lab();
     const outer = new Scope({ wq: lab.wq.prihigh });
