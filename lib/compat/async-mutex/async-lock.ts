@@ -6,6 +6,7 @@
  * `wq.prihigh`, so that calls without a priority and continuations of that workqueue wait in the order of arrival.
  */
 
+import { List, unlink, type Links } from '../../base/list.ts';
 import { PRI_PRIHIGH } from '../../base/priorities.ts';
 import { Awaiter, type BaseLock } from '../../locks/lock.ts';
 import { Semaphore as UnitSemaphore } from '../../locks/semaphore.ts';
@@ -41,11 +42,30 @@ class Request extends Awaiter {
   }
 }
 
-/** A call of `waitForUnlock` that waits. */
-interface UnlockWaiter {
+/** What calls of `acquire` or `waitForUnlock` want. */
+interface Wish {
   readonly weight: number;
   readonly priority: number;
+}
+
+/** A call of `waitForUnlock` that waits. */
+class UnlockWaiter implements Links {
+  _next: Links = this;
+  _prev: Links = this;
   readonly resolve: () => void;
+
+  constructor(resolve: () => void) {
+    this.resolve = resolve;
+  }
+}
+
+/** Those that want the same, in order of arrival. */
+interface Rank extends Wish {
+  readonly waiters: List<UnlockWaiter>;
+}
+
+function goesBefore(a: Wish, b: Wish): boolean {
+  return a.weight === b.weight ? a.priority > b.priority : a.weight > b.weight;
 }
 
 /**
@@ -68,8 +88,8 @@ export function checkWeight(weight: number): void {
  */
 export abstract class AsyncLock extends UnitSemaphore {
   readonly #cancelError: Error;
-  /** Those that want most first, then by priority, then in order of arrival. */
-  #unlockWaiters: UnlockWaiter[] = [];
+  /** The calls of `waitForUnlock` that wait: those that want most first, then by priority. */
+  #ranks: Rank[] = [];
 
   /**
    * Creates a lock.
@@ -135,20 +155,43 @@ export abstract class AsyncLock extends UnitSemaphore {
    * @internal
    */
   _untilUnlocked(weight: number, priority: number, resolve: () => void): (() => void) | null {
-    const waiter = { weight, priority: PRI_PRIHIGH + priority, resolve };
-    if (this.#couldLock(waiter)) {
+    const wish = { weight, priority: PRI_PRIHIGH + priority };
+    if (this.#couldLock(wish)) {
       resolve();
       return null;
     }
-    const waiters = this.#unlockWaiters;
-    const at = waiters.findIndex(
-      (other) =>
-        other.weight < weight || (other.weight === weight && other.priority < waiter.priority),
-    );
-    waiters.splice(at === -1 ? waiters.length : at, 0, waiter);
+    const waiter = new UnlockWaiter(resolve);
+    const rank = this.#rankOf(wish);
+    rank.waiters.push(waiter);
     return () => {
-      this.#unlockWaiters = this.#unlockWaiters.filter((other) => other !== waiter);
+      unlink(waiter);
+      if (rank.waiters.empty) this.#remove(rank);
     };
+  }
+
+  /** Where the ranks begin that do not go before a wish. */
+  #placeOf(wish: Wish): number {
+    let [from, to] = [0, this.#ranks.length];
+    while (from < to) {
+      const middle = (from + to) >> 1;
+      if (goesBefore(this.#ranks[middle] as Rank, wish)) from = middle + 1;
+      else to = middle;
+    }
+    return from;
+  }
+
+  #rankOf(wish: Wish): Rank {
+    const at = this.#placeOf(wish);
+    const found = this.#ranks[at];
+    if (found?.weight === wish.weight && found.priority === wish.priority) return found;
+    const rank: Rank = { ...wish, waiters: new List<UnlockWaiter>() };
+    this.#ranks.splice(at, 0, rank);
+    return rank;
+  }
+
+  #remove(rank: Rank): void {
+    const at = this.#placeOf(rank);
+    if (this.#ranks[at] === rank) this.#ranks.splice(at, 1);
   }
 
   /**
@@ -173,7 +216,7 @@ export abstract class AsyncLock extends UnitSemaphore {
    * @internal
    */
   get _isAwaited(): boolean {
-    return this.#unlockWaiters.length > 0;
+    return this.#ranks.length > 0;
   }
 
   /**
@@ -181,12 +224,16 @@ export abstract class AsyncLock extends UnitSemaphore {
    * @internal
    */
   override _changed(): void {
-    const waiters = this.#unlockWaiters;
-    if (waiters.length === 0) return;
-    const unlocked = waiters.filter((waiter) => this.#couldLock(waiter));
-    if (unlocked.length === 0) return;
-    this.#unlockWaiters = waiters.filter((waiter) => !this.#couldLock(waiter));
-    for (const { resolve } of unlocked) resolve();
+    if (this.#ranks.length === 0) return;
+    const unlocked: Rank[] = [];
+    const locked: Rank[] = [];
+    for (const rank of this.#ranks) (this.#couldLock(rank) ? unlocked : locked).push(rank);
+    this.#ranks = locked;
+    for (const { waiters } of unlocked) {
+      for (let waiter = waiters.shift(); waiter !== undefined; waiter = waiters.shift()) {
+        waiter.resolve();
+      }
+    }
   }
 
   /** @internal */
@@ -206,7 +253,7 @@ export abstract class AsyncLock extends UnitSemaphore {
   }
 
   /** Whether `acquire` of that weight and priority would not wait. */
-  #couldLock({ weight, priority }: UnlockWaiter): boolean {
+  #couldLock({ weight, priority }: Wish): boolean {
     if (this.value < weight) return false;
     const turnstile = this._turnstile;
     return turnstile === null || !this._mustQueue(turnstile, priority);

@@ -181,6 +181,34 @@ describe('kcont/async-mutex beside async-mutex', () => {
 describeMutex('Mutex of kcont/async-mutex', () => new Mutex());
 
 describe('Semaphore of kcont/async-mutex', () => {
+  it('looks once at all calls of waitForUnlock that want the same', () => {
+    const semaphore = new Semaphore(0);
+    let looks = 0;
+    const resolved: string[] = [];
+    const wait = (name: string, weight: number, priority: number): (() => void) | null =>
+      semaphore._untilUnlocked(weight, priority, () => resolved.push(name));
+    const ends = [2, 1, 2, 0, 1].map((priority, i) => wait(`${i}`, 1, priority));
+    for (let i = 0; i < 1000; i++) wait('heavy', 3, 0);
+    ends[1]?.();
+    ends[3]?.();
+    let value = 0;
+    Object.defineProperty(semaphore, 'value', {
+      get() {
+        looks++;
+        return value;
+      },
+    });
+    semaphore._changed();
+    // The heavy ones, those of priority 2, and the one of priority 1.
+    expect([looks, resolved]).to.deep.equal([3, []]);
+    value = 1;
+    semaphore._changed();
+    expect(resolved).to.deep.equal(['0', '2', '4']);
+    value = 3;
+    semaphore._changed();
+    expect([resolved.length, semaphore._isAwaited]).to.deep.equal([1003, false]);
+  });
+
   it('takes fractions, and infinitely many', async () => {
     const half = new Semaphore(1);
     const [, release] = await half.acquire(0.5);
