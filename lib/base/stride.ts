@@ -9,7 +9,7 @@
  * time in which it wanted nothing, or at its own pass if that is higher: what it has taken in advance still counts.
  * When no side waits, that is forgotten, because nobody has lost anything by it.
  *
- * Cost: a binary heap, O(log n) for n sides that wait; nothing for the others.
+ * Cost: a binary heap, O(log n) for n sides that wait, but for `firstOf` and `inOrder`; nothing for the others.
  *
  * Source: Waldspurger and Weihl, Stride Scheduling (1995); the rule for those that join is that of Goyal, Vin and
  * Cheng, Start-time Fair Queueing (1996).
@@ -95,6 +95,15 @@ export class StrideQueue<S extends Stride> {
       this.#up(last);
       this.#down(last);
     } else if (heap.length === 0) this.#now = this.#latest;
+  }
+
+  /** The first in turn of those that wait and pass a test; undefined: none does. Looks at all: O(n). */
+  firstOf(test: (side: S) => boolean): S | undefined {
+    let first: S | undefined;
+    for (const side of this.#heap) {
+      if ((first === undefined || isBefore(side, first)) && test(side)) first = side;
+    }
+    return first;
   }
 
   /** Those that wait, in the order of their passes. */

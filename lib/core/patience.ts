@@ -61,11 +61,15 @@ function firstStarved(
   if (promoted !== undefined && waited(promoted, since, now) > promoted._wq.patienceMs) {
     return promoted;
   }
-  for (const part of level.group.levels()) {
-    const starved = firstIn(part, since, now);
-    if (starved !== undefined) return starved;
-  }
-  return undefined;
+  if ((now - since) / TICKS_PER_MS <= level.leastPatienceMs) return undefined;
+  const { next, lanes } = level.group;
+  if (next === undefined) return undefined;
+  // With many lanes, as one for each key, nearly always that whose turn it is.
+  const lane =
+    firstIn(next.level, since, now) === undefined
+      ? lanes.firstOf((other) => firstIn(other.level, since, now) !== undefined)
+      : next;
+  return lane && firstIn(lane.level, since, now);
 }
 
 function firstIn(

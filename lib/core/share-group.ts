@@ -70,21 +70,21 @@ export class ShareGroup<R extends Runnable> {
 
   /** The next entry, if any. */
   get first(): R | undefined {
-    return this.root.resumed.first ?? this.#next()?.level.first;
+    return this.root.resumed.first ?? this.next?.level.first;
   }
 
   /** Removes and returns the next entry. */
   shift(): R | undefined {
     const promoted = this.root.resumed.shift();
     if (promoted !== undefined) return promoted;
-    const lane = this.#next();
+    const lane = this.next;
     if (lane === undefined) return undefined;
     this.lanes.serve(lane);
     return lane.level.shift();
   }
 
   /** The lane whose turn it is, if nothing has been promoted; undefined: none has entries. */
-  #next(): Lane<R> | undefined {
+  get next(): Lane<R> | undefined {
     for (let lane = this.lanes.first; lane !== undefined; lane = this.lanes.first) {
       if (lane.level.first !== undefined) return lane;
       this.lanes.leave(lane);
@@ -175,7 +175,9 @@ function moveTo(
   level: Level<Kcont<unknown>>,
   lane: Lane<Kcont<unknown>> | null,
 ): void {
+  const { root } = level;
   level.leastPatienceMs = Math.min(level.leastPatienceMs, wq.patienceMs);
+  root.leastPatienceMs = Math.min(root.leastPatienceMs, wq.patienceMs);
   wq._level = level;
   wq._lane = lane;
   wq._isPlain = lane === null && wq._handler === undefined;

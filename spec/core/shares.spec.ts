@@ -3,6 +3,7 @@ import fc from 'fast-check';
 import { unlink } from '../../lib/base/list.ts';
 import { Budget } from '../../lib/core/budget.ts';
 import { serveStarved } from '../../lib/core/patience.ts';
+import type { ShareGroup } from '../../lib/core/share-group.ts';
 import { Kcont, Kernel, Mutex, VirtualClock, type Workqueue } from '../../lib/index.ts';
 import { list } from '../../lib/observe/index.ts';
 import { pipeline } from '../../lib/pipeline/index.ts';
@@ -606,6 +607,57 @@ describe('the option shares', () => {
       clock.tick(0);
       expect(ran).to.have.length(3);
     }
+  });
+
+  it('serves nothing if only what has been promoted is runnable, and has not starved', () => {
+    const clock = new WorkClock();
+    const kernel = new Kernel({ clock });
+    const { _dispatcher: dispatcher } = kernel.acquire(PRIORITY, { shares: 1, patienceMs: 0 });
+    const ran: string[] = [];
+    fill(ran, kernel.wq.softnet, 1);
+    const [low] = fill(ran, kernel.acquire(90, { patienceMs: Infinity }), 1) as [Kcont<null>];
+    unlink(low);
+    dispatcher.resume(low, PRIORITY);
+    clock.workMs += 5;
+    dispatcher.backlogTick = 0;
+    serveStarved(dispatcher, new Budget(clock, 2));
+    expect(ran).to.deep.equal([]);
+    clock.tick(0);
+    expect(ran).to.have.length(2);
+  });
+
+  it('looks at the lane whose turn it is, and at the others only if that has not starved', () => {
+    const clock = new WorkClock();
+    const kernel = new Kernel({ clock });
+    const ran: string[] = [];
+    fill(ran, kernel.wq.softnet, 1);
+    const wqs = ['a', 'b', 'c', 'd'].map((name) =>
+      kernel.acquire(PRIORITY, { name, shares: 1, patienceMs: name === 'c' ? Infinity : 0 }),
+    );
+    for (const wq of wqs) fill(ran, wq, 1);
+    const { _dispatcher: dispatcher, _level: level } = wqs[0] as Workqueue;
+    const { lanes } = level.root.group as ShareGroup<Kcont<unknown>>;
+    let searches = 0;
+    const { firstOf } = lanes;
+    lanes.firstOf = (test) => {
+      searches++;
+      return firstOf.call(lanes, test);
+    };
+    const served: unknown[] = [];
+    clock.workMs += 5;
+    dispatcher.backlogTick = 0;
+    for (let i = 0; i < 4; i++) {
+      serveStarved(dispatcher, new Budget(clock, 2));
+      served.push([ran.at(-1), searches]);
+    }
+    expect(served).to.deep.equal([
+      ['a', 0],
+      ['b', 0],
+      ['d', 1],
+      ['d', 2],
+    ]);
+    clock.tick(0);
+    expect(ran).to.deep.equal(['a', 'b', 'd', 'softnet', 'c']);
   });
 
   it('serves no lane of a lower priority that has not starved', () => {
