@@ -19,6 +19,8 @@ describe('graphile() with a pg before 8.15', () => {
   it('imports it, although it has no exports by name', async () => {
     const { out, err } = await runModule(`
       import { register } from 'node:module';
+      // Deprecated in Node 26; its successor is not in Node 20.
+      process.noDeprecation = true;
       register(${JSON.stringify(`data:text/javascript,${encodeURIComponent(HOOKS)}`)});
       const names = Object.keys(await import('pg'));
       const { graphile } = await import(${JSON.stringify(backend)});
