@@ -9,6 +9,7 @@ import { inPass } from './in-pass.ts';
 import { inheritedIn, type InheritedPriority } from './inherited.ts';
 import type { OnError } from './invoke.ts';
 import { Kcont } from './kcont.ts';
+import { untilAborted } from '../base/abort-listeners.ts';
 import { nothing } from '../base/nothing.ts';
 import { observing } from './observer.ts';
 import type { FastWorkqueue } from './fast-workqueue.ts';
@@ -296,7 +297,8 @@ export class Kernel {
   drain(options?: { signal?: AbortSignal }): Promise<void> {
     const wait = (signal: AbortSignal | undefined): Promise<void> => {
       const local = (): Promise<void> => drained(this.#dispatcher.queues, signal);
-      return this.#dispatcher.cpuLink?.drain(local) ?? local();
+      const { cpuLink } = this.#dispatcher;
+      return cpuLink === null ? local() : untilAborted(cpuLink.drain(local), signal);
     };
     return drainBy(wait, options, Kernel.prototype.drain);
   }

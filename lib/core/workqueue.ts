@@ -1,4 +1,3 @@
-import { untilAborted } from '../base/abort-listeners.ts';
 import { WaitList } from '../locks/wait-list.ts';
 import type { LimitPlace } from './awaited.ts';
 import type { Dispatcher } from './dispatcher.ts';
@@ -387,7 +386,7 @@ export class Workqueue {
   _drain(signal?: AbortSignal): Promise<void> {
     if (this._load === 0) return Promise.resolve();
     this._watched = true;
-    return new Promise((resolve, reject) => this.#drained.add(signal, resolve, reject));
+    return this.#drained.wait(signal);
   }
 
   /**
@@ -490,7 +489,7 @@ export class Workqueue {
   }
 
   #goOn(): void {
-    if (this._load === 0) while (this.#drained.serve());
+    if (this._load === 0) this.#drained.serveAll();
     this._wake();
     this._watched = this._sharing !== null || !this._waiting.empty || this.#drained.size > 0;
   }
@@ -543,8 +542,7 @@ const DRAIN = optionsOf<{ signal?: AbortSignal }>('drain', { signal: SIGNAL });
 /**
  * Implements `drain` with its options.
  *
- * @param wait - returns a promise that is fulfilled when drained. It gets the signal, so that what waits long can be
- * forgotten when that is aborted
+ * @param wait - returns a promise that is fulfilled when drained, and rejected when the signal that it gets is aborted
  *
  * @internal
  */
@@ -555,7 +553,7 @@ export async function drainBy(
 ): Promise<void> {
   const { signal } = readOptions(options, DRAIN, caller);
   signal?.throwIfAborted();
-  return untilAborted(wait(signal), signal);
+  return wait(signal);
 }
 
 /**

@@ -168,10 +168,9 @@ class MemoryStore implements DurableBackend, Store {
 
   async drain(id: string, signal: AbortSignal | undefined): Promise<boolean> {
     if (!this.#isInFlight(id)) return false;
-    signal?.throwIfAborted();
     const waiters = this.#waiters.get(id) ?? new WaitList();
     this.#waiters.set(id, waiters);
-    await new Promise<void>((resolve, reject) => waiters.add(signal, resolve, reject));
+    await waiters.wait(signal);
     return true;
   }
 
@@ -225,7 +224,7 @@ class MemoryStore implements DurableBackend, Store {
       this.#promote(name);
     }
     if (!this.#isInFlight(id)) {
-      while (this.#waiters.get(id)?.serve() === true);
+      this.#waiters.get(id)?.serveAll();
       this.#waiters.delete(id);
     }
     this.dispatch();

@@ -100,7 +100,7 @@ export class Runs {
     } finally {
       leave(run.signal, member);
       this.#active.delete(active);
-      if (this.#active.size === 0) while (this.#drained.serve());
+      if (this.#active.size === 0) this.#drained.serveAll();
     }
   }
 
@@ -172,10 +172,7 @@ export class Runs {
 
   drain(signal?: AbortSignal): Promise<void> {
     if (this.#active.size === 0) return Promise.resolve();
-    return new Promise((resolve, reject) => {
-      signal?.throwIfAborted();
-      this.#drained.add(signal, resolve, reject);
-    });
+    return this.#drained.wait(signal);
   }
 
   /** Waits for the runs in flight until the grace is over, aborts them, and returns those that remain. */

@@ -77,7 +77,7 @@ export class AsyncEvent {
       return;
     }
     this.#isSet = true;
-    while (this.#waiters.serve());
+    this.#waiters.serveAll();
   }
 
   /** Makes the event not set. Waits that have been ended stay ended. */
@@ -105,9 +105,7 @@ export class AsyncEvent {
       if (this.#autoReset) this.#isSet = false;
       return passed;
     }
-    return new Promise((resolve, reject) => {
-      this.#waiters.add(signal, resolve, reject);
-    });
+    return this.#waiters.wait(signal);
   }
 
   /** @internal */

@@ -70,6 +70,19 @@ export class WaitList {
     return false;
   }
 
+  /** Serves all that wait. */
+  serveAll(): void {
+    while (this.serve());
+  }
+
+  /** Waits until it is served. Rejected with the reason of the signal when that is aborted, or if it is already. */
+  wait(signal: AbortSignal | undefined): Promise<void> {
+    return new Promise((resolve, reject) => {
+      signal?.throwIfAborted();
+      this.add(signal, resolve, reject);
+    });
+  }
+
   /** Removes one that waits. */
   _remove(waiter: ListWaiter): void {
     unlink(waiter);

@@ -159,7 +159,7 @@ export class PipelineRunner implements Task {
     else this.done++;
     this.#items.delete(item);
     if (this.#items.size > 0) return;
-    while (this.#drained.serve());
+    this.#drained.serveAll();
     if (this.closed) this.#release();
   }
 
@@ -172,7 +172,7 @@ export class PipelineRunner implements Task {
   /** Resolves when no item is inside. */
   drain(signal?: AbortSignal): Promise<void> {
     if (this.#items.size === 0) return Promise.resolve();
-    return new Promise((resolve, reject) => this.#drained.add(signal, resolve, reject));
+    return this.#drained.wait(signal);
   }
 
   /**

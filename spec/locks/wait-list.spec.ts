@@ -27,6 +27,17 @@ describe('WaitList', () => {
     expect([list.size, told]).to.deep.equal([0, ['b: gone', 'a', 'c']]);
   });
 
+  it('rejects a wait whose signal is aborted, or has been, and keeps nothing of it', async () => {
+    const list = new WaitList();
+    expect(await rejectionOf(list.wait(AbortSignal.abort('before')))).to.equal('before');
+    const later = new AbortController();
+    const waits = [list.wait(undefined), list.wait(later.signal), list.wait(undefined)];
+    later.abort('later');
+    expect([await rejectionOf(waits[1]!), list.size]).to.deep.equal(['later', 2]);
+    list.serveAll();
+    expect([await waits[0], await waits[2], list.size]).to.deep.equal([undefined, undefined, 0]);
+  });
+
   it('leaves what is being aborted to its signal', () => {
     const list = new WaitList();
     const gone = new AbortController();

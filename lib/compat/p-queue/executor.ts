@@ -5,7 +5,7 @@
  */
 
 import { AsyncResource } from 'node:async_hooks';
-import { join, leave, type AbortMember } from '../../base/abort-listeners.ts';
+import { join, leave, untilAborted, type AbortMember } from '../../base/abort-listeners.ts';
 import { checkFunction, functionName, invalid, isA, traceFrom } from '../../base/errors.ts';
 import { defineInspect } from '../../base/inspect.ts';
 import {
@@ -227,7 +227,9 @@ export class Executor {
    * EINVAL for an invalid option
    */
   drain(options?: { signal?: AbortSignal }): Promise<void> {
-    return drainBy(() => this.queue.onIdle(), options, Executor.prototype.drain);
+    const wait = (signal: AbortSignal | undefined): Promise<void> =>
+      untilAborted(this.queue.onIdle(), signal);
+    return drainBy(wait, options, Executor.prototype.drain);
   }
 
   #delay(delayMs: number, given: { signal?: AbortSignal }): Promise<void> {
