@@ -64,11 +64,10 @@ function firstStarved(
   if ((now - since) / TICKS_PER_MS <= level.leastPatienceMs) return undefined;
   const { next, lanes } = level.group;
   if (next === undefined) return undefined;
-  // With many lanes, as one for each key, nearly always that whose turn it is.
-  const lane =
-    firstIn(next.level, since, now) === undefined
-      ? lanes.firstOf((other) => firstIn(other.level, since, now) !== undefined)
-      : next;
+  // With many lanes, as one for each key, nearly always in that whose turn it is.
+  const starved = firstIn(next.level, since, now);
+  if (starved !== undefined) return starved;
+  const lane = lanes.firstOf(({ level: its }) => firstIn(its, since, now) !== undefined);
   return lane && firstIn(lane.level, since, now);
 }
 

@@ -66,8 +66,7 @@ export function createPrivate(
 }
 
 /**
- * Returns the existing workqueue for these criteria, or a new one. It is found by a key, because a program that gives each
- * tenant a workqueue has many: with 100,000 of them, a search took 2 ms.
+ * Returns the existing workqueue for these criteria, or a new one.
  *
  * @internal
  */

@@ -188,7 +188,7 @@ export class Turnstile implements Links {
       if (rank.priority !== priority || rank.patienceMs !== patienceMs) continue;
       if (rank.timekeeper === timekeeper) return rank;
       // An unused rank of another kernel can be reused.
-      if (rank.since === NONE && rank.waiters.empty && this.heir === null) spare = rank;
+      if (!isUsed(rank) && this.heir === null) spare = rank;
     }
     if (spare !== undefined) {
       spare.timekeeper = timekeeper;
@@ -206,7 +206,7 @@ export class Turnstile implements Links {
     ranks.splice(at, 0, rank);
     // With kcont/async-mutex, code waits at any number of priorities.
     if (ranks.length % MANY === 0) {
-      this.#ranks = ranks.filter((it) => !it.waiters.empty || it.since !== NONE || it === rank);
+      this.#ranks = ranks.filter((it) => isUsed(it) || it === rank);
     }
     return rank;
   }
@@ -348,13 +348,18 @@ export class Turnstile implements Links {
   /** Drops the first ranks when many have been served, so that `best` need not pass over all of them. */
   #dropUsed(): void {
     const ranks = this.#ranks;
-    const used = ranks.findIndex(({ waiters, since }) => !waiters.empty || since !== NONE);
+    const used = ranks.findIndex(isUsed);
     if (used >= MANY) ranks.splice(0, used);
   }
 
   #unlinkIfEmpty(): void {
     if (this._next !== this && this.best === undefined) unlink(this);
   }
+}
+
+/** Whether a rank has waiters, or remembers that some were passed over. */
+function isUsed({ waiters, since }: Rank): boolean {
+  return !waiters.empty || since !== NONE;
 }
 
 /**
