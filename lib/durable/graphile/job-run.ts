@@ -7,11 +7,11 @@
  */
 
 import { KcontError } from '../../base/errors.ts';
-import { real } from '../../base/host-functions.ts';
 import { never } from '../../base/nothing.ts';
 import type { BackendHost, BackendOutcome, BackendRun, DurableClient } from '../backend.ts';
 import { isFenced, isLimit } from './connection-errors.ts';
 import { flagsOf, payloadOf, readPayload, taskOf, type Payload } from './payload.ts';
+import { sleep } from './real-time.ts';
 import type { Session } from './session.ts';
 import type { Job } from './worker.ts';
 
@@ -155,7 +155,7 @@ async function mayBegin(session: Session, id: string, job: Job): Promise<boolean
       [id, job.id],
     );
     if (rows[0]?.may !== 'wait') return rows[0]?.may === 'run';
-    await new Promise((resolve) => real.setTimeout(resolve, AGAIN_MS));
+    await sleep(AGAIN_MS);
   }
 }
 

@@ -22,11 +22,11 @@ import { neverUp } from '../names.ts';
 import { ask } from './ask.ts';
 import { OPERATIONS, configured, cutOff, tracked } from './connection.ts';
 import { Cron, TICK, cronItemOf, runTick } from './cron.ts';
-import { inTime } from './in-time.ts';
 import { runJob } from './job-run.ts';
 import type { Settings } from './options.ts';
 import { flagsOf, jobPriority, payloadOf, taskOf } from './payload.ts';
 import { Client, Pool } from './pg.ts';
+import { inTime, sleep } from './real-time.ts';
 import { Session, type SessionOwner } from './session.ts';
 import { Worker } from './worker.ts';
 
@@ -220,7 +220,7 @@ export class GraphileNode implements BackendNode, SessionOwner {
       const { running } = await this.state(id);
       signal?.throwIfAborted();
       if (!running) return waited;
-      await new Promise((resolve) => real.setTimeout(resolve, lookMs));
+      await sleep(lookMs);
       signal?.throwIfAborted();
       lookMs = Math.min(lookMs * 1.5, LONGEST_LOOK_MS);
     }

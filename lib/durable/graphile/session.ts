@@ -35,10 +35,10 @@ import {
   type ConnectionSettings,
 } from './connection.ts';
 import { BEAT_MS, asDied, isConnectionError, isLimit, isLockTimeout } from './connection-errors.ts';
-import { inTime } from './in-time.ts';
 import { checkRevision } from './migrate.ts';
 import type { Settings } from './options.ts';
 import { Client, type Pool } from './pg.ts';
+import { inTime, sleep } from './real-time.ts';
 import { Wakes, monotonicMs } from './wakes.ts';
 
 /** How long joining may take, in ms, unless `livenessMs` is longer. */
@@ -158,7 +158,7 @@ export class Session {
     const untilMs = monotonicMs() + GONE_MS;
     while (!(await this.#join(key.rows[0]?.key))) {
       if (monotonicMs() > untilMs) throw new KcontError('EBUSY', `a node ${node} is up`);
-      await new Promise((resolve) => real.setTimeout(resolve, AGAIN_MS));
+      await sleep(AGAIN_MS);
     }
     // How long it took to get here does not matter: the beat asks whether the session is still valid.
     this.#lastBeatMs = monotonicMs();

@@ -21,13 +21,13 @@ import {
   type WorkerPool,
 } from 'graphile-worker';
 import type { PoolClient, PoolConfig, QueryConfig } from 'pg';
-import { real } from '../../base/host-functions.ts';
 import { never, nothing } from '../../base/nothing.ts';
 import { pipelined, poolBy } from './connection.ts';
 import { isConflict, isConnectionError, isStale } from './connection-errors.ts';
 import { Looks, type Found } from './looks.ts';
 import type { Client, Pool } from './pg.ts';
 import { QUIET } from './quiet-logger.ts';
+import { sleep } from './real-time.ts';
 import type { Session } from './session.ts';
 import { monotonicMs } from './wakes.ts';
 
@@ -118,7 +118,7 @@ export class Worker {
     const untilMs = monotonicMs() + LAST_MS;
     // A job that has just ended gets its connection within the next turns.
     for (let idle = 0; idle < 3 && monotonicMs() < untilMs && !this.#session.isOver;) {
-      await new Promise((resolve) => real.setTimeout(resolve, 2));
+      await sleep(2);
       const { totalCount, idleCount, waitingCount } = this.#pg;
       idle = totalCount === idleCount && waitingCount === 0 ? idle + 1 : 0;
     }

@@ -17,3 +17,12 @@ export function inTime(promise: Promise<unknown>, ms: number): Promise<boolean> 
     promise.then(settled, settled);
   });
 }
+
+/**
+ * Waits for some time, in ms, which keeps the process alive.
+ *
+ * @internal
+ */
+export function sleep(ms: number): Promise<void> {
+  return new Promise((resolve) => real.setTimeout(resolve, ms));
+}
