@@ -55,6 +55,15 @@ describe('inheritance of priorities', () => {
     return kernel.inspect().inherited.map(({ name, inherited: level }) => `${name} ${level}`);
   }
 
+  /** A workqueue of which one function may be in flight, and is until it is freed. */
+  async function occupied(): Promise<{ one: Workqueue; free: Deferred<void> }> {
+    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
+    const free = deferred();
+    holder(one, null, () => free.promise);
+    await clock.advance(0);
+    return { one, free };
+  }
+
   /** Three priorities: the lowest one holds a lock that the highest one wants, and the middle one is busy. */
   function invert(): void {
     const { prihigh, primedhigh } = kernel.wq;
@@ -459,10 +468,7 @@ describe('inheritance of priorities', () => {
 
   it('lets an entry go first among those that wait for maxActive, whose limit is kept', async () => {
     const { prihigh } = kernel.wq;
-    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
-    const free = deferred();
-    holder(one, null, () => free.promise);
-    await clock.advance(0);
+    const { one, free } = await occupied();
     const low = kernel.wq.prilow;
     for (const name of ['a', 'b']) job(one, name);
     await clock.advance(0);
@@ -581,10 +587,7 @@ describe('inheritance of priorities', () => {
   });
 
   it('lets those go first that have inherited the highest priority, each in their order', async () => {
-    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
-    const free = deferred();
-    holder(one, null, () => free.promise);
-    await clock.advance(0);
+    const { one, free } = await occupied();
     const other = new Mutex();
     holder(kernel.wq.prilow, lock, () => Promise.all([part(one, 'a'), part(one, 'b')]));
     holder(kernel.wq.prilow, other, () => part(one, 'c'));
@@ -627,10 +630,7 @@ describe('inheritance of priorities', () => {
   });
 
   it('moves an entry that has its turn within maxActive, and has not been entered', async () => {
-    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
-    const free = deferred();
-    holder(one, null, () => free.promise);
-    await clock.advance(0);
+    const { one, free } = await occupied();
     holder(kernel.wq.prilow, lock, () => part(one, 'part'));
     await clock.advance(0);
     job(kernel.wq.primedlow, 'between');
@@ -718,10 +718,7 @@ describe('inheritance of priorities', () => {
   });
 
   it('gives an entry back its place among those that wait for maxActive', async () => {
-    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
-    const free = deferred();
-    holder(one, null, () => free.promise);
-    await clock.advance(0);
+    const { one, free } = await occupied();
     job(one, 'a');
     holder(kernel.wq.prilow, lock, async () => {
       await part(one, 'part');
@@ -1125,10 +1122,7 @@ describe('inheritance of priorities', () => {
   });
 
   it('does not run what is withdrawn while a place within maxActive is free', async () => {
-    const one = kernel.acquire(103, { maxActive: 1, name: 'one' });
-    const free = deferred();
-    holder(one, null, () => free.promise);
-    await clock.advance(0);
+    const { one, free } = await occupied();
     const controller = new AbortController();
     const { signal } = controller;
     const done = lock.run(() =>

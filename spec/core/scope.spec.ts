@@ -3,6 +3,18 @@ import { Mutex, Scope } from '../../lib/index.ts';
 import type { Kcont } from '../../lib/index.ts';
 import { codeOf, Lab, rejectionOf, settled } from '../support/lab.ts';
 
+/** Scopes in each other, so many in the outer one, and a continuation that runs in the last. */
+function nested(depth: number): { lab: Lab; outer: Scope; inner: Scope; kc: Kcont<string> } {
+  const lab = new Lab();
+  const outer = new Scope({ wq: lab.wq.prihigh });
+  let inner = outer;
+  for (let i = 0; i < depth; i++) inner = new Scope({ parent: inner });
+  const kc = lab.async('a', { options: { scope: inner } });
+  kc.schedule(0);
+  lab.clock.tick(0);
+  return { lab, outer, inner, kc };
+}
+
 describe('Scope', () => {
   it('counts its continuations that are not destroyed', () => {
     const lab = new Lab();
@@ -20,13 +32,7 @@ describe('Scope', () => {
   });
 
   it('ends scopes that are nested to any depth, and waits for what runs in the last', async () => {
-    const lab = new Lab();
-    const outer = new Scope({ wq: lab.wq.prihigh });
-    let inner = outer;
-    for (let i = 0; i < 20_000; i++) inner = new Scope({ parent: inner });
-    const kc = lab.async('a', { options: { scope: inner } });
-    kc.schedule(0);
-    lab.clock.tick(0);
+    const { lab, outer, inner, kc } = nested(20_000);
     outer.abort();
     expect([inner.disposed, kc.destroyed, kc.running]).to.deep.equal([true, true, true]);
     let isOver = false;
@@ -38,12 +44,7 @@ describe('Scope', () => {
   });
 
   it('waits for a scope in it that is just ending', async () => {
-    const lab = new Lab();
-    const outer = new Scope({ wq: lab.wq.prihigh });
-    const inner = new Scope({ parent: outer });
-    const kc = lab.async('a', { options: { scope: inner } });
-    kc.schedule(0);
-    lab.clock.tick(0);
+    const { lab, outer, inner, kc } = nested(1);
     let isOver = false;
     inner.signal.addEventListener('abort', () => {
       void outer[Symbol.asyncDispose]().then(() => (isOver = true));
@@ -57,13 +58,7 @@ describe('Scope', () => {
   });
 
   it('waits for each of the scopes in it once', async () => {
-    const lab = new Lab();
-    const outer = new Scope({ wq: lab.wq.prihigh });
-    let inner = outer;
-    for (let i = 0; i < 100; i++) inner = new Scope({ parent: inner });
-    const kc = lab.async('a', { options: { scope: inner } });
-    kc.schedule(0);
-    lab.clock.tick(0);
+    const { lab, outer, kc } = nested(100);
     const { all } = Promise;
     let waits = 0;
     Promise.all = function (this: typeof Promise, those: readonly unknown[]) {
